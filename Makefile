@@ -1,0 +1,1 @@
+# make demo | test | lint | bench | gpu | cuda-check

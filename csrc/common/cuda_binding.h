@@ -1,0 +1,40 @@
+// For *_ops_cuda.cpp: the device guard and the stream that every CUDA entry needs.
+//
+// Under LEXFORGE_CUDA_EMULATED the same binding registers its kernels for the CPU dispatch key, so
+// the emulated library is loaded instead of the ordinary one and the same tests run through it.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+
+#include "common/check.h"
+
+#ifdef LEXFORGE_CUDA_EMULATED
+#define LEXFORGE_CUDA_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m)
+#else
+#define LEXFORGE_CUDA_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(lexforge, CUDA, m)
+#endif
+
+namespace lexforge {
+
+// Makes the tensor's device current for one call and holds its current stream.
+class CudaCall {
+ public:
+#ifdef LEXFORGE_CUDA_EMULATED
+  explicit CudaCall(const Tensor&) {}
+  void* stream() const { return nullptr; }
+#else
+  explicit CudaCall(const Tensor& tensor)
+      : guard_(tensor.get_device_index()), device_(tensor.get_device_index()) {}
+  void* stream() const {
+    void* stream = nullptr;
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_, &stream));
+    return stream;
+  }
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+  int32_t device_;
+#endif
+};
+
+}  // namespace lexforge

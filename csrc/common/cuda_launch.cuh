@@ -1,0 +1,48 @@
+// The one way to start a kernel: launch(kernel, grid, block, shared bytes, stream, arguments...).
+//
+// Every launch is checked. The emulated device (tests/cuda_emulation) supplies its own header of
+// this language in place of the CUDA one and its own launch_kernel; nothing else in a .cu file
+// knows about it.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#ifdef LEXFORGE_CUDA_EMULATED
+#include "cuda_emulation.h"
+#else
+#include <cuda_runtime.h>
+#endif
+
+namespace lexforge {
+
+inline void check_cuda(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) {
+    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
+  }
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+            cudaStream_t stream, Arguments&&... arguments) {
+#ifdef LEXFORGE_CUDA_EMULATED
+  lexforge::emulation::launch_kernel(kernel, grid, block, shared_bytes,
+                                     static_cast<Parameters>(arguments)...);
+#else
+  if (shared_bytes > 48 * 1024) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shared_bytes)),
+               "shared memory");
+  }
+  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+  check_cuda(cudaGetLastError(), "kernel launch");
+#endif
+}
+
+// Whole blocks of `block` threads that cover n elements, at least one.
+inline uint32_t blocks_for(int64_t n, int64_t block) {
+  return static_cast<uint32_t>(n <= 0 ? 1 : (n + block - 1) / block);
+}
+
+}  // namespace lexforge

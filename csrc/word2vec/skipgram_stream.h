@@ -1,0 +1,102 @@
+// Skip-gram with negative sampling over an encoded corpus, in place: the contract of
+// lexforge::skipgram_train_, and the random decisions that its CPU and CUDA kernels share.
+//
+// Mikolov et al. 2013, "Distributed representations of words and phrases", eq. 4, trained as the
+// original tool does (SGD, linear decay), with the window as one step:
+//
+//   for each sentence s in [first_sentence, last_sentence), p = position in the corpus:
+//     kept = positions p with keep_token(p)                       sub-sampling
+//     for each kept position p, i = its rank among the kept ones of the sentence:
+//       lr = learning rate at the sentence's first token
+//       w  = window_at(p)                                         dynamic window, 1..window
+//       contexts o_0 .. o_{c-1} = kept tokens of rank i-w .. i+w without i, left to right
+//       targets, in this order:
+//         per pair:  for j < c: (o_j, y = 1), then for k < K: (noise(p, j K + k), y = 0)
+//         shared:    for j < c: (o_j, y = 1), then for k < K: (noise(p, k), y = 0), weight c
+//         A noise word that equals its pair's o_j is left out (shared: the weight is c less the
+//         number of contexts that it equals).
+//       v = in_table[token[p]]
+//       x_t = dot(v, out_table[t]) for all targets, before any update of this window
+//       for each target t in order:
+//         e = lr * weight * (y - sigmoid(x_t))
+//         grad += e * out_table[t];  out_table[t] += e * v
+//       in_table[token[p]] += grad
+//
+//   stats[0] += sum of -weight * log(sigmoid(y ? x_t : -x_t))     in double
+//   stats[1] += sum of c (pairs);  stats[2] += number of centres (kept tokens, also with c = 0)
+//
+// Every draw is a function of (seed, epoch, position, slot), so the sampled stream does not depend
+// on threads, devices, or on how a corpus is cut into calls. With one CPU thread windows are
+// processed in order and the result is bitwise reproducible; with more, threads take turns at
+// blocks of sentences and update rows without locks (Recht et al. 2011).
+//
+// Duplicates among the targets of a window accumulate. A sentence with fewer than two kept tokens
+// trains nothing. Empty ranges do nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "common/philox.h"
+#include "sampling/alias.h"
+
+namespace lexforge {
+
+template <typename scalar_t>
+struct SkipgramStreamParams {
+  scalar_t* in_table;         // [V, stride] row-major, updated in place; 64-byte aligned rows
+  scalar_t* out_table;        // [V, stride]
+  int64_t vocab_size;         // V < 2^31
+  int64_t stride;             // elements per row, a multiple of 16; those past dim are zero
+  const int32_t* tokens;      // [N] encoded corpus, 0 <= id < V
+  const int64_t* offsets;     // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
+  int64_t first_sentence, last_sentence;
+  const float* keep;          // [V] keep probability of each word; >= 1 keeps always
+  const AliasEntry* noise;    // [V] alias table of the noise distribution
+  int32_t window;             // largest distance, >= 1
+  int32_t negatives;          // K >= 0
+  bool dynamic_window;        // draw 1..window per centre; otherwise always window
+  bool share_negatives;       // K noise words per window instead of per pair
+  // lr at corpus position p = alpha + (min_alpha - alpha) * (tokens_before + p) / total_tokens
+  double alpha, min_alpha;
+  int64_t tokens_before;      // tokens of earlier epochs
+  int64_t total_tokens;       // tokens of all epochs together
+  uint64_t seed;
+  uint32_t epoch;
+};
+
+// Words of the noise stream at one position: two draws to a quad, two words to a draw.
+constexpr int kDrawsPerQuad = 2;
+
+template <typename scalar_t>
+LEXFORGE_HOST_DEVICE scalar_t skipgram_learning_rate(const SkipgramStreamParams<scalar_t>& params,
+                                                     int64_t position) {
+  const double progress = static_cast<double>(params.tokens_before + position) /
+                          static_cast<double>(params.total_tokens);
+  return static_cast<scalar_t>(params.alpha + (params.min_alpha - params.alpha) * progress);
+}
+
+LEXFORGE_HOST_DEVICE bool skipgram_keep(uint64_t seed, uint32_t epoch, int64_t position,
+                                        float keep_probability) {
+  return unit_float(philox_word_at(seed, epoch, static_cast<uint64_t>(position),
+                                   RandomStream::kSubsample)) < keep_probability;
+}
+
+LEXFORGE_HOST_DEVICE int32_t skipgram_window(uint64_t seed, uint32_t epoch, int64_t position,
+                                             int32_t window) {
+  return 1 + static_cast<int32_t>(bounded(philox_word_at(seed, epoch,
+                                                         static_cast<uint64_t>(position),
+                                                         RandomStream::kWindow),
+                                          static_cast<uint32_t>(window)));
+}
+
+LEXFORGE_HOST_DEVICE int32_t skipgram_noise(uint64_t seed, uint32_t epoch, int64_t position,
+                                            uint32_t draw, const AliasEntry* noise,
+                                            int64_t vocab_size) {
+  const PhiloxQuad quad = philox_at(seed, epoch, static_cast<uint64_t>(position),
+                                    RandomStream::kNegative, draw / kDrawsPerQuad);
+  const uint32_t first = 2 * (draw % kDrawsPerQuad);
+  return alias_draw(noise, static_cast<uint32_t>(vocab_size), quad.word[first],
+                    quad.word[first + 1]);
+}
+
+}  // namespace lexforge

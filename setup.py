@@ -1,0 +1,142 @@
+"""Builds the native parts: the op library (CPU, and CUDA where wanted) and the text module.
+
+LEXFORGE_CUDA=auto  CUDA is built when a toolkit is found and this torch has CUDA (default)
+LEXFORGE_CUDA=0     never
+LEXFORGE_CUDA=1     always, against any torch; fails naming the missing piece
+TORCH_CUDA_ARCH_LIST  GPU generations to build for; 9.0 when unset and no GPU is visible
+MAX_JOBS            compiler processes at a time
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pybind11
+import torch
+from setuptools import Extension, setup
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).parent
+CSRC = Path("csrc")
+PACKAGE = ROOT / "pyext" / "lexforge"
+
+WARNINGS = ["-Wall", "-Wextra", "-Werror"] if os.environ.get("LEXFORGE_WERROR") == "1" else []
+# The op library uses nothing of torch beyond the stable ABI of 2.10, so one build serves all later ones.
+STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
+# As system headers, torch's own do not trip our warnings.
+TORCH_HEADERS = [flag for path in cpp_extension.include_paths() for flag in ("-isystem", path)]
+CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", *WARNINGS]
+
+
+def find_cuda_home() -> str | None:
+    """The toolkit folder: CUDA_HOME, else what the nvcc on PATH says of itself."""
+    if home := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
+        return home if (Path(home) / "bin" / "nvcc").exists() else None
+    if not (nvcc := shutil.which("nvcc")):
+        return "/usr/local/cuda" if Path("/usr/local/cuda/bin/nvcc").exists() else None
+    # The nvcc on PATH may be a wrapper script in some other folder, so its own path proves nothing.
+    dry_run = subprocess.run(
+        [nvcc, "--dryrun", "-c", "-x", "cu", os.devnull], capture_output=True, text=True, check=False
+    ).stderr
+    for line in dry_run.splitlines():
+        if line.startswith("#$ TOP="):
+            return str(Path(line.removeprefix("#$ TOP=")).resolve())
+    return None
+
+
+def cuda_decision() -> tuple[bool, str]:
+    """Whether to build the CUDA kernels, and the reason in one phrase."""
+    choice = os.environ.get("LEXFORGE_CUDA", "auto").lower()
+    if choice not in {"auto", "0", "1"}:
+        raise SystemExit(f"LEXFORGE_CUDA must be auto, 0 or 1, got {choice!r}")
+    if choice == "0":
+        return False, "LEXFORGE_CUDA=0"
+    home = find_cuda_home()
+    if choice == "1":
+        if not home:
+            raise SystemExit(
+                "LEXFORGE_CUDA=1 needs the CUDA toolkit, and no nvcc was found: "
+                "install it or set CUDA_HOME to its folder"
+            )
+        return True, "LEXFORGE_CUDA=1"
+    if not torch.version.cuda:
+        return False, "this torch has no CUDA"
+    if not home:
+        return False, "no CUDA toolkit found (no nvcc on PATH, CUDA_HOME unset)"
+    return True, f"toolkit at {home}, torch for CUDA {torch.version.cuda}"
+
+
+def sources(*suffixes: str, excluding: tuple[str, ...] = ()) -> list[str]:
+    """Every matching file under csrc: a new op adds a folder and nothing here."""
+    return sorted(
+        str(path)
+        for path in CSRC.rglob("*")
+        if path.name.endswith(suffixes) and not path.name.endswith(excluding)
+        and path.parent.name != "text"
+    )
+
+
+def torch_extension(name: str, files: list[str], **options) -> Extension:
+    """A shared library of ops: loaded by torch.ops.load_library, never imported."""
+    return cpp_extension.CppExtension(
+        name, files, include_dirs=[str(ROOT / CSRC)], py_limited_api=True, **options
+    )
+
+
+build_cuda, cuda_reason = cuda_decision()
+extensions = [
+    torch_extension(
+        "lexforge._ops_cpu",
+        sources(".cpp", excluding=("_cuda.cpp",)),
+        extra_compile_args={"cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS},
+    ),
+    Extension(
+        "lexforge._text",
+        sorted(str(path) for path in (CSRC / "text").glob("*.cpp")),
+        include_dirs=[str(ROOT / CSRC), pybind11.get_include()],
+        extra_compile_args=[*CXX_FLAGS, "-pthread"],
+        language="c++",
+    ),
+]
+if build_cuda:
+    cpp_extension.CUDA_HOME = find_cuda_home()  # torch leaves it unset when it has no CUDA itself
+    if not os.environ.get("TORCH_CUDA_ARCH_LIST") and not torch.cuda.is_available():
+        os.environ["TORCH_CUDA_ARCH_LIST"] = "9.0"
+    CUDA_FLAGS = ["-DUSE_CUDA", "-isystem", f"{cpp_extension.CUDA_HOME}/include"]
+    extensions.append(
+        torch_extension(
+            "lexforge._ops_cuda",
+            sources("_cuda.cpp", ".cu"),
+            extra_compile_args={
+                "cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS + CUDA_FLAGS,
+                "nvcc": ["-O3", "-std=c++20", "-lineinfo", "--extended-lambda"],
+            },
+            libraries=["cudart"],
+            library_dirs=[f"{cpp_extension.CUDA_HOME}/lib64"],
+        )
+    )
+print(f"lexforge: CUDA kernels {'on' if build_cuda else 'off'}: {cuda_reason}")
+
+
+class BuildWithRecord(cpp_extension.BuildExtension):
+    """Builds, and leaves a record of the switches beside the libraries for `lexforge info`."""
+
+    def run(self):
+        super().run()
+        folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"
+        record = {
+            "cuda": build_cuda,
+            "cuda_reason": cuda_reason,
+            "cuda_arch_list": os.environ.get("TORCH_CUDA_ARCH_LIST") if build_cuda else None,
+            "torch_at_build": torch.__version__,
+            "compiler": subprocess.run(
+                [*self.compiler.compiler_cxx[:1], "--version"], capture_output=True, text=True, check=False
+            ).stdout.splitlines()[0],
+        }
+        (folder / "_build.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+os.environ.setdefault("MAX_JOBS", str(os.cpu_count() or 1))
+setup(ext_modules=extensions, cmdclass={"build_ext": BuildWithRecord.with_options(use_ninja=True)})

@@ -1,0 +1,44 @@
+"""Fixtures shared by all tests: the device under test, real data, slow marks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import lexforge
+from lexforge import _library
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    data = os.environ.get("LEXFORGE_DATA")
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+        if "real_data" in item.keywords and not data:
+            item.add_marker(pytest.mark.skip(reason="LEXFORGE_DATA is not set"))
+
+
+def device_names() -> list[str]:
+    """The devices this process can test: the emulated one alone, or cpu and cuda."""
+    if _library.emulated():
+        return ["cuda_emulated"]
+    return ["cpu", "cuda"] if lexforge.cuda_usable else ["cpu"]
+
+
+@pytest.fixture(params=device_names())
+def device(request) -> torch.device:
+    """A torch device; on the emulated one tensors live on the CPU and CUDA kernels run on them."""
+    return torch.device("cuda" if request.param == "cuda" else "cpu")
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder of real data sets (tests that use it are marked real_data)."""
+    return Path(os.environ["LEXFORGE_DATA"])
