@@ -133,6 +133,7 @@ void register_corpus(py::module_& m) {
             py::list words(entries.size());
             std::vector<int64_t> counts(entries.size());
             for (size_t i = 0; i < entries.size(); ++i) {
+              if (i % (1 << 16) == 0 && PyErr_CheckSignals() != 0) throw py::error_already_set();
               words[i] = py::str(entries[i]->data, entries[i]->length);
               counts[i] = static_cast<int64_t>(entries[i]->count);
             }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, "int | None"], None]
 
-_DECOMPRESSORS = {".gz": gzip.GzipFile, ".xz": lzma.LZMAFile, ".bz2": bz2.BZ2File}
+_DECOMPRESSORS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _BLOCK_BYTES = 1 << 20  # read from a file at a time
 _CHUNK_BYTES = 1 << 20  # scanned by one thread at a time
 _BATCH_SENTENCES = 1000  # taken from an iterable at a time

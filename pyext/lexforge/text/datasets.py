@@ -183,14 +183,14 @@ def _docstrings(source: Path) -> Iterator[str]:
     pending = [tree]
     while pending:  # statements alone: expressions, the bulk of a tree, hold no docstrings
         node = pending.pop()
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and (
-            docstring := ast.get_docstring(node)
-        ):
+        if isinstance(node, _DOCUMENTED) and (docstring := ast.get_docstring(node)):
             yield docstring
-        children = [
-            getattr(node, field, []) for field in ("body", "handlers", "orelse", "finalbody")
-        ]
-        pending += reversed([child for group in children for child in group])
+        blocks = [getattr(node, field, []) for field in _BLOCKS]
+        pending += reversed([statement for block in blocks for statement in block])
+
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
 
 
 def _sentences(docstring: str) -> Iterator[str]:
