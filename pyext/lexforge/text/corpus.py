@@ -252,6 +252,7 @@ class EncodedCorpus:
         try:
             meta = json.loads((folder / "meta.json").read_bytes())
             version = meta["format_version"]
+            num_tokens, num_sentences = int(meta["num_tokens"]), int(meta["num_sentences"])
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{folder}: no encoded corpus (meta.json is missing)"
@@ -263,9 +264,9 @@ class EncodedCorpus:
                 f"{folder}: format version must be {_FORMAT_VERSION}, got {version}: "
                 "encode the corpus again"
             )
-        tokens = _map_file(folder / "tokens.bin", torch.int32, meta["num_tokens"])
-        offsets = _map_file(folder / "offsets.bin", torch.int64, meta["num_sentences"] + 1)
-        if offsets[0] != 0 or offsets[-1] != meta["num_tokens"]:
+        tokens = _map_file(folder / "tokens.bin", torch.int32, num_tokens)
+        offsets = _map_file(folder / "offsets.bin", torch.int64, num_sentences + 1)
+        if offsets[0] != 0 or offsets[-1] != num_tokens:
             raise ValueError(f"{folder}: offsets.bin does not fit tokens.bin: encode again")
         return cls(tokens, offsets, meta)
 
