@@ -35,7 +35,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
                                     static_cast<int>(shared_bytes)),
                "shared memory");
   }
-  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+  kernel<<<grid, block, shared_bytes, stream> > >(static_cast<Parameters>(arguments)...);
   check_cuda(cudaGetLastError(), "kernel launch");
 #endif
 }

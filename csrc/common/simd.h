@@ -7,8 +7,9 @@
 // file the compiler may use the instruction set; what was included above stays baseline, so no
 // inline function of a shared header is emitted with instructions that another machine lacks.
 //
-// FloatLanes is the widest register of the build; ScalarLanes<T> is the same interface with one
-// lane, for the double instantiations that gradient checks need.
+// FloatLanes is the widest register of the build (FloatUpTo8 the widest of at most eight lanes);
+// ScalarLanes<T> is the same interface with one lane, for the double instantiations that gradient
+// checks need.
 #pragma once
 
 #include <cmath>
@@ -72,7 +73,7 @@ struct ScalarLanes {
 
 #if defined(LEXFORGE_ISA_AVX512)
 
-struct FloatLanes {
+struct Float16 {
   using scalar = float;
   using reg = __m512;
   static constexpr int64_t kWidth = 16;
@@ -119,10 +120,8 @@ struct FloatLanes {
     // Each 128-bit part of four[i] holds sums 4 i .. 4 i + 3 of a quarter of the register.
     const reg half = add(_mm512_shuffle_f32x4(four[0], four[1], 0x44),
                          _mm512_shuffle_f32x4(four[0], four[1], 0xEE));
-    const reg swapped = _mm512_shuffle_f32x4(half, half, 0xB1);
-    const reg all = add(half, swapped);
-    _mm_storeu_ps(out, _mm512_castps512_ps128(all));
-    _mm_storeu_ps(out + 4, _mm512_extractf32x4_ps(all, 2));
+    const reg all = add(half, _mm512_shuffle_f32x4(half, half, 0xB1));  // in parts 0 and 2
+    _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_shuffle_f32x4(all, all, 0x08)));
   }
   // 2^n for whole n in [-126, 127].
   static LEXFORGE_INLINE reg round(reg a) {
@@ -131,9 +130,11 @@ struct FloatLanes {
   static LEXFORGE_INLINE reg power_of_two(reg n) { return _mm512_scalef_ps(broadcast(1.0f), n); }
 };
 
-#elif defined(LEXFORGE_ISA_AVX2)
+#endif
 
-struct FloatLanes {
+#if defined(LEXFORGE_ISA_AVX2) || defined(LEXFORGE_ISA_AVX512)
+
+struct Float8 {
   using scalar = float;
   using reg = __m256;
   static constexpr int64_t kWidth = 8;
@@ -190,7 +191,7 @@ struct FloatLanes {
 #else
 
 // Four floats in the compiler's own vector type: SSE2 on x86-64, NEON on arm64.
-struct FloatLanes {
+struct Float4 {
   using scalar = float;
   typedef float reg __attribute__((vector_size(16)));
   typedef int32_t ints __attribute__((vector_size(16)));
@@ -244,6 +245,18 @@ struct FloatLanes {
 
 #endif
 
+// FloatLanes is the widest register of the build, UpTo8 the widest of at most eight lanes.
+#if defined(LEXFORGE_ISA_AVX512)
+using FloatLanes = Float16;
+using FloatUpTo8 = Float8;
+#elif defined(LEXFORGE_ISA_AVX2)
+using FloatLanes = Float8;
+using FloatUpTo8 = Float8;
+#else
+using FloatLanes = Float4;
+using FloatUpTo8 = Float4;
+#endif
+
 // exp, sigmoid and log(sigmoid).
 //
 // float: exp by range reduction to [-ln2/2, ln2/2] and a polynomial of degree 6; the argument is
@@ -267,10 +280,9 @@ struct Numerics<ScalarLanes<double>> {
   }
 };
 
-template <>
-struct Numerics<FloatLanes> {
-  using L = FloatLanes;
-  using reg = L::reg;
+template <typename L>
+struct FloatNumerics {
+  using reg = typename L::reg;
 
   static LEXFORGE_INLINE reg exp(reg x) {
     x = L::min(L::max(x, L::broadcast(-87.0f)), L::broadcast(88.0f));
@@ -314,5 +326,12 @@ struct Numerics<FloatLanes> {
     return L::div(L::select_negative(x, e, one), L::add(one, e));
   }
 };
+
+template <>
+struct Numerics<FloatLanes> : FloatNumerics<FloatLanes> {};
+#if defined(LEXFORGE_ISA_AVX512)
+template <>
+struct Numerics<FloatUpTo8> : FloatNumerics<FloatUpTo8> {};
+#endif
 
 }  // namespace lexforge::LEXFORGE_ISA
