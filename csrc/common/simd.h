@@ -23,7 +23,12 @@
 #if defined(__clang__)
 #error "the AVX2 and AVX-512 kernels select their instruction set by a GCC pragma: build with g++"
 #endif
+// GCC 12 warns about the registers that its own header leaves undefined on purpose (GCC PR 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 #if defined(LEXFORGE_ISA_AVX512)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi,bmi2,popcnt")
@@ -112,7 +117,7 @@ struct FloatLanes {
   using reg = __m256;
   static constexpr int64_t kWidth = 8;
   static LEXFORGE_INLINE __m256i first(int64_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n < 0 ? 0 : n > 8 ? 8 : n)),
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n < 8 ? n : 8)),
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   static LEXFORGE_INLINE reg zero() { return _mm256_setzero_ps(); }
