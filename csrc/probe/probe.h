@@ -7,6 +7,8 @@
 //     quad i = philox_at(...) with slot + i or position + i; on the device of `like`
 //   lexforge::_numerics(x float32 | float64 [n]) -> [4, n]
 //     rows: exp(x), sigmoid(x), sigmoid(x) and log(sigmoid(x)) of sigmoid_log
+//   lexforge::_parallel_chunks(count, grain) -> int
+//     into how many chunks torch's pool cuts a range (CPU)
 //
 // The CPU kernels go through the lanes of the build in use, the CUDA ones through philox.h.
 #pragma once

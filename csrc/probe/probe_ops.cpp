@@ -1,3 +1,5 @@
+#include <atomic>
+
 #include "common/check.h"
 #include "common/cpu_capability.h"
 #include "probe/probe.h"
@@ -37,6 +39,12 @@ Tensor numerics(const Tensor& x) {
   return out;
 }
 
+int64_t parallel_chunks(int64_t count, int64_t grain) {
+  std::atomic<int64_t> chunks = 0;
+  torch::stable::parallel_for(0, count, grain, [&](int64_t, int64_t) { ++chunks; });
+  return chunks;
+}
+
 }  // namespace
 }  // namespace lexforge
 
@@ -44,4 +52,8 @@ STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
   m.impl("_philox", TORCH_BOX(&lexforge::philox_quads));
   m.impl("_philox_run", TORCH_BOX(&lexforge::philox_run));
   m.impl("_numerics", TORCH_BOX(&lexforge::numerics));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(lexforge, CompositeExplicitAutograd, m) {
+  m.impl("_parallel_chunks", TORCH_BOX(&lexforge::parallel_chunks));
 }

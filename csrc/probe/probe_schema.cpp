@@ -7,4 +7,5 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
       "count, "
       "bool along_slots) -> Tensor");
   m.def("_numerics(Tensor x) -> Tensor");
+  m.def("_parallel_chunks(int count, int grain) -> int");
 }
