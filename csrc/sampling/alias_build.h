@@ -14,7 +14,7 @@ constexpr uint64_t kAliasUnit = uint64_t{1} << 32;  // the share of an index of 
 // Weights are scaled by a power of two that brings the largest into [2^61, 2^62), and summed as
 // integers in two halves: exact, so the sum does not depend on its order.
 struct AliasSum {
-  uint64_t high = 0, low = 0;
+  uint64_t high, low;
 };
 
 LEXFORGE_HOST_DEVICE int alias_scale(double largest) {

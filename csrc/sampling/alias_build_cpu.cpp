@@ -52,7 +52,7 @@ bool build_alias_cpu(const scalar_t* weights, int64_t size, AliasEntry* table) {
   if (size == 0 || weights[largest] == 0) return false;
 
   const int scale = alias_scale(weights[largest]);
-  AliasSum sum;
+  AliasSum sum = {0, 0};
   for (int64_t i = 0; i < size; ++i) alias_add(sum, alias_scaled(weights[i], scale));
   const double total = alias_total(sum);
 

@@ -23,6 +23,8 @@ inline void check_table(const Tensor& table, const char* op) {
   STD_TORCH_CHECK(table.size(1) == 2, op, ": table must be [V, 2], got [V, ", table.size(1), "]");
   STD_TORCH_CHECK(table.size(0) >= 1 && table.size(0) < (int64_t{1} << 31), op,
                   ": table must have 1 to 2^31 - 1 rows, got ", table.size(0));
+  STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(table.data_ptr()) % alignof(AliasEntry) == 0, op,
+                  ": table must start at a multiple of 8 bytes");
 }
 
 inline AliasSampleParams alias_sample_params(const Tensor& table, int64_t count, int64_t seed,
