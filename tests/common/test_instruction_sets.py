@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 import torch
-from isa import ISAS, run_under
 
 from lexforge import _library
+
+from .isa import ISAS, run_under
 
 DIGEST = """
 import hashlib, torch

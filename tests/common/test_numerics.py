@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from isa import ISAS, run_under
+
+from .isa import ISAS, run_under
 
 EXP_RELATIVE, EXP_ULP = 2.5e-7, 3.0
 SIGMOID_RELATIVE = 3.3e-7
