@@ -46,7 +46,7 @@ def _two_sided_p(r: float, n: int) -> float:
     """P(|R| >= |r|) for uncorrelated normal samples: t = r sqrt((n-2)/(1-r^2)), n-2 degrees."""
     if n == 2:
         return 1.0
-    return _incomplete_beta((n - 2) / 2, 0.5, 1.0 - r * r)
+    return _incomplete_beta((n - 2) / 2, 0.5, (1.0 - r) * (1.0 + r))
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:
