@@ -210,6 +210,8 @@ const char* name_of(Wait wait) {
       return "a shuffle";
     case Wait::kVote:
       return "a vote";
+    case Wait::kMatch:
+      return "a match";
     default:
       return "a warp reduction";
   }
@@ -293,7 +295,17 @@ void try_collective(const Fibre& arrived) {
                      ", which takes no part in it, at " + place(fibre.site);
       return;
     }
-    fibre.value = kind == Wait::kShuffle ? values[fibre.source] : joint;
+    if (kind == Wait::kShuffle) {
+      fibre.value = values[fibre.source];
+    } else if (kind == Wait::kMatch) {
+      fibre.value = 0;
+      for (int other = 0; other < warpSize; ++other) {
+        const bool same = ((present >> other) & 1u) && values[other] == values[lane];
+        fibre.value |= uint64_t{same} << other;
+      }
+    } else {
+      fibre.value = joint;
+    }
     fibre.wait = Wait::kNone;
   }
 }

@@ -89,6 +89,7 @@ enum class Wait : uint8_t {
   kSyncwarp,
   kShuffle,
   kVote,
+  kMatch,
   kReduceAdd,
   kReduceMin,
   kReduceMax,
@@ -207,6 +208,11 @@ inline int __any_sync(unsigned mask, int predicate, LEXFORGE_SITE) {
 inline int __all_sync(unsigned mask, int predicate, LEXFORGE_SITE) {
   using namespace lexforge::emulation;
   return warp_collective(Wait::kVote, mask, predicate == 0, 0, site) == 0;
+}
+template <typename T>
+unsigned __match_any_sync(unsigned mask, T value, LEXFORGE_SITE) {
+  using namespace lexforge::emulation;
+  return static_cast<unsigned>(warp_collective(Wait::kMatch, mask, to_bits(value), 0, site));
 }
 inline unsigned __activemask() { return lexforge::emulation::active_mask(); }
 
