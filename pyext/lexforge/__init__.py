@@ -7,6 +7,21 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from lexforge._library import build_info, cpu_capability, cuda_usable
+    from lexforge.models.word2vec import Word2Vec
+    from lexforge.vectors import KeyedVectors, load_vectors
+
+__all__ = [
+    "KeyedVectors",
+    "Word2Vec",
+    "__version__",
+    "build_info",
+    "cpu_capability",
+    "cuda_usable",
+    "load_vectors",
+]
+
 # Where each public name lives. They are imported on first use, so that `import lexforge` and
 # `lexforge --help` do not wait for torch.
 _HOME = {
@@ -17,13 +32,6 @@ _HOME = {
     "cuda_usable": "lexforge._library",
     "load_vectors": "lexforge.vectors",
 }
-
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604
-
-if TYPE_CHECKING:
-    from lexforge._library import build_info, cpu_capability, cuda_usable
-    from lexforge.models.word2vec import Word2Vec
-    from lexforge.vectors import KeyedVectors, load_vectors
 
 
 def __getattr__(name: str) -> object:

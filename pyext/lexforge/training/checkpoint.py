@@ -102,6 +102,7 @@ def save_checkpoint(
             partial / TENSORS,
             metadata={"format": "pt"},
         )
+        shutil.copymode(partial / CONFIG, partial / TENSORS)  # the library makes it private
         _write_json(partial / STATE, state)
         for file in partial.iterdir():
             _flush(file)

@@ -168,7 +168,7 @@ def train_stream(
 
 
 def _cut(offsets: torch.Tensor, first: int, tokens: int) -> tuple[int, int]:
-    """The end of a run of whole sentences from ``first`` with about that many tokens (one at least).
+    """Where to end a run of whole sentences, one at least, with about that many tokens.
 
     Returns:
         The sentence after the last one, and the number of tokens in the run.

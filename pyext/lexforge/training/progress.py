@@ -136,21 +136,30 @@ class Progress:
         if self._show:
             print(text, file=self._stream, flush=True)
 
-    def phase(self, name: str) -> Callable[[int, int], None] | None:
-        """A callback ``(done, total)`` in bytes for a preparing phase; None when nothing is shown."""
+    def phase(self, name: str) -> Callable[[int, int | None], None] | None:
+        """A callback ``(done, total)`` for a preparing phase; None when nothing is shown.
+
+        With a total they are bytes, without one sentences.
+        """
         if not self._show:
             return None
         self._end_live()
+        due = LIVE_SECONDS if self._terminal else self._every
         last = time.monotonic()
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int | None) -> None:
             nonlocal last
-            share = done / total if total else 1.0
+            if time.monotonic() - last < due:
+                return
+            last = time.monotonic()
+            share = done / total if total else 0.0
+            detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
             if self._terminal:
-                self._update_live(name, share, f"{count(done)}B")
-            elif time.monotonic() - last >= self._every:
-                last = time.monotonic()
-                self.say(f"{name}: {share:.0%} of {count(total)}B")
+                self._update_live(name, share, detail)
+            else:
+                self.say(
+                    f"{name}  {detail}" if total is None else f"{name}  {share:4.0%} of {detail}"
+                )
 
         return report
 
