@@ -149,8 +149,9 @@ def train_stream(
                 if state.tokens_done // history_tokens > points_before:
                     state.loss_history.append(vars(history.read(state)))
                 progress.update(state)
-                wanted = call_tokens * CALL_SECONDS / max(call_seconds, 1e-6)
-                call_tokens = min(wanted, call_tokens * LARGEST_GROWTH)
+                if 2 * tokens >= call_tokens:  # not cut short by the end of the epoch
+                    wanted = tokens * CALL_SECONDS / max(call_seconds, 1e-6)
+                    call_tokens = min(wanted, tokens * LARGEST_GROWTH)
                 stopping = stop is not None and stop.requested
                 due = save_every is not None and now - saved_at >= save_every
                 if save is not None and (stopping or due):
