@@ -54,15 +54,11 @@ uint32_t probe_philox_xor(uint64_t seed, int64_t n) {
         seed, 0, static_cast<uint64_t>(first), RandomStream::kAliasSample, 0);
     uint32_t words[4][kWidth];
     for (int w = 0; w < 4; ++w) Uint32Lanes::store_any(words[w], quads.word[w]);
-    const int64_t used = n - first < kWidth ? n - first : kWidth;
-    if (used == kWidth) {
-      for (int64_t i = 0; i < kWidth; ++i) {
-        lanes[i] ^= words[0][i] ^ words[1][i] ^ words[2][i] ^ words[3][i];
-      }
-    } else {
-      for (int64_t i = 0; i < used; ++i) {
-        lanes[i] ^= words[0][i] ^ words[1][i] ^ words[2][i] ^ words[3][i];
-      }
+    for (int64_t i = n - first; i < kWidth; ++i) {  // beyond the end
+      for (int w = 0; w < 4; ++w) words[w][i] = 0;
+    }
+    for (int64_t i = 0; i < kWidth; ++i) {
+      lanes[i] ^= words[0][i] ^ words[1][i] ^ words[2][i] ^ words[3][i];
     }
   }
   uint32_t all = 0;
