@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "text/module.h"
 #include "text/vector_file.h"
 
 namespace py = pybind11;
@@ -110,7 +111,7 @@ py::bytes format_binary_rows(const py::sequence& words, const py::buffer& vector
 
 }  // namespace
 
-void bind_vector_file(py::module_& m) {
+void register_vector_file(py::module_& m) {
   py::class_<VectorRows>(m, "VectorRows", py::buffer_protocol(),
                          "Rows of a vector file, collected block by block; a float32 [rows, dim] "
                          "buffer once everything was fed.")

@@ -76,12 +76,17 @@ def write_safetensors(path: Path, table: Table, dtype: str) -> None:
 
 def read_npy(path: Path, *, limit: int | None, mmap: bool) -> Table:
     """A numpy array [V, D], words from the file beside it."""
-    # Mapped copy-on-write: arrays stay writable, and the file is never changed.
-    vectors = np.load(path, mmap_mode="c" if mmap else None, allow_pickle=False)
+    try:
+        # Mapped copy-on-write: the array is writable, and the file is never changed. Mapping also
+        # compares the shape with the size of the file before anything is allocated.
+        vectors = np.lib.format.open_memmap(path, mode="c")
+    except (EOFError, OverflowError) as error:
+        raise ValueError(f"not a whole numpy file: {error}") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"the array must be floating [V, D], got {vectors.dtype} {vectors.shape}")
     words, counts = _words_beside(path)
-    return _limited(Table(words, vectors, counts), len(vectors), limit)
+    table = _limited(Table(words, vectors, counts), len(vectors), limit)
+    return table._replace(vectors=np.asarray(table.vectors) if mmap else np.array(table.vectors))
 
 
 def write_npy(path: Path, table: Table, dtype: str) -> None:
@@ -138,7 +143,7 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[list[str], np.ndarray | No
     if lines[-1] == b"":
         lines.pop()
     rows = [line.rpartition(b" ") for line in lines]
-    with_counts = all(separator and count.isdigit() for _, separator, count in rows)
+    with_counts = bool(rows) and all(space and count.isdigit() for _, space, count in rows)
     texts = [word for word, _, _ in rows] if with_counts else lines
     words = []
     for number, text in enumerate(texts, 1):

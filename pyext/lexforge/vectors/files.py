@@ -152,14 +152,7 @@ def save_vectors(
     """
     path = Path(path)
     compressed = path.suffix in COMPRESSION_SUFFIXES
-    if format is None:
-        suffix = Path(path.stem).suffix if compressed else path.suffix
-        format = _SUFFIX_FORMATS.get(suffix)
-        if format is None:
-            raise ValueError(
-                f"save_vectors: format must be given for {path.name}, "
-                f"one of {', '.join(WRITABLE)}; known suffixes are {', '.join(_SUFFIX_FORMATS)}"
-            )
+    format = format or format_by_suffix(path)
     if format not in WRITABLE:
         raise ValueError(f"save_vectors: format must be {', '.join(WRITABLE)}, got {format!r}")
     if compressed and format not in ("text", "binary", "glove"):
@@ -185,6 +178,18 @@ def save_vectors(
                 row_formats.write_rows(file, table.words, table.vectors, format, threads=threads)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def format_by_suffix(path: str | os.PathLike) -> str:
+    """The format that `save_vectors` writes to this name when it is not told one."""
+    path = Path(path)
+    suffix = Path(path.stem).suffix if path.suffix in COMPRESSION_SUFFIXES else path.suffix
+    if suffix not in _SUFFIX_FORMATS:
+        raise ValueError(
+            f"save_vectors: format must be given for {path.name}, "
+            f"one of {', '.join(WRITABLE)}; known suffixes are {', '.join(_SUFFIX_FORMATS)}"
+        )
+    return _SUFFIX_FORMATS[suffix]
 
 
 def sniff_format(head: bytes) -> str:
