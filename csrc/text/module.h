@@ -5,6 +5,7 @@
 
 namespace lexforge::text {
 
+void register_corpus(pybind11::module_& m);
 void register_vector_file(pybind11::module_& m);
 
 }  // namespace lexforge::text

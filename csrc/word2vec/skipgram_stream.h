@@ -43,23 +43,23 @@ namespace lexforge {
 
 template <typename scalar_t>
 struct SkipgramStreamParams {
-  scalar_t* in_table;         // [V, stride] row-major, updated in place; 64-byte aligned rows
-  scalar_t* out_table;        // [V, stride]
-  int64_t vocab_size;         // V < 2^31
-  int64_t stride;             // elements per row, a multiple of 16; those past dim are zero
-  const int32_t* tokens;      // [N] encoded corpus, 0 <= id < V
-  const int64_t* offsets;     // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
+  scalar_t* in_table;      // [V, stride] row-major, updated in place; 64-byte aligned rows
+  scalar_t* out_table;     // [V, stride]
+  int64_t vocab_size;      // V < 2^31
+  int64_t stride;          // elements per row, a multiple of 16; those past dim are zero
+  const int32_t* tokens;   // [N] encoded corpus, 0 <= id < V
+  const int64_t* offsets;  // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
   int64_t first_sentence, last_sentence;
-  const float* keep;          // [V] keep probability of each word; >= 1 keeps always
-  const AliasEntry* noise;    // [V] alias table of the noise distribution
-  int32_t window;             // largest distance, >= 1
-  int32_t negatives;          // K >= 0
-  bool dynamic_window;        // draw 1..window per centre; otherwise always window
-  bool share_negatives;       // K noise words per window instead of per pair
+  const float* keep;        // [V] keep probability of each word; >= 1 keeps always
+  const AliasEntry* noise;  // [V] alias table of the noise distribution
+  int32_t window;           // largest distance, >= 1
+  int32_t negatives;        // K >= 0
+  bool dynamic_window;      // draw 1..window per centre; otherwise always window
+  bool share_negatives;     // K noise words per window instead of per pair
   // lr at corpus position p = alpha + (min_alpha - alpha) * (tokens_before + p) / total_tokens
   double alpha, min_alpha;
-  int64_t tokens_before;      // tokens of earlier epochs
-  int64_t total_tokens;       // tokens of all epochs together
+  int64_t tokens_before;  // tokens of earlier epochs
+  int64_t total_tokens;   // tokens of all epochs together
   uint64_t seed;
   uint32_t epoch;
 };
@@ -83,10 +83,10 @@ LEXFORGE_HOST_DEVICE bool skipgram_keep(uint64_t seed, uint32_t epoch, int64_t p
 
 LEXFORGE_HOST_DEVICE int32_t skipgram_window(uint64_t seed, uint32_t epoch, int64_t position,
                                              int32_t window) {
-  return 1 + static_cast<int32_t>(bounded(philox_word_at(seed, epoch,
-                                                         static_cast<uint64_t>(position),
-                                                         RandomStream::kWindow),
-                                          static_cast<uint32_t>(window)));
+  return 1 +
+         static_cast<int32_t>(bounded(
+             philox_word_at(seed, epoch, static_cast<uint64_t>(position), RandomStream::kWindow),
+             static_cast<uint32_t>(window)));
 }
 
 LEXFORGE_HOST_DEVICE int32_t skipgram_noise(uint64_t seed, uint32_t epoch, int64_t position,

@@ -1,0 +1,569 @@
+// Body of the streaming skip-gram kernel for one instruction set (contract: skipgram_stream.h).
+//
+// Work flows through three stages, a block of centres at a time, so that none waits for another's
+// memory:
+//   read    tokens -> kept centres (sub-sampling and windows, vectorised over positions)
+//   plan    centres -> the rows that each window touches, in order, with labels and weights
+//   train   windows, each in three passes over its rows: dot products, errors, updates; while one
+//           window is updated the rows of the next are prefetched
+// Rows are handled kTile at a time: as many accumulators hide the latency of a dot product, and one
+// load of the centre row serves them all.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "common/philox.h"
+#include "word2vec/skipgram_stream_cpu.h"
+// The instruction set applies from here on.
+#include "common/simd.h"
+// Needs simd.h.
+#include "common/philox_simd.h"
+
+namespace lexforge::LEXFORGE_ISA {
+namespace {
+
+constexpr int kTile = SkipgramStreamPlan::kTile;
+constexpr int kLineBytes = 64;
+
+// Scratch arrays carved from the caller's workspace.
+class Carver {
+ public:
+  explicit Carver(void* memory) : next_(static_cast<char*>(memory)) {}
+  template <typename T>
+  T* take(int64_t count) {
+    T* taken = reinterpret_cast<T*>(next_);
+    next_ += (count * static_cast<int64_t>(sizeof(T)) + kLineBytes - 1) / kLineBytes * kLineBytes;
+    return taken;
+  }
+
+ private:
+  char* next_;
+};
+
+// Kept tokens between the sentences still to be read and the centres still to be trained.
+template <typename scalar_t>
+struct Kept {
+  int32_t* token;
+  int64_t* position;
+  int32_t* window;
+  int32_t* sentence;  // ordinal; equal numbers belong together
+  scalar_t* lr;
+  int64_t size = 0;
+
+  void drop_front(int64_t count) {
+    size -= count;
+    std::memmove(token, token + count, size * sizeof *token);
+    std::memmove(position, position + count, size * sizeof *position);
+    std::memmove(window, window + count, size * sizeof *window);
+    std::memmove(sentence, sentence + count, size * sizeof *sentence);
+    std::memmove(lr, lr + count, size * sizeof *lr);
+  }
+};
+
+// Reads sentences in order and fills Kept.
+template <typename scalar_t>
+class Reader {
+ public:
+  // Positions whose random words come from one vectorised call: four to a quad.
+  static constexpr int64_t kSpan = 4 * PhiloxLanes::kWidth;
+
+  Reader(const SkipgramStreamParams<scalar_t>& params, int64_t token_count)
+      : params_(params),
+        token_count_(token_count),
+        sentence_(params.first_sentence - 1),
+        position_(0),
+        sentence_end_(0) {
+    next_sentence();
+  }
+
+  bool done() const { return sentence_ >= params_.last_sentence; }
+  bool valid() const { return valid_; }
+
+  // Reads until `kept` holds at least `wanted` tokens or the sentences end; a span of positions at
+  // a time, so up to kSpan more may come.
+  void fill(Kept<scalar_t>& kept, int64_t wanted) {
+    while (!done() && kept.size < wanted) {
+      const int64_t base = position_ / kSpan * kSpan;
+      const int64_t end = sentence_end_ < base + kSpan ? sentence_end_ : base + kSpan;
+      if (base != span_) draw(base);
+      for (; position_ < end; ++position_) {
+        const uint32_t token = static_cast<uint32_t>(params_.tokens[position_]);
+        if (token >= static_cast<uint64_t>(params_.vocab_size)) {
+          fail();
+          return;
+        }
+        const int64_t offset = position_ - base;
+        const int64_t slot = kept.size;
+        kept.token[slot] = static_cast<int32_t>(token);
+        kept.position[slot] = position_;
+        kept.window[slot] = params_.dynamic_window
+                                ? 1 + static_cast<int32_t>(bounded(
+                                          window_words_[word_index(offset)], params_.window))
+                                : params_.window;
+        kept.sentence[slot] = ordinal_;
+        kept.lr[slot] = lr_;
+        kept.size += unit_float(keep_words_[word_index(offset)]) < params_.keep[token];
+      }
+      if (position_ == sentence_end_) next_sentence();
+    }
+  }
+
+ private:
+  // Where the word of a position within the span lies: word offset % 4 of quad offset / 4.
+  static int64_t word_index(int64_t offset) {
+    return (offset & 3) * PhiloxLanes::kWidth + (offset >> 2);
+  }
+
+  void draw(int64_t base) {
+    const uint64_t quad = static_cast<uint64_t>(base) / 4;
+    store(PhiloxLanes::along_positions(params_.seed, params_.epoch, quad, RandomStream::kSubsample,
+                                       0),
+          keep_words_);
+    store(PhiloxLanes::along_positions(params_.seed, params_.epoch, quad, RandomStream::kWindow, 0),
+          window_words_);
+    span_ = base;
+  }
+
+  static void store(const PhiloxLanes::Quads& quads, uint32_t* words) {
+    for (int w = 0; w < 4; ++w) {
+      Uint32Lanes::store_any(words + w * PhiloxLanes::kWidth, quads.word[w]);
+    }
+  }
+
+  void next_sentence() {
+    do {
+      if (++sentence_ >= params_.last_sentence) return;
+      position_ = params_.offsets[sentence_];
+      sentence_end_ = params_.offsets[sentence_ + 1];
+      if (position_ < 0 || position_ > sentence_end_ || sentence_end_ > token_count_) {
+        fail();
+        return;
+      }
+    } while (position_ == sentence_end_);
+    ++ordinal_;
+    lr_ = skipgram_learning_rate(params_, position_);
+  }
+
+  void fail() {
+    valid_ = false;
+    sentence_ = params_.last_sentence;
+  }
+
+  const SkipgramStreamParams<scalar_t>& params_;
+  const int64_t token_count_;
+  int64_t sentence_, position_, sentence_end_;
+  int32_t ordinal_ = 0;
+  scalar_t lr_ = 0;
+  bool valid_ = true;
+  int64_t span_ = -1;
+  uint32_t keep_words_[kSpan], window_words_[kSpan];
+};
+
+// One window: the centre row, and where its rows start in the plan's lists.
+template <typename scalar_t>
+struct Window {
+  scalar_t* center;
+  scalar_t lr;
+  int64_t first, targets;  // into row and weight; the lists go on to a whole tile
+};
+
+// The windows of a block of centres.
+template <typename scalar_t>
+class Plan {
+ public:
+  Plan(const SkipgramStreamParams<scalar_t>& params, const SkipgramStreamPlan& sizes, Carver& carve)
+      : params_(params) {
+    const int64_t rows = sizes.planned * sizes.most_targets + kTile;
+    row = carve.take<scalar_t*>(rows);
+    weight = carve.take<scalar_t>(rows);
+    window = carve.take<Window<scalar_t>>(sizes.planned);
+    const int64_t quads = sizes.planned * ((sizes.most_draws + 1) / kDrawsPerQuad) + 2 * kWidth;
+    for (auto& word : counter_) word = carve.take<uint32_t>(quads);
+    word_ = carve.take<uint32_t>(4 * quads);
+    noise_ = carve.take<int32_t>(2 * quads);
+    context_begin_ = carve.take<int32_t>(sizes.planned);
+    context_end_ = carve.take<int32_t>(sizes.planned);
+    spare_row_ = carve.take<scalar_t>(params.stride);
+    std::memset(spare_row_, 0, params.stride * sizeof(scalar_t));
+  }
+
+  // Plans centres [begin, end) of `kept`, at most sizes.planned of them.
+  void make(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
+    draw(lay_out(kept, begin, end));
+    size = 0;
+    pairs = 0;
+    centers = end - begin;
+    filled = 0;
+    const int32_t* noise = noise_;
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t from = context_begin_[i - begin], to = context_end_[i - begin];
+      const int64_t contexts = to - from - 1;
+      if (contexts == 0) continue;
+      Window<scalar_t>& next = window[size++];
+      next.center = params_.in_table + kept.token[i] * params_.stride;
+      next.lr = kept.lr[i];
+      next.first = filled;
+      filled = params_.share_negatives ? list_shared(kept, i, from, to, noise, filled)
+                                       : list_pairs(kept, i, from, to, noise, filled);
+      noise += (draws(contexts) + 1) / kDrawsPerQuad * kDrawsPerQuad;
+      next.targets = filled - next.first;
+      pairs += contexts;
+      for (; filled % kTile != 0; ++filled) {
+        row[filled] = spare_row_;
+        weight[filled] = 0;
+      }
+    }
+  }
+
+  void clear() { size = pairs = centers = filled = 0; }
+
+  int64_t size = 0;  // windows with at least one context
+  int64_t pairs = 0;
+  int64_t centers = 0;
+  int64_t filled = 0;  // rows of all windows, with their padding
+  Window<scalar_t>* window;
+  scalar_t** row;    // a row of zeros, with weight 0, fills up a window's last tile
+  scalar_t* weight;  // of a positive 1, of a noise word -weight
+
+ private:
+  static constexpr int64_t kWidth = PhiloxLanes::kWidth;
+
+  int64_t draws(int64_t contexts) const {
+    return params_.share_negatives ? params_.negatives : contexts * params_.negatives;
+  }
+
+  scalar_t* out_row(int32_t token) const { return params_.out_table + token * params_.stride; }
+
+  // Finds each centre's contexts and writes the counters of all its quads; returns their number.
+  int64_t lay_out(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
+    using U = Uint32Lanes;
+    int64_t quads = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const int32_t sentence = kept.sentence[i];
+      int64_t from = i - kept.window[i], to = i + kept.window[i] + 1;
+      from = from < 0 ? 0 : from;
+      to = to > kept.size ? kept.size : to;
+      while (kept.sentence[from] != sentence) ++from;
+      while (kept.sentence[to - 1] != sentence) --to;
+      context_begin_[i - begin] = static_cast<int32_t>(from);
+      context_end_[i - begin] = static_cast<int32_t>(to);
+      const int64_t contexts = to - from - 1;
+      const int64_t needed = contexts == 0 ? 0 : (draws(contexts) + 1) / kDrawsPerQuad;
+      const uint64_t position = static_cast<uint64_t>(kept.position[i]);
+      // Whole registers: what runs over is written again by the next centre.
+      for (int64_t slot = 0; slot < needed; slot += kWidth) {
+        const int64_t at = quads + slot;
+        U::store_any(counter_[0] + at, U::broadcast(static_cast<uint32_t>(position)));
+        U::store_any(counter_[1] + at, U::broadcast(static_cast<uint32_t>(position >> 32)));
+        U::store_any(
+            counter_[2] + at,
+            U::add(U::broadcast(stream_slot(RandomStream::kNegative, static_cast<uint32_t>(slot))),
+                   U::iota()));
+      }
+      quads += needed;
+    }
+    return quads;
+  }
+
+  // The noise words of all quads, two to each, in order.
+  void draw(int64_t quads) {
+    using U = Uint32Lanes;
+    for (int64_t q = 0; q < quads; q += kWidth) {
+      const auto words = PhiloxLanes::quads(
+          static_cast<uint32_t>(params_.seed), static_cast<uint32_t>(params_.seed >> 32),
+          {{U::load_any(counter_[0] + q), U::load_any(counter_[1] + q), U::broadcast(params_.epoch),
+            U::load_any(counter_[2] + q)}});
+      for (int w = 0; w < 4; ++w) U::store_any(word_ + 4 * q + w * kWidth, words.word[w]);
+    }
+    const uint32_t vocab_size = static_cast<uint32_t>(params_.vocab_size);
+    for (int64_t q = 0; q < quads; q += kWidth) {
+      const uint32_t* words = word_ + 4 * q;
+      for (int64_t lane = 0; lane < kWidth; ++lane) {
+        noise_[2 * (q + lane)] =
+            alias_draw(params_.noise, vocab_size, words[lane], words[kWidth + lane]);
+        noise_[2 * (q + lane) + 1] = alias_draw(params_.noise, vocab_size, words[2 * kWidth + lane],
+                                                words[3 * kWidth + lane]);
+      }
+    }
+  }
+
+  int64_t list_pairs(const Kept<scalar_t>& kept, int64_t i, int64_t from, int64_t to,
+                     const int32_t* noise, int64_t at) {
+    for (int64_t j = from; j < to; ++j) {
+      if (j == i) continue;
+      const int32_t positive = kept.token[j];
+      row[at] = out_row(positive);
+      weight[at++] = 1;
+      for (int32_t k = 0; k < params_.negatives; ++k, ++noise) {
+        row[at] = out_row(*noise);
+        weight[at] = -1;
+        at += *noise != positive;
+      }
+    }
+    return at;
+  }
+
+  int64_t list_shared(const Kept<scalar_t>& kept, int64_t i, int64_t from, int64_t to,
+                      const int32_t* noise, int64_t at) {
+    for (int64_t j = from; j < to; ++j) {
+      if (j == i) continue;
+      row[at] = out_row(kept.token[j]);
+      weight[at++] = 1;
+    }
+    for (int32_t k = 0; k < params_.negatives; ++k) {
+      int64_t times = 0;
+      for (int64_t j = from; j < to; ++j) times += kept.token[j] != noise[k];
+      times -= kept.token[i] != noise[k];
+      row[at] = out_row(noise[k]);
+      weight[at] = static_cast<scalar_t>(-times);
+      at += times > 0;
+    }
+    return at;
+  }
+
+  const SkipgramStreamParams<scalar_t>& params_;
+  uint32_t* counter_[3];  // position low, position high, stream and slot
+  uint32_t* word_;
+  int32_t* noise_;
+  int32_t* context_begin_;
+  int32_t* context_end_;
+  scalar_t* spare_row_;
+};
+
+// Updates tables by the windows of a plan. L are the lanes of rows, E those of errors. kStride is
+// the row length where it is known when compiling (then loops over a row are unrolled), else 0.
+template <typename L, typename E, int kStride>
+class Trainer {
+ public:
+  using scalar_t = typename L::scalar;
+  using reg = typename L::reg;
+
+  Trainer(int64_t stride, const SkipgramStreamPlan& sizes, Carver& carve)
+      : stride_(kStride > 0 ? kStride : stride),
+        error_(carve.take<scalar_t>(sizes.most_targets + kTile)) {}
+
+  // Trains the windows of `plan` while fetching rows of `next`, which is empty at the end.
+  double train(const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
+    double loss = 0;
+    for (int64_t i = 0; i < plan.size; ++i) {
+      const int64_t after = i + kCentersAhead - plan.size;
+      if (after < 0) {
+        prefetch_row(plan.window[i + kCentersAhead].center);
+      } else if (after < next.size) {
+        prefetch_row(next.window[after].center);
+      }
+      loss += train_window(plan, plan.window[i], next);
+    }
+    return loss;
+  }
+
+ private:
+  static constexpr int64_t W = L::kWidth;
+  static constexpr int64_t kLine = kLineBytes / sizeof(scalar_t);
+  // Registers of a row that an update holds for the centre, and as many for its gradient.
+  static constexpr int64_t kChunk = W == 16 ? 10 : 4;
+  // Far enough for a read from memory (benchmarks/skipgram_stream.py at distances 24, 48 and 96:
+  // sharing windows gains 1.5x from the first to the second and nothing after), near enough that
+  // the rows stay in the first-level cache.
+  static constexpr int64_t kRowsAhead = 64;
+  static constexpr int64_t kCentersAhead = 2;
+
+  LEXFORGE_INLINE void prefetch_row(const scalar_t* row) const {
+#pragma GCC unroll 32
+    for (int64_t d = 0; d < stride_; d += kLine) __builtin_prefetch(row + d, 1, 3);
+  }
+
+  double train_window(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                      const Plan<scalar_t>& next) {
+    scalar_t* const* rows = plan.row + window.first;
+    const auto lr = E::broadcast(window.lr);
+    auto loss = E::zero();
+    for (int64_t t = 0; t < window.targets; t += kTile) {
+      dot_tile(window.center, rows + t, error_ + t);
+      // At once, so that it overlaps with the next tile's dot products.
+      loss = E::add(loss, errors(lr, plan.weight + window.first + t, error_ + t));
+    }
+    // Row t + kRowsAhead of the plan's list is fetched while row t is updated; past the list's end
+    // lies the next plan's.
+    const int64_t ahead = window.first + kRowsAhead;
+    const int64_t here = clamp(plan.filled - ahead, 0, window.targets);
+    const int64_t there = ahead + here - plan.filled;
+    const int64_t in_next = clamp(next.filled - there, 0, window.targets - here);
+    update(window.center, {rows, error_, here, plan.row + ahead},
+           {rows + here, error_ + here, in_next, next.row + there},
+           {rows + here + in_next, error_ + here + in_next, window.targets - here - in_next, rows});
+    return E::sum(loss);
+  }
+
+  LEXFORGE_INLINE void dot_tile(const scalar_t* center, scalar_t* const* rows, scalar_t* dots) {
+    const scalar_t* row[kTile];
+    reg sum[kTile];
+    for (int t = 0; t < kTile; ++t) {
+      row[t] = rows[t];
+      sum[t] = L::zero();
+    }
+#pragma GCC unroll 32
+    for (int64_t d = 0; d < stride_; d += W) {
+      const reg v = L::load(center + d);
+#pragma GCC unroll 8
+      for (int t = 0; t < kTile; ++t) sum[t] = L::fma(v, L::load(row[t] + d), sum[t]);
+    }
+    L::sum8(sum, dots);
+  }
+
+  // For a tile: x <- lr * |w| * (y - sigmoid(x)), y = w > 0; returns the losses. With s the sign of
+  // w that is lr * w * sigmoid(-s x), and the loss is -|w| log(sigmoid(s x)).
+  LEXFORGE_INLINE typename E::reg errors(typename E::reg lr, const scalar_t* weight, scalar_t* x) {
+    auto loss = E::zero();
+    for (int64_t t = 0; t < kTile; t += E::kWidth) {
+      const auto w = E::load_any(weight + t);
+      const auto score = E::load_any(x + t);
+      const auto minus = E::sub(E::zero(), score);
+      typename E::reg log_sigmoid;
+      const auto sigmoid =
+          Numerics<E>::sigmoid_log(E::select_negative(w, score, minus), log_sigmoid);
+      // log(sigmoid(s x)) = log(sigmoid(-s x)) + s x
+      const auto gain = E::sub(log_sigmoid, E::select_negative(w, score, minus));
+      loss = E::fnma(E::select_negative(w, E::sub(E::zero(), w), w), gain, loss);
+      E::store_any(x + t, E::mul(E::mul(lr, w), sigmoid));
+    }
+    return loss;
+  }
+
+  // Rows to update, and as many to fetch meanwhile.
+  struct Rows {
+    scalar_t* const* row;
+    const scalar_t* error;
+    int64_t size;
+    scalar_t* const* ahead;
+  };
+
+  // Adds error * center to each row, and the sum of error * row to the centre.
+  LEXFORGE_INLINE void update(scalar_t* center, const Rows& first, const Rows& second,
+                              const Rows& third) {
+    constexpr int64_t kWhole = kStride / W;
+    if constexpr (kStride > 0 && kWhole <= kChunk) {
+      update_columns<kWhole>(center, 0, first, second, third);
+    } else {
+      int64_t d = 0;
+      for (; d + kChunk * W <= stride_; d += kChunk * W) {
+        update_columns<kChunk>(center, d, first, second, third);
+      }
+      for (; d < stride_; d += W) update_columns<1>(center, d, first, second, third);
+    }
+  }
+
+  // The same for columns [from, from + kRegisters * W).
+  template <int64_t kRegisters>
+  LEXFORGE_INLINE void update_columns(scalar_t* center, int64_t from, const Rows& first,
+                                      const Rows& second, const Rows& third) {
+    reg v[kRegisters], sum[kRegisters];
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kRegisters; ++r) {
+      v[r] = L::load(center + from + r * W);
+      sum[r] = v[r];
+    }
+    const Rows* const all[] = {&first, &second, &third};
+    for (const Rows* rows : all) {
+      for (int64_t t = 0; t < rows->size; ++t) {
+        const scalar_t* ahead = rows->ahead[t] + from;
+        scalar_t* row = rows->row[t] + from;
+        const reg e = L::broadcast(rows->error[t]);
+#pragma GCC unroll 16
+        for (int64_t r = 0; r < kRegisters; ++r) {
+          if (r * W % kLine == 0) __builtin_prefetch(ahead + r * W, 1, 3);
+          const reg u = L::load(row + r * W);
+          sum[r] = L::fma(e, u, sum[r]);
+          L::store(row + r * W, L::fma(e, v[r], u));
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kRegisters; ++r) L::store(center + from + r * W, sum[r]);
+  }
+
+  static int64_t clamp(int64_t x, int64_t low, int64_t high) {
+    return x < low ? low : x > high ? high : x;
+  }
+
+  const int64_t stride_;
+  scalar_t* error_;  // dot products, then errors
+};
+
+template <typename L, typename E, int kStride>
+bool run(const SkipgramStreamParams<typename L::scalar>& params, int64_t token_count,
+         void* workspace, double* stats) {
+  using scalar_t = typename L::scalar;
+  const SkipgramStreamPlan sizes(params.window, params.negatives, params.share_negatives);
+  Carver carve(workspace);
+  Kept<scalar_t> kept;
+  const int64_t capacity = sizes.kept + Reader<scalar_t>::kSpan + 1;
+  kept.token = carve.take<int32_t>(capacity);
+  kept.position = carve.take<int64_t>(capacity);
+  kept.window = carve.take<int32_t>(capacity);
+  kept.sentence = carve.take<int32_t>(capacity);
+  kept.lr = carve.take<scalar_t>(capacity);
+  // One plan is trained when the next is made, so that its rows can be fetched in time.
+  Plan<scalar_t> plans[2] = {{params, sizes, carve}, {params, sizes, carve}};
+  int64_t made = 0;
+  Trainer<L, E, kStride> trainer(params.stride, sizes, carve);
+  Reader<scalar_t> reader(params, token_count);
+  const auto finish = [&](const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
+    stats[0] += trainer.train(plan, next);
+    stats[1] += static_cast<double>(plan.pairs);
+    stats[2] += static_cast<double>(plan.centers);
+  };
+
+  int64_t planned = 0;  // entries of `kept` before it serve as contexts only
+  while (true) {
+    reader.fill(kept, sizes.kept);
+    if (!reader.valid()) return false;
+    // A sentence may go on beyond what has been read: hold back the centres that could see it.
+    const int64_t ready = reader.done() ? kept.size : kept.size - params.window;
+    while (planned < ready) {
+      const int64_t begin = planned;
+      planned = begin + sizes.planned < ready ? begin + sizes.planned : ready;
+      plans[made % 2].make(kept, begin, planned);
+      if (made > 0) finish(plans[(made - 1) % 2], plans[made % 2]);
+      ++made;
+    }
+    if (reader.done()) break;
+    const int64_t dropped = planned > params.window ? planned - params.window : 0;
+    kept.drop_front(dropped);
+    planned -= dropped;
+  }
+  if (made > 0) {
+    plans[made % 2].clear();
+    finish(plans[(made - 1) % 2], plans[made % 2]);
+  }
+  return true;
+}
+
+}  // namespace
+
+#ifdef LEXFORGE_ISA_BASELINE
+bool skipgram_stream_double(const SkipgramStreamParams<double>& params, int64_t token_count,
+                            void* workspace, double* stats) {
+  return run<ScalarLanes<double>, ScalarLanes<double>, 0>(params, token_count, workspace, stats);
+}
+#endif
+
+bool skipgram_stream(const SkipgramStreamParams<float>& params, int64_t token_count,
+                     void* workspace, double* stats) {
+  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
+    case 64:
+      return run<FloatLanes, FloatUpTo8, 64>(params, token_count, workspace, stats);
+    case 112:
+      return run<FloatLanes, FloatUpTo8, 112>(params, token_count, workspace, stats);
+    case 128:
+      return run<FloatLanes, FloatUpTo8, 128>(params, token_count, workspace, stats);
+    case 208:
+      return run<FloatLanes, FloatUpTo8, 208>(params, token_count, workspace, stats);
+    case 304:
+      return run<FloatLanes, FloatUpTo8, 304>(params, token_count, workspace, stats);
+    default:
+      return run<FloatLanes, FloatUpTo8, 0>(params, token_count, workspace, stats);
+  }
+}
+
+}  // namespace lexforge::LEXFORGE_ISA

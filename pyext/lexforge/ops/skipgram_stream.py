@@ -1,0 +1,190 @@
+"""Skip-gram with negative sampling over an encoded corpus (csrc/word2vec/skipgram_stream.h)."""
+
+from __future__ import annotations
+
+import math
+import mmap
+
+import torch
+from torch import Tensor
+
+ROW_MULTIPLE = 16  # floats: rows start at cache lines
+SHARING = ("pair", "window")
+
+
+def padded_table(vocab_size: int, dim: int) -> Tensor:
+    """A zeroed float32 table on the CPU whose rows start at cache lines.
+
+    Args:
+        vocab_size: rows V, at least 1.
+        dim: used columns D, at least 1; the row length is D rounded up to a multiple of 16.
+
+    Returns:
+        Tensor [V, stride]. Large tables ask for huge pages, which spares the training kernel most
+        address-translation misses of its random row reads.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+    if vocab_size < 1 or dim < 1:
+        raise ValueError(
+            f"padded_table: vocab_size and dim must be >= 1, got {vocab_size} and {dim}"
+        )
+    stride = -(-dim // ROW_MULTIPLE) * ROW_MULTIPLE
+    pages = mmap.mmap(-1, vocab_size * stride * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=torch.float32).view(vocab_size, stride)
+
+
+def skipgram_train_(
+    in_table: Tensor,
+    out_table: Tensor,
+    stats: Tensor,
+    tokens: Tensor,
+    offsets: Tensor,
+    keep: Tensor,
+    noise: Tensor,
+    *,
+    first_sentence: int = 0,
+    last_sentence: int | None = None,
+    window: int = 5,
+    negatives: int = 5,
+    dynamic_window: bool = True,
+    negative_sharing: str = "pair",
+    alpha: float = 0.025,
+    min_alpha: float = 1e-4,
+    tokens_before: int = 0,
+    total_tokens: int | None = None,
+    seed: int = 1,
+    epoch: int = 0,
+    threads: int | None = None,
+) -> None:
+    """Train skip-gram vectors on a range of sentences, in place, by SGD with linear decay.
+
+    Sub-sampling, windows, noise words, gradients and updates all happen inside; nothing is
+    materialised. Every random decision is a function of (seed, epoch, position in the corpus), so
+    the sampled stream is the same for any number of threads, on any device, and however the corpus
+    is cut into calls (Mikolov et al. 2013, eq. 4; the exact rule is in skipgram_stream.h).
+
+    Args:
+        in_table: float32 [V, stride] centre vectors, updated. stride is a multiple of 16
+            (:func:`padded_table`); columns past the vector size must be zero and stay zero.
+            float64 is accepted on the CPU, for gradient checks.
+        out_table: context vectors, same shape and dtype, updated.
+        stats: float64 [3], to which (sum of losses, pairs, centres) of this call are added. The
+            mean loss of a pair, with its noise words, is ``stats[0] / stats[1]``.
+        tokens: int32 [N] word ids, 0 <= id < V.
+        offsets: int64 [S + 1]; sentence s is ``tokens[offsets[s]:offsets[s + 1]]``.
+        keep: float32 [V] probability of keeping a token (``ops.sampling.keep_probability``).
+        noise: int32 [V, 2] alias table (``ops.sampling.build_alias``).
+        first_sentence, last_sentence: the range of sentences; the last one is exclusive and
+            defaults to S.
+        window: largest distance between centre and context, in kept tokens, 1 to 1000.
+        negatives: noise words K per pair, 0 to 1000.
+        dynamic_window: draw the distance 1..window afresh for each centre.
+        negative_sharing: ``"pair"`` draws K noise words for each (centre, context) pair;
+            ``"window"`` draws K for each centre and uses them for all its pairs.
+        alpha, min_alpha: learning rate at the first and past the last of ``total_tokens``.
+        tokens_before: tokens of earlier epochs; ``total_tokens``: of all epochs, default N.
+        seed: any integer of 64 bits. epoch: 0 to 2^32 - 1.
+        threads: CPU threads, default ``torch.get_num_threads()``. With one the result is bitwise
+            reproducible; with more, rows are updated without locks and rounding varies.
+
+    Raises:
+        TypeError: a tensor of the wrong dtype.
+        ValueError: a wrong shape, device or range; a table that requires grad.
+        RuntimeError: a token outside [0, V), or offsets that do not rise.
+    """
+    op = "skipgram_train_"
+    if negative_sharing not in SHARING:
+        raise ValueError(
+            f"{op}: negative_sharing must be one of {', '.join(SHARING)}, got {negative_sharing!r}"
+        )
+    wanted = {
+        "in_table": (in_table, (torch.float32, torch.float64), 2),
+        "out_table": (out_table, (in_table.dtype,), 2),
+        "stats": (stats, (torch.float64,), 1),
+        "tokens": (tokens, (torch.int32,), 1),
+        "offsets": (offsets, (torch.int64,), 1),
+        "keep": (keep, (torch.float32,), 1),
+        "noise": (noise, (torch.int32,), 2),
+    }
+    for name, (tensor, dtypes, dims) in wanted.items():
+        if tensor.dtype not in dtypes:
+            expected = " or ".join(str(dtype) for dtype in dtypes)
+            raise TypeError(f"{op}: {name} must be {expected}, got {tensor.dtype}")
+        if tensor.dim() != dims:
+            raise ValueError(f"{op}: {name} must have {dims} dimensions, got {tensor.dim()}")
+        if tensor.device != in_table.device:
+            raise ValueError(f"{op}: {name} must be on {in_table.device}, got {tensor.device}")
+        if not tensor.is_contiguous():
+            raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}")
+    vocab_size, stride = in_table.shape
+    if vocab_size < 1 or stride < 1 or stride % ROW_MULTIPLE:
+        raise ValueError(
+            f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
+            f"got {tuple(in_table.shape)}"
+        )
+    for name, tensor, shape in (
+        ("out_table", out_table, (vocab_size, stride)),
+        ("keep", keep, (vocab_size,)),
+        ("noise", noise, (vocab_size, 2)),
+        ("stats", stats, (3,)),
+    ):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{op}: {name} must be {shape}, got {tuple(tensor.shape)}")
+    for name, tensor in (("in_table", in_table), ("out_table", out_table)):
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{op}: {name} requires grad and is updated in place; use no_grad()")
+        if tensor.data_ptr() % 64:
+            raise ValueError(f"{op}: {name} must start at a 64-byte boundary; use padded_table()")
+    if in_table.data_ptr() == out_table.data_ptr():
+        raise ValueError(f"{op}: out_table must be another tensor than in_table")
+    sentences = offsets.shape[0] - 1
+    last_sentence = sentences if last_sentence is None else last_sentence
+    if not 0 <= first_sentence <= last_sentence <= sentences:
+        raise ValueError(
+            f"{op}: first_sentence and last_sentence must be a range within [0, {sentences}], "
+            f"got [{first_sentence}, {last_sentence})"
+        )
+    total_tokens = max(1, tokens.shape[0]) if total_tokens is None else total_tokens
+    for name, value, low, high in (
+        ("window", window, 1, 1000),
+        ("negatives", negatives, 0, 1000),
+        ("tokens_before", tokens_before, 0, 2**62),
+        ("total_tokens", total_tokens, 1, 2**62),
+        ("seed", seed, -(2**63), 2**64 - 1),
+        ("epoch", epoch, 0, 2**32 - 1),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
+    for name, value in (("alpha", alpha), ("min_alpha", min_alpha)):
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{op}: {name} must be finite and >= 0, got {value}")
+    threads = torch.get_num_threads() if threads is None else threads
+    if threads < 1:
+        raise ValueError(f"{op}: threads must be >= 1, got {threads}")
+    torch.ops.lexforge.skipgram_train_.default(
+        in_table,
+        out_table,
+        stats,
+        tokens,
+        offsets,
+        keep,
+        noise,
+        first_sentence,
+        last_sentence,
+        window,
+        negatives,
+        dynamic_window,
+        negative_sharing == "window",
+        alpha,
+        min_alpha,
+        tokens_before,
+        total_tokens,
+        seed - 2**64 if seed >= 2**63 else seed,
+        epoch,
+        threads,
+    )
+    torch.autograd.graph.increment_version([in_table, out_table, stats])
