@@ -15,7 +15,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -77,7 +77,9 @@ def tables(draw) -> KeyedVectors:
 
 
 @pytest.mark.parametrize("name", ROUND_TRIPS)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(table=tables())
 @example(table=KeyedVectors(["x"], np.array([[0.5]], np.float32)))
 def test_round_trip(tmp_path_factory, name, table):

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lexforge import _text
-from lexforge.vectors.row_formats import _check_text_word
+from lexforge.vectors.row_formats import check_text_word
 from lexforge.vectors.streams import open_for_writing, replacement
 
 # What the matrix is called: by us, by sentence-transformers (both), in our checkpoints.
@@ -161,7 +161,7 @@ def write_vocabulary(
     """Write ``<word> <count>`` lines, or ``<word>`` lines without counts."""
     for word in words:
         if counts is None:
-            _check_text_word(word)  # a number at its end would be taken for a count
+            check_text_word(word)  # a number at its end would be taken for a count
         elif "\n" in word:
             raise ValueError(f"word {word!r} holds a line break, which text files cannot")
     lines = words if counts is None else [f"{w} {c}" for w, c in zip(words, counts, strict=True)]

@@ -73,7 +73,7 @@ def load_vectors(
         mmap: map the matrix instead of reading it (safetensors, npy, checkpoint). Mapped vectors
             are not checked for NaN, as that would read all of them.
         allow_nonfinite: accept NaN and infinities.
-        threads: for parsing text; default the cores at hand, at most 8.
+        threads: for parsing text; default those of torch, at most 8.
 
     Returns:
         Vectors [V, D] with their words, and counts where the format has them. Of rows with the
@@ -145,7 +145,7 @@ def save_vectors(
             .safetensors, .npy (with NAME.vocab.txt), .tsv projector (with a metadata file).
         dtype: of the numbers in safetensors ("float32", "float16", "bfloat16") and npy
             ("float32", "float16"); default as in memory. The others are float32.
-        threads: for formatting text; default the cores at hand, at most 8.
+        threads: for formatting text; default those of torch, at most 8.
 
     Raises:
         ValueError: for an unknown suffix, or naming a word that the format cannot hold.
