@@ -77,9 +77,7 @@ def tables(draw) -> KeyedVectors:
 
 
 @pytest.mark.parametrize("name", ROUND_TRIPS)
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, max_examples=60)
 @given(table=tables())
 @example(table=KeyedVectors(["x"], np.array([[0.5]], np.float32)))
 def test_round_trip(tmp_path_factory, name, table):

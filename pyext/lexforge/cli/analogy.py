@@ -29,9 +29,9 @@ def analogy(
 
     Examples:
 
-        lexforge analogy vectors.bin man woman king
-        lexforge analogy vectors.bin france paris japan --topn 3
-        lexforge analogy vectors.bin bad worst big --multiply
+    - `lexforge analogy vectors.bin man woman king`
+    - `lexforge analogy vectors.bin france paris japan --topn 3`
+    - `lexforge analogy vectors.bin bad worst big --multiply`
 
     In a pipe the output is WORD, SCORE, separated by a tab.
     """

@@ -37,10 +37,10 @@ def convert(
 
     Examples:
 
-        lexforge convert glove.6B.50d.txt glove.bin
-        lexforge convert vectors.bin vectors.vec.gz --limit 100000
-        lexforge convert vectors.txt small.safetensors --dtype float16
-        lexforge convert vectors.bin tensors.tsv     (for projector.tensorflow.org)
+    - `lexforge convert glove.6B.50d.txt glove.bin`
+    - `lexforge convert vectors.bin vectors.vec.gz --limit 100000`
+    - `lexforge convert vectors.txt small.safetensors --dtype float16`
+    - `lexforge convert vectors.bin tensors.tsv`
     """
     from lexforge.vectors import save_vectors
 

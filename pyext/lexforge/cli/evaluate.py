@@ -47,9 +47,9 @@ def evaluate(
 
     Examples:
 
-        lexforge evaluate vectors.bin --similarity wordsim353 --similarity simlex999
-        lexforge evaluate vectors.bin --similarity all --analogy google --json scores.json
-        lexforge evaluate vectors.bin --analogy my-questions.txt --restrict-vocab 30000
+    - `lexforge evaluate vectors.bin --similarity wordsim353 --similarity simlex999`
+    - `lexforge evaluate vectors.bin --similarity all --analogy google --json scores.json`
+    - `lexforge evaluate vectors.bin --analogy my-questions.txt --restrict-vocab 30000`
     """
     from lexforge.vectors import evaluation
     from lexforge.vectors.streams import open_for_writing

@@ -36,10 +36,10 @@ def similar(
 
     Examples:
 
-        lexforge similar vectors.bin cat
-        lexforge similar vectors.bin cat dog --topn 5
-        lexforge similar vectors.bin king woman --without man
-        lexforge similar vectors.bin
+    - `lexforge similar vectors.bin cat`
+    - `lexforge similar vectors.bin cat dog --topn 5`
+    - `lexforge similar vectors.bin king woman --without man`
+    - `lexforge similar vectors.bin`
 
     The last one asks for words; several on a line are combined, as by --together.
     In a pipe the output is WORD, NEIGHBOUR, COSINE, separated by tabs.
