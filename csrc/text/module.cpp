@@ -4,4 +4,5 @@
 PYBIND11_MODULE(_text, m) {
   m.doc() = "Corpus reader, vocabulary and vector-file parsing.";
   lexforge::text::register_corpus(m);
+  lexforge::text::register_vector_file(m);
 }

@@ -6,5 +6,6 @@
 namespace lexforge::text {
 
 void register_corpus(pybind11::module_& m);
+void register_vector_file(pybind11::module_& m);
 
 }  // namespace lexforge::text
