@@ -94,8 +94,9 @@ struct Table {
   __device__ __forceinline__ void load(Row<kPacks>& into, int32_t row) const {
     const uint32_t first = static_cast<uint32_t>(row) * stride;
 #pragma unroll
-    for (int p = 0; p < kPacks; ++p)
+    for (int p = 0; p < kPacks; ++p) {
       into.pack[p] = __ldcg(start + (row < 0 ? 0 : first + offset[p]));
+    }
   }
 
   __device__ __forceinline__ void clear_unused(Row<kPacks>& row) const {

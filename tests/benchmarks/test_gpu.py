@@ -92,6 +92,35 @@ def test_results_are_named_after_the_gpu_and_replaced_whole(gpu, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["nvidia-h200.json"]
 
 
+@pytest.mark.parametrize("broken", [None, "build_ext", "pytest", "--device"])
+def test_every_stage_is_recorded(gpu, monkeypatch, tmp_path, broken):
+    """The whole course with commands that only pretend."""
+    commands = []
+
+    def pretend(command, seconds, **environment):
+        commands.append(command)
+        assert 1 <= seconds <= 600
+        if "--json" in command:
+            Path(command[command.index("--json") + 1]).write_text('{"cases": []}')
+        return {"outcome": "failed" if broken in command else "passed", "seconds": 0.0}
+
+    monkeypatch.setattr(gpu, "run", pretend)
+    monkeypatch.setattr(gpu, "missing_gpu", lambda: None)
+    monkeypatch.setattr(gpu, "environment", lambda: {"gpu": "NVIDIA Test"})
+    monkeypatch.setattr(gpu.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(tmp_path)])
+    assert gpu.main() == (0 if broken is None else 1)
+    record = json.loads((tmp_path / "nvidia-test.json").read_text())
+    assert record["build"]["outcome"] == ("failed" if broken == "build_ext" else "passed")
+    if broken == "build_ext":
+        assert len(commands) == 1
+        return
+    assert list(record["sanitizer"]) == ["memcheck", "racecheck"]
+    assert set(record["benchmarks"]) == {path.stem for path in gpu.benchmark_scripts()}
+    assert {"sampling", "skipgram_stream"} <= set(record["benchmarks"])
+    assert all(result["results"] == {"cases": []} for result in record["benchmarks"].values())
+
+
 def test_failures_are_named(gpu):
     record = {
         "build": {"outcome": "passed"},
