@@ -34,6 +34,14 @@ def test_without_a_gpu_it_says_so():
     assert "nothing was run" in done.stderr
 
 
+def test_missing_packages_are_named(gpu, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        gpu.importlib.util, "find_spec", lambda name: None if name == "pybind11" else find(name)
+    )
+    assert gpu.missing().endswith(" lacks pybind11")
+
+
 def test_a_command_passes_fails_or_runs_out_of_time(gpu):
     passed = gpu.run([sys.executable, "-c", "print('hello')"], 60)
     assert passed["outcome"] == "passed"
@@ -105,7 +113,7 @@ def test_every_stage_is_recorded(gpu, monkeypatch, tmp_path, broken):
         return {"outcome": "failed" if broken in command else "passed", "seconds": 0.0}
 
     monkeypatch.setattr(gpu, "run", pretend)
-    monkeypatch.setattr(gpu, "missing_gpu", lambda: None)
+    monkeypatch.setattr(gpu, "missing", lambda: None)
     monkeypatch.setattr(gpu, "environment", lambda: {"gpu": "NVIDIA Test"})
     monkeypatch.setattr(gpu.shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(tmp_path)])
