@@ -34,6 +34,14 @@ def test_without_a_gpu_it_says_so():
     assert "nothing was run" in done.stderr
 
 
+def test_missing_packages_are_named(gpu, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        gpu.importlib.util, "find_spec", lambda name: None if name == "pybind11" else find(name)
+    )
+    assert gpu.missing().endswith(" lacks pybind11")
+
+
 def test_a_command_passes_fails_or_runs_out_of_time(gpu):
     passed = gpu.run([sys.executable, "-c", "print('hello')"], 60)
     assert passed["outcome"] == "passed"
@@ -90,6 +98,35 @@ def test_results_are_named_after_the_gpu_and_replaced_whole(gpu, tmp_path):
         path = gpu.write(record, tmp_path / "results")
         assert json.loads(path.read_text()) == record
     assert [entry.name for entry in path.parent.iterdir()] == ["nvidia-h200.json"]
+
+
+@pytest.mark.parametrize("broken", [None, "build_ext", "pytest", "--device"])
+def test_every_stage_is_recorded(gpu, monkeypatch, tmp_path, broken):
+    """The whole course with commands that only pretend."""
+    commands = []
+
+    def pretend(command, seconds, **environment):
+        commands.append(command)
+        assert 1 <= seconds <= 600
+        if "--json" in command:
+            Path(command[command.index("--json") + 1]).write_text('{"cases": []}')
+        return {"outcome": "failed" if broken in command else "passed", "seconds": 0.0}
+
+    monkeypatch.setattr(gpu, "run", pretend)
+    monkeypatch.setattr(gpu, "missing", lambda: None)
+    monkeypatch.setattr(gpu, "environment", lambda: {"gpu": "NVIDIA Test"})
+    monkeypatch.setattr(gpu.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(tmp_path)])
+    assert gpu.main() == (0 if broken is None else 1)
+    record = json.loads((tmp_path / "nvidia-test.json").read_text())
+    assert record["build"]["outcome"] == ("failed" if broken == "build_ext" else "passed")
+    if broken == "build_ext":
+        assert len(commands) == 1
+        return
+    assert list(record["sanitizer"]) == ["memcheck", "racecheck"]
+    assert set(record["benchmarks"]) == {path.stem for path in gpu.benchmark_scripts()}
+    assert {"sampling", "skipgram_stream"} <= set(record["benchmarks"])
+    assert all(result["results"] == {"cases": []} for result in record["benchmarks"].values())
 
 
 def test_failures_are_named(gpu):
