@@ -122,8 +122,8 @@ def train_stream(
     history = Meter(state)
     history_tokens = max(state.total_tokens // HISTORY_POINTS, 1)
     call_tokens = float(FIRST_CALL_TOKENS)
-    saved_at = tick = time.perf_counter()
     progress.begin(state)
+    saved_at = tick = time.perf_counter()
     try:
         while not state.finished:
             if state.sentence == 0 and on_epoch_begin is not None:

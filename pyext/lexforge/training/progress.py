@@ -167,6 +167,8 @@ class Progress:
         """Start of training: intervals are measured from here."""
         self._end_live()
         self._shown, self._logged = Meter(state), Meter(state)
+        if self._terminal:
+            self._update_live("training", 0.0, "")
 
     def update(self, state: TrainerState) -> None:
         """Called after every kernel call; shows and logs when an interval is over."""
@@ -212,6 +214,7 @@ class Progress:
                 progress.TextColumn("{task.fields[detail]}"),
                 console=Console(file=self._stream),
                 auto_refresh=False,  # a refreshing thread would take turns with the training calls
+                redirect_stdout=False,
             )
             self._live.start()
             self._task = self._live.add_task(name, total=1.0, detail="")
