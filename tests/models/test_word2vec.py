@@ -245,6 +245,22 @@ def test_save_and_load(corpus, model, tmp_path):
     assert same_tables(loaded, model)
 
 
+def test_words_of_all_kinds(tmp_path):
+    words = ["New York", "naïve", "\u2028", "a\tb", "日本", "5"]
+    model = Word2Vec([words] * 5, **SMALL)
+    model.save(tmp_path)
+    assert Word2Vec.load(tmp_path).wv.index_to_key == model.wv.index_to_key == words
+
+
+def test_line_feeds_are_refused_before_training(tmp_path):
+    model = Word2Vec(**SMALL)
+    model.build_vocab([["a", "\n"]] * 5)
+    with pytest.raises(ValueError, match="cannot hold words with line feeds"):
+        model.train([["a", "\n"]], checkpoint_folder=tmp_path)
+    model.train([["a", "\n"]] * 5)
+    assert "\n" in model.wv
+
+
 def test_tables_without_padding_are_stored(model, tmp_path):
     from safetensors.numpy import load_file
 

@@ -82,7 +82,12 @@ def word2vec(
     ] = False,
     checkpoint_every: Annotated[
         float,
-        typer.Option(min=0.0, metavar="MINUTES", help="Save that often.", rich_help_panel=OUTPUT),
+        typer.Option(
+            min=0.0,
+            metavar="MINUTES",
+            help="Save that often; 0 only at the end.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 10.0,
     log_json: Annotated[
         Path | None,
@@ -255,6 +260,12 @@ def word2vec(
     if out is not None and is_checkpoint(out) and not (resume or overwrite):
         raise typer.BadParameter(f"{out} holds a run: continue it with --resume, or --overwrite it")
 
+    for path in filter(None, (output, save_vocab, log_json)):
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"--out must be a folder, and {out} is a file")
+
     parameters = {
         "vector_size": vector_size,
         "window": window,
@@ -327,6 +338,8 @@ def _train(
 
     from lexforge.training.signals import StopRequest
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     # Beside the model rather than in the system's temporary folder, which may be small.
     own_folder = out / ".encoded" if cache is None and out is not None else None
     model.encoded_folder = cache or own_folder
@@ -385,12 +398,15 @@ def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: P
     from lexforge.training.progress import clock, count
 
     state = model.state
-    loss = state.loss_history[-1]["loss"] if state.loss_history else None
+    loss = f", final loss {state.loss_history[-1]['loss']:.4f}" if state.pairs else ""
     progress.say(
         f"done in {clock(state.seconds)}: {count(state.tokens_done)} words, "
-        f"{count(state.words_per_second)} words/s, final loss {loss}"
+        f"{count(state.words_per_second)} words/s{loss}"
     )
     places = [*([] if out is None else [out]), *files]
     for place in places:
         progress.say(f"  {place}")
-    progress.say(f"try: lexforge similar {places[0]} {model.wv.index_to_key[len(model.wv) // 20]}")
+    # Neither one of the first words (the, of, is) nor a rare one.
+    words = model.wv.index_to_key[len(model.wv) // 20 :]
+    word = next((word for word in words if word.isalpha()), words[0])
+    progress.say(f"try: lexforge similar {places[0]} {word}")

@@ -368,12 +368,17 @@ class Word2Vec:
             Words trained (after sub-sampling) and words read (before) in this run.
 
         Raises:
-            ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one.
+            ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one;
+                words that a checkpoint cannot hold.
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
             CheckpointError: A checkpoint could not be written.
         """
         if self.vocabulary is None:
             raise ValueError("train: build the vocabulary first, with build_vocab")
+        if checkpoint_folder is not None and any("\n" in word for word in self.vocabulary.words):
+            raise ValueError(
+                "train: a checkpoint cannot hold words with line feeds; leave them out"
+            )
         corpus = self._corpus("train", corpus_iterable, corpus_file)
         shown = progress or Progress(self.progress, every=report_delay)
         with (
