@@ -132,8 +132,9 @@ class Progress:
         return self._show and self._stream.isatty()
 
     def say(self, text: str) -> None:
-        """One line of text, when progress is shown at all."""
+        """One line of text, when progress is shown at all; it ends a live line."""
         if self._show:
+            self._end_live()
             print(text, file=self._stream, flush=True)
 
     def phase(self, name: str) -> Callable[[int, int | None], None] | None:
@@ -149,7 +150,8 @@ class Progress:
 
         def report(done: int, total: int | None) -> None:
             nonlocal last
-            if time.monotonic() - last < due:
+            complete = self._terminal and done == total
+            if time.monotonic() - last < due and not complete:
                 return
             last = time.monotonic()
             share = done / total if total else 0.0
