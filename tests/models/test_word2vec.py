@@ -183,6 +183,34 @@ def test_arguments_out_of_range(option, message):
 
 
 @pytest.mark.parametrize(
+    "option, message",
+    [
+        ({"window": 2.5}, "window must be an integer, got 2.5"),
+        ({"epochs": None}, "epochs must be an integer, got None"),
+        ({"alpha": "fast"}, "alpha must be a number, got 'fast'"),
+    ],
+)
+def test_arguments_of_the_wrong_type(option, message):
+    with pytest.raises(TypeError, match=message):
+        Word2Vec(**option)
+
+
+def test_numpy_numbers_as_arguments(corpus, tmp_path):
+    """They are accepted, and do not spoil the checkpoint."""
+    options = {name: np.int64(value) for name, value in SMALL.items()}
+    model = Word2Vec(corpus, alpha=np.float32(0.025), seed=np.int32(1), **options)
+    model.save(tmp_path)
+    assert Word2Vec.load(tmp_path).window == 5
+
+
+def test_epochs_of_a_later_training(corpus, model):
+    with pytest.raises(ValueError, match="epochs must be >= 1, got 0"):
+        model.train(corpus, epochs=0)
+    with pytest.raises(ValueError, match="start_alpha must be finite and >= 0, got nan"):
+        model.train(corpus, start_alpha=float("nan"))
+
+
+@pytest.mark.parametrize(
     "sentences, message",
     [
         ((s for s in [["a"]]), "a generator can be read only once"),
@@ -276,7 +304,7 @@ def test_load_of_a_changed_folder(model, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     for changes, message in (
         ({"vector_size": 21}, r"input must be \(210, 21\), got \(210, 20\)"),
-        ({"window": "wide"}, "damaged"),
+        ({"window": "wide"}, "window must be an integer"),
         ({"window": -1}, "window must be >= 1, got -1"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
