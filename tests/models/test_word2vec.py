@@ -47,7 +47,7 @@ def test_learns_synonyms(corpus, sharing, device):
     model = Word2Vec(corpus, negative_sharing=sharing, device=device, **PLANTED)
     assert synonym_score(model.wv) >= 0.95
     # It starts at 6 log 2 = 4.16: logits 0 for one context word and five noise words.
-    assert 0.5 < model.state.loss_history[-1]["loss"] < 1.3
+    assert 0.5 < model.state.recent_loss < 1.3
 
 
 def test_first_loss_is_that_of_zero_logits(corpus):

@@ -48,7 +48,7 @@ def demo(
     typer.echo(
         f"trained {count(state.tokens_done)} words in {clock(state.seconds)}: "
         f"{count(state.words_per_second)} words/s, {count(state.pairs / state.seconds)} pairs/s, "
-        f"final loss {state.loss_history[-1]['loss']:.3f}"
+        f"final loss {state.recent_loss:.3f}"
     )
     typer.echo("\nnearest neighbours")
     for word in SHOWN_WORDS:

@@ -259,7 +259,6 @@ def word2vec(
         raise typer.BadParameter("--resume needs --out, and excludes --overwrite")
     if out is not None and is_checkpoint(out) and not (resume or overwrite):
         raise typer.BadParameter(f"{out} holds a run: continue it with --resume, or --overwrite it")
-
     for path in filter(None, (output, save_vocab, log_json)):
         if not path.parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
@@ -290,9 +289,8 @@ def word2vec(
             model = Word2Vec.load(out, workers=workers, device=device)
             given = [name for name in parameters if _given(ctx, name)]
             _refuse_changes(model, {name: parameters[name] for name in given})
-            if model.state is None or model.state.finished:
-                progress.say(f"the run in {out} is complete; there is nothing to resume")
-                return
+            if model.state is None:
+                raise ValueError(f"{out} holds a model that was never trained: no run to resume")
         else:
             model = Word2Vec(**parameters, workers=workers, device=device)
             model.build_vocab(corpus_file=corpus, progress=progress)
@@ -302,7 +300,10 @@ def word2vec(
             )
         if save_vocab is not None:
             model.vocabulary.save(save_vocab)
-        _train(model, corpus, out, cache, checkpoint_every, resume, progress)
+        if resume and model.state.finished:
+            progress.say(f"the run in {out} is complete; there is nothing to resume")
+        else:
+            _train(model, corpus, out, cache, checkpoint_every, resume, progress)
         files = _write_files(model.wv, out, output, format, bool(binary))
         _summarise(model, out, files, progress)
 
@@ -398,10 +399,9 @@ def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: P
     from lexforge.training.progress import clock, count
 
     state = model.state
-    loss = f", final loss {state.loss_history[-1]['loss']:.4f}" if state.pairs else ""
     progress.say(
         f"done in {clock(state.seconds)}: {count(state.tokens_done)} words, "
-        f"{count(state.words_per_second)} words/s{loss}"
+        f"{count(state.words_per_second)} words/s, final loss {state.recent_loss:.4f}"
     )
     places = [*([] if out is None else [out]), *files]
     for place in places:

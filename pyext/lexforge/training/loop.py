@@ -66,6 +66,12 @@ class TrainerState:
         return self.loss_sum / self.pairs if self.pairs else math.nan
 
     @property
+    def recent_loss(self) -> float:
+        """Per pair over the latest stretch of the loss history that had pairs; nan before."""
+        losses = (point["loss"] for point in reversed(self.loss_history))
+        return next((loss for loss in losses if loss is not None), math.nan)
+
+    @property
     def words_per_second(self) -> float:
         """Tokens before sub-sampling per second of training, over the whole run."""
         return self.tokens_done / self.seconds if self.seconds else 0.0
