@@ -16,7 +16,7 @@
 //   d embed_v[r] = sum over b with center[b] = r, then over l, of g[b] error[b, l] embed_u[target]
 //   d embed_u[r] = sum over (b, l) with target[b, l] = r of g[b] error[b, l] embed_v[center[b]]
 // Each row is summed by one writer in the order of (b, l): bit-identical for any number of threads.
-// Occurrences with error 0 are left out.
+// Slots with error 0 are left out, and so are examples of nothing else.
 #pragma once
 
 #include <cstdint>

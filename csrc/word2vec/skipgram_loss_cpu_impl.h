@@ -23,7 +23,7 @@ void skipgram_loss(const SkipgramLossParams<scalar_t>& params, int64_t first_exa
 
     auto loss = L::zero();
     int64_t slot[kChunk];
-    scalar_t logits[kChunk] = {}, weights[kChunk], labels[kChunk] = {}, errors[kChunk];
+    scalar_t scores[kChunk], weights[kChunk], labels[kChunk], errors[kChunk];
     for (int64_t l = 0; l < length;) {
       int64_t used = 0;  // the next slots that the mask lets through
       for (; l < length && used < kChunk; ++l) {
@@ -34,10 +34,9 @@ void skipgram_loss(const SkipgramLossParams<scalar_t>& params, int64_t first_exa
         labels[used] = label[l];
         ++used;
       }
-      for (int64_t i = used; i < kChunk; ++i) weights[i] = 0;
       dot_rows<L>(
-          v, dim, used, [&](int64_t i) { return params.embed_u + target[slot[i]] * dim; }, logits);
-      cross_entropy_chunk<L>(logits, weights, labels, errors, loss);
+          v, dim, used, [&](int64_t i) { return params.embed_u + target[slot[i]] * dim; }, scores);
+      cross_entropy<L>(scores, weights, labels, used, errors, loss);
       for (int64_t i = 0; i < used; ++i) error[slot[i]] = errors[i];
     }
     params.loss[b] = L::sum(loss);

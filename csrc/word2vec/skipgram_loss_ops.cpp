@@ -126,7 +126,11 @@ Gradients backward_cpu(const Tensor& grad_loss, const Tensor& error, const Tenso
                        const Tensor& target, const Tensor& embed_v, const Tensor& embed_u,
                        bool compact) {
   const auto* errors = data<const scalar_t>(error);
-  const OwnedGroups centers(center, embed_v.size(0), compact, [](int64_t) { return true; });
+  const int64_t length = target.size(1);
+  const OwnedGroups centers(center, embed_v.size(0), compact, [&](int64_t b) {
+    const auto* first = errors + b * length;
+    return std::any_of(first, first + length, [](scalar_t e) { return e != 0; });
+  });
   const OwnedGroups targets(target, embed_u.size(0), compact,
                             [&](int64_t slot) { return errors[slot] != 0; });
   const int64_t dim = embed_v.size(1);

@@ -15,8 +15,10 @@ struct LanesOf<float> {
 // Registers of a row that are kept at once: 8 of 16 floats hold 128 dimensions.
 constexpr int64_t kBlockRegisters = 8;
 
-// dots[i] = dot(v, row(i)) for i < count, count at most kChunk; entries up to the next multiple of
-// eight are overwritten.
+// Scores that are computed together: what a stack array holds.
+constexpr int64_t kChunk = 64;
+
+// dots[i] = dot(v, row(i)) for i < count; entries up to the next multiple of eight are overwritten.
 template <typename L, typename Row>
 LEXFORGE_INLINE void dot_rows(const typename L::scalar* v, int64_t dim, int64_t count,
                               const Row& row, typename L::scalar* dots) {
@@ -115,25 +117,22 @@ LEXFORGE_INLINE void weighted_rows(int64_t dim, int64_t count, const Row& row,
   }
 }
 
-// One chunk of at most kChunk logits: adds to the loss and turns logits into errors.
+// The binary cross-entropy of `count` scores: adds to the loss, and writes its derivatives.
 //   loss_sum += weight * (log(1 + exp(x)) - label * x);  error = weight * (sigmoid(x) - label)
-// The arrays are kChunk long; entries from count on have weight 0.
-constexpr int64_t kChunk = 16;
-
 template <typename L>
-LEXFORGE_INLINE void cross_entropy_chunk(const typename L::scalar* logits,
-                                         const typename L::scalar* weight,
-                                         const typename L::scalar* label, typename L::scalar* error,
-                                         typename L::reg& loss_sum) {
-  for (int64_t i = 0; i < kChunk; i += L::kWidth) {
-    const auto x = L::load_any(logits + i);
-    const auto w = L::load_any(weight + i);
-    const auto y = L::load_any(label + i);
+LEXFORGE_INLINE void cross_entropy(const typename L::scalar* scores,
+                                   const typename L::scalar* weight,
+                                   const typename L::scalar* label, int64_t count,
+                                   typename L::scalar* error, typename L::reg& loss_sum) {
+  for (int64_t i = 0; i < count; i += L::kWidth) {
+    const auto x = L::load_first(scores + i, count - i);
+    const auto w = L::load_first(weight + i, count - i);
+    const auto y = L::load_first(label + i, count - i);
     typename L::reg log_sigmoid;
     const auto sigmoid = Numerics<L>::sigmoid_log(x, log_sigmoid);
     const auto one = L::broadcast(typename L::scalar(1));
     loss_sum = L::fma(w, L::fma(L::sub(one, y), x, L::sub(L::zero(), log_sigmoid)), loss_sum);
-    L::store_any(error + i, L::mul(w, L::sub(sigmoid, y)));
+    L::store_first(error + i, L::mul(w, L::sub(sigmoid, y)), count - i);
   }
 }
 

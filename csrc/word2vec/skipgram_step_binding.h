@@ -1,0 +1,52 @@
+// What the bindings of the skip-gram step share: checks, and tensors to params.
+#pragma once
+
+#include <string>
+
+#include "common/check.h"
+#include "word2vec/skipgram_step.h"
+#include "word2vec/skipgram_step_adam.h"
+
+namespace lexforge {
+
+inline SkipgramOptimizer parse_optimizer(const char* op, const std::string& name) {
+  if (name == "sgd") return SkipgramOptimizer::kSgd;
+  if (name == "adagrad") return SkipgramOptimizer::kAdagrad;
+  if (name == "adam") return SkipgramOptimizer::kAdam;
+  STD_TORCH_CHECK(name == "lazy_adam", op, ": optimizer must be sgd, adagrad, adam or lazy_adam, ",
+                  "got ", name);
+  return SkipgramOptimizer::kLazyAdam;
+}
+
+inline SkipgramTable step_table(const char* op, const Tensor& table, const Tensor& moments,
+                                const Tensor& last, SkipgramOptimizer optimizer) {
+  check_contiguous(table, ScalarType::Float, 2, op, "table");
+  const int64_t rows = table.size(0), stride = table.size(1);
+  STD_TORCH_CHECK(stride > 0 && stride % 16 == 0, op,
+                  ": tables must have rows of a multiple of 16, got ", stride);
+  STD_TORCH_CHECK(rows <= INT32_MAX, op, ": too many rows");
+  const bool adam =
+      optimizer == SkipgramOptimizer::kAdam || optimizer == SkipgramOptimizer::kLazyAdam;
+  const int64_t state_rows = adam ? 2 : optimizer == SkipgramOptimizer::kAdagrad ? 1 : 0;
+  STD_TORCH_CHECK(moments.scalar_type() == ScalarType::Float && moments.is_contiguous() &&
+                      moments.numel() == state_rows * rows * stride,
+                  op, ": moments must be float32 of ", state_rows, " rows for each row");
+  STD_TORCH_CHECK(last.scalar_type() == ScalarType::Int && last.is_contiguous() &&
+                      last.numel() == (optimizer == SkipgramOptimizer::kAdam ? rows : 0),
+                  op, ": last must be int32 [V] for adam and empty otherwise");
+  for (const Tensor* tensor : {&table, &moments}) {
+    STD_TORCH_CHECK(
+        tensor->numel() == 0 || reinterpret_cast<uintptr_t>(tensor->data_ptr()) % 64 == 0, op,
+        ": tables and moments must start at 64-byte boundaries");
+  }
+  return {data<float>(table), data<float>(moments), data<int32_t>(last), rows};
+}
+
+inline double* step_history(const char* op, const Tensor& history) {
+  check_contiguous(history, ScalarType::Double, 2, op, "history");
+  STD_TORCH_CHECK(history.size(0) == kMaxPending && history.size(1) == 2, op, ": history must be [",
+                  kMaxPending, ", 2]");
+  return data<double>(history);
+}
+
+}  // namespace lexforge
