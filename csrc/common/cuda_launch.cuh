@@ -15,6 +15,17 @@
 #include <cuda_runtime.h>
 #endif
 
+// The block's dynamic shared memory as `type* name`, 16-byte aligned: inside a kernel, in place of
+// `extern __shared__`.
+#ifdef LEXFORGE_CUDA_EMULATED
+#define LEXFORGE_DYNAMIC_SHARED(type, name) \
+  type* name = static_cast<type*>(lexforge::emulation::dynamic_shared_memory())
+#else
+#define LEXFORGE_DYNAMIC_SHARED(type, name)                              \
+  extern __shared__ __align__(16) unsigned char lexforge_shared_bytes[]; \
+  type* name = reinterpret_cast<type*>(lexforge_shared_bytes)
+#endif
+
 namespace lexforge {
 
 inline void check_cuda(cudaError_t status, const char* what) {
@@ -25,7 +36,7 @@ inline void check_cuda(cudaError_t status, const char* what) {
 
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-            cudaStream_t stream, Arguments&&... arguments) {
+            [[maybe_unused]] cudaStream_t stream, Arguments&&... arguments) {
 #ifdef LEXFORGE_CUDA_EMULATED
   lexforge::emulation::launch_kernel(kernel, grid, block, shared_bytes,
                                      static_cast<Parameters>(arguments)...);
@@ -35,7 +46,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
                                     static_cast<int>(shared_bytes)),
                "shared memory");
   }
+  // clang-format off: it would take the brackets apart
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+  // clang-format on
   check_cuda(cudaGetLastError(), "kernel launch");
 #endif
 }

@@ -1,4 +1,5 @@
-// lexforge::cpu_capability: which build of the CPU kernels is in use (0 baseline, 1 AVX2, 2 AVX-512).
+// lexforge::cpu_capability: which build of the CPU kernels is in use (0 baseline, 1 AVX2, 2
+// AVX-512).
 #include "common/check.h"
 #include "common/cpu_capability.h"
 

@@ -7,9 +7,8 @@
 //   PhiloxLanes::along_positions(seed, epoch, position, stream, slot)  lane i: position + i
 //   PhiloxLanes::quads(key0, key1, counter)                            any counters
 //
-// All lanes cost the same 60 vector instructions per half of a register, so half-used calls waste
-// half: about 0.55 cycles per word with AVX-512 and 1.2 with AVX2 where the key is the same over a
-// loop (benchmarks/sampling.py --philox).
+// A call costs the same however many of its lanes are used. In a loop over one seed a word takes
+// 0.7 cycles with AVX-512, 1.8 with AVX2 and 3 with SSE2 (Zen 5, benchmarks/sampling.py --philox).
 #pragma once
 
 #include "common/philox.h"

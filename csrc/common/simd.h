@@ -7,8 +7,9 @@
 // file the compiler may use the instruction set; what was included above stays baseline, so no
 // inline function of a shared header is emitted with instructions that another machine lacks.
 //
-// FloatLanes is the widest register of the build; ScalarLanes<T> is the same interface with one
-// lane, for the double instantiations that gradient checks need.
+// FloatLanes is the widest register of the build (FloatUpTo8 the widest of at most eight lanes);
+// ScalarLanes<T> is the same interface with one lane, for the double instantiations that gradient
+// checks need.
 #pragma once
 
 #include <cmath>
@@ -23,10 +24,12 @@
 #if defined(__clang__)
 #error "the AVX2 and AVX-512 kernels select their instruction set by a GCC pragma: build with g++"
 #endif
-#include <immintrin.h>
-// GCC 12's own AVX-512 intrinsics read a deliberately undefined register (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+// GCC 12 warns about the registers that its own header leaves undefined on purpose (GCC PR 105593).
+#pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 #if defined(LEXFORGE_ISA_AVX512)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi,bmi2,popcnt,prfchw")
@@ -38,7 +41,8 @@
 
 namespace lexforge::LEXFORGE_ISA {
 
-// One lane: the portable meaning of every operation below.
+// One lane: the portable meaning of every operation below. min and max give b when either is NaN,
+// as the x86 instructions do.
 template <typename T>
 struct ScalarLanes {
   using scalar = T;
@@ -60,8 +64,8 @@ struct ScalarLanes {
   static LEXFORGE_INLINE reg div(reg a, reg b) { return a / b; }
   static LEXFORGE_INLINE reg fma(reg a, reg b, reg c) { return a * b + c; }   // a b + c
   static LEXFORGE_INLINE reg fnma(reg a, reg b, reg c) { return c - a * b; }  // c - a b
-  static LEXFORGE_INLINE reg min(reg a, reg b) { return b < a ? b : a; }
-  static LEXFORGE_INLINE reg max(reg a, reg b) { return a < b ? b : a; }
+  static LEXFORGE_INLINE reg min(reg a, reg b) { return a < b ? a : b; }
+  static LEXFORGE_INLINE reg max(reg a, reg b) { return a > b ? a : b; }
   static LEXFORGE_INLINE reg sqrt(reg a) { return std::sqrt(a); }
   static LEXFORGE_INLINE reg select_negative(reg x, reg yes, reg no) { return x < 0 ? yes : no; }
   static LEXFORGE_INLINE T sum(reg a) { return a; }
@@ -72,7 +76,7 @@ struct ScalarLanes {
 
 #if defined(LEXFORGE_ISA_AVX512)
 
-struct FloatLanes {
+struct Float16 {
   using scalar = float;
   using reg = __m512;
   static constexpr int64_t kWidth = 16;
@@ -119,10 +123,8 @@ struct FloatLanes {
     // Each 128-bit part of four[i] holds sums 4 i .. 4 i + 3 of a quarter of the register.
     const reg half = add(_mm512_shuffle_f32x4(four[0], four[1], 0x44),
                          _mm512_shuffle_f32x4(four[0], four[1], 0xEE));
-    const reg swapped = _mm512_shuffle_f32x4(half, half, 0xB1);
-    const reg all = add(half, swapped);
-    _mm_storeu_ps(out, _mm512_castps512_ps128(all));
-    _mm_storeu_ps(out + 4, _mm512_extractf32x4_ps(all, 2));
+    const reg all = add(half, _mm512_shuffle_f32x4(half, half, 0xB1));  // in parts 0 and 2
+    _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_shuffle_f32x4(all, all, 0x08)));
   }
   // 2^n for whole n in [-126, 127].
   static LEXFORGE_INLINE reg round(reg a) {
@@ -131,16 +133,16 @@ struct FloatLanes {
   static LEXFORGE_INLINE reg power_of_two(reg n) { return _mm512_scalef_ps(broadcast(1.0f), n); }
 };
 
-#elif defined(LEXFORGE_ISA_AVX2)
+#endif
 
-struct FloatLanes {
+#if defined(LEXFORGE_ISA_AVX2) || defined(LEXFORGE_ISA_AVX512)
+
+struct Float8 {
   using scalar = float;
   using reg = __m256;
   static constexpr int64_t kWidth = 8;
   static LEXFORGE_INLINE __m256i first(int64_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n < 0   ? 0
-                                                                 : n > 8 ? 8
-                                                                         : n)),
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n < 8 ? n : 8)),
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   static LEXFORGE_INLINE reg zero() { return _mm256_setzero_ps(); }
@@ -190,7 +192,7 @@ struct FloatLanes {
 #else
 
 // Four floats in the compiler's own vector type: SSE2 on x86-64, NEON on arm64.
-struct FloatLanes {
+struct Float4 {
   using scalar = float;
   typedef float reg __attribute__((vector_size(16)));
   typedef int32_t ints __attribute__((vector_size(16)));
@@ -219,8 +221,8 @@ struct FloatLanes {
   static LEXFORGE_INLINE reg div(reg a, reg b) { return a / b; }
   static LEXFORGE_INLINE reg fma(reg a, reg b, reg c) { return a * b + c; }
   static LEXFORGE_INLINE reg fnma(reg a, reg b, reg c) { return c - a * b; }
-  static LEXFORGE_INLINE reg min(reg a, reg b) { return b < a ? b : a; }
-  static LEXFORGE_INLINE reg max(reg a, reg b) { return a < b ? b : a; }
+  static LEXFORGE_INLINE reg min(reg a, reg b) { return a < b ? a : b; }
+  static LEXFORGE_INLINE reg max(reg a, reg b) { return a > b ? a : b; }
   static LEXFORGE_INLINE reg sqrt(reg a) {
     return reg{std::sqrt(a[0]), std::sqrt(a[1]), std::sqrt(a[2]), std::sqrt(a[3])};
   }
@@ -244,12 +246,24 @@ struct FloatLanes {
 
 #endif
 
+// FloatLanes is the widest register of the build, UpTo8 the widest of at most eight lanes.
+#if defined(LEXFORGE_ISA_AVX512)
+using FloatLanes = Float16;
+using FloatUpTo8 = Float8;
+#elif defined(LEXFORGE_ISA_AVX2)
+using FloatLanes = Float8;
+using FloatUpTo8 = Float8;
+#else
+using FloatLanes = Float4;
+using FloatUpTo8 = Float4;
+#endif
+
 // exp, sigmoid and log(sigmoid).
 //
 // float: exp by range reduction to [-ln2/2, ln2/2] and a polynomial of degree 6; the argument is
-// clamped to [-87, 88]. Measured against double over [-87, 88] (tests/common/test_numerics.py):
-// exp within 2 ulp (relative 2.4e-7), sigmoid within relative 3e-7, log_sigmoid within
-// max(3e-7 relative, 1e-7 absolute). double: the C library.
+// clamped to [-87, 88], NaN gives NaN. Measured against double on all instruction sets
+// (tests/common/test_numerics.py): over [-87, 88] exp within relative 2.5e-7 (3 ulp), over [-87,
+// 87] sigmoid within relative 3.3e-7 and log_sigmoid within relative 4e-7. double: the C library.
 template <typename L>
 struct Numerics;
 
@@ -267,13 +281,12 @@ struct Numerics<ScalarLanes<double>> {
   }
 };
 
-template <>
-struct Numerics<FloatLanes> {
-  using L = FloatLanes;
-  using reg = L::reg;
+template <typename L>
+struct FloatNumerics {
+  using reg = typename L::reg;
 
   static LEXFORGE_INLINE reg exp(reg x) {
-    x = L::min(L::max(x, L::broadcast(-87.0f)), L::broadcast(88.0f));
+    x = L::min(L::broadcast(88.0f), L::max(L::broadcast(-87.0f), x));  // in this order NaN stays
     const reg n = L::round(L::mul(x, L::broadcast(1.44269504f)));
     reg r = L::fnma(n, L::broadcast(0.693359375f), x);  // ln 2 in two parts: the first is exact
     r = L::fnma(n, L::broadcast(-2.12194440e-4f), r);
@@ -314,5 +327,12 @@ struct Numerics<FloatLanes> {
     return L::div(L::select_negative(x, e, one), L::add(one, e));
   }
 };
+
+template <>
+struct Numerics<FloatLanes> : FloatNumerics<FloatLanes> {};
+#if defined(LEXFORGE_ISA_AVX512)
+template <>
+struct Numerics<FloatUpTo8> : FloatNumerics<FloatUpTo8> {};
+#endif
 
 }  // namespace lexforge::LEXFORGE_ISA

@@ -9,8 +9,8 @@
 namespace lexforge {
 
 // 8 bytes, so that a draw reads one cache-line sector. As a tensor: int32 [V, 2], the threshold's
-// bits first.
-struct AliasEntry {
+// bits first. How it is built: sampling.h.
+struct alignas(8) AliasEntry {
   uint32_t threshold;  // own index when the second word is below it: probability threshold / 2^32
   uint32_t alias;      // the index otherwise; the own index where the probability is 1
 };

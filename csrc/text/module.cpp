@@ -1,4 +1,8 @@
 // lexforge._text: the text side, without torch.
-#include <pybind11/pybind11.h>
+#include "text/module.h"
 
-PYBIND11_MODULE(_text, m) { m.doc() = "Corpus reader, vocabulary and vector-file parsing."; }
+PYBIND11_MODULE(_text, m) {
+  m.doc() = "Corpus reader, vocabulary and vector-file parsing.";
+  lexforge::text::register_corpus(m);
+  lexforge::text::register_vector_file(m);
+}

@@ -159,12 +159,12 @@ class Reader {
   uint32_t keep_words_[kSpan], window_words_[kSpan];
 };
 
-// One window: where its rows start in the plan's lists, and what it updates.
+// One window: the centre row, and where its rows start in the plan's lists.
 template <typename scalar_t>
 struct Window {
   scalar_t* center;
   scalar_t lr;
-  int64_t first, targets;  // into rows, label, weight; `targets` is not rounded up
+  int64_t first, targets;  // into row and weight; the lists go on to a whole tile
 };
 
 // The windows of a block of centres.
@@ -173,13 +173,11 @@ class Plan {
  public:
   Plan(const SkipgramStreamParams<scalar_t>& params, const SkipgramStreamPlan& sizes, Carver& carve)
       : params_(params) {
-    const int64_t rows = sizes.planned * sizes.most_targets + 16;
+    const int64_t rows = sizes.planned * sizes.most_targets + kTile;
     row = carve.take<scalar_t*>(rows);
-    label = carve.take<scalar_t>(rows);
     weight = carve.take<scalar_t>(rows);
     window = carve.take<Window<scalar_t>>(sizes.planned);
-    const int64_t quads =
-        sizes.planned * ((sizes.most_draws + 1) / kDrawsPerQuad) + PhiloxLanes::kWidth;
+    const int64_t quads = sizes.planned * ((sizes.most_draws + 1) / kDrawsPerQuad) + 2 * kWidth;
     for (auto& word : counter_) word = carve.take<uint32_t>(quads);
     word_ = carve.take<uint32_t>(4 * quads);
     noise_ = carve.take<int32_t>(2 * quads);
@@ -191,55 +189,54 @@ class Plan {
 
   // Plans centres [begin, end) of `kept`, at most sizes.planned of them.
   void make(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
-    const int64_t quads = lay_out(kept, begin, end);
-    draw(quads);
+    draw(lay_out(kept, begin, end));
     size = 0;
     pairs = 0;
-    int64_t filled = 0;
+    centers = end - begin;
+    filled = 0;
     const int32_t* noise = noise_;
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t contexts = context_end_[i - begin] - context_begin_[i - begin] - 1;
+      const int64_t from = context_begin_[i - begin], to = context_end_[i - begin];
+      const int64_t contexts = to - from - 1;
       if (contexts == 0) continue;
       Window<scalar_t>& next = window[size++];
       next.center = params_.in_table + kept.token[i] * params_.stride;
       next.lr = kept.lr[i];
       next.first = filled;
-      filled = params_.share_negatives ? list_shared(kept, i, context_begin_[i - begin],
-                                                     context_end_[i - begin], noise, filled)
-                                       : list_pairs(kept, i, context_begin_[i - begin],
-                                                    context_end_[i - begin], noise, filled);
+      filled = params_.share_negatives ? list_shared(kept, i, from, to, noise, filled)
+                                       : list_pairs(kept, i, from, to, noise, filled);
       noise += (draws(contexts) + 1) / kDrawsPerQuad * kDrawsPerQuad;
       next.targets = filled - next.first;
       pairs += contexts;
-      // Whole tiles: the rest points at a row of zeros, with weight 0.
-      for (; filled % kTile != 0; ++filled) add(filled, spare_row_, 0, 0);
+      for (; filled % kTile != 0; ++filled) {
+        row[filled] = spare_row_;
+        weight[filled] = 0;
+      }
     }
-    // The errors are computed a register at a time.
-    for (int64_t i = filled; i < filled + 16; ++i) weight[i] = 0;
   }
+
+  void clear() { size = pairs = centers = filled = 0; }
 
   int64_t size = 0;  // windows with at least one context
   int64_t pairs = 0;
+  int64_t centers = 0;
+  int64_t filled = 0;  // rows of all windows, with their padding
   Window<scalar_t>* window;
-  scalar_t** row;
-  scalar_t* label;
-  scalar_t* weight;
+  scalar_t** row;    // a row of zeros, with weight 0, fills up a window's last tile
+  scalar_t* weight;  // of a positive 1, of a noise word -weight
 
  private:
+  static constexpr int64_t kWidth = PhiloxLanes::kWidth;
+
   int64_t draws(int64_t contexts) const {
     return params_.share_negatives ? params_.negatives : contexts * params_.negatives;
-  }
-
-  void add(int64_t at, scalar_t* target, scalar_t y, scalar_t w) {
-    row[at] = target;
-    label[at] = y;
-    weight[at] = w;
   }
 
   scalar_t* out_row(int32_t token) const { return params_.out_table + token * params_.stride; }
 
   // Finds each centre's contexts and writes the counters of all its quads; returns their number.
   int64_t lay_out(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
+    using U = Uint32Lanes;
     int64_t quads = 0;
     for (int64_t i = begin; i < end; ++i) {
       const int32_t sentence = kept.sentence[i];
@@ -253,34 +250,39 @@ class Plan {
       const int64_t contexts = to - from - 1;
       const int64_t needed = contexts == 0 ? 0 : (draws(contexts) + 1) / kDrawsPerQuad;
       const uint64_t position = static_cast<uint64_t>(kept.position[i]);
-      for (int64_t slot = 0; slot < needed; ++slot, ++quads) {
-        counter_[0][quads] = static_cast<uint32_t>(position);
-        counter_[1][quads] = static_cast<uint32_t>(position >> 32);
-        counter_[2][quads] = stream_slot(RandomStream::kNegative, static_cast<uint32_t>(slot));
+      // Whole registers: what runs over is written again by the next centre.
+      for (int64_t slot = 0; slot < needed; slot += kWidth) {
+        const int64_t at = quads + slot;
+        U::store_any(counter_[0] + at, U::broadcast(static_cast<uint32_t>(position)));
+        U::store_any(counter_[1] + at, U::broadcast(static_cast<uint32_t>(position >> 32)));
+        U::store_any(
+            counter_[2] + at,
+            U::add(U::broadcast(stream_slot(RandomStream::kNegative, static_cast<uint32_t>(slot))),
+                   U::iota()));
       }
+      quads += needed;
     }
     return quads;
   }
 
   // The noise words of all quads, two to each, in order.
   void draw(int64_t quads) {
-    constexpr int64_t W = PhiloxLanes::kWidth;
     using U = Uint32Lanes;
-    for (int64_t q = 0; q < quads; q += W) {
+    for (int64_t q = 0; q < quads; q += kWidth) {
       const auto words = PhiloxLanes::quads(
           static_cast<uint32_t>(params_.seed), static_cast<uint32_t>(params_.seed >> 32),
           {{U::load_any(counter_[0] + q), U::load_any(counter_[1] + q), U::broadcast(params_.epoch),
             U::load_any(counter_[2] + q)}});
-      for (int w = 0; w < 4; ++w) U::store_any(word_ + 4 * q + w * W, words.word[w]);
+      for (int w = 0; w < 4; ++w) U::store_any(word_ + 4 * q + w * kWidth, words.word[w]);
     }
     const uint32_t vocab_size = static_cast<uint32_t>(params_.vocab_size);
-    for (int64_t q = 0; q < quads; q += W) {
+    for (int64_t q = 0; q < quads; q += kWidth) {
       const uint32_t* words = word_ + 4 * q;
-      for (int64_t lane = 0; lane < W; ++lane) {
+      for (int64_t lane = 0; lane < kWidth; ++lane) {
         noise_[2 * (q + lane)] =
-            alias_draw(params_.noise, vocab_size, words[lane], words[W + lane]);
-        noise_[2 * (q + lane) + 1] =
-            alias_draw(params_.noise, vocab_size, words[2 * W + lane], words[3 * W + lane]);
+            alias_draw(params_.noise, vocab_size, words[lane], words[kWidth + lane]);
+        noise_[2 * (q + lane) + 1] = alias_draw(params_.noise, vocab_size, words[2 * kWidth + lane],
+                                                words[3 * kWidth + lane]);
       }
     }
   }
@@ -290,9 +292,11 @@ class Plan {
     for (int64_t j = from; j < to; ++j) {
       if (j == i) continue;
       const int32_t positive = kept.token[j];
-      add(at++, out_row(positive), 1, 1);
+      row[at] = out_row(positive);
+      weight[at++] = 1;
       for (int32_t k = 0; k < params_.negatives; ++k, ++noise) {
-        add(at, out_row(*noise), 0, 1);
+        row[at] = out_row(*noise);
+        weight[at] = -1;
         at += *noise != positive;
       }
     }
@@ -302,12 +306,16 @@ class Plan {
   int64_t list_shared(const Kept<scalar_t>& kept, int64_t i, int64_t from, int64_t to,
                       const int32_t* noise, int64_t at) {
     for (int64_t j = from; j < to; ++j) {
-      if (j != i) add(at++, out_row(kept.token[j]), 1, 1);
+      if (j == i) continue;
+      row[at] = out_row(kept.token[j]);
+      weight[at++] = 1;
     }
     for (int32_t k = 0; k < params_.negatives; ++k) {
       int64_t times = 0;
-      for (int64_t j = from; j < to; ++j) times += j != i && kept.token[j] != noise[k];
-      add(at, out_row(noise[k]), 0, static_cast<scalar_t>(times));
+      for (int64_t j = from; j < to; ++j) times += kept.token[j] != noise[k];
+      times -= kept.token[i] != noise[k];
+      row[at] = out_row(noise[k]);
+      weight[at] = static_cast<scalar_t>(-times);
       at += times > 0;
     }
     return at;
@@ -322,9 +330,9 @@ class Plan {
   scalar_t* spare_row_;
 };
 
-// Updates tables by the windows of a plan. kStride is the row length where it is known when
-// compiling (then loops over a row are unrolled), else 0.
-template <typename L, int kStride>
+// Updates tables by the windows of a plan. L are the lanes of rows, E those of errors. kStride is
+// the row length where it is known when compiling (then loops over a row are unrolled), else 0.
+template <typename L, typename E, int kStride>
 class Trainer {
  public:
   using scalar_t = typename L::scalar;
@@ -332,58 +340,59 @@ class Trainer {
 
   Trainer(int64_t stride, const SkipgramStreamPlan& sizes, Carver& carve)
       : stride_(kStride > 0 ? kStride : stride),
-        error_(carve.take<scalar_t>(sizes.most_targets + 16)),
-        gradient_(carve.take<scalar_t>(stride)) {}
+        error_(carve.take<scalar_t>(sizes.most_targets + kTile)) {}
 
-  double train(const Plan<scalar_t>& plan) {
+  // Trains the windows of `plan` while fetching rows of `next`, which is empty at the end.
+  double train(const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
     double loss = 0;
-    if (plan.size > 0) prefetch(plan, 0, 0);
-    for (int64_t i = 0; i < plan.size; ++i) loss += train_window(plan, i);
+    for (int64_t i = 0; i < plan.size; ++i) {
+      const int64_t after = i + kCentersAhead - plan.size;
+      if (after < 0) {
+        prefetch_row(plan.window[i + kCentersAhead].center);
+      } else if (after < next.size) {
+        prefetch_row(next.window[after].center);
+      }
+      loss += train_window(plan, plan.window[i], next);
+    }
     return loss;
   }
 
  private:
   static constexpr int64_t W = L::kWidth;
   static constexpr int64_t kLine = kLineBytes / sizeof(scalar_t);
+  // Registers of a row that an update holds for the centre, and as many for its gradient.
+  static constexpr int64_t kChunk = W == 16 ? 10 : 4;
+  // Far enough for a read from memory (benchmarks/skipgram_stream.py at distances 24, 48 and 96:
+  // sharing windows gains 1.5x from the first to the second and nothing after), near enough that
+  // the rows stay in the first-level cache.
+  static constexpr int64_t kRowsAhead = 64;
+  static constexpr int64_t kCentersAhead = 2;
 
-  static LEXFORGE_INLINE void prefetch_row(const scalar_t* row, int64_t stride) {
-    for (int64_t i = 0; i < stride; i += kLine) __builtin_prefetch(row + i, 1, 3);
+  LEXFORGE_INLINE void prefetch_row(const scalar_t* row) const {
+#pragma GCC unroll 32
+    for (int64_t d = 0; d < stride_; d += kLine) __builtin_prefetch(row + d, 1, 3);
   }
 
-  // All rows of window i from its tile on.
-  void prefetch(const Plan<scalar_t>& plan, int64_t i, int64_t tile) {
-    const Window<scalar_t>& window = plan.window[i];
-    prefetch_row(window.center, stride_);
-    for (int64_t t = tile; t < window.targets; ++t) {
-      prefetch_row(plan.row[window.first + t], stride_);
-    }
-  }
-
-  double train_window(const Plan<scalar_t>& plan, int64_t i) {
-    const Window<scalar_t>& window = plan.window[i];
+  double train_window(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                      const Plan<scalar_t>& next) {
     scalar_t* const* rows = plan.row + window.first;
+    const auto lr = E::broadcast(window.lr);
+    auto loss = E::zero();
     for (int64_t t = 0; t < window.targets; t += kTile) {
       dot_tile(window.center, rows + t, error_ + t);
+      // At once, so that it overlaps with the next tile's dot products.
+      loss = E::add(loss, errors(lr, plan.weight + window.first + t, error_ + t));
     }
-    const double loss = errors(plan, window);
-    for (int64_t d = 0; d < stride_; d += W) L::store(gradient_ + d, L::zero());
-    // The next window's rows, a tile of them for each tile updated here.
-    const Window<scalar_t>* next = i + 1 < plan.size ? &window + 1 : nullptr;
-    const int64_t ahead = next != nullptr ? next->targets : 0;
-    int64_t t = 0;
-    if (next != nullptr) prefetch_row(next->center, stride_);
-    for (; t < window.targets; t += kTile) {
-      if (t < ahead) {
-        update_tile<true>(window.center, rows + t, error_ + t, plan.row + next->first + t);
-      } else {
-        update_tile<false>(window.center, rows + t, error_ + t, nullptr);
-      }
-    }
-    for (; t < ahead; ++t) prefetch_row(plan.row[next->first + t], stride_);
-    for (int64_t d = 0; d < stride_; d += W) {
-      L::store(window.center + d, L::add(L::load(window.center + d), L::load(gradient_ + d)));
-    }
-    return loss;
+    // Row t + kRowsAhead of the plan's list is fetched while row t is updated; past the list's end
+    // lies the next plan's.
+    const int64_t ahead = window.first + kRowsAhead;
+    const int64_t here = clamp(plan.filled - ahead, 0, window.targets);
+    const int64_t there = ahead + here - plan.filled;
+    const int64_t in_next = clamp(next.filled - there, 0, window.targets - here);
+    update(window.center, {rows, error_, here, plan.row + ahead},
+           {rows + here, error_ + here, in_next, next.row + there},
+           {rows + here + in_next, error_ + here + in_next, window.targets - here - in_next, rows});
+    return E::sum(loss);
   }
 
   LEXFORGE_INLINE void dot_tile(const scalar_t* center, scalar_t* const* rows, scalar_t* dots) {
@@ -402,54 +411,86 @@ class Trainer {
     L::sum8(sum, dots);
   }
 
-  // error_ <- lr * weight * (label - sigmoid(x)); returns the window's loss.
-  LEXFORGE_INLINE double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
-    const reg lr = L::broadcast(window.lr), one = L::broadcast(1);
-    reg loss = L::zero();
-    for (int64_t t = 0; t < window.targets; t += W) {
-      const reg x = L::load_any(error_ + t);
-      const reg y = L::load_any(plan.label + window.first + t);
-      // Past the last target the lists already hold the next window.
-      const reg w = L::load_first(plan.weight + window.first + t, window.targets - t);
-      reg log_sigmoid;
-      const reg sigmoid = Numerics<L>::sigmoid_log(x, log_sigmoid);
-      // log(sigmoid(-x)) = log(sigmoid(x)) - x
-      loss = L::fnma(w, L::fnma(L::sub(one, y), x, log_sigmoid), loss);
-      L::store_any(error_ + t, L::mul(L::mul(lr, w), L::sub(y, sigmoid)));
+  // For a tile: x <- lr * |w| * (y - sigmoid(x)), y = w > 0; returns the losses. With s the sign of
+  // w that is lr * w * sigmoid(-s x), and the loss is -|w| log(sigmoid(s x)).
+  LEXFORGE_INLINE typename E::reg errors(typename E::reg lr, const scalar_t* weight, scalar_t* x) {
+    auto loss = E::zero();
+    for (int64_t t = 0; t < kTile; t += E::kWidth) {
+      const auto w = E::load_any(weight + t);
+      const auto score = E::load_any(x + t);
+      const auto minus = E::sub(E::zero(), score);
+      typename E::reg log_sigmoid;
+      const auto sigmoid =
+          Numerics<E>::sigmoid_log(E::select_negative(w, score, minus), log_sigmoid);
+      // log(sigmoid(s x)) = log(sigmoid(-s x)) + s x
+      const auto gain = E::sub(log_sigmoid, E::select_negative(w, score, minus));
+      loss = E::fnma(E::select_negative(w, E::sub(E::zero(), w), w), gain, loss);
+      E::store_any(x + t, E::mul(E::mul(lr, w), sigmoid));
     }
-    return L::sum(loss);
+    return loss;
   }
 
-  template <bool kPrefetch>
-  LEXFORGE_INLINE void update_tile(const scalar_t* center, scalar_t* const* rows,
-                                   const scalar_t* errors, scalar_t* const* next) {
-    scalar_t* row[kTile];
-    reg error[kTile];
-    for (int t = 0; t < kTile; ++t) {
-      row[t] = rows[t];
-      error[t] = L::broadcast(errors[t]);
-    }
-#pragma GCC unroll 32
-    for (int64_t d = 0; d < stride_; d += W) {
-      const reg v = L::load(center + d);
-      reg gradient = L::load(gradient_ + d);
-#pragma GCC unroll 8
-      for (int t = 0; t < kTile; ++t) {
-        const reg u = L::load(row[t] + d);
-        gradient = L::fma(error[t], u, gradient);
-        L::store(row[t] + d, L::fma(error[t], v, u));
-        if (kPrefetch && d % kLine == 0) __builtin_prefetch(next[t] + d, 1, 3);
+  // Rows to update, and as many to fetch meanwhile.
+  struct Rows {
+    scalar_t* const* row;
+    const scalar_t* error;
+    int64_t size;
+    scalar_t* const* ahead;
+  };
+
+  // Adds error * center to each row, and the sum of error * row to the centre.
+  LEXFORGE_INLINE void update(scalar_t* center, const Rows& first, const Rows& second,
+                              const Rows& third) {
+    constexpr int64_t kWhole = kStride / W;
+    if constexpr (kStride > 0 && kWhole <= kChunk) {
+      update_columns<kWhole>(center, 0, first, second, third);
+    } else {
+      int64_t d = 0;
+      for (; d + kChunk * W <= stride_; d += kChunk * W) {
+        update_columns<kChunk>(center, d, first, second, third);
       }
-      L::store(gradient_ + d, gradient);
+      for (; d < stride_; d += W) update_columns<1>(center, d, first, second, third);
     }
+  }
+
+  // The same for columns [from, from + kRegisters * W).
+  template <int64_t kRegisters>
+  LEXFORGE_INLINE void update_columns(scalar_t* center, int64_t from, const Rows& first,
+                                      const Rows& second, const Rows& third) {
+    reg v[kRegisters], sum[kRegisters];
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kRegisters; ++r) {
+      v[r] = L::load(center + from + r * W);
+      sum[r] = v[r];
+    }
+    const Rows* const all[] = {&first, &second, &third};
+    for (const Rows* rows : all) {
+      for (int64_t t = 0; t < rows->size; ++t) {
+        const scalar_t* ahead = rows->ahead[t] + from;
+        scalar_t* row = rows->row[t] + from;
+        const reg e = L::broadcast(rows->error[t]);
+#pragma GCC unroll 16
+        for (int64_t r = 0; r < kRegisters; ++r) {
+          if (r * W % kLine == 0) __builtin_prefetch(ahead + r * W, 1, 3);
+          const reg u = L::load(row + r * W);
+          sum[r] = L::fma(e, u, sum[r]);
+          L::store(row + r * W, L::fma(e, v[r], u));
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kRegisters; ++r) L::store(center + from + r * W, sum[r]);
+  }
+
+  static int64_t clamp(int64_t x, int64_t low, int64_t high) {
+    return x < low ? low : x > high ? high : x;
   }
 
   const int64_t stride_;
-  scalar_t* error_;     // dot products, then errors
-  scalar_t* gradient_;  // of the centre row
+  scalar_t* error_;  // dot products, then errors
 };
 
-template <typename L, int kStride>
+template <typename L, typename E, int kStride>
 bool run(const SkipgramStreamParams<typename L::scalar>& params, int64_t token_count,
          void* workspace, double* stats) {
   using scalar_t = typename L::scalar;
@@ -462,29 +503,40 @@ bool run(const SkipgramStreamParams<typename L::scalar>& params, int64_t token_c
   kept.window = carve.take<int32_t>(capacity);
   kept.sentence = carve.take<int32_t>(capacity);
   kept.lr = carve.take<scalar_t>(capacity);
-  Plan<scalar_t> plan(params, sizes, carve);
-  Trainer<L, kStride> trainer(params.stride, sizes, carve);
+  // One plan is trained when the next is made, so that its rows can be fetched in time.
+  Plan<scalar_t> plans[2] = {{params, sizes, carve}, {params, sizes, carve}};
+  int64_t made = 0;
+  Trainer<L, E, kStride> trainer(params.stride, sizes, carve);
   Reader<scalar_t> reader(params, token_count);
+  const auto finish = [&](const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
+    stats[0] += trainer.train(plan, next);
+    stats[1] += static_cast<double>(plan.pairs);
+    stats[2] += static_cast<double>(plan.centers);
+  };
 
-  int64_t trained = 0;  // entries of `kept` before it are done, kept as contexts only
+  int64_t planned = 0;  // entries of `kept` before it serve as contexts only
   while (true) {
     reader.fill(kept, sizes.kept);
     if (!reader.valid()) return false;
     // A sentence may go on beyond what has been read: hold back the centres that could see it.
     const int64_t ready = reader.done() ? kept.size : kept.size - params.window;
-    for (; trained < ready; trained += sizes.planned) {
-      const int64_t end = trained + sizes.planned < ready ? trained + sizes.planned : ready;
-      plan.make(kept, trained, end);
-      stats[0] += trainer.train(plan);
-      stats[1] += static_cast<double>(plan.pairs);
-      stats[2] += static_cast<double>(end - trained);
+    while (planned < ready) {
+      const int64_t begin = planned;
+      planned = begin + sizes.planned < ready ? begin + sizes.planned : ready;
+      plans[made % 2].make(kept, begin, planned);
+      if (made > 0) finish(plans[(made - 1) % 2], plans[made % 2]);
+      ++made;
     }
-    if (reader.done()) return true;
-    trained = ready > 0 ? ready : 0;
-    const int64_t dropped = trained > params.window ? trained - params.window : 0;
+    if (reader.done()) break;
+    const int64_t dropped = planned > params.window ? planned - params.window : 0;
     kept.drop_front(dropped);
-    trained -= dropped;
+    planned -= dropped;
   }
+  if (made > 0) {
+    plans[made % 2].clear();
+    finish(plans[(made - 1) % 2], plans[made % 2]);
+  }
+  return true;
 }
 
 }  // namespace
@@ -492,7 +544,7 @@ bool run(const SkipgramStreamParams<typename L::scalar>& params, int64_t token_c
 #ifdef LEXFORGE_ISA_BASELINE
 bool skipgram_stream_double(const SkipgramStreamParams<double>& params, int64_t token_count,
                             void* workspace, double* stats) {
-  return run<ScalarLanes<double>, 0>(params, token_count, workspace, stats);
+  return run<ScalarLanes<double>, ScalarLanes<double>, 0>(params, token_count, workspace, stats);
 }
 #endif
 
@@ -500,17 +552,17 @@ bool skipgram_stream(const SkipgramStreamParams<float>& params, int64_t token_co
                      void* workspace, double* stats) {
   switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
     case 64:
-      return run<FloatLanes, 64>(params, token_count, workspace, stats);
+      return run<FloatLanes, FloatUpTo8, 64>(params, token_count, workspace, stats);
     case 112:
-      return run<FloatLanes, 112>(params, token_count, workspace, stats);
+      return run<FloatLanes, FloatUpTo8, 112>(params, token_count, workspace, stats);
     case 128:
-      return run<FloatLanes, 128>(params, token_count, workspace, stats);
+      return run<FloatLanes, FloatUpTo8, 128>(params, token_count, workspace, stats);
     case 208:
-      return run<FloatLanes, 208>(params, token_count, workspace, stats);
+      return run<FloatLanes, FloatUpTo8, 208>(params, token_count, workspace, stats);
     case 304:
-      return run<FloatLanes, 304>(params, token_count, workspace, stats);
+      return run<FloatLanes, FloatUpTo8, 304>(params, token_count, workspace, stats);
     default:
-      return run<FloatLanes, 0>(params, token_count, workspace, stats);
+      return run<FloatLanes, FloatUpTo8, 0>(params, token_count, workspace, stats);
   }
 }
 

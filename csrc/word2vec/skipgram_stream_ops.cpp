@@ -87,14 +87,14 @@ size_t skipgram_stream_workspace(int32_t window, int32_t negatives, bool share_n
   const SkipgramStreamPlan sizes(window, negatives, share_negatives);
   const size_t widest = 64;  // elements that a register or a span may run over an array's end
   const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;
-  const size_t rows = static_cast<size_t>(sizes.planned * sizes.most_targets) + widest;
-  const size_t quads = static_cast<size_t>(sizes.planned * (sizes.most_draws + 1)) + widest;
+  const size_t rows = 2 * (static_cast<size_t>(sizes.planned * sizes.most_targets) + widest);
+  const size_t quads = 2 * (static_cast<size_t>(sizes.planned * (sizes.most_draws + 1)) + widest);
   const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + scalar_size) +
                        rows * (sizeof(void*) + 2 * scalar_size) +
-                       static_cast<size_t>(sizes.planned) * 64 + quads * 9 * sizeof(uint32_t) +
+                       2 * static_cast<size_t>(sizes.planned) * 64 + quads * 9 * sizeof(uint32_t) +
                        (static_cast<size_t>(sizes.most_targets) + widest) * scalar_size +
-                       2 * static_cast<size_t>(stride) * scalar_size;
-  return (bytes + 64 * 24) / 64 * 64;  // each of some 20 arrays starts at a cache line
+                       4 * static_cast<size_t>(stride) * scalar_size;
+  return (bytes + 64 * 48) / 64 * 64;  // each of some 40 arrays starts at a cache line
 }
 
 }  // namespace lexforge

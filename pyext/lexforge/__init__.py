@@ -1,7 +1,46 @@
 """Word vectors and small language models, trained by hand-written C++ and CUDA kernels."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
 
-from lexforge._library import build_info, cpu_capability, cuda_usable
+if TYPE_CHECKING:
+    from lexforge._library import build_info, cpu_capability, cuda_usable
+    from lexforge.models.word2vec import Word2Vec
+    from lexforge.vectors import KeyedVectors, load_vectors
 
-__all__ = ["__version__", "build_info", "cpu_capability", "cuda_usable"]
+__all__ = [
+    "KeyedVectors",
+    "Word2Vec",
+    "__version__",
+    "build_info",
+    "cpu_capability",
+    "cuda_usable",
+    "load_vectors",
+]
+
+# Where each public name lives. They are imported on first use, so that `import lexforge` and
+# `lexforge --help` do not wait for torch.
+_HOME = {
+    "KeyedVectors": "lexforge.vectors",
+    "Word2Vec": "lexforge.models.word2vec",
+    "build_info": "lexforge._library",
+    "cpu_capability": "lexforge._library",
+    "cuda_usable": "lexforge._library",
+    "load_vectors": "lexforge.vectors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lexforge' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,1 +1,1 @@
-"""."""
+"""Training loops, progress, checkpoints and signals: everything around a kernel call."""

@@ -1,0 +1,60 @@
+// Warp-level reductions and vector atomics. All 32 lanes call these together.
+#pragma once
+
+#include "common/cuda_launch.cuh"
+
+namespace lexforge {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+
+// The sum over the warp, in every lane.
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) value += __shfl_xor_sync(kAllLanes, value, step);
+  return value;
+}
+
+// kCount sums over the warp at the price of little more than kCount shuffles, where kCount calls of
+// warp_sum take five each: at every step half of the values go to the other half of the lanes.
+// Lane l gets the sum of values[l * kCount / 32]; kCount is a power of two up to 32.
+template <int kCount>
+__device__ __forceinline__ float warp_sums(float (&values)[kCount], int lane) {
+  int step = kWarp / 2;
+#pragma unroll
+  for (int half = kCount / 2; half > 0; half /= 2, step /= 2) {
+    const bool upper = (lane & step) != 0;
+#pragma unroll
+    for (int i = 0; i < half; ++i) {
+      const float sent = upper ? values[i] : values[i + half];
+      const float kept = upper ? values[i + half] : values[i];
+      values[i] = kept + __shfl_xor_sync(kAllLanes, sent, step);
+    }
+  }
+  float sum = values[0];
+#pragma unroll
+  for (step = kWarp / 2 / kCount; step > 0; step /= 2) {
+    sum += __shfl_xor_sync(kAllLanes, sum, step);
+  }
+  return sum;
+}
+
+// Adds four floats to memory, each atomically; one instruction from sm_90 on. The address is a
+// multiple of 16.
+__device__ __forceinline__ void atomic_add4(float* address, float4 value) {
+#if defined(LEXFORGE_CUDA_EMULATED)
+  atomicAdd(reinterpret_cast<float4*>(address), value);
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(address),
+               "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
+               : "memory");
+#else
+  atomicAdd(address, value.x);
+  atomicAdd(address + 1, value.y);
+  atomicAdd(address + 2, value.z);
+  atomicAdd(address + 3, value.w);
+#endif
+}
+
+}  // namespace lexforge

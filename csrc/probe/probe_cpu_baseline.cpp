@@ -1,0 +1,2 @@
+#define LEXFORGE_ISA baseline
+#include "probe/probe_cpu_impl.h"

@@ -1,0 +1,11 @@
+#include "common/check.h"
+
+STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
+  m.def("_philox(Tensor counters, int seed) -> Tensor");
+  m.def(
+      "_philox_run(Tensor like, int seed, int epoch, int position, int stream, int slot, int "
+      "count, "
+      "bool along_slots) -> Tensor");
+  m.def("_numerics(Tensor x) -> Tensor");
+  m.def("_parallel_chunks(int count, int grain) -> int");
+}

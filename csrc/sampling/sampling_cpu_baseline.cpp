@@ -1,0 +1,2 @@
+#define LEXFORGE_ISA baseline
+#include "sampling/sampling_cpu_impl.h"

@@ -1,0 +1,452 @@
+#include "text/corpus.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <future>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+namespace lexforge::text {
+namespace {
+
+enum ByteClass : uint8_t { kWordByte, kSeparator, kLineEnd };
+using ByteClasses = std::array<uint8_t, 256>;
+
+constexpr ByteClasses make_text_classes() {
+  ByteClasses classes{};
+  for (const uint8_t byte : {0, 9, 11, 12, 13, 32}) classes[byte] = kSeparator;
+  classes['\n'] = kLineEnd;
+  return classes;
+}
+
+constexpr ByteClasses make_framed_classes() {
+  ByteClasses classes{};
+  classes[0xFF] = kSeparator;
+  classes[0xFE] = kLineEnd;
+  return classes;
+}
+
+constexpr ByteClasses kTextClasses = make_text_classes(), kFramedClasses = make_framed_classes();
+
+const ByteClasses& classes_of(const Chunk& chunk) {
+  return chunk.framed ? kFramedClasses : kTextClasses;
+}
+
+// Reads the UTF-8 sequence at the start of `bytes` (not empty). True and its code point when it is
+// well formed; otherwise `length` is that of the ill-formed part to be replaced as one.
+bool read_code_point(std::string_view bytes, uint32_t& code_point, size_t& length) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
+  const uint8_t lead = byte(0);
+  length = 1;
+  code_point = lead;
+  if (lead < 0x80) return true;
+  if (lead < 0xC2 || lead > 0xF4) return false;
+  const size_t wanted = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  code_point = lead & (0xFF >> (wanted + 1));
+  // Some leads narrow the second byte: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+  uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  for (; length < wanted; ++length) {
+    if (length == bytes.size() || byte(length) < low || byte(length) > high) return false;
+    code_point = code_point << 6 | (byte(length) & 0x3F);
+    low = 0x80, high = 0xBF;
+  }
+  return true;
+}
+
+void append_code_point(std::string& out, uint32_t code_point) {
+  const auto tail = [&](int shift) {
+    out += static_cast<char>(0x80 | (code_point >> shift & 0x3F));
+  };
+  if (code_point < 0x80) {
+    out += static_cast<char>(code_point);
+  } else if (code_point < 0x800) {
+    out += static_cast<char>(0xC0 | code_point >> 6);
+    tail(0);
+  } else if (code_point < 0x10000) {
+    out += static_cast<char>(0xE0 | code_point >> 12);
+    tail(6), tail(0);
+  } else {
+    out += static_cast<char>(0xF0 | code_point >> 18);
+    tail(12), tail(6), tail(0);
+  }
+}
+
+// Calls on_word(word, offset in the chunk) and on_line() in order.
+template <typename OnWord, typename OnLine>
+ScanReport scan(const Chunk& chunk, Normalizer& normalize, OnWord on_word, OnLine on_line) {
+  ScanReport report;
+  const ByteClasses& classes = classes_of(chunk);
+  const char* const begin = chunk.bytes.get();
+  const char* const end = begin + chunk.size;
+  const char* at = begin;
+  if (!chunk.framed && chunk.document_offset == 0 &&
+      std::string_view(begin, chunk.size).starts_with("\xEF\xBB\xBF")) {
+    at += 3;
+  }
+  while (at < end) {
+    const char* const start = at;
+    uint8_t seen = 0;
+    uint8_t byte;
+    while (classes[byte = static_cast<uint8_t>(*at)] == kWordByte) {  // stops at *end
+      seen |= byte;
+      ++at;
+    }
+    if (at > start) {
+      std::string_view word(start, at - start);
+      auto outcome = Normalizer::Outcome::kKeep;
+      if (normalize.wants(seen < 0x80)) outcome = normalize(word);
+      if (outcome == Normalizer::Outcome::kBad) {
+        report.bad_byte = start - begin + normalize.bad_at();
+        return report;
+      }
+      if (outcome == Normalizer::Outcome::kKeep) on_word(word, start - begin);
+    }
+    if (at < end && classes[byte] == kLineEnd) {
+      ++report.lines;
+      on_line();
+    }
+    ++at;
+  }
+  return report;
+}
+
+std::vector<Normalizer> make_normalizers(const ReaderOptions& options) {
+  return std::vector<Normalizer>(options.threads, Normalizer(options));
+}
+
+}  // namespace
+
+Normalizer::Outcome Normalizer::operator()(std::string_view& word) {
+  constexpr uint32_t kReplacement = 0xFFFD;
+  const auto& lowercase = options_.lowercase;
+  copy_.clear();
+  for (size_t at = 0, length; at < word.size(); at += length) {
+    uint32_t code_point;
+    if (!read_code_point(word.substr(at), code_point, length)) {
+      if (options_.errors == BadUtf8::kSkip) return Outcome::kDrop;
+      if (options_.errors == BadUtf8::kStrict) {
+        bad_at_ = at;
+        return Outcome::kBad;
+      }
+      code_point = kReplacement;
+    } else if (code_point < lowercase.size()) {
+      code_point = lowercase[code_point];
+    }
+    append_code_point(copy_, code_point);
+  }
+  word = copy_;
+  return Outcome::kKeep;
+}
+
+ChunkPipeline::ChunkPipeline(const ReaderOptions& options, ChunkHandler& handler)
+    : options_(options), handler_(handler) {
+  for (int worker = 0; worker < options.threads; ++worker) {
+    workers_.emplace_back(&ChunkPipeline::work, this, worker);
+  }
+}
+
+ChunkPipeline::~ChunkPipeline() {
+  fail(nullptr);
+  for (auto& worker : workers_) worker.join();
+}
+
+void ChunkPipeline::begin_document(std::string name, bool framed) {
+  if (open_.document || workers_.empty()) {
+    throw std::logic_error("a document can begin only after the last one ended, before finish()");
+  }
+  open_.document = std::make_shared<const std::string>(std::move(name));
+  open_.framed = framed;
+  open_.document_offset = 0;
+  open_buffer({});
+}
+
+void ChunkPipeline::feed(std::string_view bytes) {
+  if (!open_.document) throw std::logic_error("no document has begun");
+  while (!bytes.empty()) {
+    if (open_.size == capacity_) cut_buffer();
+    const size_t part = std::min(bytes.size(), capacity_ - open_.size);
+    std::memcpy(open_.bytes.get() + open_.size, bytes.data(), part);
+    open_.size += part;
+    bytes.remove_prefix(part);
+  }
+}
+
+void ChunkPipeline::end_document() {
+  if (!open_.document) throw std::logic_error("no document has begun");
+  open_.ends_document = true;
+  const uint64_t corpus_end = open_.corpus_offset + open_.size;
+  push(std::move(open_));
+  open_ = Chunk{};
+  open_.corpus_offset = corpus_end;
+}
+
+void ChunkPipeline::finish() {
+  if (open_.document || workers_.empty()) {
+    throw std::logic_error("finish() comes once, after the last document has ended");
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  queued_.notify_all();
+  for (auto& worker : workers_) worker.join();
+  workers_.clear();
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+// A fresh buffer for open_, which begins with `start`.
+void ChunkPipeline::open_buffer(std::string_view start) {
+  capacity_ = std::max(options_.chunk_bytes, 2 * start.size());
+  auto bytes =
+      std::make_unique_for_overwrite<char[]>(capacity_ + 1);  // + 1: the stopping separator
+  std::memcpy(bytes.get(), start.data(), start.size());
+  open_.bytes = std::move(bytes);
+  open_.size = start.size();
+  searched_ = 0;
+}
+
+// Sends what comes before the last word of a full buffer on its way, or enlarges the buffer when
+// the whole of it is one word.
+void ChunkPipeline::cut_buffer() {
+  const ByteClasses& classes = classes_of(open_);
+  const auto is_word_byte = [&](size_t i) {
+    return classes[static_cast<uint8_t>(open_.bytes[i])] == kWordByte;
+  };
+  size_t cut = open_.size;
+  while (cut > searched_ && is_word_byte(cut - 1)) --cut;
+  if (cut == searched_) {
+    const auto full = std::move(open_.bytes);
+    const size_t size = open_.size;
+    open_buffer({full.get(), size});
+    searched_ = size;
+    return;
+  }
+  Chunk rest;
+  rest.corpus_offset = open_.corpus_offset + cut;
+  rest.document_offset = open_.document_offset + cut;
+  rest.document = open_.document;
+  rest.framed = open_.framed;
+  Chunk full = std::exchange(open_, std::move(rest));
+  open_buffer({full.bytes.get() + cut, full.size - cut});
+  searched_ = open_.size;
+  full.size = cut;
+  push(std::move(full));
+}
+
+void ChunkPipeline::push(Chunk chunk) {
+  chunk.bytes[chunk.size] = static_cast<char>(chunk.framed ? 0xFF : ' ');
+  chunk.number = next_number_++;
+  {
+    std::unique_lock lock(mutex_);
+    taken_.wait(lock, [&] { return stopped_ || queue_.size() < workers_.size(); });
+    if (failure_) std::rethrow_exception(failure_);
+    queue_.push_back(std::move(chunk));
+  }
+  queued_.notify_one();
+}
+
+void ChunkPipeline::work(int worker) {
+  for (;;) {
+    Chunk chunk;
+    {
+      std::unique_lock lock(mutex_);
+      queued_.wait(lock, [&] { return stopped_ || closed_ || !queue_.empty(); });
+      if (stopped_ || queue_.empty()) return;
+      chunk = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    taken_.notify_one();
+
+    ScanReport report;
+    std::exception_ptr failure;
+    try {
+      report = handler_.process(worker, chunk);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+
+    {
+      std::unique_lock lock(mutex_);
+      committed_changed_.wait(lock, [&] { return stopped_ || committed_ == chunk.number; });
+      if (stopped_) return;
+    }
+    // From here to the increment of committed_ no other worker passes the wait above.
+    try {
+      if (failure) std::rethrow_exception(failure);
+      if (report.bad_byte) {
+        throw std::invalid_argument(
+            *chunk.document + ": invalid UTF-8 at byte " +
+            std::to_string(chunk.document_offset + *report.bad_byte) + " (line " +
+            std::to_string(document_lines_ + report.lines + 1) +
+            "); errors=\"replace\" puts U+FFFD there, errors=\"skip\" leaves such words out");
+      }
+      handler_.commit(worker, chunk);
+    } catch (...) {
+      return fail(std::current_exception());
+    }
+    document_lines_ = chunk.ends_document ? 0 : document_lines_ + report.lines;
+    {
+      const std::lock_guard lock(mutex_);
+      ++committed_;
+    }
+    committed_changed_.notify_all();
+  }
+}
+
+// Stops everything; the calling thread meets `failure` at its next call.
+void ChunkPipeline::fail(std::exception_ptr failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    if (!failure_) failure_ = std::move(failure);
+  }
+  queued_.notify_all();
+  taken_.notify_all();
+  committed_changed_.notify_all();
+}
+
+WordCounter::WordCounter(ReaderOptions options)
+    : options_(std::move(options)),
+      tables_(options_.threads),
+      normalizers_(make_normalizers(options_)),
+      pipeline_(options_, *this) {}
+
+ScanReport WordCounter::process(int worker, const Chunk& chunk) {
+  WordTable& table = tables_[worker];
+  const auto on_word = [&](std::string_view word, uint64_t offset) {
+    ++table[table.add(word, hash_word(word), chunk.corpus_offset + offset)].count;
+  };
+  return scan(chunk, normalizers_[worker], on_word, [] {});
+}
+
+void WordCounter::finish() {
+  pipeline_.finish();
+  // Halving rounds: table i takes table i + half, all pairs of a round at once.
+  while (tables_.size() > 1) {
+    const size_t kept = (tables_.size() + 1) / 2;
+    std::vector<std::future<void>> merges;
+    for (size_t i = 0; i + kept < tables_.size(); ++i) {
+      merges.push_back(
+          std::async(std::launch::async, [&into = tables_[i], &from = tables_[i + kept]] {
+            for (uint32_t j = 0; j < from.size(); ++j) {
+              const auto& entry = from[j];
+              auto& sum = into[into.add(entry.word(), entry.hash, entry.first)];
+              sum.count += entry.count;
+              sum.first = std::min(sum.first, entry.first);
+            }
+            from = WordTable();
+          }));
+    }
+    for (auto& merge : merges) merge.get();
+    tables_.resize(kept);
+  }
+  for (uint32_t i = 0; i < types(); ++i) tokens_ += tables_.front()[i].count;
+}
+
+uint64_t WordCounter::largest_count() const {
+  uint64_t largest = 0;
+  for (uint32_t i = 0; i < types(); ++i) largest = std::max(largest, tables_.front()[i].count);
+  return largest;
+}
+
+std::vector<const WordTable::Entry*> WordCounter::words(uint64_t min_count,
+                                                        uint64_t max_words) const {
+  std::vector<const WordTable::Entry*> kept;
+  for (uint32_t i = 0; i < types(); ++i) {
+    const auto& entry = tables_.front()[i];
+    if (entry.count >= min_count) kept.push_back(&entry);
+  }
+  std::sort(kept.begin(), kept.end(), [](const auto* a, const auto* b) {
+    return a->count != b->count ? a->count > b->count : a->first < b->first;
+  });
+  if (kept.size() > max_words) kept.resize(max_words);
+  return kept;
+}
+
+CorpusEncoder::OutputFile::OutputFile(const std::string& path)
+    : path_(path), file_(std::fopen(path.c_str(), "wb")) {
+  if (!file_) throw std::system_error(errno, std::generic_category(), path_);
+}
+
+void CorpusEncoder::OutputFile::write(const void* bytes, size_t size) {
+  if (std::fwrite(bytes, 1, size, file_.get()) != size) {
+    throw std::system_error(errno, std::generic_category(), path_);
+  }
+}
+
+void CorpusEncoder::OutputFile::close() {
+  if (file_ && std::fclose(file_.release()) != 0) {
+    throw std::system_error(errno, std::generic_category(), path_);
+  }
+}
+
+CorpusEncoder::CorpusEncoder(ReaderOptions options, const std::vector<std::string_view>& words,
+                             uint64_t max_sentence_length, const std::string& tokens_path,
+                             const std::string& offsets_path)
+    : options_(std::move(options)),
+      max_sentence_length_(max_sentence_length),
+      normalizers_(make_normalizers(options_)),
+      encoded_(options_.threads),
+      tokens_file_(tokens_path),
+      offsets_file_(offsets_path),
+      pending_offsets_{0},
+      pipeline_(options_, *this) {
+  for (const auto word : words) {
+    const size_t id = table_.size();
+    if (table_.add(word, hash_word(word), 0) != id) {
+      throw std::invalid_argument("the vocabulary holds '" + std::string(word) + "' twice");
+    }
+  }
+}
+
+ScanReport CorpusEncoder::process(int worker, const Chunk& chunk) {
+  Encoded& out = encoded_[worker];
+  out.tokens.clear();
+  out.line_ends.clear();
+  out.unknown = 0;
+  const auto on_word = [&](std::string_view word, uint64_t) {
+    const uint32_t id = table_.find(word, hash_word(word));
+    if (id != WordTable::kAbsent) {
+      out.tokens.push_back(static_cast<int32_t>(id));
+    } else {
+      ++out.unknown;
+    }
+  };
+  return scan(chunk, normalizers_[worker], on_word,
+              [&] { out.line_ends.push_back(out.tokens.size()); });
+}
+
+void CorpusEncoder::commit(int worker, const Chunk& chunk) {
+  const Encoded& encoded = encoded_[worker];
+  tokens_file_.write(encoded.tokens.data(), encoded.tokens.size() * sizeof(int32_t));
+  for (const uint64_t end : encoded.line_ends) end_line(tokens_written_ + end);
+  tokens_written_ += encoded.tokens.size();
+  if (chunk.ends_document) end_line(tokens_written_);
+  unknown_ += encoded.unknown;
+  write_offsets();
+}
+
+void CorpusEncoder::end_line(uint64_t end) {
+  while (sentence_start_ < end) {
+    sentence_start_ += std::min(max_sentence_length_, end - sentence_start_);
+    pending_offsets_.push_back(static_cast<int64_t>(sentence_start_));
+    ++sentences_;
+  }
+}
+
+void CorpusEncoder::write_offsets() {
+  offsets_file_.write(pending_offsets_.data(), pending_offsets_.size() * sizeof(int64_t));
+  pending_offsets_.clear();
+}
+
+void CorpusEncoder::finish() {
+  pipeline_.finish();
+  write_offsets();  // the leading 0 of an empty corpus
+  tokens_file_.close();
+  offsets_file_.close();
+}
+
+}  // namespace lexforge::text

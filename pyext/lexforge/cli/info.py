@@ -1,0 +1,52 @@
+"""``lexforge info``: what was built, and what of it is in use here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Show versions, build switches, the instruction set in use, and the state of CUDA.
+
+    Put its output into bug reports.
+    """
+    import json
+    import platform
+
+    import numpy
+    import torch
+
+    from lexforge import __version__, build_info
+
+    built = build_info()
+    facts = {
+        "lexforge": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        **built,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    cuda = "built" if built.get("cuda") else "not built"
+    rows = [
+        ("lexforge", facts["lexforge"]),
+        ("python", f"{facts['python']} on {facts['platform']}"),
+        ("torch", f"{facts['torch']} (built against {built.get('torch_at_build', 'unknown')})"),
+        ("numpy", facts["numpy"]),
+        ("compiler", built.get("compiler", "unknown")),
+        ("CPU kernels", f"{built['cpu_capability']}, {facts['threads']} threads"),
+        ("CUDA kernels", f"{cuda}: {built.get('cuda_reason', 'no build record')}"),
+        ("CUDA device", built["cuda_state"]),
+    ]
+    if built.get("cuda_arch_list"):
+        rows.append(("CUDA targets", built["cuda_arch_list"]))
+    for name, value in rows:
+        typer.echo(f"{name:<13} {value}")

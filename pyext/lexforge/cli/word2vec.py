@@ -1,0 +1,396 @@
+"""``lexforge word2vec``: word vectors from a corpus."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lexforge.models.word2vec import Word2Vec
+    from lexforge.training.progress import Progress
+    from lexforge.vectors import KeyedVectors
+
+CORPUS, MODEL, TRAINING, OUTPUT, TOOL = (
+    "Corpus and vocabulary",
+    "Model",
+    "Training",
+    "Output",
+    "As in the original tool",
+)
+
+
+class Sharing(str, Enum):
+    """How noise words are drawn."""
+
+    PAIR = "pair"
+    WINDOW = "window"
+
+
+class Format(str, Enum):
+    """Of a vector file."""
+
+    TEXT = "text"
+    BINARY = "binary"
+    GLOVE = "glove"
+    SAFETENSORS = "safetensors"
+
+
+FILE_NAMES = {
+    Format.TEXT: "vectors.txt",
+    Format.BINARY: "vectors.bin",
+    Format.GLOVE: "vectors.glove.txt",
+    Format.SAFETENSORS: "vectors.safetensors",
+}
+
+
+def word2vec(
+    ctx: typer.Context,
+    corpus: Annotated[
+        str | None,
+        typer.Argument(
+            help="Text file (.gz, .xz and .bz2 too), folder of such files, or data set name. "
+            "One sentence a line, words between spaces.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for the model: vectors, vocabulary, checkpoint.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="Also write the vectors as a file for other programs.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel=OUTPUT),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Continue the interrupted run in --out.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(min=0.0, metavar="MINUTES", help="Save that often.", rich_help_panel=OUTPUT),
+    ] = 10.0,
+    log_json: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write speed, loss and learning rate to this file, one JSON object per second.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing.", rich_help_panel=OUTPUT)
+    ] = False,
+    vector_size: Annotated[
+        int,
+        typer.Option(
+            "--vector-size", "-size", min=1, help="Numbers per word.", rich_help_panel=MODEL
+        ),
+    ] = 100,
+    window: Annotated[
+        int,
+        typer.Option(
+            "--window", "-window", min=1, help="Largest distance of context.", rich_help_panel=MODEL
+        ),
+    ] = 5,
+    negative: Annotated[
+        int,
+        typer.Option(
+            "--negative", "-negative", min=1, help="Noise words per pair.", rich_help_panel=MODEL
+        ),
+    ] = 5,
+    negative_sharing: Annotated[
+        Sharing,
+        typer.Option(
+            help="Draw noise words per pair, or once per window (faster).", rich_help_panel=MODEL
+        ),
+    ] = Sharing.PAIR,
+    ns_exponent: Annotated[
+        float,
+        typer.Option(help="Noise words are drawn by count to this power.", rich_help_panel=MODEL),
+    ] = 0.75,
+    min_count: Annotated[
+        int,
+        typer.Option(
+            "--min-count",
+            "-min-count",
+            min=0,
+            help="Leave out rarer words.",
+            rich_help_panel=CORPUS,
+        ),
+    ] = 5,
+    max_final_vocab: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Raise the minimum count until at most so many are left.",
+            rich_help_panel=CORPUS,
+        ),
+    ] = None,
+    max_vocab_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep the most frequent so many words.", rich_help_panel=CORPUS),
+    ] = None,
+    max_sentence_length: Annotated[
+        int, typer.Option(min=1, help="Split longer sentences.", rich_help_panel=CORPUS)
+    ] = 10_000,
+    lowercase: Annotated[
+        bool,
+        typer.Option("--lowercase", help="Turn words to lower case.", rich_help_panel=CORPUS),
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the encoded corpus in this folder, for further runs.", rich_help_panel=CORPUS
+        ),
+    ] = None,
+    sample: Annotated[
+        float,
+        typer.Option(
+            "--sample",
+            "-sample",
+            min=0.0,
+            help="Thin out words above this share of the corpus; 0 for none.",
+            rich_help_panel=CORPUS,
+        ),
+    ] = 1e-3,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            "--epochs", "-iter", min=1, help="Passes over the corpus.", rich_help_panel=TRAINING
+        ),
+    ] = 5,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            "--alpha", "-alpha", min=0.0, help="First learning rate.", rich_help_panel=TRAINING
+        ),
+    ] = 0.025,
+    min_alpha: Annotated[
+        float, typer.Option(min=0.0, help="Last learning rate.", rich_help_panel=TRAINING)
+    ] = 1e-4,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "-threads",
+            min=1,
+            help="Threads; all cores by default. One makes runs bit-identical.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all randomness.", rich_help_panel=TRAINING)] = 1,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=TRAINING)
+    ] = "auto",
+    train: Annotated[
+        str | None, typer.Option("-train", help="Same as CORPUS.", rich_help_panel=TOOL)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-output", help="Write the vectors to this file.", rich_help_panel=TOOL),
+    ] = None,
+    binary: Annotated[
+        int, typer.Option("-binary", help="1: -output is a binary file.", rich_help_panel=TOOL)
+    ] = 0,
+    save_vocab: Annotated[
+        Path | None,
+        typer.Option("-save-vocab", help="Write words and counts here.", rich_help_panel=TOOL),
+    ] = None,
+    cbow: Annotated[
+        int, typer.Option("-cbow", help="0; CBOW does not exist yet.", rich_help_panel=TOOL)
+    ] = 0,
+    hs: Annotated[
+        int,
+        typer.Option(
+            "-hs", help="0; hierarchical softmax does not exist yet.", rich_help_panel=TOOL
+        ),
+    ] = 0,
+    debug: Annotated[int, typer.Option("-debug", hidden=True)] = 2,
+) -> None:
+    """Train word vectors (skip-gram with negative sampling) on a text corpus.
+
+    CORPUS is plain text with words between spaces; prepare it as you like it (lower case, without
+    punctuation), the words are taken as they stand. Speed is shown in corpus words per second, loss
+    per pair of word and context, noise included: it starts near 4.2 with 5 noise words and falls.
+
+    A small corpus wants more epochs (10 to 30), a large one can do with 3; for large ones 300 is a
+    common vector size.
+
+    Examples:
+
+    - `lexforge word2vec corpus.txt --out vectors/`
+    - `lexforge word2vec wiki/ --out wiki-300/ --vector-size 300 --window 8 --epochs 3`
+    - `lexforge word2vec wiki/ --out wiki-300/ --resume`
+    - `lexforge word2vec -train text8 -output vec.txt -size 200 -threads 2 -cbow 0`
+    """
+    from lexforge.training.checkpoint import is_checkpoint
+    from lexforge.training.progress import Progress
+
+    if corpus is not None and train is not None:
+        raise typer.BadParameter("give the corpus once: as CORPUS or with -train")
+    corpus = corpus or train
+    if cbow or hs:
+        wanted = "-cbow" if cbow else "-hs"
+        raise typer.BadParameter(f"{wanted} 1: only skip-gram with negative sampling exists so far")
+    if out is None and output is None:
+        raise typer.BadParameter("say where the result goes: --out FOLDER (or -output FILE)")
+    if corpus is None:
+        raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
+    if resume and (out is None or overwrite):
+        raise typer.BadParameter("--resume needs --out, and excludes --overwrite")
+    if out is not None and is_checkpoint(out) and not (resume or overwrite):
+        raise typer.BadParameter(f"{out} holds a run: continue it with --resume, or --overwrite it")
+
+    parameters = {
+        "vector_size": vector_size,
+        "window": window,
+        "negative": negative,
+        "negative_sharing": negative_sharing.value,
+        "ns_exponent": ns_exponent,
+        "min_count": min_count,
+        "max_final_vocab": max_final_vocab,
+        "max_vocab_size": max_vocab_size,
+        "max_sentence_length": max_sentence_length,
+        "lowercase": lowercase,
+        "sample": sample,
+        "epochs": epochs,
+        "alpha": alpha,
+        "min_alpha": min_alpha,
+        "seed": seed,
+    }
+    with Progress(not quiet, log_json=log_json, append=resume) as progress:
+        from lexforge.models.word2vec import Word2Vec
+
+        if resume:
+            model = Word2Vec.load(out, workers=workers, device=device)
+            given = [name for name in parameters if _given(ctx, name)]
+            _refuse_changes(model, {name: parameters[name] for name in given})
+            if model.state is None or model.state.finished:
+                progress.say(f"the run in {out} is complete; there is nothing to resume")
+                return
+        else:
+            model = Word2Vec(**parameters, workers=workers, device=device)
+            model.build_vocab(corpus_file=corpus, progress=progress)
+            progress.say(
+                f"{len(model.vocabulary):,} words seen {min_count} times or more make up "
+                f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
+            )
+        if save_vocab is not None:
+            model.vocabulary.save(save_vocab)
+        _train(model, corpus, out, cache, checkpoint_every, resume, progress)
+        files = _write_files(model.wv, out, output, format, bool(binary))
+        _summarise(model, out, files, progress)
+
+
+def _given(ctx: typer.Context, name: str) -> bool:
+    """Whether the option stands on the command line (and is not a default)."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse_changes(model: Word2Vec, given: dict[str, Any]) -> None:
+    changes = [
+        f"{name} is {value}, {getattr(model, name)} in the run"
+        for name, value in given.items()
+        if value != getattr(model, name)
+    ]
+    if changes:
+        raise ValueError("cannot resume with other settings: " + "; ".join(changes))
+
+
+def _train(
+    model: Word2Vec,
+    corpus: str,
+    out: Path | None,
+    cache: Path | None,
+    checkpoint_every: float,
+    resume: bool,
+    progress: Progress,
+) -> None:
+    """Train to the end; a signal saves what there is and leaves by its exit code."""
+    import shlex
+    import shutil
+
+    from lexforge.training.signals import StopRequest
+
+    # Beside the model rather than in the system's temporary folder, which may be small.
+    own_folder = out / ".encoded" if cache is None and out is not None else None
+    model.encoded_folder = cache or own_folder
+    try:
+        with StopRequest() as stop:
+            model.train(
+                corpus_file=corpus,
+                progress=progress,
+                checkpoint_folder=out,
+                checkpoint_every=checkpoint_every or None,
+                stop=stop,
+                resume=resume,
+            )
+    finally:
+        if own_folder is not None:
+            shutil.rmtree(own_folder, ignore_errors=True)
+    if not model.state.finished:
+        again = f"lexforge word2vec {shlex.quote(corpus)} --out {shlex.quote(str(out))} --resume"
+        typer.echo(
+            f"stopped and saved; continue with: {again}"
+            if out
+            else "stopped; without --out nothing is saved",
+            err=True,
+        )
+        raise typer.Exit(stop.exit_code)
+
+
+def _write_files(
+    vectors: KeyedVectors,
+    out: Path | None,
+    output: Path | None,
+    format: Format | None,
+    binary: bool,
+) -> list[Path]:
+    """The vector files that were asked for."""
+    files = []
+    if output is not None:
+        _write(vectors, output, Format.BINARY if binary else format or Format.TEXT)
+        files.append(output)
+    if out is not None and format is not None:
+        files.append(out / FILE_NAMES[format])
+        _write(vectors, files[-1], format)
+    return files
+
+
+def _write(vectors: KeyedVectors, path: Path, format: Format) -> None:
+    from lexforge.vectors import save_vectors
+
+    if format in (Format.TEXT, Format.BINARY):
+        vectors.save_word2vec_format(path, binary=format is Format.BINARY)
+    else:
+        save_vectors(vectors, path, format=format.value)
+
+
+def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: Progress) -> None:
+    from lexforge.training.progress import clock, count
+
+    state = model.state
+    loss = state.loss_history[-1]["loss"] if state.loss_history else None
+    progress.say(
+        f"done in {clock(state.seconds)}: {count(state.tokens_done)} words, "
+        f"{count(state.words_per_second)} words/s, final loss {loss}"
+    )
+    places = [*([] if out is None else [out]), *files]
+    for place in places:
+        progress.say(f"  {place}")
+    progress.say(f"try: lexforge similar {places[0]} {model.wv.index_to_key[len(model.wv) // 20]}")

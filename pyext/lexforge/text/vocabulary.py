@@ -1,0 +1,206 @@
+"""Vocabulary: the words of a corpus, their numbers and their counts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from lexforge import _text
+from lexforge.text._files import replacing
+from lexforge.text.corpus import reader_options, resolve_corpus
+
+
+class Vocabulary:
+    """Words numbered from 0 by descending count.
+
+    Args:
+        words: distinct words, in the order of their numbers.
+        counts: occurrences of each word in the corpus, int64 [V], none negative, not ascending.
+        tokens_read, types_read: words of the corpus and distinct words among them before any were
+            left out; by default what `counts` holds.
+
+    Attributes:
+        words: list of str [V].
+        counts: int64 array [V].
+        index: dict from word to number.
+        total: sum of `counts`.
+        tokens_read, types_read: as above.
+
+    Raises:
+        ValueError: lengths differ, a word comes twice, or counts are negative or ascend.
+
+    Example:
+        >>> vocab = Vocabulary(["the", "cat"], [5, 2])
+        >>> vocab["cat"], "dog" in vocab, vocab.total
+        (1, False, 7)
+    """
+
+    def __init__(
+        self,
+        words: Iterable[str],
+        counts: Sequence[int] | np.ndarray,
+        *,
+        tokens_read: int | None = None,
+        types_read: int | None = None,
+    ):
+        self.words = list(words)
+        self.counts = np.array(counts, dtype=np.int64)
+        if self.counts.shape != (len(self.words),):
+            raise ValueError(
+                f"Vocabulary: counts must be [{len(self.words)}] like words, "
+                f"got {list(self.counts.shape)}"
+            )
+        if (self.counts < 0).any() or (np.diff(self.counts) > 0).any():
+            raise ValueError("Vocabulary: counts must be >= 0 and must not ascend")
+        self.index = {word: number for number, word in enumerate(self.words)}
+        if len(self.index) != len(self.words):
+            twice = next(word for i, word in enumerate(self.words) if self.index[word] != i)
+            raise ValueError(f"Vocabulary: words must be distinct, got {twice!r} twice")
+        self.total = int(self.counts.sum())
+        self.tokens_read = self.total if tokens_read is None else tokens_read
+        self.types_read = len(self.words) if types_read is None else types_read
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.index
+
+    def __getitem__(self, word: str) -> int:
+        return self.index[word]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self.words == other.words and np.array_equal(self.counts, other.counts)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self):,} words, {self.total:,} occurrences)"
+
+    def trim(self, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+        """The words with at least `min_count` occurrences, the `max_size` most frequent of them.
+
+        Words keep their order, so theirs are the first numbers of this vocabulary.
+
+        Raises:
+            ValueError: no word remains.
+        """
+        size = int((self.counts >= min_count).sum())
+        size = size if max_size is None else min(size, max_size)
+        if size == 0:
+            raise ValueError(
+                f"trim: no word remains with min_count={min_count}, max_size={max_size}; "
+                f"the largest count is {self.counts.max(initial=0)}"
+            )
+        return Vocabulary(
+            self.words[:size],
+            self.counts[:size],
+            tokens_read=self.tokens_read,
+            types_read=self.types_read,
+        )
+
+    def _lines(self) -> Iterable[bytes]:
+        for word, count in zip(self.words, self.counts.tolist(), strict=True):
+            yield f"{word} {count}\n".encode()
+
+    def sha1(self) -> str:
+        """Hexadecimal SHA-1 of words and counts: that of the file save() writes."""
+        digest = hashlib.sha1()
+        for line in self._lines():
+            digest.update(line)
+        return digest.hexdigest()
+
+    def save(self, path: str | os.PathLike) -> None:
+        r"""Writes "<word> <count>\n" per word, in UTF-8, as word2vec's -save-vocab does.
+
+        Raises:
+            ValueError: a word is empty or holds a line feed and could not be read back.
+        """
+        for word in self.words:
+            if not word or "\n" in word:
+                raise ValueError(f"save: words must be non-empty lines of text, got {word!r}")
+        with replacing(path) as file:
+            file.writelines(self._lines())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Vocabulary:
+        """Reads a file of save(), or of word2vec's -save-vocab.
+
+        Lines may come in any order: words are numbered by descending count, ties as in the file.
+
+        Raises:
+            ValueError: a line is not "<word> <count>" in UTF-8 (named by its number), or a word
+                comes twice.
+        """
+        words, counts = [], []
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                word, _, count = line.rstrip(b"\r\n").rpartition(b" ")
+                try:
+                    if not word or not count.isdigit():
+                        raise ValueError("no count")
+                    words.append(word.decode())
+                except ValueError as error:
+                    raise ValueError(
+                        f"{os.fspath(path)}: line {number} must be '<word> <count>' in UTF-8, "
+                        f"got {line[:80]!r}"
+                    ) from error
+                counts.append(int(count))
+        order = sorted(range(len(words)), key=lambda i: -counts[i])
+        return cls([words[i] for i in order], [counts[i] for i in order])
+
+
+def build_vocabulary(
+    corpus,
+    *,
+    min_count: int = 5,
+    max_vocab_size: int | None = None,
+    threads: int | None = None,
+    errors: str = "replace",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Vocabulary:
+    """Counts the words of a corpus.
+
+    Words are numbered by descending count, ties by first appearance in the corpus; the result does
+    not depend on the number of threads. One pass; memory holds the distinct words (once per thread
+    at worst) and a few MB of text, whatever the size of the corpus.
+
+    Args:
+        corpus: anything `resolve_corpus` takes.
+        min_count: words with fewer occurrences are left out.
+        max_vocab_size: of the rest, only so many of the most frequent are kept; None keeps all.
+        threads: worker threads; None is torch.get_num_threads().
+        errors: what to do with a word that is not valid UTF-8: "replace" puts U+FFFD for each
+            ill-formed part, as bytes.decode does; "skip" leaves the word out; "strict" raises.
+        progress: called now and then with (bytes read, bytes in all), for an iterable with
+            (sentences read, None).
+
+    Raises:
+        ValueError: no word remains; or bad UTF-8 under "strict", with file, byte and line.
+    """
+    if min_count < 1:
+        raise ValueError(f"build_vocabulary: min_count must be >= 1, got {min_count}")
+    if max_vocab_size is not None and max_vocab_size < 1:
+        raise ValueError(f"build_vocabulary: max_vocab_size must be >= 1, got {max_vocab_size}")
+    corpus = resolve_corpus(corpus)
+    counter = _text.WordCounter(**reader_options(corpus, threads, errors))
+    corpus.feed(counter, progress)
+    limit = np.iinfo(np.int32).max  # word numbers are int32
+    words, counts = counter.words(min_count, min(max_vocab_size or limit, limit))
+    if not words:
+        raise ValueError(
+            f"build_vocabulary: no word of {corpus.name} has min_count={min_count} occurrences; "
+            f"the largest count seen is {counter.largest_count} "
+            f"(of {counter.types:,} distinct words)"
+        )
+    return Vocabulary(
+        words,
+        np.frombuffer(counts, np.int64),
+        tokens_read=counter.tokens,
+        types_read=counter.types,
+    )

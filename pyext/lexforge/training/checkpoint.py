@@ -1,0 +1,205 @@
+"""Checkpoints: a folder whose parts change together, or not at all.
+
+    config.json         format version, kind of model, every hyper-parameter, vocabulary hash
+    vocab.txt           "<word> <count>" per row
+    model.safetensors   the tables, without padding
+    trainer_state.json  where training stands, and the loss so far
+
+A save writes all four into the folder ``.partial`` inside the checkpoint, renames it to
+``.commit`` (the moment from which the new checkpoint counts), and then moves the files up. Whoever
+finds a ``.commit`` first finishes the moves; whoever finds a ``.partial`` throws it away. So a
+process may be killed at any instant, other files in the folder stay as they are, and the folder
+itself may be a mount point or a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lexforge import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+    from lexforge.text import Vocabulary
+
+FORMAT_VERSION = 1
+CONFIG, VOCABULARY, TENSORS, STATE = (
+    "config.json",
+    "vocab.txt",
+    "model.safetensors",
+    "trainer_state.json",
+)
+_PARTIAL, _COMMIT = ".partial", ".commit"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, or cannot be read as what it claims to be."""
+
+
+@dataclass
+class Checkpoint:
+    """What :func:`load_checkpoint` found."""
+
+    folder: Path
+    config: dict[str, Any]
+    vocabulary: Vocabulary
+    state: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+
+def is_checkpoint(folder: str | os.PathLike) -> bool:
+    """Whether the folder holds a checkpoint (complete or waiting for its last renames)."""
+    folder = Path(folder)
+    return (folder / CONFIG).is_file() or (folder / _COMMIT / CONFIG).is_file()
+
+
+def save_checkpoint(
+    folder: str | os.PathLike,
+    *,
+    config: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    tensors: Mapping[str, torch.Tensor],
+    state: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint in place of the one the folder may hold.
+
+    Args:
+        folder: Created when absent. Files of other names in it are left alone.
+        config: JSON-able; the format version, library version and vocabulary hash are added.
+        vocabulary: Saved with its counts.
+        tensors: By name; non-contiguous ones are copied.
+        state: JSON-able.
+
+    Raises:
+        CheckpointError: The disk is full or refuses; the previous checkpoint is intact.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    partial = folder / _PARTIAL
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _finish_interrupted_save(folder)
+        partial.mkdir()
+        header = {
+            "format_version": FORMAT_VERSION,
+            "library_version": __version__,
+            "vocabulary_size": len(vocabulary),
+            "vocabulary_sha1": vocabulary.sha1(),
+        }
+        _write_json(partial / CONFIG, {**header, **config})
+        vocabulary.save(partial / VOCABULARY)
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            partial / TENSORS,
+            metadata={"format": "pt"},
+        )
+        shutil.copymode(partial / CONFIG, partial / TENSORS)  # the library makes it private
+        _write_json(partial / STATE, state)
+        for file in partial.iterdir():
+            _flush(file)
+        _flush(partial)
+    except Exception as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+            raise CheckpointError(_why_not_written(folder, error)) from error
+        raise
+    os.rename(partial, folder / _COMMIT)
+    _finish_interrupted_save(folder)
+
+
+def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
+    """Read a checkpoint and check that its parts belong together.
+
+    Args:
+        folder: Written by :func:`save_checkpoint`.
+        model: The kind of model expected, ``config["model"]``.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint there.
+        CheckpointError: A part is missing, damaged, truncated, or of another model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from lexforge.text import Vocabulary
+
+    folder = Path(folder)
+    if not is_checkpoint(folder):
+        raise FileNotFoundError(f"{folder} holds no checkpoint (no {CONFIG})")
+    _finish_interrupted_save(folder)
+    for name in (CONFIG, VOCABULARY, TENSORS, STATE):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} is not a complete checkpoint: {name} is missing")
+    config, state = _read_json(folder / CONFIG), _read_json(folder / STATE)
+    if config.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder / CONFIG}: format_version must be {FORMAT_VERSION}, "
+            f"got {config.get('format_version')!r}"
+        )
+    if config.get("model") != model:
+        raise CheckpointError(
+            f"{folder / CONFIG}: model must be {model!r}, got {config.get('model')!r}"
+        )
+    try:
+        vocabulary = Vocabulary.load(folder / VOCABULARY)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / VOCABULARY} is damaged: {error}") from error
+    if vocabulary.sha1() != config.get("vocabulary_sha1"):
+        raise CheckpointError(
+            f"{folder / VOCABULARY} is damaged: its words and counts are not those that "
+            f"{CONFIG} names ({len(vocabulary)} words, {config.get('vocabulary_size')} expected)"
+        )
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{folder / TENSORS} is truncated or damaged: {error}") from error
+    return Checkpoint(folder, config, vocabulary, state, tensors)
+
+
+def _finish_interrupted_save(folder: Path) -> None:
+    shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+    commit = folder / _COMMIT
+    if commit.is_dir():
+        for file in commit.iterdir():
+            os.replace(file, folder / file.name)
+        commit.rmdir()
+        _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file or folder is on the disk, so that a rename never outruns its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: a JSON object is expected")
+    return content
+
+
+def _why_not_written(folder: Path, error: Exception) -> str:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    reason = "no space left on the disk" if full else str(error)
+    kept = "; the previous checkpoint there is intact" if is_checkpoint(folder) else ""
+    return f"checkpoint {folder} was not written: {reason}{kept}"

@@ -1,0 +1,29 @@
+"""Telling one encoded corpus from another."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lexforge.text import EncodedCorpus, Vocabulary
+
+_CHUNK = 1 << 22  # elements hashed at a time: the corpus is memory-mapped and may exceed memory
+
+
+def corpus_identity(corpus: EncodedCorpus, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What must be equal for two runs to see the same training stream.
+
+    Returns:
+        ``tokens``, ``sentences``, ``sha1`` of ids and sentence boundaries, ``vocabulary_sha1``.
+    """
+    digest = hashlib.sha1(usedforsecurity=False)
+    for tensor in (corpus.tokens, corpus.offsets):
+        for chunk in tensor.split(_CHUNK):
+            digest.update(memoryview(chunk.contiguous().numpy()))
+    return {
+        "tokens": corpus.num_tokens,
+        "sentences": corpus.num_sentences,
+        "sha1": digest.hexdigest(),
+        "vocabulary_sha1": vocabulary.sha1(),
+    }

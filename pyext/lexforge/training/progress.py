@@ -1,0 +1,225 @@
+"""Telling how training goes: a live line, a line now and then, or one JSON object per interval."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lexforge.training.loop import TrainerState
+
+LIVE_SECONDS = 0.25
+PLAIN_SECONDS = 10.0
+JSON_SECONDS = 1.0
+
+
+@dataclass
+class Reading:
+    """One interval of training, as it is shown and logged.
+
+    ``words_per_second`` counts corpus tokens after the vocabulary filter and before sub-sampling;
+    ``loss`` is the mean per (centre, context) pair over the interval.
+    """
+
+    time: float
+    epoch: int
+    tokens: int
+    words_per_second: float
+    pairs_per_second: float
+    loss: float | None
+    lr: float
+
+
+class Meter:
+    """Turns the running totals of a :class:`TrainerState` into readings per interval."""
+
+    def __init__(self, state: TrainerState) -> None:
+        self._start(state)
+
+    def _start(self, state: TrainerState) -> None:
+        self._seconds, self._tokens = state.seconds, state.tokens_done
+        self._loss, self._pairs = state.loss_sum, state.pairs
+
+    def seconds(self, state: TrainerState) -> float:
+        """Training time since the last reading."""
+        return state.seconds - self._seconds
+
+    def read(self, state: TrainerState) -> Reading:
+        """The interval since the last reading; the next one starts here."""
+        seconds = max(self.seconds(state), 1e-9)
+        pairs = state.pairs - self._pairs
+        reading = Reading(
+            time=round(state.seconds, 3),
+            epoch=min(state.epoch + 1, state.epochs),
+            tokens=state.tokens_done,
+            words_per_second=round((state.tokens_done - self._tokens) / seconds, 1),
+            pairs_per_second=round(pairs / seconds, 1),
+            loss=round((state.loss_sum - self._loss) / pairs, 6) if pairs else None,
+            lr=state.learning_rate,
+        )
+        self._start(state)
+        return reading
+
+
+def describe(reading: Reading) -> str:
+    """The reading in words: speed, loss, learning rate."""
+    loss = "-" if reading.loss is None else f"{reading.loss:.4f}"
+    return f"{count(reading.words_per_second)} words/s  loss {loss}  lr {reading.lr:.5f}"
+
+
+def count(number: float) -> str:
+    """A number of things, short: 812, 45.3 k, 3.21 M."""
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def clock(seconds: float) -> str:
+    """A duration: 0:07, 12:03, 1:02:03."""
+    minutes, second = divmod(int(seconds + 0.5), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+class Progress:
+    """Shows training on a stream and logs it to a file; silent unless told otherwise.
+
+    Args:
+        show: Show it: a live line when the stream is a terminal, else a plain line every
+            ``every`` seconds.
+        log_json: File that gets one JSON object per line: ``time`` (seconds of training),
+            ``epoch`` (from 1), ``tokens``, ``words_per_second``, ``pairs_per_second``, ``loss``,
+            ``lr``.
+        append: Keep what the log holds already (a resumed run).
+        every: Seconds between plain lines.
+        stream: Where to show it; standard error by default.
+    """
+
+    def __init__(
+        self,
+        show: bool = False,
+        *,
+        log_json: str | os.PathLike | None = None,
+        append: bool = False,
+        every: float = PLAIN_SECONDS,
+        stream: IO[str] | None = None,
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._show, self._every = show, every
+        self._log: IO[str] | None = None
+        if log_json is not None:
+            self._log = open(log_json, "a" if append else "w", encoding="utf-8")  # noqa: SIM115
+        self._live = self._task = None
+        self._shown = self._logged = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_live()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    @property
+    def _terminal(self) -> bool:
+        return self._show and self._stream.isatty()
+
+    def say(self, text: str) -> None:
+        """One line of text, when progress is shown at all."""
+        if self._show:
+            print(text, file=self._stream, flush=True)
+
+    def phase(self, name: str) -> Callable[[int, int | None], None] | None:
+        """A callback ``(done, total)`` for a preparing phase; None when nothing is shown.
+
+        With a total they are bytes, without one sentences.
+        """
+        if not self._show:
+            return None
+        self._end_live()
+        due = LIVE_SECONDS if self._terminal else self._every
+        last = time.monotonic()
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal last
+            if time.monotonic() - last < due:
+                return
+            last = time.monotonic()
+            share = done / total if total else 0.0
+            detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
+            if self._terminal:
+                self._update_live(name, share, detail)
+            else:
+                self.say(
+                    f"{name}  {detail}" if total is None else f"{name}  {share:4.0%} of {detail}"
+                )
+
+        return report
+
+    def begin(self, state: TrainerState) -> None:
+        """Start of training: intervals are measured from here."""
+        self._end_live()
+        self._shown, self._logged = Meter(state), Meter(state)
+
+    def update(self, state: TrainerState) -> None:
+        """Called after every kernel call; shows and logs when an interval is over."""
+        if self._show:
+            due = LIVE_SECONDS if self._terminal else self._every
+            if self._shown.seconds(state) >= due:
+                self._show_state(state)
+        if self._log is not None and self._logged.seconds(state) >= JSON_SECONDS:
+            self._log_state(state)
+
+    def end(self, state: TrainerState) -> None:
+        """End of training, complete or not: the last interval is shown and logged too."""
+        if self._show and self._shown.seconds(state) > 0:
+            self._show_state(state)
+        if self._log is not None and self._logged.seconds(state) > 0:
+            self._log_state(state)
+        self._end_live()
+
+    def _show_state(self, state: TrainerState) -> None:
+        reading = self._shown.read(state)
+        share = state.tokens_done / max(state.total_tokens, 1)
+        left = state.seconds / share - state.seconds if share else 0.0
+        epoch = f"epoch {reading.epoch}/{state.epochs}"
+        detail = f"{describe(reading)}  left {clock(left)}"
+        if self._terminal:
+            self._update_live(epoch, share, detail)
+        else:
+            self.say(f"{epoch}  {share:4.0%}  {detail}")
+
+    def _log_state(self, state: TrainerState) -> None:
+        self._log.write(json.dumps(vars(self._logged.read(state))) + "\n")
+        self._log.flush()
+
+    def _update_live(self, name: str, share: float, detail: str) -> None:
+        if self._live is None:
+            from rich import progress
+            from rich.console import Console
+
+            self._live = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=24),
+                progress.TaskProgressColumn(),
+                progress.TextColumn("{task.fields[detail]}"),
+                console=Console(file=self._stream),
+                auto_refresh=False,  # a refreshing thread would take turns with the training calls
+            )
+            self._live.start()
+            self._task = self._live.add_task(name, total=1.0, detail="")
+        self._live.update(
+            self._task, description=name, completed=share, detail=detail, refresh=True
+        )
+
+    def _end_live(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = self._task = None

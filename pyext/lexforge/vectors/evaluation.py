@@ -1,0 +1,253 @@
+"""Scores word vectors on human similarity judgements and on analogy questions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lexforge.vectors.correlation import Correlation, pearson, spearman
+from lexforge.vectors.similarity import EPSILON
+
+if TYPE_CHECKING:
+    from lexforge.vectors.keyed_vectors import KeyedVectors
+
+# Set names and their files below LEXFORGE_DATA.
+SIMILARITY_SETS = {
+    "wordsim353": "similarity/EN-WS-353-ALL.txt",
+    "wordsim353-sim": "similarity/EN-WS-353-SIM.txt",
+    "wordsim353-rel": "similarity/EN-WS-353-REL.txt",
+    "simlex999": "similarity/EN-SIMLEX-999.txt",
+    "men": "similarity/EN-MEN-TR-3k.txt",
+    "mturk287": "similarity/EN-MTurk-287.txt",
+    "rg65": "similarity/EN-RG-65.txt",
+    "mc30": "similarity/EN-MC-30.txt",
+}
+ANALOGY_SETS = {
+    "google": "analogy/questions-words.txt",
+    "google-phrases": "analogy/questions-phrases.txt",
+}
+
+_QUESTION_BLOCK = 1024
+_VOCABULARY_BLOCK = 8192
+
+
+@dataclass
+class PairScores:
+    """Agreement with human judgements on a set of word pairs."""
+
+    pearson: Correlation
+    spearman: Correlation
+    pairs: int  # in the file
+    unknown: int  # of these, pairs with a word that has no vector
+    used: int  # pairs in the correlations
+
+    @property
+    def coverage(self) -> float:
+        """The share of pairs with both words known, 0..1."""
+        return 1 - self.unknown / self.pairs
+
+
+@dataclass
+class AnalogySection:
+    """The questions of one section, as (a, b, c, expected), by outcome."""
+
+    name: str
+    correct: list[tuple[str, str, str, str]] = field(default_factory=list)
+    incorrect: list[tuple[str, str, str, str]] = field(default_factory=list)
+    unknown: int = 0  # questions with a word that has no vector
+
+    @property
+    def answered(self) -> int:
+        return len(self.correct) + len(self.incorrect)
+
+    @property
+    def accuracy(self) -> float:
+        """Correct over answered questions, 0..1; 0 when none was answered."""
+        return len(self.correct) / self.answered if self.answered else 0.0
+
+    @property
+    def syntactic(self) -> bool:
+        """The convention of the Google set: sections about grammar are named ``gram...``."""
+        return self.name.startswith("gram")
+
+
+def data_set_path(name: str | os.PathLike, sets: dict[str, str]) -> Path:
+    """The file of a set called by name, found below LEXFORGE_DATA; any other name is a path.
+
+    Raises:
+        FileNotFoundError: when there is no such file; the message says where it was looked for.
+    """
+    if str(name) not in sets:
+        path = Path(name)
+        if not path.exists():
+            known = ", ".join(sets)
+            raise FileNotFoundError(f"{path}: no such file, and not a set name ({known})")
+        return path
+    folder = os.environ.get("LEXFORGE_DATA")
+    if not folder:
+        raise FileNotFoundError(
+            f"{name}: set LEXFORGE_DATA to the folder that holds {sets[str(name)]}, "
+            "or give the path of the file"
+        )
+    path = Path(folder) / sets[str(name)]
+    if not path.exists():
+        raise FileNotFoundError(f"{name}: {path} does not exist")
+    return path
+
+
+class _Cases:
+    """Words of the first `restrict_vocab` rows, where spellings that differ in case are one.
+
+    A folded word stands for its first row, the most frequent spelling in a sorted vocabulary.
+    """
+
+    def __init__(self, kv: KeyedVectors, restrict_vocab: int | None, case_insensitive: bool):
+        words = kv.index_to_key[:restrict_vocab]
+        self.fold = str.upper if case_insensitive else str
+        self.first_row: dict[str, int] = {}
+        group_of_row = np.empty(len(words), dtype=np.int64)  # rows of one spelling share a group
+        for row, word in enumerate(words):
+            group_of_row[row] = self.first_row.setdefault(self.fold(word), row)
+        self.rows_by_group = np.argsort(group_of_row, kind="stable")
+        self.groups = group_of_row[self.rows_by_group]
+
+    def __contains__(self, folded: str) -> bool:
+        return folded in self.first_row
+
+    def rows(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All rows of the groups [Q, N]: (question of each row, row)."""
+        first = np.searchsorted(self.groups, groups, side="left")
+        count = np.searchsorted(self.groups, groups, side="right") - first
+        questions = np.repeat(np.repeat(np.arange(len(groups)), groups.shape[1]), count.ravel())
+        starts = np.repeat(first.ravel() - np.cumsum(count.ravel()) + count.ravel(), count.ravel())
+        return questions, self.rows_by_group[starts + np.arange(len(starts))]
+
+
+def score_pairs(
+    kv: KeyedVectors,
+    pairs: str | os.PathLike,
+    *,
+    delimiter: str | None = None,
+    encoding: str = "utf8",
+    restrict_vocab: int | None = 300_000,
+    case_insensitive: bool = True,
+    dummy4unknown: bool = False,
+) -> PairScores:
+    """Correlate cosines with the judgements in a file of ``word1 word2 score`` lines.
+
+    See :meth:`KeyedVectors.evaluate_word_pairs` for the arguments.
+    """
+    cases = _Cases(kv, restrict_vocab, case_insensitive)
+    gold: list[float] = []
+    model: list[float] = []
+    total = unknown = 0
+    for line in Path(pairs).read_text(encoding=encoding).split("\n"):
+        if line.startswith("#"):
+            continue
+        separator = delimiter or ("\t" if "\t" in line else None)
+        try:
+            first, second, score_text = line.split(separator)
+            score = float(score_text)
+        except ValueError:
+            continue  # headings and remarks
+        total += 1
+        first, second = cases.fold(first), cases.fold(second)
+        if first in cases and second in cases:
+            model.append(kv.similarity(cases.first_row[first], cases.first_row[second]))
+        else:
+            unknown += 1
+            if not dummy4unknown:
+                continue
+            model.append(0.0)
+        gold.append(score)
+    if not gold:
+        raise ValueError(
+            f"{pairs}: no pair could be used: {total} pairs found, {unknown} with unknown words"
+        )
+    return PairScores(pearson(gold, model), spearman(gold, model), total, unknown, len(gold))
+
+
+def score_analogies(
+    kv: KeyedVectors,
+    analogies: str | os.PathLike,
+    *,
+    restrict_vocab: int | None = 300_000,
+    case_insensitive: bool = True,
+    dummy4unknown: bool = False,
+) -> list[AnalogySection]:
+    """Answer the questions of a file of ``a b c expected`` lines below ``: section`` headings.
+
+    See :meth:`KeyedVectors.evaluate_word_analogies` for the arguments and the rule.
+    """
+    cases = _Cases(kv, restrict_vocab, case_insensitive)
+    sections: list[AnalogySection] = []
+    questions: list[tuple[AnalogySection, tuple[str, ...], bool]] = []
+    for number, line in enumerate(Path(analogies).read_text(encoding="utf8").split("\n"), 1):
+        if line.startswith(":"):
+            sections.append(AnalogySection(line.lstrip(": ").strip()))
+            continue
+        words = tuple(cases.fold(word) for word in line.split())
+        if len(words) != 4:
+            continue
+        if not sections:
+            raise ValueError(f"{analogies}: line {number} comes before any ': section' heading")
+        known = all(word in cases for word in words)
+        sections[-1].unknown += not known
+        if known or dummy4unknown:
+            questions.append((sections[-1], words, known))
+    rows = [[cases.first_row[word] for word in words] for _, words, known in questions if known]
+    answers = iter(_answers(kv, np.array(rows, dtype=np.int64).reshape(-1, 4), cases))
+    for section, words, known in questions:
+        right = known and next(answers)
+        (section.correct if right else section.incorrect).append(words)
+    return sections
+
+
+def _answers(kv: KeyedVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:
+    """Whether each question of `rows` [Q, 4] = (a, b, c, expected) is answered right, bool [Q].
+
+    The answer is the row with the largest cosine to b - a + c (unit vectors), spellings of a, b
+    and c left out. It is right when it is a spelling of the expected word, that is when no row
+    of another word beats the best spelling of the expected one; so no index of a maximum is
+    needed, and a block of scores never exceeds `_QUESTION_BLOCK` x `_VOCABULARY_BLOCK`.
+    """
+    norms = np.maximum(kv.norms, EPSILON)
+    right = np.empty(len(rows), dtype=bool)
+    vocabulary = len(cases.groups)
+    scores_memory = torch.empty(_QUESTION_BLOCK * min(_VOCABULARY_BLOCK, vocabulary))
+    for start in range(0, len(rows), _QUESTION_BLOCK):
+        block = rows[start : start + _QUESTION_BLOCK]
+        units = kv.vectors[block].astype(np.float32, copy=False) / norms[block][..., None]
+        targets = torch.from_numpy(units[:, 1] - units[:, 0] + units[:, 2])
+        # Rows out of the race for the best other word: spellings of all four words.
+        question, row = cases.rows(block)
+        by_row = np.argsort(row, kind="stable")
+        question, row = question[by_row], row[by_row]
+        expected_question, expected_row = cases.rows(block[:, 3:])
+        is_expected = np.isin(
+            question * vocabulary + row, expected_question * vocabulary + expected_row
+        )
+        best_other = torch.full((len(block),), -torch.inf)
+        best_expected = np.full(len(block), -np.inf, dtype=np.float32)
+        for first in range(0, vocabulary, _VOCABULARY_BLOCK):
+            last = min(first + _VOCABULARY_BLOCK, vocabulary)
+            candidates = kv.vectors[first:last].astype(np.float32, copy=False)
+            candidates = torch.from_numpy(candidates / norms[first:last, None])
+            scores = scores_memory[: len(block) * (last - first)].view(len(block), -1)
+            torch.mm(targets, candidates.T, out=scores)
+            inside = slice(*np.searchsorted(row, (first, last)))
+            q, r = torch.from_numpy(question[inside]), torch.from_numpy(row[inside] - first)
+            found = scores[q, r].numpy()
+            wanted = is_expected[inside]
+            np.maximum.at(best_expected, question[inside][wanted], found[wanted])
+            scores[q, r] = -torch.inf
+            torch.maximum(best_other, scores.amax(dim=1), out=best_other)
+        # An expected word that is one of the inputs is never given as the answer.
+        repeated = (block[:, :3] == block[:, 3:]).any(axis=1)
+        right[start : start + len(block)] = (best_expected > best_other.numpy()) & ~repeated
+    return right

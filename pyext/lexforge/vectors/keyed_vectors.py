@@ -1,0 +1,631 @@
+"""Words and their vectors, with the names and rules of gensim's class of the same name."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from lexforge.vectors import evaluation
+from lexforge.vectors.correlation import Correlation
+from lexforge.vectors.similarity import EPSILON, cosines, nearest, row_norms, unit
+
+# A word, the number of its row, or a vector [D].
+Key = str | int | np.ndarray
+
+
+class KeyedVectors:
+    """A matrix of word vectors and the words of its rows.
+
+    Names, arguments and results are those of gensim 4's ``KeyedVectors``, so code written for it
+    runs unchanged. Keys are words or row numbers. Where gensim divides by a zero norm and yields
+    NaN, a zero vector here has cosine 0 to everything; equal cosines are returned in row order.
+
+    Args:
+        words: V different strings; row i of `vectors` belongs to ``words[i]``.
+        vectors: array or tensor [V, D], floating. float32 and float16 arrays (also memory-mapped
+            ones) are kept as they are, without a copy; others are converted to float32.
+        counts: occurrences of the words [V], kept as the attribute ``count``.
+
+    Attributes:
+        index_to_key: the words, list of V strings.
+        key_to_index: their row numbers, dict.
+        vectors: the matrix [V, D]. After changing it call ``fill_norms(force=True)``.
+        norms: Euclidean norms of the rows, float32 [V], computed on first use.
+        expandos: further attributes of the words, name -> array [V].
+
+    Raises:
+        ValueError: for repeated words, or shapes that do not fit together.
+
+    Example:
+        >>> kv = KeyedVectors(["king", "queen", "pea"], [[1.0, 0.1], [0.9, 0.2], [0.0, 1.0]])
+        >>> kv.most_similar("king", topn=1)[0][0]
+        'queen'
+    """
+
+    def __init__(self, words: Iterable[str], vectors, counts=None):
+        self.index_to_key = list(words)
+        self.key_to_index = {word: row for row, word in enumerate(self.index_to_key)}
+        self.vectors = _as_matrix(vectors)
+        self.expandos: dict[str, np.ndarray] = {}
+        self._norms: np.ndarray | None = None
+        rows = len(self.index_to_key)
+        if len(self.vectors) != rows:
+            raise ValueError(
+                f"KeyedVectors: vectors must be [V={rows}, D] for {rows} words, "
+                f"got {self.vectors.shape}"
+            )
+        if len(self.key_to_index) != rows:
+            repeated = next(
+                word for row, word in enumerate(self.index_to_key) if self.key_to_index[word] != row
+            )
+            raise ValueError(f"KeyedVectors: words must be different, got {repeated!r} twice")
+        if counts is not None:
+            counts = np.asarray(counts)
+            if counts.shape != (rows,):
+                raise ValueError(f"KeyedVectors: counts must be [V={rows}], got {counts.shape}")
+            self.expandos["count"] = counts.astype(np.int64, copy=False)
+
+    # Words and rows
+
+    @property
+    def vector_size(self) -> int:
+        """D, the number of numbers per word."""
+        return self.vectors.shape[1]
+
+    @property
+    def norms(self) -> np.ndarray:
+        self.fill_norms()
+        return self._norms
+
+    def fill_norms(self, force: bool = False) -> None:
+        """Compute the row norms unless they are known; `force` after `vectors` was changed."""
+        if self._norms is None or force:
+            self._norms = row_norms(self.vectors)
+
+    def __len__(self) -> int:
+        return len(self.index_to_key)
+
+    def __contains__(self, key: str | int) -> bool:
+        return self.has_index_for(key)
+
+    def __repr__(self) -> str:
+        return f"KeyedVectors<vector_size={self.vector_size}, {len(self)} keys>"
+
+    def has_index_for(self, key: str | int) -> bool:
+        """Whether `key` is a known word or a valid row number."""
+        return self.get_index(key, -1) >= 0
+
+    def get_index(self, key: str | int, default: int | None = None) -> int:
+        """The row of a word (or of a row number); `default`, else KeyError, when unknown."""
+        row = self.key_to_index.get(key)
+        if row is not None:
+            return row
+        if isinstance(key, Integral) and 0 <= key < len(self):
+            return int(key)
+        if default is not None:
+            return default
+        raise KeyError(f"key {key!r} not present")
+
+    def __getitem__(self, key_or_keys) -> np.ndarray:
+        """The vector [D] of a key, or the vectors [N, D] of a list of N keys."""
+        if isinstance(key_or_keys, str | Integral):
+            return self.get_vector(key_or_keys)
+        return self.vectors[[self.get_index(key) for key in key_or_keys]]
+
+    def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:
+        """The vector [D] of a key, read-only; scaled to length 1 with ``norm=True``.
+
+        Raises:
+            KeyError: naming the key, when it is unknown.
+        """
+        row = self.get_index(key)
+        vector = self.vectors[row]
+        if norm:
+            vector = vector.astype(np.float32) / max(self.norms[row], EPSILON)
+        vector.flags.writeable = False  # a change would leave the cached norms stale
+        return vector
+
+    def get_normed_vectors(self) -> np.ndarray:
+        """A new matrix [V, D] of all vectors scaled to length 1."""
+        return self.vectors / np.maximum(self.norms, EPSILON)[:, None]
+
+    def get_vecattr(self, key: str | int, attr: str):
+        """The value of an attribute of a word; ``count`` when the source had counts.
+
+        Raises:
+            KeyError: for an unknown word or attribute.
+        """
+        row = self.get_index(key)
+        if attr not in self.expandos:
+            raise KeyError(f"attribute {attr!r} not present")
+        return self.expandos[attr][row]
+
+    def set_vecattr(self, key: str | int, attr: str, val) -> None:
+        """Set an attribute of a word. A new attribute starts as zeros of the type of `val`."""
+        row = self.get_index(key)
+        if attr not in self.expandos:
+            kind = np.asarray(val).dtype
+            # Fixed-width numpy strings would cut longer values off.
+            self.expandos[attr] = np.zeros(len(self), dtype=object if kind.kind in "US" else kind)
+        self.expandos[attr][row] = val
+
+    def add_vector(self, key: str, vector) -> int:
+        """Add one word; returns its row. To add many, `add_vectors` copies the matrix once."""
+        self.add_vectors([key], np.asarray(vector)[None, :])
+        return self.key_to_index[key]
+
+    def add_vectors(self, keys, weights, extras=None, replace: bool = False) -> None:
+        """Append words and their vectors.
+
+        Args:
+            keys: N words, or one word.
+            weights: their vectors [N, D], or [D] for one word.
+            extras: attributes of the new words, name -> array [N].
+            replace: whether words that are known already take the new vector; else they keep
+                theirs.
+
+        Raises:
+            ValueError: for repeated words in `keys` or wrong shapes.
+        """
+        keys = [keys] if isinstance(keys, str) else list(keys)
+        weights = np.asarray(weights)
+        weights = weights.reshape(1, -1) if weights.ndim == 1 and len(keys) == 1 else weights
+        if weights.shape != (len(keys), self.vector_size):
+            raise ValueError(
+                f"add_vectors: weights must be [N={len(keys)}, D={self.vector_size}], "
+                f"got {weights.shape}"
+            )
+        if len(set(keys)) != len(keys):
+            raise ValueError("add_vectors: keys must be different")
+        new = np.array([key not in self.key_to_index for key in keys], dtype=bool)
+        if replace and not new.all():
+            if not self.vectors.flags.writeable:
+                self.vectors = self.vectors.copy()
+            known = [self.key_to_index[key] for key in keys if key in self.key_to_index]
+            self.vectors[known] = weights[~new]
+        if new.any():
+            added = int(new.sum())
+            self.vectors = np.concatenate((self.vectors, weights[new].astype(self.vectors.dtype)))
+            extras = {name: np.asarray(values) for name, values in (extras or {}).items()}
+            for name in {*self.expandos, *extras}:
+                kind = (self.expandos.get(name, extras.get(name))).dtype
+                old = self.expandos.get(name, np.zeros(len(self), dtype=kind))
+                fresh = extras[name][new] if name in extras else np.zeros(added, dtype=kind)
+                self.expandos[name] = np.concatenate((old, fresh.astype(kind)))
+            for key, is_new in zip(keys, new, strict=True):
+                if is_new:
+                    self.key_to_index[key] = len(self.index_to_key)
+                    self.index_to_key.append(key)
+        self._norms = None
+
+    def __setitem__(self, keys, weights) -> None:
+        """Set the vectors of words, adding those that are new."""
+        self.add_vectors(keys, weights, replace=True)
+
+    # Similarity
+
+    def similarity(self, w1: str | int, w2: str | int) -> float:
+        """Cosine of two words."""
+        return float(unit(self.get_vector(w1)) @ unit(self.get_vector(w2)))
+
+    def distance(self, w1: str | int, w2: str | int) -> float:
+        """1 - cosine of two words."""
+        return 1 - self.similarity(w1, w2)
+
+    def distances(self, word_or_vector: Key, other_words: Sequence[str | int] = ()) -> np.ndarray:
+        """1 - cosine of a word or vector [D] to each of `other_words`, or to all words.
+
+        Returns:
+            float32 [len(other_words)], or [V] when `other_words` is empty.
+        """
+        query = unit(self._vector_of(word_or_vector))
+        if len(other_words) == 0:
+            return 1 - cosines(self.vectors, query, self.norms)
+        rows = [self.get_index(word) for word in other_words]
+        return 1 - cosines(self.vectors[rows], query, self.norms[rows])
+
+    def n_similarity(self, ws1: Sequence[str | int], ws2: Sequence[str | int]) -> float:
+        """Cosine of the mean vectors of two lists of words; unknown words are left out.
+
+        Raises:
+            ZeroDivisionError: when a list is empty.
+            KeyError: when a list has no known word.
+        """
+        if not (len(ws1) and len(ws2)):
+            raise ZeroDivisionError("n_similarity: both lists must have words, got an empty one")
+        for words in (ws1, ws2):
+            if not any(word in self for word in words):
+                raise KeyError(f"no key of {list(words)!r} present")
+        mean1 = self.get_mean_vector(ws1, pre_normalize=False)
+        mean2 = self.get_mean_vector(ws2, pre_normalize=False)
+        return float(unit(mean1) @ unit(mean2))
+
+    def get_mean_vector(
+        self,
+        keys: Sequence[Key],
+        weights: Sequence[float] | None = None,
+        pre_normalize: bool = True,
+        post_normalize: bool = False,
+        ignore_missing: bool = True,
+    ) -> np.ndarray:
+        """Weighted mean of the vectors of `keys`, float32 [D].
+
+        Args:
+            keys: words, rows or vectors [D]; at least one.
+            weights: one per key; the sum is divided by the sum of their absolute values.
+            pre_normalize: scale the vectors of words (not vectors given as such) to length 1.
+            post_normalize: scale the mean to length 1.
+            ignore_missing: leave unknown words out instead of raising KeyError.
+        """
+        if len(keys) == 0:
+            raise ValueError("get_mean_vector: keys must hold at least one key, got none")
+        weights = np.ones(len(keys)) if weights is None else np.asarray(weights)
+        if weights.shape != (len(keys),):
+            raise ValueError(
+                f"get_mean_vector: weights must be [N={len(keys)}], got {weights.shape}"
+            )
+        mean = np.zeros(self.vector_size, dtype=np.float32)
+        total = 0.0
+        for key, weight in zip(keys, weights.astype(np.float32), strict=True):
+            if isinstance(key, np.ndarray):
+                vector = key
+            elif key in self or not ignore_missing:
+                vector = self.get_vector(key, norm=pre_normalize)
+            else:
+                continue
+            mean += weight * vector
+            total += abs(float(weight))
+        if total > 0:
+            mean /= np.float32(total)
+        return unit(mean) if post_normalize else mean
+
+    def most_similar(
+        self,
+        positive=None,
+        negative=None,
+        topn: int | None = 10,
+        clip_start: int = 0,
+        clip_end: int | None = None,
+        restrict_vocab: int | None = None,
+    ):
+        """The words with the largest cosine to the mean of some words minus others.
+
+        The query is the mean of the unit vectors of `positive` and the negated ones of
+        `negative` (3CosAdd: Mikolov et al. 2013, "Linguistic regularities"). Words of the query
+        are not returned.
+
+        Args:
+            positive, negative: a key, or a list of keys or ``(key, weight)`` pairs; the weight
+                replaces 1 or -1.
+            topn: how many words; None for the cosines of all words.
+            clip_start, clip_end: search these rows only.
+            restrict_vocab: search the first rows only; overrides the clip arguments.
+
+        Returns:
+            ``[(word, cosine), ...]`` best first; with ``topn=None`` float32 [rows searched].
+
+        Raises:
+            KeyError: naming the first unknown word.
+            ValueError: when there are no keys.
+        """
+        if isinstance(topn, Integral) and topn < 1:
+            return []
+        keys, weights = [], []
+        for items, default in ((_as_list(positive), 1.0), (_as_list(negative), -1.0)):
+            for item in items:
+                key, weight = item if isinstance(item, tuple) else (item, default)
+                keys.append(key)
+                weights.append(weight)
+        if not keys:
+            raise ValueError("most_similar: positive or negative must hold a key, got none")
+        mean = self.get_mean_vector(keys, weights, post_normalize=True, ignore_missing=False)
+        rows = slice(clip_start, clip_end or len(self))
+        if restrict_vocab:
+            rows = slice(0, restrict_vocab)
+        scores = cosines(self.vectors[rows], mean, self.norms[rows])
+        return self._named(scores, topn, keys, rows.start)
+
+    def similar_by_key(self, key, topn=10, restrict_vocab=None):
+        """`most_similar` for one word."""
+        return self.most_similar(positive=[key], topn=topn, restrict_vocab=restrict_vocab)
+
+    similar_by_word = similar_by_key
+
+    def similar_by_vector(self, vector, topn=10, restrict_vocab=None):
+        """`most_similar` for a vector [D]; no word is left out."""
+        return self.most_similar([np.asarray(vector)], topn=topn, restrict_vocab=restrict_vocab)
+
+    def analogy(self, a: str, b: str, c: str, topn: int = 1, restrict_vocab: int | None = None):
+        """Completes "a is to b as c is to ...": the words nearest to b - a + c.
+
+        Example: ``kv.analogy("man", "woman", "son")`` -> ``[("daughter", 0.93)]``.
+        """
+        return self.most_similar([b, c], [a], topn=topn, restrict_vocab=restrict_vocab)
+
+    def most_similar_cosmul(
+        self,
+        positive=None,
+        negative=None,
+        topn: int | None = 10,
+        restrict_vocab: int | None = None,
+    ):
+        """Like `most_similar`, by products of cosines instead of sums.
+
+        Each cosine is shifted to 0..1; the score is the product over `positive` divided by the
+        product over `negative` plus 1e-6 (3CosMul: Levy and Goldberg 2014, eq. 4).
+        """
+        if isinstance(topn, Integral) and topn < 1:
+            return []
+        positive, negative = _as_list(positive), _as_list(negative)
+        if not positive:
+            raise ValueError("most_similar_cosmul: positive must hold a key, got none")
+        rows = slice(0, restrict_vocab or len(self))
+
+        def product(keys):
+            scores = np.ones(len(self.vectors[rows]), dtype=np.float32)
+            for key in keys:
+                # A vector given as such is not scaled, as in most_similar.
+                query = key if isinstance(key, np.ndarray) else self.get_vector(key, norm=True)
+                scores *= (1 + cosines(self.vectors[rows], query, self.norms[rows])) / 2
+            return scores
+
+        scores = product(positive) / (product(negative) + np.float32(1e-6))
+        return self._named(scores, topn, positive + negative)
+
+    def most_similar_to_given(self, key1: str | int, keys_list: Sequence[str]) -> str:
+        """The key of `keys_list` most similar to `key1`."""
+        return keys_list[int(np.argmin(self.distances(key1, keys_list)))]
+
+    def rank_by_centrality(
+        self, words: Sequence[str | int], use_norm: bool = True
+    ) -> list[tuple[float, str]]:
+        """``(cosine to the mean of all, word)`` of known words, most central first.
+
+        Raises:
+            ValueError: when no word is known.
+        """
+        known = [word for word in words if word in self]
+        if len(known) < len(words):
+            unknown = [word for word in words if word not in self]
+            warnings.warn(f"unknown words left out: {', '.join(map(repr, unknown))}", stacklevel=2)
+        if not known:
+            raise ValueError("rank_by_centrality: words must hold a known word, got none")
+        vectors = np.stack([self.get_vector(word, norm=use_norm) for word in known])
+        mean = self.get_mean_vector(list(vectors), post_normalize=True)
+        central = (vectors.astype(np.float32, copy=False) @ mean).tolist()
+        return sorted(zip(central, known, strict=True), reverse=True)
+
+    def doesnt_match(self, words: Sequence[str | int]) -> str:
+        """The word furthest from the mean of all of them; unknown words are left out."""
+        return self.rank_by_centrality(words)[-1][1]
+
+    def closer_than(self, key1: str | int, key2: str | int) -> list[str]:
+        """The words that are closer to `key1` than `key2` is, in row order."""
+        distances = self.distances(key1)
+        closer = np.flatnonzero(distances < distances[self.get_index(key2)])
+        own = self.get_index(key1)
+        return [self.index_to_key[row] for row in closer if row != own]
+
+    def rank(self, key1: str | int, key2: str | int) -> int:
+        """1 + the number of words closer to `key1` than `key2` is."""
+        return len(self.closer_than(key1, key2)) + 1
+
+    # Evaluation
+
+    def evaluate_word_pairs(
+        self,
+        pairs: str | os.PathLike,
+        delimiter: str | None = None,
+        encoding: str = "utf8",
+        restrict_vocab: int | None = 300_000,
+        case_insensitive: bool = True,
+        dummy4unknown: bool = False,
+    ) -> tuple[Correlation, Correlation, float]:
+        """Correlation of cosines with human judgements of word pairs.
+
+        Args:
+            pairs: file of ``word1 word2 score`` lines; ``#`` starts a comment, lines without a
+                score are skipped.
+            delimiter: between the three fields; default a tab in lines that have one, else any
+                white space.
+            restrict_vocab: use the first rows only.
+            case_insensitive: compare spellings in upper case; the first row wins.
+            dummy4unknown: count pairs with unknown words as similarity 0 instead of skipping them.
+
+        Returns:
+            ``(pearson, spearman, unknown)``: two ``(statistic, two-sided p-value)`` pairs and the
+            share of pairs with unknown words in percent.
+
+        Raises:
+            ValueError: when no pair can be used.
+        """
+        scores = evaluation.score_pairs(
+            self,
+            pairs,
+            delimiter=delimiter,
+            encoding=encoding,
+            restrict_vocab=restrict_vocab,
+            case_insensitive=case_insensitive,
+            dummy4unknown=dummy4unknown,
+        )
+        return scores.pearson, scores.spearman, 100 * scores.unknown / scores.pairs
+
+    def evaluate_word_analogies(
+        self,
+        analogies: str | os.PathLike,
+        restrict_vocab: int | None = 300_000,
+        case_insensitive: bool = True,
+        dummy4unknown: bool = False,
+    ) -> tuple[float, list[dict]]:
+        """Accuracy on analogy questions "a is to b as c is to expected".
+
+        A question is right when the word with the largest cosine to b - a + c (unit vectors),
+        spellings of a, b and c left out, is a spelling of the expected word. Questions with
+        unknown words are skipped.
+
+        Args:
+            analogies: file of ``a b c expected`` lines below ``: section`` headings.
+            restrict_vocab: use the first rows only.
+            case_insensitive: compare spellings in upper case; the first row wins.
+            dummy4unknown: count questions with unknown words as wrong instead.
+
+        Returns:
+            ``(accuracy, sections)``: 0..1 over all questions, and a dict per section and one for
+            the total, with ``section`` (name), ``correct`` and ``incorrect`` (lists of questions).
+        """
+        sections = evaluation.score_analogies(
+            self,
+            analogies,
+            restrict_vocab=restrict_vocab,
+            case_insensitive=case_insensitive,
+            dummy4unknown=dummy4unknown,
+        )
+        total = evaluation.AnalogySection("Total accuracy")
+        for section in sections:
+            total.correct += section.correct
+            total.incorrect += section.incorrect
+        return total.accuracy, [
+            {"section": s.name, "correct": s.correct, "incorrect": s.incorrect}
+            for s in (*sections, total)
+        ]
+
+    # Other homes
+
+    @classmethod
+    def load_word2vec_format(
+        cls,
+        fname: str | os.PathLike,
+        fvocab: str | os.PathLike | None = None,
+        binary: bool = False,
+        unicode_errors: str = "strict",
+        limit: int | None = None,
+        datatype="float32",
+        no_header: bool = False,
+    ) -> KeyedVectors:
+        """Load a word2vec file; `load_vectors` recognises the format by itself.
+
+        Args:
+            fvocab: file of ``word count`` lines to take counts from.
+            unicode_errors: "strict", "replace", or "skip" ("ignore" is taken for it).
+            no_header: the text file has no ``V D`` line (GloVe).
+        """
+        from lexforge.vectors.files import load_vectors, read_vocabulary
+
+        kv = load_vectors(
+            fname,
+            format="binary" if binary else "glove" if no_header else "text",
+            limit=limit,
+            dtype=datatype,
+            errors="skip" if unicode_errors == "ignore" else unicode_errors,
+        )
+        if fvocab is not None:
+            words, counts = read_vocabulary(fvocab)
+            if counts is None:
+                raise ValueError(f"{fvocab}: rows must be '<word> <count>'")
+            known = dict(zip(words, counts.tolist(), strict=True))
+            kv.expandos["count"] = np.array([known.get(w, 0) for w in kv.index_to_key], np.int64)
+        return kv
+
+    def save_word2vec_format(
+        self,
+        fname: str | os.PathLike,
+        fvocab: str | os.PathLike | None = None,
+        binary: bool = False,
+        write_header: bool = True,
+    ) -> None:
+        """Save as word2vec text or binary, rows in the order of `index_to_key`.
+
+        Args:
+            fvocab: also write ``word count`` lines to this file; needs counts.
+            write_header: False leaves the ``V D`` line out (GloVe); text only.
+        """
+        from lexforge.vectors.files import save_vectors, write_vocabulary
+
+        if binary and not write_header:
+            raise ValueError("save_word2vec_format: write_header must be True for binary files")
+        if fvocab is not None:
+            if "count" not in self.expandos:
+                raise ValueError("save_word2vec_format: fvocab needs counts, and there are none")
+            write_vocabulary(fvocab, self.index_to_key, self.expandos["count"])
+        save_vectors(
+            self, fname, format="binary" if binary else "text" if write_header else "glove"
+        )
+
+    def to_gensim(self):
+        """The same vectors as ``gensim.models.KeyedVectors``, sharing float32 memory.
+
+        Raises:
+            ImportError: when gensim is not installed.
+        """
+        from gensim.models import KeyedVectors as GensimKeyedVectors
+
+        kv = GensimKeyedVectors(self.vector_size)
+        kv.index_to_key = list(self.index_to_key)
+        kv.key_to_index = dict(self.key_to_index)
+        kv.vectors = self.vectors.astype(np.float32, copy=False)
+        kv.next_index = len(self)
+        kv.expandos = {name: values.copy() for name, values in self.expandos.items()}
+        return kv
+
+    @classmethod
+    def from_gensim(cls, kv) -> KeyedVectors:
+        """The same vectors as a gensim ``KeyedVectors``, sharing float32 memory."""
+        ours = cls(kv.index_to_key, kv.vectors)
+        ours.expandos = {name: np.array(values) for name, values in kv.expandos.items()}
+        return ours
+
+    def to_embedding(
+        self, freeze: bool = True, padding_idx: int | None = None, sparse: bool = False
+    ) -> torch.nn.Embedding:
+        """The vectors as a layer, float32 weight [V, D].
+
+        A frozen layer shares the memory of `vectors`; one that trains gets a copy.
+        """
+        vectors = self.vectors.astype(np.float32, copy=False)
+        if not freeze or not vectors.flags.writeable:
+            vectors = vectors.copy()
+        return torch.nn.Embedding.from_pretrained(
+            torch.from_numpy(vectors), freeze=freeze, padding_idx=padding_idx, sparse=sparse
+        )
+
+    def _vector_of(self, key: Key) -> np.ndarray:
+        return key if isinstance(key, np.ndarray) else self.get_vector(key)
+
+    def _named(self, scores: np.ndarray, topn: int | None, keys: Sequence[Key], start: int = 0):
+        """The `topn` best words without the query's, or all scores."""
+        if topn is None:
+            return scores
+        own = [self.get_index(key) - start for key in keys if not isinstance(key, np.ndarray)]
+        rows, best = nearest(scores, topn, own)
+        return [
+            (self.index_to_key[row + start], score)
+            for row, score in zip(rows, best.tolist(), strict=True)
+        ]
+
+
+def _as_matrix(vectors) -> np.ndarray:
+    if isinstance(vectors, torch.Tensor):
+        vectors = vectors.detach().cpu()
+        if vectors.dtype == torch.bfloat16:  # numpy has none
+            vectors = vectors.float()
+        vectors = vectors.numpy()
+    vectors = np.asarray(vectors)
+    if vectors.dtype not in (np.float32, np.float16):
+        vectors = vectors.astype(np.float32)
+    if vectors.ndim != 2:
+        raise ValueError(f"KeyedVectors: vectors must be [V, D], got {vectors.shape}")
+    return vectors
+
+
+def _as_list(keys) -> list:
+    """A list of keys from one key, a vector [D], a matrix [N, D] or a list."""
+    if keys is None:
+        return []
+    if isinstance(keys, str | Integral) or (isinstance(keys, np.ndarray) and keys.ndim == 1):
+        return [keys]
+    return list(keys)

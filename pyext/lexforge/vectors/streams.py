@@ -1,0 +1,87 @@
+"""Byte streams behind vector files: decompressed when read, renamed into place when written."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+COMPRESSION_SUFFIXES = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+@contextmanager
+def open_for_reading(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """The bytes of a file, decompressed when it begins like gzip, bzip2, xz or zip.
+
+    Raises:
+        ValueError: for compressed data that is damaged or cut short, also while reading; for a
+            zip file with several members.
+    """
+    with open(path, "rb") as file:
+        magic = file.read(6)
+        file.seek(0)
+        try:
+            if magic.startswith(b"PK\x03\x04"):
+                with zipfile.ZipFile(file) as archive, archive.open(_only_member(archive)) as inner:
+                    yield inner
+                return
+            for start, opener in _OPENERS.items():
+                if magic.startswith(start):
+                    with opener(file, "rb") as inner:
+                        yield inner
+                    return
+        except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk, not the data
+            raise ValueError(f"compressed data is damaged or cut short: {error}") from error
+        yield file
+
+
+def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = [info for info in archive.infolist() if not info.is_dir()]
+    if any(info.filename.endswith("/data.pkl") for info in members):
+        raise ValueError(
+            "a torch checkpoint: load it with torch.load(path, weights_only=True) and pass the "
+            "matrix to KeyedVectors(words, vectors)"
+        )
+    if len(members) != 1:
+        names = ", ".join(info.filename for info in members) or "nothing"
+        raise ValueError(
+            f"a zip file must hold one vector file, this one holds: {names}; unpack it"
+        )
+    return members[0]
+
+
+@contextmanager
+def open_for_writing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` once it is complete; compressed by suffix."""
+    path = Path(path)
+    with replacement(path) as temporary, open(temporary, "wb") as file:
+        opener = COMPRESSION_SUFFIXES.get(path.suffix)
+        if opener:
+            with opener(file, "wb") as inner:
+                yield inner
+        else:
+            yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacement(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary name in the folder of `path`; the file left there is renamed to `path`."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+"""``lexforge word2vec``: training, its files, resuming, and the original tool's options."""
+
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from lexforge import Word2Vec, load_vectors
+from planted import synonym_score
+
+QUICK = ("--min-count", 1, "--vector-size", 16, "--epochs", 2)
+
+
+def test_learns_and_tells(invoke, corpus_file, tmp_path):
+    out, log = tmp_path / "out", tmp_path / "log.jsonl"
+    result = invoke(
+        "word2vec", corpus_file, "--out", out, "--min-count", 1, "--vector-size", 32,
+        "--epochs", 30, "--alpha", 0.05, "--sample", 0, "--log-json", log,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""  # everything told goes to standard error
+    assert "210 words seen 1 times or more make up 24,000 of 24,000 words" in result.stderr
+    assert "words/s" in result.stderr and f"lexforge similar {out}" in result.stderr
+    assert {path.name for path in out.iterdir()} == {
+        "config.json", "vocab.txt", "model.safetensors", "trainer_state.json",
+    }  # fmt: skip
+    assert synonym_score(Word2Vec.load(out).wv) >= 0.95
+    assert synonym_score(load_vectors(out)) >= 0.95
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert records[-1]["tokens"] == 30 * 24_000 and records[-1]["loss"] < 1.5
+
+
+def test_quiet(invoke, corpus_file, tmp_path):
+    result = invoke("word2vec", corpus_file, "--out", tmp_path / "out", "--quiet", *QUICK)
+    assert result.exit_code == 0 and result.output == ""
+
+
+def test_options_reach_the_model(invoke, corpus_file, tmp_path):
+    result = invoke(
+        "word2vec", corpus_file, "--out", tmp_path, "--vector-size", 10, "--window", 3,
+        "--negative", 4, "--sample", 0.01, "--min-count", 2, "--epochs", 2, "--alpha", 0.03,
+        "--min-alpha", 0.001, "--ns-exponent", 0.5, "--negative-sharing", "window", "--seed", 7,
+        "--max-final-vocab", 150, "--max-vocab-size", 200, "--max-sentence-length", 4, "--workers",
+        1, "--lowercase", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config = json.loads((tmp_path / "config.json").read_text())
+    expected = {
+        "vector_size": 10, "window": 3, "negative": 4, "sample": 0.01, "min_count": 2, "epochs": 2,
+        "alpha": 0.03, "min_alpha": 0.001, "ns_exponent": 0.5, "negative_sharing": "window",
+        "seed": 7, "max_final_vocab": 150, "max_vocab_size": 200, "max_sentence_length": 4,
+        "lowercase": True,
+    }  # fmt: skip
+    assert {name: config[name] for name in expected} == expected
+    assert config["vocabulary_size"] <= 150
+
+
+def test_same_result_as_the_library(invoke, corpus_file, tmp_path):
+    invoke("word2vec", corpus_file, "--out", tmp_path, "--workers", 1, *QUICK)
+    model = Word2Vec(corpus_file=corpus_file, min_count=1, vector_size=16, epochs=2, workers=1)
+    assert np.array_equal(Word2Vec.load(tmp_path).wv.vectors, model.wv.vectors)
+
+
+@pytest.mark.parametrize(
+    "format, name",
+    [
+        ("text", "vectors.txt"),
+        ("binary", "vectors.bin"),
+        ("glove", "vectors.glove.txt"),
+        ("safetensors", "vectors.safetensors"),
+    ],
+)
+def test_vector_files(invoke, corpus_file, tmp_path, format, name):
+    result = invoke("word2vec", corpus_file, "--out", tmp_path, "--format", format, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert name in result.stderr
+    vectors, model = load_vectors(tmp_path / name), Word2Vec.load(tmp_path)
+    assert vectors.index_to_key == model.wv.index_to_key
+    assert np.array_equal(vectors.vectors, model.wv.vectors)
+
+
+@pytest.mark.parametrize("binary", [0, 1])
+def test_as_the_original_tool(invoke, corpus_file, tmp_path, binary):
+    output, vocabulary = tmp_path / "vec", tmp_path / "counts.txt"
+    result = invoke(
+        "word2vec", "-train", corpus_file, "-output", output, "-size", 20, "-window", 3, "-sample",
+        "1e-3", "-negative", 4, "-threads", 1, "-iter", 2, "-min-count", 2, "-alpha", 0.03, "-cbow",
+        0, "-hs", 0, "-binary", binary, "-save-vocab", vocabulary, "-debug", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    model = Word2Vec(
+        corpus_file=corpus_file, vector_size=20, window=3, negative=4, workers=1, epochs=2,
+        min_count=2, alpha=0.03,
+    )  # fmt: skip
+    content = output.read_bytes()
+    assert content.startswith(f"{len(model.wv)} 20\n".encode())
+    if not binary:
+        assert len(content.splitlines()) == 1 + len(model.wv)
+        assert content.split(b"\n")[1].split(b" ")[0].decode() == model.wv.index_to_key[0]
+    assert np.array_equal(load_vectors(output).vectors, model.wv.vectors)
+    word, count = vocabulary.read_text().splitlines()[0].split(" ")
+    assert word == model.wv.index_to_key[0] and int(count) == model.wv.get_vecattr(word, "count")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["{corpus}"], "--out"),
+        (["--out", "x"], "give a CORPUS"),
+        (["{corpus}", "-train", "{corpus}", "--out", "x"], "give the corpus once"),
+        (["{corpus}", "--out", "x", "-cbow", "1"], "-cbow 1: only skip-gram"),
+        (["{corpus}", "--out", "x", "-hs", "1"], "-hs 1: only skip-gram"),
+        (["{corpus}", "-output", "x", "--resume"], "--resume needs --out"),
+        (["{corpus}", "--out", "x", "--resume", "--overwrite"], "excludes --overwrite"),
+        (["{corpus}", "--out", "x", "--window", "0"], "window"),
+        (["{corpus}", "--out", "x", "--format", "pickle"], "format"),
+    ],
+)
+def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("word2vec", *(a.format(corpus=corpus_file) for a in arguments))
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["/nowhere.txt", "--out", "{out}"], "nowhere.txt"),
+        (["{corpus}", "--out", "{out}", "--min-count", "100000"], "min_count=100000"),
+        (["{corpus}", "--out", "{out}", "--resume"], "holds no checkpoint"),
+        (["{corpus}", "--out", "{out}", "--device", "abacus"], "abacus"),
+        (["{corpus}", "--out", "{corpus}"], "was not written|Not a directory|File exists"),
+    ],
+)
+def test_failures(invoke, corpus_file, tmp_path, arguments, message):
+    out = tmp_path / "out"
+    result = invoke("word2vec", *(a.format(corpus=corpus_file, out=out) for a in arguments))
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert any(part in line for part in message.split("|"))
+    assert not out.exists()
+
+
+def test_another_run_is_not_overwritten(invoke, corpus_file, tmp_path):
+    train = ("word2vec", corpus_file, "--out", tmp_path, *QUICK)
+    assert invoke(*train).exit_code == 0
+    before = (tmp_path / "model.safetensors").read_bytes()
+    result = invoke(*train, "--seed", 2)
+    assert result.exit_code == 2 and "--resume" in result.output and "--overwrite" in result.output
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    result = invoke(*train, "--resume")
+    assert result.exit_code == 0 and "nothing to resume" in result.stderr
+    assert invoke(*train, "--seed", 2, "--overwrite").exit_code == 0
+    assert (tmp_path / "model.safetensors").read_bytes() != before
+
+
+LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 150, "--workers", 1)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_and_resumed(invoke, spawn, corpus_file, tmp_path, number, code):
+    """A stopped run says how to go on, and the resumed one ends as if nothing had happened."""
+    whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log.jsonl"
+    assert invoke("word2vec", corpus_file, "--out", whole, *LONG).exit_code == 0
+
+    process = spawn("word2vec", corpus_file, "--out", out, "--log-json", log, *LONG)
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.stat().st_size):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    command = f"lexforge word2vec {corpus_file} --out {out} --resume"
+    assert err.splitlines()[-1] == f"stopped and saved; continue with: {command}"
+    state = json.loads((out / "trainer_state.json").read_text())
+    assert 0 < state["tokens_done"] < state["total_tokens"]
+
+    for changes, message in (
+        (("--window", 9), "window is 9, 5 in the run"),
+        (("--negative-sharing", "window"), "negative_sharing is window, pair in the run"),
+    ):
+        result = invoke("word2vec", corpus_file, "--out", out, "--resume", *changes)
+        assert result.exit_code == 1 and message in result.stderr
+    other = tmp_path / "other.txt"
+    other.write_text(corpus_file.read_text() + "a0 b0\n")
+    result = invoke("word2vec", other, "--out", out, "--resume")
+    assert result.exit_code == 1 and "corpus tokens is 24002 now, 24000 in" in result.stderr
+
+    # As printed: options that are not repeated are those of the run, the threads aside.
+    resume = [*command.split()[1:], "--workers", 1, "--log-json", log]
+    assert invoke(*resume).exit_code == 0
+    for name in ("model.safetensors", "vocab.txt", "config.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert not (out / ".encoded").exists()
+    tokens = [json.loads(line)["tokens"] for line in log.read_text().splitlines()]
+    assert tokens == sorted(tokens) and tokens[-1] == state["total_tokens"]
+
+
+def test_cache_is_kept(invoke, corpus_file, tmp_path):
+    cache = tmp_path / "cache"
+    for seed in (1, 2):
+        out = tmp_path / f"out{seed}"
+        arguments = ("--cache", cache, "--seed", seed)
+        assert invoke("word2vec", corpus_file, "--out", out, *arguments, *QUICK).exit_code == 0
+        assert (cache / "meta.json").exists()
+        if seed == 1:
+            written = (cache / "tokens.bin").stat().st_ino
+    assert (cache / "tokens.bin").stat().st_ino == written
+
+
+@pytest.mark.real_data
+def test_data_set_by_name(invoke, tmp_path):
+    result = invoke("word2vec", "ptb", "--out", tmp_path, "--epochs", 1, "--vector-size", 16)
+    assert result.exit_code == 0, result.output
+    assert "9,858 words seen 5 times or more" in result.stderr

@@ -1,0 +1,186 @@
+"""Checkpoints change as a whole or not at all, and say what is wrong with damaged ones."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lexforge.text import Vocabulary
+from lexforge.training import checkpoint
+from lexforge.training.checkpoint import (
+    CheckpointError,
+    is_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+FILES = {"config.json", "vocab.txt", "model.safetensors", "trainer_state.json"}
+
+
+def save(folder, step):
+    save_checkpoint(
+        folder,
+        config={"model": "test", "step": step},
+        vocabulary=Vocabulary(["a", "b"], [step + 2, step + 1]),
+        tensors={"input": torch.full((2, 3), float(step)), "output": torch.zeros(2, 3)},
+        state={"step": step},
+    )
+
+
+def load(folder):
+    return load_checkpoint(folder, model="test")
+
+
+def check(folder, step):
+    found = load(folder)
+    assert found.config["step"] == found.state["step"] == step
+    assert found.vocabulary.counts.tolist() == [step + 2, step + 1]
+    assert torch.equal(found.tensors["input"], torch.full((2, 3), float(step)))
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert not (folder / ".partial").exists() and not (folder / ".commit").exists()
+
+
+def test_round_trip_and_replacement(tmp_path):
+    folder = tmp_path / "deep" / "model"
+    assert not is_checkpoint(folder)
+    save(folder, 1)
+    check(folder, 1)
+    (folder / "notes.txt").write_text("mine")
+    save(folder, 2)
+    check(folder, 2)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_all_files_have_ordinary_permissions(tmp_path):
+    """The tensor library writes files that only their owner may read."""
+    save(tmp_path, 1)
+    modes = {(tmp_path / name).stat().st_mode for name in FILES}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_killed_while_saving(tmp_path, moment):
+    """Killed at any of these moments, the folder holds the old checkpoint or the new one."""
+    save(tmp_path, 1)
+    # The process ends at the n-th flush or rename, the steps between which a save is consistent.
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(os.path.dirname(__file__))!r})
+import test_checkpoint as t
+from pathlib import Path
+left = [{moment} * 2]
+def counted(function):
+    def run(*args):
+        if left[0] == 0:
+            os._exit(9)
+        left[0] -= 1
+        return function(*args)
+    return run
+for name in ("rename", "replace", "fsync"):
+    setattr(os, name, counted(getattr(os, name)))
+t.save(Path({str(tmp_path)!r}), 2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 9, done.stderr
+    committed = (tmp_path / ".commit").exists() or load(tmp_path).state["step"] == 2
+    check(tmp_path, 2 if committed else 1)
+    save(tmp_path, 3)
+    check(tmp_path, 3)
+
+
+@pytest.mark.parametrize("part", ["save_file", "vocabulary", "state"])
+def test_disk_full_keeps_the_old_one(tmp_path, monkeypatch, part):
+    save(tmp_path, 1)
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(*args, **kwargs):
+        raise full
+
+    if part == "save_file":
+        monkeypatch.setattr("safetensors.torch.save_file", refuse)
+    elif part == "vocabulary":
+        monkeypatch.setattr(Vocabulary, "save", refuse)
+    else:
+        real = checkpoint._write_json
+        monkeypatch.setattr(
+            checkpoint,
+            "_write_json",
+            lambda path, content: refuse() if "state" in path.name else real(path, content),
+        )
+    with pytest.raises(CheckpointError, match=r"no space left on the disk; the previous .* intact"):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    check(tmp_path, 1)
+
+
+def test_really_full_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("mounting a small disk needs more rights")
+    try:
+        save(disk / "model", 1)
+        with pytest.raises(CheckpointError, match="no space left on the disk"):
+            save_checkpoint(
+                disk / "model",
+                config={"model": "test"},
+                vocabulary=Vocabulary(["a"], [1]),
+                tensors={"input": torch.zeros(1, 100_000)},
+                state={},
+            )
+        check(disk / "model", 1)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_folder_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="was not written"):
+        save(tmp_path / "file", 1)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"config.json"}))
+def test_missing_file(tmp_path, name):
+    save(tmp_path, 1)
+    (tmp_path / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_truncated_anywhere(tmp_path, name):
+    save(tmp_path, 1)
+    content = (tmp_path / name).read_bytes()
+    # Without its final line feed a text file still says everything.
+    for size in range(0, len(content) - 1, max(len(content) // 40, 1)):
+        (tmp_path / name).write_bytes(content[:size])
+        with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"format_version": 99}, "format_version must be 1, got 99"),
+        ({"model": "other"}, "model must be 'test', got 'other'"),
+        ({"vocabulary_sha1": "0"}, "vocab.txt is damaged"),
+    ],
+)
+def test_config_of_something_else(tmp_path, changes, message):
+    save(tmp_path, 1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)

@@ -1,0 +1,146 @@
+"""The loop covers every sentence once per epoch, whatever the sizes of its calls."""
+
+import math
+
+import pytest
+import torch
+
+from lexforge.text import EncodedCorpus
+from lexforge.training import loop
+from lexforge.training.loop import TrainerState, TrainingDivergedError, train_stream
+from lexforge.training.progress import Progress
+
+LENGTHS = [3, 1, 70_000, 2, 40_000, 5, 5, 1]
+
+
+def corpus_of(lengths=LENGTHS):
+    return EncodedCorpus.from_sentences([[0] * length for length in lengths])
+
+
+def new_state(corpus, epochs=2):
+    total = epochs * corpus.num_tokens
+    return TrainerState(epochs=epochs, total_tokens=total, alpha=0.1, min_alpha=0.0)
+
+
+class Recorder:
+    """A step that notes its ranges and counts one pair of loss 0.5 per token."""
+
+    def __init__(self, corpus):
+        self.corpus, self.calls = corpus, []
+        self.stats = torch.zeros(3, dtype=torch.float64)
+
+    def __call__(self, epoch, first, last):
+        tokens = int(self.corpus.offsets[last] - self.corpus.offsets[first])
+        self.calls.append((epoch, first, last))
+        self.stats += torch.tensor([0.5 * tokens, tokens, tokens], dtype=torch.float64)
+
+
+class StopAfter:
+    """Requests a stop at the n-th look."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    @property
+    def requested(self):
+        self.looks -= 1
+        return self.looks < 0
+
+
+def run(state, step, **options):
+    train_stream(state, step.corpus, step, step.stats, progress=Progress(), **options)
+
+
+def check_complete(state, step):
+    covered = [(epoch, s) for epoch, first, last in step.calls for s in range(first, last)]
+    assert covered == [(e, s) for e in range(state.epochs) for s in range(len(LENGTHS))]
+    assert state.finished and state.tokens_done == state.pairs == state.total_tokens
+    assert state.mean_loss == 0.5 and state.learning_rate == pytest.approx(0.0)
+
+
+def test_covers_everything_once():
+    step = Recorder(corpus_of())
+    state = new_state(step.corpus)
+    events = []
+    run(
+        state,
+        step,
+        on_epoch_begin=lambda: events.append("begin"),
+        on_epoch_end=lambda: events.append("end"),
+    )
+    check_complete(state, step)
+    assert events == ["begin", "end"] * 2
+    assert len(step.calls) == 2 * 2  # two calls an epoch: up to 20,000 tokens, and four times that
+    assert 0 < len(state.loss_history) <= loop.HISTORY_POINTS
+    assert state.loss_history[-1]["tokens"] == state.total_tokens
+
+
+@pytest.mark.parametrize("looks", range(4))
+def test_stopped_saved_and_continued(looks):
+    step = Recorder(corpus_of())
+    state = new_state(step.corpus)
+    saved = []
+    run(state, step, stop=StopAfter(looks), save=lambda: saved.append(state.to_json()))
+    assert not state.finished and len(saved) == 1
+    resumed = TrainerState.from_json(saved[0])
+    step.stats = torch.zeros(3, dtype=torch.float64)  # as in a new process
+    run(resumed, step)
+    check_complete(resumed, step)
+
+
+def test_saves_now_and_then():
+    step = Recorder(corpus_of())
+    saved = []
+    run(new_state(step.corpus), step, save=lambda: saved.append(1), save_every=0.0)
+    assert len(saved) == len(step.calls)
+
+
+def test_call_size_follows_the_speed(monkeypatch):
+    """Calls grow four-fold at most and settle at the asked for duration."""
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    step = Recorder(corpus_of([10] * 100_000))
+    tokens = []
+
+    def timed(epoch, first, last):
+        step(epoch, first, last)
+        tokens.append(10 * (last - first))
+        clock[0] += tokens[-1] / 500_000  # words per second
+
+    train_stream(
+        new_state(step.corpus, epochs=3), step.corpus, timed, step.stats, progress=Progress()
+    )
+    assert tokens[:3] == [20_000, 80_000, 200_000]  # 0.4 s at 500,000 words/s
+    assert max(tokens) == 200_000
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_diverged_loss_stops_without_saving(bad):
+    step = Recorder(corpus_of())
+    saved = []
+
+    def diverge(epoch, first, last):
+        step(epoch, first, last)
+        if len(step.calls) == 2:
+            step.stats[0] = bad
+
+    with pytest.raises(
+        TrainingDivergedError, match=r"loss became (nan|inf) in epoch 1, after 4 tokens"
+    ):
+        train_stream(
+            new_state(step.corpus),
+            step.corpus,
+            diverge,
+            step.stats,
+            progress=Progress(),
+            save=lambda: saved.append(len(step.calls)),
+            save_every=0.0,
+        )
+    assert saved == [1]
+
+
+def test_state_of_another_version():
+    with pytest.raises(ValueError, match="trainer state must have total_tokens"):
+        content = new_state(corpus_of()).to_json()
+        del content["total_tokens"]
+        TrainerState.from_json(content)

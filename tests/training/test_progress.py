@@ -1,0 +1,122 @@
+"""What is shown, where, and what is logged."""
+
+import io
+import json
+
+import pytest
+
+from lexforge.training.loop import TrainerState
+from lexforge.training.progress import Progress, clock, count
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def advance(state, seconds, tokens, loss):
+    """`seconds` of training on `tokens` tokens, two pairs each, at a mean loss of `loss`."""
+    state.seconds += seconds
+    state.tokens_done += tokens
+    state.pairs += 2 * tokens
+    state.loss_sum += 2 * tokens * loss
+
+
+def simulate(progress, calls=40):
+    """Calls of half a second at 2000 words/s, the loss falling by 0.01 each."""
+    state = TrainerState(epochs=2, total_tokens=1000 * calls, alpha=0.1, min_alpha=0.0)
+    progress.begin(state)
+    for call in range(calls):
+        state.epoch = 2 * call // calls
+        advance(state, 0.5, 1000, 4.0 - 0.01 * call)
+        progress.update(state)
+    progress.end(state)
+
+
+def test_silent_by_default(capfd):
+    with Progress() as progress:
+        assert progress.phase("counting") is None
+        progress.say("hello")
+        simulate(progress)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_plain_lines_when_not_a_terminal():
+    stream = io.StringIO()
+    with Progress(True, stream=stream) as progress:
+        simulate(progress)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2  # 20 s of training, a line every 10 s
+    assert lines[0].startswith("epoch 1/2   50%  2 k words/s  loss 3.9050  lr 0.05000  left 0:10")
+    assert lines[1].startswith("epoch 2/2  100%  2 k words/s  loss 3.7050  lr 0.00000  left 0:00")
+    assert "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue()
+
+
+def test_live_line_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = Terminal()
+    with Progress(True, stream=stream) as progress:
+        progress.phase("counting words")(10, 10)
+        simulate(progress)
+    shown = stream.getvalue()
+    assert "epoch 2/2" in shown and "100%" in shown and "2 k words/s" in shown
+    assert "left 0:00" in shown and "lr 0.00000" in shown
+    assert "\x1b[" in shown
+
+
+def test_phases_when_not_a_terminal():
+    stream = io.StringIO()
+    with Progress(True, stream=stream, every=0.0) as progress:
+        progress.phase("counting words")(50_000_000, 200_000_000)
+        progress.phase("encoding")(1500, None)
+    assert stream.getvalue() == "counting words   25% of 200 MB\nencoding  1.5 k sentences\n"
+
+
+def test_json_log(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for append in (False, True):
+        with Progress(log_json=path, append=append) as progress:
+            simulate(progress)
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(records) == 2 * 20  # one per second of training, two runs
+    keys = {"time", "epoch", "tokens", "words_per_second", "pairs_per_second", "loss", "lr"}
+    assert set(records[0]) == keys
+    assert records[0] == {
+        "time": 1.0,
+        "epoch": 1,
+        "tokens": 2000,
+        "words_per_second": 2000.0,
+        "pairs_per_second": 4000.0,
+        "loss": 3.995,
+        "lr": 0.095,
+    }
+    assert records[19]["epoch"] == 2 and records[19]["tokens"] == 40_000
+    with Progress(log_json=path) as progress:
+        simulate(progress)
+    assert len(path.read_text().splitlines()) == 20
+
+
+def test_interval_without_pairs_has_no_loss(tmp_path):
+    path = tmp_path / "log.jsonl"
+    state = TrainerState(epochs=1, total_tokens=10, alpha=0.1, min_alpha=0.0)
+    with Progress(log_json=path) as progress:
+        progress.begin(state)
+        state.seconds, state.tokens_done = 2.0, 10
+        progress.end(state)
+    assert json.loads(path.read_text())["loss"] is None
+
+
+@pytest.mark.parametrize(
+    "number, text",
+    [(0, "0"), (812, "812"), (45_300, "45.3 k"), (3_210_000, "3.21 M"), (7e9, "7 G")],
+)
+def test_count(number, text):
+    assert count(number) == text
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.4, "0:00"), (7, "0:07"), (723, "12:03"), (3723, "1:02:03")]
+)
+def test_clock(seconds, text):
+    assert clock(seconds) == text

@@ -1,0 +1,278 @@
+"""KeyedVectors: lookup and similarity, by definition and against gensim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lexforge.vectors import KeyedVectors, knn, load_vectors
+from lexforge.vectors.similarity import close_spellings, top_k
+
+
+@pytest.fixture
+def oracle(kv):
+    pytest.importorskip("gensim")
+    return kv.to_gensim()
+
+
+def assert_same_neighbours(ours, theirs):
+    assert [word for word, _ in ours] == [word for word, _ in theirs]
+    np.testing.assert_allclose([s for _, s in ours], [s for _, s in theirs], atol=1e-6)
+
+
+def test_lookup_by_word_row_and_list(kv):
+    np.testing.assert_array_equal(kv["w5"], kv.vectors[5])
+    np.testing.assert_array_equal(kv[5], kv.vectors[5])
+    np.testing.assert_array_equal(kv[["w5", 0, "w96"]], kv.vectors[[5, 0, 96]])
+    assert len(kv) == 97 and kv.vector_size == 13
+    assert "w96" in kv and 96 in kv and "w97" not in kv and 97 not in kv and -1 not in kv
+    assert kv.get_index("w3") == 3 and kv.get_index("nowhere", -1) == -1
+
+
+def test_unknown_words_are_named(kv):
+    for call in (
+        lambda: kv["nowhere"],
+        lambda: kv[["w1", "nowhere"]],
+        lambda: kv.most_similar("nowhere"),
+        lambda: kv.similarity("w1", "nowhere"),
+        lambda: kv.analogy("w1", "w2", "nowhere"),
+    ):
+        with pytest.raises(KeyError, match="key 'nowhere' not present"):
+            call()
+    with pytest.raises(KeyError, match="97"):
+        kv[97]
+
+
+def test_a_vector_handed_out_cannot_be_changed(kv):
+    with pytest.raises(ValueError, match="read-only"):
+        kv["w1"][0] = 1.0
+
+
+def test_norms_follow_changes(kv):
+    np.testing.assert_allclose(np.linalg.norm(kv.get_normed_vectors(), axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(kv.get_vector("w1", norm=True)), 1, atol=1e-6)
+    kv.vectors *= 2
+    before = kv.norms.copy()
+    kv.fill_norms(force=True)
+    np.testing.assert_allclose(kv.norms, 2 * before, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "vectors", "counts", "message"),
+    [
+        (["a", "b", "a"], np.zeros((3, 2)), None, "words must be different, got 'a' twice"),
+        (["a", "b"], np.zeros((3, 2)), None, r"vectors must be \[V=2, D\] for 2 words, got \(3, 2"),
+        (["a"], np.zeros(3), None, r"vectors must be \[V, D\], got \(3,\)"),
+        (["a"], np.zeros((1, 3)), [1, 2], r"counts must be \[V=1\], got \(2,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(words, vectors, counts, message):
+    with pytest.raises(ValueError, match=message):
+        KeyedVectors(words, vectors, counts)
+
+
+def test_the_matrix_is_not_copied():
+    matrix = np.zeros((3, 4), dtype=np.float32)
+    assert KeyedVectors(["a", "b", "c"], matrix).vectors is matrix
+    tensor = torch.zeros(3, 4)
+    KeyedVectors(["a", "b", "c"], tensor).vectors[1, 2] = 7
+    assert tensor[1, 2] == 7
+    half = KeyedVectors(["a", "b", "c"], torch.ones(3, 4, dtype=torch.bfloat16))
+    assert half.vectors.dtype == np.float32
+
+
+@pytest.mark.interop
+def test_most_similar_equals_gensim(kv, oracle):
+    cases = [
+        dict(positive="w1"),
+        dict(positive=["w1", "w2"], negative=["w3"], topn=20),
+        dict(positive=["w1", ("w2", 0.25)], negative=[("w3", -2.0)]),
+        dict(positive=["w1"], restrict_vocab=30),
+        dict(positive=["w50"], restrict_vocab=30),
+        dict(positive=["w1", "w30"], clip_start=20, clip_end=60),
+        dict(positive=[kv.vectors[7], "w8"], negative=kv.vectors[9]),
+        dict(negative="w1", topn=3),
+        dict(positive=[4, 5]),
+        dict(positive="w1", topn=0),
+        dict(positive="w1", topn=1000),
+    ]
+    for case in cases:
+        assert_same_neighbours(kv.most_similar(**case), oracle.most_similar(**case))
+    np.testing.assert_allclose(
+        kv.most_similar("w1", topn=None), oracle.most_similar("w1", topn=None), atol=1e-6
+    )
+    assert_same_neighbours(kv.similar_by_word("w4"), oracle.similar_by_word("w4"))
+    vector = kv.vectors[4] * 3
+    assert_same_neighbours(kv.similar_by_vector(vector), oracle.similar_by_vector(vector))
+    assert_same_neighbours(
+        kv.analogy("w1", "w2", "w3", topn=5), oracle.most_similar(["w2", "w3"], ["w1"], topn=5)
+    )
+
+
+@pytest.mark.interop
+def test_cosmul_equals_gensim(kv, oracle):
+    for case in (dict(positive="w1"), dict(positive=["w1", "w2"], negative=["w3"], topn=50)):
+        assert_same_neighbours(kv.most_similar_cosmul(**case), oracle.most_similar_cosmul(**case))
+
+
+@pytest.mark.interop
+def test_scalar_measures_equal_gensim(kv, oracle):
+    lists = ["w1", "w2"], ["w3", "w4", "w5"]
+    pairs = [
+        (kv.similarity("w1", "w2"), oracle.similarity("w1", "w2")),
+        (kv.distance("w1", "w2"), oracle.distance("w1", "w2")),
+        (kv.n_similarity(*lists), oracle.n_similarity(*lists)),
+        (kv.distances("w1"), oracle.distances("w1")),
+        (kv.distances("w1", ["w2", "w9"]), oracle.distances("w1", ["w2", "w9"])),
+        (kv.distances(kv.vectors[3]), oracle.distances(kv.vectors[3])),
+    ]
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    for options in (dict(), dict(pre_normalize=False), dict(post_normalize=True)):
+        keys = ["w1", kv.vectors[2], 3, "nowhere"]
+        np.testing.assert_allclose(
+            kv.get_mean_vector(keys, [1, -2, 0.5, 9], **options),
+            oracle.get_mean_vector(keys, [1, -2, 0.5, 9], **options),
+            atol=1e-6,
+        )
+    words = [f"w{i}" for i in range(10)]
+    assert kv.doesnt_match(words) == oracle.doesnt_match(words)
+    ranked, expected = kv.rank_by_centrality(words), oracle.rank_by_centrality(words)
+    assert_same_neighbours([r[::-1] for r in ranked], [r[::-1] for r in expected])
+    assert kv.rank("w1", "w2") == oracle.rank("w1", "w2")
+    assert kv.closer_than("w1", "w2") == oracle.closer_than("w1", "w2")
+    assert kv.most_similar_to_given("w1", words[2:]) == oracle.most_similar_to_given(
+        "w1", words[2:]
+    )
+
+
+def test_empty_input_is_refused(kv):
+    with pytest.raises(ValueError, match="must hold a key, got none"):
+        kv.most_similar()
+    with pytest.raises(ValueError, match="positive must hold a key"):
+        kv.most_similar_cosmul(negative="w1")
+    with pytest.raises(ZeroDivisionError):
+        kv.n_similarity([], ["w1"])
+    with pytest.raises(KeyError, match="nowhere"):
+        kv.n_similarity(["nowhere"], ["w1"])
+    with pytest.warns(UserWarning, match="nowhere"), pytest.raises(ValueError, match="known word"):
+        kv.doesnt_match(["nowhere"])
+    with pytest.raises(ValueError, match=r"weights must be \[N=1\], got \(2,\)"):
+        kv.get_mean_vector(["w1"], [1, 2])
+
+
+def test_zero_and_duplicate_vectors():
+    """Queries are excluded by row: a duplicate of the query is its nearest neighbour."""
+    kv = KeyedVectors(["zero", "a", "twin", "b"], [[0, 0], [1, 2], [1, 2], [2, -1]])
+    assert kv.most_similar("a", topn=2) == [("twin", pytest.approx(1.0)), ("zero", 0.0)]
+    assert kv.similarity("zero", "a") == 0.0
+    assert [score for _, score in kv.most_similar("zero")] == [0.0, 0.0, 0.0]
+    assert [word for word, _ in kv.most_similar("zero")] == ["a", "twin", "b"]
+
+
+def test_half_precision_matrices(kv):
+    half = KeyedVectors(kv.index_to_key, kv.vectors.astype(np.float16))
+    assert half.vectors.dtype == np.float16
+    for (_, ours), (_, theirs) in zip(half.most_similar("w1"), kv.most_similar("w1"), strict=True):
+        assert ours == pytest.approx(theirs, abs=2e-3)
+    assert half.get_vector("w1", norm=True).dtype == np.float32
+
+
+def test_attributes(kv):
+    assert kv.get_vecattr("w0", "count") == 97
+    kv.set_vecattr("w1", "note", "a long remark")
+    kv.set_vecattr("w2", "note", "a much longer remark than the first")
+    assert kv.get_vecattr("w2", "note") == "a much longer remark than the first"
+    with pytest.raises(KeyError, match="'weight' not present"):
+        kv.get_vecattr("w1", "weight")
+
+
+def test_adding_vectors(kv):
+    before = kv.similarity("w1", "w2")
+    kv.add_vectors(["new", "w1"], np.ones((2, 13)), extras={"count": [5, 6]})
+    assert len(kv) == 98 and kv.get_vecattr("new", "count") == 5 and kv.get_vecattr("w0", "count")
+    assert kv.similarity("w1", "w2") == before  # known words keep their vector
+    kv["w1"] = np.ones(13)
+    assert kv.similarity("w1", "new") == pytest.approx(1.0)
+    assert kv.add_vector("one", np.zeros(13)) == 98
+    assert kv.get_vecattr("one", "count") == 0
+    with pytest.raises(ValueError, match=r"weights must be \[N=1, D=13\], got \(1, 4\)"):
+        kv.add_vectors("short", np.ones(4))
+    with pytest.raises(ValueError, match="keys must be different"):
+        kv.add_vectors(["x", "x"], np.ones((2, 13)))
+
+
+@pytest.mark.interop
+def test_gensim_both_ways(kv, oracle):
+    assert oracle.vectors is kv.vectors
+    assert oracle.get_vecattr("w3", "count") == kv.get_vecattr("w3", "count")
+    oracle.add_vector("extra", np.ones(13, dtype=np.float32))  # its side stays usable
+    assert len(oracle) == 98 and len(kv) == 97
+    back = KeyedVectors.from_gensim(oracle)
+    assert back.index_to_key == oracle.index_to_key and back.vectors is oracle.vectors
+    assert back.get_vecattr("w0", "count") == 97
+
+
+def test_embedding_layer(kv):
+    frozen = kv.to_embedding()
+    assert not frozen.weight.requires_grad
+    assert frozen.weight.data_ptr() == kv.vectors.ctypes.data
+    np.testing.assert_array_equal(frozen(torch.tensor([3, 1])).numpy(), kv.vectors[[3, 1]])
+    trained = kv.to_embedding(freeze=False, padding_idx=0)
+    assert trained.weight.requires_grad and trained.padding_idx == 0
+    assert trained.weight.data_ptr() != kv.vectors.ctypes.data
+
+
+def test_top_k_orders_ties_by_row():
+    scores = np.array([1, 3, 2, 3, np.nan, 2, 3], dtype=np.float32)
+    assert top_k(scores, 5).tolist() == [1, 3, 6, 2, 5]
+    assert top_k(scores, 2).tolist() == [1, 3]
+    assert top_k(scores, 100).tolist() == [1, 3, 6, 2, 5, 0, 4]
+    assert top_k(scores, 0).tolist() == [] and top_k(scores[:0], 3).tolist() == []
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_knn(kv, kind):
+    matrix = kv.vectors.copy()
+    matrix[5] = 0
+    cosine = (
+        matrix
+        @ matrix[7]
+        / np.maximum(np.linalg.norm(matrix, axis=1) * np.linalg.norm(matrix[7]), 1e-12)
+    )
+    expected = [row for row in np.argsort(-cosine) if row not in (7, 9)][:6]
+    rows, scores = knn(kind(matrix), kind(matrix[7]), 6, exclude=[7, 9])
+    assert rows.tolist() == expected
+    np.testing.assert_allclose(scores, cosine[expected], atol=1e-6)
+    assert len(knn(kind(matrix), kind(matrix[7]), 1000)[0]) == 97
+    _, zeros = knn(kind(matrix), kind(matrix[5]), 3)
+    assert zeros.tolist() == [0, 0, 0]
+
+
+def test_knn_refuses_wrong_shapes(kv):
+    with pytest.raises(ValueError, match=r"query must be \[D=13\], got \(4,\)"):
+        knn(kv.vectors, np.ones(4), 3)
+    with pytest.raises(ValueError, match=r"matrix must be \[V, D\], got \(13,\)"):
+        knn(np.ones(13), np.ones(13), 3)
+    with pytest.raises(ValueError, match="k must be >= 0, got -1"):
+        knn(kv.vectors, np.ones(13), -1)
+
+
+def test_close_spellings():
+    words = ["Beijing", "being", "begin", "berlin", "paris"]
+    assert close_spellings("beijng", words)[0] == "Beijing"
+    assert close_spellings("PARIS", words) == ["paris"]
+    assert close_spellings("qqq", words) == []
+
+
+@pytest.mark.real_data
+def test_neighbours_of_the_reference_text(data_folder):
+    """The figures printed for 50-d GloVe, as far as its first 2,445 words reach."""
+    kv = load_vectors(data_folder / "formats/glove.6B.50d.head.txt")
+    assert kv.similarity("baby", "boy") == pytest.approx(0.800, abs=5e-4)
+    assert kv.similarity("baby", "girl") == pytest.approx(0.792, abs=5e-4)
+    assert kv.analogy("man", "woman", "son")[0][0] == "daughter"
+    assert kv.analogy("beijing", "china", "tokyo")[0][0] == "japan"
+    assert kv.analogy("bad", "worst", "big")[0][0] == "biggest"
+    assert kv.analogy("do", "did", "go")[0][0] == "went"
