@@ -81,23 +81,6 @@ void run_step_cpu(SkipgramStepParams& params, const AdamSettings& settings, doub
 
 namespace {
 
-SkipgramStepParams step_params(const char* op, const Tensor& in_table, const Tensor& out_table,
-                               const Tensor& in_moments, const Tensor& out_moments,
-                               const Tensor& in_last, const Tensor& out_last,
-                               const AdamSettings& settings, int64_t step) {
-  SkipgramStepParams params{};
-  params.optimizer = settings.optimizer;
-  params.in = step_table(op, in_table, in_moments, in_last, settings.optimizer);
-  params.out = step_table(op, out_table, out_moments, out_last, settings.optimizer);
-  params.stride = in_table.size(1);
-  STD_TORCH_CHECK(out_table.size(1) == params.stride, op, ": tables must have one row length");
-  STD_TORCH_CHECK(step >= 1 && step < INT32_MAX, op, ": step must be in [1, 2^31 - 2], got ", step);
-  params.step = step;
-  params.lr = static_cast<float>(settings.lr);
-  params.epsilon = static_cast<float>(settings.epsilon);
-  return params;
-}
-
 // Gathers the unmasked slots of a padded minibatch; throws on a row out of range.
 void pack_minibatch(const char* op, const Tensor& center, const Tensor& target, const Tensor& mask,
                     const Tensor& label, const SkipgramStepParams& params, int32_t* head,
