@@ -8,6 +8,8 @@
 namespace lexforge {
 namespace {
 
+constexpr int64_t kAhead = 8;
+
 // The random word of each position, four of which share a quad.
 class PositionWords {
  public:
@@ -95,10 +97,20 @@ bool draw_minibatch(const SkipgramSource& source, int64_t first, int64_t last, S
   const int64_t size = last - first;
   int64_t positives = 0;
   uint32_t largest = 0;
-  for (int64_t b = 0; b < size; ++b) {
+  const auto center_at = [&](int64_t b) -> const int32_t* {
     const int64_t index = source.order[first + b];
-    if (index < 0 || index >= source.center_count) return false;
-    const int32_t* center = source.center + index * kCenterFields;
+    return index < 0 || index >= source.center_count ? nullptr
+                                                     : source.center + index * kCenterFields;
+  };
+  for (int64_t b = 0; b < size; ++b) {
+    // The order is random: ask for the centre, and what it points at, some examples ahead.
+    if (b + 2 * kAhead < size) __builtin_prefetch(center_at(b + 2 * kAhead));
+    if (const int32_t* ahead = b + kAhead < size ? center_at(b + kAhead) : nullptr) {
+      __builtin_prefetch(source.kept_position + ahead[0]);
+      __builtin_prefetch(source.kept_token + ahead[1]);
+    }
+    const int32_t* center = center_at(b);
+    if (center == nullptr) return false;
     const int64_t rank = center[0], begin = center[1], end = center[2];
     if (begin < 0 || rank < begin || rank >= end || end > source.kept_count ||
         end - begin - 1 > source.most_contexts()) {
