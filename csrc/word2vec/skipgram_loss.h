@@ -73,7 +73,8 @@ LEXFORGE_DECLARE_SKIPGRAM_LOSS(avx2)
 LEXFORGE_DECLARE_SKIPGRAM_LOSS(avx512)
 #undef LEXFORGE_DECLARE_SKIPGRAM_LOSS
 
-// CUDA. The groups are made on the device: `order` lists occurrences sorted by row, stably.
+// CUDA. Groups are runs of equal rows among the occurrences sorted by row, stably
+// (skipgram_rows.cuh); runs of row `rows_v` or `rows_u` are what is left out.
 template <typename scalar_t>
 struct SkipgramLossBackwardCudaParams {
   const scalar_t* embed_v;
@@ -85,17 +86,38 @@ struct SkipgramLossBackwardCudaParams {
   const scalar_t* grad_loss;
   int64_t batch, length;
   int64_t rows_v, rows_u;
-  scalar_t* grad_v;  // [Vv, D], zeroed by the caller
-  scalar_t* grad_u;  // [Vu, D], zeroed by the caller
-  void* workspace;   // skipgram_loss_backward_workspace bytes
+  // Sorted occurrences: examples by center [B], slots by target [B L].
+  const int32_t *sorted_center, *sorted_example;
+  const int32_t *sorted_target, *sorted_slot;
+  // Row r of the gradient at [r] (null), or at [run of the occurrence - 1] (compact).
+  const int32_t *center_run, *target_run;
+  scalar_t* grad_v;
+  scalar_t* grad_u;
 };
 
 template <typename scalar_t>
 void launch_skipgram_loss(const SkipgramLossParams<scalar_t>& params, int64_t batch, void* stream);
-int64_t skipgram_loss_backward_workspace(int64_t batch, int64_t length, int64_t rows_v,
-                                         int64_t rows_u);
+// Keys and values to sort: keys_v, example [B]; keys_u, slot [B L].
+template <typename scalar_t>
+void launch_skipgram_loss_keys(const SkipgramLossBackwardCudaParams<scalar_t>& params,
+                               int32_t* keys_v, int32_t* example, int32_t* keys_u, int32_t* slot,
+                               void* stream);
 template <typename scalar_t>
 void launch_skipgram_loss_backward(const SkipgramLossBackwardCudaParams<scalar_t>& params,
                                    void* stream);
+
+// Sorting of occurrences by row; a null storage asks for its size in bytes.
+size_t skipgram_sort_rows(void* storage, size_t bytes, const int32_t* keys_in, int32_t* keys_out,
+                          const int32_t* values_in, int32_t* values_out, int64_t n, int64_t rows,
+                          void* stream);
+// run[i] = number of runs of rows below `rows` that start at or before i, for sorted keys; needs
+// flags [n]. A null storage asks for its size in bytes.
+size_t skipgram_number_runs(void* storage, size_t bytes, const int32_t* keys, int64_t n,
+                            int64_t rows, int32_t* flags, int32_t* run, void* stream);
+// unique[run[i] - 1] = keys[i].
+void skipgram_list_runs(const int32_t* keys, const int32_t* run, int64_t n, int64_t rows,
+                        int64_t* unique, void* stream);
+// The last run number, on the host: waits for the stream.
+int64_t skipgram_count_runs(const int32_t* run, int64_t n, void* stream);
 
 }  // namespace lexforge

@@ -4,9 +4,8 @@
 #include <tuple>
 #include <vector>
 
-#include "common/check.h"
 #include "common/cpu_capability.h"
-#include "word2vec/skipgram_loss.h"
+#include "word2vec/skipgram_loss_binding.h"
 
 namespace lexforge {
 namespace {
@@ -25,27 +24,12 @@ void check_ids(const Tensor& ids, int64_t rows, const char* op, const char* name
                   " must be in [0, ", rows, ")");
 }
 
-void check_batch(const char* op, const Tensor& center, const Tensor& target, const Tensor& embed_v,
-                 const Tensor& embed_u) {
-  const ScalarType dtype = embed_v.scalar_type();
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, op,
-                  ": embed_v must be float32 or float64");
-  check_contiguous(embed_v, dtype, 2, op, "embed_v");
-  check_contiguous(embed_u, dtype, 2, op, "embed_u");
-  STD_TORCH_CHECK(embed_u.size(1) == embed_v.size(1), op, ": tables must have one row length");
-  check_contiguous(center, ScalarType::Int, 1, op, "center");
-  check_contiguous(target, ScalarType::Int, 2, op, "contexts_and_negatives");
-  STD_TORCH_CHECK(target.size(0) == center.size(0), op, ": batch sizes differ");
-  STD_TORCH_CHECK(target.numel() <= INT32_MAX, op, ": too many targets in one batch");
+// Shapes and dtypes, and the row numbers.
+void check_batch_cpu(const char* op, const Tensor& center, const Tensor& target,
+                     const Tensor& embed_v, const Tensor& embed_u) {
+  check_batch(op, center, target, embed_v, embed_u);
   check_ids(center, embed_v.size(0), op, "center");
   check_ids(target, embed_u.size(0), op, "contexts_and_negatives");
-}
-
-void check_slots(const char* op, const Tensor& slots, const Tensor& target, ScalarType dtype,
-                 const char* name) {
-  check_contiguous(slots, dtype, 2, op, name);
-  STD_TORCH_CHECK(slots.size(0) == target.size(0) && slots.size(1) == target.size(1), op, ": ",
-                  name, " must have the shape of contexts_and_negatives");
 }
 
 template <typename scalar_t>
@@ -72,7 +56,7 @@ std::tuple<Tensor, Tensor> skipgram_loss_cpu(const Tensor& center, const Tensor&
                                              const Tensor& mask, const Tensor& label,
                                              const Tensor& embed_v, const Tensor& embed_u) {
   const char* op = "skipgram_loss";
-  check_batch(op, center, target, embed_v, embed_u);
+  check_batch_cpu(op, center, target, embed_v, embed_u);
   check_slots(op, mask, target, embed_v.scalar_type(), "mask");
   check_slots(op, label, target, embed_v.scalar_type(), "label");
   Tensor loss = torch::stable::new_empty(embed_v, {center.size(0)});
@@ -170,10 +154,8 @@ Gradients backward_checked(const Tensor& grad_loss, const Tensor& error, const T
                            const Tensor& target, const Tensor& embed_v, const Tensor& embed_u,
                            bool compact) {
   const char* op = "skipgram_loss_backward";
-  check_batch(op, center, target, embed_v, embed_u);
-  check_slots(op, error, target, embed_v.scalar_type(), "error");
-  check_contiguous(grad_loss, embed_v.scalar_type(), 1, op, "grad_loss");
-  STD_TORCH_CHECK(grad_loss.size(0) == center.size(0), op, ": grad_loss must be [B]");
+  check_batch_cpu(op, center, target, embed_v, embed_u);
+  check_gradients(op, grad_loss, error, target, embed_v);
   return embed_v.scalar_type() == ScalarType::Float
              ? backward_cpu<float>(grad_loss, error, center, target, embed_v, embed_u, compact)
              : backward_cpu<double>(grad_loss, error, center, target, embed_v, embed_u, compact);
