@@ -113,4 +113,35 @@ LEXFORGE_DECLARE_SKIPGRAM_STEP(avx2)
 LEXFORGE_DECLARE_SKIPGRAM_STEP(avx512)
 #undef LEXFORGE_DECLARE_SKIPGRAM_STEP
 
+// CUDA. Slots stay padded [B, L]; groups are runs of equal rows among sorted occurrences
+// (skipgram_rows.cuh), and rows in.size and out.size stand for what is left out.
+struct SkipgramStepCudaParams {
+  SkipgramTable in, out;
+  int64_t stride;
+  SkipgramOptimizer optimizer;
+  float lr, epsilon;
+  int64_t step;
+  const AdamStep* adam;   // on the device
+  const int32_t* center;  // [B]
+  const int32_t* target;  // [B, L]
+  const float* mask;      // [B, L]
+  const float* label;     // [B, L]
+  int64_t batch, length;
+  const int32_t *sorted_center, *sorted_example;  // [B]
+  const int32_t *sorted_target, *sorted_slot;     // [B L]
+  float *center_row, *center_grad;                // [B, stride]
+  float* error;                                   // [B, L]
+  float* loss;                                    // [B]
+};
+
+// Keys and values to sort: keys_v, example [B]; keys_u, slot [B L].
+void launch_skipgram_step_keys(const SkipgramStepCudaParams& params, int32_t* keys_v,
+                               int32_t* example, int32_t* keys_u, int32_t* slot, void* stream);
+void launch_skipgram_step(const SkipgramStepCudaParams& params, void* stream);
+// Brings a table to step `step`; adam describes step + 1.
+void launch_skipgram_sync(const SkipgramTable& table, int64_t stride, const AdamStep* adam,
+                          int64_t step, void* stream);
+// Copies a step's values to the device; `adam` may go away afterwards.
+void skipgram_copy_adam_step(const AdamStep& adam, AdamStep* on_device, void* stream);
+
 }  // namespace lexforge

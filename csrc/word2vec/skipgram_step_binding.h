@@ -67,4 +67,24 @@ inline SkipgramStepParams step_params(const char* op, const Tensor& in_table,
   return params;
 }
 
+inline bool is_adam(SkipgramOptimizer optimizer) {
+  return optimizer == SkipgramOptimizer::kAdam || optimizer == SkipgramOptimizer::kLazyAdam;
+}
+
+inline void check_step_batch(const char* op, const Tensor& center, const Tensor& target,
+                             const Tensor& mask, const Tensor& label, const Tensor& loss) {
+  check_contiguous(center, ScalarType::Int, 1, op, "center");
+  check_contiguous(target, ScalarType::Int, 2, op, "contexts_and_negatives");
+  check_contiguous(mask, ScalarType::Float, 2, op, "mask");
+  check_contiguous(label, ScalarType::Float, 2, op, "label");
+  check_contiguous(loss, ScalarType::Float, 1, op, "loss");
+  const int64_t batch = center.size(0);
+  for (const Tensor* slots : {&target, &mask, &label}) {
+    STD_TORCH_CHECK(slots->size(0) == batch && slots->size(1) == target.size(1), op,
+                    ": contexts_and_negatives, mask and label must be [", batch, ", L]");
+  }
+  STD_TORCH_CHECK(loss.size(0) == batch, op, ": loss must be [", batch, "]");
+  STD_TORCH_CHECK(target.numel() <= INT32_MAX, op, ": too many targets in one batch");
+}
+
 }  // namespace lexforge

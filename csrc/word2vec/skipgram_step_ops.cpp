@@ -18,10 +18,6 @@ constexpr int64_t kCostPerTask = 1024;
 // An optimiser's update of a row against adding one occurrence to its gradient.
 constexpr int64_t kCostPerRow = 24;
 
-bool is_adam(SkipgramOptimizer optimizer) {
-  return optimizer == SkipgramOptimizer::kAdam || optimizer == SkipgramOptimizer::kLazyAdam;
-}
-
 template <typename Kernel>
 void update_groups(Kernel* kernel, const SkipgramStepParams& params, const RowGroups& groups,
                    int64_t first_cost, int64_t last_cost) {
@@ -116,17 +112,6 @@ void pack_minibatch(const char* op, const Tensor& center, const Tensor& target, 
   group_minibatch(head, batch);
 }
 
-int64_t skipgram_step_workspace(int64_t batch, int64_t slots, int64_t in_rows, int64_t out_rows,
-                                int64_t stride) {
-  const SkipgramStepSizes sizes{batch, slots, in_rows, out_rows, stride};
-  WorkspaceCarver carve(nullptr);
-  SkipgramStepParams params{};
-  carve_minibatch(carve, sizes);
-  carve_scratch(carve, sizes, params);
-  carve_head(carve, sizes);
-  return carve.used();
-}
-
 void skipgram_step_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tensor& out_moments,
                        Tensor& in_last, Tensor& out_last, Tensor& history, Tensor& workspace,
                        Tensor& loss, const Tensor& center, const Tensor& target, const Tensor& mask,
@@ -137,18 +122,8 @@ void skipgram_step_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, 
   SkipgramStepParams params = step_params(op, in_table, out_table, in_moments, out_moments, in_last,
                                           out_last, settings, step);
   double* past = step_history(op, history);
-  check_contiguous(center, ScalarType::Int, 1, op, "center");
-  check_contiguous(target, ScalarType::Int, 2, op, "contexts_and_negatives");
-  check_contiguous(mask, ScalarType::Float, 2, op, "mask");
-  check_contiguous(label, ScalarType::Float, 2, op, "label");
-  check_contiguous(loss, ScalarType::Float, 1, op, "loss");
+  check_step_batch(op, center, target, mask, label, loss);
   const int64_t batch = center.size(0);
-  for (const Tensor* slots : {&target, &mask, &label}) {
-    STD_TORCH_CHECK(slots->size(0) == batch && slots->size(1) == target.size(1), op,
-                    ": contexts_and_negatives, mask and label must be [", batch, ", L]");
-  }
-  STD_TORCH_CHECK(loss.size(0) == batch, op, ": loss must be [", batch, "]");
-  STD_TORCH_CHECK(target.numel() <= INT32_MAX, op, ": too many targets in one batch");
   const SkipgramStepSizes sizes{batch, target.numel(), params.in.size, params.out.size,
                                 params.stride};
   check_contiguous(workspace, ScalarType::Byte, 1, op, "workspace");
@@ -180,10 +155,6 @@ void skipgram_sync_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, 
 
 }  // namespace
 }  // namespace lexforge
-
-STABLE_TORCH_LIBRARY_IMPL(lexforge, CompositeExplicitAutograd, m) {
-  m.impl("skipgram_step_workspace", TORCH_BOX(&lexforge::skipgram_step_workspace));
-}
 
 STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
   m.impl("skipgram_step_", TORCH_BOX(&lexforge::skipgram_step_cpu));

@@ -1,4 +1,5 @@
 #include "common/check.h"
+#include "word2vec/skipgram_workspace.h"
 
 // Tables and state, as skipgram_step.h's SkipgramTable; what an optimiser has no use for is empty.
 #define STATE                                                                                  \
@@ -14,4 +15,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
         "Tensor(h!) workspace, Tensor(i!) loss, Tensor center, Tensor contexts_and_negatives, "
         "Tensor mask, Tensor label, " SETTINGS ") -> ()");
   m.def("skipgram_sync_(" STATE SETTINGS ") -> ()");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(lexforge, CompositeExplicitAutograd, m) {
+  m.impl("skipgram_step_workspace", TORCH_BOX(&lexforge::skipgram_step_workspace));
 }

@@ -71,4 +71,16 @@ inline void group_minibatch(int32_t* head, SkipgramMinibatch& batch) {
              [](int64_t) { return true; });
 }
 
+// Bytes of one minibatch and its step.
+inline int64_t skipgram_step_workspace(int64_t batch, int64_t slots, int64_t in_rows,
+                                       int64_t out_rows, int64_t stride) {
+  const SkipgramStepSizes sizes{batch, slots, in_rows, out_rows, stride};
+  WorkspaceCarver carve(nullptr);
+  SkipgramStepParams params{};
+  carve_minibatch(carve, sizes);
+  carve_scratch(carve, sizes, params);
+  carve_head(carve, sizes);
+  return carve.used();
+}
+
 }  // namespace lexforge
