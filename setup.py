@@ -23,11 +23,12 @@ CSRC = Path("csrc")
 PACKAGE = ROOT / "pyext" / "lexforge"
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"] if os.environ.get("LEXFORGE_WERROR") == "1" else []
-# The op library uses nothing of torch beyond the stable ABI of 2.10, so one build serves all later ones.
+# The op library uses nothing of torch beyond the stable ABI of 2.10: one build serves later ones.
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 # As system headers, torch's own do not trip our warnings.
 TORCH_HEADERS = [flag for path in cpp_extension.include_paths() for flag in ("-isystem", path)]
 CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", *WARNINGS]
+NVCC_FLAGS = ["-O3", "-std=c++20", "-lineinfo", "--extended-lambda"]
 
 
 def find_cuda_home() -> str | None:
@@ -38,7 +39,10 @@ def find_cuda_home() -> str | None:
         return "/usr/local/cuda" if Path("/usr/local/cuda/bin/nvcc").exists() else None
     # The nvcc on PATH may be a wrapper script in some other folder, so its own path proves nothing.
     dry_run = subprocess.run(
-        [nvcc, "--dryrun", "-c", "-x", "cu", os.devnull], capture_output=True, text=True, check=False
+        [nvcc, "--dryrun", "-c", "-x", "cu", os.devnull],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stderr
     for line in dry_run.splitlines():
         if line.startswith("#$ TOP="):
@@ -73,7 +77,8 @@ def sources(*suffixes: str, excluding: tuple[str, ...] = ()) -> list[str]:
     return sorted(
         str(path)
         for path in CSRC.rglob("*")
-        if path.name.endswith(suffixes) and not path.name.endswith(excluding)
+        if path.name.endswith(suffixes)
+        and not path.name.endswith(excluding)
         and path.parent.name != "text"
     )
 
@@ -85,39 +90,41 @@ def torch_extension(name: str, files: list[str], **options) -> Extension:
     )
 
 
-build_cuda, cuda_reason = cuda_decision()
-extensions = [
-    torch_extension(
-        "lexforge._ops_cpu",
-        sources(".cpp", excluding=("_cuda.cpp",)),
-        extra_compile_args={"cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS},
-    ),
-    Extension(
-        "lexforge._text",
-        sorted(str(path) for path in (CSRC / "text").glob("*.cpp")),
-        include_dirs=[str(ROOT / CSRC), pybind11.get_include()],
-        extra_compile_args=[*CXX_FLAGS, "-pthread"],
-        language="c++",
-    ),
-]
-if build_cuda:
-    cpp_extension.CUDA_HOME = find_cuda_home()  # torch leaves it unset when it has no CUDA itself
-    if not os.environ.get("TORCH_CUDA_ARCH_LIST") and not torch.cuda.is_available():
-        os.environ["TORCH_CUDA_ARCH_LIST"] = "9.0"
-    CUDA_FLAGS = ["-DUSE_CUDA", "-isystem", f"{cpp_extension.CUDA_HOME}/include"]
-    extensions.append(
+def extensions(build_cuda: bool) -> list[Extension]:
+    """What setup() builds."""
+    built = [
         torch_extension(
-            "lexforge._ops_cuda",
-            sources("_cuda.cpp", ".cu"),
-            extra_compile_args={
-                "cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS + CUDA_FLAGS,
-                "nvcc": ["-O3", "-std=c++20", "-lineinfo", "--extended-lambda"],
-            },
-            libraries=["cudart"],
-            library_dirs=[f"{cpp_extension.CUDA_HOME}/lib64"],
+            "lexforge._ops_cpu",
+            sources(".cpp", excluding=("_cuda.cpp",)),
+            extra_compile_args={"cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS},
+        ),
+        Extension(
+            "lexforge._text",
+            sorted(str(path) for path in (CSRC / "text").glob("*.cpp")),
+            include_dirs=[str(ROOT / CSRC), pybind11.get_include()],
+            extra_compile_args=[*CXX_FLAGS, "-pthread"],
+            language="c++",
+        ),
+    ]
+    if build_cuda:
+        # torch leaves it unset when it has no CUDA itself
+        cpp_extension.CUDA_HOME = find_cuda_home()
+        if not os.environ.get("TORCH_CUDA_ARCH_LIST") and not torch.cuda.is_available():
+            os.environ["TORCH_CUDA_ARCH_LIST"] = "9.0"
+        cuda_flags = ["-DUSE_CUDA", "-isystem", f"{cpp_extension.CUDA_HOME}/include"]
+        built.append(
+            torch_extension(
+                "lexforge._ops_cuda",
+                sources("_cuda.cpp", ".cu"),
+                extra_compile_args={
+                    "cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS + cuda_flags,
+                    "nvcc": NVCC_FLAGS,
+                },
+                libraries=["cudart"],
+                library_dirs=[f"{cpp_extension.CUDA_HOME}/lib64"],
+            )
         )
-    )
-print(f"lexforge: CUDA kernels {'on' if build_cuda else 'off'}: {cuda_reason}")
+    return built
 
 
 class BuildWithRecord(cpp_extension.BuildExtension):
@@ -125,6 +132,7 @@ class BuildWithRecord(cpp_extension.BuildExtension):
 
     def run(self):
         super().run()
+        build_cuda, cuda_reason = cuda_decision()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"
         record = {
             "cuda": build_cuda,
@@ -132,11 +140,23 @@ class BuildWithRecord(cpp_extension.BuildExtension):
             "cuda_arch_list": os.environ.get("TORCH_CUDA_ARCH_LIST") if build_cuda else None,
             "torch_at_build": torch.__version__,
             "compiler": subprocess.run(
-                [*self.compiler.compiler_cxx[:1], "--version"], capture_output=True, text=True, check=False
+                [*self.compiler.compiler_cxx[:1], "--version"],
+                capture_output=True,
+                text=True,
+                check=False,
             ).stdout.splitlines()[0],
         }
         (folder / "_build.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-os.environ.setdefault("MAX_JOBS", str(os.cpu_count() or 1))
-setup(ext_modules=extensions, cmdclass={"build_ext": BuildWithRecord.with_options(use_ninja=True)})
+def main() -> None:
+    build_cuda, cuda_reason = cuda_decision()
+    print(f"lexforge: CUDA kernels {'on' if build_cuda else 'off'}: {cuda_reason}")
+    os.environ.setdefault("MAX_JOBS", str(os.cpu_count() or 1))
+    command = BuildWithRecord.with_options(use_ninja=True)
+    setup(ext_modules=extensions(build_cuda), cmdclass={"build_ext": command})
+
+
+# The checks of the CUDA sources import this file for its flags and its search for the toolkit.
+if __name__ == "__main__":
+    main()

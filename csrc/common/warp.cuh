@@ -40,20 +40,17 @@ __device__ __forceinline__ float warp_sums(float (&values)[kCount], int lane) {
   return sum;
 }
 
-// Adds four floats to memory, each atomically; one instruction from sm_90 on. The address is a
-// multiple of 16.
-__device__ __forceinline__ void atomic_add4(float* address, float4 value) {
-#if defined(LEXFORGE_CUDA_EMULATED)
-  atomicAdd(reinterpret_cast<float4*>(address), value);
-#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+// Adds four floats to memory, each atomically; one instruction from sm_90 on.
+__device__ __forceinline__ void atomic_add4(float4* address, float4 value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(address),
                "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
                : "memory");
 #else
-  atomicAdd(address, value.x);
-  atomicAdd(address + 1, value.y);
-  atomicAdd(address + 2, value.z);
-  atomicAdd(address + 3, value.w);
+  atomicAdd(&address->x, value.x);
+  atomicAdd(&address->y, value.y);
+  atomicAdd(&address->z, value.z);
+  atomicAdd(&address->w, value.w);
 #endif
 }
 

@@ -5,6 +5,9 @@
 //   lexforge::_philox_run(like, seed, epoch, position, stream, slot, count, along_slots) -> int32
 //   [n, 4]
 //     quad i = philox_at(...) with slot + i or position + i; on the device of `like`
+//   lexforge::_philox_xor(seed, count) -> int
+//     all words of quads (seed, epoch 0, position i, kAliasSample, slot 0), i < count, xored: what
+//     the generator alone costs (CPU)
 //   lexforge::_numerics(x float32 | float64 [n]) -> [4, n]
 //     rows: exp(x), sigmoid(x), sigmoid(x) and log(sigmoid(x)) of sigmoid_log
 //   lexforge::_parallel_chunks(count, grain) -> int
@@ -49,6 +52,7 @@ LEXFORGE_HOST_DEVICE PhiloxQuad quad_of_run(const PhiloxRun& run, int64_t i) {
   namespace isa {                                                                       \
   void probe_philox(const uint32_t* counters, uint64_t seed, int64_t n, uint32_t* out); \
   void probe_philox_run(const PhiloxRun& run, int64_t n, uint32_t* out);                \
+  uint32_t probe_philox_xor(uint64_t seed, int64_t n);                                  \
   void probe_numerics_float(const float* x, int64_t n, float* out);                     \
   void probe_numerics_double(const double* x, int64_t n, double* out);                  \
   }

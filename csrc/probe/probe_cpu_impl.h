@@ -46,6 +46,26 @@ void probe_philox_run(const PhiloxRun& run, int64_t n, uint32_t* out) {
   }
 }
 
+uint32_t probe_philox_xor(uint64_t seed, int64_t n) {
+  constexpr int64_t kWidth = PhiloxLanes::kWidth;
+  uint32_t lanes[kWidth] = {};
+  for (int64_t first = 0; first < n; first += kWidth) {
+    const PhiloxLanes::Quads quads = PhiloxLanes::along_positions(
+        seed, 0, static_cast<uint64_t>(first), RandomStream::kAliasSample, 0);
+    uint32_t words[4][kWidth];
+    for (int w = 0; w < 4; ++w) Uint32Lanes::store_any(words[w], quads.word[w]);
+    for (int64_t i = n - first; i < kWidth; ++i) {  // beyond the end
+      for (int w = 0; w < 4; ++w) words[w][i] = 0;
+    }
+    for (int64_t i = 0; i < kWidth; ++i) {
+      lanes[i] ^= words[0][i] ^ words[1][i] ^ words[2][i] ^ words[3][i];
+    }
+  }
+  uint32_t all = 0;
+  for (int64_t i = 0; i < kWidth; ++i) all ^= lanes[i];
+  return all;
+}
+
 void probe_numerics_float(const float* x, int64_t n, float* out) {
   using L = FloatLanes;
   for (int64_t i = 0; i < n; i += L::kWidth) {

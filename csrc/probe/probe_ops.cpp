@@ -39,6 +39,11 @@ Tensor numerics(const Tensor& x) {
   return out;
 }
 
+int64_t philox_xor(int64_t seed, int64_t count) {
+  return choose(baseline::probe_philox_xor, avx2::probe_philox_xor, avx512::probe_philox_xor)(
+      static_cast<uint64_t>(seed), count);
+}
+
 int64_t parallel_chunks(int64_t count, int64_t grain) {
   std::atomic<int64_t> chunks = 0;
   torch::stable::parallel_for(0, count, grain, [&](int64_t, int64_t) { ++chunks; });
@@ -55,5 +60,6 @@ STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lexforge, CompositeExplicitAutograd, m) {
+  m.impl("_philox_xor", TORCH_BOX(&lexforge::philox_xor));
   m.impl("_parallel_chunks", TORCH_BOX(&lexforge::parallel_chunks));
 }

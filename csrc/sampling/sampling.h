@@ -1,9 +1,9 @@
 // The contract of the sampling ops: alias tables, draws from them, and noise that avoids positives.
 //
 // build_alias(weights [V]) -> table [V]
-//   Index i of the table's draws has probability weights[i] / sum(weights), to within 2^-31 in
-//   total over all indices; an index of weight 0 is never drawn. The table is the same on every
-//   device:
+//   A draw is index i with probability weights[i] / sum(weights) to within 2^-31, and never where
+//   the weight is 0. Weights are finite, not negative, at least one is above 0; 1 <= V < 2^31. The
+//   table is the same on every device:
 //
 //     share[i] = rint(weights[i] / sum * V * 2^32), and share[argmax] takes up what is left of
 //     V * 2^32, so that everything from here on is exact in 64-bit integers. With U = 2^32,
@@ -17,8 +17,7 @@
 //   This is the sweep of Vose (1991) in the order of Huebschle-Schneider and Sanders 2022
 //   ("Parallel weighted random sampling", PSA), where each entry can be found by a binary search. A
 //   heavy keeps a threshold above 0, hence: an index has probability 0 exactly when its threshold
-//   is 0 and it is not its own alias. weights: not negative, finite, at least one above 0; 1 <= V <
-//   2^31.
+//   is 0 and it is not its own alias.
 //
 // alias_sample(table, n, seed, offset) -> draws [n]
 //   out[e] = alias_draw(words 2 (c & 1) and 2 (c & 1) + 1 of the quad
@@ -112,8 +111,9 @@ LEXFORGE_HOST_DEVICE int32_t redraw_noise(const SampleNoiseParams& params, uint6
     x = alias_draw(params.table, static_cast<uint32_t>(params.size), words.word0, words.word1);
     if (!is_positive(positives, count, x)) return x;
   }
+  const int64_t last = static_cast<uint32_t>(x);
   for (int64_t step = 1; step < params.size; ++step) {
-    const int64_t next = (static_cast<int64_t>(x) + step) % params.size;
+    const int64_t next = (last + step) % params.size;
     const AliasEntry entry = params.table[next];
     const bool possible = entry.threshold != 0 || entry.alias == static_cast<uint32_t>(next);
     if (possible && !is_positive(positives, count, static_cast<int32_t>(next))) {

@@ -202,7 +202,7 @@ void ChunkPipeline::open_buffer(std::string_view start) {
   capacity_ = std::max(options_.chunk_bytes, 2 * start.size());
   auto bytes =
       std::make_unique_for_overwrite<char[]>(capacity_ + 1);  // + 1: the stopping separator
-  std::memcpy(bytes.get(), start.data(), start.size());
+  std::copy(start.begin(), start.end(), bytes.get());
   open_.bytes = std::move(bytes);
   open_.size = start.size();
   searched_ = 0;
@@ -372,7 +372,7 @@ CorpusEncoder::OutputFile::OutputFile(const std::string& path)
 }
 
 void CorpusEncoder::OutputFile::write(const void* bytes, size_t size) {
-  if (std::fwrite(bytes, 1, size, file_.get()) != size) {
+  if (size > 0 && std::fwrite(bytes, 1, size, file_.get()) != size) {
     throw std::system_error(errno, std::generic_category(), path_);
   }
 }

@@ -208,8 +208,11 @@ int64_t VectorRows::feed_text(std::string_view block, bool last) {
       end = block.size();
     }
     const std::string_view line = trim_right(block.substr(consumed, end - consumed), " \t\r");
-    if (!line.empty()) lines.push_back(line);
     consumed = std::min(end + 1, block.size());
+    if (line.empty()) continue;
+    lines.push_back(line);
+    // Too short for its numbers, so an error below: no memory for rows that cannot be.
+    if (line.size() < 2 * static_cast<size_t>(dim_)) break;
   }
   const int64_t count = static_cast<int64_t>(lines.size());
   reserve(rows_ + count);

@@ -10,19 +10,26 @@
 //       lr = learning rate at the sentence's first token
 //       w  = window_at(p)                                         dynamic window, 1..window
 //       contexts o_0 .. o_{c-1} = kept tokens of rank i-w .. i+w without i, left to right
-//       targets, in this order:
-//         per pair:  for j < c: (o_j, y = 1), then for k < K: (noise(p, j K + k), y = 0)
-//         shared:    for j < c: (o_j, y = 1), then for k < K: (noise(p, k), y = 0), weight c
-//         A noise word that equals its pair's o_j is left out (shared: the weight is c less the
-//         number of contexts that it equals).
-//       v = in_table[token[p]]
-//       x_t = dot(v, out_table[t]) for all targets, before any update of this window
-//       for each target t in order:
-//         e = lr * weight * (y - sigmoid(x_t))
-//         grad += e * out_table[t];  out_table[t] += e * v
-//       in_table[token[p]] += grad
+//       targets of context j, label y = 1 for the first and 0 for the others:
+//         noise per pair:  token[p], then for k < K: noise(p, j K + k)
+//         shared noise:    token[p], then for k < K: noise(p, k)
+//         A noise word that equals token[p] is left out.
+//       x_jt = dot(in_table[o_j], out_table[t]),  e_jt = lr * (y_t - sigmoid(x_jt)), all of them
+//         from the tables as they are before this window
+//       noise per pair:
+//         for j < c in order: v = in_table[o_j];  sum = v
+//           for t in order: sum += e_jt * out_table[t];  out_table[t] += e_jt * v
+//           in_table[o_j] = sum
+//       shared noise, all right-hand sides as before this window, duplicates accumulating:
+//         in_table[o_j] += sum over t of e_jt * out_table[t]
+//         out_table[t]  += sum over j of e_jt * in_table[o_j]
 //
-//   stats[0] += sum of -weight * log(sigmoid(y ? x_t : -x_t))     in double
+// The contexts predict the centre, as in the original tool. With shared noise one set of noise
+// words then meets c different inputs (Ji et al. 2016, "Parallelizing word2vec in shared and
+// distributed memory"); were the centre the input, they would meet it c times over, which costs
+// quality (benchmarks/wikipedia.py).
+//
+//   stats[0] += sum of -log(sigmoid(y_t ? x_jt : -x_jt))             in double
 //   stats[1] += sum of c (pairs);  stats[2] += number of centres (kept tokens, also with c = 0)
 //
 // Every draw is a function of (seed, epoch, position, slot), so the sampled stream does not depend
@@ -30,8 +37,7 @@
 // processed in order and the result is bitwise reproducible; with more, threads take turns at
 // blocks of sentences and update rows without locks (Recht et al. 2011).
 //
-// Duplicates among the targets of a window accumulate. A sentence with fewer than two kept tokens
-// trains nothing. Empty ranges do nothing.
+// A sentence with fewer than two kept tokens trains nothing. Empty ranges do nothing.
 #pragma once
 
 #include <cstdint>

@@ -29,21 +29,27 @@ namespace avx512 {
 SkipgramStreamFunction<float> skipgram_stream;
 }
 
-// Sizes of a thread's workspace, in elements.
+// Sizes of a thread's workspace.
 struct SkipgramStreamPlan {
-  static constexpr int64_t kTile = 8;     // rows handled together
+  static constexpr int64_t kTile = 6;     // targets handled together: a positive, five noise words
+  static constexpr int64_t kErrors = 8;   // their weights and errors lie this far apart
   static constexpr int64_t kKept = 2048;  // kept tokens read at a time, besides the windows
 
-  int64_t most_targets;  // rows of the widest window, rounded up to whole tiles of 16
-  int64_t most_draws;    // noise draws of the widest window
-  int64_t planned;       // centres planned at a time
-  int64_t kept;          // capacity of the buffer of kept tokens
+  int64_t tiles;       // of targets: per context, or with shared noise per window
+  int64_t most_tiles;  // of the widest window
+  int64_t most_inputs;
+  int64_t most_draws;  // noise draws of the widest window
+  int64_t most_rows;   // targets and inputs
+  int64_t planned;     // centres planned at a time
+  int64_t kept;        // capacity of the buffer of kept tokens
 
   SkipgramStreamPlan(int64_t window, int64_t negatives, bool share_negatives) {
-    const int64_t contexts = 2 * window;
-    most_draws = share_negatives ? negatives : contexts * negatives;
-    most_targets = (contexts + most_draws + 15) / 16 * 16;
-    planned = most_targets >= 2048 ? 1 : 2048 / most_targets < 32 ? 2048 / most_targets : 32;
+    most_inputs = 2 * window;
+    tiles = (1 + negatives + kTile - 1) / kTile;
+    most_tiles = share_negatives ? tiles : tiles * most_inputs;
+    most_draws = share_negatives ? negatives : most_inputs * negatives;
+    most_rows = most_tiles * kTile + most_inputs;
+    planned = most_rows >= 2048 ? 1 : 2048 / most_rows < 32 ? 2048 / most_rows : 32;
     kept = kKept + 2 * window;
   }
 };

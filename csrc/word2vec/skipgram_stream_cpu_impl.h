@@ -4,10 +4,10 @@
 // memory:
 //   read    tokens -> kept centres (sub-sampling and windows, vectorised over positions)
 //   plan    centres -> the rows that each window touches, in order, with labels and weights
-//   train   windows, each in three passes over its rows: dot products, errors, updates; while one
-//           window is updated the rows of the next are prefetched
-// Rows are handled kTile at a time: as many accumulators hide the latency of a dot product, and one
-// load of the centre row serves them all.
+//   train   windows, each in three passes over its rows: dot products, errors, updates; meanwhile
+//           the rows of later windows are fetched
+// Targets are handled a tile at a time: as many accumulators hide the latency of a dot product, and
+// one load of the input row serves them all.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -23,6 +23,7 @@ namespace lexforge::LEXFORGE_ISA {
 namespace {
 
 constexpr int kTile = SkipgramStreamPlan::kTile;
+constexpr int kErrors = SkipgramStreamPlan::kErrors;
 constexpr int kLineBytes = 64;
 
 // Scratch arrays carved from the caller's workspace.
@@ -159,12 +160,14 @@ class Reader {
   uint32_t keep_words_[kSpan], window_words_[kSpan];
 };
 
-// One window: the centre row, and where its rows start in the plan's lists.
+// One window: where its tiles of targets and its inputs lie in the plan's lists.
 template <typename scalar_t>
 struct Window {
-  scalar_t* center;
   scalar_t lr;
-  int64_t first, targets;  // into row and weight; the lists go on to a whole tile
+  int64_t first_tile;  // tile i: row[kTile i ..] after first_row, weight[kErrors i ..]
+  int64_t first_row;   // the targets' tiles, then the inputs
+  int64_t first_input;
+  int64_t inputs;
 };
 
 // The windows of a block of centres.
@@ -173,9 +176,8 @@ class Plan {
  public:
   Plan(const SkipgramStreamParams<scalar_t>& params, const SkipgramStreamPlan& sizes, Carver& carve)
       : params_(params) {
-    const int64_t rows = sizes.planned * sizes.most_targets + kTile;
-    row = carve.take<scalar_t*>(rows);
-    weight = carve.take<scalar_t>(rows);
+    row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
+    weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
     window = carve.take<Window<scalar_t>>(sizes.planned);
     const int64_t quads = sizes.planned * ((sizes.most_draws + 1) / kDrawsPerQuad) + 2 * kWidth;
     for (auto& word : counter_) word = carve.take<uint32_t>(quads);
@@ -190,40 +192,40 @@ class Plan {
   // Plans centres [begin, end) of `kept`, at most sizes.planned of them.
   void make(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
     draw(lay_out(kept, begin, end));
-    size = 0;
-    pairs = 0;
+    clear();
     centers = end - begin;
-    filled = 0;
     const int32_t* noise = noise_;
     for (int64_t i = begin; i < end; ++i) {
       const int64_t from = context_begin_[i - begin], to = context_end_[i - begin];
       const int64_t contexts = to - from - 1;
       if (contexts == 0) continue;
       Window<scalar_t>& next = window[size++];
-      next.center = params_.in_table + kept.token[i] * params_.stride;
       next.lr = kept.lr[i];
-      next.first = filled;
-      filled = params_.share_negatives ? list_shared(kept, i, from, to, noise, filled)
-                                       : list_pairs(kept, i, from, to, noise, filled);
+      next.first_tile = tiles_;
+      next.first_row = rows;
+      const int32_t positive = kept.token[i];
+      const int64_t lists = params_.share_negatives ? 1 : contexts;
+      for (int64_t j = 0; j < lists; ++j) list_targets(positive, noise + j * params_.negatives);
       noise += (draws(contexts) + 1) / kDrawsPerQuad * kDrawsPerQuad;
-      next.targets = filled - next.first;
+      next.first_input = rows;
+      next.inputs = contexts;
       pairs += contexts;
-      for (; filled % kTile != 0; ++filled) {
-        row[filled] = spare_row_;
-        weight[filled] = 0;
+      for (int64_t j = from; j < to; ++j) {
+        row[rows] = params_.in_table + kept.token[j] * params_.stride;
+        rows += j != i;
       }
     }
   }
 
-  void clear() { size = pairs = centers = filled = 0; }
+  void clear() { size = pairs = centers = rows = tiles_ = 0; }
 
   int64_t size = 0;  // windows with at least one context
   int64_t pairs = 0;
   int64_t centers = 0;
-  int64_t filled = 0;  // rows of all windows, with their padding
+  int64_t rows = 0;  // of all windows
   Window<scalar_t>* window;
-  scalar_t** row;    // a row of zeros, with weight 0, fills up a window's last tile
-  scalar_t* weight;  // of a positive 1, of a noise word -weight
+  scalar_t** row;
+  scalar_t* weight;  // of a positive 1, of a noise word -1, of what is left out 0
 
  private:
   static constexpr int64_t kWidth = PhiloxLanes::kWidth;
@@ -287,38 +289,26 @@ class Plan {
     }
   }
 
-  int64_t list_pairs(const Kept<scalar_t>& kept, int64_t i, int64_t from, int64_t to,
-                     const int32_t* noise, int64_t at) {
-    for (int64_t j = from; j < to; ++j) {
-      if (j == i) continue;
-      const int32_t positive = kept.token[j];
-      row[at] = out_row(positive);
-      weight[at++] = 1;
-      for (int32_t k = 0; k < params_.negatives; ++k, ++noise) {
-        row[at] = out_row(*noise);
-        weight[at] = -1;
-        at += *noise != positive;
+  // Appends the positive and its noise words, in whole tiles.
+  void list_targets(int32_t positive, const int32_t* noise) {
+    int64_t targets = 1 + params_.negatives;
+    for (int64_t done = 0; done < targets; done += kTile, ++tiles_, rows += kTile) {
+      scalar_t** tile = row + rows;
+      scalar_t* weights = weight + tiles_ * kErrors;
+      for (int t = 0; t < kErrors; ++t) weights[t] = 0;
+      for (int64_t t = 0; t < kTile; ++t) {
+        const int64_t n = done + t;
+        if (n == 0) {
+          tile[t] = out_row(positive);
+          weights[t] = 1;
+        } else if (n < targets) {
+          tile[t] = out_row(noise[n - 1]);
+          weights[t] = noise[n - 1] == positive ? 0 : -1;
+        } else {
+          tile[t] = spare_row_;
+        }
       }
     }
-    return at;
-  }
-
-  int64_t list_shared(const Kept<scalar_t>& kept, int64_t i, int64_t from, int64_t to,
-                      const int32_t* noise, int64_t at) {
-    for (int64_t j = from; j < to; ++j) {
-      if (j == i) continue;
-      row[at] = out_row(kept.token[j]);
-      weight[at++] = 1;
-    }
-    for (int32_t k = 0; k < params_.negatives; ++k) {
-      int64_t times = 0;
-      for (int64_t j = from; j < to; ++j) times += kept.token[j] != noise[k];
-      times -= kept.token[i] != noise[k];
-      row[at] = out_row(noise[k]);
-      weight[at] = static_cast<scalar_t>(-times);
-      at += times > 0;
-    }
-    return at;
   }
 
   const SkipgramStreamParams<scalar_t>& params_;
@@ -327,7 +317,8 @@ class Plan {
   int32_t* noise_;
   int32_t* context_begin_;
   int32_t* context_end_;
-  scalar_t* spare_row_;
+  scalar_t* spare_row_;  // zeros
+  int64_t tiles_ = 0;
 };
 
 // Updates tables by the windows of a plan. L are the lanes of rows, E those of errors. kStride is
@@ -338,21 +329,27 @@ class Trainer {
   using scalar_t = typename L::scalar;
   using reg = typename L::reg;
 
-  Trainer(int64_t stride, const SkipgramStreamPlan& sizes, Carver& carve)
-      : stride_(kStride > 0 ? kStride : stride),
-        error_(carve.take<scalar_t>(sizes.most_targets + kTile)) {}
+  Trainer(const SkipgramStreamParams<scalar_t>& params, const SkipgramStreamPlan& sizes,
+          Carver& carve)
+      : stride_(kStride > 0 ? kStride : params.stride),
+        share_(params.share_negatives),
+        tiles_(sizes.tiles),
+        error_(carve.take<scalar_t>(sizes.tiles * sizes.most_inputs * kErrors)),
+        change_(carve.take<scalar_t>(sizes.tiles * kTile * W)) {}
 
   // Trains the windows of `plan` while fetching rows of `next`, which is empty at the end.
   double train(const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
     double loss = 0;
     for (int64_t i = 0; i < plan.size; ++i) {
-      const int64_t after = i + kCentersAhead - plan.size;
-      if (after < 0) {
-        prefetch_row(plan.window[i + kCentersAhead].center);
-      } else if (after < next.size) {
-        prefetch_row(next.window[after].center);
+      const Window<scalar_t>& window = plan.window[i];
+      Ahead ahead{plan, next, window.first_row + kRowsAhead};
+      loss += errors(plan, window, ahead);
+      if (share_) {
+        update_shared(plan, window);
+      } else {
+        update_pairs(plan, window, ahead);
       }
-      loss += train_window(plan, plan.window[i], next);
+      while (ahead.index < window.first_input + window.inputs + kRowsAhead) fetch(ahead);
     }
     return loss;
   }
@@ -360,51 +357,63 @@ class Trainer {
  private:
   static constexpr int64_t W = L::kWidth;
   static constexpr int64_t kLine = kLineBytes / sizeof(scalar_t);
-  // Registers of a row that an update holds for the centre, and as many for its gradient.
+  // Registers of an input row that an update holds, and as many for its gradient.
   static constexpr int64_t kChunk = W == 16 ? 10 : 4;
   // Far enough for a read from memory (benchmarks/skipgram_stream.py at distances 24, 48 and 96:
   // sharing windows gains 1.5x from the first to the second and nothing after), near enough that
   // the rows stay in the first-level cache.
   static constexpr int64_t kRowsAhead = 64;
-  static constexpr int64_t kCentersAhead = 2;
 
-  LEXFORGE_INLINE void prefetch_row(const scalar_t* row) const {
+  // The next row to fetch: in the plan's list, beyond whose end lies the next plan's.
+  struct Ahead {
+    const Plan<scalar_t>& plan;
+    const Plan<scalar_t>& next;
+    int64_t index;
+  };
+
+  LEXFORGE_INLINE void fetch(Ahead& ahead) const {
+    const int64_t beyond = ahead.index - ahead.plan.rows;
+    if (beyond >= ahead.next.rows) {
+      ++ahead.index;
+      return;
+    }
+    const scalar_t* row = beyond < 0 ? ahead.plan.row[ahead.index] : ahead.next.row[beyond];
+    ++ahead.index;
 #pragma GCC unroll 32
     for (int64_t d = 0; d < stride_; d += kLine) __builtin_prefetch(row + d, 1, 3);
   }
 
-  double train_window(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                      const Plan<scalar_t>& next) {
-    scalar_t* const* rows = plan.row + window.first;
+  // error_[(j * tiles + tile) * kErrors + t] for all inputs j; returns the window's loss.
+  double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window, Ahead& ahead) {
     const auto lr = E::broadcast(window.lr);
     auto loss = E::zero();
-    for (int64_t t = 0; t < window.targets; t += kTile) {
-      dot_tile(window.center, rows + t, error_ + t);
-      // At once, so that it overlaps with the next tile's dot products.
-      loss = E::add(loss, errors(lr, plan.weight + window.first + t, error_ + t));
+    scalar_t* error = error_;
+    for (int64_t j = 0; j < window.inputs; ++j) {
+      const int64_t first = share_ ? 0 : j * tiles_;
+      const scalar_t* input = plan.row[window.first_input + j];
+      for (int64_t tile = first; tile < first + tiles_; ++tile, error += kErrors) {
+        if (share_) {
+          fetch(ahead);
+          fetch(ahead);
+        }
+        dot_tile(input, plan.row + window.first_row + tile * kTile, error);
+        // At once, so that it overlaps with the next tile's dot products.
+        const scalar_t* weight = plan.weight + (window.first_tile + tile) * kErrors;
+        loss = E::add(loss, tile_errors(lr, weight, error));
+      }
     }
-    // Row t + kRowsAhead of the plan's list is fetched while row t is updated; past the list's end
-    // lies the next plan's.
-    const int64_t ahead = window.first + kRowsAhead;
-    const int64_t here = clamp(plan.filled - ahead, 0, window.targets);
-    const int64_t there = ahead + here - plan.filled;
-    const int64_t in_next = clamp(next.filled - there, 0, window.targets - here);
-    update(window.center, {rows, error_, here, plan.row + ahead},
-           {rows + here, error_ + here, in_next, next.row + there},
-           {rows + here + in_next, error_ + here + in_next, window.targets - here - in_next, rows});
     return E::sum(loss);
   }
 
-  LEXFORGE_INLINE void dot_tile(const scalar_t* center, scalar_t* const* rows, scalar_t* dots) {
+  // dots[0..7] <- dot products of an input with the targets of a tile, zero beyond.
+  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows, scalar_t* dots) {
     const scalar_t* row[kTile];
-    reg sum[kTile];
-    for (int t = 0; t < kTile; ++t) {
-      row[t] = rows[t];
-      sum[t] = L::zero();
-    }
+    reg sum[8];
+    for (int t = 0; t < 8; ++t) sum[t] = L::zero();
+    for (int t = 0; t < kTile; ++t) row[t] = rows[t];
 #pragma GCC unroll 32
     for (int64_t d = 0; d < stride_; d += W) {
-      const reg v = L::load(center + d);
+      const reg v = L::load(input + d);
 #pragma GCC unroll 8
       for (int t = 0; t < kTile; ++t) sum[t] = L::fma(v, L::load(row[t] + d), sum[t]);
     }
@@ -413,9 +422,10 @@ class Trainer {
 
   // For a tile: x <- lr * |w| * (y - sigmoid(x)), y = w > 0; returns the losses. With s the sign of
   // w that is lr * w * sigmoid(-s x), and the loss is -|w| log(sigmoid(s x)).
-  LEXFORGE_INLINE typename E::reg errors(typename E::reg lr, const scalar_t* weight, scalar_t* x) {
+  LEXFORGE_INLINE typename E::reg tile_errors(typename E::reg lr, const scalar_t* weight,
+                                              scalar_t* x) {
     auto loss = E::zero();
-    for (int64_t t = 0; t < kTile; t += E::kWidth) {
+    for (int64_t t = 0; t < kErrors; t += E::kWidth) {
       const auto w = E::load_any(weight + t);
       const auto score = E::load_any(x + t);
       const auto minus = E::sub(E::zero(), score);
@@ -430,48 +440,40 @@ class Trainer {
     return loss;
   }
 
-  // Rows to update, and as many to fetch meanwhile.
-  struct Rows {
-    scalar_t* const* row;
-    const scalar_t* error;
-    int64_t size;
-    scalar_t* const* ahead;
-  };
-
-  // Adds error * center to each row, and the sum of error * row to the centre.
-  LEXFORGE_INLINE void update(scalar_t* center, const Rows& first, const Rows& second,
-                              const Rows& third) {
-    constexpr int64_t kWhole = kStride / W;
-    if constexpr (kStride > 0 && kWhole <= kChunk) {
-      update_columns<kWhole>(center, 0, first, second, third);
-    } else {
-      int64_t d = 0;
-      for (; d + kChunk * W <= stride_; d += kChunk * W) {
-        update_columns<kChunk>(center, d, first, second, third);
+  // Input by input, each with its own targets.
+  void update_pairs(const Plan<scalar_t>& plan, const Window<scalar_t>& window, Ahead& ahead) {
+    scalar_t* const* rows = plan.row + window.first_row;
+    const scalar_t* error = error_;
+    for (int64_t j = 0; j < window.inputs; ++j, rows += tiles_ * kTile, error += tiles_ * kErrors) {
+      scalar_t* input = plan.row[window.first_input + j];
+      constexpr int64_t kWhole = kStride / W;
+      if constexpr (kStride > 0 && kWhole <= kChunk) {
+        update_pair<kWhole>(input, 0, rows, error, ahead);
+      } else {
+        int64_t d = 0;
+        for (; d + kChunk * W <= stride_; d += kChunk * W) {
+          update_pair<kChunk>(input, d, rows, error, ahead);
+        }
+        for (; d < stride_; d += W) update_pair<1>(input, d, rows, error, ahead);
       }
-      for (; d < stride_; d += W) update_columns<1>(center, d, first, second, third);
     }
   }
 
-  // The same for columns [from, from + kRegisters * W).
+  // Columns [from, from + kRegisters * W) of one input and its targets; fetches rows with the
+  // first.
   template <int64_t kRegisters>
-  LEXFORGE_INLINE void update_columns(scalar_t* center, int64_t from, const Rows& first,
-                                      const Rows& second, const Rows& third) {
+  LEXFORGE_INLINE void update_pair(scalar_t* input, int64_t from, scalar_t* const* rows,
+                                   const scalar_t* error, Ahead& ahead) {
     reg v[kRegisters], sum[kRegisters];
 #pragma GCC unroll 16
-    for (int64_t r = 0; r < kRegisters; ++r) {
-      v[r] = L::load(center + from + r * W);
-      sum[r] = v[r];
-    }
-    const Rows* const all[] = {&first, &second, &third};
-    for (const Rows* rows : all) {
-      for (int64_t t = 0; t < rows->size; ++t) {
-        const scalar_t* ahead = rows->ahead[t] + from;
-        scalar_t* row = rows->row[t] + from;
-        const reg e = L::broadcast(rows->error[t]);
+    for (int64_t r = 0; r < kRegisters; ++r) sum[r] = v[r] = L::load(input + from + r * W);
+    for (int64_t tile = 0; tile < tiles_; ++tile, rows += kTile, error += kErrors) {
+      for (int t = 0; t < kTile; ++t) {
+        if (from == 0) fetch(ahead);
+        scalar_t* row = rows[t] + from;
+        const reg e = L::broadcast(error[t]);
 #pragma GCC unroll 16
         for (int64_t r = 0; r < kRegisters; ++r) {
-          if (r * W % kLine == 0) __builtin_prefetch(ahead + r * W, 1, 3);
           const reg u = L::load(row + r * W);
           sum[r] = L::fma(e, u, sum[r]);
           L::store(row + r * W, L::fma(e, v[r], u));
@@ -479,15 +481,72 @@ class Trainer {
       }
     }
 #pragma GCC unroll 16
-    for (int64_t r = 0; r < kRegisters; ++r) L::store(center + from + r * W, sum[r]);
+    for (int64_t r = 0; r < kRegisters; ++r) L::store(input + from + r * W, sum[r]);
   }
 
-  static int64_t clamp(int64_t x, int64_t low, int64_t high) {
-    return x < low ? low : x > high ? high : x;
+  void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+    if (tiles_ == 1) {
+      update_shared_tiles<true>(plan, window);
+    } else {
+      update_shared_tiles<false>(plan, window);
+    }
+  }
+
+  // All inputs with the same targets, a register of columns at a time. With one tile its rows and
+  // their changes stay in registers; with more the changes wait in change_.
+  template <bool kOneTile>
+  LEXFORGE_INLINE void update_shared_tiles(const Plan<scalar_t>& plan,
+                                           const Window<scalar_t>& window) {
+    scalar_t* const* rows = plan.row + window.first_row;
+    scalar_t* const* inputs = plan.row + window.first_input;
+    const int64_t tiles = kOneTile ? 1 : tiles_;
+    for (int64_t d = 0; d < stride_; d += W) {
+      reg u[kTile], change[kTile];
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        for (int t = 0; t < kTile; ++t) {
+          u[t] = L::load(rows[tile * kTile + t] + d);
+          change[t] = L::zero();
+        }
+        const scalar_t* error = error_ + tile * kErrors;
+        for (int64_t j = 0; j < window.inputs; ++j, error += tiles * kErrors) {
+          const reg v = L::load(inputs[j] + d);
+#pragma GCC unroll 8
+          for (int t = 0; t < kTile; ++t) change[t] = L::fma(L::broadcast(error[t]), v, change[t]);
+        }
+        if (!kOneTile) {
+          for (int t = 0; t < kTile; ++t) L::store(change_ + (tile * kTile + t) * W, change[t]);
+        }
+      }
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        if (!kOneTile) {
+          for (int t = 0; t < kTile; ++t) u[t] = L::load(rows[tile * kTile + t] + d);
+        }
+        const scalar_t* error = error_ + tile * kErrors;
+        for (int64_t j = 0; j < window.inputs; ++j, error += tiles * kErrors) {
+          reg even = L::load(inputs[j] + d), odd = L::zero();
+#pragma GCC unroll 8
+          for (int t = 0; t < kTile; t += 2) {
+            even = L::fma(L::broadcast(error[t]), u[t], even);
+            odd = L::fma(L::broadcast(error[t + 1]), u[t + 1], odd);
+          }
+          L::store(inputs[j] + d, L::add(even, odd));
+        }
+      }
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        for (int t = 0; t < kTile; ++t) {
+          scalar_t* row = rows[tile * kTile + t] + d;
+          const reg more = kOneTile ? change[t] : L::load(change_ + (tile * kTile + t) * W);
+          L::store(row, L::add(L::load(row), more));
+        }
+      }
+    }
   }
 
   const int64_t stride_;
-  scalar_t* error_;  // dot products, then errors
+  const bool share_;
+  const int64_t tiles_;  // of targets per input
+  scalar_t* error_;      // dot products, then errors
+  scalar_t* change_;     // of shared targets, one register of columns each
 };
 
 template <typename L, typename E, int kStride>
@@ -506,7 +565,7 @@ bool run(const SkipgramStreamParams<typename L::scalar>& params, int64_t token_c
   // One plan is trained when the next is made, so that its rows can be fetched in time.
   Plan<scalar_t> plans[2] = {{params, sizes, carve}, {params, sizes, carve}};
   int64_t made = 0;
-  Trainer<L, E, kStride> trainer(params.stride, sizes, carve);
+  Trainer<L, E, kStride> trainer(params, sizes, carve);
   Reader<scalar_t> reader(params, token_count);
   const auto finish = [&](const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
     stats[0] += trainer.train(plan, next);

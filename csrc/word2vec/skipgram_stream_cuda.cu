@@ -69,31 +69,53 @@ __device__ __forceinline__ void zero_row(Row<kPacks>& row) {
   for (int p = 0; p < kPacks; ++p) row.pack[p] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 }
 
-// Through the second-level cache, where the atomic additions happen: a line in the first level
-// would hide what other multiprocessors have added since.
+// A table as one lane sees it, in units of four floats: a table has fewer than 2^32 of those. Loads
+// have no conditions, so that many are in flight: a lane or a target without work reads the table's
+// first element, and its product is multiplied by zero.
 template <int kPacks>
-__device__ __forceinline__ void load_row(Row<kPacks>& row, const float* table, int32_t stride,
-                                         int32_t index, int column) {
-  const float* start = table + static_cast<int64_t>(index) * stride;
-#pragma unroll
-  for (int p = 0; p < kPacks; ++p) {
-    const int c = column + p * 4 * kWarp;
-    if (c < stride) row.pack[p] = __ldcg(reinterpret_cast<const float4*>(start + c));
-  }
-}
+struct Table {
+  float4* start;
+  uint32_t stride;
+  uint32_t offset[kPacks];  // in a row, of this lane's part of each pack
+  bool used[kPacks];        // false past the row's end
 
-// table[index] += scale * row.
-template <int kPacks>
-__device__ __forceinline__ void add_to_row(float* table, int32_t stride, int32_t index, int column,
-                                           float scale, const Row<kPacks>& row) {
-  float* start = table + static_cast<int64_t>(index) * stride;
-  const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  __device__ Table(float* table, uint32_t row_stride, int lane)
+      : start(reinterpret_cast<float4*>(table)), stride(row_stride) {
 #pragma unroll
-  for (int p = 0; p < kPacks; ++p) {
-    const int c = column + p * 4 * kWarp;
-    if (c < stride) atomic_add4(start + c, fma4(scale, row.pack[p], zero));
+    for (int p = 0; p < kPacks; ++p) {
+      const uint32_t column = lane + p * kWarp;
+      used[p] = column < stride;
+      offset[p] = used[p] ? column : 0;
+    }
   }
-}
+
+  // Reads through the second-level cache, where the atomic additions happen: a line in the first
+  // level would hide what other multiprocessors have added since.
+  __device__ __forceinline__ void load(Row<kPacks>& into, int32_t row) const {
+    const uint32_t first = static_cast<uint32_t>(row) * stride;
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      into.pack[p] = __ldcg(start + (row < 0 ? 0 : first + offset[p]));
+    }
+  }
+
+  __device__ __forceinline__ void clear_unused(Row<kPacks>& row) const {
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      if (!used[p]) row.pack[p] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+  }
+
+  // row += scale * addend.
+  __device__ __forceinline__ void add(int32_t row, float scale, const Row<kPacks>& addend) const {
+    const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    const uint32_t first = static_cast<uint32_t>(row) * stride;
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      if (used[p]) atomic_add4(start + first + offset[p], fma4(scale, addend.pack[p], zero));
+    }
+  }
+};
 
 // ---- the sentence reader
 // --------------------------------------------------------------------------
@@ -103,7 +125,7 @@ __device__ __forceinline__ void add_to_row(float* table, int32_t stride, int32_t
 struct Reader {
   const SkipgramStreamParams<float>& params;
   KeptToken* ring;
-  int64_t ring_mask;
+  int32_t ring_mask;
   int lane;
   int64_t position = 0, end = 0;  // of the part still to be read
   int64_t kept = 0;               // survivors so far
@@ -137,8 +159,7 @@ struct Reader {
         const int window = params.dynamic_window
                                ? skipgram_window(params.seed, params.epoch, mine, params.window)
                                : params.window;
-        const int64_t slot = kept + __popc(survivors & ((1u << lane) - 1));
-        ring[slot & ring_mask] = {token, window, mine};
+        ring[slot(kept + __popc(survivors & ((1u << lane) - 1)))] = {token, window, mine};
       }
       kept += __popc(survivors);
       position += kWarp;
@@ -146,7 +167,8 @@ struct Reader {
     __syncwarp();
   }
 
-  __device__ KeptToken at(int64_t rank) const { return ring[rank & ring_mask]; }
+  __device__ KeptToken at(int64_t rank) const { return ring[slot(rank)]; }
+  __device__ int32_t slot(int64_t rank) const { return static_cast<int32_t>(rank) & ring_mask; }
 };
 
 // ---- kernel
@@ -154,13 +176,13 @@ struct Reader {
 
 // The targets of one window, in the contract's order.
 struct Window {
-  int64_t first, rank;  // ranks of the leftmost kept token in reach and of the centre
-  int32_t contexts, targets;
+  int32_t first_slot;        // in the ring, of the leftmost kept token in reach
+  int32_t before, contexts;  // contexts left of the centre, and all
+  int32_t targets;
   int64_t position;
 
   __device__ int32_t context(const Reader& reader, int32_t j) const {
-    const int64_t at = first + j;
-    return reader.at(at + (at >= rank)).token;
+    return reader.ring[(first_slot + j + (j >= before)) & reader.ring_mask].token;
   }
 
   __device__ Target target(const Reader& reader, int32_t t) const {
@@ -215,26 +237,27 @@ __device__ float earlier_errors(const Update* list, int32_t before, Update mine,
 // the warp then takes kRows targets together, so that kRows 16-byte loads per lane are in flight,
 // one transposed reduction gives all their logits (9 shuffles for 8), and every lane does one
 // sigmoid. Errors wait in shared memory until the window's last dot product; the updates are
-// 16-byte red.global.add of e v, which need no second look at the rows.
+// 16-byte atomic additions of e v, which need no second look at the rows.
 //
-// At 100 dimensions (stride 112: 28 lanes work) a window of 6 contexts and K = 5 touches 36 rows:
-// 16 KB read and 16 KB added in the second-level cache, and about 1100 instructions a warp. On an
-// H200 (132 multiprocessors, about 5 TB/s of cache reads and of atomic sectors) the cache limits,
-// at some 170 million windows a second; 4 warps a scheduler cover a window's latency of about 3000
-// cycles several times. These are computed figures (ptxas -v, skipgram_stream_cuda.cu), not
-// measured ones. Rows are re-read for each pair: keeping context rows for their time in the window
-// would save one in K + 1 of the reads.
+// At 100 dimensions (28 lanes work) a window of 6 contexts and K = 5 touches 36 rows: 16 KB read
+// from and 16 KB added in the second-level cache, and about 1700 instructions (disassembled: 24 a
+// row for product and gradient, 14 for the update, 200 for each 32 targets). An H200 (132
+// multiprocessors, about 5 TB/s of cache reads, as much of atomic additions) is limited by that
+// cache, at some 170 million windows a second; its instruction rate would allow three times as
+// many, and 4 warps a scheduler cover a window's latency of some 3000 cycles. All of this is
+// computed, not measured. Keeping context rows in shared memory for their time in the window would
+// save one read in K + 1; sharing the noise words of a window saves two in three.
 template <int kPacks, int kRows>
 __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocksPerMultiprocessor<kPacks>)
     skipgram_stream_kernel(const __grid_constant__ SkipgramStreamParams<float> params,
-                           int64_t token_count, int32_t ring_size, int32_t list_size,
-                           unsigned long long* next_sentence, double* stats) {
+                           int64_t token_count, uint32_t row_packs, int32_t ring_size,
+                           int32_t list_size, unsigned long long* next_sentence, double* stats) {
   constexpr int kLanesPerRow = kWarp / kRows;  // lanes that get the same logit
   LEXFORGE_DYNAMIC_SHARED(char, shared);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int column = 4 * lane;
-  const int32_t stride = static_cast<int32_t>(params.stride);
+  const Table<kPacks> in_table(params.in_table, row_packs, lane);
+  const Table<kPacks> out_table(params.out_table, row_packs, lane);
   char* own = shared + warp * (ring_size * sizeof(KeptToken) + list_size * sizeof(Update));
   Update* list = reinterpret_cast<Update*>(own + ring_size * sizeof(KeptToken));
   Reader reader{params, reinterpret_cast<KeptToken*>(own), ring_size - 1, lane};
@@ -260,30 +283,30 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocksPerMultiprocesso
       if (rank >= reader.kept) break;
       ++centers;
       const KeptToken center = reader.at(rank);
-      const int64_t first = max(rank - center.window, int64_t{0});
-      const int64_t last = min(rank + center.window, reader.kept - 1);
-      Window window{first, rank, static_cast<int32_t>(last - first), 0, center.position};
+      const int64_t reach = center.window;
+      const int32_t before = static_cast<int32_t>(min(rank, reach));
+      const int32_t after = static_cast<int32_t>(min(reader.kept - 1 - rank, reach));
+      Window window{reader.slot(rank - before), before, before + after, 0, center.position};
       if (window.contexts == 0) continue;
       pairs += window.contexts;
       window.targets = params.share_negatives ? window.contexts + params.negatives
                                               : window.contexts * (params.negatives + 1);
 
       Row<kPacks> v, gradient;
-      zero_row(v);
       zero_row(gradient);
-      load_row(v, params.in_table, stride, center.token, column);
+      in_table.load(v, center.token);
+      in_table.clear_unused(v);
       float window_loss = 0.0f, repeats = 0.0f;
       for (int32_t base = 0; base < window.targets; base += kWarp) {
         const Target target = window.target(reader, base + lane);
         const int here = min(window.targets - base, kWarp);
         Update mine{target.row, 0.0f};
+#pragma unroll 1
         for (int tile = 0; tile < here; tile += kRows) {
           Row<kPacks> rows[kRows];
 #pragma unroll
           for (int r = 0; r < kRows; ++r) {
-            const int32_t row = __shfl_sync(kAllLanes, target.row, tile + r);
-            zero_row(rows[r]);
-            if (row >= 0) load_row(rows[r], params.out_table, stride, row, column);
+            out_table.load(rows[r], __shfl_sync(kAllLanes, target.row, tile + r));
           }
           float parts[kRows];
 #pragma unroll
@@ -324,11 +347,9 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocksPerMultiprocesso
 #pragma unroll 4
       for (int32_t t = 0; t < window.targets; ++t) {
         const Update update = list[t];
-        if (update.row >= 0) {
-          add_to_row(params.out_table, stride, update.row, column, update.error, v);
-        }
+        if (update.row >= 0) out_table.add(update.row, update.error, v);
       }
-      add_to_row(params.in_table, stride, center.token, column, 1.0f, gradient);
+      in_table.add(center.token, 1.0f, gradient);
       loss += static_cast<double>(window_loss);
       __syncwarp();  // the list has been read
     }
@@ -344,11 +365,12 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocksPerMultiprocesso
 // ---- launcher
 // -------------------------------------------------------------------------------------
 
-// Sentences trained at the same time. Each sees the rows as they were a few microseconds ago, and
-// where many concurrent windows push the same row by the same stale error the sum overshoots: what
-// fills an H200 suits a vocabulary of 70,000 and ruins one of 100. So there is at most one warp for
-// every 32 words (about 200 rows in flight for each 32 x 36 ... see kWordsPerWarp) and one for
-// every 1024 tokens of the corpus.
+// How many sentences are trained at the same time. Each sees the rows as they were some
+// microseconds ago, and where many concurrent windows push one row by the same stale error the sum
+// overshoots: what fills an H200 suits a vocabulary of 70,000 words and would ruin one of 100.
+// Hence at most one warp for every 32 words (about as many rows in flight as there are words), and
+// one for every 1024 tokens of the corpus, so that what is in flight stays a small part of an
+// epoch. 2112 warps, all of an H200's, run from 67,584 words and 2.2 million tokens on.
 constexpr int64_t kWordsPerWarp = 32;
 constexpr int64_t kTokensPerWarp = 1024;
 constexpr int64_t kMostSharedBytes = 200 * 1024;
@@ -377,7 +399,8 @@ void launch_for(const SkipgramStreamParams<float>& params, int64_t token_count,
   launch(skipgram_stream_kernel<kPacks, kRows>, blocks_for(warps, warps_per_block),
          static_cast<uint32_t>(kWarp * warps_per_block),
          static_cast<size_t>(bytes * warps_per_block), stream, params, token_count,
-         static_cast<int32_t>(ring_size), static_cast<int32_t>(list_size), next_sentence, stats);
+         static_cast<uint32_t>(params.stride / 4), static_cast<int32_t>(ring_size),
+         static_cast<int32_t>(list_size), next_sentence, stats);
 }
 
 }  // namespace

@@ -13,8 +13,10 @@
 
 namespace lexforge {
 
-// Largest row, and largest number of targets of one window: 2 window (1 + K), shared 2 window + K.
+// Largest row and table, and largest number of targets of one window: 2 window (1 + K), shared 2
+// window + K.
 constexpr int64_t kSkipgramCudaMaxStride = 1024;
+constexpr int64_t kSkipgramCudaMaxElements = int64_t{1} << 34;
 constexpr int64_t kSkipgramCudaMaxTargets = 8192;
 
 // Starts the kernel on `stream`. next_sentence: one zero, scratch. stats: [3] on the device.

@@ -21,6 +21,9 @@ void skipgram_train(Tensor& in_table, Tensor& out_table, Tensor& stats, const Te
   STD_TORCH_CHECK(params.stride <= kSkipgramCudaMaxStride,
                   "skipgram_train_: rows must have at most ", kSkipgramCudaMaxStride,
                   " floats on CUDA, got ", params.stride);
+  STD_TORCH_CHECK(params.vocab_size <= kSkipgramCudaMaxElements / params.stride,
+                  "skipgram_train_: tables must have at most 2^34 elements on CUDA, got ",
+                  params.vocab_size, " rows of ", params.stride);
   const int64_t targets = share_negatives ? 2 * window + negatives : 2 * window * (negatives + 1);
   STD_TORCH_CHECK(targets <= kSkipgramCudaMaxTargets,
                   "skipgram_train_: window and negatives must make at most ",

@@ -114,6 +114,9 @@ def test_as_the_original_tool(invoke, corpus_file, tmp_path, binary):
         (["{corpus}", "--out", "x", "-hs", "1"], "-hs 1: only skip-gram"),
         (["{corpus}", "-output", "x", "--resume"], "--resume needs --out"),
         (["{corpus}", "--out", "x", "--resume", "--overwrite"], "excludes --overwrite"),
+        (["{corpus}", "--out", "{corpus}"], "--out must be a folder"),
+        (["{corpus}", "-output", "absent/x"], "there is no folder absent for x"),
+        (["{corpus}", "--out", "x", "--log-json", "absent/log"], "there is no folder absent"),
         (["{corpus}", "--out", "x", "--window", "0"], "window"),
         (["{corpus}", "--out", "x", "--format", "pickle"], "format"),
     ],
@@ -133,7 +136,6 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
         (["{corpus}", "--out", "{out}", "--min-count", "100000"], "min_count=100000"),
         (["{corpus}", "--out", "{out}", "--resume"], "holds no checkpoint"),
         (["{corpus}", "--out", "{out}", "--device", "abacus"], "abacus"),
-        (["{corpus}", "--out", "{corpus}"], "was not written|Not a directory|File exists"),
     ],
 )
 def test_failures(invoke, corpus_file, tmp_path, arguments, message):
@@ -141,7 +143,7 @@ def test_failures(invoke, corpus_file, tmp_path, arguments, message):
     result = invoke("word2vec", *(a.format(corpus=corpus_file, out=out) for a in arguments))
     assert result.exit_code == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert any(part in line for part in message.split("|"))
+    assert message in line
     assert not out.exists()
 
 
@@ -152,13 +154,14 @@ def test_another_run_is_not_overwritten(invoke, corpus_file, tmp_path):
     result = invoke(*train, "--seed", 2)
     assert result.exit_code == 2 and "--resume" in result.output and "--overwrite" in result.output
     assert (tmp_path / "model.safetensors").read_bytes() == before
-    result = invoke(*train, "--resume")
+    result = invoke(*train, "--resume", "--format", "text")
     assert result.exit_code == 0 and "nothing to resume" in result.stderr
+    assert (tmp_path / "vectors.txt").exists()  # what a kill just before the end left undone
     assert invoke(*train, "--seed", 2, "--overwrite").exit_code == 0
     assert (tmp_path / "model.safetensors").read_bytes() != before
 
 
-LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 150, "--workers", 1)
+LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 300, "--workers", 1)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -167,11 +170,13 @@ def test_stopped_and_resumed(invoke, spawn, corpus_file, tmp_path, number, code)
     whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log.jsonl"
     assert invoke("word2vec", corpus_file, "--out", whole, *LONG).exit_code == 0
 
-    process = spawn("word2vec", corpus_file, "--out", out, "--log-json", log, *LONG)
+    # Hundreds of checkpoints, so that the signal comes long before the end on any machine.
+    often = ("--checkpoint-every", 1e-6)
+    process = spawn("word2vec", corpus_file, "--out", out, "--log-json", log, *often, *LONG)
     deadline = time.monotonic() + 60
-    while not (log.exists() and log.stat().st_size):
+    while not (out / "trainer_state.json").exists():
         assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
+        time.sleep(0.01)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err

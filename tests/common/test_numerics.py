@@ -11,7 +11,7 @@ SIGMOID_RELATIVE = 3.3e-7
 LOG_SIGMOID_RELATIVE = 4e-7
 
 SCRIPT = """
-import sys, numpy, torch, lexforge
+import sys, numpy, torch, lexforge, lexforge.ops
 with numpy.load(sys.argv[1]) as points:
     results = {name: torch.ops.lexforge._numerics(torch.from_numpy(x)).numpy()
                for name, x in points.items()}

@@ -50,18 +50,24 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"{shlex.join(command)}\n{done.stderr}")
 
 
+def is_current(target: Path, record: Path) -> bool:
+    """Whether a compiled file is newer than all that its dependency record says it was made of."""
+    if not (target.exists() and record.exists()):
+        return False
+    rule = record.read_text().replace("\\\n", " ").split(":", 1)[1]
+    built = target.stat().st_mtime
+    read = [Path(name) for name in shlex.split(rule)]
+    return all(path.exists() and path.stat().st_mtime <= built for path in read)
+
+
 def compile_object(source: Path, folder: Path, flags: list[str]) -> Path:
     """Compiles one file unless its object is newer than it and all the headers it read."""
     command = [os.environ.get("CXX", "g++"), *flags, "-x", "c++", "-c", str(source)]
     key = hashlib.sha256(shlex.join(command).encode()).hexdigest()[:16]
     target = folder / f"{source.stem}-{key}.o"
     record = target.with_suffix(".d")
-    if target.exists() and record.exists():
-        rule = record.read_text().replace("\\\n", " ").split(":", 1)[1]
-        read = [Path(name) for name in shlex.split(rule)]
-        built = target.stat().st_mtime
-        if all(path.exists() and path.stat().st_mtime <= built for path in read):
-            return target
+    if is_current(target, record):
+        return target
     run([*command, "-MD", "-MF", str(record), "-o", str(target)])
     return target
 

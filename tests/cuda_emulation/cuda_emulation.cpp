@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <array>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -15,7 +16,9 @@
 #include <tuple>
 #include <vector>
 
-#ifndef __x86_64__
+#ifdef __x86_64__
+#define LEXFORGE_OWN_SWITCH  // ucontext makes two system calls per switch
+#else
 #include <ucontext.h>
 #endif
 #ifdef __SANITIZE_ADDRESS__
@@ -36,7 +39,7 @@ constexpr size_t kPage = 4096;
 constexpr size_t kStackBytes = 256 * 1024;  // the sanitizers enlarge frames
 
 struct Context {
-#ifdef __x86_64__
+#ifdef LEXFORGE_OWN_SWITCH
   void* stack_pointer = nullptr;
 #else
   ucontext_t machine;
@@ -46,7 +49,7 @@ struct Context {
   void* fake_stack = nullptr;  // the address sanitizer's
 };
 
-#ifdef __x86_64__
+#ifdef LEXFORGE_OWN_SWITCH
 // Saves the registers that a call preserves on the old stack and takes them from the new one.
 asm(R"(
 .text
@@ -87,7 +90,7 @@ void switch_context(Context& from, Context& to, bool from_fibre) {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&from.fake_stack, to.stack, to.stack_bytes);
 #endif
-#ifdef __x86_64__
+#ifdef LEXFORGE_OWN_SWITCH
   lexforge_switch_stack(&from.stack_pointer, to.stack_pointer);
 #else
   swapcontext(&from.machine, &to.machine);
@@ -116,7 +119,7 @@ void prepare_context(Context& context, void (*entry)()) {
   __asan_unpoison_memory_region(context.stack, context.stack_bytes);
 #endif
   context.fake_stack = nullptr;
-#ifdef __x86_64__
+#ifdef LEXFORGE_OWN_SWITCH
   // As if `entry` had been called from nowhere: its address is what `ret` finds, six zeros below it
   // are the registers, and the stack is aligned as after a call.
   void** top = reinterpret_cast<void**>(context.stack + context.stack_bytes);
@@ -152,7 +155,7 @@ struct Fibre {
 
 struct Device {
   std::mutex one_launch;
-  std::vector<Fibre> fibres;  // kept from launch to launch
+  std::deque<Fibre> fibres;  // kept from launch to launch; a machine context must not move
   Context launcher;
   Fibre* current = nullptr;
   int threads = 0, running = 0;  // of the block: all, and those that have not returned

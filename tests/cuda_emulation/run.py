@@ -66,7 +66,7 @@ def main() -> int:
         if not families():
             print("no op family has CUDA kernels yet")
             return 0
-    command = [sys.executable, "-m", "pytest", "-p", "only_device_tests", *arguments]
+    command = [sys.executable, "-m", "pytest", "-p", "only_cuda_tests", *arguments]
     return subprocess.run(command, env=environment, cwd=build.ROOT, check=False).returncode
 
 

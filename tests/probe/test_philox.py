@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lexforge import _library
 from lexforge.reference import sampling as reference
 
 # kat_vectors of the Random123 distribution: counter, key, result of philox4x32-10.
@@ -65,3 +66,13 @@ def test_runs_match_the_reference(device, position, along_slots):
     slots = slot + (step if along_slots else 0 * step)
     expected = reference.philox_at(seed, epoch, positions, reference.NOISE, slots)
     np.testing.assert_array_equal(as_uint32(out), expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 100, 4097])
+def test_the_benchmarked_loop_computes_all_words(count):
+    """So that the figure for the generator alone is one of whole quads."""
+    if _library.emulated():
+        pytest.skip("the emulated device has no CPU kernels")
+    words = reference.philox_at(77, 0, np.arange(count), reference.ALIAS_SAMPLE, 0)
+    expected = int(np.bitwise_xor.reduce(words, axis=None))
+    assert torch.ops.lexforge._philox_xor(77, count) == expected

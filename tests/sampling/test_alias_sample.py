@@ -148,6 +148,12 @@ def test_wrong_tables_are_refused(device, bad, error):
         alias_sample(bad, 3, seed=0)
 
 
+def test_a_misaligned_table_is_refused(device):
+    words = torch.zeros(7, dtype=torch.int32, device=device)
+    with pytest.raises(RuntimeError, match="table must start at a multiple of 8 bytes"):
+        alias_sample(words[1:].view(3, 2), 3, seed=0)
+
+
 def test_seed_from_covers_64_bits():
     assert seed_from(2**64 - 1) == -1
     assert seed_from(-(2**63)) == -(2**63) == seed_from(2**63)

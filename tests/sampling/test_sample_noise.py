@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lexforge import _library
 from lexforge.ops.sampling import build_alias, sample_noise
 from lexforge.reference import sampling as reference
 
@@ -183,6 +184,34 @@ def test_too_many_draws_for_a_row_are_refused_on_the_cpu():
     table = table_of([1.0, 2, 3], "cpu")
     with pytest.raises(ValueError, match="a row must have at most 2\\^20 draws, got 3145728"):
         sample_noise(table, torch.tensor([0, 1, 2]), torch.tensor([0, 3]), 2**20, seed=0)
+
+
+@pytest.mark.parametrize("offsets", [[0, 2], [1, 3], [0, 9, 3], []])
+def test_the_op_itself_checks_offsets_on_the_cpu(offsets):
+    """torch.ops can be called without the wrapper, and must not read out of bounds either."""
+    if _library.emulated():
+        pytest.skip("CUDA kernels cut rows off instead")
+    positives = torch.tensor([0, 1, 2], dtype=torch.int32)
+    with pytest.raises(RuntimeError, match="sample_noise: offsets must"):
+        torch.ops.lexforge.sample_noise(
+            table_of([1.0, 2, 3], "cpu"),
+            positives,
+            torch.tensor(offsets, dtype=torch.int64),
+            None,
+            0,
+            2,
+            0,
+            0,
+        )
+
+
+def test_a_table_of_wrong_aliases_is_read_within_bounds(device):
+    """A damaged table gives wrong words, not a crash: its aliases are never followed."""
+    table = torch.tensor([[0, -1], [0, -7], [0, 2**30]], dtype=torch.int32, device=device)
+    positives = torch.tensor([-1, -7, 2**30], dtype=torch.int32, device=device)
+    offsets = torch.tensor([0, 3], device=device)
+    noise, _ = sample_noise(table, positives, offsets, 4, seed=0)
+    assert set(noise.tolist()) <= {-1, -7, 2**30}
 
 
 def test_opcheck(device):

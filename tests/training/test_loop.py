@@ -139,6 +139,13 @@ def test_diverged_loss_stops_without_saving(bad):
     assert saved == [1]
 
 
+def test_recent_loss():
+    state = new_state(corpus_of())
+    assert math.isnan(state.recent_loss)
+    state.loss_history = [{"loss": 3.0}, {"loss": 2.0}, {"loss": None}]
+    assert state.recent_loss == 2.0
+
+
 def test_state_of_another_version():
     with pytest.raises(ValueError, match="trainer state must have total_tokens"):
         content = new_state(corpus_of()).to_json()

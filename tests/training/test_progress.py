@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 
@@ -57,12 +58,22 @@ def test_live_line_on_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     stream = Terminal()
     with Progress(True, stream=stream) as progress:
-        progress.phase("counting words")(10, 10)
+        progress.phase("counting words")(10_000, 10_000)
+        progress.say("210 words")
         simulate(progress)
-    shown = stream.getvalue()
+    assert "\x1b[" in stream.getvalue()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "counting words" in shown and "10 kB" in shown
+    assert "\n210 words\n" in shown  # on a line of its own
     assert "epoch 2/2" in shown and "100%" in shown and "2 k words/s" in shown
     assert "left 0:00" in shown and "lr 0.00000" in shown
-    assert "\x1b[" in shown
+
+
+def test_live_line_leaves_standard_output_alone(capsys):
+    with Progress(True, stream=Terminal()) as progress:
+        progress.begin(TrainerState(epochs=1, total_tokens=1, alpha=0.1, min_alpha=0.0))
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
 
 
 def test_phases_when_not_a_terminal():

@@ -63,7 +63,8 @@ def test_norms_follow_changes(kv):
     [
         (["a", "b", "a"], np.zeros((3, 2)), None, "words must be different, got 'a' twice"),
         (["a", "b"], np.zeros((3, 2)), None, r"vectors must be \[V=2, D\] for 2 words, got \(3, 2"),
-        (["a"], np.zeros(3), None, r"vectors must be \[V, D\], got \(3,\)"),
+        (["a"], np.zeros(3), None, r"vectors must be \[V, D\] with D >= 1, got \(3,\)"),
+        (["a"], np.zeros((1, 0)), None, r"vectors must be \[V, D\] with D >= 1, got \(1, 0\)"),
         (["a"], np.zeros((1, 3)), [1, 2], r"counts must be \[V=1\], got \(2,\)"),
     ],
 )

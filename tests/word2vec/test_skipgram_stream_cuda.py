@@ -129,12 +129,9 @@ def test_an_empty_range_does_nothing(device):
     assert (stats == 0).all()
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_many_sentences_sample_the_same_stream(device, share):
+def check_same_stream(device, lengths, **options):
     """Order differs between warps, so only the sampled stream is exact."""
-    random = np.random.default_rng(5)
-    lengths = random.integers(0, 40, 100)
-    case = Case(lengths, vocab_size=200, dim=20, share_negatives=share, window=3, negatives=3)
+    case = Case(lengths, **options)
     actual, expected = case.run(device, threads=2), case.expected()
     assert (actual[2][1:] == expected[2][1:]).all()
     assert actual[2][0] == pytest.approx(expected[2][0], rel=1e-3)
@@ -142,6 +139,21 @@ def test_many_sentences_sample_the_same_stream(device, share):
         moved = expected[table] - case.tables[table]
         difference = actual[table] - expected[table]
         assert np.linalg.norm(difference) < 0.1 * np.linalg.norm(moved)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_many_sentences_sample_the_same_stream(device, share):
+    lengths = np.random.default_rng(5).integers(0, 40, 100)
+    check_same_stream(
+        device, lengths, vocab_size=200, dim=20, share_negatives=share, window=3, negatives=3
+    )
+
+
+def test_sentences_trained_at_the_same_time(device):
+    """Enough words and tokens for several blocks of warps."""
+    lengths = np.random.default_rng(6).integers(0, 40, 450)
+    assert sum(lengths) > 8 * 1024
+    check_same_stream(device, lengths, vocab_size=400, dim=16, window=1, negatives=1)
 
 
 def test_a_call_can_be_cut_anywhere(device):

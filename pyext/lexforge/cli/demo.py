@@ -19,7 +19,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the model, vectors and plot.")] = Path(
         "demo-out"
     ),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the corpus.")] = 15,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the corpus.")] = 30,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores.")] = None,
 ) -> None:
     """Train word vectors on the documentation inside this Python, and look at them.
@@ -35,7 +35,8 @@ def demo(
         model = Word2Vec(
             vector_size=100, window=5, sample=1e-4, min_count=5, epochs=epochs, workers=workers
         )
-        progress.say("corpus: docstrings of this Python, numpy and torch (the data set 'pydocs')")
+        progress.say("corpus: docstrings of this Python, numpy and torch (data set 'pydocs')")
+        progress.say("the first time they are collected, which takes half a minute")
         model.build_vocab(corpus_file="pydocs", progress=progress)
         progress.say(
             f"{len(model.vocabulary):,} words seen {model.min_count} times or more, "
@@ -47,7 +48,7 @@ def demo(
     typer.echo(
         f"trained {count(state.tokens_done)} words in {clock(state.seconds)}: "
         f"{count(state.words_per_second)} words/s, {count(state.pairs / state.seconds)} pairs/s, "
-        f"final loss {state.loss_history[-1]['loss']:.3f}"
+        f"final loss {state.recent_loss:.3f}"
     )
     typer.echo("\nnearest neighbours")
     for word in SHOWN_WORDS:
@@ -89,8 +90,8 @@ def _plot(model: Word2Vec, path: Path) -> Path:
         words.text(left, up, word, fontsize=7, ha="center", va="center")
     words.set(title="frequent words, first two principal components", xticks=[], yticks=[])
     history = model.state.loss_history
-    loss.plot([point["tokens"] for point in history], [point["loss"] for point in history])
-    loss.set(title="training", xlabel="words", ylabel="loss per pair")
+    loss.plot([point["tokens"] / 1e6 for point in history], [point["loss"] for point in history])
+    loss.set(title="training", xlabel="million words", ylabel="loss per pair")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

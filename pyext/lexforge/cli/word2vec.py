@@ -82,7 +82,12 @@ def word2vec(
     ] = False,
     checkpoint_every: Annotated[
         float,
-        typer.Option(min=0.0, metavar="MINUTES", help="Save that often.", rich_help_panel=OUTPUT),
+        typer.Option(
+            min=0.0,
+            metavar="MINUTES",
+            help="Save that often; 0 only at the end.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 10.0,
     log_json: Annotated[
         Path | None,
@@ -254,6 +259,11 @@ def word2vec(
         raise typer.BadParameter("--resume needs --out, and excludes --overwrite")
     if out is not None and is_checkpoint(out) and not (resume or overwrite):
         raise typer.BadParameter(f"{out} holds a run: continue it with --resume, or --overwrite it")
+    for path in filter(None, (output, save_vocab, log_json)):
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"--out must be a folder, and {out} is a file")
 
     parameters = {
         "vector_size": vector_size,
@@ -279,9 +289,8 @@ def word2vec(
             model = Word2Vec.load(out, workers=workers, device=device)
             given = [name for name in parameters if _given(ctx, name)]
             _refuse_changes(model, {name: parameters[name] for name in given})
-            if model.state is None or model.state.finished:
-                progress.say(f"the run in {out} is complete; there is nothing to resume")
-                return
+            if model.state is None:
+                raise ValueError(f"{out} holds a model that was never trained: no run to resume")
         else:
             model = Word2Vec(**parameters, workers=workers, device=device)
             model.build_vocab(corpus_file=corpus, progress=progress)
@@ -291,7 +300,10 @@ def word2vec(
             )
         if save_vocab is not None:
             model.vocabulary.save(save_vocab)
-        _train(model, corpus, out, cache, checkpoint_every, resume, progress)
+        if resume and model.state.finished:
+            progress.say(f"the run in {out} is complete; there is nothing to resume")
+        else:
+            _train(model, corpus, out, cache, checkpoint_every, resume, progress)
         files = _write_files(model.wv, out, output, format, bool(binary))
         _summarise(model, out, files, progress)
 
@@ -327,6 +339,8 @@ def _train(
 
     from lexforge.training.signals import StopRequest
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     # Beside the model rather than in the system's temporary folder, which may be small.
     own_folder = out / ".encoded" if cache is None and out is not None else None
     model.encoded_folder = cache or own_folder
@@ -385,12 +399,14 @@ def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: P
     from lexforge.training.progress import clock, count
 
     state = model.state
-    loss = state.loss_history[-1]["loss"] if state.loss_history else None
     progress.say(
         f"done in {clock(state.seconds)}: {count(state.tokens_done)} words, "
-        f"{count(state.words_per_second)} words/s, final loss {loss}"
+        f"{count(state.words_per_second)} words/s, final loss {state.recent_loss:.4f}"
     )
     places = [*([] if out is None else [out]), *files]
     for place in places:
         progress.say(f"  {place}")
-    progress.say(f"try: lexforge similar {places[0]} {model.wv.index_to_key[len(model.wv) // 20]}")
+    # Neither one of the first words (the, of, is) nor a rare one.
+    words = model.wv.index_to_key[len(model.wv) // 20 :]
+    word = next((word for word in words if word.isalpha()), words[0])
+    progress.say(f"try: lexforge similar {places[0]} {word}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -116,7 +117,7 @@ class Word2Vec:
 
     Raises:
         ValueError: An argument out of range.
-        TypeError: A corpus of the wrong kind.
+        TypeError: A corpus or an argument of the wrong kind.
         NotImplementedError: ``sg=0`` or ``hs=1``.
 
     Example:
@@ -178,35 +179,26 @@ class Word2Vec:
             raise ValueError(
                 f"Word2Vec: negative_sharing must be 'pair' or 'window', got {negative_sharing!r}"
             )
-        for name, value, low in (
-            ("vector_size", vector_size, 1),
-            ("window", window, 1),
-            ("negative", negative, 1),
-            ("epochs", epochs, 1),
-            ("min_count", min_count, 0),
-            ("max_sentence_length", max_sentence_length, 1),
-            ("workers", workers, 1),
-            ("max_vocab_size", max_vocab_size, 1),
-            ("max_final_vocab", max_final_vocab, 1),
-        ):
-            optional = name in ("workers", "max_vocab_size", "max_final_vocab")
-            if (value is None and not optional) or (value is not None and value < low):
-                raise ValueError(f"Word2Vec: {name} must be >= {low}, got {value}")
-        for name, value in (("alpha", alpha), ("min_alpha", min_alpha), ("sample", sample)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"Word2Vec: {name} must be finite and >= 0, got {value}")
-        if not math.isfinite(ns_exponent):
-            raise ValueError(f"Word2Vec: ns_exponent must be finite, got {ns_exponent}")
-
-        self.vector_size, self.window, self.min_count = vector_size, window, min_count
-        self.alpha, self.min_alpha, self.epochs = alpha, min_alpha, epochs
-        self.max_vocab_size, self.max_final_vocab = max_vocab_size, max_final_vocab
-        self.sample, self.seed, self.workers = sample, seed, workers
-        self.sg, self.hs, self.cbow_mean = int(sg), int(hs), cbow_mean
-        self.negative, self.ns_exponent = negative, ns_exponent
+        self.vector_size = _whole("vector_size", vector_size)
+        self.window = _whole("window", window)
+        self.negative = _whole("negative", negative)
+        self.epochs = _whole("epochs", epochs)
+        self.max_sentence_length = _whole("max_sentence_length", max_sentence_length)
+        self.min_count = _whole("min_count", min_count, low=0)
+        self.seed = _whole("seed", seed, low=-(2**63))
+        self.workers = None if workers is None else _whole("workers", workers)
+        self.max_vocab_size = (
+            None if max_vocab_size is None else _whole("max_vocab_size", max_vocab_size)
+        )
+        self.max_final_vocab = (
+            None if max_final_vocab is None else _whole("max_final_vocab", max_final_vocab)
+        )
+        self.alpha, self.min_alpha = _real("alpha", alpha), _real("min_alpha", min_alpha)
+        self.sample = _real("sample", sample)
+        self.ns_exponent = _real("ns_exponent", ns_exponent, low=-math.inf)
+        self.sg, self.hs, self.cbow_mean = int(sg), int(hs), int(cbow_mean)
         self.negative_sharing, self.shrink_windows = negative_sharing, bool(shrink_windows)
-        self.max_sentence_length, self.lowercase = max_sentence_length, bool(lowercase)
-        self.encoded_folder = encoded_folder
+        self.lowercase, self.encoded_folder = bool(lowercase), encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
         self.progress = progress
         self.device = _resolve_device(device)
@@ -368,12 +360,17 @@ class Word2Vec:
             Words trained (after sub-sampling) and words read (before) in this run.
 
         Raises:
-            ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one.
+            ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one;
+                words that a checkpoint cannot hold.
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
             CheckpointError: A checkpoint could not be written.
         """
         if self.vocabulary is None:
             raise ValueError("train: build the vocabulary first, with build_vocab")
+        if checkpoint_folder is not None and any("\n" in word for word in self.vocabulary.words):
+            raise ValueError(
+                "train: a checkpoint cannot hold words with line feeds; leave them out"
+            )
         corpus = self._corpus("train", corpus_iterable, corpus_file)
         shown = progress or Progress(self.progress, every=report_delay)
         with (
@@ -387,11 +384,14 @@ class Word2Vec:
             if resume:
                 self._check_resume(identity, epochs, start_alpha, end_alpha)
             else:
+                passes = _whole("epochs", self.epochs if epochs is None else epochs)
+                alpha = self.alpha if start_alpha is None else start_alpha
+                min_alpha = self.min_alpha if end_alpha is None else end_alpha
                 self._state = TrainerState(
-                    epochs=self.epochs if epochs is None else epochs,
-                    total_tokens=encoded.num_tokens * (self.epochs if epochs is None else epochs),
-                    alpha=self.alpha if start_alpha is None else start_alpha,
-                    min_alpha=self.min_alpha if end_alpha is None else end_alpha,
+                    epochs=passes,
+                    total_tokens=encoded.num_tokens * passes,
+                    alpha=_real("start_alpha", alpha),
+                    min_alpha=_real("end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
                     corpus=identity,
                 )
@@ -728,6 +728,28 @@ class Word2Vec:
         return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     __repr__ = __str__
+
+
+def _whole(name: str, value: Any, low: int = 1) -> int:
+    """The value as an int: numpy's integers would not go into a checkpoint."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"Word2Vec: {name} must be an integer, got {value!r}") from None
+    if number < low:
+        raise ValueError(f"Word2Vec: {name} must be >= {low}, got {number}")
+    return number
+
+
+def _real(name: str, value: Any, low: float = 0.0) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"Word2Vec: {name} must be a number, got {value!r}") from None
+    if not math.isfinite(number) or number < low:
+        expected = "finite" if low == -math.inf else f"finite and >= {low:g}"
+        raise ValueError(f"Word2Vec: {name} must be {expected}, got {number}")
+    return number
 
 
 def _resolve_device(device: str | torch.device) -> torch.device:

@@ -1,6 +1,7 @@
 """Data sets by name: where they lie, where they come from.
 
-    pydocs       docstrings of the installed standard library, numpy and torch; needs no network
+    pydocs       docstrings of the installed standard library, numpy and torch: 1.3 million words,
+                 gathered without a network at first use (a quarter of a minute)
     ptb          Penn Treebank, Mikolov's preprocessing; splits train, valid, test
     wikitext-2   WikiText-2, word level; splits train, valid, test
 

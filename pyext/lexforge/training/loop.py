@@ -66,6 +66,12 @@ class TrainerState:
         return self.loss_sum / self.pairs if self.pairs else math.nan
 
     @property
+    def recent_loss(self) -> float:
+        """Per pair over the latest stretch of the loss history that had pairs; nan before."""
+        losses = (point["loss"] for point in reversed(self.loss_history))
+        return next((loss for loss in losses if loss is not None), math.nan)
+
+    @property
     def words_per_second(self) -> float:
         """Tokens before sub-sampling per second of training, over the whole run."""
         return self.tokens_done / self.seconds if self.seconds else 0.0
@@ -122,8 +128,8 @@ def train_stream(
     history = Meter(state)
     history_tokens = max(state.total_tokens // HISTORY_POINTS, 1)
     call_tokens = float(FIRST_CALL_TOKENS)
-    saved_at = tick = time.perf_counter()
     progress.begin(state)
+    saved_at = tick = time.perf_counter()
     try:
         while not state.finished:
             if state.sentence == 0 and on_epoch_begin is not None:

@@ -132,8 +132,9 @@ class Progress:
         return self._show and self._stream.isatty()
 
     def say(self, text: str) -> None:
-        """One line of text, when progress is shown at all."""
+        """One line of text, when progress is shown at all; it ends a live line."""
         if self._show:
+            self._end_live()
             print(text, file=self._stream, flush=True)
 
     def phase(self, name: str) -> Callable[[int, int | None], None] | None:
@@ -149,7 +150,8 @@ class Progress:
 
         def report(done: int, total: int | None) -> None:
             nonlocal last
-            if time.monotonic() - last < due:
+            complete = self._terminal and done == total
+            if time.monotonic() - last < due and not complete:
                 return
             last = time.monotonic()
             share = done / total if total else 0.0
@@ -167,6 +169,8 @@ class Progress:
         """Start of training: intervals are measured from here."""
         self._end_live()
         self._shown, self._logged = Meter(state), Meter(state)
+        if self._terminal:
+            self._update_live("training", 0.0, "")
 
     def update(self, state: TrainerState) -> None:
         """Called after every kernel call; shows and logs when an interval is over."""
@@ -212,6 +216,7 @@ class Progress:
                 progress.TextColumn("{task.fields[detail]}"),
                 console=Console(file=self._stream),
                 auto_refresh=False,  # a refreshing thread would take turns with the training calls
+                redirect_stdout=False,
             )
             self._live.start()
             self._task = self._live.add_task(name, total=1.0, detail="")

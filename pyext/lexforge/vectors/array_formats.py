@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lexforge import _text
-from lexforge.vectors.row_formats import _check_text_word
+from lexforge.vectors.row_formats import check_text_word
 from lexforge.vectors.streams import open_for_writing, replacement
 
 # What the matrix is called: by us, by sentence-transformers (both), in our checkpoints.
@@ -76,12 +76,17 @@ def write_safetensors(path: Path, table: Table, dtype: str) -> None:
 
 def read_npy(path: Path, *, limit: int | None, mmap: bool) -> Table:
     """A numpy array [V, D], words from the file beside it."""
-    # Mapped copy-on-write: arrays stay writable, and the file is never changed.
-    vectors = np.load(path, mmap_mode="c" if mmap else None, allow_pickle=False)
+    try:
+        # Mapped copy-on-write: the array is writable, and the file is never changed. Mapping also
+        # compares the shape with the size of the file before anything is allocated.
+        vectors = np.lib.format.open_memmap(path, mode="c")
+    except (EOFError, OverflowError) as error:
+        raise ValueError(f"not a whole numpy file: {error}") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"the array must be floating [V, D], got {vectors.dtype} {vectors.shape}")
     words, counts = _words_beside(path)
-    return _limited(Table(words, vectors, counts), len(vectors), limit)
+    table = _limited(Table(words, vectors, counts), len(vectors), limit)
+    return table._replace(vectors=np.asarray(table.vectors) if mmap else np.array(table.vectors))
 
 
 def write_npy(path: Path, table: Table, dtype: str) -> None:
@@ -138,7 +143,7 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[list[str], np.ndarray | No
     if lines[-1] == b"":
         lines.pop()
     rows = [line.rpartition(b" ") for line in lines]
-    with_counts = all(separator and count.isdigit() for _, separator, count in rows)
+    with_counts = bool(rows) and all(space and count.isdigit() for _, space, count in rows)
     texts = [word for word, _, _ in rows] if with_counts else lines
     words = []
     for number, text in enumerate(texts, 1):
@@ -156,7 +161,7 @@ def write_vocabulary(
     """Write ``<word> <count>`` lines, or ``<word>`` lines without counts."""
     for word in words:
         if counts is None:
-            _check_text_word(word)  # a number at its end would be taken for a count
+            check_text_word(word)  # a number at its end would be taken for a count
         elif "\n" in word:
             raise ValueError(f"word {word!r} holds a line break, which text files cannot")
     lines = words if counts is None else [f"{w} {c}" for w, c in zip(words, counts, strict=True)]

@@ -60,9 +60,11 @@ class AnalogySection:
     correct: list[tuple[str, str, str, str]] = field(default_factory=list)
     incorrect: list[tuple[str, str, str, str]] = field(default_factory=list)
     unknown: int = 0  # questions with a word that has no vector
+    questions: int = 0  # in the file
 
     @property
     def answered(self) -> int:
+        """Correct and incorrect ones; unknown ones only where they count as incorrect."""
         return len(self.correct) + len(self.incorrect)
 
     @property
@@ -197,6 +199,7 @@ def score_analogies(
         if not sections:
             raise ValueError(f"{analogies}: line {number} comes before any ': section' heading")
         known = all(word in cases for word in words)
+        sections[-1].questions += 1
         sections[-1].unknown += not known
         if known or dummy4unknown:
             questions.append((sections[-1], words, known))

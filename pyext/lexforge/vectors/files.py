@@ -73,7 +73,7 @@ def load_vectors(
         mmap: map the matrix instead of reading it (safetensors, npy, checkpoint). Mapped vectors
             are not checked for NaN, as that would read all of them.
         allow_nonfinite: accept NaN and infinities.
-        threads: for parsing text; default the cores at hand, at most 8.
+        threads: for parsing text; default those of torch, at most 8.
 
     Returns:
         Vectors [V, D] with their words, and counts where the format has them. Of rows with the
@@ -145,21 +145,14 @@ def save_vectors(
             .safetensors, .npy (with NAME.vocab.txt), .tsv projector (with a metadata file).
         dtype: of the numbers in safetensors ("float32", "float16", "bfloat16") and npy
             ("float32", "float16"); default as in memory. The others are float32.
-        threads: for formatting text; default the cores at hand, at most 8.
+        threads: for formatting text; default those of torch, at most 8.
 
     Raises:
         ValueError: for an unknown suffix, or naming a word that the format cannot hold.
     """
     path = Path(path)
     compressed = path.suffix in COMPRESSION_SUFFIXES
-    if format is None:
-        suffix = Path(path.stem).suffix if compressed else path.suffix
-        format = _SUFFIX_FORMATS.get(suffix)
-        if format is None:
-            raise ValueError(
-                f"save_vectors: format must be given for {path.name}, "
-                f"one of {', '.join(WRITABLE)}; known suffixes are {', '.join(_SUFFIX_FORMATS)}"
-            )
+    format = format or format_by_suffix(path)
     if format not in WRITABLE:
         raise ValueError(f"save_vectors: format must be {', '.join(WRITABLE)}, got {format!r}")
     if compressed and format not in ("text", "binary", "glove"):
@@ -185,6 +178,18 @@ def save_vectors(
                 row_formats.write_rows(file, table.words, table.vectors, format, threads=threads)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def format_by_suffix(path: str | os.PathLike) -> str:
+    """The format that `save_vectors` writes to this name when it is not told one."""
+    path = Path(path)
+    suffix = Path(path.stem).suffix if path.suffix in COMPRESSION_SUFFIXES else path.suffix
+    if suffix not in _SUFFIX_FORMATS:
+        raise ValueError(
+            f"save_vectors: format must be given for {path.name}, "
+            f"one of {', '.join(WRITABLE)}; known suffixes are {', '.join(_SUFFIX_FORMATS)}"
+        )
+    return _SUFFIX_FORMATS[suffix]
 
 
 def sniff_format(head: bytes) -> str:

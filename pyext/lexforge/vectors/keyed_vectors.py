@@ -617,8 +617,8 @@ def _as_matrix(vectors) -> np.ndarray:
     vectors = np.asarray(vectors)
     if vectors.dtype not in (np.float32, np.float16):
         vectors = vectors.astype(np.float32)
-    if vectors.ndim != 2:
-        raise ValueError(f"KeyedVectors: vectors must be [V, D], got {vectors.shape}")
+    if vectors.ndim != 2 or vectors.shape[1] == 0:
+        raise ValueError(f"KeyedVectors: vectors must be [V, D] with D >= 1, got {vectors.shape}")
     return vectors
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from typing import BinaryIO
 
 import numpy as np
+import torch
 
 from lexforge import _text
 
@@ -143,7 +143,7 @@ def write_rows(
     """
     if format != "glove":
         file.write(b"%d %d\n" % vectors.shape)
-    check = _check_binary_word if format == "binary" else _check_text_word
+    check = check_binary_word if format == "binary" else check_text_word
     step = max(1, _BLOCK_NUMBERS // vectors.shape[1])
     for start in range(0, len(words), step):
         some = words[start : start + step]
@@ -157,7 +157,8 @@ def write_rows(
                 file.write(part)
 
 
-def _check_text_word(word: str) -> None:
+def check_text_word(word: str) -> None:
+    """ValueError when the word could not be told from the numbers or the row after it."""
     if "\n" in word:
         raise ValueError(f"word {word!r} holds a line break, which text files cannot")
     if (" " in word or "\t" in word) and _text.ends_in_number(word):
@@ -167,7 +168,8 @@ def _check_text_word(word: str) -> None:
         )
 
 
-def _check_binary_word(word: str) -> None:
+def check_binary_word(word: str) -> None:
+    """ValueError when the word would not end at the space after it."""
     if " " in word or "\n" in word or "\0" in word:
         raise ValueError(
             f"word {word!r} holds a space, line break or NUL, which word2vec binary cannot; "
@@ -176,5 +178,5 @@ def _check_binary_word(word: str) -> None:
 
 
 def default_threads() -> int:
-    """Parsing stops gaining beyond a few threads."""
-    return min(len(os.sched_getaffinity(0)), 8)
+    """Torch's number of threads, at most 8: reading the file then takes longer than parsing it."""
+    return min(torch.get_num_threads(), 8)

@@ -1,0 +1,79 @@
+"""What the commands on vector files share: loading, unknown words, tables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from lexforge.vectors import KeyedVectors
+
+
+@contextlib.contextmanager
+def short_warnings() -> Iterator[None]:
+    """Warnings as one line each, without the source line they come from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: typer.secho(
+            f"warning: {message}", fg="yellow", err=True
+        )
+        yield
+
+
+def load(path: str, **options) -> KeyedVectors:
+    """Vectors from a file the user named."""
+    from lexforge.vectors import load_vectors
+
+    with short_warnings():
+        return load_vectors(path, **options)
+
+
+def unknown_words(kv: KeyedVectors, words: Sequence[str]) -> str:
+    """What to say about the words that have no vector; empty when all have one."""
+    from lexforge.vectors.similarity import close_spellings
+
+    problems = []
+    for word in words:
+        if word not in kv.key_to_index:
+            close = close_spellings(word, kv.index_to_key)
+            hint = f" (did you mean {', '.join(close)}?)" if close else ""
+            problems.append(f"{word!r} is not among the {len(kv):,} words{hint}")
+    return "; ".join(problems)
+
+
+def check_known(kv: KeyedVectors, words: Sequence[str]) -> None:
+    """ValueError naming the words that have no vector, with close spellings."""
+    if problems := unknown_words(kv, words):
+        raise ValueError(problems)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on a terminal, tab-separated lines without a heading elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(_cell(value) for value in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for number, column in enumerate(columns):
+        # Words and names are never cut off.
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))  # Text: words are not markup
+    Console().print(table)
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

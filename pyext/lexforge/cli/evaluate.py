@@ -1,0 +1,167 @@
+"""lexforge evaluate: agreement with human judgements, and analogy questions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lexforge.cli import _vectors
+
+
+def evaluate(
+    vectors: Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")],
+    similarity: Annotated[
+        list[str] | None,
+        typer.Option(help="File of WORD WORD SCORE lines, a set name, or all. Repeatable."),
+    ] = None,
+    analogy: Annotated[
+        list[str] | None,
+        typer.Option(help="File of A B C D lines below ': section' lines, a set name, or all."),
+    ] = None,
+    restrict_vocab: Annotated[
+        int, typer.Option(min=1, help="Use the first (most frequent) words only.")
+    ] = 300_000,
+    match_case: Annotated[
+        bool, typer.Option("--match-case", help="Tell Paris from paris; default does not.")
+    ] = False,
+    unknown_as_zero: Annotated[
+        bool,
+        typer.Option("--unknown-as-zero", help="Count unknown words as failures, not skip them."),
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures to this JSON file.")
+    ] = None,
+) -> None:
+    """Score word vectors on word similarity and on analogies.
+
+    Similarity sets hold pairs of words with a score people gave; Spearman's rank correlation (x100)
+    tells how well cosines order the pairs alike. Analogy questions count as right when the nearest
+    word to B - A + C is the expected one. Coverage is the share of pairs or questions whose words
+    all have vectors: compare figures of different vectors only when it is alike.
+
+    Set names (files below the folder LEXFORGE_DATA): wordsim353, wordsim353-sim, wordsim353-rel,
+    simlex999, men, mturk287, rg65, mc30; google, google-phrases.
+
+    Examples:
+
+    - `lexforge evaluate vectors.bin --similarity wordsim353 --similarity simlex999`
+    - `lexforge evaluate vectors.bin --similarity all --analogy google --json scores.json`
+    - `lexforge evaluate vectors.bin --analogy my-questions.txt --restrict-vocab 30000`
+    """
+    from lexforge.vectors import evaluation
+    from lexforge.vectors.streams import open_for_writing
+
+    if not similarity and not analogy:
+        raise ValueError("give at least one --similarity or --analogy, for example wordsim353")
+    options = {
+        "restrict_vocab": restrict_vocab,
+        "case_insensitive": not match_case,
+        "dummy4unknown": unknown_as_zero,
+    }
+    pair_files = _files(similarity, evaluation.SIMILARITY_SETS)
+    question_files = _files(analogy, evaluation.ANALOGY_SETS)
+    kv = _vectors.load(vectors)
+    report: dict = {
+        "vectors": vectors,
+        "words": len(kv),
+        "dimensions": kv.vector_size,
+        "restrict_vocab": restrict_vocab,
+        "similarity": {},
+        "analogy": {},
+    }
+    for name, path in pair_files.items():
+        try:
+            scores = evaluation.score_pairs(kv, path, **options)
+        except ValueError as error:  # a set without known words must not stop the others
+            typer.secho(f"warning: {error}", fg="yellow", err=True)
+            continue
+        report["similarity"][name] = {
+            "spearman": scores.spearman.statistic,
+            "pearson": scores.pearson.statistic,
+            "pvalue": scores.spearman.pvalue,
+            "coverage": scores.coverage,
+            "pairs": scores.pairs,
+            "used": scores.used,
+        }
+    for name, path in question_files.items():
+        report["analogy"][name] = _with_totals(evaluation.score_analogies(kv, path, **options))
+    _print(report)
+    if json_file is not None:
+        with open_for_writing(json_file) as file:
+            file.write((json.dumps(report, indent=2, allow_nan=True) + "\n").encode())
+    if not report["similarity"] and not report["analogy"]:
+        raise typer.Exit(1)
+
+
+def _files(names: list[str] | None, sets: dict[str, str]) -> dict[str, Path]:
+    from lexforge.vectors.evaluation import data_set_path
+
+    wanted = [n for name in names or [] for n in (sets if name == "all" else [name])]
+    return {name: data_set_path(name, sets) for name in wanted}
+
+
+def _with_totals(sections) -> dict[str, dict]:
+    """Figures of each section, then semantic, syntactic (if there are both) and total."""
+    syntactic = [section for section in sections if section.syntactic]
+    semantic = [section for section in sections if not section.syntactic]
+    groups = {section.name: [section] for section in sections}
+    if syntactic and semantic:
+        groups |= {"semantic total": semantic, "syntactic total": syntactic}
+    groups["total"] = sections
+    figures = {}
+    for name, members in groups.items():
+        correct = sum(len(section.correct) for section in members)
+        used = sum(section.answered for section in members)
+        unknown = sum(section.unknown for section in members)
+        questions = sum(section.questions for section in members)
+        figures[name] = {
+            "accuracy": correct / used if used else 0.0,
+            "correct": correct,
+            "used": used,
+            "questions": questions,
+            "coverage": 1 - unknown / questions if questions else 0.0,
+        }
+    return figures
+
+
+def _print(report: dict) -> None:
+    if report["similarity"]:
+        rows = [
+            (
+                name,
+                *_percent(f, "spearman", "pearson"),
+                f["used"],
+                f["pairs"],
+                *_percent(f, "coverage"),
+            )
+            for name, f in report["similarity"].items()
+        ]
+        _vectors.print_table(
+            "Similarity (correlations x100)",
+            ["set", "Spearman", "Pearson", "used", "pairs", "coverage %"],
+            rows,
+        )
+    for name, sections in report["analogy"].items():
+        rows = [
+            (
+                section,
+                *_percent(f, "accuracy"),
+                f["correct"],
+                f["used"],
+                f["questions"],
+                *_percent(f, "coverage"),
+            )
+            for section, f in sections.items()
+        ]
+        _vectors.print_table(
+            f"Analogy: {name}",
+            ["section", "accuracy %", "correct", "used", "questions", "coverage %"],
+            rows,
+        )
+
+
+def _percent(figures: dict, *names: str) -> list[str]:
+    return [f"{100 * figures[name]:.1f}" for name in names]

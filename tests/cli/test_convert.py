@@ -1,0 +1,77 @@
+"""lexforge convert."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import typer
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from lexforge.cli.convert import convert
+from lexforge.vectors import KeyedVectors, load_vectors, save_vectors
+
+app = typer.Typer()
+app.command()(convert)
+
+
+@pytest.fixture
+def kv():
+    vectors = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    return KeyedVectors([f"w{i}" for i in range(20)], vectors, np.arange(20, 0, -1))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_through_all_formats(tmp_path, kv):
+    """What comes out at the end of a chain of conversions is what went in."""
+    names = ["v.npy", "v.safetensors", "v.bin", "v.vec.gz", "v.glove", "v.bin.xz", "v.txt"]
+    save_vectors(kv, tmp_path / names[0])
+    for source, target in itertools.pairwise(names):
+        result = run(tmp_path / source, tmp_path / target)
+        assert result.exit_code == 0, result.exception
+        assert "20 words, 4 dimensions" in result.stderr
+        assert ("word counts" in result.stderr) == (target == "v.bin")
+    last = load_vectors(tmp_path / names[-1])
+    assert last.index_to_key == kv.index_to_key
+    np.testing.assert_array_equal(last.vectors, kv.vectors)
+
+
+def test_options(tmp_path, kv):
+    save_vectors(kv, tmp_path / "v.any", format="glove")
+    result = run(
+        tmp_path / "v.any", tmp_path / "o.any", "--from", "glove", "--to", "safetensors",
+        "--limit", 7, "--dtype", "float16",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "not in the new file: precision beyond float16" in result.stderr
+    out = load_vectors(tmp_path / "o.any", dtype="float16")
+    assert len(out) == 7
+    np.testing.assert_array_equal(out.vectors, kv.vectors[:7].astype(np.float16))
+
+
+def test_checkpoint_loses_its_training_state(tmp_path, kv):
+    import torch
+
+    save_file({"input": torch.from_numpy(kv.vectors)}, tmp_path / "model.safetensors")
+    (tmp_path / "vocab.txt").write_text("".join(f"w{i} {20 - i}\n" for i in range(20)))
+    (tmp_path / "config.json").write_text('{"vector_size": 4}')
+    result = run(tmp_path, tmp_path / "v.txt")
+    assert result.exit_code == 0
+    assert "training cannot go on" in result.stderr and "word counts" in result.stderr
+
+
+def test_errors_leave_no_file(tmp_path):
+    (tmp_path / "v.txt").write_text("2 2\na 1 2\nb 1\n")
+    result = run(tmp_path / "v.txt", tmp_path / "v.bin")
+    assert result.exit_code == 1
+    assert "row 2: expected 2 numbers after the token, got 1" in str(result.exception)
+    assert not (tmp_path / "v.bin").exists()
+    (tmp_path / "v.txt").write_text("1 2\na 1 2\n")
+    assert "format must be given for v.xyz" in str(
+        run(tmp_path / "v.txt", tmp_path / "v.xyz").exception
+    )

@@ -1,0 +1,41 @@
+"""Word2Vec trains the same stream on every device."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lexforge import Word2Vec
+from planted import planted_corpus
+
+OPTIONS = {"vector_size": 20, "min_count": 1, "epochs": 2}
+ON_THE_CPU = """
+import json, sys
+from lexforge import Word2Vec
+model = Word2Vec(json.load(sys.stdin), device="cpu", **json.loads(sys.argv[1]))
+print(json.dumps(model.state.to_json()))
+"""
+
+
+@pytest.mark.parametrize("sharing", ["pair", "window"])
+def test_stream_is_that_of_the_cpu(device, sharing, tmp_path):
+    """Pairs and centres are equal, losses up to the order of lock-free updates."""
+    corpus, options = planted_corpus(sentences=300), {**OPTIONS, "negative_sharing": sharing}
+    # In a process of its own: on the emulated device this one has no CPU kernels.
+    environment = {k: v for k, v in os.environ.items() if k != "LEXFORGE_OPS_LIBRARY"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_THE_CPU, json.dumps(options)],
+        input=json.dumps(corpus), env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    expected = json.loads(done.stdout)
+    model = Word2Vec(corpus, device=device, **options)
+    state = model.state
+    assert (state.pairs, state.centers) == (expected["pairs"], expected["centers"])
+    assert state.loss_sum == pytest.approx(expected["loss_sum"], rel=0.02)
+    model.save(tmp_path)
+    loaded = Word2Vec.load(tmp_path, device=device)
+    model.train(corpus)
+    loaded.train(corpus)
+    assert loaded.state.pairs == model.state.pairs
