@@ -1,0 +1,272 @@
+"""Minibatches of the reference recipe from an encoded corpus (csrc/word2vec/skipgram_batch.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lexforge.ops.skipgram_step import SkipgramState, check_rate
+
+
+class Windows(NamedTuple):
+    """Kept tokens and windows of one epoch, on the CPU."""
+
+    kept_tokens: Tensor  # int32 [M]
+    kept_positions: Tensor  # int64 [M] in the corpus
+    centers: Tensor  # int32 [C, 3]: rank among the kept, first and last (exclusive) of the window
+
+
+class Minibatch(NamedTuple):
+    """A padded minibatch, on the CPU."""
+
+    center: Tensor  # int32 [B]
+    contexts_and_negatives: Tensor  # int32 [B, L], 0 where the mask is 0
+    mask: Tensor  # uint8 [B, L]
+    label: Tensor  # uint8 [B, L], 1 on contexts
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one epoch: windows, their order, and how noise words are drawn."""
+
+    windows: Windows
+    order: Tensor  # int64 [E] rows of windows.centers
+    noise: Tensor  # int32 [V, 2] alias table (ops.sampling.build_alias)
+    window: int
+    negatives: int
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return self.order.shape[0]
+
+    def arguments(self, first: int, last: int) -> tuple:
+        """In the order of the ops' arguments."""
+        return (
+            *self.windows,
+            self.order,
+            self.noise,
+            self.window,
+            self.negatives,
+            _signed(self.seed),
+            self.epoch,
+            first,
+            last,
+        )
+
+
+def _signed(seed: int) -> int:
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def _check_tensors(op: str, wanted: dict[str, tuple[Tensor, torch.dtype, int]]) -> None:
+    for name, (tensor, dtype, dims) in wanted.items():
+        if tensor.dtype != dtype:
+            raise TypeError(f"{op}: {name} must be {dtype}, got {tensor.dtype}")
+        if tensor.dim() != dims:
+            raise ValueError(f"{op}: {name} must have {dims} dimensions, got {tensor.dim()}")
+        if tensor.device.type != "cpu":
+            raise ValueError(f"{op}: {name} must be on the CPU, got {tensor.device}")
+        if not tensor.is_contiguous():
+            raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}")
+
+
+def _check_numbers(op: str, **values: tuple[int, int, int]) -> None:
+    for name, (value, low, high) in values.items():
+        if not low <= value <= high:
+            raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
+
+
+def _check_ids(op: str, name: str, ids: Tensor, rows: int) -> None:
+    if ids.numel() == 0:
+        return
+    low, high = (int(x) for x in torch.aminmax(ids))
+    if low < 0 or high >= rows:
+        raise IndexError(f"{op}: {name} must be in [0, {rows}), got {low if low < 0 else high}")
+
+
+def skipgram_windows(
+    tokens: Tensor,
+    offsets: Tensor,
+    keep: Tensor,
+    *,
+    window: int = 5,
+    dynamic_window: bool = True,
+    seed: int = 1,
+    epoch: int = 0,
+) -> Windows:
+    """Sub-sample a corpus and draw a window for every kept token.
+
+    Args:
+        tokens: int32 [N] word ids, 0 <= id < V.
+        offsets: int64 [S + 1]; sentence s is ``tokens[offsets[s]:offsets[s + 1]]``.
+        keep: float32 [V] probability of keeping a token (``ops.sampling.keep_probability``).
+        window: largest distance between centre and context, in kept tokens, 1 to 1000.
+        dynamic_window: draw the distance 1..window afresh for each centre.
+        seed: any integer of 64 bits. epoch: 0 to 2^32 - 1. Draws are a function of (seed, epoch,
+            position in the corpus).
+
+    Returns:
+        The kept tokens, and a centre for each of them that has a context.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit. IndexError: a token outside [0, V).
+    """
+    op = "skipgram_windows"
+    _check_tensors(
+        op,
+        {
+            "tokens": (tokens, torch.int32, 1),
+            "offsets": (offsets, torch.int64, 1),
+            "keep": (keep, torch.float32, 1),
+        },
+    )
+    _check_numbers(
+        op,
+        window=(window, 1, 1000),
+        seed=(seed, -(2**63), 2**64 - 1),
+        epoch=(epoch, 0, 2**32 - 1),
+    )
+    if offsets.numel() == 0 or offsets[0] < 0 or offsets[-1] > tokens.numel():
+        raise ValueError(f"{op}: offsets must be [S + 1] within [0, {tokens.numel()}]")
+    if (offsets[1:] < offsets[:-1]).any():
+        raise ValueError(f"{op}: offsets must not fall")
+    _check_ids(op, "tokens", tokens, keep.shape[0])
+    return Windows(
+        *torch.ops.lexforge.skipgram_windows.default(
+            tokens, offsets, keep, window, dynamic_window, _signed(seed), epoch
+        )
+    )
+
+
+def _check_examples(op: str, examples: Examples, first: int, last: int) -> None:
+    _check_tensors(
+        op,
+        {
+            "kept_tokens": (examples.windows.kept_tokens, torch.int32, 1),
+            "kept_positions": (examples.windows.kept_positions, torch.int64, 1),
+            "centers": (examples.windows.centers, torch.int32, 2),
+            "order": (examples.order, torch.int64, 1),
+            "noise": (examples.noise, torch.int32, 2),
+        },
+    )
+    _check_numbers(
+        op,
+        window=(examples.window, 1, 1000),
+        negatives=(examples.negatives, 0, 1000),
+        seed=(examples.seed, -(2**63), 2**64 - 1),
+        epoch=(examples.epoch, 0, 2**32 - 1),
+    )
+    if not 0 <= first <= last <= len(examples):
+        raise ValueError(
+            f"{op}: first and last must be a range within [0, {len(examples)}], "
+            f"got [{first}, {last})"
+        )
+
+
+def skipgram_batch(
+    examples: Examples, first: int, last: int, *, length: int | None = None
+) -> Minibatch:
+    """Examples [first, last) of an epoch as a padded minibatch.
+
+    Args:
+        examples: windows, order and noise table of the epoch.
+        first, last: range within the order; the last one is exclusive.
+        length: columns L; default those of the longest example. 2 window (1 + negatives) is always
+            enough.
+
+    Returns:
+        Centres, contexts followed by K noise words for each of them (none of which is a context of
+        its centre, unless all words of the table are), mask and label.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit; a length below the longest example.
+        RuntimeError: windows or order that name tokens which are not there.
+    """
+    op = "skipgram_batch"
+    _check_examples(op, examples, first, last)
+    if length is not None and length < 1:
+        raise ValueError(f"{op}: length must be >= 1, got {length}")
+    return Minibatch(
+        *torch.ops.lexforge.skipgram_batch.default(*examples.arguments(first, last), length or 0)
+    )
+
+
+def skipgram_epoch_(
+    state: SkipgramState,
+    stats: Tensor,
+    examples: Examples,
+    *,
+    batch_size: int,
+    lr: float,
+    first: int = 0,
+    last: int | None = None,
+) -> None:
+    """Train on examples [first, last) of an epoch, ``batch_size`` of them to a step.
+
+    The same steps as :func:`skipgram_batch` followed by
+    :func:`lexforge.ops.skipgram_step.skipgram_step_`, bit for bit, in one call: no padded tensors,
+    and minibatches are drawn on all threads while none waits for another.
+
+    Args:
+        state: tables and optimiser state on the CPU, updated in place; ``state.step`` grows by the
+            number of minibatches. Tables hold at least the rows of the noise table.
+        stats: float64 [3], to which (sum of the examples' losses, examples, contexts and negatives)
+            are added.
+        examples: windows, order and noise table of the epoch.
+        batch_size: examples per step; the last step takes what is left.
+        lr: learning rate.
+        first, last: range within the order; by default all.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit.
+        RuntimeError: windows or order that name tokens which are not there.
+    """
+    op = "skipgram_epoch_"
+    last = len(examples) if last is None else last
+    _check_examples(op, examples, first, last)
+    _check_tensors(op, {"stats": (stats, torch.float64, 1)})
+    state.check_tables(op)
+    check_rate(op, lr)
+    if stats.shape[0] != 3:
+        raise ValueError(f"{op}: stats must be [3], got {tuple(stats.shape)}")
+    if state.in_table.device.type != "cpu":
+        raise ValueError(f"{op}: tables must be on the CPU, got {state.in_table.device}")
+    _check_numbers(op, batch_size=(batch_size, 1, 2**31 - 1))
+    vocab_size = examples.noise.shape[0]
+    rows, out_rows = state.in_table.shape[0], state.out_table.shape[0]
+    if vocab_size > min(rows, out_rows):
+        raise ValueError(
+            f"{op}: tables must have at least {vocab_size} rows, got {min(rows, out_rows)}"
+        )
+    contexts = 2 * examples.window
+    slots = batch_size * contexts * (1 + examples.negatives)
+    workspace = state.reserve(
+        op,
+        torch.ops.lexforge.skipgram_epoch_workspace.default(
+            batch_size,
+            slots,
+            contexts,
+            examples.negatives,
+            rows,
+            out_rows,
+            state.in_table.shape[1],
+        ),
+    )
+    torch.ops.lexforge.skipgram_epoch_.default(
+        *state.tensors(),
+        workspace,
+        stats,
+        *examples.arguments(first, last),
+        batch_size,
+        state.optimizer,
+        state.step + 1,
+        lr,
+        *state.betas,
+        state.eps,
+    )
+    state.step += -(-(last - first) // batch_size)
+    torch.autograd.graph.increment_version([*state.tensors(), stats])
