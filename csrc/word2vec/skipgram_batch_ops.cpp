@@ -225,11 +225,13 @@ void skipgram_epoch_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments,
   }
 
   AdamStep adam;
+  StepThreads threads;
   double* totals = data<double>(stats);
   while (first < last) {
     const int64_t batches = std::min(kDrawnBatches, (last - first + batch_size - 1) / batch_size);
     std::atomic<bool> valid{true};
-    parallel_for(0, batches, 1, [&](int64_t begin, int64_t end) {
+    threads.begin_span();
+    threads.run(batches, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t from = first + i * batch_size, to = std::min(last, from + batch_size);
         if (draw_minibatch(source, from, to, work.draw[i], work.batch[i])) {
@@ -242,11 +244,12 @@ void skipgram_epoch_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments,
     STD_TORCH_CHECK(valid, op, ": order, centers or kept_tokens out of range");
     for (int64_t i = 0; i < batches; ++i, ++params.step) {
       params.batch = work.batch[i];
-      run_step_cpu(params, settings, past, adam);
+      run_step_cpu(params, settings, past, adam, threads);
       for (int64_t b = 0; b < params.batch.size; ++b) totals[0] += params.loss[b];
       totals[1] += static_cast<double>(params.batch.size);
       totals[2] += static_cast<double>(params.batch.begin[params.batch.size]);
     }
+    threads.end_span();
     first += batches * batch_size;
   }
 }

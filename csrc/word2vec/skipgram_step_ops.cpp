@@ -3,14 +3,12 @@
 #include <cstring>
 #include <string>
 
-#include "common/check.h"
+#include "common/cpu_capability.h"
 #include "word2vec/skipgram_step_cpu.h"
 #include "word2vec/skipgram_workspace.h"
 
 namespace lexforge {
 namespace {
-
-using torch::stable::parallel_for;
 
 constexpr int64_t kGroupsPerTask = 64;
 constexpr int64_t kExamplesPerTask = 16;
@@ -28,24 +26,25 @@ void update_groups(Kernel* kernel, const SkipgramStepParams& params, const RowGr
 
 }  // namespace
 
-void sync_tables_cpu(SkipgramStepParams& params, const AdamSettings& settings, double* history,
-                     AdamStep& adam, int64_t done) {
+void sync_tables_cpu(const SkipgramStepParams& params, const AdamSettings& settings,
+                     const double* history, AdamStep& adam, int64_t done,
+                     const StepThreads& threads) {
   describe_pending(adam, history, settings, done);
   auto* sync = choose(&baseline::skipgram_sync, &avx2::skipgram_sync, &avx512::skipgram_sync);
   for (const SkipgramTable* table : {&params.in, &params.out}) {
-    parallel_for(0, table->size, kGroupsPerTask, [&](int64_t first, int64_t last) {
+    threads.run(table->size, kGroupsPerTask, [&](int64_t first, int64_t last) {
       sync(*table, params.stride, adam, done, first, last);
     });
   }
 }
 
 void run_step_cpu(SkipgramStepParams& params, const AdamSettings& settings, double* history,
-                  AdamStep& adam) {
+                  AdamStep& adam, const StepThreads& threads) {
   const SkipgramMinibatch& batch = params.batch;
   if (is_adam(params.optimizer)) {
     if (params.optimizer == SkipgramOptimizer::kAdam && params.step > 1 &&
         (params.step - 1) % kMaxPending == 0) {
-      sync_tables_cpu(params, settings, history, adam, params.step - 1);
+      sync_tables_cpu(params, settings, history, adam, params.step - 1, threads);
     }
     begin_adam_step(adam, history, settings, params.step);
     params.adam = &adam;
@@ -53,13 +52,13 @@ void run_step_cpu(SkipgramStepParams& params, const AdamSettings& settings, doub
   if (params.optimizer == SkipgramOptimizer::kAdam) {
     auto* refresh = choose(&baseline::skipgram_step_refresh, &avx2::skipgram_step_refresh,
                            &avx512::skipgram_step_refresh);
-    parallel_for(0, batch.targets.count, kGroupsPerTask,
-                 [&](int64_t first, int64_t last) { refresh(params, first, last); });
+    threads.run(batch.targets.count, kGroupsPerTask,
+                [&](int64_t first, int64_t last) { refresh(params, first, last); });
   }
   auto* examples = choose(&baseline::skipgram_step_examples, &avx2::skipgram_step_examples,
                           &avx512::skipgram_step_examples);
-  parallel_for(0, batch.size, kExamplesPerTask,
-               [&](int64_t first, int64_t last) { examples(params, first, last); });
+  threads.run(batch.size, kExamplesPerTask,
+              [&](int64_t first, int64_t last) { examples(params, first, last); });
   auto* update_out = choose(&baseline::skipgram_step_update_out, &avx2::skipgram_step_update_out,
                             &avx512::skipgram_step_update_out);
   auto* update_in = choose(&baseline::skipgram_step_update_in, &avx2::skipgram_step_update_in,
@@ -67,7 +66,7 @@ void run_step_cpu(SkipgramStepParams& params, const AdamSettings& settings, doub
   // Both tables in one range: first the out rows, then the in rows, by cost.
   const int64_t out_cost = group_cost(batch.targets.begin, batch.targets.count, kCostPerRow);
   const int64_t in_cost = group_cost(batch.centers.begin, batch.centers.count, kCostPerRow);
-  parallel_for(0, out_cost + in_cost, kCostPerTask, [&](int64_t first, int64_t last) {
+  threads.run(out_cost + in_cost, kCostPerTask, [&](int64_t first, int64_t last) {
     update_groups(update_out, params, batch.targets, std::min(first, out_cost),
                   std::min(last, out_cost));
     update_groups(update_in, params, batch.centers, std::max(first - out_cost, int64_t{0}),
@@ -136,7 +135,7 @@ void skipgram_step_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, 
   carve_scratch(carve, sizes, params);
   pack_minibatch(op, center, target, mask, label, params, carve_head(carve, sizes), params.batch);
   AdamStep adam;
-  run_step_cpu(params, settings, past, adam);
+  run_step_cpu(params, settings, past, adam, StepThreads());
   std::copy_n(params.loss, batch, data<float>(loss));
 }
 
@@ -150,7 +149,7 @@ void skipgram_sync_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, 
   double* past = step_history(op, history);
   if (settings.optimizer != SkipgramOptimizer::kAdam) return;
   AdamStep adam;
-  sync_tables_cpu(params, settings, past, adam, step);
+  sync_tables_cpu(params, settings, past, adam, step, StepThreads());
 }
 
 }  // namespace

@@ -242,6 +242,24 @@ def test_argument_errors():
         skipgram_batch(source, 5, 2)
 
 
+def test_opcheck():
+    tokens, offsets, counts = corpus(30)
+    keep = keep_probability(counts, 0.01, "sqrt")
+    kinds = ("test_schema", "test_faketensor")
+    torch.library.opcheck(
+        torch.ops.lexforge.skipgram_windows.default,
+        (tokens, offsets, keep, 3, True, 1, 0),
+        test_utils=kinds,
+    )
+    source = examples()
+    for length in (0, 18):
+        torch.library.opcheck(
+            torch.ops.lexforge.skipgram_batch.default,
+            (*source.arguments(0, 20), length),
+            test_utils=kinds,
+        )
+
+
 def data(**options):
     tokens, offsets, counts = corpus()
     settings = {"batch_size": 64, "window": 3, "negatives": 2, "threshold": 0.01, **options}

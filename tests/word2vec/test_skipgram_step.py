@@ -226,6 +226,25 @@ def test_index_errors_leave_everything_alone(device):
     assert all(torch.equal(x, y) for x, y in zip(state.tensors(), before, strict=True))
 
 
+def test_opcheck(device):
+    state = SkipgramState.create(*tables(9, 16, device), "adam")
+    center, target, mask, label = minibatch(torch.Generator().manual_seed(6), 9, 5, 7, device)
+    size = torch.ops.lexforge.skipgram_step_workspace.default(5, 35, 9, 9, 16)
+    settings = ("adam", 1, LR, *state.betas, state.eps)
+    arguments = (
+        *state.tensors(),
+        torch.zeros(size, dtype=torch.uint8, device=device),
+        torch.zeros(5, device=device),
+        *(center.int(), target.int(), mask.float(), label.float()),
+        *settings,
+    )
+    kinds = ("test_schema", "test_faketensor")
+    torch.library.opcheck(torch.ops.lexforge.skipgram_step_.default, arguments, test_utils=kinds)
+    torch.library.opcheck(
+        torch.ops.lexforge.skipgram_sync_.default, (*state.tensors(), *settings), test_utils=kinds
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "match", "arguments", "options"),
     [

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lexforge.ops.sampling import seed_from
+from lexforge.ops.skipgram_loss import check_ids
 from lexforge.ops.skipgram_step import SkipgramState, check_rate
 
 
@@ -51,15 +53,11 @@ class Examples:
             self.noise,
             self.window,
             self.negatives,
-            _signed(self.seed),
+            seed_from(self.seed),
             self.epoch,
             first,
             last,
         )
-
-
-def _signed(seed: int) -> int:
-    return seed - 2**64 if seed >= 2**63 else seed
 
 
 def _check_tensors(op: str, wanted: dict[str, tuple[Tensor, torch.dtype, int]]) -> None:
@@ -78,14 +76,6 @@ def _check_numbers(op: str, **values: tuple[int, int, int]) -> None:
     for name, (value, low, high) in values.items():
         if not low <= value <= high:
             raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
-
-
-def _check_ids(op: str, name: str, ids: Tensor, rows: int) -> None:
-    if ids.numel() == 0:
-        return
-    low, high = (int(x) for x in torch.aminmax(ids))
-    if low < 0 or high >= rows:
-        raise IndexError(f"{op}: {name} must be in [0, {rows}), got {low if low < 0 else high}")
 
 
 def skipgram_windows(
@@ -134,10 +124,10 @@ def skipgram_windows(
         raise ValueError(f"{op}: offsets must be [S + 1] within [0, {tokens.numel()}]")
     if (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"{op}: offsets must not fall")
-    _check_ids(op, "tokens", tokens, keep.shape[0])
+    check_ids(op, "tokens", tokens, keep.shape[0])
     return Windows(
         *torch.ops.lexforge.skipgram_windows.default(
-            tokens, offsets, keep, window, dynamic_window, _signed(seed), epoch
+            tokens, offsets, keep, window, dynamic_window, seed_from(seed), epoch
         )
     )
 
@@ -245,7 +235,6 @@ def skipgram_epoch_(
     contexts = 2 * examples.window
     slots = batch_size * contexts * (1 + examples.negatives)
     workspace = state.reserve(
-        op,
         torch.ops.lexforge.skipgram_epoch_workspace.default(
             batch_size,
             slots,
@@ -270,3 +259,23 @@ def skipgram_epoch_(
     )
     state.step += -(-(last - first) // batch_size)
     torch.autograd.graph.increment_version([*state.tensors(), stats])
+
+
+@torch.library.register_fake("lexforge::skipgram_windows")
+def _(tokens, offsets, keep, window, dynamic_window, seed, epoch):
+    kept, centers = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
+    return tokens.new_empty(kept), offsets.new_empty(kept), tokens.new_empty(centers, 3)
+
+
+@torch.library.register_fake("lexforge::skipgram_batch")
+def _(kept_tokens, kept_positions, centers, order, noise, *numbers):
+    *_, first, last, length = numbers
+    length = length or torch.library.get_ctx().new_dynamic_size()
+    slots = kept_tokens.new_empty(last - first, length)
+    mask = torch.empty_like(slots, dtype=torch.uint8)
+    return kept_tokens.new_empty(last - first), slots, mask, torch.empty_like(mask)
+
+
+@torch.library.register_fake("lexforge::skipgram_epoch_")
+def _(*arguments):
+    return None

@@ -117,7 +117,7 @@ class SkipgramState:
             self.history,
         ]
 
-    def reserve(self, op: str, size: int) -> Tensor:
+    def reserve(self, size: int) -> Tensor:
         """The workspace, grown to at least `size` bytes."""
         if self.workspace.numel() < size or self.workspace.device != self.in_table.device:
             self.workspace = torch.empty(size, dtype=torch.uint8, device=self.in_table.device)
@@ -210,7 +210,6 @@ def skipgram_step_(
         check_ids(op, "contexts_and_negatives", contexts_and_negatives, state.out_table.shape[0])
     batch, length = contexts_and_negatives.shape
     workspace = state.reserve(
-        op,
         torch.ops.lexforge.skipgram_step_workspace.default(
             batch,
             batch * length,
@@ -256,3 +255,13 @@ def skipgram_sync_(state: SkipgramState) -> None:
         *state.tensors(), state.optimizer, state.step, 0.0, *state.betas, state.eps
     )
     torch.autograd.graph.increment_version(state.tensors())
+
+
+@torch.library.register_fake("lexforge::skipgram_step_")
+def _(*arguments):
+    return None
+
+
+@torch.library.register_fake("lexforge::skipgram_sync_")
+def _(*arguments):
+    return None
