@@ -92,7 +92,7 @@ size_t skipgram_stream_workspace(int32_t window, int32_t negatives, bool share_n
   const size_t tiles = static_cast<size_t>(sizes.most_tiles);
   const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
   const size_t plan = rows * sizeof(void*) + planned * tiles * sizes.kErrors * scalar_size +
-                      planned * (64 + 2 * sizeof(int32_t)) + quads * 9 * sizeof(uint32_t) +
+                      planned * (64 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
                       static_cast<size_t>(stride) * scalar_size;
   const size_t errors = static_cast<size_t>(sizes.tiles * sizes.most_inputs) * sizes.kErrors;
   const size_t changes = static_cast<size_t>(sizes.tiles * sizes.kTile) * 16;
