@@ -297,7 +297,7 @@ class Word2Vec:
         self._allocate()
         # Each growth of the vocabulary has a seed of its own: new rows never repeat old ones.
         generator = torch.Generator().manual_seed((self.seed + len(old or ()) * update) % 2**63)
-        bound = 0.5 / self.vector_size
+        bound = 1.0 / self.vector_size
         self._in_table[:, : self.vector_size].uniform_(-bound, bound, generator=generator)
         if update:
             rows = torch.tensor([self.vocabulary[word] for word in old.words])

@@ -1,0 +1,217 @@
+"""Skip-gram on English Wikipedia, end to end: speed and quality beside gensim.
+
+    LEXFORGE_DATA=FOLDER python benchmarks/wikipedia.py [--seeds 1 2 3] [--threads 1 2] [--json F]
+
+Both read the same lower-cased text with the same settings: size 100, window 5 (drawn anew for each
+centre), 5 noise words, sample 1e-4, min_count 5, 5 epochs at 0.025 falling linearly. gensim runs
+from `corpus_file`, its fastest way. For each seed and number of threads the contestants take turns
+in one process each, so that the machine's moods meet them all:
+
+    gensim    5 noise words for each pair
+    pair      lexforge, 5 noise words for each pair (the default)
+    window    lexforge, negative_sharing="window"
+
+Speed is raw words per second: corpus tokens in the vocabulary, dropped by sub-sampling or not,
+times epochs, over the time of training (not the vocabulary, not the encoding). Quality: Spearman
+correlation on WordSim-353 and SimLex-999, accuracy on the Google analogies. `--peak` instead trains
+once in a fresh process and reports the peak memory beside the size of the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SETTINGS = {
+    "vector_size": 100,
+    "window": 5,
+    "negative": 5,
+    "sample": 1e-4,
+    "min_count": 5,
+    "alpha": 0.025,
+    "min_alpha": 1e-4,
+}
+CONTESTANTS = ("gensim", "pair", "window")
+
+
+def corpus(folder: Path, data: Path) -> Path:
+    """The slice as plain text, one paragraph a line, lower-cased."""
+    path = folder / "enwiki.txt"
+    packed = data / "corpora" / "enwiki_articles.txt.xz"
+    # Line by line: a large parent would show in its children's peak memory.
+    with (
+        lzma.open(packed, "rt", encoding="utf-8") as lines,
+        path.open("w", encoding="utf-8") as out,
+    ):
+        out.writelines(line.lower() for line in lines)
+    return path
+
+
+def train(contestant: str, text: Path, threads: int, seed: int, epochs: int) -> dict[str, float]:
+    """One training run in this process."""
+    import torch
+
+    torch.set_num_threads(threads)
+    from lexforge import KeyedVectors, Word2Vec
+
+    if contestant == "gensim":
+        from gensim.models import Word2Vec as Gensim
+
+        model = Gensim(**SETTINGS, sg=1, workers=threads, seed=seed, epochs=epochs)
+        model.build_vocab(corpus_file=str(text))
+        begin = time.perf_counter()
+        model.train(
+            corpus_file=str(text),
+            total_words=model.corpus_total_words,
+            total_examples=model.corpus_count,
+            epochs=epochs,
+        )
+        seconds = time.perf_counter() - begin
+        counts = [model.wv.get_vecattr(word, "count") for word in model.wv.index_to_key]
+        vectors = KeyedVectors(model.wv.index_to_key, model.wv.vectors, counts)
+    else:
+        model = Word2Vec(
+            **SETTINGS,
+            sg=1,
+            workers=threads,
+            seed=seed,
+            epochs=epochs,
+            negative_sharing=contestant,
+            progress=False,
+        )
+        model.build_vocab(corpus_file=str(text))
+        begin = time.perf_counter()
+        model.train(
+            corpus_file=str(text), total_examples=model.corpus_count, epochs=epochs, progress=False
+        )
+        seconds = time.perf_counter() - begin
+        counts = [model.wv.get_vecattr(word, "count") for word in model.wv.index_to_key]
+        vectors = model.wv
+    data = Path(os.environ["LEXFORGE_DATA"])
+    pairs = data / "similarity"
+    return {
+        "words_per_second": sum(int(count) for count in counts) * epochs / seconds,
+        "seconds": seconds,
+        "wordsim353": vectors.evaluate_word_pairs(pairs / "EN-WS-353-ALL.txt")[1][0],
+        "simlex999": vectors.evaluate_word_pairs(pairs / "EN-SIMLEX-999.txt")[1][0],
+        "analogy": vectors.evaluate_word_analogies(data / "analogy" / "questions-words.txt")[0],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "tables_mb": 2 * len(vectors) * -(-SETTINGS["vector_size"] // 16) * 16 * 4 / 2**20,
+    }
+
+
+def peak(text: Path, threads: int) -> dict[str, float]:
+    """Peak memory of the command line, which trains from the encoded corpus on disk."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [
+            *(sys.executable, "-m", "lexforge.cli.main", "word2vec", str(text)),
+            *("--out", f"{out}/model", "--epochs", "1", "--sample", "1e-4", "--quiet"),
+            *("--workers", str(threads)),
+        ]
+        subprocess.run(command, check=True)
+        with open(f"{out}/model/vocab.txt", encoding="utf-8") as vocabulary:
+            words = sum(1 for _ in vocabulary)
+    # Of all finished children the largest: this one.
+    process = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    imports = "import torch, lexforge.ops, resource; "
+    imports += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    bare = subprocess.run([sys.executable, "-c", imports], capture_output=True, check=True)
+    return {
+        "peak_mb": process,
+        "tables_mb": 2 * words * 112 * 4 / 2**20,
+        "torch_mb": int(bare.stdout) / 1024,
+    }
+
+
+def run_apart(arguments: list[str]) -> dict[str, float]:
+    """The same in a process of its own: nobody inherits another's memory or threads."""
+    output = subprocess.run(
+        [sys.executable, __file__, "--one", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def markdown(runs: list[dict]) -> str:
+    """Medians over seeds; quality with its spread."""
+    lines = [
+        "| threads | trainer | words/s | ratio to gensim | WordSim-353 | SimLex-999 | analogy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for threads in sorted({run["threads"] for run in runs}):
+        base = None
+        for contestant in CONTESTANTS:
+            mine = [r for r in runs if (r["threads"], r["trainer"]) == (threads, contestant)]
+            if not mine:
+                continue
+            speed = statistics.median(run["words_per_second"] for run in mine)
+            base = base or speed
+
+            def spread(name: str, mine: list[dict] = mine) -> str:
+                values = [100 * run[name] for run in mine]
+                half = (max(values) - min(values)) / 2
+                return f"{statistics.mean(values):.1f} ± {half:.1f}"
+
+            quality = " | ".join(spread(n) for n in ("wordsim353", "simlex999", "analogy"))
+            ratio = f"{speed / base:.1f} x"
+            lines.append(
+                f"| {threads} | {contestant} | {speed / 1e6:.2f} M | {ratio} | {quality} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--trainers", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--peak", action="store_true", help="peak memory instead of speed")
+    parser.add_argument("--json", type=Path, help="also write the runs to this file")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        contestant, text, threads, seed = options.one
+        result = train(contestant, Path(text), int(threads), int(seed), options.epochs)
+        print(json.dumps({"trainer": contestant, **result}))
+        return
+    data = os.environ.get("LEXFORGE_DATA")
+    if not data:
+        raise SystemExit("LEXFORGE_DATA must name the folder of real data sets")
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        text = corpus(Path(folder), Path(data))
+        if options.peak:
+            runs = [{"threads": n, **peak(text, n)} for n in options.threads]
+            for run in runs:
+                print(json.dumps(run))
+        else:
+            for seed in options.seeds:
+                for threads in options.threads:
+                    for contestant in options.trainers:
+                        arguments = [contestant, str(text), str(threads), str(seed)]
+                        result = run_apart([*arguments, "--epochs", str(options.epochs)])
+                        runs.append({"threads": threads, "seed": seed, **result})
+                        print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
+            print(markdown(runs))
+    if options.json:
+        from harness import write_report
+
+        write_report(options.json, "cpu", runs)
+
+
+if __name__ == "__main__":
+    main()
