@@ -285,7 +285,8 @@ __device__ __forceinline__ bool list_targets(const Window& window, int32_t negat
 // sigmoid. Where all rows of a window differ, a context is read, trained and written in one go; no
 // other context sees the change. Otherwise all errors come first, from the tables as they are
 // before the window, and a second sweep reads the rows again, which then hold the changes of the
-// contexts before. About half of the windows of English text take two sweeps.
+// contexts before: 35 to 45 % of the windows of PTB and WikiText-2, with window 5 and K = 5, on
+// frequent words among the noise (counted with lexforge.reference).
 template <int kPacks, int kRows>
 __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kPairBlocks<kPacks>)
     skipgram_pair_kernel(const __grid_constant__ SkipgramStreamParams<float> params,
