@@ -13,11 +13,18 @@
 
 namespace lexforge {
 
-// Largest row and table, and largest number of targets of one window: 2 window (1 + K), shared 2
-// window + K.
+// Largest row and table, and most shared memory that a warp's lists and rows may take.
 constexpr int64_t kSkipgramCudaMaxStride = 1024;
 constexpr int64_t kSkipgramCudaMaxElements = int64_t{1} << 34;
-constexpr int64_t kSkipgramCudaMaxTargets = 8192;
+constexpr int64_t kSkipgramCudaMaxWarpBytes = 160 * 1024;
+
+// Shared memory of one warp: 16 bytes for each token in reach and, with T = 1 + K targets,
+//   noise per pair   8 bytes for each of the 2 window T targets of a window
+//   shared noise     8 bytes for each of the 2 window contexts and T targets; where the targets do
+//                    not fit into registers (8 up to 256 floats, 4 up to 512, 2 beyond) also 4 T
+//                    (stride + 2 window)
+int64_t skipgram_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_negatives,
+                                 int64_t stride);
 
 // Starts the kernel on `stream`. next_sentence: one zero, scratch. stats: [3] on the device.
 void launch_skipgram_stream(const SkipgramStreamParams<float>& params, int64_t token_count,

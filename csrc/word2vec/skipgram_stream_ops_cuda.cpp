@@ -24,10 +24,10 @@ void skipgram_train(Tensor& in_table, Tensor& out_table, Tensor& stats, const Te
   STD_TORCH_CHECK(params.vocab_size <= kSkipgramCudaMaxElements / params.stride,
                   "skipgram_train_: tables must have at most 2^34 elements on CUDA, got ",
                   params.vocab_size, " rows of ", params.stride);
-  const int64_t targets = share_negatives ? 2 * window + negatives : 2 * window * (negatives + 1);
-  STD_TORCH_CHECK(targets <= kSkipgramCudaMaxTargets,
-                  "skipgram_train_: window and negatives must make at most ",
-                  kSkipgramCudaMaxTargets, " targets of one centre on CUDA, got ", targets);
+  const int64_t bytes = skipgram_cuda_warp_bytes(window, negatives, share_negatives, params.stride);
+  STD_TORCH_CHECK(bytes <= kSkipgramCudaMaxWarpBytes,
+                  "skipgram_train_: window, negatives and rows must need at most ",
+                  kSkipgramCudaMaxWarpBytes, " bytes of shared memory on CUDA, got ", bytes);
   const int64_t sentences = last_sentence - first_sentence;
   if (sentences == 0) return;
   const CudaCall call(in_table);

@@ -221,8 +221,13 @@ def test_offsets_beyond_the_corpus_make_the_loss_nan(cuda_kernels):
 def test_limits_are_refused(cuda_kernels):
     with pytest.raises(RuntimeError, match="at most 1024 floats on CUDA, got 1040"):
         Case([5], dim=1030).run(cuda_kernels)
-    with pytest.raises(RuntimeError, match="at most 8192 targets of one centre on CUDA, got 8200"):
-        Case([5], dim=5, window=820, negatives=4).run(cuda_kernels)
+    message = "must need at most 163840 bytes of shared memory on CUDA, got"
+    for limits in (
+        {"window": 1000, "negatives": 9},
+        {"dim": 1000, "negatives": 40, "negative_sharing": "window"},
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            Case([5], **{"dim": 5, **limits}).run(cuda_kernels)
 
 
 def test_windows_up_to_the_limit_work(device):

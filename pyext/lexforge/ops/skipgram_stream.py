@@ -62,16 +62,18 @@ def skipgram_train_(
 ) -> None:
     """Train skip-gram vectors on a range of sentences, in place, by SGD with linear decay.
 
-    Sub-sampling, windows, noise words, gradients and updates all happen inside; nothing is
-    materialised. Every random decision is a function of (seed, epoch, position in the corpus), so
-    the sampled stream is the same for any number of threads, on any device, and however the corpus
-    is cut into calls (Mikolov et al. 2013, eq. 4; the exact rule is in skipgram_stream.h).
+    The contexts of a kept token predict it: each context's row of ``in_table`` is trained against
+    the centre's row of ``out_table`` and noise words (Mikolov et al. 2013, eq. 4; the exact rule is
+    in skipgram_stream.h). Sub-sampling, windows, noise words, gradients and updates all happen
+    inside; nothing is materialised. Every random decision is a function of (seed, epoch, position
+    in the corpus), so the sampled stream is the same for any number of threads, on any device, and
+    however the corpus is cut into calls.
 
     Args:
-        in_table: float32 [V, stride] centre vectors, updated. stride is a multiple of 16
-            (:func:`padded_table`); columns past the vector size must be zero and stay zero.
-            float64 is accepted on the CPU, for gradient checks.
-        out_table: context vectors, same shape and dtype, updated.
+        in_table: float32 [V, stride] vectors of words as contexts, the ones to keep; updated.
+            stride is a multiple of 16 (:func:`padded_table`); columns past the vector size must be
+            zero and stay zero. float64 is accepted on the CPU, for gradient checks.
+        out_table: vectors of words as centres and noise, same shape and dtype, updated.
         stats: float64 [3], to which (sum of losses, pairs, centres) of this call are added. The
             mean loss of a pair, with its noise words, is ``stats[0] / stats[1]``.
         tokens: int32 [N] word ids, 0 <= id < V.
@@ -81,20 +83,36 @@ def skipgram_train_(
         first_sentence, last_sentence: the range of sentences; the last one is exclusive and
             defaults to S.
         window: largest distance between centre and context, in kept tokens, 1 to 1000.
-        negatives: noise words K per pair, 0 to 1000.
+        negatives: noise words K per pair, 0 to 1000. One that equals the centre is left out.
         dynamic_window: draw the distance 1..window afresh for each centre.
-        negative_sharing: ``"pair"`` draws K noise words for each (centre, context) pair;
-            ``"window"`` draws K for each centre and uses them for all its pairs.
+        negative_sharing: ``"pair"`` draws K noise words for each (context, centre) pair, and each
+            context sees the changes of those left of it in the window; ``"window"`` draws K for
+            each centre, for all its contexts together (Ji et al. 2016), which is faster.
         alpha, min_alpha: learning rate at the first and past the last of ``total_tokens``.
         tokens_before: tokens of earlier epochs; ``total_tokens``: of all epochs, default N.
         seed: any integer of 64 bits. epoch: 0 to 2^32 - 1.
-        threads: CPU threads, default ``torch.get_num_threads()``. With one the result is bitwise
-            reproducible; with more, rows are updated without locks and rounding varies.
+        threads: CPU threads, default ``torch.get_num_threads()``.
 
     Raises:
         TypeError: a tensor of the wrong dtype.
-        ValueError: a wrong shape, device or range; a table that requires grad.
-        RuntimeError: a token outside [0, V), or offsets that do not rise.
+        ValueError: a wrong shape, device or range; a table that requires grad or is not aligned to
+            64 bytes.
+        RuntimeError: on the CPU, a token outside [0, V), offsets that do not rise, or a noise table
+            whose aliases are outside [0, V); on CUDA, sizes beyond the limits below.
+
+    Notes:
+        CPU: one thread gives a bitwise reproducible result, also for a corpus cut into calls; with
+        more, rows are updated without locks and rounding varies (Recht et al. 2011).
+
+        CUDA: many sentences are trained at the same time, fewer for a small vocabulary or corpus,
+        and rows are updated by atomic additions, so rounding and the order of updates vary. Nothing
+        waits for the GPU; hence a token outside [0, V) or offsets that do not rise do not raise:
+        their sentence stops there and ``stats[0]`` becomes NaN. The noise table is not checked.
+        Rows have at most 1024 floats and tables 2^34 elements. A window's lists must fit in 160 KiB
+        of shared memory (skipgram_stream_cuda.h): with ``"pair"`` that is about
+        ``window * (1 + negatives) <= 10_000``, with ``"window"`` and more than 7 noise words (3
+        from 257 floats a row on, 1 from 513) about
+        ``(1 + negatives) * (stride + 2 * window) <= 40_000``.
     """
     op = "skipgram_train_"
     if negative_sharing not in SHARING:
