@@ -103,7 +103,7 @@ def test_vocabulary_order_and_counts():
     assert [model.wv.get_vecattr(word, "count") for word in "abc"] == [3, 2, 1]
     assert model.corpus_count == 2 and model.corpus_total_words == 6
     assert model.wv.vectors.shape == model.syn1neg.shape == (3, 4)
-    assert np.abs(model.wv.vectors).max() <= 0.5 / 4 and np.ptp(model.wv.vectors) > 0.1
+    assert np.abs(model.wv.vectors).max() <= 1 / 4 and np.ptp(model.wv.vectors) > 0.1
     assert not model.syn1neg.any()
 
 

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 def short_warnings() -> Iterator[None]:
     """Warnings as one line each, without the source line they come from."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: typer.secho(
-            f"warning: {message}", fg="yellow", err=True
-        )
+        warnings.showwarning = lambda message, *_: warn(message)
         yield
+
+
+def warn(message: object) -> None:
+    """One yellow line on standard error."""
+    typer.secho(f"warning: {message}", fg="yellow", err=True)
 
 
 def load(path: str, **options) -> KeyedVectors:
