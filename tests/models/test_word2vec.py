@@ -391,7 +391,7 @@ folder, resume = sys.argv[1], sys.argv[2] == "resume"
 if resume:
     model = Word2Vec.load(folder, workers=1)
 else:
-    model = Word2Vec(vector_size=96, negative=10, min_count=1, epochs=80, workers=1)
+    model = Word2Vec(vector_size=96, negative=10, min_count=1, epochs=40, workers=1)
     model.build_vocab(corpus)
 print("training", flush=True)
 model.train(corpus, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resume)

@@ -7,12 +7,19 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from lexforge.vectors import KeyedVectors
+
+
+Source = Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")]
+RestrictVocab = Annotated[
+    int | None, typer.Option(min=1, help="Search only the first (most frequent) words.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from lexforge.cli import _vectors
 
 
 def evaluate(
-    vectors: Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")],
+    vectors: _vectors.Source,
     similarity: Annotated[
         list[str] | None,
         typer.Option(help="File of WORD WORD SCORE lines, a set name, or all. Repeatable."),
