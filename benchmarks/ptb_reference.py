@@ -24,9 +24,9 @@ from torch import nn
 
 from harness import write_report
 from lexforge import d2l
-from lexforge.models.skipgram import SkipgramData, SkipgramState, padded_rows
+from lexforge.models.skipgram import padded_rows
 from lexforge.ops.skipgram_batch import skipgram_epoch_
-from lexforge.ops.skipgram_step import skipgram_sync_
+from lexforge.ops.skipgram_step import SkipgramState, skipgram_sync_
 
 BATCH, WINDOW, NEGATIVES, DIM, LR = 512, 5, 5, 100, 0.002
 
@@ -90,7 +90,6 @@ class Ours:
         self.data, self.vocab = d2l.load_data_ptb(
             BATCH, WINDOW, NEGATIVES, static_samples=static_samples
         )
-        assert isinstance(self.data, SkipgramData)
         self.preparation = time.perf_counter() - start
         self.net = embeddings(len(self.vocab))
         self.state = SkipgramState.create(*(padded_rows(e.weight) for e in self.net), "adam")

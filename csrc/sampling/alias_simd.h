@@ -1,7 +1,7 @@
 // alias_draw (alias.h) on vector lanes, for kernel bodies; included after everything else.
 //
-//   AliasLanes::draw(table, size, word0, word1)   lane i: alias_draw(table, size, word0[i],
-//   word1[i]) AliasLanes::store_pairs(out, a, b)            out[2 i] = a[i], out[2 i + 1] = b[i]
+// AliasLanes::draw(table, size, word0, word1): lane i is alias_draw(table, size, word0[i],
+// word1[i]). AliasLanes::store_pairs(out, a, b): out[2 i] = a[i], out[2 i + 1] = b[i].
 #pragma once
 
 #include "sampling/alias.h"

@@ -1,6 +1,8 @@
 // What the CPU and the CUDA binding of skipgram_train_ share: checks, and tensors to params.
 #pragma once
 
+#include <utility>
+
 #include "common/check.h"
 #include "word2vec/skipgram_stream.h"
 
@@ -29,6 +31,14 @@ SkipgramStreamParams<scalar_t> skipgram_stream_params(
                   ": in_table must have rows of a multiple of 16, got ", stride);
   STD_TORCH_CHECK(keep.size(0) == vocab_size && noise.size(0) == vocab_size && noise.size(1) == 2,
                   op, ": keep must be [V] and noise [V, 2] with V = ", vocab_size);
+  STD_TORCH_CHECK(vocab_size < (int64_t{1} << 31), op,
+                  ": in_table must have fewer than 2^31 rows, got ", vocab_size);
+  for (const auto& [table, name] : {std::pair{&in_table, "in_table"}, {&out_table, "out_table"}}) {
+    STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(table->data_ptr()) % 64 == 0, op, ": ", name,
+                    " must start at a 64-byte boundary");
+  }
+  STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(noise.data_ptr()) % alignof(AliasEntry) == 0, op,
+                  ": noise must start at a multiple of 8 bytes");
   STD_TORCH_CHECK(stats.size(0) == 3, op, ": stats must be [3], got ", stats.size(0));
   STD_TORCH_CHECK(0 <= first_sentence && first_sentence <= last_sentence &&
                       last_sentence <= offsets.size(0) - 1,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "word2vec/skipgram_stream.h"
 
@@ -13,10 +14,6 @@ namespace lexforge {
 template <typename scalar_t>
 using SkipgramStreamFunction = bool(const SkipgramStreamParams<scalar_t>& params,
                                     int64_t token_count, void* workspace, double* stats);
-
-// Bytes of workspace for one thread.
-size_t skipgram_stream_workspace(int32_t window, int32_t negatives, bool share_negatives,
-                                 int64_t stride, size_t scalar_size);
 
 namespace baseline {
 SkipgramStreamFunction<float> skipgram_stream;
@@ -53,5 +50,25 @@ struct SkipgramStreamPlan {
     kept = kKept + 2 * window;
   }
 };
+
+// Bytes of workspace for one thread.
+inline size_t skipgram_stream_workspace(int32_t window, int32_t negatives, bool share_negatives,
+                                        int64_t stride, size_t scalar_size) {
+  const SkipgramStreamPlan sizes(window, negatives, share_negatives);
+  const size_t widest = 64;  // elements that a register or a span may run over an array's end
+  const size_t planned = static_cast<size_t>(sizes.planned);
+  const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;
+  const size_t rows = planned * static_cast<size_t>(sizes.most_rows) + widest;
+  const size_t tiles = static_cast<size_t>(sizes.most_tiles);
+  const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
+  const size_t plan = rows * sizeof(void*) + planned * tiles * sizes.kErrors * scalar_size +
+                      planned * (64 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
+                      static_cast<size_t>(stride) * scalar_size;
+  const size_t errors = static_cast<size_t>(sizes.tiles * sizes.most_inputs) * sizes.kErrors;
+  const size_t changes = static_cast<size_t>(sizes.tiles * sizes.kTile) * 16;
+  const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + scalar_size) + 2 * plan +
+                       (errors + changes) * scalar_size;
+  return (bytes + 64 * 48) / 64 * 64;  // each of some 40 arrays starts at a cache line
+}
 
 }  // namespace lexforge

@@ -16,8 +16,7 @@
 #include "word2vec/skipgram_stream_cpu.h"
 // The instruction set applies from here on.
 #include "common/simd.h"
-// Needs simd.h.
-#include "common/philox_simd.h"
+#include "sampling/alias_simd.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
@@ -181,7 +180,6 @@ class Plan {
     window = carve.take<Window<scalar_t>>(sizes.planned);
     const int64_t quads = sizes.planned * ((sizes.most_draws + 1) / kDrawsPerQuad) + 2 * kWidth;
     for (auto& word : counter_) word = carve.take<uint32_t>(quads);
-    word_ = carve.take<uint32_t>(4 * quads);
     noise_ = carve.take<int32_t>(2 * quads);
     context_begin_ = carve.take<int32_t>(sizes.planned);
     context_end_ = carve.take<int32_t>(sizes.planned);
@@ -267,25 +265,18 @@ class Plan {
     return quads;
   }
 
-  // The noise words of all quads, two to each, in order.
+  // The noise words of all quads, two to each, in order; some more up to a whole register.
   void draw(int64_t quads) {
     using U = Uint32Lanes;
+    const uint32_t vocab_size = static_cast<uint32_t>(params_.vocab_size);
     for (int64_t q = 0; q < quads; q += kWidth) {
       const auto words = PhiloxLanes::quads(
           static_cast<uint32_t>(params_.seed), static_cast<uint32_t>(params_.seed >> 32),
           {{U::load_any(counter_[0] + q), U::load_any(counter_[1] + q), U::broadcast(params_.epoch),
             U::load_any(counter_[2] + q)}});
-      for (int w = 0; w < 4; ++w) U::store_any(word_ + 4 * q + w * kWidth, words.word[w]);
-    }
-    const uint32_t vocab_size = static_cast<uint32_t>(params_.vocab_size);
-    for (int64_t q = 0; q < quads; q += kWidth) {
-      const uint32_t* words = word_ + 4 * q;
-      for (int64_t lane = 0; lane < kWidth; ++lane) {
-        noise_[2 * (q + lane)] =
-            alias_draw(params_.noise, vocab_size, words[lane], words[kWidth + lane]);
-        noise_[2 * (q + lane) + 1] = alias_draw(params_.noise, vocab_size, words[2 * kWidth + lane],
-                                                words[3 * kWidth + lane]);
-      }
+      AliasLanes::store_pairs(
+          noise_ + 2 * q, AliasLanes::draw(params_.noise, vocab_size, words.word[0], words.word[1]),
+          AliasLanes::draw(params_.noise, vocab_size, words.word[2], words.word[3]));
     }
   }
 
@@ -313,7 +304,6 @@ class Plan {
 
   const SkipgramStreamParams<scalar_t>& params_;
   uint32_t* counter_[3];  // position low, position high, stream and slot
-  uint32_t* word_;
   int32_t* noise_;
   int32_t* context_begin_;
   int32_t* context_end_;

@@ -17,11 +17,20 @@ namespace {
 // short enough that the threads of one call finish together.
 constexpr int64_t kTokensPerTurn = 4096;
 
+// A draw from the table is a row that the kernels write to.
+void check_aliases(const AliasEntry* noise, int64_t vocab_size) {
+  for (int64_t i = 0; i < vocab_size; ++i) {
+    STD_TORCH_CHECK(noise[i].alias < vocab_size, "skipgram_train_: noise[", i,
+                    "] must have an alias in [0, ", vocab_size, "), got ", noise[i].alias);
+  }
+}
+
 template <typename scalar_t>
 void run(const SkipgramStreamParams<scalar_t>& params, const Tensor& tokens, Tensor& stats,
          int64_t threads, SkipgramStreamFunction<scalar_t>* kernel) {
   const int64_t sentences = params.last_sentence - params.first_sentence;
   if (sentences == 0) return;
+  check_aliases(params.noise, params.vocab_size);
   const int64_t token_count = tokens.size(0);
   const int64_t range =
       params.offsets[params.last_sentence] - params.offsets[params.first_sentence];
@@ -81,25 +90,6 @@ void skipgram_train(Tensor& in_table, Tensor& out_table, Tensor& stats, const Te
 }
 
 }  // namespace
-
-size_t skipgram_stream_workspace(int32_t window, int32_t negatives, bool share_negatives,
-                                 int64_t stride, size_t scalar_size) {
-  const SkipgramStreamPlan sizes(window, negatives, share_negatives);
-  const size_t widest = 64;  // elements that a register or a span may run over an array's end
-  const size_t planned = static_cast<size_t>(sizes.planned);
-  const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;
-  const size_t rows = planned * static_cast<size_t>(sizes.most_rows) + widest;
-  const size_t tiles = static_cast<size_t>(sizes.most_tiles);
-  const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
-  const size_t plan = rows * sizeof(void*) + planned * tiles * sizes.kErrors * scalar_size +
-                      planned * (64 + 2 * sizeof(int32_t)) + quads * 9 * sizeof(uint32_t) +
-                      static_cast<size_t>(stride) * scalar_size;
-  const size_t errors = static_cast<size_t>(sizes.tiles * sizes.most_inputs) * sizes.kErrors;
-  const size_t changes = static_cast<size_t>(sizes.tiles * sizes.kTile) * 16;
-  const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + scalar_size) + 2 * plan +
-                       (errors + changes) * scalar_size;
-  return (bytes + 64 * 48) / 64 * 64;  // each of some 40 arrays starts at a cache line
-}
 
 }  // namespace lexforge
 

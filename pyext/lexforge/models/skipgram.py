@@ -18,8 +18,7 @@ from lexforge.ops.skipgram_batch import (
     skipgram_windows,
 )
 from lexforge.ops.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
-
-ROW_MULTIPLE = 16  # floats of a cache line
+from lexforge.ops.skipgram_stream import padded_table
 
 
 class SkipgramData:
@@ -153,11 +152,9 @@ class SkipgramProgress:
 def padded_rows(weight: Tensor) -> Tensor:
     """A copy of a matrix [V, D] with rows lengthened by zeros to whole cache lines, float32."""
     rows, dim = weight.shape
-    table = torch.zeros(
-        rows, -(-dim // ROW_MULTIPLE) * ROW_MULTIPLE, dtype=torch.float32, device=weight.device
-    )
+    table = padded_table(rows, dim)
     table[:, :dim] = weight.detach()
-    return table
+    return table.to(weight.device)
 
 
 def train_skipgram(
