@@ -82,6 +82,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def print_json(value: object) -> None:
+    """Indented, words in their own letters."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 

@@ -31,6 +31,7 @@ class OneLineErrors(TyperGroup):
     """Commands whose wrong use is told in one line, like all other errors, with exit code 2."""
 
     def make_context(self, info_name, args, parent=None, **extra):
+        """Parses what stands before the command, and keeps the whole line for messages."""
         given = list(args)
         with _telling_wrong_use(given):
             context = super().make_context(info_name, args, parent=parent, **extra)
@@ -38,6 +39,7 @@ class OneLineErrors(TyperGroup):
             return context
 
     def invoke(self, ctx):
+        """Parses the command's own arguments and runs it."""
         with _telling_wrong_use(ctx.meta["lexforge.given"]):
             return super().invoke(ctx)
 

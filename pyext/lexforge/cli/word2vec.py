@@ -369,10 +369,7 @@ def _write_files(
 def _write(vectors: KeyedVectors, path: Path, format: Format) -> None:
     from lexforge.vectors import save_vectors
 
-    if format in (Format.TEXT, Format.BINARY):
-        vectors.save_word2vec_format(path, binary=format is Format.BINARY)
-    else:
-        save_vectors(vectors, path, format=format.value)
+    save_vectors(vectors, path, format=format.value)
 
 
 def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: Progress) -> None:

@@ -134,6 +134,11 @@ def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
     from lexforge.text import Vocabulary
 
     folder = Path(folder)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} must be a folder that save made, and is a file (load_vectors reads vector "
+            "files, and nothing reads pickles)"
+        )
     if not is_checkpoint(folder):
         raise FileNotFoundError(f"{folder} holds no checkpoint (no {CONFIG})")
     _finish_interrupted_save(folder)

@@ -79,6 +79,7 @@ class KeyedVectors:
 
     @property
     def norms(self) -> np.ndarray:
+        """Euclidean norms of the rows, float32 [V]; kept from the first use on."""
         self.fill_norms()
         return self._norms
 
