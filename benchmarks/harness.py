@@ -13,6 +13,7 @@ import torch
 from torch.utils import benchmark
 
 import lexforge
+from lexforge._files import replacing
 
 
 def environment(device: str = "cpu") -> dict[str, object]:
@@ -58,6 +59,5 @@ def measure(work: Callable[[], object], threads: int, seconds: float = 1.0) -> d
 def write_report(path: Path, device: str, cases: list[dict]) -> None:
     """The JSON file of one script: the environment and one record per case."""
     report = {"environment": environment(device), "cases": cases}
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(report, indent=2).encode() + b"\n")

@@ -2,50 +2,18 @@
 
     python benchmarks/text_reader.py --text FILE --threads 1 2 --json results.json
 
-Each figure is the median over --repeats runs, in MB (10^6 bytes) of text per second, the file being
-in the page cache. Without --text the data set pydocs is repeated up to --megabytes.
+Each figure is the median over --seconds of runs, in MB (10^6 bytes) of text per second, the file
+being in the page cache. Without --text the data set pydocs is repeated up to --megabytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-import torch
-
+from harness import measure, write_report
 from lexforge.text import build_vocabulary, dataset_path, encode_corpus
-
-
-def environment() -> dict:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    models = [
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cpu": models[0].partition(": ")[2] if models else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-    }
-
-
-def measure(work, repeats: int) -> dict:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
 
 
 def cases(text: Path, threads: list[int], scratch: Path):
@@ -84,7 +52,7 @@ def main() -> None:
         "--megabytes", type=int, default=100, help="size made when no --text is given"
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="time for each case")
     parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
 
@@ -100,13 +68,17 @@ def main() -> None:
         records = []
         print("| reader | threads | MB/s | seconds for the file |\n|---|---|---|---|")
         for what, threads, work in cases(text, arguments.threads, Path(scratch)):
-            record = {"case": what, "threads": threads, **measure(work, arguments.repeats)}
+            record = {
+                "case": what,
+                "threads": threads,
+                "megabytes": megabytes,
+                **measure(work, threads, arguments.seconds),
+            }
             record["mb_per_s"] = megabytes / record["median_s"]
             records.append(record)
             print(f"| {what} | {threads} | {record['mb_per_s']:.0f} | {record['median_s']:.2f} |")
     if arguments.json:
-        report = {"environment": environment(), "megabytes": megabytes, "cases": records}
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_report(arguments.json, "cpu", records)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,20 @@
 
     python benchmarks/vector_files.py --rows 40000 --dim 100 --threads 1 2 --json results.json
 
-Each figure is the median over --repeats runs, in MB (10^6 bytes) of the file per second, the file
-being in the page cache. Words and vectors are compared with gensim's before anything is timed.
+Each figure is the median over --seconds of runs, in MB (10^6 bytes) of the file per second, the
+file being in the page cache. Words and vectors are compared with gensim's before anything is timed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from harness import measure, write_report
 from lexforge.vectors import KeyedVectors, load_vectors, save_vectors
-from text_reader import environment, measure
 
 
 def make_vectors(rows: int, dim: int) -> KeyedVectors:
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--dim", type=int, default=100)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
     try:
@@ -106,13 +105,15 @@ def main() -> None:
             kv, Path(folder), args.threads, with_gensim
         ):
             size = path.stat().st_size
-            times = measure(work, args.repeats)
+            times = measure(work, threads, args.seconds)
             records.append(
                 {
                     "what": what,
                     "format": name,
                     "program": program,
                     "threads": threads,
+                    "rows": args.rows,
+                    "dim": args.dim,
                     "bytes": size,
                     "mb_per_s": size / 1e6 / times["median_s"],
                     "rows_per_s": args.rows / times["median_s"],
@@ -121,13 +122,7 @@ def main() -> None:
             )
     print(markdown(records))
     if args.json:
-        report = {
-            "environment": environment(),
-            "rows": args.rows,
-            "dim": args.dim,
-            "cases": records,
-        }
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_report(args.json, "cpu", records)
 
 
 if __name__ == "__main__":

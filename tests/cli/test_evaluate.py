@@ -99,3 +99,11 @@ def test_something_must_be_asked_for(path):
     assert result.exit_code == 1 and "at least one --similarity or --analogy" in str(
         result.exception
     )
+
+
+def test_a_file_without_questions(invoke, path, tmp_path):
+    """Prose is not a set of questions of which none was right."""
+    (tmp_path / "prose.txt").write_text("this is not it\n".replace("it", "it at all"))
+    result = invoke("evaluate", path, "--analogy", tmp_path / "prose.txt")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert "no question found" in result.stderr

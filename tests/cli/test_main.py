@@ -64,7 +64,14 @@ def test_help_does_not_wait_for_torch(arguments):
 def test_wrong_usage_exits_with_2(invoke, arguments):
     result = invoke(*arguments)
     assert result.exit_code == 2
-    assert "Traceback" not in result.output
+    assert result.stdout == "" and result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1 and "--help)" in result.stderr
+
+
+def test_wrong_values_are_repeated(invoke):
+    for arguments in (["--window", "0"], ["--window=0"], ["-window", "0"]):
+        result = invoke("word2vec", "corpus.txt", "--out", "out", *arguments)
+        assert "--window" in result.stderr and "got '0'" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """``lexforge word2vec``: training, its files, resuming, and the original tool's options."""
 
 import json
+import os
+import shutil
 import signal
 import time
 
@@ -135,16 +137,47 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
         (["/nowhere.txt", "--out", "{out}"], "nowhere.txt"),
         (["{corpus}", "--out", "{out}", "--min-count", "100000"], "min_count=100000"),
         (["{corpus}", "--out", "{out}", "--resume"], "holds no checkpoint"),
-        (["{corpus}", "--out", "{out}", "--device", "abacus"], "abacus"),
+        (["{corpus}", "--out", "{out}", "--device", "abacus"], "auto, cpu or cuda, got 'abacus'"),
+        (["{corpus}", "--out", "{out}", "--alpha", "inf"], "alpha must be finite"),
+        (["{corpus}", "--out", "{out}", "--seed", "9" * 20], "seed must be <="),
+        (["{corpus}", "--out", "{out}", "--vector-size", "9" * 20], "vector_size must be <="),
+        (["{corpus}", "--out", "{out}", "--cache", "{corpus}"], "--cache must be a folder"),
+        (["{corpus}", "--out", "{corpus}/out"], "--out must be a folder"),
+        (["{corpus}", "-output", "/"], "/ must be a file, and is a folder"),
     ],
 )
 def test_failures(invoke, corpus_file, tmp_path, arguments, message):
     out = tmp_path / "out"
     result = invoke("word2vec", *(a.format(corpus=corpus_file, out=out) for a in arguments))
-    assert result.exit_code == 1
+    assert result.exit_code in (1, 2)
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert message in line
     assert not out.exists()
+
+
+def test_more_than_fits_into_memory(invoke, corpus_file, tmp_path, monkeypatch):
+    """Refused before it is allocated: the system grants it and kills whoever uses it."""
+    monkeypatch.setattr("lexforge.models.word2vec.available_memory", lambda: 1000)
+    result = invoke("word2vec", corpus_file, "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 1 and "GB are free" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_binary_junk_is_noticed(invoke, tmp_path):
+    junk = tmp_path / "junk"
+    junk.write_bytes(bytes(range(256)) * 200)
+    result = invoke("word2vec", junk, "--out", tmp_path / "out", *QUICK)
+    assert "bytes that are not UTF-8" in result.stderr
+
+
+def test_file_names_that_are_not_utf8(invoke, corpus_file, tmp_path):
+    """To the system names are bytes; such ones failed in the reader."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9 au lait")
+    folder.mkdir()
+    shutil.copy(corpus_file, folder / "corpus.txt")
+    result = invoke("word2vec", folder / "corpus.txt", "--out", folder / "out", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    assert (folder / "out" / "model.safetensors").exists()
 
 
 def test_another_run_is_not_overwritten(invoke, corpus_file, tmp_path):
@@ -161,7 +194,7 @@ def test_another_run_is_not_overwritten(invoke, corpus_file, tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() != before
 
 
-LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 300, "--workers", 1)
+LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 100, "--workers", 1)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

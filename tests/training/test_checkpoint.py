@@ -62,6 +62,14 @@ def test_all_files_have_ordinary_permissions(tmp_path):
     assert len(modes) == 1
 
 
+def test_a_file_is_not_a_checkpoint(tmp_path):
+    """Such as gensim's own model files."""
+    path = tmp_path / "model"
+    path.write_bytes(b"\x80\x04pickle")
+    with pytest.raises(CheckpointError, match="must be a folder that save made, and is a file"):
+        load(path)
+
+
 @pytest.mark.parametrize("moment", range(6))
 def test_killed_while_saving(tmp_path, moment):
     """Killed at any of these moments, the folder holds the old checkpoint or the new one."""

@@ -451,6 +451,23 @@ def test_arguments_are_checked(tmp_path, kv):
         load_vectors(write(path, b"the 1 2\n"), format="text")
 
 
+def test_save_and_load(tmp_path, kv):
+    """The most used names of gensim, whatever the suffix; with counts."""
+    kv.save(tmp_path / "vectors.kv")
+    for mmap in (None, "r"):
+        loaded = KeyedVectors.load(tmp_path / "vectors.kv", mmap=mmap)
+        assert loaded.index_to_key == kv.index_to_key
+        assert np.array_equal(loaded.vectors, kv.vectors)
+        assert loaded.get_vecattr("w3", "count") == kv.get_vecattr("w3", "count")
+
+
+@pytest.mark.parametrize("config", ["[]", "{", ""])
+def test_checkpoint_with_damaged_config(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=r"config\.json is truncated or damaged"):
+        load_vectors(tmp_path)
+
+
 def test_gensim_names_for_files(tmp_path, kv):
     kv.save_word2vec_format(tmp_path / "v.txt", fvocab=tmp_path / "v.vocab")
     loaded = KeyedVectors.load_word2vec_format(tmp_path / "v.txt", fvocab=tmp_path / "v.vocab")

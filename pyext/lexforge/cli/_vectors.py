@@ -7,7 +7,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,14 +15,24 @@ if TYPE_CHECKING:
     from lexforge.vectors import KeyedVectors
 
 
+Source = Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")]
+RestrictVocab = Annotated[
+    int | None, typer.Option(min=1, help="Search only the first (most frequent) words.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
 @contextlib.contextmanager
 def short_warnings() -> Iterator[None]:
     """Warnings as one line each, without the source line they come from."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: typer.secho(
-            f"warning: {message}", fg="yellow", err=True
-        )
+        warnings.showwarning = lambda message, *_: warn(message)
         yield
+
+
+def warn(message: object) -> None:
+    """One yellow line on standard error."""
+    typer.secho(f"warning: {message}", fg="yellow", err=True)
 
 
 def load(path: str, **options) -> KeyedVectors:
@@ -72,6 +82,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def print_json(value: object) -> None:
+    """Indented, words in their own letters."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 

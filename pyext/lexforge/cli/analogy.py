@@ -10,18 +10,16 @@ from lexforge.cli import _vectors
 
 
 def analogy(
-    vectors: Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")],
+    vectors: _vectors.Source,
     a: Annotated[str, typer.Argument(help="A is to ...")],
     b: Annotated[str, typer.Argument(help="... B as ...")],
     c: Annotated[str, typer.Argument(help="... C is to the answer.")],
     topn: Annotated[int, typer.Option(min=1, help="How many answers.")] = 5,
-    restrict_vocab: Annotated[
-        int | None, typer.Option(min=1, help="Search only the first (most frequent) words.")
-    ] = None,
+    restrict_vocab: _vectors.RestrictVocab = None,
     multiply: Annotated[
         bool, typer.Option("--multiply", help="Multiply similarities (3CosMul) instead of adding.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _vectors.AsJson = False,
 ) -> None:
     """Answer "A is to B as C is to ...": the words nearest to B - A + C.
 

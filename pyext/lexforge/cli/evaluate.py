@@ -12,7 +12,7 @@ from lexforge.cli import _vectors
 
 
 def evaluate(
-    vectors: Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")],
+    vectors: _vectors.Source,
     similarity: Annotated[
         list[str] | None,
         typer.Option(help="File of WORD WORD SCORE lines, a set name, or all. Repeatable."),
@@ -51,8 +51,8 @@ def evaluate(
     - `lexforge evaluate vectors.bin --similarity all --analogy google --json scores.json`
     - `lexforge evaluate vectors.bin --analogy my-questions.txt --restrict-vocab 30000`
     """
+    from lexforge._files import replacing
     from lexforge.vectors import evaluation
-    from lexforge.vectors.streams import open_for_writing
 
     if not similarity and not analogy:
         raise ValueError("give at least one --similarity or --analogy, for example wordsim353")
@@ -76,7 +76,7 @@ def evaluate(
         try:
             scores = evaluation.score_pairs(kv, path, **options)
         except ValueError as error:  # a set without known words must not stop the others
-            typer.secho(f"warning: {error}", fg="yellow", err=True)
+            _vectors.warn(error)
             continue
         report["similarity"][name] = {
             "spearman": scores.spearman.statistic,
@@ -87,13 +87,17 @@ def evaluate(
             "used": scores.used,
         }
     for name, path in question_files.items():
-        report["analogy"][name] = _with_totals(evaluation.score_analogies(kv, path, **options))
+        sections = evaluation.score_analogies(kv, path, **options)
+        if any(section.questions for section in sections):
+            report["analogy"][name] = _with_totals(sections)
+        else:
+            _vectors.warn(f"{path}: no question found; lines must be A B C D, as in --help")
     _print(report)
     if json_file is not None:
-        with open_for_writing(json_file) as file:
+        with replacing(json_file) as file:
             file.write((json.dumps(report, indent=2, allow_nan=True) + "\n").encode())
     if not report["similarity"] and not report["analogy"]:
-        raise typer.Exit(1)
+        raise ValueError("none of the sets could be used")
 
 
 def _files(names: list[str] | None, sets: dict[str, str]) -> dict[str, Path]:

@@ -6,6 +6,7 @@ so that help is instant.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -13,15 +14,64 @@ import pkgutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from lexforge import __version__, cli
 
+# Some versions of typer carry a copy of click instead of needing it; both have this base class.
+(UsageError,) = typer.BadParameter.__bases__
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose wrong use is told in one line, like all other errors, with exit code 2."""
+
+    def make_context(self, info_name, args, parent=None, **extra):
+        """Parses what stands before the command, and keeps the whole line for messages."""
+        given = list(args)
+        with _telling_wrong_use(given):
+            context = super().make_context(info_name, args, parent=parent, **extra)
+            context.meta["lexforge.given"] = given
+            return context
+
+    def invoke(self, ctx):
+        """Parses the command's own arguments and runs it."""
+        with _telling_wrong_use(ctx.meta["lexforge.given"]):
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _telling_wrong_use(given: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        text = describe_error(error.format_message()).rstrip(".")
+        value = _value_given(getattr(getattr(error, "param", None), "opts", ()), given)
+        if value is not None and repr(value) not in text:
+            text += f", got {value!r}"
+        helper = f"{error.ctx.command_path} --help" if error.ctx else "lexforge --help"
+        typer.secho(f"error: {text} (see {helper})", fg="red", err=True)
+        raise typer.Exit(2) from None
+
+
+def _value_given(names: Sequence[str], given: Sequence[str]) -> str | None:
+    """What the command line says for the option of these names."""
+    for argument, following in zip_longest(given, given[1:]):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            return value if equals else following
+    return None
+
+
 app = typer.Typer(
     name="lexforge",
+    cls=OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,10 +102,10 @@ def _lexforge(
     """
 
 
-def describe_error(error: BaseException) -> str:
+def describe_error(error: BaseException | str) -> str:
     """One line that says what went wrong."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     elif isinstance(error, KeyError) and error.args:
         text = str(error.args[0])  # str(KeyError) is its argument in quotes
     elif isinstance(error, MemoryError):
@@ -100,7 +150,7 @@ def main() -> None:
     """Entry point of the ``lexforge`` script."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end_cleanly)
-    app()
+    app(prog_name="lexforge")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from lexforge.cli import _vectors
 
 
 def similar(
-    vectors: Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")],
+    vectors: _vectors.Source,
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="WORD...", help="Words to look up; without any, a prompt opens."),
@@ -24,10 +24,8 @@ def similar(
         bool, typer.Option("--together", help="One query from the mean of all words.")
     ] = False,
     topn: Annotated[int, typer.Option(min=1, help="Neighbours per query.")] = 10,
-    restrict_vocab: Annotated[
-        int | None, typer.Option(min=1, help="Search only the first (most frequent) words.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    restrict_vocab: _vectors.RestrictVocab = None,
+    as_json: _vectors.AsJson = False,
 ) -> None:
     """List the words whose vectors point in the most similar direction.
 

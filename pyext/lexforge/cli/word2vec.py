@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lexforge.cli._vectors import warn
 
 if TYPE_CHECKING:
     from lexforge.models.word2vec import Word2Vec
     from lexforge.training.progress import Progress
     from lexforge.vectors import KeyedVectors
 
-CORPUS, MODEL, TRAINING, OUTPUT, TOOL = (
-    "Corpus and vocabulary",
-    "Model",
-    "Training",
-    "Output",
-    "As in the original tool",
+# Options by the panel of the help text that they stand in.
+corpus_option, model_option, training_option, output_option, tool_option = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in (
+        "Corpus and vocabulary",
+        "Model",
+        "Training",
+        "Output",
+        "As in the original tool",
+    )
 )
 
 
@@ -58,171 +65,117 @@ def word2vec(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            help="Folder for the model: vectors, vocabulary, checkpoint.",
-            rich_help_panel=OUTPUT,
-        ),
+        output_option("--out", help="Folder for the model: vectors, vocabulary, checkpoint."),
     ] = None,
     format: Annotated[
         Format | None,
-        typer.Option(
-            help="Also write the vectors as a file for other programs.", rich_help_panel=OUTPUT
-        ),
+        output_option(help="Also write the vectors as a file for other programs."),
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel=OUTPUT),
+        output_option("--overwrite", help="Replace the run in --out."),
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume", help="Continue the interrupted run in --out.", rich_help_panel=OUTPUT
-        ),
+        output_option("--resume", help="Continue the interrupted run in --out."),
     ] = False,
     checkpoint_every: Annotated[
         float,
-        typer.Option(
-            min=0.0,
-            metavar="MINUTES",
-            help="Save that often; 0 only at the end.",
-            rich_help_panel=OUTPUT,
-        ),
+        output_option(min=0.0, metavar="MINUTES", help="Save that often; 0 only at the end."),
     ] = 10.0,
     log_json: Annotated[
         Path | None,
-        typer.Option(
-            help="Write speed, loss and learning rate to this file, one JSON object per second.",
-            rich_help_panel=OUTPUT,
+        output_option(
+            help="Write speed, loss and learning rate to this file, one JSON object per second."
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing.", rich_help_panel=OUTPUT)
-    ] = False,
+    quiet: Annotated[bool, output_option("--quiet", "-q", help="Print nothing.")] = False,
     vector_size: Annotated[
         int,
-        typer.Option(
-            "--vector-size", "-size", min=1, help="Numbers per word.", rich_help_panel=MODEL
-        ),
+        model_option("--vector-size", "-size", min=1, help="Numbers per word."),
     ] = 100,
     window: Annotated[
         int,
-        typer.Option(
-            "--window", "-window", min=1, help="Largest distance of context.", rich_help_panel=MODEL
-        ),
+        model_option("--window", "-window", min=1, help="Largest distance of context."),
     ] = 5,
     negative: Annotated[
         int,
-        typer.Option(
-            "--negative", "-negative", min=1, help="Noise words per pair.", rich_help_panel=MODEL
-        ),
+        model_option("--negative", "-negative", min=1, help="Noise words per pair."),
     ] = 5,
     negative_sharing: Annotated[
         Sharing,
-        typer.Option(
-            help="Draw noise words per pair, or once per window (faster).", rich_help_panel=MODEL
-        ),
+        model_option(help="Draw noise words per pair, or once per window (faster)."),
     ] = Sharing.PAIR,
     ns_exponent: Annotated[
         float,
-        typer.Option(help="Noise words are drawn by count to this power.", rich_help_panel=MODEL),
+        model_option(help="Noise words are drawn by count to this power."),
     ] = 0.75,
     min_count: Annotated[
         int,
-        typer.Option(
-            "--min-count",
-            "-min-count",
-            min=0,
-            help="Leave out rarer words.",
-            rich_help_panel=CORPUS,
-        ),
+        corpus_option("--min-count", "-min-count", min=0, help="Leave out rarer words."),
     ] = 5,
     max_final_vocab: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Raise the minimum count until at most so many are left.",
-            rich_help_panel=CORPUS,
-        ),
+        corpus_option(min=1, help="Raise the minimum count until at most so many are left."),
     ] = None,
     max_vocab_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Keep the most frequent so many words.", rich_help_panel=CORPUS),
+        corpus_option(min=1, help="Keep the most frequent so many words."),
     ] = None,
     max_sentence_length: Annotated[
-        int, typer.Option(min=1, help="Split longer sentences.", rich_help_panel=CORPUS)
+        int, corpus_option(min=1, help="Split longer sentences.")
     ] = 10_000,
     lowercase: Annotated[
         bool,
-        typer.Option("--lowercase", help="Turn words to lower case.", rich_help_panel=CORPUS),
+        corpus_option("--lowercase", help="Turn words to lower case."),
     ] = False,
     cache: Annotated[
         Path | None,
-        typer.Option(
-            help="Keep the encoded corpus in this folder, for further runs.", rich_help_panel=CORPUS
-        ),
+        corpus_option(help="Keep the encoded corpus in this folder, for further runs."),
     ] = None,
     sample: Annotated[
         float,
-        typer.Option(
+        corpus_option(
             "--sample",
             "-sample",
             min=0.0,
             help="Thin out words above this share of the corpus; 0 for none.",
-            rich_help_panel=CORPUS,
         ),
     ] = 1e-3,
     epochs: Annotated[
         int,
-        typer.Option(
-            "--epochs", "-iter", min=1, help="Passes over the corpus.", rich_help_panel=TRAINING
-        ),
+        training_option("--epochs", "-iter", min=1, help="Passes over the corpus."),
     ] = 5,
     alpha: Annotated[
         float,
-        typer.Option(
-            "--alpha", "-alpha", min=0.0, help="First learning rate.", rich_help_panel=TRAINING
-        ),
+        training_option("--alpha", "-alpha", min=0.0, help="First learning rate."),
     ] = 0.025,
-    min_alpha: Annotated[
-        float, typer.Option(min=0.0, help="Last learning rate.", rich_help_panel=TRAINING)
-    ] = 1e-4,
+    min_alpha: Annotated[float, training_option(min=0.0, help="Last learning rate.")] = 1e-4,
     workers: Annotated[
         int | None,
-        typer.Option(
+        training_option(
             "--workers",
             "-threads",
             min=1,
             help="Threads; all cores by default. One makes runs bit-identical.",
-            rich_help_panel=TRAINING,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all randomness.", rich_help_panel=TRAINING)] = 1,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=TRAINING)
-    ] = "auto",
-    train: Annotated[
-        str | None, typer.Option("-train", help="Same as CORPUS.", rich_help_panel=TOOL)
-    ] = None,
+    seed: Annotated[int, training_option(help="Of all randomness.")] = 1,
+    device: Annotated[str, training_option(help="auto, cpu or cuda.")] = "auto",
+    train: Annotated[str | None, tool_option("-train", help="Same as CORPUS.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-output", help="Write the vectors to this file.", rich_help_panel=TOOL),
+        tool_option("-output", help="Write the vectors to this file."),
     ] = None,
-    binary: Annotated[
-        int, typer.Option("-binary", help="1: -output is a binary file.", rich_help_panel=TOOL)
-    ] = 0,
+    binary: Annotated[int, tool_option("-binary", help="1: -output is a binary file.")] = 0,
     save_vocab: Annotated[
         Path | None,
-        typer.Option("-save-vocab", help="Write words and counts here.", rich_help_panel=TOOL),
+        tool_option("-save-vocab", help="Write words and counts here."),
     ] = None,
-    cbow: Annotated[
-        int, typer.Option("-cbow", help="0; CBOW does not exist yet.", rich_help_panel=TOOL)
-    ] = 0,
+    cbow: Annotated[int, tool_option("-cbow", help="0; CBOW does not exist yet.")] = 0,
     hs: Annotated[
         int,
-        typer.Option(
-            "-hs", help="0; hierarchical softmax does not exist yet.", rich_help_panel=TOOL
-        ),
+        tool_option("-hs", help="0; hierarchical softmax does not exist yet."),
     ] = 0,
     debug: Annotated[int, typer.Option("-debug", hidden=True)] = 2,
 ) -> None:
@@ -262,8 +215,11 @@ def word2vec(
     for path in filter(None, (output, save_vocab, log_json)):
         if not path.parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"--out must be a folder, and {out} is a file")
+        if path.is_dir():
+            raise typer.BadParameter(f"{path} must be a file, and is a folder")
+    for name, folder in (("--out", out), ("--cache", cache)):
+        if folder is not None:
+            _check_folder(name, folder)
 
     parameters = {
         "vector_size": vector_size,
@@ -298,6 +254,7 @@ def word2vec(
                 f"{len(model.vocabulary):,} words seen {min_count} times or more make up "
                 f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
             )
+            _warn_of_bytes(model, corpus)
         if save_vocab is not None:
             model.vocabulary.save(save_vocab)
         if resume and model.state.finished:
@@ -306,6 +263,26 @@ def word2vec(
             _train(model, corpus, out, cache, checkpoint_every, resume, progress)
         files = _write_files(model.wv, out, output, format, bool(binary))
         _summarise(model, out, files, progress)
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    """Before the work rather than after it: can this be a folder to write into?"""
+    import os
+
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise typer.BadParameter(f"{name} must be a folder, and {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"{name} must be a folder to write to, and {there} is not")
+
+
+def _warn_of_bytes(model: Word2Vec, corpus: str) -> None:
+    damaged = sum("\N{REPLACEMENT CHARACTER}" in word for word in model.vocabulary.words)
+    if damaged > len(model.vocabulary) // 10:
+        warn(
+            f"{damaged:,} of {len(model.vocabulary):,} words hold bytes that are not UTF-8: "
+            f"is {corpus} a text file in that encoding?"
+        )
 
 
 def _given(ctx: typer.Context, name: str) -> bool:
@@ -339,6 +316,7 @@ def _train(
 
     from lexforge.training.signals import StopRequest
 
+    made = out is not None and not out.exists()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     # Beside the model rather than in the system's temporary folder, which may be small.
@@ -357,6 +335,8 @@ def _train(
     finally:
         if own_folder is not None:
             shutil.rmtree(own_folder, ignore_errors=True)
+        if made and not any(out.iterdir()):  # it failed before there was anything to keep
+            out.rmdir()
     if not model.state.finished:
         again = f"lexforge word2vec {shlex.quote(corpus)} --out {shlex.quote(str(out))} --resume"
         typer.echo(
@@ -389,10 +369,7 @@ def _write_files(
 def _write(vectors: KeyedVectors, path: Path, format: Format) -> None:
     from lexforge.vectors import save_vectors
 
-    if format in (Format.TEXT, Format.BINARY):
-        vectors.save_word2vec_format(path, binary=format is Format.BINARY)
-    else:
-        save_vectors(vectors, path, format=format.value)
+    save_vectors(vectors, path, format=format.value)
 
 
 def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: Progress) -> None:

@@ -28,6 +28,7 @@ from lexforge.text import (
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.corpus_identity import corpus_identity
 from lexforge.training.loop import TrainerState, train_stream
+from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
 from lexforge.vectors import KeyedVectors
 
@@ -179,13 +180,13 @@ class Word2Vec:
             raise ValueError(
                 f"Word2Vec: negative_sharing must be 'pair' or 'window', got {negative_sharing!r}"
             )
-        self.vector_size = _whole("vector_size", vector_size)
+        self.vector_size = _whole("vector_size", vector_size, high=2**24)
         self.window = _whole("window", window)
         self.negative = _whole("negative", negative)
         self.epochs = _whole("epochs", epochs)
         self.max_sentence_length = _whole("max_sentence_length", max_sentence_length)
         self.min_count = _whole("min_count", min_count, low=0)
-        self.seed = _whole("seed", seed, low=-(2**63))
+        self.seed = _whole("seed", seed, low=-(2**63), high=2**64 - 1)
         self.workers = None if workers is None else _whole("workers", workers)
         self.max_vocab_size = (
             None if max_vocab_size is None else _whole("max_vocab_size", max_vocab_size)
@@ -240,6 +241,7 @@ class Word2Vec:
 
         Raises:
             ValueError: No word reaches ``min_count``; ``update`` without a vocabulary.
+            MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
         """
         if trim_rule is not None:
             raise ValueError("build_vocab: trim_rule is not supported; use min_count")
@@ -306,7 +308,19 @@ class Word2Vec:
             self._state = None
 
     def _allocate(self) -> None:
-        """Zeroed tables for the vocabulary, and ``wv`` on top of the input table."""
+        """Zeroed tables for the vocabulary, and ``wv`` on top of the input table.
+
+        Raises:
+            MemoryError: Before anything is allocated, when the tables exceed the free memory. The
+                system would grant them, and end the process once they are filled.
+        """
+        needed, free = self.estimate_memory()["total"], available_memory()
+        if free is not None and needed > free:
+            raise MemoryError(
+                f"Word2Vec: {len(self.vocabulary):,} words x vector_size={self.vector_size} need "
+                f"{needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: lower vector_size, or "
+                "raise min_count"
+            )
         self._in_table = padded_table(len(self.vocabulary), self.vector_size)
         self._out_table = padded_table(len(self.vocabulary), self.vector_size)
         self.wv = KeyedVectors(
@@ -503,11 +517,7 @@ class Word2Vec:
             "vocabulary_sha1": self.vocabulary.sha1(),
             "max_sentence_length": self.max_sentence_length,
             "lowercase": self.lowercase,
-            "sources": [
-                {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-                for path in corpus.paths
-                for status in [path.stat()]
-            ],
+            "sources": corpus.sources(),
         }
         same = all(encoded.meta.get(name) == value for name, value in expected.items())
         return encoded if same and corpus.paths else None
@@ -730,14 +740,15 @@ class Word2Vec:
     __repr__ = __str__
 
 
-def _whole(name: str, value: Any, low: int = 1) -> int:
+def _whole(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
     """The value as an int: numpy's integers would not go into a checkpoint."""
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"Word2Vec: {name} must be an integer, got {value!r}") from None
-    if number < low:
-        raise ValueError(f"Word2Vec: {name} must be >= {low}, got {number}")
+    if not low <= number <= high:
+        expected = f">= {low}" if number < low else f"<= {high}"
+        raise ValueError(f"Word2Vec: {name} must be {expected}, got {number}")
     return number
 
 
@@ -755,8 +766,11 @@ def _real(name: str, value: Any, low: float = 0.0) -> float:
 def _resolve_device(device: str | torch.device) -> torch.device:
     if str(device) == "auto":
         return torch.device("cuda" if _library.cuda_usable else "cpu")
-    resolved = torch.device(device)
-    if resolved.type not in ("cpu", "cuda"):
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError):
+        resolved = None
+    if resolved is None or resolved.type not in ("cpu", "cuda"):
         raise ValueError(f"Word2Vec: device must be auto, cpu or cuda, got {device!r}")
     if resolved.type == "cuda" and not _library.cuda_usable:
         raise ValueError(f"Word2Vec: device 'cuda' is not usable here: {_library.cuda_state}")

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from lexforge import _text
+from lexforge._files import replacement, replacing
 from lexforge.text import datasets
-from lexforge.text._files import replacing
 
 if TYPE_CHECKING:
     from lexforge.text.vocabulary import Vocabulary
@@ -86,6 +86,14 @@ class Corpus:
                     words = re.split(rb"[\0\t\n\v\f\r ]+", line)
                     yield [word.decode(errors="replace") for word in words if word]
 
+    def sources(self) -> list[dict[str, str | int]]:
+        """Path, size in bytes and time of change of each file, to notice other content later."""
+        return [
+            {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+            for path in self.paths
+            for status in [path.stat()]
+        ]
+
     def feed(self, reader, progress: Progress | None = None) -> None:
         """Feeds everything to a reader of lexforge._text and finishes it."""
         progress = progress or (lambda done, total: None)
@@ -109,7 +117,8 @@ class Corpus:
         buffer = memoryview(bytearray(_BLOCK_BYTES))
         before = 0
         for path in self.paths:
-            reader.begin_document(str(path))
+            # A name is bytes to the system; what messages show of it has to be text.
+            reader.begin_document(os.fsencode(path).decode(errors="replace"))
             with open_text(path) as (file, raw):
                 while size := file.readinto(buffer):
                     reader.feed(buffer[:size])
@@ -292,11 +301,6 @@ class EncodedCorpus:
             raise ValueError("check: offsets must ascend")
 
 
-def _describe(path: Path) -> dict:
-    status = path.stat()
-    return {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
 def _map_file(path: Path, dtype: torch.dtype, count: int) -> torch.Tensor:
     try:
         size = path.stat().st_size
@@ -309,7 +313,8 @@ def _map_file(path: Path, dtype: torch.dtype, count: int) -> torch.Tensor:
         )
     if count == 0:
         return torch.empty(0, dtype=dtype)  # nothing can be mapped
-    return torch.from_file(str(path), shared=False, size=count, dtype=dtype)
+    # Mapped copy-on-write: the tensor is writable, and the file is never changed.
+    return torch.from_numpy(np.memmap(path, mode="c", dtype=str(dtype).removeprefix("torch.")))
 
 
 def encode_corpus(
@@ -351,17 +356,21 @@ def encode_corpus(
     folder = Path(folder)
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    final = {name: folder / f"{name}.bin" for name in ("tokens", "offsets")}
-    partial = {name: folder / f".{name}.bin.{os.getpid()}.tmp" for name in final}
     try:
-        encoder = _text.CorpusEncoder(
-            words=vocab.words,
-            max_sentence_length=max_sentence_length,
-            tokens_path=str(partial["tokens"]),
-            offsets_path=str(partial["offsets"]),
-            **options,
-        )
-        corpus.feed(encoder, progress)
+        with (
+            replacement(folder / "tokens.bin", sync=False) as tokens_path,
+            replacement(folder / "offsets.bin", sync=False) as offsets_path,
+        ):
+            encoder = _text.CorpusEncoder(
+                words=vocab.words,
+                max_sentence_length=max_sentence_length,
+                tokens_path=os.fsencode(tokens_path),
+                offsets_path=os.fsencode(offsets_path),
+                **options,
+            )
+            corpus.feed(encoder, progress)
+            # meta.json goes first and comes back last: a folder that has one is complete.
+            (folder / "meta.json").unlink(missing_ok=True)
         meta = {
             "format_version": _FORMAT_VERSION,
             "vocabulary_sha1": vocab.sha1(),
@@ -372,24 +381,11 @@ def encode_corpus(
             "num_tokens": encoder.tokens,
             "num_sentences": encoder.sentences,
             "num_unknown": encoder.unknown,
-            "sources": [
-                {
-                    "path": str(path),
-                    "size": path.stat().st_size,
-                    "mtime_ns": path.stat().st_mtime_ns,
-                }
-                for path in corpus.paths
-            ],
+            "sources": corpus.sources(),
         }
-        # meta.json goes first and comes back last: a folder that has one is complete.
-        (folder / "meta.json").unlink(missing_ok=True)
-        for name, path in partial.items():
-            os.replace(path, final[name])
-        with replacing(folder / "meta.json") as file:
+        with replacing(folder / "meta.json", sync=False) as file:
             file.write(json.dumps(meta, indent=2).encode() + b"\n")
     except BaseException:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
         if made:
             with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lexforge.text._files import replacing
+from lexforge._files import replacing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from lexforge import _text
-from lexforge.text._files import replacing
+from lexforge._files import replacing
 from lexforge.text.corpus import reader_options, resolve_corpus
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lexforge import __version__
+from lexforge._files import flush
 
 if TYPE_CHECKING:
     import torch
@@ -105,8 +106,8 @@ def save_checkpoint(
         shutil.copymode(partial / CONFIG, partial / TENSORS)  # the library makes it private
         _write_json(partial / STATE, state)
         for file in partial.iterdir():
-            _flush(file)
-        _flush(partial)
+            flush(file)
+        flush(partial)
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
@@ -133,6 +134,11 @@ def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
     from lexforge.text import Vocabulary
 
     folder = Path(folder)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} must be a folder that save made, and is a file (load_vectors reads vector "
+            "files, and nothing reads pickles)"
+        )
     if not is_checkpoint(folder):
         raise FileNotFoundError(f"{folder} holds no checkpoint (no {CONFIG})")
     _finish_interrupted_save(folder)
@@ -172,16 +178,7 @@ def _finish_interrupted_save(folder: Path) -> None:
         for file in commit.iterdir():
             os.replace(file, folder / file.name)
         commit.rmdir()
-        _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    """Wait until the file or folder is on the disk, so that a rename never outruns its content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(folder)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lexforge import _text
+from lexforge._files import replacement
 from lexforge.vectors.row_formats import check_text_word
-from lexforge.vectors.streams import open_for_writing, replacement
+from lexforge.vectors.streams import open_for_writing
 
 # What the matrix is called: by us, by sentence-transformers (both), in our checkpoints.
 _TENSOR_NAMES = ("vectors", "embedding.weight", "embeddings", "input")
@@ -101,8 +102,11 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
     config_path = folder / "config.json"
     if not config_path.exists():
         raise ValueError("a folder must be a checkpoint with config.json, and this one has none")
-    config = json.loads(config_path.read_text(encoding="utf8"))
-    dim = config.get("vector_size")
+    try:
+        config = json.loads(config_path.read_text(encoding="utf8"))
+        dim = config.get("vector_size")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"config.json is truncated or damaged: {error}") from error
     if not isinstance(dim, int) or dim < 1:
         raise ValueError(f"config.json: vector_size must be a positive integer, got {dim!r}")
     table = read_safetensors(folder / "model.safetensors", limit=limit, mmap=mmap)

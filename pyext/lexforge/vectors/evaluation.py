@@ -169,7 +169,8 @@ def score_pairs(
         gold.append(score)
     if not gold:
         raise ValueError(
-            f"{pairs}: no pair could be used: {total} pairs found, {unknown} with unknown words"
+            f"{pairs}: no pair could be used: {total} pairs found, {unknown} with unknown words; "
+            "lines must be WORD WORD SCORE"
         )
     return PairScores(pearson(gold, model), spearman(gold, model), total, unknown, len(gold))
 

@@ -79,6 +79,7 @@ class KeyedVectors:
 
     @property
     def norms(self) -> np.ndarray:
+        """Euclidean norms of the rows, float32 [V]; kept from the first use on."""
         self.fill_norms()
         return self._norms
 
@@ -530,6 +531,31 @@ class KeyedVectors:
             known = dict(zip(words, counts.tolist(), strict=True))
             kv.expandos["count"] = np.array([known.get(w, 0) for w in kv.index_to_key], np.int64)
         return kv
+
+    def save(self, fname: str | os.PathLike) -> None:
+        """Save vectors, words and counts as one safetensors file, whatever its suffix.
+
+        gensim's method of this name writes a pickle; neither reads the other's file. For files that
+        both read there is `save_word2vec_format`.
+        """
+        from lexforge.vectors.files import save_vectors
+
+        save_vectors(self, fname, format="safetensors")
+
+    @classmethod
+    def load(cls, fname: str | os.PathLike, mmap: str | None = None) -> KeyedVectors:
+        """Load what `save` wrote, or any other file that `load_vectors` knows.
+
+        Args:
+            fname: The file.
+            mmap: Map the vectors instead of reading them, when not None.
+
+        Raises:
+            ValueError: for damaged files and for Python pickles, which are never opened.
+        """
+        from lexforge.vectors.files import load_vectors
+
+        return load_vectors(fname, mmap=mmap is not None)
 
     def save_word2vec_format(
         self,

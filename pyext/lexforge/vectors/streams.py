@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from lexforge._files import replacing
+
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 COMPRESSION_SUFFIXES = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -63,25 +65,10 @@ def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 @contextmanager
 def open_for_writing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` once it is complete; compressed by suffix."""
-    path = Path(path)
-    with replacement(path) as temporary, open(temporary, "wb") as file:
-        opener = COMPRESSION_SUFFIXES.get(path.suffix)
-        if opener:
+    opener = COMPRESSION_SUFFIXES.get(Path(path).suffix)
+    with replacing(path) as file:
+        if opener is None:
+            yield file
+        else:
             with opener(file, "wb") as inner:
                 yield inner
-        else:
-            yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def replacement(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary name in the folder of `path`; the file left there is renamed to `path`."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
