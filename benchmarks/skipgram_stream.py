@@ -44,7 +44,7 @@ class Corpus:
 
 def tables(vocab_size: int, dim: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     in_table, out_table = padded_table(vocab_size, dim), padded_table(vocab_size, dim)
-    in_table[:, :dim].uniform_(-0.5 / dim, 0.5 / dim)
+    in_table[:, :dim].uniform_(-1 / dim, 1 / dim)
     return in_table.to(device), out_table.to(device)
 
 

@@ -158,11 +158,13 @@ __global__ void __launch_bounds__(kRowThreads)
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   const int64_t row = params.sorted_target[i], stride = params.stride;
   const int64_t steps = decay_steps(params, params.out, row);
+  // Slots are 32-bit numbers; a 64-bit division would be a call that spills registers.
+  const uint32_t length = static_cast<uint32_t>(params.length);
   for (int64_t d = lane; d < stride; d += kWarp) {
     float sum = 0;
     for (int64_t member = i; member < i + count; ++member) {
-      const int64_t slot = params.sorted_slot[member];
-      sum += params.error[slot] * params.center_row[slot / params.length * stride + d];
+      const uint32_t slot = static_cast<uint32_t>(params.sorted_slot[member]);
+      sum += params.error[slot] * params.center_row[int64_t{slot / length} * stride + d];
     }
     float& p = params.out.rows[row * stride + d];
     p = update(params, params.out, row, d, steps, p, sum);
