@@ -90,7 +90,7 @@ def torch_case(corpus: Corpus, vocab_size: int, dim: int, device: str, pairs: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--dim", type=int, nargs="+", default=[100, 300])
     parser.add_argument("--vocab-size", type=int, nargs="+", default=[71_000])
     parser.add_argument("--tokens", type=int, help="default 1 million, on a GPU 17 million")

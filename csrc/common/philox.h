@@ -67,7 +67,11 @@ LEXFORGE_HOST_DEVICE PhiloxQuad philox_at(uint64_t seed, uint32_t epoch, uint64_
 // Word `index` of the stream that lays one word per position, four positions to a quad.
 LEXFORGE_HOST_DEVICE uint32_t philox_word_at(uint64_t seed, uint32_t epoch, uint64_t index,
                                              RandomStream stream) {
-  return philox_at(seed, epoch, index >> 2, stream, 0).word[index & 3];
+  const PhiloxQuad quad = philox_at(seed, epoch, index >> 2, stream, 0);
+  // Selects, not an index: a GPU would put the quad into memory for that.
+  const uint32_t even = index & 2 ? quad.word[2] : quad.word[0];
+  const uint32_t odd = index & 2 ? quad.word[3] : quad.word[1];
+  return index & 1 ? odd : even;
 }
 
 // 24 random bits as a float in [0, 1).

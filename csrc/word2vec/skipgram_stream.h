@@ -100,9 +100,10 @@ LEXFORGE_HOST_DEVICE int32_t skipgram_noise(uint64_t seed, uint32_t epoch, int64
                                             int64_t vocab_size) {
   const PhiloxQuad quad = philox_at(seed, epoch, static_cast<uint64_t>(position),
                                     RandomStream::kNegative, draw / kDrawsPerQuad);
-  const uint32_t first = 2 * (draw % kDrawsPerQuad);
-  return alias_draw(noise, static_cast<uint32_t>(vocab_size), quad.word[first],
-                    quad.word[first + 1]);
+  // Selects, not an index: a GPU would put the quad into memory for that.
+  const bool second = draw % kDrawsPerQuad != 0;
+  return alias_draw(noise, static_cast<uint32_t>(vocab_size), second ? quad.word[2] : quad.word[0],
+                    second ? quad.word[3] : quad.word[1]);
 }
 
 }  // namespace lexforge
