@@ -15,7 +15,7 @@ Speed is raw words per second: corpus tokens in the vocabulary, dropped by sub-s
 times epochs, over the time of `train`, which reads the text (lexforge encodes it once, gensim
 parses it in every epoch); the vocabulary is built before. Beware of gensim's learning rate with
 several workers: each lets it fall by its own share of the corpus only, so with 2 workers it stays
-higher than with one; compare quality at 1 thread. Quality: Spearman
+higher than with one; compare quality at 1 thread (only there are the schedules alike). Spearman
 correlation on WordSim-353 and SimLex-999, accuracy on the Google analogies. `--peak` instead trains
 once in a fresh process and reports the peak memory beside the size of the tables.
 """

@@ -349,9 +349,9 @@ class Trainer {
   static constexpr int64_t kLine = kLineBytes / sizeof(scalar_t);
   // Registers of an input row that an update holds, and as many for its gradient.
   static constexpr int64_t kChunk = W == 16 ? 10 : 4;
-  // Far enough for a read from memory: of 24, 48 and 96, tried with V = 83,000 on a Zen 5, the
-  // second was 1.5 times as fast as the first and as fast as the third. Near enough that the rows
-  // stay in the first-level cache.
+  // Far enough for a read from memory, near enough that the rows stay in the first-level cache. Of
+  // 24, 48 and 96, tried with V = 83,000 and shared noise on a busy Zen 5, the medians of three
+  // runs were 17, 22 and 22 M pairs/s; 64 lies between the two that did alike.
   static constexpr int64_t kRowsAhead = 64;
 
   // The next row to fetch: in the plan's list, beyond whose end lies the next plan's.
