@@ -403,14 +403,14 @@ class Word2Vec:
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
                 self._state = TrainerState(
                     epochs=passes,
-                    total_tokens=encoded.num_tokens * passes,
+                    total=encoded.num_tokens * passes,
                     alpha=_real("start_alpha", alpha),
                     min_alpha=_real("end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
                     corpus=identity,
                 )
             self._fit(encoded, shown, callbacks, checkpoint_folder, checkpoint_every, stop)
-        return self._state.centers, self._state.tokens_done
+        return self._state.centers, self._state.done
 
     def _fit(
         self,
@@ -448,7 +448,7 @@ class Word2Vec:
                 alpha=state.alpha,
                 min_alpha=state.min_alpha,
                 tokens_before=epoch * corpus.num_tokens,
-                total_tokens=state.total_tokens,
+                total_tokens=state.total,
                 seed=self.seed,
                 epoch=state.first_epoch + epoch,
                 threads=self.workers,
@@ -471,12 +471,12 @@ class Word2Vec:
                 if (method := getattr(callback, event, None)) is not None:
                     method(self)
 
-        if state.tokens_done == 0:
+        if state.done == 0:
             call("on_train_begin")
         try:
             train_stream(
                 state,
-                corpus,
+                lambda epoch: corpus.offsets,
                 step,
                 stats,
                 progress=progress,
