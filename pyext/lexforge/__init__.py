@@ -9,10 +9,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lexforge._library import build_info, cpu_capability, cuda_usable
+    from lexforge.models.glove import GloVe
     from lexforge.models.word2vec import Word2Vec
     from lexforge.vectors import KeyedVectors, load_vectors
 
 __all__ = [
+    "GloVe",
     "KeyedVectors",
     "Word2Vec",
     "__version__",
@@ -25,6 +27,7 @@ __all__ = [
 # Where each public name lives. They are imported on first use, so that `import lexforge` and
 # `lexforge --help` do not wait for torch.
 _HOME = {
+    "GloVe": "lexforge.models.glove",
     "KeyedVectors": "lexforge.vectors",
     "Word2Vec": "lexforge.models.word2vec",
     "build_info": "lexforge._library",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from lexforge import _library
+from lexforge.models._arguments import real, resolve_device, whole
 from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
 from lexforge.text import (
@@ -34,6 +34,8 @@ from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
+
+_whole, _real = partial(whole, "Word2Vec"), partial(real, "Word2Vec")
 
 # What a checkpoint records, and what a resumed run must not change.
 HYPER_PARAMETERS = (
@@ -202,7 +204,7 @@ class Word2Vec:
         self.lowercase, self.encoded_folder = bool(lowercase), encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
         self.progress = progress
-        self.device = _resolve_device(device)
+        self.device = resolve_device("Word2Vec", device)
         self.corpus_count = 0
         self.corpus_total_words = 0
         self.vocabulary: Vocabulary | None = None
@@ -739,43 +741,6 @@ class Word2Vec:
         return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     __repr__ = __str__
-
-
-def _whole(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
-    """The value as an int: numpy's integers would not go into a checkpoint."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"Word2Vec: {name} must be an integer, got {value!r}") from None
-    if not low <= number <= high:
-        expected = f">= {low}" if number < low else f"<= {high}"
-        raise ValueError(f"Word2Vec: {name} must be {expected}, got {number}")
-    return number
-
-
-def _real(name: str, value: Any, low: float = 0.0) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"Word2Vec: {name} must be a number, got {value!r}") from None
-    if not math.isfinite(number) or number < low:
-        expected = "finite" if low == -math.inf else f"finite and >= {low:g}"
-        raise ValueError(f"Word2Vec: {name} must be {expected}, got {number}")
-    return number
-
-
-def _resolve_device(device: str | torch.device) -> torch.device:
-    if str(device) == "auto":
-        return torch.device("cuda" if _library.cuda_usable else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError):
-        resolved = None
-    if resolved is None or resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"Word2Vec: device must be auto, cpu or cuda, got {device!r}")
-    if resolved.type == "cuda" and not _library.cuda_usable:
-        raise ValueError(f"Word2Vec: device 'cuda' is not usable here: {_library.cuda_state}")
-    return resolved
 
 
 def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:
