@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge import _library
+from lexforge._library import resolve_device
 from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
 from lexforge.text import (
@@ -202,7 +202,7 @@ class Word2Vec:
         self.lowercase, self.encoded_folder = bool(lowercase), encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
         self.progress = progress
-        self.device = _resolve_device(device)
+        self.device = resolve_device("Word2Vec", device)
         self.corpus_count = 0
         self.corpus_total_words = 0
         self.vocabulary: Vocabulary | None = None
@@ -762,20 +762,6 @@ def _real(name: str, value: Any, low: float = 0.0) -> float:
         expected = "finite" if low == -math.inf else f"finite and >= {low:g}"
         raise ValueError(f"Word2Vec: {name} must be {expected}, got {number}")
     return number
-
-
-def _resolve_device(device: str | torch.device) -> torch.device:
-    if str(device) == "auto":
-        return torch.device("cuda" if _library.cuda_usable else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError):
-        resolved = None
-    if resolved is None or resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"Word2Vec: device must be auto, cpu or cuda, got {device!r}")
-    if resolved.type == "cuda" and not _library.cuda_usable:
-        raise ValueError(f"Word2Vec: device 'cuda' is not usable here: {_library.cuda_state}")
-    return resolved
 
 
 def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:
