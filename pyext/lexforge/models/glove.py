@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge.models._arguments import real, resolve_device, whole
+from lexforge._library import resolve_device
+from lexforge.models._arguments import real, whole
 from lexforge.models.cooccurrence import Cooccurrence, cooccurrence
 from lexforge.models.glove_files import (
     SUM,
@@ -352,7 +353,7 @@ class GloVe:
                 seed=self.seed,
                 memory=self.memory,
                 threads=self.workers,
-                report=progress.phase("sorting"),
+                report=progress.phase("sorting", "entries"),
             )
 
     def _fit(
@@ -365,7 +366,7 @@ class GloVe:
     ) -> None:
         state, device, parts = self._state, self.device, tiles.parts
         sizes = round_sizes(tiles)
-        tiles = GloveTiles(parts, *(array.to(device) for array in tiles[1:]))
+        tiles = tiles.to(device)
         stats = torch.zeros(2, dtype=torch.float64, device=device)
         # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
         word_table, context_table = self._word_table.to(device), self._context_table.to(device)

@@ -51,7 +51,7 @@ def build_tiles(
         seed: Of the dealing and of the order within tiles.
         memory: Bytes.
         threads: For the sorting.
-        report: Called with (bytes of counts done, bytes in all).
+        report: Called with (entries done, entries in all).
 
     Raises:
         OSError: The disk cannot hold them; nothing is left in the folder.
@@ -74,9 +74,11 @@ def build_tiles(
             threads=threads,
         )
         if report is not None:
-            report(16 * int(entries[:last].sum()), 16 * counts.nnz)
+            report(int(entries[:last].sum()), counts.nnz)
         return tiles
 
+    if report is not None:
+        report(0, counts.nnz)
     if needed <= memory // 2:
         return some(0, parts)
     ranges = _ranges(entries, memory // 2 // (ENTRY_BYTES + SEGMENT_BYTES))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge.models._arguments import real, resolve_device, whole
+from lexforge._library import resolve_device
+from lexforge.models._arguments import real, whole
 from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
 from lexforge.text import (

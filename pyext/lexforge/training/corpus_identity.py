@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from lexforge.models.cooccurrence import Cooccurrence
     from lexforge.text import EncodedCorpus, Vocabulary
 
-_CHUNK = 1 << 22  # elements hashed at a time: both are memory-mapped and may exceed memory
+_CHUNK = 1 << 18  # elements hashed at a time: both are on disk and may exceed memory
 
 
 def corpus_identity(corpus: EncodedCorpus, vocabulary: Vocabulary) -> dict[str, Any]:
@@ -19,9 +19,9 @@ def corpus_identity(corpus: EncodedCorpus, vocabulary: Vocabulary) -> dict[str, 
         ``tokens``, ``sentences``, ``sha1`` of ids and sentence boundaries, ``vocabulary_sha1``.
     """
     digest = hashlib.sha1(usedforsecurity=False)
-    for tensor in (corpus.tokens, corpus.offsets):
-        for chunk in tensor.split(_CHUNK):
-            digest.update(memoryview(chunk.contiguous().numpy()))
+    for name, size in (("tokens", corpus.num_tokens), ("offsets", corpus.num_sentences + 1)):
+        for first in range(0, size, _CHUNK):
+            digest.update(corpus.read(name, first, min(first + _CHUNK, size)).numpy())
     return {
         "tokens": corpus.num_tokens,
         "sentences": corpus.num_sentences,

@@ -152,25 +152,36 @@ class Progress:
             self._end_live()
             print(text, file=self._stream, flush=True)
 
-    def phase(self, name: str) -> Callable[[int, int | None], None] | None:
-        """A callback ``(done, total)`` for a preparing phase; None when nothing is shown.
+    def phase(self, name: str, unit: str | None = None) -> Callable[[int, int | None], None] | None:
+        """A callback ``(done, total)`` for a phase other than training; None when nothing is shown.
 
-        With a total they are bytes, without one sentences.
+        Without a ``unit`` they are bytes, or sentences when there is no total. With one they count
+        that, and speed and time left are shown, measured from the first call on: call it once
+        before the work. A ``done`` that falls begins the phase anew.
         """
         if not self._show:
             return None
         self._end_live()
         due = LIVE_SECONDS if self._terminal else self._every
         last = time.monotonic()
+        began = before = None
 
         def report(done: int, total: int | None) -> None:
-            nonlocal last
+            nonlocal last, began, before
+            now = time.monotonic()
+            if unit and (before is None or done < before):
+                last, began, before = now, now, done
             complete = self._terminal and done == total
-            if time.monotonic() - last < due and not complete:
+            if now - last < due and not complete:
                 return
-            last = time.monotonic()
+            last = now
             share = done / total if total else 0.0
-            detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
+            if unit:
+                speed = (done - before) / max(now - began, 1e-9)
+                left = clock((total - done) / speed) if speed else "-"
+                detail = f"{count(total)} {unit}  {count(speed)} {unit}/s  left {left}"
+            else:
+                detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
             if self._terminal:
                 self._update_live(name, share, detail)
             else:
