@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lexforge.cli._folders import check_folder
 from lexforge.cli._vectors import warn
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def word2vec(
             raise typer.BadParameter(f"{path} must be a file, and is a folder")
     for name, folder in (("--out", out), ("--cache", cache)):
         if folder is not None:
-            _check_folder(name, folder)
+            check_folder(name, folder)
 
     parameters = {
         "vector_size": vector_size,
@@ -263,17 +264,6 @@ def word2vec(
             _train(model, corpus, out, cache, checkpoint_every, resume, progress)
         files = _write_files(model.wv, out, output, format, bool(binary))
         _summarise(model, out, files, progress)
-
-
-def _check_folder(name: str, folder: Path) -> None:
-    """Before the work rather than after it: can this be a folder to write into?"""
-    import os
-
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise typer.BadParameter(f"{name} must be a folder, and {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise typer.BadParameter(f"{name} must be a folder to write to, and {there} is not")
 
 
 def _warn_of_bytes(model: Word2Vec, corpus: str) -> None:

@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -228,10 +228,10 @@ class RunWriter:
 
 
 class RunReader:
-    """Reads the files of a run from the start, in the order of RunWriter."""
+    """Reads the open files of a run, in the order of RunWriter."""
 
-    def __init__(self, paths: Sequence[Path], stack: ExitStack) -> None:
-        self._files = [stack.enter_context(open(path, "rb", buffering=0)) for path in paths]
+    def __init__(self, files: Sequence[BinaryIO]) -> None:
+        self._files = files
 
     def row_sizes(self, rows: int) -> torch.Tensor:
         """Sizes of the next rows."""
@@ -305,7 +305,15 @@ class RunStore:
         report(done, total)
         block = max(SIZES_HELD // len(runs), 1)
         with ExitStack() as stack:
-            readers = [RunReader(self._paths(run), stack) for run in runs]
+            readers = [
+                RunReader(
+                    [
+                        stack.enter_context(open(path, "rb", buffering=0))
+                        for path in self._paths(run)
+                    ]
+                )
+                for run in runs
+            ]
             for first in range(0, self._vocab_size, block):
                 rows = min(block, self._vocab_size - first)
                 sizes = torch.stack([reader.row_sizes(rows) for reader in readers])
