@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -38,25 +37,13 @@ FILE_NAMES = {
 }
 
 
-# Before the work rather than after it: is there a place for what it will write?
-
-
 def check_files(*paths: Path | None) -> None:
-    """BadParameter unless these can be files."""
+    """Before the work rather than after it: can these be files?"""
     for path in filter(None, paths):
         if not path.parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
         if path.is_dir():
             raise typer.BadParameter(f"{path} must be a file, and is a folder")
-
-
-def check_folder(name: str, folder: Path) -> None:
-    """BadParameter unless this can be a folder to write into."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise typer.BadParameter(f"{name} must be a folder, and {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise typer.BadParameter(f"{name} must be a folder to write to, and {there} is not")
 
 
 @contextmanager

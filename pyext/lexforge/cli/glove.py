@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge.cli._folders import check_folder
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
     check_files,
-    check_folder,
     folder_of_run,
     given,
     refuse_changes,
@@ -114,14 +114,22 @@ def glove(
             "--window", "-window-size", min=1, help="Largest distance of context, in words."
         ),
     ] = 15,
-    one_sided: Annotated[
-        bool,
-        corpus_option("--one-sided", help="Count only context words to the right of a word."),
-    ] = False,
-    flat: Annotated[
-        bool,
-        corpus_option("--flat", help="Count each context word as 1 rather than 1/distance."),
-    ] = False,
+    symmetric: Annotated[
+        int,
+        corpus_option(
+            "--symmetric", "-symmetric", min=0, max=1, help="1: both directions; 0: to the right."
+        ),
+    ] = 1,
+    distance_weighting: Annotated[
+        int,
+        corpus_option(
+            "--distance-weighting",
+            "-distance-weighting",
+            min=0,
+            max=1,
+            help="1: a neighbour counts 1/distance; 0: it counts 1.",
+        ),
+    ] = 1,
     min_count: Annotated[
         int,
         corpus_option("--min-count", "-min-count", min=0, help="Leave out rarer words."),
@@ -129,7 +137,11 @@ def glove(
     max_vocab_size: Annotated[
         int | None,
         corpus_option(
-            "--max-vocab-size", "-max-vocab", min=1, help="Keep the most frequent so many words."
+            "--max-vocab-size",
+            "--max-vocab",
+            "-max-vocab",
+            min=1,
+            help="Keep the most frequent so many words.",
         ),
     ] = None,
     lowercase: Annotated[
@@ -140,6 +152,7 @@ def glove(
         Path | None,
         corpus_option(
             "--vocab-file",
+            "--vocabulary",
             "-vocab-file",
             help="Use these words: lines of word and count. Goes with a cooccurrence.bin, too.",
         ),
@@ -156,8 +169,10 @@ def glove(
     memory: Annotated[
         str,
         corpus_option(
-            help="Cap for counting and for the order of training, as 500MB or 4GB; what does not "
-            "fit goes to the disk. The model itself comes on top."
+            "--memory",
+            "-memory",
+            help="Cap for counting and for the order of training: 512MB, 4GB (a bare number is "
+            "GB); more goes to the disk. The model itself comes on top.",
         ),
     ] = "2GB",
     vector_size: Annotated[
@@ -250,16 +265,6 @@ def glove(
             help="Write -save-file that often, with the number of the pass in its name.",
         ),
     ] = 0,
-    tool_symmetric: Annotated[
-        int, tool_option("-symmetric", min=0, max=1, help="0: --one-sided.")
-    ] = 1,
-    tool_weighting: Annotated[
-        int, tool_option("-distance-weighting", min=0, max=1, help="0: --flat.")
-    ] = 1,
-    tool_memory: Annotated[
-        float | None,
-        tool_option("-memory", min=0.0, metavar="GB", help="--memory in GB."),
-    ] = None,
     load_init_param: Annotated[int, typer.Option("-load-init-param", hidden=True)] = 0,
     load_init_gradsq: Annotated[int, typer.Option("-load-init-gradsq", hidden=True)] = 0,
     verbose: Annotated[int, typer.Option("-verbose", hidden=True)] = 2,
@@ -329,8 +334,8 @@ def glove(
         "epochs": epochs,
         "min_count": min_count,
         "max_vocab_size": max_vocab_size,
-        "symmetric": bool(tool_symmetric) and not one_sided,
-        "distance_weighting": bool(tool_weighting) and not flat,
+        "symmetric": bool(symmetric),
+        "distance_weighting": bool(distance_weighting),
         "optimizer": optimizer.value,
         "grad_clip": grad_clip,
         "vectors": vectors.value,
@@ -338,15 +343,10 @@ def glove(
         "lowercase": lowercase,
     }
     machine = {
-        "memory": memory if tool_memory is None else int(tool_memory * 10**9),
+        "memory": f"{memory}GB" if memory[-1:].isdigit() else memory,
         "workers": workers,
         "device": device,
         "counts_folder": None if cooccurrence is not None else kept_counts,
-    }
-    option_names = {
-        "learning_rate": ["eta"],
-        "symmetric": ["one_sided", "tool_symmetric"],
-        "distance_weighting": ["flat", "tool_weighting"],
     }
     with Progress(not quiet, log_json=log_json, append=resume) as progress:
         from lexforge.models.glove import GloVe
@@ -359,7 +359,7 @@ def glove(
                 {
                     name: value
                     for name, value in parameters.items()
-                    if any(given(ctx, option) for option in option_names.get(name, [name]))
+                    if given(ctx, "eta" if name == "learning_rate" else name)
                 },
             )
             if model.state is None:
@@ -409,6 +409,7 @@ def glove(
         tell_results(model, out, files, progress)
         if kept_counts is not None and kept_counts.is_dir():
             progress.say(f"counts, for other runs: --cooccurrence {kept_counts}")
+            progress.say(_ratios_hint(model, kept_counts))
 
 
 def _counts(
@@ -449,6 +450,12 @@ def _telling_to_repeat(kept: bool) -> Iterator[None]:
         if kept:
             typer.echo("stopped while counting; the same command goes on from here", err=True)
         raise
+
+
+def _ratios_hint(model: GloVe, counts: Path) -> str:
+    """Four words that are neither the first ones (the, of, is) nor rare."""
+    words = [word for word in model.vocabulary.words if word.isalpha()] or model.vocabulary.words
+    return f"try: lexforge ratios {counts} {' '.join(words[len(words) // 50 :][:4])}"
 
 
 def _command(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge.cli._folders import check_folder
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
     check_files,
-    check_folder,
     folder_of_run,
     given,
     refuse_changes,
