@@ -212,9 +212,7 @@ def glove_tiles(
             raise IndexError(
                 f"{op}: cols must be in [0, {vocab_size}), got {int(cols[entry])} {place}"
             )
-        raise ValueError(
-            f"{op}: values must be > 0 and finite, got {float(values[entry])} {place}"
-        )
+        raise ValueError(f"{op}: values must be > 0 and finite, got {float(values[entry])} {place}")
     return GloveTiles(parts, *tiles)
 
 
