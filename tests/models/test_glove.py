@@ -800,7 +800,7 @@ def test_going_on_with_the_original_and_back(original, counts, tmp_path):
     ]
     theirs = train("back", 5, *start)
     assert theirs == sorted(theirs, reverse=True) and theirs[-1] < 1.1 * first[-1]
-    assert synonym_score(ours_from("back", 1).wv) >= 0.95 and synonym_score(mine.wv) >= 0.95
+    assert synonym_score(ours_from("back", 1).wv) >= 0.95
 
 
 @pytest.mark.interop
