@@ -311,9 +311,18 @@ def glove(
         cooccurrence = kept_counts
     if out is not None and is_checkpoint(out) and not (resume or overwrite):
         raise typer.BadParameter(f"{out} holds a run: continue it with --resume, or --overwrite it")
+    if cooccurrence is not None and not cooccurrence.exists():
+        raise typer.BadParameter(f"--cooccurrence: there is no file or folder {cooccurrence}")
     if cooccurrence is not None and cooccurrence.is_file() and vocab_file is None:
         raise typer.BadParameter("--cooccurrence FILE needs its words: --vocab-file")
-    if init_param_file is not None and (resume or (vocab_file is None)):
+    if (
+        vocab_file is not None
+        and init_param_file is None
+        and cooccurrence
+        and cooccurrence.is_dir()
+    ):
+        raise typer.BadParameter(f"--vocab-file: the counts in {cooccurrence} have their own words")
+    if init_param_file is not None and (resume or vocab_file is None):
         raise typer.BadParameter("-init-param-file needs its words, --vocab-file, and no --resume")
     if init_gradsq_file is not None and init_param_file is None:
         raise typer.BadParameter("-init-gradsq-file goes with -init-param-file")

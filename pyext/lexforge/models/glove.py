@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _whole, _real = partial(whole, "GloVe"), partial(real, "GloVe")
 
+SCRATCH = ".tiles"  # folder, in that of a run, of the training order
 COUNTS_REQUEST = "request.json"  # beside kept counts: the files and settings they come from
 VECTORS = ("sum", "word", "context")
 # What a checkpoint records, and what a resumed run must not change.
@@ -403,12 +405,14 @@ class GloVe:
         self, counts: Cooccurrence, folder: str | os.PathLike | None, progress: Progress
     ) -> Iterator[GloveTiles]:
         """The counts in training order; files that hold them go away again."""
-        if folder is not None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tiles-", dir=folder) as temporary:
+        if folder is None:
+            scratch = tempfile.TemporaryDirectory(prefix="lexforge-")
+        else:
+            scratch = _emptied(Path(folder) / SCRATCH)
+        with scratch as files:
             yield build_tiles(
                 counts,
-                Path(temporary),
+                Path(files),
                 parts=self._state.corpus["parts"],
                 seed=self.seed,
                 memory=self.memory,
@@ -807,6 +811,17 @@ def _read_request(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """A folder for the time being, without what a process that was killed left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _above_zero(name: str, value: Any) -> float:

@@ -48,7 +48,7 @@ def build_tiles(
 
     Args:
         counts: nnz entries over V words.
-        folder: For the files of tiles that exceed half of `memory`.
+        folder: For the files of tiles that exceed `memory`.
         parts: Into which the words are dealt; the tiles are their square.
         seed: Of the dealing and of the order within tiles.
         memory: Bytes.
@@ -81,9 +81,9 @@ def build_tiles(
 
     if report is not None:
         report(0, counts.nnz)
-    if needed <= memory // 2:
+    if needed <= memory:
         return some(0, parts)
-    ranges = _ranges(entries, memory // 2 // (ENTRY_BYTES + SEGMENT_BYTES))
+    ranges = _ranges(entries, memory // (ENTRY_BYTES + SEGMENT_BYTES))
     return _in_files((some(first, last) for first, last in ranges), folder, parts, needed)
 
 
