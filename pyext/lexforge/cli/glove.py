@@ -138,7 +138,6 @@ def glove(
         int | None,
         corpus_option(
             "--max-vocab-size",
-            "--max-vocab",
             "-max-vocab",
             min=1,
             help="Keep the most frequent so many words.",
@@ -152,7 +151,6 @@ def glove(
         Path | None,
         corpus_option(
             "--vocab-file",
-            "--vocabulary",
             "-vocab-file",
             help="Use these words: lines of word and count. Goes with a cooccurrence.bin, too.",
         ),
