@@ -585,6 +585,9 @@ def test_counts_folder_is_used_again(corpus, tmp_path):
     written = (folder / "triplets.bin").stat().st_ino
     assert same_tables(GloVe(path, **{**options, "seed": first.seed}), first)
     assert (folder / "triplets.bin").stat().st_ino == written
+    first.save(tmp_path / "model")
+    GloVe.load(tmp_path / "model", counts_folder=folder).train(path)  # over the words it has
+    assert (folder / "triplets.bin").stat().st_ino == written
     for changes in ({"window": 4}, {"symmetric": False}, {"min_count": 2}, {"lowercase": True}):
         GloVe(path, **{**options, **changes})
         assert (folder / "triplets.bin").stat().st_ino != written

@@ -326,6 +326,8 @@ def glove(
         raise typer.BadParameter("-init-gradsq-file goes with -init-param-file")
     if (save_gradsq or gradsq_file) and not (save_file and binary):
         raise typer.BadParameter("gradient sums go with -save-file and -binary 1 or 2")
+    if format is not None and out is None:
+        raise typer.BadParameter("--format goes with --out")
     if checkpoint_passes and save_file is None:
         raise typer.BadParameter("-checkpoint-every PASSES goes with -save-file")
     check_files(save_file, log_json, gradsq_file)
@@ -384,13 +386,12 @@ def glove(
             )
         else:
             model = GloVe(**parameters, **machine)
-        again = _command(corpus, cooccurrence, vocab_file, out)
         if resume and model.state.finished:
             progress.say(f"the run in {out} is complete; there is nothing to resume")
         else:
             passes = _PassFiles(save_file, binary, tool_model, write_header, checkpoint_passes)
             with folder_of_run(out):
-                counts = _counts(model, corpus, cooccurrence, vocab_file, progress)
+                counts = _counts(model, corpus, cooccurrence, vocab_file, kept_counts, progress)
                 with StopRequest() as stop:
                     model.train(
                         counts,
@@ -402,7 +403,7 @@ def glove(
                         callbacks=[passes] if checkpoint_passes else [],
                     )
             if not model.state.finished:
-                tell_of_stop(f"{again} --resume" if out else None)
+                tell_of_stop(_resume_command(corpus, cooccurrence, out) if out else None)
                 raise typer.Exit(stop.exit_code)
         files = []
         if save_file is not None:
@@ -424,17 +425,24 @@ def _counts(
     corpus: str | None,
     cooccurrence: Path | None,
     vocab_file: Path | None,
+    kept_counts: Path | None,
     progress: Progress,
 ) -> Cooccurrence:
     """What there is to train on, made or found."""
     from lexforge.models.cooccurrence import Cooccurrence
+    from lexforge.models.glove import COUNTS_REQUEST
     from lexforge.text import Vocabulary
     from lexforge.training.progress import count
 
     if cooccurrence is not None and cooccurrence.is_dir():
         counts = Cooccurrence.load(cooccurrence)
     elif cooccurrence is not None:
-        counts = Cooccurrence.load_stanford(cooccurrence, model.vocabulary or vocab_file)
+        # In the run's folder, so that a resume finds them; no longer those of a corpus.
+        if kept_counts is not None:
+            (kept_counts / COUNTS_REQUEST).unlink(missing_ok=True)
+        counts = Cooccurrence.load_stanford(
+            cooccurrence, model.vocabulary or vocab_file, folder=kept_counts
+        )
     else:
         words = None if vocab_file is None else Vocabulary.load(vocab_file)
         with _telling_to_repeat(model.counts_folder is not None):
@@ -465,16 +473,13 @@ def _ratios_hint(model: GloVe, counts: Path) -> str:
     return f"try: lexforge ratios {counts} {' '.join(words[len(words) // 50 :][:4])}"
 
 
-def _command(
-    corpus: str | None, cooccurrence: Path | None, vocab_file: Path | None, out: Path | None
-) -> str:
-    """The command line that asks for the same run again."""
+def _resume_command(corpus: str | None, cooccurrence: Path | None, out: Path) -> str:
     import shlex
 
-    words = ["lexforge", "glove", *([corpus] if corpus else ["--cooccurrence", cooccurrence])]
-    words += ["--vocab-file", vocab_file] if vocab_file else []
-    words += ["--out", out] if out else []
-    return shlex.join(map(str, words))
+    source = [corpus] if corpus else []
+    if cooccurrence is not None and cooccurrence.is_dir() and cooccurrence != out / COUNTS:
+        source = ["--cooccurrence", cooccurrence]
+    return shlex.join(map(str, ["lexforge", "glove", *source, "--out", out, "--resume"]))
 
 
 class _PassFiles:

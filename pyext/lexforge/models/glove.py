@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,12 +289,11 @@ class GloVe:
             "window": self.window,
             "symmetric": self.symmetric,
             "distance_weighting": self.distance_weighting,
-            "min_count": max(self.min_count, 1),
-            "max_vocab_size": self.max_vocab_size,
         }
+        words = {"min_count": max(self.min_count, 1), "max_vocab_size": self.max_vocab_size}
         request = {
             **settings,
-            "vocabulary_sha1": None if vocabulary is None else vocabulary.sha1(),
+            "words": words if vocabulary is None else None,
             "lowercase": corpus.lowercase,
             "sources": corpus.sources(),
         }
@@ -304,14 +303,14 @@ class GloVe:
             record = Path(self.counts_folder) / COUNTS_REQUEST
         shown = progress or Progress(self.progress)
         with shown if progress is None else nullcontext(shown):
-            if record is not None and _read_request(record) == request:
-                with suppress(FileNotFoundError):
-                    return Cooccurrence.load(self.counts_folder)
             if record is not None:
+                if _fits(record, request, vocabulary):
+                    return Cooccurrence.load(self.counts_folder)
                 record.unlink(missing_ok=True)
             counts = cooccurrence(
                 corpus,
                 **settings,
+                **words,
                 vocabulary=vocabulary,
                 memory=self.memory,
                 threads=self.workers,
@@ -321,7 +320,8 @@ class GloVe:
             )
         if record is not None:
             with replacing(record) as file:
-                file.write(json.dumps(request, indent=2).encode() + b"\n")
+                kept = {**request, "vocabulary_sha1": counts.vocab.sha1()}
+                file.write(json.dumps(kept, indent=2).encode() + b"\n")
         return counts
 
     def _take_settings(self, counts: Cooccurrence) -> None:
@@ -366,8 +366,9 @@ class GloVe:
 
     def _begin_run(self, identity: dict[str, Any], passes: int, nnz: int) -> None:
         state = self._state
-        same = state is not None and all(state.corpus[name] == identity[name] for name in identity)
+        same = state is not None and identity.items() <= state.corpus.items()
         if same and state.finished:
+            state.alpha = state.min_alpha = self.learning_rate
             state.epochs += passes
             state.total += passes * nnz
             return
@@ -572,7 +573,9 @@ class GloVe:
             raise ValueError(f"{what}: train the model first")
         return self.vocabulary
 
-    def estimate_memory(self, vocab_size: int | None = None, nnz: int | None = None) -> dict:
+    def estimate_memory(
+        self, vocab_size: int | None = None, nnz: int | None = None
+    ) -> dict[str, int]:
         """Bytes that training a model of this size takes.
 
         Args:
@@ -806,11 +809,17 @@ def rounds_between(parts: int, first: int, last: int) -> list[tuple[int, int]]:
     return [(first, parts), (0, last - parts)]
 
 
-def _read_request(path: Path) -> dict[str, Any] | None:
+def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:
+    """Whether the counts beside a record are those of a request, over a given vocabulary if any."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
+        kept = json.loads(record.read_bytes())
+        words = kept.pop("vocabulary_sha1")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+    if vocabulary is not None:
+        # However these words were chosen then.
+        kept["words"] = None if words == vocabulary.sha1() else words
+    return kept == request
 
 
 @contextmanager
