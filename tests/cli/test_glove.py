@@ -391,6 +391,15 @@ def test_as_the_original_tool(invoke, stanford, tmp_path, binary):
         assert np.array_equal(np.concatenate(list(numbers), axis=1), everything)
 
 
+def test_name_of_a_folder_for_files(invoke, stanford, tmp_path):
+    """vectors.txt can stand beside a folder called vectors."""
+    (tmp_path / "vectors").mkdir()
+    options = ("-input-file", stanford[0], "-vocab-file", stanford[1], "-iter", 1)
+    result = invoke("glove", *options, "-save-file", tmp_path / "vectors")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "vectors.txt").is_file()
+
+
 def test_original_options_of_counting(invoke, corpus_file, tmp_path):
     result = invoke(
         "glove", corpus_file, "--out", tmp_path, "-window-size", 4, "-min-count", 2, "-max-vocab",

@@ -105,7 +105,8 @@ class GloVe:
         vectors: What :attr:`wv` holds: the ``"sum"`` of word and context vectors, as the paper
             advises, or either (``"word"``, ``"context"``).
         memory: Cap on the memory of counting and of the training order, as "2GB" or in bytes; what
-            exceeds it goes to temporary files. The tables come on top (:meth:`estimate_memory`).
+            exceeds it goes to temporary, mapped files, whose pages are not counted. The tables come
+            on top (:meth:`estimate_memory`).
         parts: Into which words are dealt for training; by default so many that what a thread works
             on fits its cache. Results depend on it.
         seed: Of the first vectors and of the order of training.
