@@ -223,7 +223,9 @@ def test_example_of_the_original_format(example):
 def test_to_torch_sparse(example):
     sparse = example.to_torch_sparse()
     assert sparse.is_coalesced() and sparse.dtype == torch.float64 and sparse.shape == (4, 4)
-    again = torch.sparse_coo_tensor(sparse.indices(), sparse.values(), (4, 4)).coalesce()
+    again = torch.sparse_coo_tensor(
+        sparse.indices(), sparse.values(), (4, 4), check_invariants=True
+    ).coalesce()
     assert torch.equal(again.to_dense(), sparse.to_dense())
     assert sparse.to_dense()[0, 1] == 15
 
@@ -280,6 +282,13 @@ def test_smallest_memory_is_told_and_enough(vocab_size, window, threads):
         assert spent < memory - counting.FIXED_BYTES - 16 * threads * vocab_size
         assert plan.range_entries >= 2 * vocab_size
         assert plan.chunk_bytes >= 8 * vocab_size
+
+
+def test_a_device_is_a_further_limit():
+    plan = MemoryPlan(chunk_bytes=10**9, range_entries=10**7)
+    assert plan.on_device(10**12, 1000) == plan
+    assert plan.on_device(8 * 10**8, 1000) == MemoryPlan(10**8, 10**8 // 12)
+    assert plan.on_device(8000, 1000) == MemoryPlan(1000, 2000)
 
 
 @pytest.mark.parametrize("cross_sentences", [True, False])
@@ -594,7 +603,7 @@ def test_full_disk(on_disk, small_disk, monkeypatch, plan):
     if plan:
         monkeypatch.setattr(cooccurrence_module, "plan_memory", lambda *_, **__: plan)
     vocab = Vocabulary.load(on_disk / "vocab.txt")
-    with pytest.raises(OSError, match="of counts are written and .* are free; about") as error:
+    with pytest.raises(OSError, match=r"of counts are written and .* are free; about") as error:
         cooccurrence(EncodedCorpus.open(on_disk), vocabulary=vocab, folder=small_disk / "out")
     assert error.value.errno == errno.ENOSPC
     assert error.value.filename.startswith(str(small_disk / "out"))

@@ -81,6 +81,17 @@ class MemoryPlan:
     chunk_bytes: int  # for the tokens and the index of a chunk
     range_entries: int  # counted or merged at a time: at least two full rows
 
+    def on_device(self, free: int, vocab_size: int) -> MemoryPlan:
+        """The same within `free` bytes of a GPU as well.
+
+        Indexing takes up to four times the index there. Of a result there may be two copies, beside
+        the memory that the op looks for itself.
+        """
+        return MemoryPlan(
+            chunk_bytes=min(self.chunk_bytes, free // 8),
+            range_entries=max(min(self.range_entries, free // 8 // ENTRY_ON_DISK), 2 * vocab_size),
+        )
+
 
 def chunk_bytes(centers: int, sentences: int, window: int) -> int:
     """Bytes of a chunk's tokens, offsets and index, with neighbours on both sides."""
