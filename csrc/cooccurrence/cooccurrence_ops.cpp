@@ -1,9 +1,10 @@
 // CPU binding of cooccurrence.h.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <tuple>
 #include <vector>
@@ -21,7 +22,22 @@ using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
 constexpr int64_t kTokensPerThread = 1 << 16;      // a histogram is not worth less
 constexpr int64_t kEntriesPerTask = 1 << 15;       // 384 KB
 constexpr int64_t kLeastHeavyAdditions = 1 << 18;  // some 0.5 ms
-constexpr int64_t kGrain = 1 << 14;                // of loops that only look or copy
+constexpr uintptr_t kPage = 4096;
+constexpr int64_t kGrain = 1 << 14;  // of loops that only look or copy
+
+// A tensor of huge pages where the system has them: large arrays read at random otherwise miss the
+// address translation at every step, and fresh ones spend longer in page faults than in counting.
+Tensor new_large(const Tensor& like, int64_t size, ScalarType dtype) {
+  Tensor tensor = torch::stable::new_empty(like, {size}, dtype);
+#ifdef MADV_HUGEPAGE
+  const auto begin = (reinterpret_cast<uintptr_t>(tensor.data_ptr()) + kPage - 1) / kPage * kPage;
+  const auto end = (reinterpret_cast<uintptr_t>(tensor.data_ptr()) +
+                    static_cast<uintptr_t>(size) * tensor.element_size()) /
+                   kPage * kPage;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+  return tensor;
+}
 
 void check_window(const char* op, int64_t window, bool distance_weighting) {
   const int64_t largest = distance_weighting ? kLargestWeightedWindow : kLargestWindow;
@@ -80,9 +96,9 @@ Tensors3 cooccurrence_index(const Tensor& tokens, const Tensor& offsets, int64_t
                   token_count);
   STD_TORCH_CHECK(span.size() <= INT32_MAX, op,
                   ": a chunk must have fewer than 2^31 tokens and separators, got ", span.size());
-  Tensor padded = torch::stable::new_empty(tokens, {span.size()});
+  Tensor padded = new_large(tokens, span.size(), ScalarType::Int);
   Tensor starts = torch::stable::new_empty(offsets, {vocab_size + 1});
-  Tensor positions = torch::stable::new_empty(tokens, {last - first});
+  Tensor positions = new_large(tokens, last - first, ScalarType::Int);
   params.padded = data<int32_t>(padded);
   params.starts = data<int64_t>(starts);
   params.positions = data<int32_t>(positions);
@@ -134,15 +150,15 @@ class RowScratch {
       : sum_(vocab_size + 1),
         touched_(most_sparse(vocab_size) + 1),
         bits_(vocab_size / 64 + 1),
-        written_(vocab_size / 4096 + 1),
-        cols_(most_entries(vocab_size)),
+        marks_(vocab_size / 64 + 64),
+        cols_(most_entries(vocab_size) + 3),
         counts_(most_entries(vocab_size)) {}
 
   static int64_t most_entries(int64_t vocab_size) {
     return std::max(kEntriesPerTask, most_sparse(vocab_size));
   }
   CooccurrenceScratch arrays() const {
-    return {sum_.get(), touched_.get(), bits_.get(), written_.get()};
+    return {sum_.get(), touched_.get(), bits_.get(), marks_.get()};
   }
   int32_t* cols() const { return cols_.get(); }
   int64_t* counts() const { return counts_.get(); }
@@ -163,7 +179,8 @@ class RowScratch {
 
   Zeros<uint64_t> sum_;
   Zeros<int32_t> touched_;
-  Zeros<uint64_t> bits_, written_;
+  Zeros<uint64_t> bits_;
+  Zeros<uint8_t> marks_;
   Zeros<int32_t> cols_;
   Zeros<int64_t> counts_;
 };
@@ -205,12 +222,13 @@ Tensors3 count_rows(const Source& source, int64_t rows, int64_t vocab_size, int6
     most += std::min(source.additions(row), vocab_size);
   }
   Tensor row_size = torch::stable::new_empty(like, {rows}, ScalarType::Long);
-  Tensor cols = torch::stable::new_empty(like, {most}, ScalarType::Int);
-  Tensor counts = torch::stable::new_empty(like, {most}, ScalarType::Long);
+  Tensor cols = new_large(like, most, ScalarType::Int);
+  Tensor counts = new_large(like, most, ScalarType::Long);
   int64_t* const sizes = data<int64_t>(row_size);
   int32_t* const all_cols = data<int32_t>(cols);
   int64_t* const all_counts = data<int64_t>(counts);
   const auto count_dense = choose(baseline::count_dense, avx2::count_dense, avx512::count_dense);
+  const auto take_sparse = choose(baseline::take_sparse, avx2::take_sparse, avx512::take_sparse);
   const auto take_dense = choose(baseline::take_dense, avx2::take_dense, avx512::take_dense);
 
   const int64_t heavy =
@@ -256,8 +274,8 @@ Tensors3 count_rows(const Source& source, int64_t rows, int64_t vocab_size, int6
       entries += sizes[row];
     }
     const int64_t place = places.take(task, entries);
-    std::memcpy(all_cols + place, own.cols(), entries * sizeof(int32_t));
-    std::memcpy(all_counts + place, own.counts(), entries * sizeof(int64_t));
+    std::copy_n(own.cols(), entries, all_cols + place);
+    std::copy_n(own.counts(), entries, all_counts + place);
   };
 
   // A dense row is a task; so are neighbouring sparse rows whose results fit.

@@ -381,7 +381,8 @@ def cooccurrence(
         min_count, max_vocab_size: Of the vocabulary, see ``text.build_vocabulary``.
         vocabulary: Use this one instead of building it.
         memory: What counting may take on top of the process and its vocabulary: bytes, or a text
-            like "512MB" or "2GB". Larger counts go through the disk.
+            like "512MB" or "2GB". Larger counts go through the disk. On a GPU this is the host's
+            side; the device's free memory is a further limit.
         cross_sentences: Windows reach over the ends of sentences.
         max_sentence_length: Longer sentences are split there.
         lowercase: Turn words to lower case while reading.
@@ -443,6 +444,8 @@ def cooccurrence(
         vocab = vocabulary or preparation.vocabulary(threads, shown)
         # Refused here, before the work of encoding.
         plan = plan_memory(memory, vocab_size=len(vocab), window=window, threads=threads)
+        if device.type == "cuda":
+            plan = plan.on_device(torch.cuda.mem_get_info(device)[0], len(vocab))
         encoded = preparation.encoded(vocab, threads, shown)
         if encoded.num_tokens == 0:
             raise ValueError("cooccurrence: no word of the corpus is in the vocabulary")

@@ -81,6 +81,17 @@ class MemoryPlan:
     chunk_bytes: int  # for the tokens and the index of a chunk
     range_entries: int  # counted or merged at a time: at least two full rows
 
+    def on_device(self, free: int, vocab_size: int) -> MemoryPlan:
+        """The same within `free` bytes of a GPU as well.
+
+        Indexing takes up to four times the index there. Of a result there may be two copies, beside
+        the memory that the op looks for itself.
+        """
+        return MemoryPlan(
+            chunk_bytes=min(self.chunk_bytes, free // 8),
+            range_entries=max(min(self.range_entries, free // 8 // ENTRY_ON_DISK), 2 * vocab_size),
+        )
+
 
 def chunk_bytes(centers: int, sentences: int, window: int) -> int:
     """Bytes of a chunk's tokens, offsets and index, with neighbours on both sides."""
@@ -282,18 +293,14 @@ class RunStore:
         """Writes a run that counts when the block ends well, instead of those merged in it."""
         run = Run(1 + max((run.number for run in self.runs), default=0), first, last)
         paths = self._paths(run)
-        try:
-            with RunWriter(paths) as writer:
-                yield writer
-            if self._sync:
-                for path in paths:
-                    flush(path)
-            run = replace(run, entries=writer.entries, largest_row=writer.largest_row)
-            kept = [other for other in self.runs if other not in merged]
-            self._write_manifest(sorted([*kept, run], key=lambda run: run.first))
-        except Exception:
-            self._remove(run)
-            raise
+        with RunWriter(paths) as writer:
+            yield writer
+        if self._sync:
+            for path in paths:
+                flush(path)
+        run = replace(run, entries=writer.entries, largest_row=writer.largest_row)
+        kept = [other for other in self.runs if other not in merged]
+        self._write_manifest(sorted([*kept, run], key=lambda run: run.first))
         for other in merged:
             self._remove(other)
 
@@ -457,10 +464,13 @@ def count_corpus(
     first = store.done
     in_one = first == 0 and end(0) == total
 
-    def needed() -> int:
-        """From what the words counted so far took; runs stay until the result is complete."""
-        counted = (writer.bytes if in_one else store.bytes) * total // max(done, 1)
-        return counted if in_one else counted + counted * TRIPLET.itemsize // ENTRY_ON_DISK
+    def needed(used: int) -> int:
+        """By what the words counted so far took; runs stay until the result is complete."""
+        if done < total:
+            used = used * total // done if done else 0
+        elif not in_one:
+            used = store.bytes
+        return used if in_one else used + used * TRIPLET.itemsize // ENTRY_ON_DISK
 
     with (
         TripletWriter(path, vocab_size, settings.unit) as writer,
@@ -497,18 +507,24 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def explaining_no_space(folder: Path, needed: Callable[[], int]) -> Iterator[None]:
-    """Says in errors about a full disk how much the whole is going to need."""
+def explaining_no_space(folder: Path, needed: Callable[[int], int]) -> Iterator[None]:
+    """Adds to errors about a full disk what is there and what is needed.
+
+    Args:
+        folder: Of the files.
+        needed: Bytes in all by the bytes written so far; 0 when that cannot be told.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        used = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
         free = shutil.disk_usage(folder).free
-        raise OSError(
-            error.errno,
-            f"{os.strerror(error.errno)}: the counts need about {show_bytes(max(needed(), used))} "
-            f"there, {show_bytes(used)} are written and {show_bytes(free)} are free",
-            str(folder),
-        ) from error
+        text = (
+            f"{os.strerror(error.errno)}: {show_bytes(used)} of counts are written and "
+            f"{show_bytes(free)} are free"
+        )
+        if whole := needed(used):
+            text += f"; about {show_bytes(whole)} are needed"
+        raise OSError(error.errno, text, str(folder)) from error
