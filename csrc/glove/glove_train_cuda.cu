@@ -166,13 +166,15 @@ struct Reader {
     const int64_t begin = tiles.segment_begin[first], size = tiles.segment_begin[last] - begin;
     valid = 0 <= begin && 0 <= size && size <= tiles.entries - begin;
     if (!valid) return;
-    segment = first_segment_at(first, last, begin + size * number / count);
-    last_segment = first_segment_at(first, last, begin + size * (number + 1) / count);
+    segment = number == 0 ? first : first_segment_at(first, last, begin + size * number / count);
+    last_segment = number + 1 == count
+                       ? last
+                       : first_segment_at(first, last, begin + size * (number + 1) / count);
     entry = tiles.segment_begin[segment];
     end = tiles.segment_begin[last_segment];
-    // Where begins do not rise, the search ends anywhere in the tile.
-    valid = begin <= entry && entry <= end && end <= begin + size;
-    if (!valid) entry = end = 0;
+    // Where begins do not rise, the search ends anywhere in the tile; the next share begins there,
+    // so that every segment is some warp's to check.
+    valid = segment <= last_segment && begin <= entry && entry <= end && end <= begin + size;
   }
 
   __device__ int64_t first_segment_at(int64_t low, int64_t high, int64_t wanted) const {

@@ -65,7 +65,9 @@ def check(tables, tiles, device, passes=2, **options):
     plain = expected(tables, tiles, passes, np.float32, **options)
     for x, rounded, y in zip(actual[:2], plain[:2], exact[:2], strict=True):
         error, rounding = ((z.double() - y).abs().max() for z in (x, rounded))
-        assert error <= 4 * rounding + 1e-7, (error, rounding)
+        # Adam divides by the gradient's size: where it is near epsilon, rounding counts most.
+        times = 8 if options.get("optimizer") == "adam" else 4
+        assert error <= times * rounding + 1e-7, (error, rounding)
     assert actual[2][1] == exact[2][1]
     assert actual[2][0] == pytest.approx(float(exact[2][0]), rel=3e-6)
 

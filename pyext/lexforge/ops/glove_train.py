@@ -13,6 +13,13 @@ from lexforge.ops.skipgram_stream import ROW_MULTIPLE, padded_table
 OPTIMIZERS = ("adagrad", "rowwise", "adam")
 RECORD_PARTS = {"adagrad": 2, "rowwise": 1, "adam": 3}
 
+# Parts on a GPU. A warp takes about 0.15 to 0.3 us for an entry (reasoned from latencies), so some
+# hundred warps are needed for 5e8 entries/s; 1024 hide what the slowest tile and the reads of
+# memory cost. More gain nothing: a pass trains the fullest row, which lies in one part, entry by
+# entry, and each of its P rounds costs a launch. Below 32 words a part, tiles hold few entries.
+CUDA_PARTS = 1024
+CUDA_WORDS_PER_PART = 32
+
 
 class GloveTiles(NamedTuple):
     """The entries of a co-occurrence matrix in training order.
@@ -90,11 +97,15 @@ def glove_table(vocab_size: int, dim: int, optimizer: str = "adagrad") -> Tensor
     return table
 
 
-def glove_default_parts(vocab_size: int, dim: int, optimizer: str = "adagrad") -> int:
+def glove_default_parts(
+    vocab_size: int, dim: int, optimizer: str = "adagrad", *, device: torch.device | str = "cpu"
+) -> int:
     """The number of parts P to deal words into; a function of its arguments alone.
 
     Args:
         vocab_size: V, at least 1. dim: D, at least 1. optimizer: as of :func:`glove_table`.
+        device: where to train. The CPU wants both sides of a tile in its cache; a GPU wants many
+            tiles in a round, each of which one warp trains in order.
 
     Returns:
         P in [1, V].
@@ -103,6 +114,8 @@ def glove_default_parts(vocab_size: int, dim: int, optimizer: str = "adagrad") -
     _check_choice(op, "optimizer", optimizer, OPTIMIZERS)
     if vocab_size < 1 or dim < 1:
         raise ValueError(f"{op}: vocab_size and dim must be >= 1, got {vocab_size} and {dim}")
+    if torch.device(device).type == "cuda":
+        return max(1, min(CUDA_PARTS, vocab_size // CUDA_WORDS_PER_PART))
     table_bytes = 4 * vocab_size * RECORD_PARTS[optimizer] * _stride(dim)
     return max(1, min(vocab_size, 256, table_bytes // 2**20))
 
@@ -243,10 +256,10 @@ def glove_train_(
 
     Args:
         word_table, context_table: float32 [V, parts of a record, stride] (:func:`glove_table`),
-            rows of words and of contexts with their optimiser state; updated. float64 is accepted
-            on the CPU, for gradient checks.
+            rows of words and of contexts with their optimiser state; updated. float64 is
+            accepted too, for gradient checks.
         stats: float64 [2], to which (sum of costs, entries) are added. It becomes infinite or NaN
-            once a row is no longer finite.
+            once a row is no longer finite, and NaN on CUDA where the tiles are not valid.
         tiles: :func:`glove_tiles`, on the device of the tables.
         dim: vector size D.
         first_round, last_round: the rounds of a pass to train, by default all P; the tiles of a
@@ -257,8 +270,10 @@ def glove_train_(
         x_max: count from which entries weigh 1, > 0. alpha: exponent below it, >= 0.
         clip: largest gradient of an element, > 0, may be infinite.
         betas, epsilon: of adam; 0 <= beta < 1 and epsilon > 0.
-        deterministic: on CUDA, whether the result must be the same every time. The CPU's always is,
-            whatever the number of threads.
+        deterministic: on CUDA, whether the result must be the same every time: one warp trains a
+            tile. Otherwise several do where tiles are large (from 64 entries on average); no update
+            is lost, but an entry may miss those that other warps make at the same time. On the CPU
+            the result is always the same, whatever the number of threads.
         threads: CPU threads, default ``torch.get_num_threads()``.
 
     Raises:
