@@ -698,6 +698,15 @@ def test_binary_files_both_ways(counts, model, tmp_path):
     assert not same_tables(fresh, loaded)
 
 
+def test_words_in_another_order(counts, model, tmp_path):
+    """Rows of the binary file are numbered by the lines of vocab.txt."""
+    model.save_stanford_binary(tmp_path / "vectors.bin")
+    lines = [f"{w} {c}\n" for w, c in zip(counts.vocab.words, counts.vocab.counts, strict=True)]
+    (tmp_path / "vocab.txt").write_text("".join(lines[::-1]))
+    with pytest.raises(ValueError, match="counts must not ascend"):
+        GloVe.load_stanford(tmp_path / "vectors.bin", tmp_path / "vocab.txt", None)
+
+
 def test_binary_files_of_something_else(counts, model, tmp_path):
     path, sums = tmp_path / "vectors.bin", tmp_path / "gradsq.bin"
     model.save_stanford_binary(path, sums)

@@ -57,6 +57,16 @@ def test_load_orders_by_count(tmp_path):
     assert vocab.words == ["a", "b", "c", "</s>"] and vocab.counts.tolist() == [5, 2, 2, 0]
 
 
+def test_load_as_numbered(tmp_path):
+    """Where other files go by the numbers of the lines, another order would mix up words."""
+    path = tmp_path / "vocab.txt"
+    path.write_text("the 9\ncat 3\nsat 3\n")
+    assert Vocabulary.load(path, as_numbered=True).words == ["the", "cat", "sat"]
+    path.write_text("the 9\ncat 3\nsat 4\n")
+    with pytest.raises(ValueError, match=r"vocab.txt: counts must not ascend, .* line 3 has more"):
+        Vocabulary.load(path, as_numbered=True)
+
+
 @pytest.mark.parametrize("line", [b"word", b"word x", b" 5", b"b\xffd 5", b"word -5", b""])
 def test_load_names_the_bad_line(tmp_path, line):
     (tmp_path / "vocab.txt").write_bytes(b"fine 7\n" + line + b"\nlast 1\n")

@@ -252,7 +252,7 @@ class Cooccurrence:
         """
         path = Path(path)
         if not isinstance(vocabulary, Vocabulary):
-            vocabulary = Vocabulary.load(vocabulary)
+            vocabulary = Vocabulary.load(vocabulary, as_numbered=True)
         nnz = count_triplets(path)
         check = TripletCheck(
             path,

@@ -765,7 +765,7 @@ class GloVe:
                 are not finite; gradient sums for another optimizer than ``"adagrad"``.
         """
         if not isinstance(vocabulary, Vocabulary):
-            vocabulary = Vocabulary.load(vocabulary)
+            vocabulary = Vocabulary.load(vocabulary, as_numbered=True)
         if len(vocabulary) == 0:
             raise ValueError("load_stanford: the vocabulary is empty")
         model = cls(**{"vector_size": vector_size_of(path, len(vocabulary)), **options})

@@ -128,14 +128,18 @@ class Vocabulary:
             file.writelines(self._lines())
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Vocabulary:
+    def load(cls, path: str | os.PathLike, *, as_numbered: bool = False) -> Vocabulary:
         """Reads a file of save(), or of word2vec's -save-vocab.
 
         Lines may come in any order: words are numbered by descending count, ties as in the file.
 
+        Args:
+            path: the file.
+            as_numbered: refuse another order, because other files go by the numbers of the lines.
+
         Raises:
             ValueError: a line is not "<word> <count>" in UTF-8 (named by its number), or a word
-                comes twice.
+                comes twice; a count ascends, if the lines are to be as numbered.
         """
         words, counts = [], []
         with open(path, "rb") as file:
@@ -152,6 +156,12 @@ class Vocabulary:
                     ) from error
                 counts.append(int(count))
         order = sorted(range(len(words)), key=lambda i: -counts[i])
+        if as_numbered and order != list(range(len(words))):
+            line = next(i for i in range(1, len(counts)) if counts[i] > counts[i - 1]) + 1
+            raise ValueError(
+                f"{os.fspath(path)}: counts must not ascend, since other files go by the numbers of "
+                f"the lines; line {line} has more than the one before"
+            )
         return cls([words[i] for i in order], [counts[i] for i in order])
 
 
