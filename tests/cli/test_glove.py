@@ -181,6 +181,7 @@ def test_given_words(invoke, corpus_file, tmp_path):
         (["{corpus}", "-save-file", "x", "-model", "3"], "-model"),
         (["{corpus}", "-save-file", "x", "-save-gradsq", "1"], "go with -save-file and -binary"),
         (["{corpus}", "--out", "x", "-checkpoint-every", "5"], "goes with -save-file"),
+        (["--cooccurrence", "/usr", "--window", "5", "--out", "x"], "--window is for counting"),
         (["{corpus}", "-save-file", "x", "--format", "text"], "--format goes with --out"),
         (["{corpus}", "--out", "x", "-init-param-file", "y"], "needs its words, --vocab-file"),
         (["{corpus}", "--out", "x", "-init-gradsq-file", "y"], "goes with -init-param-file"),
@@ -211,6 +212,11 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
         (["--cooccurrence", "/usr", "--out", "{out}"], "holds no co-occurrence counts"),
         (["{corpus}", "--vocab-file", "/nowhere", "--out", "{out}"], "nowhere"),
         (["{corpus}", "-save-file", "{out}", "-seed", "x"], "-seed"),
+        (
+            ["{corpus}", "--optimizer", "adam", "-save-file", "{out}", "-binary", "1"]
+            + ["-save-gradsq", "1"],
+            "gradient sums are those of --optimizer adagrad",
+        ),
     ],
 )
 def test_failures(invoke, corpus_file, tmp_path, arguments, message):

@@ -596,6 +596,9 @@ def test_counts_folder_is_used_again(corpus, tmp_path):
         file.write("a0 b0\n" * 10)
     GloVe(path, **options)
     assert (folder / "triplets.bin").stat().st_ino != written
+    GloVe(corpus, **options)  # takes the place of the counts of a file
+    assert not (folder / "request.json").exists()
+    GloVe(path, **options)
     (folder / "triplets.bin").write_bytes(b"cut")
     with pytest.raises(ValueError, match="truncated"):
         GloVe(path, **options)

@@ -61,6 +61,14 @@ class Optimizer(str, Enum):
     ADAM = "adam"
 
 
+COUNTING = (
+    "window",
+    "symmetric",
+    "distance_weighting",
+    "min_count",
+    "max_vocab_size",
+    "lowercase",
+)
 COUNTS = "counts"  # folder of the counts in that of the run
 
 
@@ -309,17 +317,8 @@ def glove(
         cooccurrence = kept_counts
     if out is not None and is_checkpoint(out) and not (resume or overwrite):
         raise typer.BadParameter(f"{out} holds a run: continue it with --resume, or --overwrite it")
-    if cooccurrence is not None and not cooccurrence.exists():
-        raise typer.BadParameter(f"--cooccurrence: there is no file or folder {cooccurrence}")
-    if cooccurrence is not None and cooccurrence.is_file() and vocab_file is None:
-        raise typer.BadParameter("--cooccurrence FILE needs its words: --vocab-file")
-    if (
-        vocab_file is not None
-        and init_param_file is None
-        and cooccurrence
-        and cooccurrence.is_dir()
-    ):
-        raise typer.BadParameter(f"--vocab-file: the counts in {cooccurrence} have their own words")
+    if cooccurrence is not None:
+        _check_counts(ctx, cooccurrence, vocab_file, init_param_file, resume)
     if init_param_file is not None and (resume or vocab_file is None):
         raise typer.BadParameter("-init-param-file needs its words, --vocab-file, and no --resume")
     if init_gradsq_file is not None and init_param_file is None:
@@ -388,6 +387,8 @@ def glove(
             )
         else:
             model = GloVe(**parameters, **machine)
+        if (save_gradsq or gradsq_file) and model.optimizer != "adagrad":
+            raise ValueError("gradient sums are those of --optimizer adagrad")
         if resume and model.state.finished:
             progress.say(f"the run in {out} is complete; there is nothing to resume")
         else:
@@ -420,6 +421,26 @@ def glove(
         if kept_counts is not None and kept_counts.is_dir():
             progress.say(f"counts, for other runs: --cooccurrence {kept_counts}")
             progress.say(_ratios_hint(model, kept_counts))
+
+
+def _check_counts(
+    ctx: typer.Context,
+    cooccurrence: Path,
+    vocab_file: Path | None,
+    init_param_file: Path | None,
+    resume: bool,
+) -> None:
+    """BadParameter unless --cooccurrence is there and fits what else was given."""
+    if not cooccurrence.exists():
+        raise typer.BadParameter(f"--cooccurrence: there is no file or folder {cooccurrence}")
+    if not cooccurrence.is_dir() and vocab_file is None:
+        raise typer.BadParameter("--cooccurrence FILE needs its words: --vocab-file")
+    if cooccurrence.is_dir() and vocab_file is not None and init_param_file is None:
+        raise typer.BadParameter(f"--vocab-file: the counts in {cooccurrence} have their own words")
+    for name in COUNTING:
+        if given(ctx, name) and not resume:
+            option = name.replace("_", "-")
+            raise typer.BadParameter(f"--{option} is for counting, and --cooccurrence is counted")
 
 
 def _counts(

@@ -298,10 +298,7 @@ class GloVe:
             "lowercase": corpus.lowercase,
             "sources": corpus.sources(),
         }
-        # Sentences of Python have no sources that would tell whether they changed.
-        record = None
-        if self.counts_folder is not None and corpus.paths:
-            record = Path(self.counts_folder) / COUNTS_REQUEST
+        record = None if self.counts_folder is None else Path(self.counts_folder) / COUNTS_REQUEST
         shown = progress or Progress(self.progress)
         with shown if progress is None else nullcontext(shown):
             if record is not None:
@@ -319,7 +316,8 @@ class GloVe:
                 folder=self.counts_folder,
                 progress=shown,
             )
-        if record is not None:
+        # Sentences of Python have no sources that would tell whether they changed.
+        if record is not None and corpus.paths:
             with replacing(record) as file:
                 kept = {**request, "vocabulary_sha1": counts.vocab.sha1()}
                 file.write(json.dumps(kept, indent=2).encode() + b"\n")

@@ -159,8 +159,8 @@ class Vocabulary:
         if as_numbered and order != list(range(len(words))):
             line = next(i for i in range(1, len(counts)) if counts[i] > counts[i - 1]) + 1
             raise ValueError(
-                f"{os.fspath(path)}: counts must not ascend, since other files go by the numbers of "
-                f"the lines; line {line} has more than the one before"
+                f"{os.fspath(path)}: counts must not ascend, since other files go by the numbers "
+                f"of the lines; line {line} has more than the one before"
             )
         return cls([words[i] for i in order], [counts[i] for i in order])
 
