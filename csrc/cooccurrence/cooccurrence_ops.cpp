@@ -20,7 +20,7 @@ using torch::stable::parallel_for;
 using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
 
 constexpr int64_t kTokensPerThread = 1 << 16;      // a histogram is not worth less
-constexpr int64_t kEntriesPerTask = 1 << 15;       // 384 KB
+constexpr int64_t kEntriesPerTask = 1 << 13;       // 96 KB: stays in the cache
 constexpr int64_t kLeastHeavyAdditions = 1 << 18;  // some 0.5 ms
 constexpr uintptr_t kPage = 4096;
 constexpr int64_t kGrain = 1 << 14;  // of loops that only look or copy
@@ -106,7 +106,8 @@ Tensors3 cooccurrence_index(const Tensor& tokens, const Tensor& offsets, int64_t
   // Each task counts the words of its tokens, takes its places behind the tasks before, and writes.
   const int64_t length = span.end - span.begin;
   const int64_t tasks =
-      std::clamp<int64_t>(length / kTokensPerThread, 1, std::max<int64_t>(threads, 1));
+      std::clamp<int64_t>(length / kTokensPerThread, 1,
+                          std::clamp<int64_t>(threads, 1, torch::stable::get_num_threads()));
   const auto cut = [&](int64_t task) { return span.begin + length * task / tasks; };
   std::vector<int32_t> places(static_cast<size_t>(tasks * vocab_size));
   const auto places_of = [&](int64_t task) { return places.data() + task * vocab_size; };
@@ -215,7 +216,7 @@ class OrderedPlaces {
 template <typename Source>
 Tensors3 count_rows(const Source& source, int64_t rows, int64_t vocab_size, int64_t threads,
                     const Tensor& like) {
-  threads = std::max<int64_t>(threads, 1);
+  threads = std::clamp<int64_t>(threads, 1, torch::stable::get_num_threads());
   int64_t additions = 0, most = 0;
   for (int64_t row = 0; row < rows; ++row) {
     additions += source.additions(row);
