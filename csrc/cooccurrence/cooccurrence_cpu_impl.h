@@ -20,17 +20,26 @@ LEXFORGE_INLINE uint64_t take_marks(uint8_t* marks) {
   return word;
 }
 
-LEXFORGE_INLINE int64_t take_one_by_one(uint64_t* sum, int64_t begin, int64_t size, int64_t entry,
-                                        int64_t entries, int32_t* cols, int64_t* counts) {
-  // What is zero is written over; after the last entry there are only zeros.
-  for (int64_t i = begin; i < size && entry < entries; ++i) {
-    cols[entry] = static_cast<int32_t>(i);
-    counts[entry] = static_cast<int64_t>(sum[i]);
-    entry += sum[i] != 0;
-    sum[i] = 0;
+#if defined(LEXFORGE_ISA_AVX2)
+// For each mask of four lanes, the used ones first; and the same in halves of lanes.
+struct Compress {
+  alignas(16) int32_t lanes[16][4] = {};
+  alignas(32) int32_t halves[16][8] = {};
+
+  constexpr Compress() {
+    for (int mask = 0; mask < 16; ++mask) {
+      for (int lane = 0, place = 0; lane < 4; ++lane) {
+        if ((mask >> lane & 1) == 0) continue;
+        lanes[mask][place] = lane;
+        halves[mask][2 * place] = 2 * lane;
+        halves[mask][2 * place + 1] = 2 * lane + 1;
+        ++place;
+      }
+    }
   }
-  return entry;
-}
+};
+constexpr Compress kCompress;
+#endif
 
 }  // namespace
 
@@ -74,33 +83,44 @@ int64_t count_dense(const uint64_t* sum, int64_t size) {
   return entries;
 }
 
-#if defined(LEXFORGE_ISA_AVX512)
-
 void take_dense(uint64_t* sum, int64_t size, int64_t entries, int32_t* cols, int64_t* counts) {
-  // Whole registers are written, the unused lanes to be written over, as long as they end before
-  // the row does.
-  constexpr int64_t kLanes = 8;
-  __m256i columns = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   int64_t i = 0, entry = 0;
-  for (; i + kLanes <= size && entry + kLanes <= entries; i += kLanes) {
+  // Whole registers are written, what is unused to be written over, while they end within the row.
+#if defined(LEXFORGE_ISA_AVX512)
+  const __m256i first = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  for (; i + 8 <= size && entry + 8 <= entries; i += 8) {
     const __m512i x = _mm512_loadu_si512(sum + i);
     const __mmask8 used = _mm512_test_epi64_mask(x, x);
+    const __m256i columns = _mm256_add_epi32(first, _mm256_set1_epi32(static_cast<int32_t>(i)));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(cols + entry),
                         _mm256_maskz_compress_epi32(used, columns));
     _mm512_storeu_si512(counts + entry, _mm512_maskz_compress_epi64(used, x));
     _mm512_storeu_si512(sum + i, _mm512_setzero_si512());
-    columns = _mm256_add_epi32(columns, _mm256_set1_epi32(kLanes));
     entry += __builtin_popcount(used);
   }
-  take_one_by_one(sum, i, size, entry, entries, cols, counts);
-}
-
-#else
-
-void take_dense(uint64_t* sum, int64_t size, int64_t entries, int32_t* cols, int64_t* counts) {
-  take_one_by_one(sum, 0, size, 0, entries, cols, counts);
-}
-
+#elif defined(LEXFORGE_ISA_AVX2)
+  for (; i + 4 <= size && entry + 4 <= entries; i += 4) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sum + i));
+    const __m256i unused = _mm256_cmpeq_epi64(x, _mm256_setzero_si256());
+    const int used = 15 & ~_mm256_movemask_pd(_mm256_castsi256_pd(unused));
+    const __m128i lanes = _mm_load_si128(reinterpret_cast<const __m128i*>(kCompress.lanes[used]));
+    const __m256i halves =
+        _mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.halves[used]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(cols + entry),
+                     _mm_add_epi32(lanes, _mm_set1_epi32(static_cast<int32_t>(i))));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(counts + entry),
+                        _mm256_permutevar8x32_epi32(x, halves));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sum + i), _mm256_setzero_si256());
+    entry += __builtin_popcount(static_cast<unsigned>(used));
+  }
 #endif
+  // After the last entry there are only zeros.
+  for (; i < size && entry < entries; ++i) {
+    cols[entry] = static_cast<int32_t>(i);
+    counts[entry] = static_cast<int64_t>(sum[i]);
+    entry += sum[i] != 0;
+    sum[i] = 0;
+  }
+}
 
 }  // namespace lexforge::LEXFORGE_ISA

@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <tuple>
 #include <vector>
@@ -275,8 +274,8 @@ Tensors3 count_rows(const Source& source, int64_t rows, int64_t vocab_size, int6
       entries += sizes[row];
     }
     const int64_t place = places.take(task, entries);
-    std::memcpy(all_cols + place, own.cols(), entries * sizeof(int32_t));
-    std::memcpy(all_counts + place, own.counts(), entries * sizeof(int64_t));
+    std::copy_n(own.cols(), entries, all_cols + place);
+    std::copy_n(own.counts(), entries, all_counts + place);
   };
 
   // A dense row is a task; so are neighbouring sparse rows whose results fit.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.isa import ISAS, run_under
 from lexforge import _library
 from lexforge.ops.cooccurrence import (
     CooccurrenceIndex,
@@ -491,6 +492,30 @@ def test_forged_parts_are_an_error(device):
         forged = rows._replace(row_size=torch.tensor(sizes, device=device))
         with pytest.raises(RuntimeError, match="row_size must add up to 6"):
             cooccurrence_merge([forged], vocab_size=3)
+
+
+DIGEST = """
+import hashlib, torch
+from lexforge.ops.cooccurrence import cooccurrence_index, cooccurrence_rows
+from lexforge.ops.sampling import alias_sample, build_alias
+digest = hashlib.sha256()
+for vocab_size in (3, 50, 1001, 20_000):
+    table = build_alias(1.0 / torch.arange(1, vocab_size + 1, dtype=torch.float64))
+    tokens = alias_sample(table, 30_000, seed=1)
+    offsets = torch.cat((torch.arange(0, 30_000, 23), torch.tensor([30_000])))
+    index = cooccurrence_index(tokens, offsets, vocab_size=vocab_size, window=7)
+    for tensor in cooccurrence_rows(index, window=7):
+        digest.update(tensor.numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_instruction_sets_agree(isa, capsys):
+    if _library.emulated():
+        pytest.skip("the emulated device has no CPU kernels")
+    exec(DIGEST, {})
+    assert run_under(isa, DIGEST) == capsys.readouterr().out
 
 
 @pytest.mark.real_data
