@@ -51,7 +51,7 @@ __global__ void cooccurrence_sentences_kernel(CooccurrenceIndexParams params,
 
 // One thread per element of `padded`. Neighbours search the offsets along one path.
 __global__ void __launch_bounds__(kThreads)
-    cooccurrence_pad_kernel(CooccurrenceIndexParams params, CooccurrenceSpan span, int32_t* words,
+    cooccurrence_pad_kernel(CooccurrenceIndexParams params, CooccurrenceChunk span, int32_t* words,
                             int32_t* places, CooccurrenceFaults* faults) {
   const int64_t place = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   bool falls = false, outside = false;
@@ -352,7 +352,7 @@ void launch_cooccurrence_sentences(const CooccurrenceIndexParams& params,
          params, sentences);
 }
 
-void launch_cooccurrence_pad(const CooccurrenceIndexParams& params, const CooccurrenceSpan& span,
+void launch_cooccurrence_pad(const CooccurrenceIndexParams& params, const CooccurrenceChunk& span,
                              int32_t* words, int32_t* places, CooccurrenceFaults* faults,
                              void* stream) {
   launch(cooccurrence_pad_kernel, dim3(blocks_for(span.size, kThreads)), dim3(kThreads), 0,

@@ -79,7 +79,7 @@ Rows index(const Tensor& tokens, const Tensor& offsets, int64_t first, int64_t l
                         0 <= sentences.begin && sentences.end <= tokens.size(0),
                     op, ": offsets must rise from 0 to ", tokens.size(0));
   }
-  CooccurrenceSpan span{};
+  CooccurrenceChunk span{};
   span.begin = std::max(first - window, sentences.begin);
   span.end = std::min(last + window, sentences.end);
   span.first_sentence = sentences.first;
