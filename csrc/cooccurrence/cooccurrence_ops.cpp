@@ -9,8 +9,8 @@
 #include <tuple>
 #include <vector>
 
-#include "common/check.h"
 #include "common/cpu_capability.h"
+#include "cooccurrence/cooccurrence_binding.h"
 #include "cooccurrence/cooccurrence_cpu.h"
 
 namespace lexforge {
@@ -39,17 +39,6 @@ Tensor new_large(const Tensor& like, int64_t size, ScalarType dtype) {
   return tensor;
 }
 
-void check_window(const char* op, int64_t window, bool distance_weighting) {
-  const int64_t largest = distance_weighting ? kLargestWeightedWindow : kLargestWindow;
-  STD_TORCH_CHECK(window >= 1 && window <= largest, op, ": window must be in [1, ", largest,
-                  "], got ", window);
-}
-
-void check_vocab_size(const char* op, int64_t vocab_size) {
-  STD_TORCH_CHECK(vocab_size >= 1 && vocab_size < INT32_MAX, op,
-                  ": vocab_size must be in [1, 2^31 - 2], got ", vocab_size);
-}
-
 // Whether all of x[0 .. size) lie in [low, low + count).
 bool all_within(const int32_t* x, int64_t size, int64_t low, int64_t count) {
   std::atomic<bool> within{true};
@@ -74,9 +63,7 @@ Tensors3 cooccurrence_index(const Tensor& tokens, const Tensor& offsets, int64_t
   check_window(op, window, false);
   const int64_t token_count = tokens.size(0);
   STD_TORCH_CHECK(offsets.size(0) >= 1, op, ": offsets must be [S + 1], got [0]");
-  STD_TORCH_CHECK(first >= 0 && first <= last && last <= token_count, op,
-                  ": first and last must be a range within [0, ", token_count, "], got [", first,
-                  ", ", last, ")");
+  check_range(op, "first and last", first, last, token_count);
   const std::array<int64_t, 2> one_sentence{0, token_count};
   CooccurrenceIndexParams params{
       .tokens = data<const int32_t>(tokens),
@@ -353,9 +340,7 @@ Tensors3 cooccurrence_rows(const Tensor& padded, const Tensor& starts, const Ten
   check_window(op, window, distance_weighting);
   const int64_t vocab_size = starts.size(0) - 1;
   check_vocab_size(op, vocab_size);
-  STD_TORCH_CHECK(first_row >= 0 && first_row <= last_row && last_row <= vocab_size, op,
-                  ": first_row and last_row must be a range within [0, ", vocab_size, "], got [",
-                  first_row, ", ", last_row, ")");
+  check_range(op, "first_row and last_row", first_row, last_row, vocab_size);
   WindowRows source{{.padded = data<const int32_t>(padded),
                      .starts = data<const int64_t>(starts),
                      .positions = data<const int32_t>(positions),
@@ -421,20 +406,11 @@ Tensors3 cooccurrence_merge(const std::vector<Tensor>& row_sizes, const std::vec
                             int64_t threads) {
   const char* op = "cooccurrence_merge";
   check_vocab_size(op, vocab_size);
-  STD_TORCH_CHECK(
-      !row_sizes.empty() && cols.size() == row_sizes.size() && counts.size() == row_sizes.size(),
-      op, ": row_sizes, cols and counts must be lists of one length, at least 1");
+  check_parts(op, row_sizes, cols, counts);
   PartRows source;
   const int64_t rows = row_sizes[0].numel();
   for (size_t p = 0; p < row_sizes.size(); ++p) {
-    check_contiguous(row_sizes[p], ScalarType::Long, 1, op, "row_size");
-    check_contiguous(cols[p], ScalarType::Int, 1, op, "cols");
-    check_contiguous(counts[p], ScalarType::Long, 1, op, "counts");
-    STD_TORCH_CHECK(row_sizes[p].size(0) == rows, op, ": parts must have the same rows, got ", rows,
-                    " and ", row_sizes[p].size(0));
     const int64_t entries = cols[p].size(0);
-    STD_TORCH_CHECK(counts[p].size(0) == entries, op, ": counts must be [", entries, "], got [",
-                    counts[p].size(0), "]");
     PartRows::Part part{{0}, data<const int32_t>(cols[p]), data<const int64_t>(counts[p])};
     part.begin.reserve(static_cast<size_t>(rows) + 1);
     for (int64_t row = 0; row < rows; ++row) {
