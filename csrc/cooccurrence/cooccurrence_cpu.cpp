@@ -83,8 +83,8 @@ void write_positions(const CooccurrenceIndexParams& params, const CooccurrenceSp
 
 namespace {
 
-// Windows are random places of `padded`; they are asked for this many positions ahead. Fewer leave
-// part of a miss to wait for, more push out what is still to be used (benchmarks/cooccurrence.py).
+// Windows are random places of `padded`; they are asked for this many positions ahead. From 8 to 48
+// dense rows took half the time, from 48 to 64 no less (English Wikipedia, window 10, one thread).
 constexpr int64_t kAhead = 48;
 constexpr int64_t kLine = 16;  // tokens of a cache line
 

@@ -9,8 +9,8 @@
 #include <tuple>
 #include <vector>
 
-#include "common/check.h"
 #include "common/cpu_capability.h"
+#include "cooccurrence/cooccurrence_binding.h"
 #include "cooccurrence/cooccurrence_cpu.h"
 
 namespace lexforge {
@@ -20,13 +20,13 @@ using torch::stable::parallel_for;
 using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
 
 constexpr int64_t kTokensPerThread = 1 << 16;      // a histogram is not worth less
-constexpr int64_t kEntriesPerTask = 1 << 15;       // 384 KB
+constexpr int64_t kEntriesPerTask = 1 << 13;       // 96 KB
 constexpr int64_t kLeastHeavyAdditions = 1 << 18;  // some 0.5 ms
 constexpr uintptr_t kPage = 4096;
 constexpr int64_t kGrain = 1 << 14;  // of loops that only look or copy
 
-// A tensor of huge pages where the system has them: large arrays read at random otherwise miss the
-// address translation at every step, and fresh ones spend longer in page faults than in counting.
+// A tensor of huge pages where the system has them: fewer page faults where it is written first,
+// and fewer misses of the address translation where it is read at random.
 Tensor new_large(const Tensor& like, int64_t size, ScalarType dtype) {
   Tensor tensor = torch::stable::new_empty(like, {size}, dtype);
 #ifdef MADV_HUGEPAGE
@@ -37,17 +37,6 @@ Tensor new_large(const Tensor& like, int64_t size, ScalarType dtype) {
   if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
   return tensor;
-}
-
-void check_window(const char* op, int64_t window, bool distance_weighting) {
-  const int64_t largest = distance_weighting ? kLargestWeightedWindow : kLargestWindow;
-  STD_TORCH_CHECK(window >= 1 && window <= largest, op, ": window must be in [1, ", largest,
-                  "], got ", window);
-}
-
-void check_vocab_size(const char* op, int64_t vocab_size) {
-  STD_TORCH_CHECK(vocab_size >= 1 && vocab_size < INT32_MAX, op,
-                  ": vocab_size must be in [1, 2^31 - 2], got ", vocab_size);
 }
 
 // Whether all of x[0 .. size) lie in [low, low + count).
@@ -74,9 +63,7 @@ Tensors3 cooccurrence_index(const Tensor& tokens, const Tensor& offsets, int64_t
   check_window(op, window, false);
   const int64_t token_count = tokens.size(0);
   STD_TORCH_CHECK(offsets.size(0) >= 1, op, ": offsets must be [S + 1], got [0]");
-  STD_TORCH_CHECK(first >= 0 && first <= last && last <= token_count, op,
-                  ": first and last must be a range within [0, ", token_count, "], got [", first,
-                  ", ", last, ")");
+  check_range(op, "first and last", first, last, token_count);
   const std::array<int64_t, 2> one_sentence{0, token_count};
   CooccurrenceIndexParams params{
       .tokens = data<const int32_t>(tokens),
@@ -106,7 +93,8 @@ Tensors3 cooccurrence_index(const Tensor& tokens, const Tensor& offsets, int64_t
   // Each task counts the words of its tokens, takes its places behind the tasks before, and writes.
   const int64_t length = span.end - span.begin;
   const int64_t tasks =
-      std::clamp<int64_t>(length / kTokensPerThread, 1, std::max<int64_t>(threads, 1));
+      std::clamp<int64_t>(length / kTokensPerThread, 1,
+                          std::clamp<int64_t>(threads, 1, torch::stable::get_num_threads()));
   const auto cut = [&](int64_t task) { return span.begin + length * task / tasks; };
   std::vector<int32_t> places(static_cast<size_t>(tasks * vocab_size));
   const auto places_of = [&](int64_t task) { return places.data() + task * vocab_size; };
@@ -215,7 +203,7 @@ class OrderedPlaces {
 template <typename Source>
 Tensors3 count_rows(const Source& source, int64_t rows, int64_t vocab_size, int64_t threads,
                     const Tensor& like) {
-  threads = std::max<int64_t>(threads, 1);
+  threads = std::clamp<int64_t>(threads, 1, torch::stable::get_num_threads());
   int64_t additions = 0, most = 0;
   for (int64_t row = 0; row < rows; ++row) {
     additions += source.additions(row);
@@ -352,9 +340,7 @@ Tensors3 cooccurrence_rows(const Tensor& padded, const Tensor& starts, const Ten
   check_window(op, window, distance_weighting);
   const int64_t vocab_size = starts.size(0) - 1;
   check_vocab_size(op, vocab_size);
-  STD_TORCH_CHECK(first_row >= 0 && first_row <= last_row && last_row <= vocab_size, op,
-                  ": first_row and last_row must be a range within [0, ", vocab_size, "], got [",
-                  first_row, ", ", last_row, ")");
+  check_range(op, "first_row and last_row", first_row, last_row, vocab_size);
   WindowRows source{{.padded = data<const int32_t>(padded),
                      .starts = data<const int64_t>(starts),
                      .positions = data<const int32_t>(positions),
@@ -420,20 +406,11 @@ Tensors3 cooccurrence_merge(const std::vector<Tensor>& row_sizes, const std::vec
                             int64_t threads) {
   const char* op = "cooccurrence_merge";
   check_vocab_size(op, vocab_size);
-  STD_TORCH_CHECK(
-      !row_sizes.empty() && cols.size() == row_sizes.size() && counts.size() == row_sizes.size(),
-      op, ": row_sizes, cols and counts must be lists of one length, at least 1");
+  check_parts(op, row_sizes, cols, counts);
   PartRows source;
   const int64_t rows = row_sizes[0].numel();
   for (size_t p = 0; p < row_sizes.size(); ++p) {
-    check_contiguous(row_sizes[p], ScalarType::Long, 1, op, "row_size");
-    check_contiguous(cols[p], ScalarType::Int, 1, op, "cols");
-    check_contiguous(counts[p], ScalarType::Long, 1, op, "counts");
-    STD_TORCH_CHECK(row_sizes[p].size(0) == rows, op, ": parts must have the same rows, got ", rows,
-                    " and ", row_sizes[p].size(0));
     const int64_t entries = cols[p].size(0);
-    STD_TORCH_CHECK(counts[p].size(0) == entries, op, ": counts must be [", entries, "], got [",
-                    counts[p].size(0), "]");
     PartRows::Part part{{0}, data<const int32_t>(cols[p]), data<const int64_t>(counts[p])};
     part.begin.reserve(static_cast<size_t>(rows) + 1);
     for (int64_t row = 0; row < rows; ++row) {

@@ -213,7 +213,10 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
         (["{corpus}", "--vocab-file", "/nowhere", "--out", "{out}"], "nowhere"),
         (["{corpus}", "-save-file", "{out}", "-seed", "x"], "-seed"),
         (
-            "{corpus} --optimizer adam -save-file {out} -binary 1 -save-gradsq 1".split(),
+            [
+                *("{corpus}", "--optimizer", "adam"),
+                *("-save-file", "{out}", "-binary", "1", "-save-gradsq", "1"),
+            ],
             "gradient sums are those of --optimizer adagrad",
         ),
     ],

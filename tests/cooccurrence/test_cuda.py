@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from lexforge.ops.cooccurrence import cooccurrence_index, cooccurrence_merge, cooccurrence_rows
+from lexforge.ops.cooccurrence import (
+    CooccurrenceIndex,
+    cooccurrence_index,
+    cooccurrence_merge,
+    cooccurrence_rows,
+)
 from lexforge.reference import cooccurrence as reference
 
 SATURATED = 2**63 - 1
@@ -149,3 +154,20 @@ def test_repeats_are_equal(device):
     for _ in range(5):
         again = counted(sentences, device, vocab_size=500, window=10)
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_inconsistent_indexes_are_safe(device):
+    """Within their ranges, words and positions may be anything: the rows are nonsense, no more."""
+    rng = np.random.default_rng(0)
+    window, vocab_size = 3, 5
+    for _ in range(20):
+        padded = torch.from_numpy(rng.integers(0, vocab_size + 1, 300).astype(np.int32))
+        positions = torch.from_numpy(rng.integers(window, 300 - window, 400).astype(np.int32))
+        if rng.random() < 0.5:
+            positions = positions[padded[positions].argsort()]
+        starts = torch.from_numpy(np.sort(rng.integers(0, 401, vocab_size + 1)))
+        index = CooccurrenceIndex(*(x.to(device) for x in (padded, starts, positions)))
+        rows = cooccurrence_rows(index, window=window, first_row=1, last_row=4)
+        assert len(rows.row_size) == 3
+        assert len(rows.cols) == len(rows.counts)
+        assert ((rows.cols >= 0) & (rows.cols < vocab_size)).all()

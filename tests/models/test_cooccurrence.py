@@ -1,6 +1,7 @@
 """Co-occurrence counts: exact, the same within any memory, resumable, and in everybody's files."""
 
 import errno
+import fcntl
 import gc
 import itertools
 import json
@@ -532,6 +533,26 @@ def test_wrong_arguments_keep_what_was_done(monkeypatch, tmp_path):
     assert len(runs_in(out)) == 3
 
 
+def test_one_process_at_a_time(monkeypatch, tmp_path, tiny_plan):
+    corpus, vocab = zipf_corpus(2000, 30)
+    out, options = tmp_path / "out", {"corpus": corpus, "vocabulary": vocab, "window": 3}
+    interrupted(monkeypatch, out, 3, **options)
+    with open(out / ".runs" / "lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="another process is counting there"):
+            cooccurrence(folder=out, **options)
+    assert len(runs_in(out)) == 3
+    assert bytes_of(cooccurrence(folder=out, **options)) == bytes_of(cooccurrence(**options))
+
+
+def test_words_that_no_file_holds(tmp_path):
+    corpus = [["a\nb", "c"]] * 5
+    with pytest.raises(ValueError, match="words must be non-empty lines of text"):
+        cooccurrence(corpus, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert cooccurrence(corpus).count("c", "a\nb") == 5
+
+
 def test_result_in_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path, example):
     example.save(tmp_path / "out")
     corpus = [["x", "y"]] * 5
@@ -893,6 +914,12 @@ def test_counts_and_probabilities_of_words(states_of_water):
     assert total == pytest.approx(1.0)
     right = cooccurrence([["a", "b"]] * 5, symmetric=False)
     assert right.probability("a", "b") == 1.0 and math.isnan(right.probability("b", "a"))
+
+
+@pytest.mark.parametrize("words", [("ice",), ("ice", "steam", "gas"), "ic"])
+def test_ratios_are_of_two_words(states_of_water, words):
+    with pytest.raises(ValueError, match="words must be two words, got"):
+        states_of_water.ratio_table(words, ["solid"])
 
 
 def test_unknown_words(states_of_water):

@@ -19,11 +19,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -215,20 +215,21 @@ class Run:
     largest_row: int = 0  # entries
 
 
-class RunWriter:
-    """Writes the files of a run; rows come in order."""
+class RunFiles:
+    """The files of a run: row sizes, columns, counts."""
+
+    def __init__(self, paths: Sequence[Path], mode: str) -> None:
+        with ExitStack() as stack:
+            self._files = [stack.enter_context(open(path, mode, buffering=0)) for path in paths]
+            self.close = stack.pop_all().close
+
+
+class RunWriter(RunFiles):
+    """Writes a run; rows come in order."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(paths, "wb")
         self.entries = self.largest_row = 0
-        with ExitStack() as stack:
-            self._files = [stack.enter_context(open(path, "wb", buffering=0)) for path in paths]
-            self._close = stack.pop_all()
-
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close.close()
 
     def write(self, rows: CountedRows) -> None:
         """Append rows."""
@@ -238,11 +239,11 @@ class RunWriter:
         self.largest_row = max(self.largest_row, int(rows.row_size.max()))
 
 
-class RunReader:
-    """Reads the open files of a run, in the order of RunWriter."""
+class RunReader(RunFiles):
+    """Reads a run, in the order in which it was written."""
 
-    def __init__(self, files: Sequence[BinaryIO]) -> None:
-        self._files = files
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(paths, "rb")
 
     def row_sizes(self, rows: int) -> torch.Tensor:
         """Sizes of the next rows."""
@@ -293,7 +294,7 @@ class RunStore:
         """Writes a run that counts when the block ends well, instead of those merged in it."""
         run = Run(1 + max((run.number for run in self.runs), default=0), first, last)
         paths = self._paths(run)
-        with RunWriter(paths) as writer:
+        with closing(RunWriter(paths)) as writer:
             yield writer
         if self._sync:
             for path in paths:
@@ -312,15 +313,7 @@ class RunStore:
         report(done, total)
         block = max(SIZES_HELD // len(runs), 1)
         with ExitStack() as stack:
-            readers = [
-                RunReader(
-                    [
-                        stack.enter_context(open(path, "rb", buffering=0))
-                        for path in self._paths(run)
-                    ]
-                )
-                for run in runs
-            ]
+            readers = [stack.enter_context(closing(RunReader(self._paths(run)))) for run in runs]
             for first in range(0, self._vocab_size, block):
                 rows = min(block, self._vocab_size - first)
                 sizes = torch.stack([reader.row_sizes(rows) for reader in readers])
