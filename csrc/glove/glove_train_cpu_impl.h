@@ -101,8 +101,9 @@ struct Adam {
           fresh2(L::broadcast(static_cast<scalar_t>(1 - params.beta2))) {}
     GloveAdamStep<scalar_t> step(scalar_t t) const {
       // A count that is no number in range (a foreign table) counts as settled.
-      if (t >= 1 && t <= GloveAdam<scalar_t>::kSteps)
+      if (t >= 1 && t <= GloveAdam<scalar_t>::kSteps) {
         return adam.steps[static_cast<int64_t>(t) - 1];
+      }
       if (t >= 1 && t < static_cast<scalar_t>(adam.settled)) return glove_adam_step(adam, t);
       return {static_cast<scalar_t>(adam.learning_rate), static_cast<scalar_t>(adam.epsilon)};
     }
@@ -146,7 +147,8 @@ class TileTrainer {
         ahead_(1 + kBytesAhead / (record_ * static_cast<int64_t>(sizeof(scalar_t)))),
         last_(params.dim / W * W),
         // AdaGrad has the learning rate inside the gradient, Adam has not.
-        scale_(static_cast<scalar_t>(Row::kParts == 3 ? 1 : params.learning_rate)),
+        scale_(static_cast<scalar_t>(
+            params.optimizer == GloveOptimizer::kAdam ? 1 : params.learning_rate)),
         limit_(L::broadcast(static_cast<scalar_t>(scale_ == 0 ? 0 : scale_ * params.clip))) {}
 
   bool train(int64_t tile, double* cost) {
@@ -214,7 +216,7 @@ class TileTrainer {
       const scalar_t x = alpha * (static_cast<scalar_t>(log_count[i]) - log_x_max);
       weight[i] = x < 0 ? x : 0;
     }
-    for (int64_t i = 0; i < kChunk; i += W) {
+    for (int64_t i = (kChunk - count) / W * W; i < kChunk; i += W) {
       L::store(weight_ + i, Numerics<L>::exp(L::load(weight_ + i)));
     }
     return true;
