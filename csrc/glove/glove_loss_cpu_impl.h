@@ -1,8 +1,11 @@
 // CPU kernels of glove_loss.h: one body, compiled per instruction set.
+#include <cmath>
+#include <cstdint>
+
 #include "glove/glove_loss.h"
-
+// The instruction set applies from here on.
 #include "common/simd.h"
-
+// What needs it.
 #include "common/row_lanes.h"
 
 namespace lexforge::LEXFORGE_ISA {

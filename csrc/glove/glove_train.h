@@ -31,10 +31,10 @@
 // for all p, which share no row of either table. So tiles of a round may run at the same time in
 // any order, and the result depends on the parts alone: it is bit-identical for any number of
 // threads. (Gemulla et al. 2011, "Large-scale matrix factorization with distributed stochastic
-// gradient descent".) Small parts also keep both sides of a tile in the cache.
+// gradient descent".)
 //
 // In a tile the entries come as segments, runs of entries of one row, in random order; so do the
-// entries of a segment (glove_tiles.h). A focal row is loaded once for its segment.
+// entries of a segment (glove_tiles.h). A focal row stays near for its segment.
 #pragma once
 
 #include <cstdint>

@@ -15,8 +15,8 @@ struct GloveAdamStep {
   scalar_t size, epsilon;
 };
 
-// The steps of t = 1 .. kSteps at steps[t - 1]; `later` for all t beyond, where the powers of the
-// betas have vanished, or where they have not, as glove_adam_step has it.
+// The steps of t = 1 .. kSteps at steps[t - 1]; those beyond are computed by glove_adam_step until
+// the powers of the betas have vanished.
 template <typename scalar_t>
 struct GloveAdam {
   static constexpr int64_t kSteps = 8192;

@@ -17,24 +17,6 @@ LEXFORGE_INLINE void prefetch_row(const float* row, int64_t floats) {
   for (int64_t d = 0; d < floats; d += kLineFloats) __builtin_prefetch(row + d, 0, 3);
 }
 
-// x / (sqrt(v) + epsilon), v >= 0.
-LEXFORGE_INLINE reg over_root(reg x, reg v, reg epsilon) {
-#ifdef LEXFORGE_ISA_AVX512
-  // Estimates of 14 bits and a Newton step each, within 2 ulp, spare the divider: it takes 20
-  // cycles for a register of roots and quotients, the rest of an update takes 10.
-  const reg positive = L::max(v, L::broadcast(1.17549435e-38f));  // the smallest normal number
-  const reg r = _mm512_rsqrt14_ps(positive);
-  const reg half = L::mul(L::mul(positive, r), L::broadcast(0.5f));
-  const reg root =
-      L::fma(L::mul(positive, r), L::fnma(half, r, L::broadcast(0.5f)), L::mul(positive, r));
-  const reg denominator = L::add(root, epsilon);
-  const reg q = _mm512_rcp14_ps(denominator);
-  return L::mul(x, L::mul(q, L::fnma(denominator, q, L::broadcast(2.0f))));
-#else
-  return L::div(x, L::add(L::sqrt(v), epsilon));
-#endif
-}
-
 LEXFORGE_INLINE int64_t pending_steps(const SkipgramTable& table, int64_t row, int64_t next_step) {
   const int64_t steps = next_step - 1 - table.last[row];
   return steps < 0 ? 0 : steps > kMaxPending ? kMaxPending : steps;
@@ -59,7 +41,7 @@ void apply_pending(const float* row, const float* moments, int64_t stride, const
     const reg size = L::broadcast(adam.pending_size[k]);
     const reg epsilon = L::broadcast(adam.pending_epsilon[k]);
     for (int64_t d = 0; d < stride; d += L::kWidth) {
-      const reg change = over_root(L::load(m + d), L::load(v + d), epsilon);
+      const reg change = over_root<L>(L::load(m + d), L::load(v + d), epsilon);
       L::store(result + d, L::fnma(size, change, L::load(row + d)));
     }
     return;
@@ -70,7 +52,7 @@ void apply_pending(const float* row, const float* moments, int64_t stride, const
     for (int64_t ago = k - 1; ago >= 0; --ago) {
       first = L::mul(first, beta1);
       second = L::mul(second, beta2);
-      const reg change = over_root(first, second, L::broadcast(adam.past_epsilon[ago]));
+      const reg change = over_root<L>(first, second, L::broadcast(adam.past_epsilon[ago]));
       p = L::fnma(L::broadcast(adam.past_size[ago]), change, p);
     }
     L::store(result + d, p);
@@ -96,7 +78,7 @@ struct Adagrad {
   LEXFORGE_INLINE reg update(int64_t d, reg p, reg g) const {
     const reg sum = L::fma(g, g, L::load(sums + d));
     L::store(sums + d, sum);
-    return L::fnma(lr, over_root(g, sum, epsilon), p);
+    return L::fnma(lr, over_root<L>(g, sum, epsilon), p);
   }
 };
 
@@ -122,7 +104,7 @@ struct Adam {
     const reg second = L::fma(L::mul(fresh2, g), g, L::mul(decay2, L::load(v + d)));
     L::store(m + d, first);
     L::store(v + d, second);
-    return L::fnma(size, over_root(first, second, epsilon), p);
+    return L::fnma(size, over_root<L>(first, second, epsilon), p);
   }
 };
 

@@ -265,7 +265,7 @@ def test_padding_stays_zero(optimizer, dim, device):
         assert torch.isfinite(table).all()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_stats_show_a_row_that_is_not_finite(optimizer, value, device):
     matrix = Matrix(20)
@@ -303,7 +303,7 @@ def test_opcheck(device):
 FORGERIES = {
     "segment_row": [(0, -1), (-1, 10), (3, 2**31 - 1)],
     "column": [(0, -1), (-1, 10), (40, -(2**31))],
-    "tile_begin": [(0, -1), (0, 3), (-1, 10**6), (2, 2**62), (1, -(2**62))],
+    "tile_begin": [(0, -1), (0, 10**6), (-1, 10**6), (2, 2**62), (1, -(2**62))],
     "segment_begin": [(0, -1), (-1, 10**6), (4, 0), (5, 2**62), (3, -(2**62))],
 }
 
@@ -389,7 +389,7 @@ def test_table(optimizer):
     table = glove_table(5, 14, optimizer)
     assert table.shape == (5, RECORD_PARTS[optimizer], 16) and table.data_ptr() % 64 == 0
     assert glove_table(5, 15, optimizer).shape[2] == 32
-    ones = {"adagrad": table[:, 1, :15], "rowwise": table[:, 0, 15], "adam": table[:0]}[optimizer]
+    ones = {"adagrad": table[:, -1, :15], "rowwise": table[:, 0, 15], "adam": table[:0]}[optimizer]
     assert (ones == 1).all() and table.sum() == ones.numel()
     with pytest.raises(ValueError, match="vocab_size and dim must be >= 1"):
         glove_table(0, 10)
@@ -464,7 +464,7 @@ def test_loss_curve_of_tiles_is_that_of_a_plain_shuffle(parts, device):
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_loss_curve_on_real_counts(data_folder, cpu_kernels):
-    """PTB at the default number of parts, and at more: within 2 % of a plain shuffle."""
+    """PTB: within 3 % of a plain shuffle in every pass, within 1 % in the last."""
     text = (data_folder / "ptb" / "ptb.train.txt").read_text().splitlines()
     sentences = [line.split() for line in text]
     words = {word: i for i, word in enumerate(dict.fromkeys(w for s in sentences for w in s))}
@@ -472,4 +472,5 @@ def test_loss_curve_on_real_counts(data_folder, cpu_kernels):
     plain = loss_curve(counts, shuffled(counts, 1), cpu_kernels, 50, 15)
     for parts in (glove_default_parts(len(words), 50), 64):
         curve = loss_curve(counts, tiled(counts, parts), cpu_kernels, 50, 15)
-        np.testing.assert_allclose(curve[1:], plain[1:], rtol=0.02)
+        np.testing.assert_allclose(curve, plain, rtol=0.03)
+        assert curve[-1] == pytest.approx(plain[-1], rel=0.01)
