@@ -29,6 +29,7 @@ enum class RandomStream : uint32_t {
   kWindow = 3,       // word2vec/: dynamic window of the centre at this position
   kNegative = 4,     // word2vec/: noise words of the pairs of the centre at this position
   kInit = 5,         // table initialisation
+  kTiles = 6,        // glove/: order of words, rows and entries (glove_tiles.h)
 };
 
 // Counter word 3. Slots are below 2^24.

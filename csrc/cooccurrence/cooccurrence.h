@@ -14,17 +14,27 @@
 // Counting goes row by row. A chunk of centres [first, last) is indexed by word:
 //
 //   padded     the chunk's tokens and up to `window` neighbours on each side of it, with `window`
-//              times the id V (no word) before, after, and between sentences. No window that
-//              starts at a token reaches past the separators, so no loop asks where a sentence
-//              ends.
+//              times the id V (no word) before, after, and at every sentence's begin. No window
+//              that starts at a token reaches past the separators, so no loop asks where a sentence
+//              ends. Exactly, with s_first and s_last the sentences of tokens first and last - 1:
+//                begin = max(first - window, offsets[s_first])
+//                end   = min(last + window, offsets[s_last + 1])
+//                token p of sentence s, begin <= p < end, is
+//                  padded[window * (1 + s - s_first) + p - begin]
+//                size  = window * (2 + s_last - s_first) + end - begin, and 0 for an empty chunk
 //   positions  indices into `padded` of the centres, by word, ascending for each word
 //   starts     [V + 1] centres of word i are positions[starts[i] .. starts[i + 1])
 //
-// and rows are counted from their positions, each by one thread in an array over the columns. The
-// counts of chunks are merged by adding equal entries, which is exact again.
+// and rows are counted from their positions, in an array over the columns. The counts of chunks are
+// merged by adding equal entries, which is exact again.
 //
 // A result is in compressed rows: `row_size` [R] entries per row, columns ascending within a row,
 // counts > 0. A word without a neighbour has no entries; so has an empty chunk.
+//
+// Memory on the CPU: a row has at most min(V, (1 or 2) * window * centres of its word) entries, a
+// merged one at most min(V, entries of the parts' rows), of 12 bytes each. The result is reserved
+// for the sum of that over the rows, and takes up as much of it as there are entries. To this add
+// for each thread 16 V bytes and 1 MB, and 4 V bytes while indexing.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // GloVe by stochastic gradient descent over tiles of the co-occurrence matrix, in place: the
-// contract of lexforge::glove_tiles and lexforge::glove_train_.
+// contract of lexforge::glove_train_.
 //
 // Pennington et al. 2014, "GloVe: global vectors for word representation", eq. 8. One entry (i, j)
 // with count x > 0, word row w = W[i], context row c = C[j], biases b_i and b_j:
@@ -18,10 +18,13 @@
 //               p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps), t the number of
 //               entries that this row has seen, this one included; rows without entries stay
 //
+// h is computed from log x, as exp(min(0, alpha (log x - log x_max))).
+//
 // A row of a table is a record of `stride` elements per part, each 64-byte aligned: part 0 holds
 // the vector in [0, D), the bias at [D]; adagrad has the accumulators of both in part 1, at the
 // same places; rowwise has its accumulator in part 0 at [D + 1]; adam has m in part 1, v in part 2,
-// and t (as a number) in part 0 at [D + 1]. Everything else is zero and stays zero.
+// and t (as a number; float32 stays at 2^24) in part 0 at [D + 1]. Everything else is zero and
+// stays zero.
 //
 // Order. Words are dealt into P parts (part[i]); tile (p, q) holds the entries whose row is in part
 // p and whose column is in part q. A pass has P rounds: round s trains the tiles (p, (p + s) mod P)
@@ -31,7 +34,7 @@
 // gradient descent".) Small parts also keep both sides of a tile in the cache.
 //
 // In a tile the entries come as segments, runs of entries of one row, in random order; so do the
-// entries of a segment. A focal row is loaded once for its segment.
+// entries of a segment (glove_tiles.h). A focal row is loaded once for its segment.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +52,7 @@ constexpr int64_t glove_record_parts(GloveOptimizer optimizer) {
 // p P + ((q - p) mod P): the tiles of one row part are neighbours, in the order of the rounds.
 struct GloveTiles {
   int64_t parts;                 // P
+  int64_t segments, entries;     // U, nnz
   const int64_t* tile_begin;     // [P P + 1] first segment of each tile
   const int32_t* segment_row;    // [U]
   const int64_t* segment_begin;  // [U + 1] first entry of each segment
@@ -69,7 +73,14 @@ struct GloveTrainParams {
   double beta1, beta2, epsilon;  // adam
 };
 
-// stats[0] += sum of the costs, stats[1] += number of entries, in double; summed tile by tile in
-// the order of the tiles.
+// The call trains rounds [first, last) of a pass, 0 <= first <= last <= P; a pass is [0, P), in one
+// call or cut into several with the same result.
+//
+// stats[0] += sum of the costs, stats[1] += number of entries, in double: tile by tile, in the
+// order of the rounds and in a round in the order of p. A row that is no longer finite makes
+// stats[0] infinite or NaN at its next entry.
+//
+// Tiles whose rows or columns are not in [0, V), or whose begins do not rise within the arrays,
+// stop the training with an error before anything outside the tables is read or written.
 
 }  // namespace lexforge

@@ -9,14 +9,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lexforge._library import build_info, cpu_capability, cuda_usable
+    from lexforge.models.cooccurrence import Cooccurrence, cooccurrence
+    from lexforge.models.glove import GloVe
     from lexforge.models.word2vec import Word2Vec
     from lexforge.vectors import KeyedVectors, load_vectors
 
 __all__ = [
+    "Cooccurrence",
+    "GloVe",
     "KeyedVectors",
     "Word2Vec",
     "__version__",
     "build_info",
+    "cooccurrence",
     "cpu_capability",
     "cuda_usable",
     "load_vectors",
@@ -25,9 +30,12 @@ __all__ = [
 # Where each public name lives. They are imported on first use, so that `import lexforge` and
 # `lexforge --help` do not wait for torch.
 _HOME = {
+    "Cooccurrence": "lexforge.models.cooccurrence",
+    "GloVe": "lexforge.models.glove",
     "KeyedVectors": "lexforge.vectors",
     "Word2Vec": "lexforge.models.word2vec",
     "build_info": "lexforge._library",
+    "cooccurrence": "lexforge.models.cooccurrence",  # the function, not the module
     "cpu_capability": "lexforge._library",
     "cuda_usable": "lexforge._library",
     "load_vectors": "lexforge.vectors",

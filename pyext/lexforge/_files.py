@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -52,6 +53,33 @@ def replacing(path: str | os.PathLike, *, sync: bool = True) -> Iterator[BinaryI
     """`replacement` as a binary file open for writing."""
     with replacement(path, sync=sync) as temporary, open(temporary, "wb") as file:
         yield file
+
+
+def read_into(file: BinaryIO, array: Any) -> bool:
+    """Fills a contiguous array with the bytes that come next; whether there were enough."""
+    view = memoryview(array).cast("B") if array.size else memoryview(b"")
+    while view:
+        got = file.readinto(view)  # at most 2 GiB at a time
+        if not got:
+            return False
+        view = view[got:]
+    return True
+
+
+def map_file(path: str | os.PathLike) -> mmap.mmap:
+    """A file that is not empty, as memory: pages are read when they are looked at.
+
+    What is written there stays in this process; the file never changes. Nothing is reserved for
+    such writes, or else the system would refuse to map a file larger than its memory.
+    """
+    no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python tells its value from 3.13 on
+    with open(path, "rb") as file:
+        return mmap.mmap(
+            file.fileno(),
+            0,
+            flags=mmap.MAP_PRIVATE | no_reserve,
+            prot=mmap.PROT_READ | mmap.PROT_WRITE,
+        )
 
 
 def flush(path: str | os.PathLike) -> None:

@@ -51,6 +51,25 @@ def emulated() -> bool:
     return bool(os.environ.get("LEXFORGE_OPS_LIBRARY"))
 
 
+def resolve_device(caller: str, device: str | torch.device) -> torch.device:
+    """The device meant by ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        ValueError: Anything else, or a GPU that is not usable here; begins with ``caller``.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if cuda_usable else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError):
+        resolved = None
+    if resolved is None or resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f"{caller}: device must be auto, cpu or cuda, got {device!r}")
+    if resolved.type == "cuda" and not cuda_usable:
+        raise ValueError(f"{caller}: device 'cuda' is not usable here: {cuda_state}")
+    return resolved
+
+
 def cpu_capability() -> str:
     """The instruction set of the CPU kernels in use: ``baseline``, ``avx2`` or ``avx512``."""
     return _CPU_NAMES[torch.ops.lexforge.cpu_capability.default()]

@@ -31,7 +31,7 @@ def test_learns_and_tells(invoke, corpus_file, tmp_path):
     assert synonym_score(Word2Vec.load(out).wv) >= 0.95
     assert synonym_score(load_vectors(out)) >= 0.95
     records = [json.loads(line) for line in log.read_text().splitlines()]
-    assert records[-1]["tokens"] == 30 * 24_000 and records[-1]["loss"] < 1.5
+    assert records[-1]["words"] == 30 * 24_000 and records[-1]["loss"] < 1.5
 
 
 def test_quiet(invoke, corpus_file, tmp_path):
@@ -216,7 +216,7 @@ def test_stopped_and_resumed(invoke, spawn, corpus_file, tmp_path, number, code)
     command = f"lexforge word2vec {corpus_file} --out {out} --resume"
     assert err.splitlines()[-1] == f"stopped and saved; continue with: {command}"
     state = json.loads((out / "trainer_state.json").read_text())
-    assert 0 < state["tokens_done"] < state["total_tokens"]
+    assert 0 < state["done"] < state["total"]
 
     for changes, message in (
         (("--window", 9), "window is 9, 5 in the run"),
@@ -235,8 +235,8 @@ def test_stopped_and_resumed(invoke, spawn, corpus_file, tmp_path, number, code)
     for name in ("model.safetensors", "vocab.txt", "config.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert not (out / ".encoded").exists()
-    tokens = [json.loads(line)["tokens"] for line in log.read_text().splitlines()]
-    assert tokens == sorted(tokens) and tokens[-1] == state["total_tokens"]
+    words = [json.loads(line)["words"] for line in log.read_text().splitlines()]
+    assert words == sorted(words) and words[-1] == state["total"]
 
 
 def test_cache_is_kept(invoke, corpus_file, tmp_path):

@@ -473,7 +473,7 @@ def test_progress_of_the_caller_stays_open(corpus, tmp_path):
         for _ in range(2):
             model.train(corpus, progress=progress)
     records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [record["tokens"] for record in records] == [model.state.total_tokens] * 2
+    assert [record["words"] for record in records] == [model.state.total] * 2
 
 
 def test_predict_output_word(corpus):

@@ -19,7 +19,7 @@ def corpus_of(lengths=LENGTHS):
 
 def new_state(corpus, epochs=2):
     total = epochs * corpus.num_tokens
-    return TrainerState(epochs=epochs, total_tokens=total, alpha=0.1, min_alpha=0.0)
+    return TrainerState(epochs=epochs, total=total, alpha=0.1, min_alpha=0.0)
 
 
 class Recorder:
@@ -28,6 +28,9 @@ class Recorder:
     def __init__(self, corpus):
         self.corpus, self.calls = corpus, []
         self.stats = torch.zeros(3, dtype=torch.float64)
+
+    def offsets(self, epoch):
+        return self.corpus.offsets
 
     def __call__(self, epoch, first, last):
         tokens = int(self.corpus.offsets[last] - self.corpus.offsets[first])
@@ -48,13 +51,13 @@ class StopAfter:
 
 
 def run(state, step, **options):
-    train_stream(state, step.corpus, step, step.stats, progress=Progress(), **options)
+    train_stream(state, step.offsets, step, step.stats, progress=Progress(), **options)
 
 
 def check_complete(state, step):
     covered = [(epoch, s) for epoch, first, last in step.calls for s in range(first, last)]
     assert covered == [(e, s) for e in range(state.epochs) for s in range(len(LENGTHS))]
-    assert state.finished and state.tokens_done == state.pairs == state.total_tokens
+    assert state.finished and state.done == state.pairs == state.total
     assert state.mean_loss == 0.5 and state.learning_rate == pytest.approx(0.0)
 
 
@@ -72,7 +75,7 @@ def test_covers_everything_once():
     assert events == ["begin", "end"] * 2
     assert len(step.calls) == 2 * 2  # two calls an epoch: up to 20,000 tokens, and four times that
     assert 0 < len(state.loss_history) <= loop.HISTORY_POINTS
-    assert state.loss_history[-1]["tokens"] == state.total_tokens
+    assert state.loss_history[-1]["words"] == state.total
 
 
 @pytest.mark.parametrize("looks", range(4))
@@ -108,7 +111,7 @@ def test_call_size_follows_the_speed(monkeypatch):
         clock[0] += tokens[-1] / 500_000  # words per second
 
     train_stream(
-        new_state(step.corpus, epochs=3), step.corpus, timed, step.stats, progress=Progress()
+        new_state(step.corpus, epochs=3), step.offsets, timed, step.stats, progress=Progress()
     )
     assert tokens[:3] == [20_000, 80_000, 200_000]  # 0.4 s at 500,000 words/s
     assert max(tokens) == 200_000
@@ -125,11 +128,11 @@ def test_diverged_loss_stops_without_saving(bad):
             step.stats[0] = bad
 
     with pytest.raises(
-        TrainingDivergedError, match=r"loss became (nan|inf) in epoch 1, after 4 tokens"
+        TrainingDivergedError, match=r"loss became (nan|inf) in epoch 1, after 4 words"
     ):
         train_stream(
             new_state(step.corpus),
-            step.corpus,
+            step.offsets,
             diverge,
             step.stats,
             progress=Progress(),
@@ -146,8 +149,54 @@ def test_recent_loss():
     assert state.recent_loss == 2.0
 
 
+def test_losses_of_epochs():
+    state = new_state(corpus_of(), epochs=3)
+    assert state.epoch_losses == []
+    state.epoch_sums = [[6.0, 3], [6.0, 3], [10.0, 5]]
+    first, second, third = state.epoch_losses
+    assert (first, third) == (2.0, 2.0) and math.isnan(second)
+
+
+def test_each_epoch_has_its_own_offsets(monkeypatch):
+    """Rounds of co-occurrence tiles come in another order each time, and have other sizes then."""
+    monkeypatch.setattr(loop, "FIRST_CALL_UNITS", 5)
+    offsets = [torch.tensor([0, 4, 10]), torch.tensor([0, 6, 10])]
+    stats = torch.zeros(2, dtype=torch.float64)
+    state = TrainerState(epochs=2, total=20, alpha=0.1, min_alpha=0.1, unit="entries")
+    done = []
+
+    def step(epoch, first, last):
+        units = int(offsets[epoch][last] - offsets[epoch][first])
+        stats.add_(torch.tensor([2.0 * units, units], dtype=torch.float64))
+        done.append((state.position, state.done))
+
+    stop = StopAfter(0)
+    while not state.finished:  # one call at a time
+        train_stream(
+            state, lambda epoch: offsets[epoch], step, stats, progress=Progress(), stop=stop
+        )
+    assert done == [(0, 0), (1, 4), (0, 10), (1, 16)]
+    assert state.done == state.pairs == 20 and state.centers == 0
+    assert state.epoch_losses == [2.0, 2.0]
+
+
+def test_state_with_the_first_names():
+    """Checkpoints from when words were the only unit can be resumed."""
+    first = {
+        "epochs": 2, "total_tokens": 100, "alpha": 0.1, "min_alpha": 0.0, "first_epoch": 3,
+        "epoch": 1, "sentence": 7, "tokens_done": 60, "seconds": 1.5, "loss_sum": 12.0,
+        "pairs": 6, "centers": 5, "corpus": {"sha1": "0"},
+        "loss_history": [{"time": 1.0, "tokens": 60, "loss": 2.0}],
+    }  # fmt: skip
+    state = TrainerState.from_json(first)
+    assert (state.total, state.position, state.done, state.unit) == (100, 7, 60, "words")
+    assert (state.first_epoch, state.epoch, state.pairs, state.centers) == (3, 1, 6, 5)
+    assert state.loss_history == [{"time": 1.0, "words": 60, "loss": 2.0}]
+    assert state.recent_loss == 2.0 and TrainerState.from_json(state.to_json()) == state
+
+
 def test_state_of_another_version():
-    with pytest.raises(ValueError, match="trainer state must have total_tokens"):
+    with pytest.raises(ValueError, match="trainer state must have total"):
         content = new_state(corpus_of()).to_json()
-        del content["total_tokens"]
+        del content["total"]
         TrainerState.from_json(content)

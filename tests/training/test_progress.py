@@ -18,14 +18,14 @@ class Terminal(io.StringIO):
 def advance(state, seconds, tokens, loss):
     """`seconds` of training on `tokens` tokens, two pairs each, at a mean loss of `loss`."""
     state.seconds += seconds
-    state.tokens_done += tokens
+    state.done += tokens
     state.pairs += 2 * tokens
     state.loss_sum += 2 * tokens * loss
 
 
 def simulate(progress, calls=40):
     """Calls of half a second at 2000 words/s, the loss falling by 0.01 each."""
-    state = TrainerState(epochs=2, total_tokens=1000 * calls, alpha=0.1, min_alpha=0.0)
+    state = TrainerState(epochs=2, total=1000 * calls, alpha=0.1, min_alpha=0.0)
     progress.begin(state)
     for call in range(calls):
         state.epoch = 2 * call // calls
@@ -71,7 +71,7 @@ def test_live_line_on_a_terminal(monkeypatch):
 
 def test_live_line_leaves_standard_output_alone(capsys):
     with Progress(True, stream=Terminal()) as progress:
-        progress.begin(TrainerState(epochs=1, total_tokens=1, alpha=0.1, min_alpha=0.0))
+        progress.begin(TrainerState(epochs=1, total=1, alpha=0.1, min_alpha=0.0))
         print("a result")
     assert capsys.readouterr().out == "a result\n"
 
@@ -91,29 +91,41 @@ def test_json_log(tmp_path):
             simulate(progress)
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(records) == 2 * 20  # one per second of training, two runs
-    keys = {"time", "epoch", "tokens", "words_per_second", "pairs_per_second", "loss", "lr"}
+    keys = {"time", "epoch", "words", "words_per_second", "pairs_per_second", "loss", "lr"}
     assert set(records[0]) == keys
     assert records[0] == {
         "time": 1.0,
         "epoch": 1,
-        "tokens": 2000,
+        "words": 2000,
         "words_per_second": 2000.0,
         "pairs_per_second": 4000.0,
         "loss": 3.995,
         "lr": 0.095,
     }
-    assert records[19]["epoch"] == 2 and records[19]["tokens"] == 40_000
+    assert records[19]["epoch"] == 2 and records[19]["words"] == 40_000
     with Progress(log_json=path) as progress:
         simulate(progress)
     assert len(path.read_text().splitlines()) == 20
 
 
+def test_entries_instead_of_words(tmp_path):
+    stream, path = io.StringIO(), tmp_path / "log.jsonl"
+    state = TrainerState(epochs=25, total=5000, alpha=0.05, min_alpha=0.05, unit="entries")
+    with Progress(True, stream=stream, log_json=path) as progress:
+        progress.begin(state)
+        state.seconds, state.done, state.pairs, state.loss_sum = 2.0, 3000, 3000, 240.0
+        progress.end(state)
+    assert stream.getvalue().startswith("epoch 1/25   60%  1.5 k entries/s  loss 0.0800  lr 0.05")
+    record = json.loads(path.read_text())
+    assert (record["entries"], record["entries_per_second"]) == (3000, 1500.0)
+
+
 def test_interval_without_pairs_has_no_loss(tmp_path):
     path = tmp_path / "log.jsonl"
-    state = TrainerState(epochs=1, total_tokens=10, alpha=0.1, min_alpha=0.0)
+    state = TrainerState(epochs=1, total=10, alpha=0.1, min_alpha=0.0)
     with Progress(log_json=path) as progress:
         progress.begin(state)
-        state.seconds, state.tokens_done = 2.0, 10
+        state.seconds, state.done = 2.0, 10
         progress.end(state)
     assert json.loads(path.read_text())["loss"] is None
 

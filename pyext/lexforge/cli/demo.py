@@ -46,8 +46,8 @@ def demo(
 
     state = model.state
     typer.echo(
-        f"trained {count(state.tokens_done)} words in {clock(state.seconds)}: "
-        f"{count(state.words_per_second)} words/s, {count(state.pairs / state.seconds)} pairs/s, "
+        f"trained {count(state.done)} words in {clock(state.seconds)}: "
+        f"{count(state.per_second)} words/s, {count(state.pairs / state.seconds)} pairs/s, "
         f"final loss {state.recent_loss:.3f}"
     )
     typer.echo("\nnearest neighbours")
@@ -90,7 +90,7 @@ def _plot(model: Word2Vec, path: Path) -> Path:
         words.text(left, up, word, fontsize=7, ha="center", va="center")
     words.set(title="frequent words, first two principal components", xticks=[], yticks=[])
     history = model.state.loss_history
-    loss.plot([point["tokens"] / 1e6 for point in history], [point["loss"] for point in history])
+    loss.plot([point["words"] / 1e6 for point in history], [point["loss"] for point in history])
     loss.set(title="training", xlabel="million words", ylabel="loss per pair")
     figure.tight_layout()
     figure.savefig(path, dpi=120)

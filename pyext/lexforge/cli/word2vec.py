@@ -377,8 +377,8 @@ def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: P
 
     state = model.state
     progress.say(
-        f"done in {clock(state.seconds)}: {count(state.tokens_done)} words, "
-        f"{count(state.words_per_second)} words/s, final loss {state.recent_loss:.4f}"
+        f"done in {clock(state.seconds)}: {count(state.done)} words, "
+        f"{count(state.per_second)} words/s, final loss {state.recent_loss:.4f}"
     )
     places = [*([] if out is None else [out]), *files]
     for place in places:

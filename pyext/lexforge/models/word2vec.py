@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from lexforge import _library
+from lexforge._library import resolve_device
+from lexforge.models._arguments import real, whole
 from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
 from lexforge.text import (
@@ -34,6 +35,8 @@ from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
+
+_whole, _real = partial(whole, "Word2Vec"), partial(real, "Word2Vec")
 
 # What a checkpoint records, and what a resumed run must not change.
 HYPER_PARAMETERS = (
@@ -202,7 +205,7 @@ class Word2Vec:
         self.lowercase, self.encoded_folder = bool(lowercase), encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
         self.progress = progress
-        self.device = _resolve_device(device)
+        self.device = resolve_device("Word2Vec", device)
         self.corpus_count = 0
         self.corpus_total_words = 0
         self.vocabulary: Vocabulary | None = None
@@ -403,14 +406,14 @@ class Word2Vec:
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
                 self._state = TrainerState(
                     epochs=passes,
-                    total_tokens=encoded.num_tokens * passes,
+                    total=encoded.num_tokens * passes,
                     alpha=_real("start_alpha", alpha),
                     min_alpha=_real("end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
                     corpus=identity,
                 )
             self._fit(encoded, shown, callbacks, checkpoint_folder, checkpoint_every, stop)
-        return self._state.centers, self._state.tokens_done
+        return self._state.centers, self._state.done
 
     def _fit(
         self,
@@ -448,7 +451,7 @@ class Word2Vec:
                 alpha=state.alpha,
                 min_alpha=state.min_alpha,
                 tokens_before=epoch * corpus.num_tokens,
-                total_tokens=state.total_tokens,
+                total_tokens=state.total,
                 seed=self.seed,
                 epoch=state.first_epoch + epoch,
                 threads=self.workers,
@@ -471,12 +474,12 @@ class Word2Vec:
                 if (method := getattr(callback, event, None)) is not None:
                     method(self)
 
-        if state.tokens_done == 0:
+        if state.done == 0:
             call("on_train_begin")
         try:
             train_stream(
                 state,
-                corpus,
+                lambda epoch: corpus.offsets,
                 step,
                 stats,
                 progress=progress,
@@ -739,43 +742,6 @@ class Word2Vec:
         return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     __repr__ = __str__
-
-
-def _whole(name: str, value: Any, low: int = 1, high: int = 2**63 - 1) -> int:
-    """The value as an int: numpy's integers would not go into a checkpoint."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"Word2Vec: {name} must be an integer, got {value!r}") from None
-    if not low <= number <= high:
-        expected = f">= {low}" if number < low else f"<= {high}"
-        raise ValueError(f"Word2Vec: {name} must be {expected}, got {number}")
-    return number
-
-
-def _real(name: str, value: Any, low: float = 0.0) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"Word2Vec: {name} must be a number, got {value!r}") from None
-    if not math.isfinite(number) or number < low:
-        expected = "finite" if low == -math.inf else f"finite and >= {low:g}"
-        raise ValueError(f"Word2Vec: {name} must be {expected}, got {number}")
-    return number
-
-
-def _resolve_device(device: str | torch.device) -> torch.device:
-    if str(device) == "auto":
-        return torch.device("cuda" if _library.cuda_usable else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError):
-        resolved = None
-    if resolved is None or resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"Word2Vec: device must be auto, cpu or cuda, got {device!r}")
-    if resolved.type == "cuda" and not _library.cuda_usable:
-        raise ValueError(f"Word2Vec: device 'cuda' is not usable here: {_library.cuda_state}")
-    return resolved
 
 
 def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from lexforge import _text
-from lexforge._files import replacement, replacing
+from lexforge._files import map_file, read_into, replacement, replacing
 from lexforge.text import datasets
 
 if TYPE_CHECKING:
@@ -237,14 +237,22 @@ class EncodedCorpus:
         offsets: int64 [S + 1], ascending, from 0 to N.
         num_tokens, num_sentences: N and S.
         meta: the contents of meta.json, empty when made in memory.
+        folder: where it was opened, None when made in memory.
     """
 
-    def __init__(self, tokens: torch.Tensor, offsets: torch.Tensor, meta: dict | None = None):
+    def __init__(
+        self,
+        tokens: torch.Tensor,
+        offsets: torch.Tensor,
+        meta: dict | None = None,
+        folder: Path | None = None,
+    ):
         self.tokens = tokens
         self.offsets = offsets
         self.num_tokens = tokens.numel()
         self.num_sentences = offsets.numel() - 1
         self.meta = meta or {}
+        self.folder = folder
 
     def __repr__(self) -> str:
         return f"EncodedCorpus({self.num_tokens:,} tokens, {self.num_sentences:,} sentences)"
@@ -277,7 +285,7 @@ class EncodedCorpus:
         offsets = _map_file(folder / "offsets.bin", torch.int64, num_sentences + 1)
         if offsets[0] != 0 or offsets[-1] != num_tokens:
             raise ValueError(f"{folder}: offsets.bin does not fit tokens.bin: encode again")
-        return cls(tokens, offsets, meta)
+        return cls(tokens, offsets, meta, folder)
 
     @classmethod
     def from_sentences(cls, sentences: Iterable[Iterable[int]]) -> EncodedCorpus:
@@ -287,6 +295,38 @@ class EncodedCorpus:
         offsets = np.cumsum([0, *(array.size for array in arrays)], dtype=np.int64)
         tokens = np.concatenate([np.empty(0, np.int32), *arrays])
         return cls(torch.from_numpy(tokens), torch.from_numpy(offsets))
+
+    def read(self, name: str, first: int, last: int) -> torch.Tensor:
+        """Elements [first, last) of "tokens" or "offsets", in memory of their own when on disk.
+
+        The pages of a mapped file stay in memory once they were looked at; these go with the
+        tensor.
+
+        Raises:
+            ValueError: the file was cut short since it was opened.
+        """
+        whole = getattr(self, name)
+        if self.folder is None:
+            return whole[first:last]
+        piece = torch.empty(last - first, dtype=whole.dtype)
+        with open(self.folder / f"{name}.bin", "rb", buffering=0) as file:
+            file.seek(first * whole.itemsize)
+            if not read_into(file, piece.numpy()):
+                raise ValueError(f"{file.name} was cut short: encode the corpus again")
+        return piece
+
+    def piece(self, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens [first, last) as a corpus of their own, read by `read`.
+
+        Returns:
+            int32 [last - first] tokens and int64 offsets of the sentences they are in, counted from
+            `first`; a sentence that reaches beyond is cut there.
+        """
+        bounds = self.offsets.numpy()
+        first_sentence = int(np.searchsorted(bounds, first, side="right")) - 1
+        last_sentence = int(np.searchsorted(bounds, last, side="left"))
+        offsets = self.read("offsets", first_sentence, last_sentence + 1).clone()
+        return self.read("tokens", first, last), offsets.clamp_(first, last).sub_(first)
 
     def check(self, vocab_size: int) -> None:
         """Reads everything and raises ValueError unless ids and offsets are in order.
@@ -313,8 +353,7 @@ def _map_file(path: Path, dtype: torch.dtype, count: int) -> torch.Tensor:
         )
     if count == 0:
         return torch.empty(0, dtype=dtype)  # nothing can be mapped
-    # Mapped copy-on-write: the tensor is writable, and the file is never changed.
-    return torch.from_numpy(np.memmap(path, mode="c", dtype=str(dtype).removeprefix("torch.")))
+    return torch.frombuffer(map_file(path), dtype=dtype)
 
 
 def encode_corpus(

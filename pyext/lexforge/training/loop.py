@@ -6,18 +6,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
 
 import torch
 
 from lexforge.training.progress import Meter, Progress
 from lexforge.training.signals import StopRequest
 
-if TYPE_CHECKING:
-    from lexforge.text import EncodedCorpus
-
 CALL_SECONDS = 0.4  # of work per kernel call: long enough to cost nothing, short enough to stop
-FIRST_CALL_TOKENS = 20_000
+FIRST_CALL_UNITS = 20_000
 LARGEST_GROWTH = 4.0  # of the call size from one call to the next
 HISTORY_POINTS = 200  # of the loss curve kept in a checkpoint
 
@@ -30,24 +28,29 @@ class TrainingDivergedError(RuntimeError):
 class TrainerState:
     """Where a run stands; together with the tables, all that a resume needs.
 
-    Every random decision of the kernels is keyed by (seed, epoch, position in the corpus) and the
-    learning rate depends on the position, so no generator state is kept.
+    An epoch is a walk over positions, which cannot be cut further (sentences of a corpus, rounds of
+    co-occurrence tiles), and what it gets through is counted in units (words, entries).
+
+    Every random decision is keyed by (seed, epoch, position) and the learning rate depends on the
+    units done, so no generator state is kept.
     """
 
     epochs: int
-    total_tokens: int  # of all epochs
+    total: int  # units of all epochs
     alpha: float
     min_alpha: float
+    unit: str = "words"
     first_epoch: int = 0  # key of this run's first epoch: the epochs of earlier runs come before
     epoch: int = 0
-    sentence: int = 0  # next one to train in this epoch
-    tokens_done: int = 0
+    position: int = 0  # next one to train in this epoch
+    done: int = 0  # units
     seconds: float = 0.0  # in training, without preparation and saving
     loss_sum: float = 0.0
-    pairs: int = 0
-    centers: int = 0
-    corpus: dict[str, Any] = field(default_factory=dict)  # what identifies the encoded corpus
+    pairs: int = 0  # of words: the losses that are summed
+    centers: int = 0  # words that sub-sampling kept
+    corpus: dict[str, Any] = field(default_factory=dict)  # what identifies it
     loss_history: list[dict[str, Any]] = field(default_factory=list)
+    epoch_sums: list[list[float]] = field(default_factory=list)  # [loss_sum, pairs] at ends
 
     @property
     def finished(self) -> bool:
@@ -57,7 +60,7 @@ class TrainerState:
     @property
     def learning_rate(self) -> float:
         """At the position reached."""
-        share = self.tokens_done / max(self.total_tokens, 1)
+        share = self.done / max(self.total, 1)
         return self.alpha + (self.min_alpha - self.alpha) * share
 
     @property
@@ -72,9 +75,18 @@ class TrainerState:
         return next((loss for loss in losses if loss is not None), math.nan)
 
     @property
-    def words_per_second(self) -> float:
-        """Tokens before sub-sampling per second of training, over the whole run."""
-        return self.tokens_done / self.seconds if self.seconds else 0.0
+    def epoch_losses(self) -> list[float]:
+        """Per pair over each complete epoch; nan for one without pairs."""
+        ends = [(0.0, 0), *self.epoch_sums]
+        return [
+            (loss - loss_before) / (pairs - pairs_before) if pairs > pairs_before else math.nan
+            for (loss_before, pairs_before), (loss, pairs) in pairwise(ends)
+        ]
+
+    @property
+    def per_second(self) -> float:
+        """Units (of words: before sub-sampling) per second of training, over the whole run."""
+        return self.done / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain values."""
@@ -82,19 +94,32 @@ class TrainerState:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> TrainerState:
-        """The inverse of :meth:`to_json`.
+        """The inverse of :meth:`to_json`; also reads the names that format version 1 began with.
 
         Raises:
             ValueError: A field is missing.
         """
+        if "tokens_done" in content:
+            content = _with_present_names(content)
         if missing := [f.name for f in fields(cls) if f.name not in content]:
             raise ValueError(f"trainer state must have {', '.join(missing)}")
         return cls(**{f.name: content[f.name] for f in fields(cls)})
 
 
+def _with_present_names(content: dict[str, Any]) -> dict[str, Any]:
+    """A state from when words were the only unit."""
+    names = {"total_tokens": "total", "sentence": "position", "tokens_done": "done"}
+    content = {names.get(name, name): value for name, value in content.items()}
+    history = [
+        {"words" if name == "tokens" else name: value for name, value in point.items()}
+        for point in content.get("loss_history", [])
+    ]
+    return {"unit": "words", "epoch_sums": [], **content, "loss_history": history}
+
+
 def train_stream(
     state: TrainerState,
-    corpus: EncodedCorpus,
+    offsets: Callable[[int], torch.Tensor],
     step: Callable[[int, int, int], None],
     stats: torch.Tensor,
     *,
@@ -109,55 +134,58 @@ def train_stream(
 
     Args:
         state: Advanced in place after every call.
-        corpus: S sentences; only offsets are read here.
-        step: ``step(epoch, first, last)`` trains sentences [first, last) of epoch
+        offsets: ``offsets(epoch)`` is int64 [S + 1], units before each position of that epoch.
+        step: ``step(epoch, first, last)`` trains positions [first, last) of epoch
             ``state.first_epoch + epoch`` and adds to ``stats``.
-        stats: float64 [3]: sums of loss, pairs and centres over this run. Overwritten with the
-            state's own sums first.
+        stats: float64 [3]: sums of loss, pairs and centres over this run; [2] where there are no
+            centres. Overwritten with the state's own sums first.
         progress: Told of every call.
         stop: Looked at after every call; when requested the loop saves and returns.
         save: Writes a checkpoint of the present state.
         save_every: Seconds between checkpoints; None saves only when stopped.
-        on_epoch_begin: Called before the first sentence of an epoch.
+        on_epoch_begin: Called before the first position of an epoch.
         on_epoch_end: Called after the last one.
 
     Raises:
         TrainingDivergedError: The loss became infinite or not a number. Nothing is saved.
     """
-    stats.copy_(torch.tensor([state.loss_sum, state.pairs, state.centers], dtype=torch.float64))
+    sums = [state.loss_sum, state.pairs, state.centers][: stats.numel()]
+    stats.copy_(torch.tensor(sums, dtype=torch.float64))
     history = Meter(state)
-    history_tokens = max(state.total_tokens // HISTORY_POINTS, 1)
-    call_tokens = float(FIRST_CALL_TOKENS)
+    history_units = max(state.total // HISTORY_POINTS, 1)
+    call_units = float(FIRST_CALL_UNITS)
     progress.begin(state)
     saved_at = tick = time.perf_counter()
     try:
         while not state.finished:
-            if state.sentence == 0 and on_epoch_begin is not None:
+            if state.position == 0 and on_epoch_begin is not None:
                 on_epoch_begin()
-            while state.sentence < corpus.num_sentences:
-                first = state.sentence
-                last, tokens = _cut(corpus.offsets, first, int(call_tokens))
+            before = offsets(state.epoch)
+            while state.position < before.numel() - 1:
+                first = state.position
+                last, units = _cut(before, first, int(call_units))
                 step(state.epoch, first, last)
-                loss_sum, pairs, centers = stats.tolist()  # waits for the device
+                loss_sum, *counts = stats.tolist()  # waits for the device
                 now = time.perf_counter()
                 call_seconds, tick = now - tick, now
                 if not math.isfinite(loss_sum):
                     raise TrainingDivergedError(
                         f"the loss became {loss_sum} in epoch {state.epoch + 1}, after "
-                        f"{state.tokens_done:,} tokens at learning rate "
-                        f"{state.learning_rate:.4g}: try a smaller alpha"
+                        f"{state.done:,} {state.unit} at learning rate "
+                        f"{state.learning_rate:.4g}: try a smaller one"
                     )
-                points_before = state.tokens_done // history_tokens
-                state.sentence = last
-                state.tokens_done += tokens
+                points_before = state.done // history_units
+                state.position = last
+                state.done += units
                 state.seconds += call_seconds
-                state.loss_sum, state.pairs, state.centers = loss_sum, int(pairs), int(centers)
-                if state.tokens_done // history_tokens > points_before:
-                    state.loss_history.append(vars(history.read(state)))
+                state.loss_sum, state.pairs = loss_sum, int(counts[0])
+                state.centers = int(counts[1]) if len(counts) > 1 else 0
+                if state.done // history_units > points_before:
+                    state.loss_history.append(history.read(state).record())
                 progress.update(state)
-                if 2 * tokens >= call_tokens:  # not cut short by the end of the epoch
-                    wanted = tokens * CALL_SECONDS / max(call_seconds, 1e-6)
-                    call_tokens = min(wanted, tokens * LARGEST_GROWTH)
+                if 2 * units >= call_units:  # not cut short by the end of the epoch
+                    wanted = units * CALL_SECONDS / max(call_seconds, 1e-6)
+                    call_units = min(wanted, units * LARGEST_GROWTH)
                 stopping = stop is not None and stop.requested
                 due = save_every is not None and now - saved_at >= save_every
                 if save is not None and (stopping or due):
@@ -166,7 +194,8 @@ def train_stream(
                 if stopping:
                     return
             state.epoch += 1
-            state.sentence = 0
+            state.position = 0
+            state.epoch_sums.append([state.loss_sum, state.pairs])
             if on_epoch_end is not None:
                 on_epoch_end()
             tick = time.perf_counter()
@@ -174,13 +203,13 @@ def train_stream(
         progress.end(state)
 
 
-def _cut(offsets: torch.Tensor, first: int, tokens: int) -> tuple[int, int]:
-    """Where to end a run of whole sentences, one at least, with about that many tokens.
+def _cut(offsets: torch.Tensor, first: int, units: int) -> tuple[int, int]:
+    """Where to end a run of whole positions, one at least, with about that many units.
 
     Returns:
-        The sentence after the last one, and the number of tokens in the run.
+        The position after the last one, and the number of units in the run.
     """
     start = int(offsets[first])
-    last = int(torch.searchsorted(offsets, start + tokens, right=True)) - 1
+    last = int(torch.searchsorted(offsets, start + units, right=True)) - 1
     last = min(max(last, first + 1), offsets.numel() - 1)
     return last, int(offsets[last]) - start

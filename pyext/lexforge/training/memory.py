@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,3 +30,39 @@ def available_memory() -> int | None:
         with suppress(OSError, ValueError):  # "max" is no limit
             found.append(int(limit.read_text()))
     return min(found, default=None)
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_bytes(name: str, size: int | str) -> int:
+    """A number of bytes: an int, or text like "2GB", "512 MB", "1.5G", "64MiB".
+
+    K, M, G and T are powers of 1000, Ki, Mi, Gi and Ti of 1024.
+
+    Raises:
+        ValueError: Not such a text, or not above 0; ``name`` is what the message calls it.
+        TypeError: Neither an int nor a str.
+    """
+    if isinstance(size, bool) or not isinstance(size, int | str):
+        raise TypeError(f"{name} must be a number of bytes or a text like '2GB', got {size!r}")
+    if isinstance(size, int):
+        found = size
+    else:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?)B?|B)\s*", size.upper())
+        if match is None:
+            raise ValueError(f"{name} must be like '512MB' or '2GB', got {size!r}")
+        number, prefix, binary = match.groups()
+        unit = 1024 ** ("KMGT".index(prefix) + 1) if binary else _UNITS[prefix or ""]
+        found = int(float(number) * unit)
+    if found <= 0:
+        raise ValueError(f"{name} must be above 0, got {size!r}")
+    return found
+
+
+def show_bytes(size: int) -> str:
+    """A number of bytes as `parse_bytes` reads it: 812B, 45.3MB, 3.21GB."""
+    for prefix in "TGMK":
+        if size >= _UNITS[prefix]:
+            return f"{size / _UNITS[prefix]:.3g}{prefix}B"
+    return f"{size}B"

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lexforge.training.loop import TrainerState
@@ -22,17 +22,31 @@ JSON_SECONDS = 1.0
 class Reading:
     """One interval of training, as it is shown and logged.
 
-    ``words_per_second`` counts corpus tokens after the vocabulary filter and before sub-sampling;
-    ``loss`` is the mean per (centre, context) pair over the interval.
+    ``done`` and ``per_second`` count units: words of the corpus after the vocabulary filter and
+    before sub-sampling, or entries of a co-occurrence matrix. ``loss`` is the mean per (centre,
+    context) pair over the interval.
     """
 
+    unit: str
     time: float
     epoch: int
-    tokens: int
-    words_per_second: float
+    done: int
+    per_second: float
     pairs_per_second: float
     loss: float | None
     lr: float
+
+    def record(self) -> dict[str, Any]:
+        """As it is logged and kept, the unit in the names of what is counted in it."""
+        return {
+            "time": self.time,
+            "epoch": self.epoch,
+            self.unit: self.done,
+            f"{self.unit}_per_second": self.per_second,
+            "pairs_per_second": self.pairs_per_second,
+            "loss": self.loss,
+            "lr": self.lr,
+        }
 
 
 class Meter:
@@ -42,7 +56,7 @@ class Meter:
         self._start(state)
 
     def _start(self, state: TrainerState) -> None:
-        self._seconds, self._tokens = state.seconds, state.tokens_done
+        self._seconds, self._done = state.seconds, state.done
         self._loss, self._pairs = state.loss_sum, state.pairs
 
     def seconds(self, state: TrainerState) -> float:
@@ -54,10 +68,11 @@ class Meter:
         seconds = max(self.seconds(state), 1e-9)
         pairs = state.pairs - self._pairs
         reading = Reading(
+            unit=state.unit,
             time=round(state.seconds, 3),
             epoch=min(state.epoch + 1, state.epochs),
-            tokens=state.tokens_done,
-            words_per_second=round((state.tokens_done - self._tokens) / seconds, 1),
+            done=state.done,
+            per_second=round((state.done - self._done) / seconds, 1),
             pairs_per_second=round(pairs / seconds, 1),
             loss=round((state.loss_sum - self._loss) / pairs, 6) if pairs else None,
             lr=state.learning_rate,
@@ -69,7 +84,7 @@ class Meter:
 def describe(reading: Reading) -> str:
     """The reading in words: speed, loss, learning rate."""
     loss = "-" if reading.loss is None else f"{reading.loss:.4f}"
-    return f"{count(reading.words_per_second)} words/s  loss {loss}  lr {reading.lr:.5f}"
+    return f"{count(reading.per_second)} {reading.unit}/s  loss {loss}  lr {reading.lr:.5f}"
 
 
 def count(number: float) -> str:
@@ -94,8 +109,8 @@ class Progress:
         show: Show it: a live line when the stream is a terminal, else a plain line every
             ``every`` seconds.
         log_json: File that gets one JSON object per line: ``time`` (seconds of training),
-            ``epoch`` (from 1), ``tokens``, ``words_per_second``, ``pairs_per_second``, ``loss``,
-            ``lr``.
+            ``epoch`` (from 1), ``words`` and ``words_per_second`` (or what else is counted),
+            ``pairs_per_second``, ``loss``, ``lr``.
         append: Keep what the log holds already (a resumed run).
         every: Seconds between plain lines.
         stream: Where to show it; standard error by default.
@@ -137,25 +152,36 @@ class Progress:
             self._end_live()
             print(text, file=self._stream, flush=True)
 
-    def phase(self, name: str) -> Callable[[int, int | None], None] | None:
-        """A callback ``(done, total)`` for a preparing phase; None when nothing is shown.
+    def phase(self, name: str, unit: str | None = None) -> Callable[[int, int | None], None] | None:
+        """A callback ``(done, total)`` for a phase other than training; None when nothing is shown.
 
-        With a total they are bytes, without one sentences.
+        Without a ``unit`` they are bytes, or sentences when there is no total. With one they count
+        that, and speed and time left are shown, measured from the first call on: call it once
+        before the work. A ``done`` that falls begins the phase anew.
         """
         if not self._show:
             return None
         self._end_live()
         due = LIVE_SECONDS if self._terminal else self._every
         last = time.monotonic()
+        began = before = None
 
         def report(done: int, total: int | None) -> None:
-            nonlocal last
+            nonlocal last, began, before
+            now = time.monotonic()
+            if unit and (before is None or done < before):
+                last, began, before = now, now, done
             complete = self._terminal and done == total
-            if time.monotonic() - last < due and not complete:
+            if now - last < due and not complete:
                 return
-            last = time.monotonic()
+            last = now
             share = done / total if total else 0.0
-            detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
+            if unit:
+                speed = (done - before) / max(now - began, 1e-9)
+                left = clock((total - done) / speed) if speed else "-"
+                detail = f"{count(total)} {unit}  {count(speed)} {unit}/s  left {left}"
+            else:
+                detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
             if self._terminal:
                 self._update_live(name, share, detail)
             else:
@@ -191,7 +217,7 @@ class Progress:
 
     def _show_state(self, state: TrainerState) -> None:
         reading = self._shown.read(state)
-        share = state.tokens_done / max(state.total_tokens, 1)
+        share = state.done / max(state.total, 1)
         left = state.seconds / share - state.seconds if share else 0.0
         epoch = f"epoch {reading.epoch}/{state.epochs}"
         detail = f"{describe(reading)}  left {clock(left)}"
@@ -201,7 +227,7 @@ class Progress:
             self.say(f"{epoch}  {share:4.0%}  {detail}")
 
     def _log_state(self, state: TrainerState) -> None:
-        self._log.write(json.dumps(vars(self._logged.read(state))) + "\n")
+        self._log.write(json.dumps(self._logged.read(state).record()) + "\n")
         self._log.flush()
 
     def _update_live(self, name: str, share: float, detail: str) -> None:

@@ -1,0 +1,365 @@
+"""GloVe over tiles of the co-occurrence matrix (csrc/glove/glove_train.h, glove_tiles.h)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lexforge.ops.skipgram_stream import ROW_MULTIPLE, padded_table
+
+OPTIMIZERS = ("adagrad", "rowwise", "adam")
+RECORD_PARTS = {"adagrad": 2, "rowwise": 1, "adam": 3}
+
+
+class GloveTiles(NamedTuple):
+    """The entries of a co-occurrence matrix in training order.
+
+    Tile (p, q), number ``p * parts + (q - p) % parts``, holds the entries whose row is in part p
+    and whose column is in part q, as segments: runs of entries of one row.
+    """
+
+    parts: int  # P
+    tile_begin: Tensor  # int64 [P^2 + 1]: the first segment of each tile
+    segment_row: Tensor  # int32 [U]
+    segment_begin: Tensor  # int64 [U + 1]: the first entry of each segment
+    column: Tensor  # int32 [nnz]
+    log_count: Tensor  # float32 [nnz]: log x
+
+    def to(self, device: torch.device | str) -> GloveTiles:
+        """The tiles with their tensors on a device."""
+        return GloveTiles(self.parts, *(tensor.to(device) for tensor in self[1:]))
+
+
+def _check_choice(op: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_range(op: str, name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
+
+
+def _check_tensor(op: str, name: str, tensor: Tensor, dtype: torch.dtype, dims: int = 1) -> None:
+    if tensor.dtype != dtype:
+        raise TypeError(f"{op}: {name} must be {dtype}, got {tensor.dtype}")
+    if tensor.dim() != dims:
+        raise ValueError(f"{op}: {name} must have {dims} dimensions, got {tensor.dim()}")
+
+
+def _signed(op: str, seed: int) -> int:
+    _check_range(op, "seed", seed, -(2**63), 2**64 - 1)
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def _stride(dim: int) -> int:
+    return -(-(dim + 2) // ROW_MULTIPLE) * ROW_MULTIPLE
+
+
+def glove_table(vocab_size: int, dim: int, optimizer: str = "adagrad") -> Tensor:
+    """A table of V untrained rows with their optimiser state, on the CPU.
+
+    Args:
+        vocab_size: rows V, at least 1.
+        dim: vector size D, at least 1.
+        optimizer: ``"adagrad"``, ``"rowwise"`` or ``"adam"``.
+
+    Returns:
+        float32 [V, parts, stride], 64-byte aligned, stride the multiple of 16 at or above D + 2:
+        ``table[:, 0, :D]`` are the vectors and ``table[:, 0, D]`` the biases, all zero, to be
+        initialised by the caller. With adagrad ``table[:, 1, :D + 1]`` are the accumulators, with
+        rowwise ``table[:, 0, D + 1]``; they are 1. With adam parts 1 and 2 are the moments and
+        ``table[:, 0, D + 1]`` counts the row's entries. The rest stays zero.
+
+    Raises:
+        ValueError: a size below 1 or an unknown optimizer.
+    """
+    op = "glove_table"
+    _check_choice(op, "optimizer", optimizer, OPTIMIZERS)
+    if vocab_size < 1 or dim < 1:
+        raise ValueError(f"{op}: vocab_size and dim must be >= 1, got {vocab_size} and {dim}")
+    parts, stride = RECORD_PARTS[optimizer], _stride(dim)
+    table = padded_table(vocab_size, parts * stride).view(vocab_size, parts, stride)
+    if optimizer == "adagrad":
+        table[:, 1, : dim + 1] = 1
+    elif optimizer == "rowwise":
+        table[:, 0, dim + 1] = 1
+    return table
+
+
+def glove_default_parts(vocab_size: int, dim: int, optimizer: str = "adagrad") -> int:
+    """The number of parts P to deal words into; a function of its arguments alone.
+
+    Args:
+        vocab_size: V, at least 1. dim: D, at least 1. optimizer: as of :func:`glove_table`.
+
+    Returns:
+        P in [1, V].
+    """
+    op = "glove_default_parts"
+    _check_choice(op, "optimizer", optimizer, OPTIMIZERS)
+    if vocab_size < 1 or dim < 1:
+        raise ValueError(f"{op}: vocab_size and dim must be >= 1, got {vocab_size} and {dim}")
+    table_bytes = 4 * vocab_size * RECORD_PARTS[optimizer] * _stride(dim)
+    return max(1, min(vocab_size, 256, table_bytes // 2**20))
+
+
+def glove_deal_parts(row_sizes: Tensor, parts: int, *, seed: int = 1) -> Tensor:
+    """Deal words into parts of about equal numbers of words and of entries, at random.
+
+    Args:
+        row_sizes: int64 [V], entries of each word's row, >= 0.
+        parts: P, at least 1.
+        seed: any integer of 64 bits.
+
+    Returns:
+        int32 [V], the part of each word, in [0, P). Parts differ by at most one word.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit.
+    """
+    op = "glove_deal_parts"
+    _check_tensor(op, "row_sizes", row_sizes, torch.int64)
+    _check_range(op, "parts", parts, 1, 2**31 - 1)
+    if row_sizes.numel() and int(row_sizes.min()) < 0:
+        raise ValueError(f"{op}: row_sizes must be >= 0, got {int(row_sizes.min())}")
+    sizes = row_sizes.cpu().contiguous()
+    return torch.ops.lexforge.glove_deal_parts.default(sizes, parts, _signed(op, seed))
+
+
+def glove_tiles(
+    row_begin: Tensor,
+    cols: Tensor,
+    values: Tensor,
+    part: Tensor,
+    *,
+    parts: int,
+    seed: int = 1,
+    first_part: int = 0,
+    last_part: int | None = None,
+    threads: int | None = None,
+) -> GloveTiles:
+    """Sort the entries of a co-occurrence matrix into tiles, in random training order.
+
+    Args:
+        row_begin: int64 [V + 1]; row i has the entries ``row_begin[i] .. row_begin[i + 1]``.
+        cols: int32 [nnz], columns in [0, V). values: float64 [nnz], counts x > 0 and finite. Both
+            may be strided views, of 16-byte records for instance, and memory-mapped.
+        part: int32 [V], the part of each word (:func:`glove_deal_parts`).
+        parts: P, in [1, V].
+        seed: any integer of 64 bits.
+        first_part, last_part: row parts to sort, by default all. A caller with little memory sorts
+            some at a time: the tiles of all, one range after another, are those of one call, with
+            what came before added to ``tile_begin`` (segments) and ``segment_begin`` (entries).
+        threads: default ``torch.get_num_threads()``; the result does not depend on it.
+
+    Returns:
+        Tiles on the CPU; ``tile_begin`` is [(last_part - first_part) * P + 1] and starts from 0.
+        12 bytes per entry at most besides 12 per segment; a segment has at least one entry.
+
+    Raises:
+        TypeError: a tensor of the wrong dtype.
+        ValueError: a wrong shape or range, row_begin that does not rise, a count that is not > 0
+            and finite. IndexError: a column or part out of range. Both name the entry.
+    """
+    op = "glove_tiles"
+    _check_tensor(op, "row_begin", row_begin, torch.int64)
+    _check_tensor(op, "cols", cols, torch.int32)
+    _check_tensor(op, "values", values, torch.float64)
+    _check_tensor(op, "part", part, torch.int32)
+    vocab_size, entries = part.shape[0], cols.shape[0]
+    for name, tensor in (
+        ("row_begin", row_begin),
+        ("cols", cols),
+        ("values", values),
+        ("part", part),
+    ):
+        if tensor.device.type != "cpu":
+            raise ValueError(f"{op}: {name} must be on the CPU, got {tensor.device}")
+    for name, tensor, size in (
+        ("row_begin", row_begin, vocab_size + 1),
+        ("values", values, entries),
+    ):
+        if tensor.shape[0] != size:
+            raise ValueError(f"{op}: {name} must be [{size}], got [{tensor.shape[0]}]")
+    _check_range(op, "parts", parts, 1, max(1, vocab_size))
+    last_part = parts if last_part is None else last_part
+    if not 0 <= first_part <= last_part <= parts:
+        raise ValueError(
+            f"{op}: first_part and last_part must be a range within [0, {parts}], "
+            f"got [{first_part}, {last_part})"
+        )
+    threads = torch.get_num_threads() if threads is None else threads
+    _check_range(op, "threads", threads, 1, 2**31 - 1)
+    row_begin, part = row_begin.contiguous(), part.contiguous()
+    sizes = row_begin.diff()
+    if row_begin[0] != 0 or row_begin[-1] != entries or (vocab_size and int(sizes.min()) < 0):
+        raise ValueError(f"{op}: row_begin must rise from 0 to {entries}")
+    if vocab_size and not 0 <= int(part.min()) <= int(part.max()) < parts:
+        raise IndexError(
+            f"{op}: part must be in [0, {parts}), got {int(part.min())} to {int(part.max())}"
+        )
+    *tiles, problem, entry = torch.ops.lexforge.glove_tiles.default(
+        row_begin, cols, values, part, parts, first_part, last_part, _signed(op, seed), threads
+    )
+    if problem:
+        row = int(torch.searchsorted(row_begin, entry, right=True)) - 1
+        place = f"at entry {entry} (row {row})"
+        if problem == 1:
+            raise IndexError(
+                f"{op}: cols must be in [0, {vocab_size}), got {int(cols[entry])} {place}"
+            )
+        raise ValueError(f"{op}: values must be > 0 and finite, got {float(values[entry])} {place}")
+    return GloveTiles(parts, *tiles)
+
+
+def glove_train_(
+    word_table: Tensor,
+    context_table: Tensor,
+    stats: Tensor,
+    tiles: GloveTiles,
+    *,
+    dim: int,
+    first_round: int = 0,
+    last_round: int | None = None,
+    optimizer: str = "adagrad",
+    learning_rate: float = 0.05,
+    x_max: float = 100.0,
+    alpha: float = 0.75,
+    clip: float = 100.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-8,
+    deterministic: bool = True,
+    threads: int | None = None,
+) -> None:
+    """Train GloVe on rounds of a pass over the tiles, in place (Pennington et al. 2014, eq. 8).
+
+    An entry (i, j) with count x costs ``h(x) / 2 * (w_i . c_j + b_i + b_j - log x) ** 2``, with
+    ``h(x) = min(1, (x / x_max) ** alpha)``; its gradients are clipped and go into both rows at
+    once. The exact rule is in glove_train.h.
+
+    Args:
+        word_table, context_table: float32 [V, parts of a record, stride] (:func:`glove_table`),
+            rows of words and of contexts with their optimiser state; updated. float64 is accepted
+            on the CPU, for gradient checks.
+        stats: float64 [2], to which (sum of costs, entries) are added. It becomes infinite or NaN
+            once a row is no longer finite.
+        tiles: :func:`glove_tiles`, on the device of the tables.
+        dim: vector size D.
+        first_round, last_round: the rounds of a pass to train, by default all P; the tiles of a
+            round run at the same time. Rounds in several calls give the result of one.
+        optimizer: ``"adagrad"``, ``"rowwise"`` (one accumulator per row) or ``"adam"``, as the
+            tables were made for.
+        learning_rate: finite, >= 0. It applies to biases too.
+        x_max: count from which entries weigh 1, > 0. alpha: exponent below it, >= 0.
+        clip: largest gradient of an element, > 0, may be infinite.
+        betas, epsilon: of adam; 0 <= beta < 1 and epsilon > 0.
+        deterministic: on CUDA, whether the result must be the same every time. The CPU's always is,
+            whatever the number of threads.
+        threads: CPU threads, default ``torch.get_num_threads()``.
+
+    Raises:
+        TypeError: a tensor of the wrong dtype.
+        ValueError: a wrong shape, device, alignment or range; a table that requires grad.
+        RuntimeError: on the CPU, tiles whose rows or columns are out of range or whose begins do
+            not rise; some of their tiles have been trained then.
+    """
+    op = "glove_train_"
+    _check_choice(op, "optimizer", optimizer, OPTIMIZERS)
+    if word_table.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{op}: word_table must be float32 or float64, got {word_table.dtype}")
+    wanted = {
+        "word_table": (word_table, word_table.dtype, 3),
+        "context_table": (context_table, word_table.dtype, 3),
+        "stats": (stats, torch.float64, 1),
+        "tiles.tile_begin": (tiles.tile_begin, torch.int64, 1),
+        "tiles.segment_row": (tiles.segment_row, torch.int32, 1),
+        "tiles.segment_begin": (tiles.segment_begin, torch.int64, 1),
+        "tiles.column": (tiles.column, torch.int32, 1),
+        "tiles.log_count": (tiles.log_count, torch.float32, 1),
+    }
+    for name, (tensor, dtype, dims) in wanted.items():
+        _check_tensor(op, name, tensor, dtype, dims)
+        if tensor.device != word_table.device:
+            raise ValueError(f"{op}: {name} must be on {word_table.device}, got {tensor.device}")
+        if not tensor.is_contiguous():
+            raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}")
+    vocab_size, record_parts, stride = word_table.shape
+    if record_parts != RECORD_PARTS[optimizer]:
+        raise ValueError(
+            f"{op}: word_table must be [V, {RECORD_PARTS[optimizer]}, stride] for {optimizer}, "
+            f"got {tuple(word_table.shape)}"
+        )
+    if dim < 1 or stride % ROW_MULTIPLE or dim + 2 > stride:
+        raise ValueError(
+            f"{op}: word_table must have a stride of a multiple of {ROW_MULTIPLE}, at least "
+            f"dim + 2 = {dim + 2}, got {stride}"
+        )
+    parts = tiles.parts
+    _check_range(op, "tiles.parts", parts, 1, 2**31 - 1)
+    for name, tensor, shape in (
+        ("context_table", context_table, tuple(word_table.shape)),
+        ("stats", stats, (2,)),
+        ("tiles.tile_begin", tiles.tile_begin, (parts * parts + 1,)),
+        ("tiles.segment_begin", tiles.segment_begin, (tiles.segment_row.shape[0] + 1,)),
+        ("tiles.log_count", tiles.log_count, tuple(tiles.column.shape)),
+    ):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{op}: {name} must be {shape}, got {tuple(tensor.shape)}")
+    for name, table in (("word_table", word_table), ("context_table", context_table)):
+        if table.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{op}: {name} requires grad and is updated in place; use no_grad()")
+        if table.data_ptr() % 64:
+            raise ValueError(f"{op}: {name} must start at a 64-byte boundary; use glove_table()")
+    if vocab_size and word_table.data_ptr() == context_table.data_ptr():
+        raise ValueError(f"{op}: context_table must be another tensor than word_table")
+    last_round = parts if last_round is None else last_round
+    if not 0 <= first_round <= last_round <= parts:
+        raise ValueError(
+            f"{op}: first_round and last_round must be a range within [0, {parts}], "
+            f"got [{first_round}, {last_round})"
+        )
+    for name, value in (("learning_rate", learning_rate), ("alpha", alpha)):
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{op}: {name} must be finite and >= 0, got {value}")
+    for name, value in (("x_max", x_max), ("epsilon", epsilon)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{op}: {name} must be finite and > 0, got {value}")
+    if not clip > 0:
+        raise ValueError(f"{op}: clip must be > 0, got {clip}")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"{op}: betas must be in [0, 1), got {betas}")
+    threads = torch.get_num_threads() if threads is None else threads
+    _check_range(op, "threads", threads, 1, 2**31 - 1)
+    torch.ops.lexforge.glove_train_.default(
+        word_table,
+        context_table,
+        stats,
+        *tiles,
+        first_round,
+        last_round,
+        dim,
+        optimizer,
+        learning_rate,
+        x_max,
+        alpha,
+        clip,
+        *betas,
+        epsilon,
+        deterministic,
+        threads,
+    )
+    torch.autograd.graph.increment_version([word_table, context_table, stats])
+
+
+@torch.library.register_fake("lexforge::glove_deal_parts")
+def _(row_sizes, parts, seed):
+    return row_sizes.new_empty(row_sizes.shape, dtype=torch.int32)
+
+
+@torch.library.register_fake("lexforge::glove_train_")
+def _(*arguments) -> None:
+    return None

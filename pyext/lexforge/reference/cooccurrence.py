@@ -1,0 +1,84 @@
+"""Co-occurrence counting in plain Python, exact: the oracle of lexforge.ops.cooccurrence."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+
+def unit(window: int, distance_weighting: bool = True) -> int:
+    """What counts are in units of: a count of ``unit`` is a weight of 1."""
+    return math.lcm(*range(1, window + 1)) if distance_weighting else 1
+
+
+def cooccurrence(
+    sentences: Iterable[Sequence[int]],
+    window: int,
+    *,
+    symmetric: bool = True,
+    distance_weighting: bool = True,
+    first: int = 0,
+    last: int | None = None,
+) -> dict[tuple[int, int], int]:
+    """Counts by (centre, context), in units of ``1 / unit(window, distance_weighting)``.
+
+    Centres are the tokens [first, last) of all sentences put one behind the other.
+    """
+    counts = Counter()
+    position = -1
+    for sentence in sentences:
+        for p, word in enumerate(sentence):
+            position += 1
+            if position < first or (last is not None and position >= last):
+                continue
+            for d in range(1, window + 1):
+                units = unit(window) // d if distance_weighting else 1
+                for q in (p - d, p + d) if symmetric else (p + d,):
+                    if 0 <= q < len(sentence):
+                        counts[int(word), int(sentence[q])] += units
+    return dict(counts)
+
+
+def index(
+    sentences: Sequence[Sequence[int]], window: int, *, first: int, last: int, vocab_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The index of the centres [first, last): ``padded``, ``starts`` and ``positions``."""
+    padded, centers = [], []
+    offset = 0
+    for sentence in sentences:
+        end = offset + len(sentence)
+        # An empty sentence between the first and the last one leaves its separators.
+        if first < last and offset < last and (padded or end > first):
+            padded += [vocab_size] * window
+            for p in range(max(offset, first - window), min(end, last + window)):
+                if first <= p < last:
+                    centers.append((int(sentence[p - offset]), len(padded)))
+                padded.append(int(sentence[p - offset]))
+        offset = end
+    if padded:
+        padded += [vocab_size] * window
+    centers.sort()
+    starts = np.searchsorted([word for word, _ in centers], np.arange(vocab_size + 1))
+    return (
+        np.array(padded, np.int32),
+        starts.astype(np.int64),
+        np.array([place for _, place in centers], np.int32),
+    )
+
+
+def rows(
+    counts: Mapping[tuple[int, int], int], first_row: int, last_row: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A dictionary of counts as compressed rows: ``row_size``, ``cols`` and ``counts``."""
+    entries = sorted((key, n) for key, n in counts.items() if first_row <= key[0] < last_row)
+    row_size = np.bincount(
+        [row - first_row for (row, _), _ in entries], minlength=last_row - first_row
+    )
+    return (
+        row_size.astype(np.int64),
+        np.array([col for (_, col), _ in entries], np.int32),
+        np.array([n for _, n in entries], np.int64),
+    )
