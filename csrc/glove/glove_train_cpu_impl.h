@@ -174,6 +174,7 @@ class TileTrainer {
     *cost = 0;
     const int64_t end = tiles.segment_begin[last];
     int64_t e = tiles.segment_begin[first], ready = e;
+    int64_t row_ahead = first;
     for (int64_t s = first; s < last; ++s) {
       scalar_t* row = params_.word_table + tiles.segment_row[s] * record_;
       for (; e < tiles.segment_begin[s + 1]; ++e) {
@@ -183,6 +184,9 @@ class TileTrainer {
           ready += count;
         }
         if (e + kAhead < end) prefetch(params_.context_table, tiles.column[e + kAhead]);
+        if (row_ahead < last && tiles.segment_begin[row_ahead] <= e + kAhead) {
+          prefetch(params_.word_table, tiles.segment_row[row_ahead++]);
+        }
         *cost +=
             entry(row, params_.context_table + tiles.column[e] * record_,
                   static_cast<scalar_t>(tiles.log_count[e]), weight_[(e - ready) & (kChunk - 1)]);
