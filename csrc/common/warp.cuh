@@ -16,6 +16,14 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
+// dot(v, row) in every lane, which reads the elements lane, lane + 32, ... of both.
+template <typename T>
+__device__ __forceinline__ T warp_dot(const T* v, const T* row, int64_t dim, int lane) {
+  T sum = 0;
+  for (int64_t d = lane; d < dim; d += kWarp) sum += v[d] * row[d];
+  return warp_sum(sum);
+}
+
 // kCount sums over the warp at the price of little more than kCount shuffles, where kCount calls of
 // warp_sum take five each: at every step half of the values go to the other half of the lanes.
 // Lane l gets the sum of values[l * kCount / 32]; kCount is a power of two up to 32.

@@ -149,7 +149,7 @@ struct Adam {
   LEXFORGE_INLINE void finish() { *count += 1; }
 };
 
-template <typename L, template <typename> class Optimizer>
+template <typename L, template <typename> class Optimizer, int kBlocks>
 class TileTrainer {
  public:
   using scalar_t = typename L::scalar;
@@ -162,7 +162,7 @@ class TileTrainer {
         tail_(params.dim),
         rates_(params, adam),
         record_(Row::kParts * params.stride),
-        last_(params.dim / W * W),
+        last_(kBlocks > 0 ? (kBlocks - 1) * W : params.dim / W * W),
         // AdaGrad has the learning rate inside the gradient, Adam has not.
         scale_(static_cast<scalar_t>(Row::kParts == 3 ? 1 : params.learning_rate)),
         limit_(L::broadcast(static_cast<scalar_t>(scale_ == 0 ? 0 : scale_ * params.clip))) {}
@@ -241,14 +241,17 @@ class TileTrainer {
   // Trains one entry; returns its cost.
   LEXFORGE_INLINE double entry(scalar_t* row, scalar_t* col, scalar_t log_x, scalar_t weight) {
     reg sum[4] = {L::zero(), L::zero(), L::zero(), L::zero()};
+    const int64_t last_ = kBlocks > 0 ? (kBlocks - 1) * W : this->last_;
     int64_t d = 0;
+#pragma GCC unroll 8
     for (; d + 4 * W <= last_; d += 4 * W) {
       for (int i = 0; i < 4; ++i) {
         sum[i] = L::fma(L::load(row + d + i * W), L::load(col + d + i * W), sum[i]);
       }
     }
-    for (; d < last_; d += W) sum[0] = L::fma(L::load(row + d), L::load(col + d), sum[0]);
-    sum[1] = L::fma(L::load(row + last_), tail_.factor(L::load(col + last_)), sum[1]);
+#pragma GCC unroll 4
+    for (int i=0; d < last_; d += W,++i) sum[i] = L::fma(L::load(row + d), L::load(col + d), sum[i]);
+    sum[3] = L::fma(L::load(row + last_), tail_.factor(L::load(col + last_)), sum[3]);
     const scalar_t product = L::sum(L::add(L::add(sum[0], sum[1]), L::add(sum[2], sum[3])));
     const scalar_t error = product + (col[params_.dim] - log_x);
     const scalar_t weighted = weight * error;
@@ -256,6 +259,7 @@ class TileTrainer {
 
     Row focal(row, params_.stride, params_.dim, rates_);
     Row context(col, params_.stride, params_.dim, rates_);
+#pragma GCC unroll 32
     for (d = 0; d < last_; d += W) {
       const reg w = L::load(row + d), c = L::load(col + d);
       focal.update(d, w, clipped(L::mul(g, c)), L::zero());
@@ -283,16 +287,16 @@ class TileTrainer {
   alignas(64) scalar_t weight_[kChunk] = {};  // of the entries before `ready`
 };
 
-template <typename L>
+template <typename L, int kBlocks>
 bool train_tile(const GloveTrainParams<typename L::scalar>& params,
                 const GloveAdam<typename L::scalar>& adam, int64_t tile, double* cost) {
   switch (params.optimizer) {
     case GloveOptimizer::kAdaGrad:
-      return TileTrainer<L, AdaGrad>(params, adam).train(tile, cost);
+      return TileTrainer<L, AdaGrad, kBlocks>(params, adam).train(tile, cost);
     case GloveOptimizer::kRowwiseAdaGrad:
-      return TileTrainer<L, RowwiseAdaGrad>(params, adam).train(tile, cost);
+      return TileTrainer<L, RowwiseAdaGrad, kBlocks>(params, adam).train(tile, cost);
     case GloveOptimizer::kAdam:
-      return TileTrainer<L, Adam>(params, adam).train(tile, cost);
+      return TileTrainer<L, Adam, kBlocks>(params, adam).train(tile, cost);
   }
   return false;
 }
@@ -302,13 +306,20 @@ bool train_tile(const GloveTrainParams<typename L::scalar>& params,
 #ifdef LEXFORGE_ISA_BASELINE
 bool glove_train_tile_double(const GloveTrainParams<double>& params, const GloveAdam<double>& adam,
                              int64_t tile, double* cost) {
-  return train_tile<ScalarLanes<double>>(params, adam, tile, cost);
+  return train_tile<ScalarLanes<double>, 0>(params, adam, tile, cost);
 }
 #endif
 
 bool glove_train_tile(const GloveTrainParams<float>& params, const GloveAdam<float>& adam,
                       int64_t tile, double* cost) {
-  return train_tile<FloatLanes>(params, adam, tile, cost);
+  switch (params.dim / FloatLanes::kWidth + 1) {
+    case 7:
+      return train_tile<FloatLanes, 7>(params, adam, tile, cost);
+    case 19:
+      return train_tile<FloatLanes, 19>(params, adam, tile, cost);
+    default:
+      return train_tile<FloatLanes, 0>(params, adam, tile, cost);
+  }
 }
 
 }  // namespace lexforge::LEXFORGE_ISA

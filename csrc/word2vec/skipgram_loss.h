@@ -21,7 +21,7 @@
 
 #include <cstdint>
 
-#include "word2vec/skipgram_rows.h"
+#include "common/row_groups.h"
 
 namespace lexforge {
 
@@ -74,7 +74,7 @@ LEXFORGE_DECLARE_SKIPGRAM_LOSS(avx512)
 #undef LEXFORGE_DECLARE_SKIPGRAM_LOSS
 
 // CUDA. Groups are runs of equal rows among the occurrences sorted by row, stably
-// (skipgram_rows.cuh); runs of row `rows_v` or `rows_u` are what is left out.
+// (sort_by_row); runs of row `rows_v` or `rows_u` are what is left out.
 template <typename scalar_t>
 struct SkipgramLossBackwardCudaParams {
   const scalar_t* embed_v;
@@ -106,10 +106,6 @@ template <typename scalar_t>
 void launch_skipgram_loss_backward(const SkipgramLossBackwardCudaParams<scalar_t>& params,
                                    void* stream);
 
-// Sorting of occurrences by row; a null storage asks for its size in bytes.
-size_t skipgram_sort_rows(void* storage, size_t bytes, const int32_t* keys_in, int32_t* keys_out,
-                          const int32_t* values_in, int32_t* values_out, int64_t n, int64_t rows,
-                          void* stream);
 // run[i] = number of runs of rows below `rows` that start at or before i, for sorted keys; needs
 // flags [n]. A null storage asks for its size in bytes.
 size_t skipgram_number_runs(void* storage, size_t bytes, const int32_t* keys, int64_t n,

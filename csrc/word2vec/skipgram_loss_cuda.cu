@@ -114,12 +114,6 @@ __global__ void __launch_bounds__(kThreads)
   if (i < n && keys[i] < rows) unique[run[i] - 1] = keys[i];
 }
 
-int bits_of(int64_t largest) {
-  int bits = 1;
-  while ((largest >> bits) != 0) ++bits;
-  return bits;
-}
-
 }  // namespace
 
 template <typename scalar_t>
@@ -159,16 +153,6 @@ void launch_skipgram_loss_backward(const SkipgramLossBackwardCudaParams<scalar_t
 LEXFORGE_INSTANTIATE(float)
 LEXFORGE_INSTANTIATE(double)
 #undef LEXFORGE_INSTANTIATE
-
-size_t skipgram_sort_rows(void* storage, size_t bytes, const int32_t* keys_in, int32_t* keys_out,
-                          const int32_t* values_in, int32_t* values_out, int64_t n, int64_t rows,
-                          void* stream) {
-  check_cuda(cub::DeviceRadixSort::SortPairs(storage, bytes, keys_in, keys_out, values_in,
-                                             values_out, static_cast<int>(n), 0, bits_of(rows),
-                                             static_cast<cudaStream_t>(stream)),
-             "sort by row");
-  return bytes;
-}
 
 size_t skipgram_number_runs(void* storage, size_t bytes, const int32_t* keys, int64_t n,
                             int64_t rows, int32_t* flags, int32_t* run, void* stream) {

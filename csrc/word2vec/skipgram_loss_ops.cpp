@@ -1,10 +1,9 @@
 // CPU binding of skipgram_loss.h.
 #include <algorithm>
-#include <numeric>
 #include <tuple>
-#include <vector>
 
 #include "common/cpu_capability.h"
+#include "common/owned_groups.h"
 #include "word2vec/skipgram_loss_binding.h"
 
 namespace lexforge {
@@ -69,20 +68,6 @@ std::tuple<Tensor, Tensor> skipgram_loss_cpu(const Tensor& center, const Tensor&
   return {loss, error};
 }
 
-// The groups of one index tensor and the memory that holds them.
-struct OwnedGroups {
-  std::vector<int32_t> rows, begin, members;
-  RowGroups groups;
-
-  template <typename Used>
-  OwnedGroups(const Tensor& ids, int64_t table_rows, bool ascending, const Used& used)
-      : rows(std::min(ids.numel(), table_rows)), begin(rows.size() + 1), members(ids.numel()) {
-    std::vector<int32_t> head(table_rows);
-    groups = {rows.data(), begin.data(), members.data(), 0};
-    group_rows(data<const int32_t>(ids), ids.numel(), head.data(), groups, ascending, used);
-  }
-};
-
 template <typename scalar_t, typename Kernel>
 void run_groups(Kernel* kernel, const SkipgramLossBackwardParams<scalar_t>& params,
                 const RowGroups& groups, int64_t per_group) {
@@ -111,11 +96,12 @@ Gradients backward_cpu(const Tensor& grad_loss, const Tensor& error, const Tenso
                        bool compact) {
   const auto* errors = data<const scalar_t>(error);
   const int64_t length = target.size(1);
-  const OwnedGroups centers(center, embed_v.size(0), compact, [&](int64_t b) {
-    const auto* first = errors + b * length;
-    return std::any_of(first, first + length, [](scalar_t e) { return e != 0; });
-  });
-  const OwnedGroups targets(target, embed_u.size(0), compact,
+  const OwnedGroups centers(
+      data<const int32_t>(center), center.numel(), embed_v.size(0), compact, [&](int64_t b) {
+        const auto* first = errors + b * length;
+        return std::any_of(first, first + length, [](scalar_t e) { return e != 0; });
+      });
+  const OwnedGroups targets(data<const int32_t>(target), target.numel(), embed_u.size(0), compact,
                             [&](int64_t slot) { return errors[slot] != 0; });
   const int64_t dim = embed_v.size(1);
   Gradients gradients;

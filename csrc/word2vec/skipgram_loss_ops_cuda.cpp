@@ -55,12 +55,11 @@ SortedRows sort_rows(const Tensor& like, const Tensor& keys, const Tensor& value
   SortedRows sorted{torch::stable::new_empty(keys, {n}), torch::stable::new_empty(keys, {n}),
                     torch::stable::new_empty(keys, {compact ? n : 0})};
   if (n == 0) return sorted;
-  size_t bytes =
-      skipgram_sort_rows(nullptr, 0, data<int32_t>(keys), data<int32_t>(sorted.keys),
-                         data<int32_t>(values), data<int32_t>(sorted.values), n, rows, stream);
+  size_t bytes = sort_by_row(nullptr, 0, data<int32_t>(keys), data<int32_t>(sorted.keys),
+                             data<int32_t>(values), data<int32_t>(sorted.values), n, rows, stream);
   Tensor storage = torch::stable::new_empty(like, {static_cast<int64_t>(bytes)}, ScalarType::Byte);
-  skipgram_sort_rows(storage.data_ptr(), bytes, data<int32_t>(keys), data<int32_t>(sorted.keys),
-                     data<int32_t>(values), data<int32_t>(sorted.values), n, rows, stream);
+  sort_by_row(storage.data_ptr(), bytes, data<int32_t>(keys), data<int32_t>(sorted.keys),
+              data<int32_t>(values), data<int32_t>(sorted.values), n, rows, stream);
   if (!compact) return sorted;
   Tensor flags = torch::stable::new_empty(keys, {n});
   bytes = skipgram_number_runs(nullptr, 0, data<int32_t>(sorted.keys), n, rows,

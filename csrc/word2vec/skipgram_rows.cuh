@@ -30,12 +30,4 @@ __device__ __forceinline__ T cross_entropy(T x, T label, T& derivative) {
   return (x > 0 ? x : T(0)) - label * x + log1p(e);
 }
 
-// dot(v, row) in every lane.
-template <typename T>
-__device__ __forceinline__ T warp_dot(const T* v, const T* row, int64_t dim, int lane) {
-  T sum = 0;
-  for (int64_t d = lane; d < dim; d += kWarp) sum += v[d] * row[d];
-  return warp_sum(sum);
-}
-
 }  // namespace lexforge

@@ -37,7 +37,7 @@
 
 #include <cstdint>
 
-#include "word2vec/skipgram_rows.h"
+#include "common/row_groups.h"
 
 namespace lexforge {
 

@@ -31,8 +31,8 @@ Sorted sort_rows(const Tensor& keys, const Tensor& values, int64_t rows, void* s
   Sorted sorted{torch::stable::new_empty(keys, {n}), torch::stable::new_empty(keys, {n})};
   if (n == 0) return sorted;
   const auto sort = [&](void* storage, size_t bytes) {
-    return skipgram_sort_rows(storage, bytes, data<int32_t>(keys), data<int32_t>(sorted.keys),
-                              data<int32_t>(values), data<int32_t>(sorted.values), n, rows, stream);
+    return sort_by_row(storage, bytes, data<int32_t>(keys), data<int32_t>(sorted.keys),
+                       data<int32_t>(values), data<int32_t>(sorted.values), n, rows, stream);
   };
   const size_t bytes = sort(nullptr, 0);
   Tensor storage = torch::stable::new_empty(keys, {static_cast<int64_t>(bytes)}, ScalarType::Byte);

@@ -449,6 +449,12 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cud
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
+// As much as LEXFORGE_EMULATION_MEMORY says, in bytes.
+inline cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const char* bytes = std::getenv("LEXFORGE_EMULATION_MEMORY");
+  *free = *total = bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : size_t{64} << 20;
+  return cudaSuccess;
+}
 template <typename Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
   return cudaSuccess;

@@ -5,11 +5,23 @@ from __future__ import annotations
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lexforge.cli._vectors import warn
+from lexforge.cli._folders import check_folder
+from lexforge.cli._training import (
+    FILE_NAMES,
+    Format,
+    check_files,
+    folder_of_run,
+    given,
+    refuse_changes,
+    tell_of_stop,
+    tell_results,
+    warn_of_bytes,
+    write_vectors,
+)
 
 if TYPE_CHECKING:
     from lexforge.models.word2vec import Word2Vec
@@ -34,23 +46,6 @@ class Sharing(str, Enum):
 
     PAIR = "pair"
     WINDOW = "window"
-
-
-class Format(str, Enum):
-    """Of a vector file."""
-
-    TEXT = "text"
-    BINARY = "binary"
-    GLOVE = "glove"
-    SAFETENSORS = "safetensors"
-
-
-FILE_NAMES = {
-    Format.TEXT: "vectors.txt",
-    Format.BINARY: "vectors.bin",
-    Format.GLOVE: "vectors.glove.txt",
-    Format.SAFETENSORS: "vectors.safetensors",
-}
 
 
 def word2vec(
@@ -212,14 +207,10 @@ def word2vec(
         raise typer.BadParameter("--resume needs --out, and excludes --overwrite")
     if out is not None and is_checkpoint(out) and not (resume or overwrite):
         raise typer.BadParameter(f"{out} holds a run: continue it with --resume, or --overwrite it")
-    for path in filter(None, (output, save_vocab, log_json)):
-        if not path.parent.is_dir():
-            raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} must be a file, and is a folder")
+    check_files(output, save_vocab, log_json)
     for name, folder in (("--out", out), ("--cache", cache)):
         if folder is not None:
-            _check_folder(name, folder)
+            check_folder(name, folder)
 
     parameters = {
         "vector_size": vector_size,
@@ -243,8 +234,9 @@ def word2vec(
 
         if resume:
             model = Word2Vec.load(out, workers=workers, device=device)
-            given = [name for name in parameters if _given(ctx, name)]
-            _refuse_changes(model, {name: parameters[name] for name in given})
+            refuse_changes(
+                model, {name: parameters[name] for name in parameters if given(ctx, name)}
+            )
             if model.state is None:
                 raise ValueError(f"{out} holds a model that was never trained: no run to resume")
         else:
@@ -254,7 +246,7 @@ def word2vec(
                 f"{len(model.vocabulary):,} words seen {min_count} times or more make up "
                 f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
             )
-            _warn_of_bytes(model, corpus)
+            warn_of_bytes(model.vocabulary, corpus)
         if save_vocab is not None:
             model.vocabulary.save(save_vocab)
         if resume and model.state.finished:
@@ -262,43 +254,7 @@ def word2vec(
         else:
             _train(model, corpus, out, cache, checkpoint_every, resume, progress)
         files = _write_files(model.wv, out, output, format, bool(binary))
-        _summarise(model, out, files, progress)
-
-
-def _check_folder(name: str, folder: Path) -> None:
-    """Before the work rather than after it: can this be a folder to write into?"""
-    import os
-
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise typer.BadParameter(f"{name} must be a folder, and {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise typer.BadParameter(f"{name} must be a folder to write to, and {there} is not")
-
-
-def _warn_of_bytes(model: Word2Vec, corpus: str) -> None:
-    damaged = sum("\N{REPLACEMENT CHARACTER}" in word for word in model.vocabulary.words)
-    if damaged > len(model.vocabulary) // 10:
-        warn(
-            f"{damaged:,} of {len(model.vocabulary):,} words hold bytes that are not UTF-8: "
-            f"is {corpus} a text file in that encoding?"
-        )
-
-
-def _given(ctx: typer.Context, name: str) -> bool:
-    """Whether the option stands on the command line (and is not a default)."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _refuse_changes(model: Word2Vec, given: dict[str, Any]) -> None:
-    changes = [
-        f"{name} is {value}, {getattr(model, name)} in the run"
-        for name, value in given.items()
-        if value != getattr(model, name)
-    ]
-    if changes:
-        raise ValueError("cannot resume with other settings: " + "; ".join(changes))
+        tell_results(model, out, files, progress)
 
 
 def _train(
@@ -316,14 +272,11 @@ def _train(
 
     from lexforge.training.signals import StopRequest
 
-    made = out is not None and not out.exists()
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     # Beside the model rather than in the system's temporary folder, which may be small.
     own_folder = out / ".encoded" if cache is None and out is not None else None
     model.encoded_folder = cache or own_folder
-    try:
-        with StopRequest() as stop:
+    with folder_of_run(out), StopRequest() as stop:
+        try:
             model.train(
                 corpus_file=corpus,
                 progress=progress,
@@ -332,19 +285,12 @@ def _train(
                 stop=stop,
                 resume=resume,
             )
-    finally:
-        if own_folder is not None:
-            shutil.rmtree(own_folder, ignore_errors=True)
-        if made and not any(out.iterdir()):  # it failed before there was anything to keep
-            out.rmdir()
+        finally:
+            if own_folder is not None:
+                shutil.rmtree(own_folder, ignore_errors=True)
     if not model.state.finished:
         again = f"lexforge word2vec {shlex.quote(corpus)} --out {shlex.quote(str(out))} --resume"
-        typer.echo(
-            f"stopped and saved; continue with: {again}"
-            if out
-            else "stopped; without --out nothing is saved",
-            err=True,
-        )
+        tell_of_stop(again if out else None)
         raise typer.Exit(stop.exit_code)
 
 
@@ -358,32 +304,9 @@ def _write_files(
     """The vector files that were asked for."""
     files = []
     if output is not None:
-        _write(vectors, output, Format.BINARY if binary else format or Format.TEXT)
+        write_vectors(vectors, output, Format.BINARY if binary else format or Format.TEXT)
         files.append(output)
     if out is not None and format is not None:
         files.append(out / FILE_NAMES[format])
-        _write(vectors, files[-1], format)
+        write_vectors(vectors, files[-1], format)
     return files
-
-
-def _write(vectors: KeyedVectors, path: Path, format: Format) -> None:
-    from lexforge.vectors import save_vectors
-
-    save_vectors(vectors, path, format=format.value)
-
-
-def _summarise(model: Word2Vec, out: Path | None, files: list[Path], progress: Progress) -> None:
-    from lexforge.training.progress import clock, count
-
-    state = model.state
-    progress.say(
-        f"done in {clock(state.seconds)}: {count(state.done)} words, "
-        f"{count(state.per_second)} words/s, final loss {state.recent_loss:.4f}"
-    )
-    places = [*([] if out is None else [out]), *files]
-    for place in places:
-        progress.say(f"  {place}")
-    # Neither one of the first words (the, of, is) nor a rare one.
-    words = model.wv.index_to_key[len(model.wv) // 20 :]
-    word = next((word for word in words if word.isalpha()), words[0])
-    progress.say(f"try: lexforge similar {places[0]} {word}")

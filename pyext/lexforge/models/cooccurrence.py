@@ -511,13 +511,18 @@ class _Preparation:
         """Built, or found from before."""
         if self._found:
             return Vocabulary.load(self._work / VOCABULARY)
-        return build_vocabulary(
+        vocab = build_vocabulary(
             self._corpus,
             min_count=self._options["min_count"],
             max_vocab_size=self._options["max_vocab_size"],
             threads=threads,
             progress=progress.phase("counting words"),
         )
+        progress.say(
+            f"{len(vocab):,} words seen {self._options['min_count']} times or more make up "
+            f"{vocab.total:,} of {vocab.tokens_read:,} words of the corpus"
+        )
+        return vocab
 
     def encoded(self, vocab: Vocabulary, threads: int, progress: Progress) -> EncodedCorpus:
         """Encoded, or found from before."""

@@ -18,11 +18,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int], None]  # done, total
 
-# What an entry of a range takes: the op's row and a copy of it, the number of its row while it is
-# written; in a merge the parts' entries too.
+# What an entry of a range takes: 12 in the op's result, 12 in the one before, which is being
+# written, 4 for the number of its row there; 12 in the parts of a merge.
 ENTRY_BYTES = 40
 FIXED_BYTES = 12 << 20  # buffers, stacks of threads, small things
 LARGEST_RANGE = 1 << 22  # entries: larger ones gain nothing
@@ -78,8 +79,7 @@ class MemoryPlan:
     """How a cap on memory is spent."""
 
     chunk_bytes: int  # for the tokens and the index of a chunk
-    range_entries: int  # counted or merged at a time
-    fan_in: int  # runs merged at a time, so few that a full row of each fits into a range
+    range_entries: int  # counted or merged at a time: at least two full rows
 
 
 def chunk_bytes(centers: int, sentences: int, window: int) -> int:
@@ -113,11 +113,7 @@ def plan_memory(memory: int, *, vocab_size: int, window: int, threads: int) -> M
         )
     left = memory - fixed
     entries = max(smallest_range, min(left // 3 // ENTRY_BYTES, LARGEST_RANGE))
-    return MemoryPlan(
-        chunk_bytes=left - entries * ENTRY_BYTES,
-        range_entries=entries,
-        fan_in=min(entries // vocab_size, LARGEST_FAN_IN),
-    )
+    return MemoryPlan(chunk_bytes=left - entries * ENTRY_BYTES, range_entries=entries)
 
 
 def chunk_end(offsets: np.ndarray, first: int, settings: CountSettings, limit: int) -> int:
@@ -204,14 +200,15 @@ class Run:
     number: int
     first: int
     last: int
-    entries: int
+    entries: int = 0
+    largest_row: int = 0  # entries
 
 
 class RunWriter:
     """Writes the files of a run; rows come in order."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.entries = 0
+        self.entries = self.largest_row = 0
         with ExitStack() as stack:
             self._files = [stack.enter_context(open(path, "wb", buffering=0)) for path in paths]
             self._close = stack.pop_all()
@@ -227,13 +224,14 @@ class RunWriter:
         for file, tensor in zip(self._files, rows, strict=True):
             write_all(file, tensor.cpu().numpy())
         self.entries += rows.cols.numel()
+        self.largest_row = max(self.largest_row, int(rows.row_size.max()))
 
 
 class RunReader:
-    """Reads the files of a run from the start, in the order of RunWriter."""
+    """Reads the open files of a run, in the order of RunWriter."""
 
-    def __init__(self, paths: Sequence[Path], stack: ExitStack) -> None:
-        self._files = [stack.enter_context(open(path, "rb", buffering=0)) for path in paths]
+    def __init__(self, files: Sequence[BinaryIO]) -> None:
+        self._files = files
 
     def row_sizes(self, rows: int) -> torch.Tensor:
         """Sizes of the next rows."""
@@ -282,7 +280,7 @@ class RunStore:
     @contextmanager
     def new_run(self, first: int, last: int, merged: Sequence[Run] = ()) -> Iterator[RunWriter]:
         """Writes a run that counts when the block ends well, instead of those merged in it."""
-        run = Run(1 + max((run.number for run in self.runs), default=0), first, last, 0)
+        run = Run(1 + max((run.number for run in self.runs), default=0), first, last)
         paths = self._paths(run)
         try:
             with RunWriter(paths) as writer:
@@ -290,7 +288,7 @@ class RunStore:
             if self._sync:
                 for path in paths:
                     flush(path)
-            run = replace(run, entries=writer.entries)
+            run = replace(run, entries=writer.entries, largest_row=writer.largest_row)
             kept = [other for other in self.runs if other not in merged]
             self._write_manifest(sorted([*kept, run], key=lambda run: run.first))
         except Exception:
@@ -307,7 +305,15 @@ class RunStore:
         report(done, total)
         block = max(SIZES_HELD // len(runs), 1)
         with ExitStack() as stack:
-            readers = [RunReader(self._paths(run), stack) for run in runs]
+            readers = [
+                RunReader(
+                    [
+                        stack.enter_context(open(path, "rb", buffering=0))
+                        for path in self._paths(run)
+                    ]
+                )
+                for run in runs
+            ]
             for first in range(0, self._vocab_size, block):
                 rows = min(block, self._vocab_size - first)
                 sizes = torch.stack([reader.row_sizes(rows) for reader in readers])
@@ -322,16 +328,29 @@ class RunStore:
                     yield first + a, merged
                     report(done, total)
 
-    def reduce(self, plan: MemoryPlan, threads: int | None, report: Report) -> None:
-        """Merges neighbouring runs until few enough are left to be merged at once."""
-        while len(self.runs) > plan.fan_in:
-            runs = self.runs
-            for i in range(0, len(runs), plan.fan_in):
-                group = runs[i : i + plan.fan_in]
-                if len(group) > 1:
-                    with self.new_run(group[0].first, group[-1].last, group) as writer:
-                        for _, rows in self.merge(group, plan.range_entries, threads, report):
-                            writer.write(rows)
+    def reduce(self, range_entries: int, threads: int | None, report: Report) -> None:
+        """Merges neighbouring runs until the rest can be merged at once."""
+        while len(groups := self._groups(range_entries)) > 1:
+            for group in groups:
+                if len(group) == 1:
+                    continue
+                with self.new_run(group[0].first, group[-1].last, group) as writer:
+                    merged = self.merge(group, range_entries, threads, report)
+                    with writing_behind(writer.write) as write:
+                        for _, rows in merged:
+                            write(rows)
+
+    def _groups(self, range_entries: int) -> list[list[Run]]:
+        """Neighbouring runs whose largest rows fit into a range together; two always do."""
+        groups: list[list[Run]] = []
+        for run in self.runs:
+            if groups and len(groups[-1]) < LARGEST_FAN_IN:
+                together = sum(other.largest_row for other in groups[-1]) + run.largest_row
+                if together <= range_entries:
+                    groups[-1].append(run)
+                    continue
+            groups.append([run])
+        return groups
 
     def _paths(self, run: Run) -> list[Path]:
         return [self._folder / f"{run.number:06}.{name}" for name in ("sizes", "cols", "counts")]
@@ -366,6 +385,23 @@ class RunStore:
             }
             file.write(json.dumps(content, indent=2).encode())
         self.runs = runs
+
+
+@contextmanager
+def writing_behind(write: Callable[..., None]) -> Iterator[Callable[..., None]]:
+    """`write`, done by another thread while the caller goes on, at most one call at a time."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: Future | None = None
+
+        def submit(*arguments: Any) -> None:
+            nonlocal pending
+            if pending is not None:
+                pending.result()
+            pending = pool.submit(write, *arguments)
+
+        yield submit
+        if pending is not None:
+            pending.result()
 
 
 def count_corpus(
@@ -431,19 +467,20 @@ def count_corpus(
         explaining_no_space(path.parent, needed),
     ):
         if in_one:
-            for first_row, rows in chunk(0, total):
-                writer.write(first_row, rows)
+            counted = chunk(0, total)
         else:
             while first < total:
                 last = end(first)
-                with store.new_run(first, last) as run:
+                with store.new_run(first, last) as run, writing_behind(run.write) as write:
                     for _, rows in chunk(first, last):
-                        run.write(rows)
+                        write(rows)
                 first = last
-            store.reduce(plan, threads, merging)
+            store.reduce(plan.range_entries, threads, merging)
             check_space(path.parent, max(run.entries for run in store.runs) * TRIPLET.itemsize)
-            for first_row, rows in store.merge(store.runs, plan.range_entries, threads, merging):
-                writer.write(first_row, rows)
+            counted = store.merge(store.runs, plan.range_entries, threads, merging)
+        with writing_behind(writer.write) as write:
+            for first_row, rows in counted:
+                write(first_row, rows)
         writer.finish()
     return writer.row_begin
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lexforge._files import replacing
 from lexforge._library import resolve_device
 from lexforge.models._arguments import real, whole
 from lexforge.models.cooccurrence import Cooccurrence, cooccurrence
@@ -24,8 +26,15 @@ from lexforge.models.glove_files import (
     write_vectors,
 )
 from lexforge.models.glove_tiles import build_tiles, round_sizes, tile_bytes
-from lexforge.ops.glove_train import GloveTiles, glove_default_parts, glove_table, glove_train_
-from lexforge.text import Vocabulary
+from lexforge.ops.glove_train import (
+    OPTIMIZERS,
+    RECORD_PARTS,
+    GloveTiles,
+    glove_default_parts,
+    glove_table,
+    glove_train_,
+)
+from lexforge.text import Vocabulary, resolve_corpus
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.corpus_identity import counts_identity
 from lexforge.training.loop import TrainerState, train_stream
@@ -38,7 +47,7 @@ if TYPE_CHECKING:
 
 _whole, _real = partial(whole, "GloVe"), partial(real, "GloVe")
 
-OPTIMIZERS = ("adagrad", "rowwise", "adam")
+COUNTS_REQUEST = "request.json"  # beside kept counts: the files and settings they come from
 VECTORS = ("sum", "word", "context")
 # What a checkpoint records, and what a resumed run must not change.
 HYPER_PARAMETERS = (
@@ -190,6 +199,7 @@ class GloVe:
         checkpoint_every: float | None = None,
         stop: StopRequest | None = None,
         resume: bool = False,
+        callbacks: Sequence[Any] = (),
     ) -> None:
         """Train on a corpus or on counts.
 
@@ -206,6 +216,8 @@ class GloVe:
             checkpoint_every: Minutes; None for no checkpoints in between.
             stop: When it is requested, training saves and returns early.
             resume: Continue the unfinished run of a loaded model, on the same corpus or counts.
+            callbacks: Objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
+                ``on_train_end``, each called with the model.
 
         Raises:
             ValueError: No counts; counts over other words than the model's; a resume that is not
@@ -231,36 +243,84 @@ class GloVe:
             else:
                 self._begin_run(identity, passes, counts.nnz)
             with self._tiles(counts, checkpoint_folder, shown) as tiles:
-                self._fit(tiles, shown, checkpoint_folder, checkpoint_every, stop)
+                self._fit(tiles, shown, callbacks, checkpoint_folder, checkpoint_every, stop)
 
     def _counted(self, corpus: Any, progress: Progress) -> Cooccurrence:
-        """The counts of a corpus over the model's vocabulary, if it has one."""
+        """The counts that are meant, over the model's vocabulary if it has one."""
         if corpus is None and self.counts is None:
             raise ValueError("train: give a corpus or counts; this model has none of its own")
         if corpus is None:
             return self.counts
         if not isinstance(corpus, Cooccurrence):
-            return cooccurrence(
-                corpus,
-                window=self.window,
-                symmetric=self.symmetric,
-                distance_weighting=self.distance_weighting,
-                min_count=max(self.min_count, 1),
-                max_vocab_size=self.max_vocab_size,
-                vocabulary=self.vocabulary,
-                memory=self.memory,
-                lowercase=self.lowercase,
-                threads=self.workers,
-                device=self.device,
-                folder=self.counts_folder,
-                progress=progress,
-            )
+            return self.count(corpus, progress=progress)
         if self.vocabulary is not None and corpus.vocab != self.vocabulary:
             raise ValueError(
                 f"train: counts must be over the {len(self.vocabulary):,} words of the model, got "
                 f"those over {len(corpus.vocab):,} other words or with other numbers of occurrences"
             )
         return corpus
+
+    def count(
+        self,
+        corpus: Any,
+        *,
+        vocabulary: Vocabulary | None = None,
+        progress: Progress | None = None,
+    ) -> Cooccurrence:
+        """Count the co-occurrences of a corpus by the model's settings, for :meth:`train`.
+
+        Counts of the same files under the same settings that ``counts_folder`` holds are not made
+        again, and an interrupted count goes on.
+
+        Args:
+            corpus: As in the constructor, counts excepted.
+            vocabulary: Over these words; by default those of the model, or else what ``min_count``
+                and ``max_vocab_size`` say.
+            progress: Where to show it, instead of the constructor's ``progress``.
+
+        Raises:
+            As :func:`~lexforge.cooccurrence`.
+        """
+        corpus = resolve_corpus(corpus, lowercase=self.lowercase)
+        vocabulary = vocabulary or self.vocabulary
+        settings = {
+            "window": self.window,
+            "symmetric": self.symmetric,
+            "distance_weighting": self.distance_weighting,
+            "min_count": max(self.min_count, 1),
+            "max_vocab_size": self.max_vocab_size,
+        }
+        request = {
+            **settings,
+            "vocabulary_sha1": None if vocabulary is None else vocabulary.sha1(),
+            "lowercase": corpus.lowercase,
+            "sources": corpus.sources(),
+        }
+        # Sentences of Python have no sources that would tell whether they changed.
+        record = None
+        if self.counts_folder is not None and corpus.paths:
+            record = Path(self.counts_folder) / COUNTS_REQUEST
+        shown = progress or Progress(self.progress)
+        with shown if progress is None else nullcontext(shown):
+            if record is not None and _read_request(record) == request:
+                with suppress(FileNotFoundError):
+                    return Cooccurrence.load(self.counts_folder)
+            if record is not None:
+                record.unlink(missing_ok=True)
+            counts = cooccurrence(
+                corpus,
+                **settings,
+                vocabulary=vocabulary,
+                memory=self.memory,
+                threads=self.workers,
+                device=self.device,
+                folder=self.counts_folder,
+                progress=shown,
+            )
+        if record is not None:
+            with replacing(record) as file:
+                file.write(json.dumps(request, indent=2).encode() + b"\n")
+        return counts
 
     def _take_settings(self, counts: Cooccurrence) -> None:
         """What the counts say of themselves; files of the original tool say nothing."""
@@ -360,6 +420,7 @@ class GloVe:
         self,
         tiles: GloveTiles,
         progress: Progress,
+        callbacks: Sequence[Any],
         checkpoint_folder: str | os.PathLike | None,
         checkpoint_every: float | None,
         stop: StopRequest | None,
@@ -407,6 +468,15 @@ class GloVe:
             fetch()
             self.save(checkpoint_folder)
 
+        def call(event: str) -> None:
+            if callbacks:
+                fetch()
+            for callback in callbacks:
+                if (method := getattr(callback, event, None)) is not None:
+                    method(self)
+
+        if state.done == 0:
+            call("on_train_begin")
         try:
             train_stream(
                 state,
@@ -417,11 +487,15 @@ class GloVe:
                 stop=stop,
                 save=None if checkpoint_folder is None else save,
                 save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
+                on_epoch_begin=lambda: call("on_epoch_begin"),
+                on_epoch_end=lambda: call("on_epoch_end"),
             )
         finally:
             fetch()
-        if state.finished and checkpoint_folder is not None:
-            save()
+        if state.finished:
+            call("on_train_end")
+            if checkpoint_folder is not None:
+                save()
 
     # -- results ------------------------------------------------------------------------------
 
@@ -511,9 +585,10 @@ class GloVe:
             vocab_size = 0 if self.vocabulary is None else len(self.vocabulary)
         if nnz is None:
             nnz = 0 if self.counts is None else self.counts.nnz
-        record = {"adagrad": 2, "rowwise": 1, "adam": 3}[self.optimizer]
-        table = vocab_size * record * -(-(self.vector_size + 2) // 16) * 64
-        parts = self.parts or 64
+        table = vocab_size * RECORD_PARTS[self.optimizer] * -(-(self.vector_size + 2) // 16) * 64
+        parts = self.parts or glove_default_parts(
+            max(vocab_size, 1), self.vector_size, self.optimizer
+        )
         report = {
             "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
             "words": table,
@@ -725,6 +800,13 @@ def rounds_between(parts: int, first: int, last: int) -> list[tuple[int, int]]:
     if first >= parts:
         return [(first - parts, last - parts)]
     return [(first, parts), (0, last - parts)]
+
+
+def _read_request(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _above_zero(name: str, value: Any) -> float:

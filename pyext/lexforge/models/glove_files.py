@@ -63,7 +63,8 @@ def read_tables(path: str | os.PathLike, words: Tensor, contexts: Tensor, *, lea
     numbers = np.memmap(path, _NUMBER, mode="r", shape=(2, vocab_size, columns))
     for table, stored, kind in zip((words, contexts), numbers, ("word", "context"), strict=True):
         for first in range(0, vocab_size, _BLOCK_ROWS):
-            block = stored[first : first + _BLOCK_ROWS].astype(np.float32)
+            with np.errstate(over="ignore"):  # it becomes infinite, which is refused
+                block = stored[first : first + _BLOCK_ROWS].astype(np.float32)
             wrong = ~(np.isfinite(block) & (block >= least)).all(axis=1)
             if wrong.any():
                 row = first + int(wrong.argmax())

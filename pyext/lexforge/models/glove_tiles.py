@@ -6,12 +6,14 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from lexforge._files import map_file
 from lexforge.ops.glove_train import GloveTiles, glove_deal_parts, glove_tiles
 
 if TYPE_CHECKING:
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 ENTRY_BYTES = 8  # its column and the logarithm of its count
 SEGMENT_BYTES = 12  # its row and its begin
 _TYPES = {
-    "segment_row": np.dtype(np.int32),
-    "segment_begin": np.dtype(np.int64),
-    "column": np.dtype(np.int32),
-    "log_count": np.dtype(np.float32),
+    "segment_row": torch.int32,
+    "segment_begin": torch.int64,
+    "column": torch.int32,
+    "log_count": torch.float32,
 }
 
 
@@ -110,8 +112,8 @@ def _in_files(ranges: Iterator[GloveTiles], folder: Path, parts: int, needed: in
                 f"and {free / 1e9:,.1f} GB are free",
                 str(folder),
             )
-        files = {name: open(path, "wb") for name, path in paths.items()}  # noqa: SIM115
-        try:
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(open(path, "wb")) for name, path in paths.items()}
             for tiles in ranges:
                 tile_begin.append(tiles.tile_begin[1:].numpy() + segments)
                 files["segment_row"].write(tiles.segment_row.numpy().data)
@@ -122,19 +124,14 @@ def _in_files(ranges: Iterator[GloveTiles], folder: Path, parts: int, needed: in
                 segments += tiles.segment_row.numel()
                 entries += tiles.column.numel()
             files["segment_begin"].write(np.array([entries], np.int64).data)
-        finally:
-            for file in files.values():
-                file.close()
     except OSError as error:
         for path in paths.values():
             path.unlink(missing_ok=True)
         if error.errno == errno.ENOSPC and error.filename is None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
-    # Copy-on-write, so that torch takes them for writable; nothing writes.
     mapped = {
-        name: torch.from_numpy(np.memmap(path, _TYPES[name], mode="c"))
-        for name, path in paths.items()
+        name: torch.frombuffer(map_file(path), dtype=_TYPES[name]) for name, path in paths.items()
     }
     return GloveTiles(parts, torch.from_numpy(np.concatenate(tile_begin)), **mapped)
 

@@ -27,18 +27,20 @@ def cooccurrence(
 
     Centres are the tokens [first, last) of all sentences put one behind the other.
     """
+    weight = unit(window, distance_weighting)
+    units = [weight // d if distance_weighting else 1 for d in range(1, window + 1)]
     counts = Counter()
-    position = -1
+    offset = 0
     for sentence in sentences:
-        for p, word in enumerate(sentence):
-            position += 1
-            if position < first or (last is not None and position >= last):
-                continue
-            for d in range(1, window + 1):
-                units = unit(window) // d if distance_weighting else 1
-                for q in (p - d, p + d) if symmetric else (p + d,):
-                    if 0 <= q < len(sentence):
-                        counts[int(word), int(sentence[q])] += units
+        size = len(sentence)
+        end = size if last is None else min(size, last - offset)
+        for p in range(max(0, first - offset), end):
+            for d, n in enumerate(units, 1):
+                if p + d < size:
+                    counts[sentence[p], sentence[p + d]] += n
+                if symmetric and p >= d:
+                    counts[sentence[p], sentence[p - d]] += n
+        offset += size
     return dict(counts)
 
 

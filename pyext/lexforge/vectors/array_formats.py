@@ -98,7 +98,10 @@ def write_npy(path: Path, table: Table, dtype: str) -> None:
 
 
 def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
-    """The input table of one of our word-vector checkpoints, without the padding of its rows."""
+    """The vectors of one of our word-vector checkpoints, without the padding of its rows.
+
+    They are the input table, but for GloVe what its ``vectors`` says: the sum of both by default.
+    """
     config_path = folder / "config.json"
     if not config_path.exists():
         raise ValueError("a folder must be a checkpoint with config.json, and this one has none")
@@ -115,7 +118,17 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
             f"config.json: vector_size is {dim}, but rows of the table have "
             f"{table.vectors.shape[1]} numbers"
         )
-    return table._replace(vectors=table.vectors[:, :dim])
+    table = table._replace(vectors=table.vectors[:, :dim])
+    wanted = config.get("vectors") if config.get("model") == "glove" else "word"
+    if wanted == "word":
+        return table
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        if "output" not in file.keys():  # noqa: SIM118  it is no dictionary
+            raise ValueError("the tensor of the context vectors, 'output', is missing")
+        contexts = file.get_slice("output")[:limit]
+    if contexts.shape != table.vectors.shape:
+        raise ValueError(f"'output' must be {table.vectors.shape}, got {contexts.shape}")
+    return table._replace(vectors=contexts if wanted == "context" else table.vectors + contexts)
 
 
 def write_projector(path: Path, table: Table, *, threads: int) -> None:

@@ -1,8 +1,9 @@
 // Groups the occurrences of table rows in a batch, so that every row has one writer that adds its
-// occurrences in batch order: the sums do not depend on threads.
+// occurrences in batch order: the sums do not depend on threads. On CUDA the same is a stable sort.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 namespace lexforge {
@@ -60,5 +61,11 @@ inline int64_t group_at(const int32_t* begin, int64_t count, int64_t per_group, 
   }
   return low;
 }
+
+// CUDA: sorts occurrences by row, stably; keys are rows in [0, rows], where `rows` itself may stand
+// for what is left out. A null storage asks for its size in bytes, which is returned.
+size_t sort_by_row(void* storage, size_t bytes, const int32_t* keys_in, int32_t* keys_out,
+                   const int32_t* values_in, int32_t* values_out, int64_t n, int64_t rows,
+                   void* stream);
 
 }  // namespace lexforge

@@ -1,0 +1,123 @@
+"""What the commands that train word vectors share: checks, folders, signals, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lexforge.cli._vectors import warn
+
+if TYPE_CHECKING:
+    from lexforge.models.glove import GloVe
+    from lexforge.models.word2vec import Word2Vec
+    from lexforge.text import Vocabulary
+    from lexforge.training.progress import Progress
+    from lexforge.vectors import KeyedVectors
+
+
+class Format(str, Enum):
+    """Of a vector file."""
+
+    TEXT = "text"
+    BINARY = "binary"
+    GLOVE = "glove"
+    SAFETENSORS = "safetensors"
+
+
+FILE_NAMES = {
+    Format.TEXT: "vectors.txt",
+    Format.BINARY: "vectors.bin",
+    Format.GLOVE: "vectors.glove.txt",
+    Format.SAFETENSORS: "vectors.safetensors",
+}
+
+
+def check_files(*paths: Path | None) -> None:
+    """Before the work rather than after it: can these be files?"""
+    for path in filter(None, paths):
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
+        if path.is_dir():
+            raise typer.BadParameter(f"{path} must be a file, and is a folder")
+
+
+@contextmanager
+def folder_of_run(out: Path | None) -> Iterator[None]:
+    """The folder, made when missing, and gone again when there was nothing to keep."""
+    made = out is not None and not out.exists()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+
+
+def given(ctx: typer.Context, name: str) -> bool:
+    """Whether the option stands on the command line (and is not a default)."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_changes(model: Word2Vec | GloVe, settings: dict[str, Any]) -> None:
+    """ValueError naming the settings that are not those of the run to resume."""
+    changes = [
+        f"{name} is {value}, {getattr(model, name)} in the run"
+        for name, value in settings.items()
+        if value != getattr(model, name)
+    ]
+    if changes:
+        raise ValueError("cannot resume with other settings: " + "; ".join(changes))
+
+
+def warn_of_bytes(vocabulary: Vocabulary, corpus: str) -> None:
+    """Tell when the corpus does not look like text."""
+    damaged = sum("\N{REPLACEMENT CHARACTER}" in word for word in vocabulary.words)
+    if damaged > len(vocabulary) // 10:
+        warn(
+            f"{damaged:,} of {len(vocabulary):,} words hold bytes that are not UTF-8: "
+            f"is {corpus} a text file in that encoding?"
+        )
+
+
+def tell_of_stop(again: str | None) -> None:
+    """After a signal: how to go on, if anything was saved."""
+    typer.echo(
+        f"stopped and saved; continue with: {again}"
+        if again
+        else "stopped; without --out nothing is saved",
+        err=True,
+    )
+
+
+def write_vectors(vectors: KeyedVectors, path: Path, format: Format) -> None:
+    """A file for other programs."""
+    from lexforge.vectors import save_vectors
+
+    save_vectors(vectors, path, format=format.value)
+
+
+def tell_results(
+    model: Word2Vec | GloVe, out: Path | None, files: list[Path], progress: Progress
+) -> None:
+    """How it went, where the results are, and what to do with them."""
+    from lexforge.training.progress import clock, count
+
+    state = model.state
+    progress.say(
+        f"done in {clock(state.seconds)}: {count(state.done)} {state.unit}, "
+        f"{count(state.per_second)} {state.unit}/s, final loss {state.recent_loss:.4f}"
+    )
+    places = [*([] if out is None else [out]), *files]
+    for place in places:
+        progress.say(f"  {place}")
+    # Neither one of the first words (the, of, is) nor a rare one.
+    words = model.wv.index_to_key[len(model.wv) // 20 :]
+    word = next((word for word in words if word.isalpha()), words[0])
+    progress.say(f"try: lexforge similar {places[0]} {word}")

@@ -1,0 +1,174 @@
+"""The GloVe loss of chosen co-occurrence counts (csrc/glove/glove_loss.h)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_OP = "glove_loss"
+
+
+def _check_entries(rows: Tensor, cols: Tensor, counts: Tensor, vocab_size: int) -> None:
+    """Refuse rows out of range and counts without a logarithm; waits for the device on CUDA."""
+    if rows.numel() == 0:
+        return
+    for name, ids in (("rows", rows), ("cols", cols)):
+        low, high = (int(x) for x in torch.aminmax(ids))
+        if low < 0 or high >= vocab_size:
+            raise IndexError(
+                f"{_OP}: {name} must be in [0, {vocab_size}), got {low if low < 0 else high}"
+            )
+    low, high = (float(x) for x in torch.aminmax(counts))
+    if not (low > 0 and high < math.inf):
+        raise ValueError(
+            f"{_OP}: counts must be positive and finite, got {high if low > 0 else low}"
+        )
+
+
+def glove_loss(
+    word: Tensor,
+    context: Tensor,
+    word_bias: Tensor,
+    context_bias: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    counts: Tensor,
+    *,
+    x_max: float = 100.0,
+    alpha: float = 0.75,
+    check_entries: bool = True,
+) -> Tensor:
+    """Weighted squared error of the logarithms of co-occurrence counts (Pennington et al. 2014).
+
+    ``loss[n] = h(x) * (word[i] . context[j] + word_bias[i] + context_bias[j] - log x) ** 2`` with
+    ``i, j, x = rows[n], cols[n], counts[n]`` and ``h(x) = min(1, (x / x_max) ** alpha)``: the terms
+    of equation 8, each computed in one pass over its two rows. No tensor of N x D elements exists,
+    forward or backward.
+
+    Args:
+        word, context: float32 or float64 tables [V, D], any D.
+        word_bias, context_bias: [V], of the tables' dtype.
+        rows, cols: int32 or int64 [N], rows of ``word`` and ``context``; any order, repeats
+            allowed.
+        counts: float32 or float64 [N], positive and finite; gets no gradient.
+        x_max: the count from which on all weigh the same, > 0.
+        alpha: the exponent of the weight, >= 0.
+        check_entries: on CUDA, the check of ``rows``, ``cols`` and ``counts`` waits for the
+            device; leave it out when they are known to be good: a row out of range makes its loss
+            NaN, a bad count one that is not finite. The CPU always checks.
+
+    Returns:
+        Tensor [N] of the tables' dtype, differentiable with respect to the tables and the biases
+        (once).
+
+    Raises:
+        TypeError: a wrong dtype. ValueError: shapes or devices that do not fit, x_max, alpha or a
+        count out of range. IndexError: a row number out of range. All before anything is computed;
+        under ``torch.compile`` the values of ``rows``, ``cols`` and ``counts`` are not looked at
+        beforehand: on the CPU a row out of range is a RuntimeError, the rest as without the check.
+
+    Notes:
+        Gradient rows are summed in the order of the entries: bit-identical for any number of
+        threads and from run to run. The gradients are dense, [V, D].
+
+    Example:
+        >>> word, context = (torch.nn.Parameter(torch.randn(9, 4)) for _ in range(2))
+        >>> biases = [torch.nn.Parameter(torch.zeros(9)) for _ in range(2)]
+        >>> rows, cols = torch.tensor([[0, 1, 1], [2, 0, 8]])
+        >>> loss = glove_loss(word, context, *biases, rows, cols, torch.tensor([1.0, 2.5, 300.0]))
+        >>> loss.sum().backward()
+    """
+    for name, table in (("word", word), ("context", context)):
+        if table.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{_OP}: {name} must be float32 or float64, got {table.dtype}")
+        if table.dim() != 2:
+            raise ValueError(f"{_OP}: {name} must be [V, D], got {tuple(table.shape)}")
+    vocab_size = word.shape[0]
+    if context.shape != word.shape:
+        raise ValueError(f"{_OP}: context must be {tuple(word.shape)}, got {tuple(context.shape)}")
+    for name, bias in (("word_bias", word_bias), ("context_bias", context_bias)):
+        if bias.shape != (vocab_size,):
+            raise ValueError(f"{_OP}: {name} must be [{vocab_size}], got {tuple(bias.shape)}")
+    for name, tensor in (
+        ("context", context),
+        ("word_bias", word_bias),
+        ("context_bias", context_bias),
+    ):
+        if tensor.dtype != word.dtype:
+            raise TypeError(f"{_OP}: {name} must be {word.dtype}, got {tensor.dtype}")
+    for name, ids in (("rows", rows), ("cols", cols)):
+        if ids.dtype not in (torch.int32, torch.int64):
+            raise TypeError(f"{_OP}: {name} must be int32 or int64, got {ids.dtype}")
+    if counts.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{_OP}: counts must be float32 or float64, got {counts.dtype}")
+    if rows.dim() != 1:
+        raise ValueError(f"{_OP}: rows must be [N], got {tuple(rows.shape)}")
+    for name, tensor in (("cols", cols), ("counts", counts)):
+        if tensor.shape != rows.shape:
+            raise ValueError(
+                f"{_OP}: {name} must be {tuple(rows.shape)}, got {tuple(tensor.shape)}"
+            )
+    for name, tensor in (
+        ("context", context),
+        ("word_bias", word_bias),
+        ("context_bias", context_bias),
+        ("rows", rows),
+        ("cols", cols),
+        ("counts", counts),
+    ):
+        if tensor.device != word.device:
+            raise ValueError(f"{_OP}: {name} must be on {word.device}, got {tensor.device}")
+    if not 0 < x_max < math.inf:
+        raise ValueError(f"{_OP}: x_max must be positive and finite, got {x_max}")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"{_OP}: alpha must be at least 0 and finite, got {alpha}")
+    counts = counts.detach().to(word.dtype)
+    # What a graph is compiled from has no values, and looking at them would break the graph.
+    if not torch.compiler.is_compiling() and (check_entries or word.device.type == "cpu"):
+        _check_entries(rows, cols, counts, vocab_size)
+    return torch.ops.lexforge.glove_loss.default(
+        word.contiguous(),
+        context.contiguous(),
+        word_bias.contiguous(),
+        context_bias.contiguous(),
+        rows.to(torch.int32).contiguous(),
+        cols.to(torch.int32).contiguous(),
+        counts.contiguous(),
+        x_max,
+        alpha,
+    )[0]
+
+
+@torch.library.register_fake("lexforge::glove_loss")
+def _(word, context, word_bias, context_bias, rows, cols, counts, x_max, alpha):
+    return word.new_empty(rows.shape), word.new_empty(rows.shape)
+
+
+@torch.library.register_fake("lexforge::glove_loss_backward")
+def _(grad_loss, slope, word, context, rows, cols):
+    bias = word.new_empty(word.shape[0])
+    return torch.empty_like(word), torch.empty_like(context), bias, torch.empty_like(bias)
+
+
+def _setup_context(ctx, inputs, output):
+    word, context, _, _, rows, cols, *_ = inputs
+    ctx.save_for_backward(output[1], word, context, rows, cols)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, grad_loss, _grad_slope):
+    gradients = torch.ops.lexforge.glove_loss_backward.default(
+        grad_loss.contiguous(), *ctx.saved_tensors
+    )
+    return *gradients, None, None, None, None, None
+
+
+def _refuse(ctx, *_):
+    raise RuntimeError(f"{_OP}: differentiable once, a gradient of its gradient was asked for")
+
+
+torch.library.register_autograd("lexforge::glove_loss", _backward, setup_context=_setup_context)
+# Without one, torch would only warn and give wrong second derivatives.
+torch.library.register_autograd("lexforge::glove_loss_backward", _refuse)
