@@ -34,7 +34,7 @@
 // Memory on the CPU: a row has at most min(V, (1 or 2) * window * centres of its word) entries, a
 // merged one at most min(V, entries of the parts' rows), of 12 bytes each. The result is reserved
 // for the sum of that over the rows, and takes up as much of it as there are entries. To this add
-// for each thread 16 V bytes and 1 MB, and 4 V bytes while indexing.
+// for each thread 11 V bytes and 0.1 MB, and 4 V bytes while indexing.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,6 @@
 #include "cooccurrence/cooccurrence_cpu.h"
 
 #include <algorithm>
-#include <type_traits>
 
 namespace lexforge {
 namespace {
@@ -70,10 +69,13 @@ bool copy_tokens(const CooccurrenceIndexParams& params, const CooccurrenceSpan& 
 
 void write_positions(const CooccurrenceIndexParams& params, const CooccurrenceSpan& span,
                      int64_t begin, int64_t end, int32_t* place) {
+  constexpr int64_t kTokensAhead = 16;
   begin = std::max(begin, params.first);
   end = std::min(end, params.last);
   each_sentence(params, span, begin, end, [&](int64_t token, int64_t tokens, int64_t at) {
     for (int64_t i = 0; i < tokens; ++i) {
+      const int64_t ahead = std::min(token + i + kTokensAhead, end - 1);
+      __builtin_prefetch(params.positions + place[params.tokens[ahead]], 1);
       params.positions[place[params.tokens[token + i]]++] = static_cast<int32_t>(at + i);
     }
   });
@@ -81,8 +83,10 @@ void write_positions(const CooccurrenceIndexParams& params, const CooccurrenceSp
 
 namespace {
 
-// Positions whose surroundings are asked for ahead of time.
-constexpr int64_t kAhead = 8;
+// Windows are random places of `padded`; they are asked for this many positions ahead. From 8 to 48
+// dense rows took half the time, from 48 to 64 no less (English Wikipedia, window 10, one thread).
+constexpr int64_t kAhead = 48;
+constexpr int64_t kLine = 16;  // tokens of a cache line
 
 template <bool kSparse, bool kSaturate>
 struct RowSum {
@@ -103,18 +107,20 @@ struct RowSum {
   }
 };
 
-template <bool kSparse, bool kSaturate, bool kSymmetric>
+// kWindow is the window where it is a usual one, so that the loop unrolls; else 0.
+template <bool kSparse, bool kSaturate, bool kSymmetric, int64_t kWindow>
 int64_t add_windows_of(const CooccurrenceRowsParams& params, const int64_t* units, int64_t begin,
                        int64_t end, const CooccurrenceScratch& scratch) {
   RowSum<kSparse, kSaturate> row{scratch.sum, scratch.touched, 0};
   const int64_t last_ahead = params.starts[params.last_row] - 1;
-  const int64_t window = params.window;
+  const int64_t window = kWindow > 0 ? kWindow : params.window;
   for (int64_t i = begin; i < end; ++i) {
     const int32_t* ahead = params.padded + params.positions[std::min(i + kAhead, last_ahead)];
-    if (kSymmetric) __builtin_prefetch(ahead - window);
-    __builtin_prefetch(ahead);
+    for (int64_t d = kSymmetric ? -window : 1; d < window; d += kLine)
+      __builtin_prefetch(ahead + d);
     __builtin_prefetch(ahead + window);
     const int32_t* center = params.padded + params.positions[i];
+#pragma GCC unroll 15
     for (int64_t d = 1; d <= window; ++d) {
       if (kSymmetric) row.add(center[-d], units[d]);
       row.add(center[d], units[d]);
@@ -123,22 +129,32 @@ int64_t add_windows_of(const CooccurrenceRowsParams& params, const int64_t* unit
   return row.listed;
 }
 
+template <bool kSparse, bool kSymmetric>
+auto choose_window(int32_t window, bool saturate) {
+  if (saturate) return add_windows_of<kSparse, true, kSymmetric, 0>;
+  switch (window) {
+    case 5:
+      return add_windows_of<kSparse, false, kSymmetric, 5>;
+    case 10:
+      return add_windows_of<kSparse, false, kSymmetric, 10>;
+    case 15:
+      return add_windows_of<kSparse, false, kSymmetric, 15>;
+    default:
+      return add_windows_of<kSparse, false, kSymmetric, 0>;
+  }
+}
+
 }  // namespace
 
 int64_t add_windows(const CooccurrenceRowsParams& params, const int64_t* units, int64_t begin,
                     int64_t end, bool sparse, bool saturate, const CooccurrenceScratch& scratch) {
-  const auto with = [&](auto s, auto t, auto u) {
-    return add_windows_of<s.value, t.value, u.value>(params, units, begin, end, scratch);
-  };
-  const auto pick = [](bool value, auto next) {
-    return value ? next(std::true_type{}) : next(std::false_type{});
-  };
+  const auto add = params.symmetric
+                       ? (sparse ? choose_window<true, true>(params.window, saturate)
+                                 : choose_window<false, true>(params.window, saturate))
+                       : (sparse ? choose_window<true, false>(params.window, saturate)
+                                 : choose_window<false, false>(params.window, saturate));
   scratch.sum[params.vocab_size] = 1;  // not new, so separators are never listed
-  const int64_t listed = pick(sparse, [&](auto s) {
-    return pick(saturate, [&](auto t) {
-      return pick(params.symmetric, [&](auto u) { return with(s, t, u); });
-    });
-  });
+  const int64_t listed = add(params, units, begin, end, scratch);
   scratch.sum[params.vocab_size] = 0;
   return listed;
 }
@@ -155,34 +171,6 @@ int64_t add_entries(const int32_t* cols, const int64_t* counts, int64_t entries,
     }
   }
   return list.listed;
-}
-
-int64_t take_sparse(const CooccurrenceScratch& scratch, int64_t touched, int32_t* cols,
-                    int64_t* counts) {
-  int32_t highest = 0;
-  for (int64_t i = 0; i < touched; ++i) {
-    const int32_t column = scratch.touched[i];
-    scratch.bits[column >> 6] |= uint64_t{1} << (column & 63);
-    scratch.written[column >> 12] |= uint64_t{1} << ((column >> 6) & 63);
-    highest = std::max(highest, column);
-  }
-  const int64_t groups = touched > 0 ? (highest >> 12) + 1 : 0;
-  int64_t entry = 0;
-  for (int64_t g = 0; g < groups; ++g) {
-    for (uint64_t words = scratch.written[g]; words != 0; words &= words - 1) {
-      const int64_t word = g * 64 + __builtin_ctzll(words);
-      for (uint64_t bits = scratch.bits[word]; bits != 0; bits &= bits - 1) {
-        const int64_t column = word * 64 + __builtin_ctzll(bits);
-        cols[entry] = static_cast<int32_t>(column);
-        counts[entry] = static_cast<int64_t>(scratch.sum[column]);
-        scratch.sum[column] = 0;
-        ++entry;
-      }
-      scratch.bits[word] = 0;
-    }
-    scratch.written[g] = 0;
-  }
-  return entry;
 }
 
 }  // namespace lexforge

@@ -3,7 +3,7 @@
 // A row is added up in an array over the columns, and read out of it in ascending order in one of
 // two ways. A sparse row lists the columns that it touches, and a bitmap sorts them. A dense row
 // keeps no list: the whole array is searched for what is not zero. Additions are scalar code, bound
-// by loads and stores; the search is what the wider instruction sets speed up.
+// by loads and stores; bit scans and the search are what other instruction sets speed up.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,12 @@ namespace lexforge {
 // A row of at most this many additions is sparse.
 constexpr int64_t most_sparse(int64_t vocab_size) { return vocab_size / 8; }
 
-// Arrays of one thread, zero between rows.
+// Arrays of one thread; the sums, bits and marks are zero between rows.
 struct CooccurrenceScratch {
-  uint64_t* sum;      // [V + 1] the last one takes what meets a separator
-  int32_t* touched;   // [most_sparse + 1] columns in the order of their first addition
-  uint64_t* bits;     // [V / 64 + 1] the touched columns
-  uint64_t* written;  // [V / 4096 + 1] the words of `bits` that are not zero
+  uint64_t* sum;     // [V + 1] the last one takes what meets a separator
+  int32_t* touched;  // [most_sparse + 1] columns in the order of their first addition
+  uint64_t* bits;    // [V / 64 + 1] the touched columns
+  uint8_t* marks;    // [V / 64 + 64] 1 for each word of `bits` that is not zero
 };
 
 // Which tokens `padded` holds, and where.
@@ -61,13 +61,13 @@ int64_t add_windows(const CooccurrenceRowsParams& params, const int64_t* units, 
 int64_t add_entries(const int32_t* cols, const int64_t* counts, int64_t entries, int64_t listed,
                     bool sparse, const CooccurrenceScratch& scratch);
 
-// Moves a sparse row out of the scratch and returns its size.
-int64_t take_sparse(const CooccurrenceScratch& scratch, int64_t touched, int32_t* cols,
-                    int64_t* counts);
-
-// Dense rows: the number of sums [begin, end) that are not zero, and moving them out.
+// Moving a row out of the scratch, columns ascending. take_sparse sorts the `listed` columns and
+// returns the size of the row; it writes up to three cols more. take_dense is told the size, which
+// count_dense finds.
 #define LEXFORGE_COOCCURRENCE_CPU(isa)                                                           \
   namespace isa {                                                                                \
+  int64_t take_sparse(const CooccurrenceScratch& scratch, int64_t listed, int32_t* cols,         \
+                      int64_t* counts);                                                          \
   int64_t count_dense(const uint64_t* sum, int64_t size);                                        \
   void take_dense(uint64_t* sum, int64_t size, int64_t entries, int32_t* cols, int64_t* counts); \
   }

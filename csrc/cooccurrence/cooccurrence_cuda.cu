@@ -51,7 +51,7 @@ __global__ void cooccurrence_sentences_kernel(CooccurrenceIndexParams params,
 
 // One thread per element of `padded`. Neighbours search the offsets along one path.
 __global__ void __launch_bounds__(kThreads)
-    cooccurrence_pad_kernel(CooccurrenceIndexParams params, CooccurrenceSpan span, int32_t* words,
+    cooccurrence_pad_kernel(CooccurrenceIndexParams params, CooccurrenceChunk span, int32_t* words,
                             int32_t* places, CooccurrenceFaults* faults) {
   const int64_t place = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   bool falls = false, outside = false;
@@ -96,11 +96,11 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    cooccurrence_starts_kernel(const int32_t* words, int64_t centres, int32_t vocab_size,
+    cooccurrence_starts_kernel(const int32_t* words, int64_t centers, int32_t vocab_size,
                                int64_t* starts) {
   const int64_t word = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (word > vocab_size) return;
-  starts[word] = first_above(words, 0, centres, static_cast<int32_t>(word - 1));
+  starts[word] = first_above(words, 0, centers, static_cast<int32_t>(word - 1));
 }
 
 // ---- entries of the contexts ----
@@ -118,7 +118,7 @@ constexpr int kLeastSummed = 64;
 
 // Centres of a block. More of them leave fewer entries for the sort, as long as there are several
 // blocks for each place on a multiprocessor.
-constexpr int kMostCentres = 8192;
+constexpr int kMostCenters = 8192;
 constexpr int kBlocksPerMultiprocessor = 12;
 
 // A warp's entries on their way to memory: written in long pieces, one atomic for each.
@@ -167,7 +167,7 @@ struct EntriesParams {
   CooccurrencePart part;
   int column_bits;
   int counters;  // columns below it are summed in shared memory
-  int centres;   // of a block
+  int centers;   // of a block
   int slots;     // contexts of a centre
   int64_t unit;  // units of distance 1
   Word* keys;
@@ -185,9 +185,9 @@ struct Segment {
 
 // The row of a centre, or kNoRow and no centres where the index is not what it should be.
 template <typename Word>
-__device__ __forceinline__ Segment segment_at(const EntriesParams<Word>& params, int64_t centre,
+__device__ __forceinline__ Segment segment_at(const EntriesParams<Word>& params, int64_t center,
                                               int64_t begin, int64_t end) {
-  const int row = params.rows.padded[params.rows.positions[centre]];
+  const int row = params.rows.padded[params.rows.positions[center]];
   if (row < params.part.first_row || row >= params.part.last_row) return {kNoRow, 0, 0};
   return {row - params.part.first_row, max(begin, params.rows.starts[row]),
           min(end, params.rows.starts[row + 1])};
@@ -216,19 +216,19 @@ __global__ void __launch_bounds__(kEntryThreads, 3)
   for (int c = thread; c < params.counters; c += kEntryThreads) counter[c] = 0;
   __syncthreads();
 
-  const int64_t begin = params.part.first + int64_t{blockIdx.x} * params.centres;
-  const int64_t end = min(params.part.last, begin + params.centres);
-  for (int64_t centre = begin; centre < end;) {
+  const int64_t begin = params.part.first + int64_t{blockIdx.x} * params.centers;
+  const int64_t end = min(params.part.last, begin + params.centers);
+  for (int64_t center = begin; center < end;) {
     // A row of kLeastSummed centres that begins among the next as many ends behind them.
-    const int64_t behind = min(end, centre + kLeastSummed);
-    const Segment row = segment_at(params, centre, begin, end);
+    const int64_t behind = min(end, center + kLeastSummed);
+    const Segment row = segment_at(params, center, begin, end);
     const Segment next = segment_at(params, behind - 1, begin, end);
-    const bool summed = row.end - centre >= kLeastSummed;
-    const bool stop = next.end - next.begin >= kLeastSummed && next.begin > centre;
+    const bool summed = row.end - center >= kLeastSummed;
+    const bool stop = next.end - next.begin >= kLeastSummed && next.begin > center;
     const int64_t last = summed ? row.end : stop ? next.begin : behind;
 
-    const int32_t* places = params.rows.positions + centre;
-    const int contexts = static_cast<int>(last - centre) * params.slots;
+    const int32_t* places = params.rows.positions + center;
+    const int contexts = static_cast<int>(last - center) * params.slots;
 #pragma unroll 1
     for (int first = warp * kWarp; first < contexts; first += kEntryThreads) {
       const int e = first + lane;
@@ -268,7 +268,7 @@ __global__ void __launch_bounds__(kEntryThreads, 3)
       }
       __syncthreads();
     }
-    centre = last;
+    center = last;
   }
   queue.flush();
 }
@@ -352,7 +352,7 @@ void launch_cooccurrence_sentences(const CooccurrenceIndexParams& params,
          params, sentences);
 }
 
-void launch_cooccurrence_pad(const CooccurrenceIndexParams& params, const CooccurrenceSpan& span,
+void launch_cooccurrence_pad(const CooccurrenceIndexParams& params, const CooccurrenceChunk& span,
                              int32_t* words, int32_t* places, CooccurrenceFaults* faults,
                              void* stream) {
   launch(cooccurrence_pad_kernel, dim3(blocks_for(span.size, kThreads)), dim3(kThreads), 0,
@@ -369,8 +369,8 @@ void launch_cooccurrence_starts(const CooccurrenceIndexParams& params, const int
 template <typename Word>
 void launch_cooccurrence_entries(const CooccurrenceRowsParams& rows, const CooccurrencePart& part,
                                  Word* keys, Word* units, WideWord* written, void* stream) {
-  const int64_t centres = part.last - part.first;
-  if (centres == 0) return;
+  const int64_t centers = part.last - part.first;
+  if (centers == 0) return;
   int multiprocessors = 0, device = 0;
   check_cuda(cudaGetDevice(&device), "device");
   check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
@@ -380,15 +380,15 @@ void launch_cooccurrence_entries(const CooccurrenceRowsParams& rows, const Coocc
   params.part = part;
   params.column_bits = CooccurrenceKeys::bits_for(rows.vocab_size);
   params.counters = std::min(rows.vocab_size, static_cast<int32_t>(kCounterBytes / sizeof(Word)));
-  params.centres =
-      static_cast<int>(std::clamp(centres / (int64_t{multiprocessors} * kBlocksPerMultiprocessor),
-                                  int64_t{kLeastSummed}, int64_t{kMostCentres}));
+  params.centers =
+      static_cast<int>(std::clamp(centers / (int64_t{multiprocessors} * kBlocksPerMultiprocessor),
+                                  int64_t{kLeastSummed}, int64_t{kMostCenters}));
   params.slots = static_cast<int>(cooccurrence_slots(rows));
   params.unit = cooccurrence_unit(rows.window, rows.distance_weighting);
   params.keys = keys;
   params.units = units;
   params.written = written;
-  launch(cooccurrence_entries_kernel<Word>, dim3(blocks_for(centres, params.centres)),
+  launch(cooccurrence_entries_kernel<Word>, dim3(blocks_for(centers, params.centers)),
          dim3(kEntryThreads), kCounterBytes + kEntryWarps * kQueueBytes,
          static_cast<cudaStream_t>(stream), params);
 }

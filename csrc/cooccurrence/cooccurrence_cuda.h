@@ -28,8 +28,8 @@ constexpr int64_t kCooccurrenceMaxEntries = INT32_MAX;
 void launch_cooccurrence_check(const int32_t* x, int64_t n, int64_t low, int64_t count,
                                WideWord* outside, void* stream);
 
-// What the host has to know of the sentences around a chunk: those of tokens `first` and `last -
-// 1`, and where the first begins and the last ends. -1 for a token that is in no sentence.
+// The sentences of tokens `first` and `last - 1`, -1 for a token that is in none, and where the
+// first one begins and the last one ends.
 struct CooccurrenceSentences {
   int64_t first, last;
   int64_t begin, end;
@@ -40,7 +40,7 @@ void launch_cooccurrence_sentences(const CooccurrenceIndexParams& params,
                                    CooccurrenceSentences* sentences, void* stream);
 
 // The tokens [begin, end) that `padded` holds, and its size.
-struct CooccurrenceSpan {
+struct CooccurrenceChunk {
   int64_t begin, end;
   int64_t first_sentence, last_sentence;
   int64_t size;
@@ -52,7 +52,7 @@ struct CooccurrenceFaults {
 
 // Writes all of params.padded, and for each centre its word and its place there. Adds to `faults`
 // what was found; after that nothing written has a meaning.
-void launch_cooccurrence_pad(const CooccurrenceIndexParams& params, const CooccurrenceSpan& span,
+void launch_cooccurrence_pad(const CooccurrenceIndexParams& params, const CooccurrenceChunk& span,
                              int32_t* words, int32_t* places, CooccurrenceFaults* faults,
                              void* stream);
 

@@ -2,10 +2,10 @@
 // memory, and into 31 bits; their results are put together.
 #include <algorithm>
 #include <tuple>
-#include <type_traits>
 #include <vector>
 
 #include "common/cuda_binding.h"
+#include "cooccurrence/cooccurrence_binding.h"
 #include "cooccurrence/cooccurrence_cuda.h"
 
 namespace lexforge {
@@ -36,17 +36,6 @@ std::vector<T> to_host(const T* device, int64_t n, void* stream) {
   return host;
 }
 
-void check_vocab_size(int64_t vocab_size, const char* op) {
-  STD_TORCH_CHECK(vocab_size >= 1 && vocab_size < INT32_MAX, op,
-                  ": vocab_size must be in [1, 2^31 - 2], got ", vocab_size);
-}
-
-void check_window(int64_t window, bool distance_weighting, const char* op) {
-  const int64_t largest = distance_weighting ? kLargestWeightedWindow : kLargestWindow;
-  STD_TORCH_CHECK(window >= 1 && window <= largest, op, ": window must be in [1, ", largest,
-                  "], got ", window);
-}
-
 // ---- index ----
 
 Rows index(const Tensor& tokens, const Tensor& offsets, int64_t first, int64_t last,
@@ -54,18 +43,16 @@ Rows index(const Tensor& tokens, const Tensor& offsets, int64_t first, int64_t l
   const char* op = "cooccurrence_index";
   check_contiguous(tokens, ScalarType::Int, 1, op, "tokens");
   check_contiguous(offsets, ScalarType::Long, 1, op, "offsets");
-  check_vocab_size(vocab_size, op);
-  check_window(window, false, op);
-  STD_TORCH_CHECK(offsets.size(0) >= 1, op, ": offsets must be [S + 1], got none");
-  STD_TORCH_CHECK(0 <= first && first <= last && last <= tokens.size(0), op,
-                  ": first and last must be in [0, ", tokens.size(0), "], first <= last, got ",
-                  first, " and ", last);
-  const int64_t centres = last - first;
-  STD_TORCH_CHECK(centres <= INT32_MAX, op, ": a chunk must have fewer than 2^31 tokens, got ",
-                  centres);
+  check_vocab_size(op, vocab_size);
+  check_window(op, window, false);
+  STD_TORCH_CHECK(offsets.size(0) >= 1, op, ": offsets must be [S + 1], got [0]");
+  check_range(op, "first and last", first, last, tokens.size(0));
+  const int64_t centers = last - first;
+  STD_TORCH_CHECK(centers <= INT32_MAX, op, ": a chunk must have fewer than 2^31 tokens, got ",
+                  centers);
   const CudaCall call(tokens);
   void* stream = call.stream();
-  if (centres == 0) {
+  if (centers == 0) {
     return {empty(tokens, 0, ScalarType::Int),
             torch::stable::new_zeros(tokens, {vocab_size + 1}, ScalarType::Long),
             empty(tokens, 0, ScalarType::Int)};
@@ -92,7 +79,7 @@ Rows index(const Tensor& tokens, const Tensor& offsets, int64_t first, int64_t l
                         0 <= sentences.begin && sentences.end <= tokens.size(0),
                     op, ": offsets must rise from 0 to ", tokens.size(0));
   }
-  CooccurrenceSpan span{};
+  CooccurrenceChunk span{};
   span.begin = std::max(first - window, sentences.begin);
   span.end = std::min(last + window, sentences.end);
   span.first_sentence = sentences.first;
@@ -106,8 +93,8 @@ Rows index(const Tensor& tokens, const Tensor& offsets, int64_t first, int64_t l
   Tensor starts = empty(tokens, vocab_size + 1, ScalarType::Long);
   Tensor words[2], places[2];
   for (int i = 0; i < 2; ++i) {
-    words[i] = empty(tokens, centres, ScalarType::Int);
-    places[i] = empty(tokens, centres, ScalarType::Int);
+    words[i] = empty(tokens, centers, ScalarType::Int);
+    places[i] = empty(tokens, centers, ScalarType::Int);
   }
   Tensor faults = torch::stable::new_zeros(offsets, {sizeof(CooccurrenceFaults) / sizeof(int64_t)});
   params.padded = data<int32_t>(padded);
@@ -118,7 +105,7 @@ Rows index(const Tensor& tokens, const Tensor& offsets, int64_t first, int64_t l
   CooccurrenceBuffers<NarrowWord> values{{data<NarrowWord>(places[0]), data<NarrowWord>(places[1])},
                                          0};
   with_storage(tokens, [&](void* storage, size_t bytes) {
-    return cooccurrence_sort(storage, bytes, keys, values, centres,
+    return cooccurrence_sort(storage, bytes, keys, values, centers,
                              CooccurrenceKeys::bits_for(vocab_size), stream);
   });
   launch_cooccurrence_starts(params, data<int32_t>(words[keys.current]), stream);
@@ -160,13 +147,14 @@ template <typename Word>
 void append_entries(RowsInParts& rows, int64_t first_row, const CooccurrenceKeys& layout,
                     const Tensor& keys, const Tensor& units, int64_t n, void* stream) {
   if (n == 0) return;
-  Tensor other_keys = empty(keys, n, kWordType<Word>),
-         other_units = empty(keys, n, kWordType<Word>);
+  Tensor other_keys = empty(keys, n, kWordType<Word>);
+  Tensor other_units = empty(keys, n, kWordType<Word>);
   CooccurrenceBuffers<Word> key_buffers{{data<Word>(keys), data<Word>(other_keys)}, 0};
   CooccurrenceBuffers<Word> unit_buffers{{data<Word>(units), data<Word>(other_units)}, 0};
   with_storage(keys, [&](void* storage, size_t bytes) {
     return cooccurrence_sort(storage, bytes, key_buffers, unit_buffers, n, layout.bits(), stream);
   });
+  // Into the place of the unsorted keys.
   Word* distinct = key_buffers.array[1 - key_buffers.current];
   Tensor sums = empty(keys, n, ScalarType::Long), runs = empty(keys, 1, ScalarType::Long);
   with_storage(keys, [&](void* storage, size_t bytes) {
@@ -183,8 +171,15 @@ void append_entries(RowsInParts& rows, int64_t first_row, const CooccurrenceKeys
   rows.counts.push_back(counts);
 }
 
-// Rows first, cut[0], cut[1], ... up to begins.size() - 1, so that what lies between two of them is
-// at most `most_rows` rows with `most` elements, or one row.
+// Entries that fit into memory: key and units twice, their sum, and the entry of the result.
+template <typename Word>
+int64_t most_entries() {
+  constexpr int64_t kBytes = 4 * sizeof(Word) + sizeof(int64_t) + 12;
+  return std::clamp(cooccurrence_memory() / kBytes, int64_t{1}, kCooccurrenceMaxEntries);
+}
+
+// Rows to cut at, the first and the end among them, so that between two are at most `most_rows`
+// rows with `most` elements together, or one row.
 std::vector<int64_t> cut_rows(const std::vector<int64_t>& begins, int64_t most, int64_t most_rows) {
   const int64_t rows = static_cast<int64_t>(begins.size()) - 1;
   std::vector<int64_t> cuts{0};
@@ -200,13 +195,6 @@ std::vector<int64_t> cut_rows(const std::vector<int64_t>& begins, int64_t most, 
 }
 
 // ---- merge ----
-
-// Bytes for each entry: key and units twice, their sum, and the entry of the result.
-template <typename Word>
-int64_t most_entries() {
-  constexpr int64_t kBytes = 4 * sizeof(Word) + sizeof(int64_t) + 12;
-  return std::clamp(cooccurrence_memory() / kBytes, int64_t{1}, kCooccurrenceMaxEntries);
-}
 
 Rows merge_rows(const std::vector<Rows>& parts, int64_t vocab_size, void* stream) {
   const char* op = "cooccurrence_merge";
@@ -254,23 +242,10 @@ Rows merge_rows(const std::vector<Rows>& parts, int64_t vocab_size, void* stream
 Rows merge(const std::vector<Tensor>& row_sizes, const std::vector<Tensor>& cols,
            const std::vector<Tensor>& counts, int64_t vocab_size, int64_t /*threads*/) {
   const char* op = "cooccurrence_merge";
-  check_vocab_size(vocab_size, op);
-  STD_TORCH_CHECK(
-      !row_sizes.empty() && row_sizes.size() == cols.size() && cols.size() == counts.size(), op,
-      ": parts must be one at least, with row_size, cols and counts each");
-  std::vector<Rows> parts;
-  for (size_t p = 0; p < row_sizes.size(); ++p) {
-    check_contiguous(row_sizes[p], ScalarType::Long, 1, op, "row_size");
-    check_contiguous(cols[p], ScalarType::Int, 1, op, "cols");
-    check_contiguous(counts[p], ScalarType::Long, 1, op, "counts");
-    STD_TORCH_CHECK(row_sizes[p].size(0) == row_sizes[0].size(0), op,
-                    ": parts must have the same number of rows, got ", row_sizes[0].size(0),
-                    " and ", row_sizes[p].size(0));
-    STD_TORCH_CHECK(counts[p].size(0) == cols[p].size(0), op, ": counts must be [", cols[p].size(0),
-                    "], got ", counts[p].size(0));
-    parts.emplace_back(row_sizes[p], cols[p], counts[p]);
-  }
-  STD_TORCH_CHECK(row_sizes[0].size(0) <= INT32_MAX, op, ": too many rows");
+  check_vocab_size(op, vocab_size);
+  check_parts(op, row_sizes, cols, counts);
+  STD_TORCH_CHECK(row_sizes[0].size(0) <= INT32_MAX, op,
+                  ": parts must have fewer than 2^31 rows, got ", row_sizes[0].size(0));
   const CudaCall call(row_sizes[0]);
   Tensor faults = torch::stable::new_zeros(row_sizes[0], {1});
   for (const Tensor& part : cols) {
@@ -279,6 +254,8 @@ Rows merge(const std::vector<Tensor>& row_sizes, const std::vector<Tensor>& cols
   }
   STD_TORCH_CHECK(to_host(data<const WideWord>(faults), 1, call.stream())[0] == 0, op,
                   ": cols must be in [0, ", vocab_size, ")");
+  std::vector<Rows> parts;
+  for (size_t p = 0; p < cols.size(); ++p) parts.emplace_back(row_sizes[p], cols[p], counts[p]);
   return merge_rows(parts, vocab_size, call.stream());
 }
 
@@ -305,13 +282,13 @@ struct RowsCall {
   // One row with more contexts than fit: its centres piece by piece, each added to the sum.
   template <typename Word>
   void append_row(RowsInParts& rows, int64_t first_row, const CooccurrencePart& row,
-                  int64_t most_centres) const {
+                  int64_t most_centers) const {
     std::vector<Rows> sum;
-    for (int64_t first = row.first; first < row.last; first += most_centres) {
+    for (int64_t first = row.first; first < row.last; first += most_centers) {
       RowsInParts piece{torch::stable::new_zeros(like, {1}, ScalarType::Long), {}, {}};
-      const CooccurrencePart centres{row.first_row, row.last_row, first,
-                                     std::min(row.last, first + most_centres)};
-      append<Word>(piece, 0, centres);
+      const CooccurrencePart centers{row.first_row, row.last_row, first,
+                                     std::min(row.last, first + most_centers)};
+      append<Word>(piece, 0, centers);
       sum.push_back(join(piece));
       if (sum.size() == 2) sum = {merge_rows(sum, params.vocab_size, stream)};
     }
@@ -328,26 +305,27 @@ struct RowsCall {
         torch::stable::new_zeros(like, {params.last_row - params.first_row}, ScalarType::Long),
         {},
         {}};
-    const int64_t most_centres =
+    const int64_t most_centers =
         std::max(int64_t{1}, most_entries<Word>() / cooccurrence_slots(params));
-    const auto cuts = cut_rows(starts, most_centres, most_rows);
+    const auto cuts = cut_rows(starts, most_centers, most_rows);
     for (size_t c = 0; c + 1 < cuts.size(); ++c) {
       const int64_t first = cuts[c], last = cuts[c + 1];
       const CooccurrencePart part{static_cast<int32_t>(params.first_row + first),
                                   static_cast<int32_t>(params.first_row + last), starts[first],
                                   starts[last]};
       if (part.last == part.first) continue;
-      if (part.last - part.first <= most_centres) {
+      if (part.last - part.first <= most_centers) {
         append<Word>(rows, first, part);
       } else {
-        append_row<Word>(rows, first, part, most_centres);
+        append_row<Word>(rows, first, part, most_centers);
       }
     }
     return join(rows);
   }
 };
 
-// Rows whose keys fit into a NarrowWord, if that takes few parts; each costs some 0.1 ms.
+// Most parts for the sake of keys that fit into a NarrowWord: each costs two waits of the host and
+// a dozen kernel starts, while keys of twice the size cost half as much again in the sort.
 constexpr int64_t kMostNarrowParts = 64;
 
 Rows rows(const Tensor& padded, const Tensor& starts, const Tensor& positions, int64_t first_row,
@@ -358,11 +336,9 @@ Rows rows(const Tensor& padded, const Tensor& starts, const Tensor& positions, i
   check_contiguous(starts, ScalarType::Long, 1, op, "starts");
   check_contiguous(positions, ScalarType::Int, 1, op, "positions");
   const int64_t vocab_size = starts.size(0) - 1;
-  check_vocab_size(vocab_size, op);
-  check_window(window, distance_weighting, op);
-  STD_TORCH_CHECK(0 <= first_row && first_row <= last_row && last_row <= vocab_size, op,
-                  ": rows must be in [0, ", vocab_size, "], first_row <= last_row, got ", first_row,
-                  " and ", last_row);
+  check_vocab_size(op, vocab_size);
+  check_window(op, window, distance_weighting);
+  check_range(op, "first_row and last_row", first_row, last_row, vocab_size);
   const CudaCall call(padded);
   const int64_t rows = last_row - first_row;
   const auto host_starts =
@@ -371,12 +347,12 @@ Rows rows(const Tensor& padded, const Tensor& starts, const Tensor& positions, i
                       host_starts[rows] <= positions.size(0),
                   op, ": starts must rise from 0 to ", positions.size(0));
 
-  const int64_t size = padded.size(0), centres = host_starts[rows] - host_starts[0];
+  const int64_t size = padded.size(0), centers = host_starts[rows] - host_starts[0];
   STD_TORCH_CHECK(size <= INT32_MAX, op, ": padded must have fewer than 2^31 elements, got ", size);
   Tensor faults = torch::stable::new_zeros(starts, {2});
   launch_cooccurrence_check(data<const int32_t>(padded), size, 0, vocab_size + 1,
                             data<WideWord>(faults), call.stream());
-  launch_cooccurrence_check(data<const int32_t>(positions) + host_starts[0], centres, window,
+  launch_cooccurrence_check(data<const int32_t>(positions) + host_starts[0], centers, window,
                             std::max(size - 2 * window, int64_t{0}), data<WideWord>(faults) + 1,
                             call.stream());
   const auto outside = to_host(data<const WideWord>(faults), 2, call.stream());

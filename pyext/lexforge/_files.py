@@ -56,8 +56,8 @@ def replacing(path: str | os.PathLike, *, sync: bool = True) -> Iterator[BinaryI
 
 
 def read_into(file: BinaryIO, array: Any) -> bool:
-    """Fills a contiguous array with the bytes that come next; whether there were enough."""
-    view = memoryview(array).cast("B") if array.size else memoryview(b"")
+    """Fills a contiguous numpy array with the bytes that come next; whether there were enough."""
+    view = memoryview(array.view("u1"))
     while view:
         got = file.readinto(view)  # at most 2 GiB at a time
         if not got:

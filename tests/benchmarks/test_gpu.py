@@ -125,7 +125,7 @@ def test_every_stage_is_recorded(gpu, monkeypatch, tmp_path, broken):
         return
     assert list(record["sanitizer"]) == ["memcheck", "racecheck"]
     assert set(record["benchmarks"]) == {path.stem for path in gpu.benchmark_scripts()}
-    assert {"sampling", "skipgram_stream"} <= set(record["benchmarks"])
+    assert {"cooccurrence", "sampling", "skipgram_stream"} <= set(record["benchmarks"])
     assert all(result["results"] == {"cases": []} for result in record["benchmarks"].values())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.isa import ISAS, run_under
 from lexforge import _library
 from lexforge.ops.cooccurrence import (
     CooccurrenceIndex,
@@ -410,7 +411,6 @@ def test_bad_parts(device):
         cooccurrence_merge([rows._replace(cols=rows.cols.long())], vocab_size=3)
 
 
-@on_cpu
 @pytest.mark.parametrize(
     ("tokens", "offsets", "message"),
     [
@@ -425,19 +425,22 @@ def test_bad_parts(device):
         ([0, 1, 2], [0], "offsets must rise from 0 to 3"),
     ],
 )
-def test_bad_corpus_is_an_error(tokens, offsets, message):
+def test_bad_corpus_is_an_error(device, tokens, offsets, message):
     with pytest.raises(RuntimeError, match=f"cooccurrence_index: {message}"):
-        cooccurrence_index(torch.tensor(tokens, dtype=torch.int32), torch.tensor(offsets), **INDEX)
+        cooccurrence_index(
+            torch.tensor(tokens, dtype=torch.int32, device=device),
+            torch.tensor(offsets, device=device),
+            **INDEX,
+        )
 
 
-@on_cpu
-def test_any_offsets_are_safe():
+def test_any_offsets_are_safe(device):
     """Random offsets either make sense around the chunk or are refused."""
     rng = np.random.default_rng(0)
-    tokens = torch.from_numpy(rng.integers(0, 3, 40).astype(np.int32))
+    tokens = torch.from_numpy(rng.integers(0, 3, 40).astype(np.int32)).to(device)
     refused = 0
     for _ in range(300):
-        offsets = torch.from_numpy(rng.integers(-3, 44, rng.integers(1, 9)))
+        offsets = torch.from_numpy(rng.integers(-3, 44, rng.integers(1, 9))).to(device)
         first, last = sorted(rng.integers(0, 41, 2).tolist())
         try:
             index = cooccurrence_index(tokens, offsets, first=first, last=last, **INDEX)
@@ -448,7 +451,6 @@ def test_any_offsets_are_safe():
     assert 0 < refused < 300
 
 
-@on_cpu
 @pytest.mark.parametrize(
     ("name", "element", "value", "message"),
     [
@@ -462,19 +464,18 @@ def test_any_offsets_are_safe():
         ("positions", 2, -(2**31), "positions must be in"),
     ],
 )
-def test_forged_index_is_an_error(name, element, value, message):
-    index = cooccurrence_index(*corpus([[0, 1, 2], [1, 0]], "cpu"), **INDEX)
+def test_forged_index_is_an_error(device, name, element, value, message):
+    index = cooccurrence_index(*corpus([[0, 1, 2], [1, 0]], device), **INDEX)
     getattr(index, name)[element] = value
     with pytest.raises(RuntimeError, match=f"cooccurrence_rows: {message}"):
         cooccurrence_rows(index, window=2)
 
 
-@on_cpu
-def test_index_for_another_window_is_an_error():
-    index = cooccurrence_index(*corpus([[0, 1, 2], [1, 0]], "cpu"), **INDEX)
+def test_index_for_another_window_is_an_error(device):
+    index = cooccurrence_index(*corpus([[0, 1, 2], [1, 0]], device), **INDEX)
     assert_rows(
         cooccurrence_rows(index, window=1),
-        count([[0, 1, 2], [1, 0]], "cpu", vocab_size=3, window=1),
+        count([[0, 1, 2], [1, 0]], device, vocab_size=3, window=1),
     )
     with pytest.raises(RuntimeError, match="positions must be in"):
         cooccurrence_rows(index, window=3)
@@ -483,15 +484,38 @@ def test_index_for_another_window_is_an_error():
         cooccurrence_rows(empty, window=2)
 
 
-@on_cpu
-def test_forged_parts_are_an_error():
-    rows = count([[0, 1, 2], [1, 0]], "cpu", vocab_size=3, window=2)
+def test_forged_parts_are_an_error(device):
+    rows = count([[0, 1, 2], [1, 0]], device, vocab_size=3, window=2)
     with pytest.raises(RuntimeError, match=r"cols must be in \[0, 2\)"):
         cooccurrence_merge([rows], vocab_size=2)
     for sizes in ([2, 2, 3], [2, 2, 1], [-1, 5, 2], [2**62, 2**62, 2]):
-        forged = rows._replace(row_size=torch.tensor(sizes))
+        forged = rows._replace(row_size=torch.tensor(sizes, device=device))
         with pytest.raises(RuntimeError, match="row_size must add up to 6"):
             cooccurrence_merge([forged], vocab_size=3)
+
+
+DIGEST = """
+import hashlib, torch
+from lexforge.ops.cooccurrence import cooccurrence_index, cooccurrence_rows
+from lexforge.ops.sampling import alias_sample, build_alias
+digest = hashlib.sha256()
+for vocab_size in (3, 50, 1001, 20_000):
+    table = build_alias(1.0 / torch.arange(1, vocab_size + 1, dtype=torch.float64))
+    tokens = alias_sample(table, 30_000, seed=1)
+    offsets = torch.cat((torch.arange(0, 30_000, 23), torch.tensor([30_000])))
+    index = cooccurrence_index(tokens, offsets, vocab_size=vocab_size, window=7)
+    for tensor in cooccurrence_rows(index, window=7):
+        digest.update(tensor.numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_instruction_sets_agree(isa, capsys):
+    if _library.emulated():
+        pytest.skip("the emulated device has no CPU kernels")
+    exec(DIGEST, {})
+    assert run_under(isa, DIGEST) == capsys.readouterr().out
 
 
 @pytest.mark.real_data

@@ -474,3 +474,34 @@ def test_known_figures_of_wikitext(tmp_path):
     assert (len(vocab) + 1, vocab.total + lines) == (33_278, 2_088_628)
     encoded = encode_corpus("wikitext-2", vocab, tmp_path)
     assert encoded.num_tokens == vocab.total
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_pieces(tmp_path, on_disk):
+    """A piece is a corpus of its own, in memory of its own when the corpus is on disk."""
+    sentences = [[0, 1, 2], [3], [4, 5], [0, 1, 2, 3, 4]]
+    encoded = EncodedCorpus.from_sentences(sentences)
+    if on_disk:
+        words = [f"w{i}" for i in range(6)]
+        text = [[words[i] for i in sentence] for sentence in sentences]
+        encoded = encode_corpus(text, Vocabulary(words, [1] * 6), tmp_path)
+    flat = list(itertools.chain(*sentences))
+    for first in range(len(flat)):
+        for last in range(first + 1, len(flat) + 1):
+            tokens, offsets = encoded.piece(first, last)
+            assert tokens.tolist() == flat[first:last]
+            bounds = encoded.offsets.tolist()
+            assert offsets.tolist() == [
+                0,
+                *(b - first for b in bounds if first < b < last),
+                last - first,
+            ]
+    assert encoded.offsets.tolist() == [0, 3, 4, 6, 11]  # still
+    tokens, _ = encoded.piece(2, 9)
+    assert encoded.read("tokens", 2, 9).tolist() == flat[2:9]
+    if on_disk:
+        tokens.zero_()
+        assert encoded.tokens.tolist() == flat
+        (tmp_path / "tokens.bin").write_bytes(b"")
+        with pytest.raises(ValueError, match=r"tokens\.bin was cut short"):
+            encoded.piece(0, 5)

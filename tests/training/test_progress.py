@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 
 import pytest
 
@@ -82,6 +83,23 @@ def test_phases_when_not_a_terminal():
         progress.phase("counting words")(50_000_000, 200_000_000)
         progress.phase("encoding")(1500, None)
     assert stream.getvalue() == "counting words   25% of 200 MB\nencoding  1.5 k sentences\n"
+
+
+def test_phases_with_a_unit(monkeypatch):
+    """Speed and time left count from the first call; a fall begins anew."""
+    now, stream = 100.0, io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress(True, stream=stream) as progress:
+        report = progress.phase("counting", "words")
+        now += 50  # before the phase begins
+        for done in (1_000_000, 2_000_000, 4_000_000, 0, 1_000_000):
+            report(done, 5_000_000)
+            now += 20
+    assert stream.getvalue().splitlines() == [
+        "counting   40% of 5 M words  50 k words/s  left 1:00",
+        "counting   80% of 5 M words  75 k words/s  left 0:13",
+        "counting   20% of 5 M words  50 k words/s  left 1:20",
+    ]
 
 
 def test_json_log(tmp_path):

@@ -162,7 +162,7 @@ def _summarise(
     )
     for place in filter(None, (out, stanford)):
         progress.say(f"  {place}")
-    # Neither the first words (the, of, is) nor rare ones.
-    common = [word for word in counts.vocab.words if word.isalpha()][len(counts.vocab) // 50 :]
+    words = [word for word in counts.vocab.words if word.isalpha()] or counts.vocab.words
+    common = words[len(words) // 50 :]  # neither the first (the, of, is) nor rare ones
     if len(common) >= 4:
         progress.say(f"try: lexforge ratios {out} {' '.join(common[:4])}")

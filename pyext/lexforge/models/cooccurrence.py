@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import operator
@@ -130,6 +131,8 @@ class Cooccurrence:
         Raises:
             KeyError: A word is not in the vocabulary.
         """
+        if isinstance(words, str) or len(words) != 2:
+            raise ValueError(f"ratio_table: words must be two words, got {words!r}")
         first, second = words
         table = [[self.probability(word, probe) for probe in probes] for word in (first, second)]
         return RatioTable((first, second), list(probes), np.array(table).reshape(2, len(probes)))
@@ -381,7 +384,8 @@ def cooccurrence(
         min_count, max_vocab_size: Of the vocabulary, see ``text.build_vocabulary``.
         vocabulary: Use this one instead of building it.
         memory: What counting may take on top of the process and its vocabulary: bytes, or a text
-            like "512MB" or "2GB". Larger counts go through the disk.
+            like "512MB" or "2GB". Larger counts go through the disk. On a GPU this is the host's
+            side; the device's free memory is a further limit.
         cross_sentences: Windows reach over the ends of sentences.
         max_sentence_length: Longer sentences are split there.
         lowercase: Turn words to lower case while reading.
@@ -400,6 +404,7 @@ def cooccurrence(
             of the corpus in the vocabulary; no two words near each other.
         OverflowError: A count of 2^63 units.
         OSError: The disk is full; everything partial is removed.
+        RuntimeError: Another process is counting into the folder.
 
     Notes:
         Disk: 4 bytes a word for the encoded corpus, 16 an entry for the result, and where the
@@ -436,13 +441,17 @@ def cooccurrence(
             {
                 "min_count": min_count,
                 "max_vocab_size": max_vocab_size,
-                "vocabulary_sha1": vocabulary and vocabulary.sha1(),
+                "vocabulary_sha1": None if vocabulary is None else vocabulary.sha1(),
                 "max_sentence_length": max_sentence_length,
             },
         )
-        vocab = vocabulary or preparation.vocabulary(threads, shown)
-        # Refused here, before the work of encoding.
+        vocab = preparation.vocabulary(threads, shown) if vocabulary is None else vocabulary
+        # What these refuse is refused before the work of encoding.
         plan = plan_memory(memory, vocab_size=len(vocab), window=window, threads=threads)
+        if device.type == "cuda":
+            plan = plan.on_device(torch.cuda.mem_get_info(device)[0], len(vocab))
+        if keep:
+            vocab.save(work / VOCABULARY)
         encoded = preparation.encoded(vocab, threads, shown)
         if encoded.num_tokens == 0:
             raise ValueError("cooccurrence: no word of the corpus is in the vocabulary")
@@ -474,7 +483,6 @@ def cooccurrence(
             work / TRIPLETS, vocab, row_begin, {**asdict(settings), "corpus": identity}
         )
         if keep:
-            vocab.save(work / VOCABULARY)
             _publish(work, target, result._meta())
     return result
 
@@ -484,7 +492,7 @@ def _silent(done: int, total: int) -> None:
 
 
 class _Preparation:
-    """Vocabulary and encoded corpus of a count, kept until it is complete.
+    """Vocabulary and encoded corpus of a count, kept in its folder until it is complete.
 
     Args:
         work: Folder of what is unfinished.
@@ -495,20 +503,19 @@ class _Preparation:
     def __init__(self, work: Path, corpus: Corpus | EncodedCorpus, options: dict[str, Any]) -> None:
         self._work, self._corpus, self._options = work, corpus, options
         self._record = work / "prepared.json"
-        self._found = False
-        if isinstance(corpus, Corpus):
-            self._request = {
-                **options,
-                "sources": corpus.sources(),
-                "lowercase": corpus.lowercase,
-            }
+        self._request, found = None, None
+        # Sentences of Python have no sources that would tell whether they changed.
+        if isinstance(corpus, Corpus) and corpus.paths:
+            sources = corpus.sources()
+            self._request = {**options, "sources": sources, "lowercase": corpus.lowercase}
             with suppress(OSError, ValueError):
-                # Sentences of Python have no sources that would tell whether they changed.
                 found = json.loads(self._record.read_bytes())
-                self._found = found == self._request and bool(corpus.paths)
+        self._found = found is not None and found == self._request
+        if not self._found:
+            self._record.unlink(missing_ok=True)
 
     def vocabulary(self, threads: int, progress: Progress) -> Vocabulary:
-        """Built, or found from before."""
+        """Built, or that of the interrupted call."""
         if self._found:
             return Vocabulary.load(self._work / VOCABULARY)
         vocab = build_vocabulary(
@@ -525,13 +532,12 @@ class _Preparation:
         return vocab
 
     def encoded(self, vocab: Vocabulary, threads: int, progress: Progress) -> EncodedCorpus:
-        """Encoded, or found from before."""
+        """Encoded, or that of the interrupted call."""
         if isinstance(self._corpus, EncodedCorpus):
             return self._corpus
         folder = self._work / "encoded"
         if self._found:
             return EncodedCorpus.open(folder)
-        self._record.unlink(missing_ok=True)
         check_space(self._work, 4 * vocab.total)
         encoded = encode_corpus(
             self._corpus,
@@ -541,8 +547,7 @@ class _Preparation:
             threads=threads,
             progress=progress.phase("encoding"),
         )
-        if self._options["vocabulary_sha1"] is None and self._corpus.paths:
-            vocab.save(self._work / VOCABULARY)
+        if self._request is not None:
             with replacing(self._record) as file:
                 file.write(json.dumps(self._request).encode())
         return encoded
@@ -579,14 +584,19 @@ def _unfinished(target: Path) -> Iterator[Path]:
     work = target / UNFINISHED
     made = not work.exists()
     work.mkdir(exist_ok=True)
-    try:
-        yield work
-    except Exception as error:
-        # A wrong argument is no reason to lose what an interrupted call has done.
-        if made or isinstance(error, OSError):
-            shutil.rmtree(work, ignore_errors=True)
-        raise
-    shutil.rmtree(work)
+    with open(work / "lock", "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"{target}: another process is counting there") from None
+        try:
+            yield work
+        except Exception as error:
+            # A wrong argument is no reason to lose what an interrupted call has done.
+            if made or isinstance(error, OSError):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        shutil.rmtree(work)
 
 
 def _publish(partial: Path, folder: Path, meta: dict[str, Any]) -> None:

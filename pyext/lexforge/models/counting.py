@@ -19,11 +19,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -80,6 +80,17 @@ class MemoryPlan:
 
     chunk_bytes: int  # for the tokens and the index of a chunk
     range_entries: int  # counted or merged at a time: at least two full rows
+
+    def on_device(self, free: int, vocab_size: int) -> MemoryPlan:
+        """The same within `free` bytes of a GPU as well.
+
+        Indexing takes up to four times the index there. Of a result there may be two copies, beside
+        the memory that the op looks for itself.
+        """
+        return MemoryPlan(
+            chunk_bytes=min(self.chunk_bytes, free // 8),
+            range_entries=max(min(self.range_entries, free // 8 // ENTRY_ON_DISK), 2 * vocab_size),
+        )
 
 
 def chunk_bytes(centers: int, sentences: int, window: int) -> int:
@@ -204,20 +215,21 @@ class Run:
     largest_row: int = 0  # entries
 
 
-class RunWriter:
-    """Writes the files of a run; rows come in order."""
+class RunFiles:
+    """The files of a run: row sizes, columns, counts."""
+
+    def __init__(self, paths: Sequence[Path], mode: str) -> None:
+        with ExitStack() as stack:
+            self._files = [stack.enter_context(open(path, mode, buffering=0)) for path in paths]
+            self.close = stack.pop_all().close
+
+
+class RunWriter(RunFiles):
+    """Writes a run; rows come in order."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(paths, "wb")
         self.entries = self.largest_row = 0
-        with ExitStack() as stack:
-            self._files = [stack.enter_context(open(path, "wb", buffering=0)) for path in paths]
-            self._close = stack.pop_all()
-
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close.close()
 
     def write(self, rows: CountedRows) -> None:
         """Append rows."""
@@ -227,11 +239,11 @@ class RunWriter:
         self.largest_row = max(self.largest_row, int(rows.row_size.max()))
 
 
-class RunReader:
-    """Reads the open files of a run, in the order of RunWriter."""
+class RunReader(RunFiles):
+    """Reads a run, in the order in which it was written."""
 
-    def __init__(self, files: Sequence[BinaryIO]) -> None:
-        self._files = files
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(paths, "rb")
 
     def row_sizes(self, rows: int) -> torch.Tensor:
         """Sizes of the next rows."""
@@ -282,18 +294,14 @@ class RunStore:
         """Writes a run that counts when the block ends well, instead of those merged in it."""
         run = Run(1 + max((run.number for run in self.runs), default=0), first, last)
         paths = self._paths(run)
-        try:
-            with RunWriter(paths) as writer:
-                yield writer
-            if self._sync:
-                for path in paths:
-                    flush(path)
-            run = replace(run, entries=writer.entries, largest_row=writer.largest_row)
-            kept = [other for other in self.runs if other not in merged]
-            self._write_manifest(sorted([*kept, run], key=lambda run: run.first))
-        except Exception:
-            self._remove(run)
-            raise
+        with closing(RunWriter(paths)) as writer:
+            yield writer
+        if self._sync:
+            for path in paths:
+                flush(path)
+        run = replace(run, entries=writer.entries, largest_row=writer.largest_row)
+        kept = [other for other in self.runs if other not in merged]
+        self._write_manifest(sorted([*kept, run], key=lambda run: run.first))
         for other in merged:
             self._remove(other)
 
@@ -305,15 +313,7 @@ class RunStore:
         report(done, total)
         block = max(SIZES_HELD // len(runs), 1)
         with ExitStack() as stack:
-            readers = [
-                RunReader(
-                    [
-                        stack.enter_context(open(path, "rb", buffering=0))
-                        for path in self._paths(run)
-                    ]
-                )
-                for run in runs
-            ]
+            readers = [stack.enter_context(closing(RunReader(self._paths(run)))) for run in runs]
             for first in range(0, self._vocab_size, block):
                 rows = min(block, self._vocab_size - first)
                 sizes = torch.stack([reader.row_sizes(rows) for reader in readers])
@@ -457,10 +457,13 @@ def count_corpus(
     first = store.done
     in_one = first == 0 and end(0) == total
 
-    def needed() -> int:
-        """From what the words counted so far took; runs stay until the result is complete."""
-        counted = (writer.bytes if in_one else store.bytes) * total // max(done, 1)
-        return counted if in_one else counted + counted * TRIPLET.itemsize // ENTRY_ON_DISK
+    def needed(used: int) -> int:
+        """By what the words counted so far took; runs stay until the result is complete."""
+        if done < total:
+            used = used * total // done if done else 0
+        elif not in_one:
+            used = store.bytes
+        return used if in_one else used + used * TRIPLET.itemsize // ENTRY_ON_DISK
 
     with (
         TripletWriter(path, vocab_size, settings.unit) as writer,
@@ -497,18 +500,24 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def explaining_no_space(folder: Path, needed: Callable[[], int]) -> Iterator[None]:
-    """Says in errors about a full disk how much the whole is going to need."""
+def explaining_no_space(folder: Path, needed: Callable[[int], int]) -> Iterator[None]:
+    """Adds to errors about a full disk what is there and what is needed.
+
+    Args:
+        folder: Of the files.
+        needed: Bytes in all by the bytes written so far; 0 when that cannot be told.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        used = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
         free = shutil.disk_usage(folder).free
-        raise OSError(
-            error.errno,
-            f"{os.strerror(error.errno)}: the counts need about {show_bytes(max(needed(), used))} "
-            f"there, {show_bytes(used)} are written and {show_bytes(free)} are free",
-            str(folder),
-        ) from error
+        text = (
+            f"{os.strerror(error.errno)}: {show_bytes(used)} of counts are written and "
+            f"{show_bytes(free)} are free"
+        )
+        if whole := needed(used):
+            text += f"; about {show_bytes(whole)} are needed"
+        raise OSError(error.errno, text, str(folder)) from error

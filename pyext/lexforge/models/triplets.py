@@ -96,7 +96,7 @@ class TripletWriter:
 
 def write_all(file: BinaryIO, array: np.ndarray) -> None:
     """Writes a contiguous array to an unbuffered file."""
-    view = memoryview(array).cast("B") if array.size else memoryview(b"")
+    view = memoryview(array.view("u1"))
     while view:
         view = view[file.write(view) :]
 

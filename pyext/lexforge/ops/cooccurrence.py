@@ -95,7 +95,7 @@ def cooccurrence_index(
         vocab_size: V, 1 to 2^31 - 2.
         window: largest distance that rows will be counted with, 1 to 1000.
         cross_sentences: windows reach over the ends of sentences; ``offsets`` are not looked at.
-        threads: CPU threads, default ``torch.get_num_threads()``.
+        threads: CPU threads, at most and by default ``torch.get_num_threads()``.
 
     Returns:
         The index, on the device of ``tokens``.
@@ -158,7 +158,7 @@ def cooccurrence_rows(
             left word.
         distance_weighting: a neighbour at distance d weighs 1 / d (Pennington et al. 2014, section
             4.2), else 1.
-        threads: CPU threads, default ``torch.get_num_threads()``.
+        threads: CPU threads, at most and by default ``torch.get_num_threads()``.
 
     Returns:
         The rows; ``counts / cooccurrence_unit(window, distance_weighting)`` are the weights.
@@ -213,7 +213,7 @@ def cooccurrence_merge(
     Args:
         parts: at least one; all have the same number of rows R and the same unit.
         vocab_size: V, 1 to 2^31 - 2; columns are below it.
-        threads: CPU threads, default ``torch.get_num_threads()``.
+        threads: CPU threads, at most and by default ``torch.get_num_threads()``.
 
     Returns:
         The sums, new tensors.
