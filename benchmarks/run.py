@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NOT_BENCHMARKS = {"run", "gpu", "harness"}
-NEED_DATA = {"wikipedia", "ptb_reference"}
+NEED_DATA = {"wikipedia", "ptb_reference", "glove"}
 
 
 def main() -> int:
