@@ -10,7 +10,8 @@
 //   gradient of w: clip(h e c), of c: clip(h e w), of each bias: clip(h e); element by element to
 //   [-clip, clip], all from the rows as they are before this entry
 //
-// Optimisers, for each parameter p with gradient g:
+// Optimisers, for each parameter p with gradient g; lr is the learning rate, for a bias bias_rate
+// times that:
 //   adagrad     p -= lr g / sqrt(a);  then a += (lr g)^2;  a = 1 at first. The learning rate is
 //               inside the accumulator, as in the original tool.
 //   rowwise     the same with one a per row: a += mean of (lr g)^2 over the row's D + 1 parameters
@@ -70,6 +71,7 @@ struct GloveTrainParams {
   GloveTiles tiles;
   GloveOptimizer optimizer;
   double learning_rate, x_max, alpha, clip;
+  double bias_rate;              // 1 with adam
   double beta1, beta2, epsilon;  // adam
 };
 

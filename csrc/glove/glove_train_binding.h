@@ -22,8 +22,8 @@ GloveTrainParams<scalar_t> glove_train_params(
     const Tensor& word_table, const Tensor& context_table, const Tensor& stats, int64_t parts,
     const Tensor& tile_begin, const Tensor& segment_row, const Tensor& segment_begin,
     const Tensor& column, const Tensor& log_count, int64_t first_round, int64_t last_round,
-    int64_t dim, const std::string& optimizer, double learning_rate, double x_max, double alpha,
-    double clip, double beta1, double beta2, double epsilon) {
+    int64_t dim, const std::string& optimizer, double learning_rate, double bias_rate, double x_max,
+    double alpha, double clip, double beta1, double beta2, double epsilon) {
   constexpr const char* op = "glove_train_";
   const GloveOptimizer method = parse_glove_optimizer(optimizer);
   const ScalarType dtype = word_table.scalar_type();
@@ -63,6 +63,8 @@ GloveTrainParams<scalar_t> glove_train_params(
   STD_TORCH_CHECK(0 <= first_round && first_round <= last_round && last_round <= parts, op,
                   ": first_round and last_round must be a range within [0, ", parts, "], got [",
                   first_round, ", ", last_round, ")");
+  STD_TORCH_CHECK(method != GloveOptimizer::kAdam || bias_rate == 1, op,
+                  ": bias_rate must be 1 with adam, got ", bias_rate);
   return {
       .word_table = data<scalar_t>(word_table),
       .context_table = data<scalar_t>(context_table),
@@ -85,6 +87,7 @@ GloveTrainParams<scalar_t> glove_train_params(
       .x_max = x_max,
       .alpha = alpha,
       .clip = clip,
+      .bias_rate = bias_rate,
       .beta1 = beta1,
       .beta2 = beta2,
       .epsilon = epsilon,

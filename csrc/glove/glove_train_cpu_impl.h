@@ -22,19 +22,21 @@ constexpr int64_t kBytesAhead = 12 * 1024;
 // Masks of the last block: the bias lies in lane D mod W.
 template <typename L>
 struct Tail {
-  typename L::reg keep, one, pad;
+  using scalar_t = typename L::scalar;
+  typename L::reg keep, one, pad, rate;
 
-  explicit Tail(int64_t dim) {
-    using scalar_t = typename L::scalar;
-    alignas(64) scalar_t lanes[3][L::kWidth];
+  Tail(int64_t dim, scalar_t bias_rate) {
+    alignas(64) scalar_t lanes[4][L::kWidth];
     for (int64_t i = 0; i < L::kWidth; ++i) {
       lanes[0][i] = i < dim % L::kWidth;
       lanes[1][i] = i == dim % L::kWidth;
       lanes[2][i] = i > dim % L::kWidth;
+      lanes[3][i] = i == dim % L::kWidth ? bias_rate : scalar_t(1);
     }
     keep = L::load(lanes[0]);
     one = L::load(lanes[1]);
     pad = L::load(lanes[2]);
+    rate = L::load(lanes[3]);
   }
 
   // The vector's elements, 1 at the bias, 0 after it.
@@ -141,7 +143,7 @@ class TileTrainer {
 
   TileTrainer(const GloveTrainParams<scalar_t>& params, const GloveAdam<scalar_t>& adam)
       : params_(params),
-        tail_(params.dim),
+        tail_(params.dim, static_cast<scalar_t>(params.bias_rate)),
         rates_(params, adam),
         record_(Row::kParts * params.stride),
         ahead_(1 + kBytesAhead / (record_ * static_cast<int64_t>(sizeof(scalar_t)))),
@@ -248,8 +250,8 @@ class TileTrainer {
       context.update(d, c, clipped(L::mul(g, w)), L::zero());
     }
     const reg w = L::load(row + last_), c = L::load(col + last_);
-    focal.update(last_, w, clipped(L::mul(g, tail_.factor(c))), tail_.pad);
-    context.update(last_, c, clipped(L::mul(g, tail_.factor(w))), tail_.pad);
+    focal.update(last_, w, L::mul(tail_.rate, clipped(L::mul(g, tail_.factor(c)))), tail_.pad);
+    context.update(last_, c, L::mul(tail_.rate, clipped(L::mul(g, tail_.factor(w)))), tail_.pad);
     focal.finish();
     context.finish();
     return 0.5 * static_cast<double>(weighted) * static_cast<double>(error);

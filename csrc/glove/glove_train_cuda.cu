@@ -54,6 +54,7 @@ __device__ __forceinline__ void prefetch([[maybe_unused]] const void* begin,
 template <typename scalar_t>
 struct Rates {
   scalar_t scale, limit;  // of gradients: the learning rate, where it belongs into them, and clip
+  scalar_t bias;          // what a bias's gradient is multiplied by
   scalar_t share;         // rowwise: 1 / (D + 1)
   scalar_t beta1, beta2, fresh1, fresh2, log_beta1, log_beta2, learning_rate, epsilon;  // adam
   scalar_t alpha, log_x_max;
@@ -67,6 +68,7 @@ Rates<scalar_t> rates_of(const GloveTrainParams<scalar_t>& params) {
   return {
       .scale = number(scale),
       .limit = number(scale == 0 ? 0 : scale * params.clip),
+      .bias = number(params.bias_rate),
       .share = number(1.0 / static_cast<double>(params.dim + 1)),
       .beta1 = number(params.beta1),
       .beta2 = number(params.beta2),
@@ -82,8 +84,8 @@ Rates<scalar_t> rates_of(const GloveTrainParams<scalar_t>& params) {
 }
 
 template <typename scalar_t>
-__device__ __forceinline__ scalar_t clipped(scalar_t g, const Rates<scalar_t>& rates) {
-  return max(min(g, rates.limit), -rates.limit);
+__device__ __forceinline__ scalar_t clipped(scalar_t g, bool bias, const Rates<scalar_t>& rates) {
+  return max(min(g, rates.limit), -rates.limit) * (bias ? rates.bias : scalar_t(1));
 }
 
 // An optimiser at one row and entry. `extra` is the number at [D + 1]: rowwise the accumulator,
@@ -406,8 +408,8 @@ __device__ __forceinline__ double train_entry(const Layout<kParts, kPacks>& layo
         w[i] = focal.x[i][p][k];
         c[i] = column.x[i][p][k];
       }
-      const float of_focal = clipped(g * layout.factor(c[0], e), rates);
-      const float of_column = clipped(g * layout.factor(w[0], e), rates);
+      const float of_focal = clipped(g * layout.factor(c[0], e), e == layout.dim, rates);
+      const float of_column = clipped(g * layout.factor(w[0], e), e == layout.dim, rates);
       focal_step.update(w, of_focal, e > layout.dim);
       column_step.update(c, of_column, e > layout.dim);
 #pragma unroll
@@ -562,8 +564,8 @@ __global__ void __launch_bounds__(kWarp* kMostWarps)
           w[k] = focal[k * stride + d];
           c[k] = old[k] = __ldcg(column + k * stride + d);
         }
-        const scalar_t of_focal = clipped(d < dim ? g * c[0] : g, rates);
-        const scalar_t of_column = clipped(d < dim ? g * w[0] : g, rates);
+        const scalar_t of_focal = clipped(d < dim ? g * c[0] : g, d == dim, rates);
+        const scalar_t of_column = clipped(d < dim ? g * w[0] : g, d == dim, rates);
         focal_step.update(w, of_focal, false);
         column_step.update(c, of_column, false);
 #pragma unroll

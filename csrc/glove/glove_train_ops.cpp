@@ -74,13 +74,13 @@ void glove_train(Tensor& word_table, Tensor& context_table, Tensor& stats, int64
                  const Tensor& tile_begin, const Tensor& segment_row, const Tensor& segment_begin,
                  const Tensor& column, const Tensor& log_count, int64_t first_round,
                  int64_t last_round, int64_t dim, std::string optimizer, double learning_rate,
-                 double x_max, double alpha, double clip, double beta1, double beta2,
-                 double epsilon, bool, int64_t threads) {
+                 double bias_rate, double x_max, double alpha, double clip, double beta1,
+                 double beta2, double epsilon, bool, int64_t threads) {
   const auto with = [&]<typename scalar_t>(GloveTileFunction<scalar_t>* kernel) {
     const auto params = glove_train_params<scalar_t>(
         word_table, context_table, stats, parts, tile_begin, segment_row, segment_begin, column,
-        log_count, first_round, last_round, dim, optimizer, learning_rate, x_max, alpha, clip,
-        beta1, beta2, epsilon);
+        log_count, first_round, last_round, dim, optimizer, learning_rate, bias_rate, x_max, alpha,
+        clip, beta1, beta2, epsilon);
     train(params, stats, first_round, last_round, threads, kernel);
   };
   if (word_table.scalar_type() == ScalarType::Float) {

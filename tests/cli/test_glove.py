@@ -31,7 +31,7 @@ def test_learns_and_tells(invoke, corpus_file, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log.jsonl"
     result = invoke(
         "glove", corpus_file, "--out", out, "--min-count", 1, "--vector-size", 32, "--window", 5,
-        "--x-max", 10, "--log-json", log,
+        "--x-max", 10, "--bias-rate", 1, "--log-json", log,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert result.stdout == ""  # everything told goes to standard error

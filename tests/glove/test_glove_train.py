@@ -94,6 +94,7 @@ def test_equals_the_oracle_in_double(optimizer, dim, cpu_kernels):
         {"clip": 0.01},
         {"clip": math.inf},
         {"learning_rate": 0.01},
+        {"bias_rate": 20.0, "clip": 0.5},
         {"x_max": 10.0, "alpha": 0.5},
         {"alpha": 0.0},
         {"betas": (0.0, 0.5), "epsilon": 1e-4},
@@ -101,6 +102,8 @@ def test_equals_the_oracle_in_double(optimizer, dim, cpu_kernels):
     ids=str,
 )
 def test_options_equal_the_oracle(optimizer, options, device):
+    if optimizer == "adam" and "bias_rate" in options:
+        pytest.skip("biases have no rate of their own with adam")
     tables = random_tables(30, 20, optimizer)
     check(tables, Matrix(30).tiles(3), device, dim=20, optimizer=optimizer, **options)
 
@@ -242,14 +245,16 @@ def test_update_is_the_gradient_of_the_cost(cpu_kernels):
                 assert step == pytest.approx(slope, rel=1e-5, abs=1e-5)
 
 
-def test_the_learning_rate_applies_to_biases(device):
-    """The original tool leaves it out for biases, so their steps are 1 / lr times as long."""
+@pytest.mark.parametrize("bias_rate", [1.0, 20.0])
+def test_the_learning_rate_applies_to_biases(bias_rate, device):
+    """The original tool leaves it out for biases; at 0.05 that is a rate of 20 times as much."""
     tables = [glove_table(2, 3, "adagrad") for _ in range(2)]
-    word, context, _ = train(tables, single_entry(200.0), device, dim=3, learning_rate=0.05)
-    gradient = -math.log(200)
+    options = {"dim": 3, "learning_rate": 0.05, "bias_rate": bias_rate}
+    word, context, _ = train(tables, single_entry(200.0), device, **options)
+    step = -math.log(200) * 0.05 * bias_rate
     for record in (word[0], context[1]):
-        assert record[0, 3].item() == pytest.approx(-0.05 * gradient, rel=1e-6)
-        assert record[1, 3].item() == pytest.approx(1 + (0.05 * gradient) ** 2, rel=1e-6)
+        assert record[0, 3].item() == pytest.approx(-step, rel=1e-6)
+        assert record[1, 3].item() == pytest.approx(1 + step**2, rel=1e-6)
         assert (record[0, :3] == 0).all() and (record[1, :3] == 1).all()
     assert torch.equal(word[1], tables[0][1]) and torch.equal(context[0], tables[1][0])
 
@@ -294,7 +299,7 @@ def test_opcheck(device):
     tables = [aligned(table, device) for table in random_tables(10, 4, "adagrad")]
     stats = torch.zeros(2, dtype=torch.float64, device=device)
     tiles = Matrix(10).tiles(2).to(device)
-    settings = (0, 2, 4, "adagrad", 0.05, 100.0, 0.75, 100.0, 0.9, 0.999, 1e-8, True, 1)
+    settings = (0, 2, 4, "adagrad", 0.05, 1.0, 100.0, 0.75, 100.0, 0.9, 0.999, 1e-8, True, 1)
     torch.library.opcheck(
         torch.ops.lexforge.glove_train_.default, (*tables, stats, *tiles, *settings)
     )
@@ -336,6 +341,7 @@ def test_forged_tiles_raise(name, index, value, cpu_kernels):
         (ValueError, "must be a range within", {"first_round": 2, "last_round": 1}),
         (ValueError, "must be a range within", {"last_round": 3}),
         (ValueError, "learning_rate must be finite", {"learning_rate": math.nan}),
+        (ValueError, "bias_rate must be finite", {"bias_rate": -1.0}),
         (ValueError, "alpha must be finite and >= 0", {"alpha": -1.0}),
         (ValueError, "x_max must be finite and > 0", {"x_max": 0.0}),
         (ValueError, "clip must be > 0", {"clip": 0.0}),

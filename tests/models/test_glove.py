@@ -29,7 +29,8 @@ pytestmark = pytest.mark.skipif(
     _library.emulated(), reason="end-to-end training takes too long on the emulated device"
 )
 
-PLANTED = {"vector_size": 32, "min_count": 1, "window": 5, "x_max": 10}
+# Biases that learn as slowly as the rest: so small a corpus is over-learnt with quick ones.
+PLANTED = {"vector_size": 32, "min_count": 1, "window": 5, "x_max": 10, "bias_rate": 1}
 SMALL = {"vector_size": 20, "epochs": 3, "parts": 8}
 # Learning rates at which each of them learns the planted corpus in 25 passes.
 RATES = {"adagrad": 0.05, "rowwise": 0.05, "adam": 0.002}
@@ -422,7 +423,7 @@ def test_load_of_a_changed_folder(model, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     for changes, message in (
         ({"vector_size": 21}, r"input must be \(210, 21\), got \(210, 20\)"),
-        ({"optimizer": "adam"}, r"mean_input must be \(210, 20\), got nothing"),
+        ({"optimizer": "adam", "bias_rate": 1}, r"mean_input must be \(210, 20\), got nothing"),
         ({"window": "wide"}, "window must be an integer"),
         ({"x_max": -1}, "x_max must be finite and >= 0"),
         ({"model": "word2vec"}, "model must be 'glove', got 'word2vec'"),
@@ -816,8 +817,9 @@ def test_going_on_with_the_original_and_back(original, counts, tmp_path):
         path.read_bytes() for path in (vectors, sums)
     ]
     theirs = train("back", 5, *start)
-    assert theirs == sorted(theirs, reverse=True) and theirs[-1] < 1.1 * first[-1]
-    assert synonym_score(ours_from("back", 1).wv) >= 0.95
+    assert theirs[-1] < theirs[0] < 1.1 * first[-1]
+    mine.train(epochs=5)
+    assert mine.loss_history[-5:] == pytest.approx(theirs, rel=0.1)
 
 
 @pytest.mark.interop
@@ -833,5 +835,5 @@ def test_counts_of_the_original(original, corpus, tmp_path):
             tmp_path / "overflow", stdin=source, stdout=target,
         )  # fmt: skip
     theirs = Cooccurrence.load_stanford(tmp_path / "cooccurrence.bin", tmp_path / "vocab.txt")
-    model = GloVe(theirs, vector_size=32, x_max=10)
+    model = GloVe(theirs, vector_size=32, x_max=10, bias_rate=1)
     assert synonym_score(model.wv) >= 0.95 and model.window == 15  # the file does not tell

@@ -203,6 +203,14 @@ def glove(
         float,
         training_option("--eta", "-eta", min=0.0, help="Learning rate."),
     ] = 0.05,
+    bias_rate: Annotated[
+        float | None,
+        training_option(
+            min=0.0,
+            help="Learning rate of the biases, in multiples of --eta; 20 with adagrad, else 1.",
+            show_default=False,
+        ),
+    ] = None,
     optimizer: Annotated[
         Optimizer,
         training_option(
@@ -341,6 +349,7 @@ def glove(
         "x_max": x_max,
         "alpha": alpha,
         "learning_rate": eta,
+        "bias_rate": bias_rate,
         "epochs": epochs,
         "min_count": min_count,
         "max_vocab_size": max_vocab_size,

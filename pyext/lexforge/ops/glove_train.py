@@ -249,6 +249,7 @@ def glove_train_(
     last_round: int | None = None,
     optimizer: str = "adagrad",
     learning_rate: float = 0.05,
+    bias_rate: float = 1.0,
     x_max: float = 100.0,
     alpha: float = 0.75,
     clip: float = 100.0,
@@ -275,7 +276,9 @@ def glove_train_(
             round run at the same time. Rounds in several calls give the result of one.
         optimizer: ``"adagrad"``, ``"rowwise"`` (one accumulator per row) or ``"adam"``, as the
             tables were made for.
-        learning_rate: finite, >= 0. It applies to biases too.
+        learning_rate: finite, >= 0.
+        bias_rate: the learning rate of biases as a multiple of `learning_rate`, finite, >= 0; 1
+            with adam.
         x_max: count from which entries weigh 1, > 0. alpha: exponent below it, >= 0.
         clip: largest gradient of an element, > 0, may be infinite.
         betas, epsilon: of adam; 0 <= beta < 1 and epsilon > 0.
@@ -346,12 +349,18 @@ def glove_train_(
             f"{op}: first_round and last_round must be a range within [0, {parts}], "
             f"got [{first_round}, {last_round})"
         )
-    for name, value in (("learning_rate", learning_rate), ("alpha", alpha)):
+    for name, value in (
+        ("learning_rate", learning_rate),
+        ("bias_rate", bias_rate),
+        ("alpha", alpha),
+    ):
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{op}: {name} must be finite and >= 0, got {value}")
     for name, value in (("x_max", x_max), ("epsilon", epsilon)):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{op}: {name} must be finite and > 0, got {value}")
+    if optimizer == "adam" and bias_rate != 1:
+        raise ValueError(f"{op}: bias_rate must be 1 with adam, got {bias_rate}")
     if not clip > 0:
         raise ValueError(f"{op}: clip must be > 0, got {clip}")
     if not all(0 <= beta < 1 for beta in betas):
@@ -368,6 +377,7 @@ def glove_train_(
         dim,
         optimizer,
         learning_rate,
+        bias_rate,
         x_max,
         alpha,
         clip,

@@ -100,6 +100,7 @@ def glove_train(
     dim: int,
     optimizer: str = "adagrad",
     learning_rate: float = 0.05,
+    bias_rate: float = 1.0,
     x_max: float = 100.0,
     alpha: float = 0.75,
     clip: float = 100.0,
@@ -134,6 +135,7 @@ def glove_train(
                 record[0, used] -= step
                 continue
             g *= dtype(learning_rate)
+            g[dim] *= dtype(bias_rate)
             if optimizer == "adagrad":
                 record[0, used] -= g / np.sqrt(record[1, used])
                 record[1, used] += g * g
