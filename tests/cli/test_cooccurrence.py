@@ -44,7 +44,7 @@ def test_options_reach_the_counts(invoke, corpus_file, tmp_path):
     result = invoke(
         "cooccurrence", corpus_file, "--out", tmp_path, "-window-size", 3, "-symmetric", 0,
         "-distance-weighting", 0, "-min-count", 2, "-max-vocab", 50, "--cross-sentences",
-        "--max-sentence-length", 4, "--lowercase", "--memory", "64MB", "--threads", 1,
+        "--max-sentence-length", 4, "--lowercase", "--memory", "64MB", "--workers", 1,
         "--device", "cpu",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -98,7 +98,7 @@ def test_overwrite(invoke, corpus_file, tmp_path):
         (["-symmetric", "2"], 2, "got '2'"),
         (["--min-count", "100000"], 1, "no word of"),
         (["--stanford", "absent/c.bin"], 2, "there is no folder absent for c.bin"),
-        (["--vocabulary", "absent.txt"], 1, "absent.txt: No such file"),
+        (["--vocab-file", "absent.txt"], 1, "absent.txt: No such file"),
     ],
 )
 def test_wrong_use(invoke, corpus_file, tmp_path, arguments, code, message):
@@ -113,7 +113,7 @@ def test_goes_on_after_an_interrupt(spawn, invoke, tmp_path):
     rng = np.random.default_rng(0)
     ids = (20_000 ** rng.random((60_000, 20))).astype(int)
     corpus.write_text("\n".join(" ".join(f"w{i}" for i in line) for line in ids))
-    command = ("cooccurrence", corpus, "--out", out, "--memory", "25MB", "--threads", 1)
+    command = ("cooccurrence", corpus, "--out", out, "--memory", "25MB", "--workers", 1)
     process = spawn(*command, env={"OMP_NUM_THREADS": "1"})
     manifest = out / ".runs" / "manifest.json"
     deadline = time.monotonic() + 120

@@ -92,6 +92,15 @@ def test_gradcheck(device):
     assert torch.autograd.gradcheck(lambda v, u: skipgram_loss(*ids, v, u), (v, u))
 
 
+def test_differentiates_once(device):
+    *ids, v, u = minibatch(3, 4, 5, 6, 4, device)
+    tables = [v.requires_grad_(), u.requires_grad_()]
+    loss = skipgram_loss(*ids, *tables).sum()
+    (gradient,) = torch.autograd.grad(loss, tables[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="skipgram_loss: differentiable once"):
+        gradient.sum().backward()
+
+
 def test_opcheck(device):
     center, target, mask, label, v, u = minibatch(6, 9, 5, 7, 5, device)
     arguments = (center.int(), target.int(), mask.float(), label.float(), v, u)

@@ -71,14 +71,14 @@ def cooccurrence(
     min_count: Annotated[
         int, corpus_option("--min-count", "-min-count", min=1, help="Leave out rarer words.")
     ] = 5,
-    max_vocab: Annotated[
+    max_vocab_size: Annotated[
         int | None,
-        corpus_option("--max-vocab", "-max-vocab", min=1, help="Keep so many frequent words."),
+        corpus_option("--max-vocab-size", "-max-vocab", min=1, help="Keep so many frequent words."),
     ] = None,
-    vocabulary: Annotated[
+    vocab_file: Annotated[
         Path | None,
         corpus_option(
-            "--vocabulary", "-vocab-file", help="Use the words of this vocab.txt instead."
+            "--vocab-file", "-vocab-file", help="Use the words of this vocab.txt instead."
         ),
     ] = None,
     max_sentence_length: Annotated[
@@ -90,7 +90,10 @@ def cooccurrence(
     memory: Annotated[
         str, run_option("--memory", help="Cap for counting: 512MB, 2GB; more goes to the disk.")
     ] = "2GB",
-    threads: Annotated[int | None, run_option(min=1, help="Threads; all cores by default.")] = None,
+    workers: Annotated[
+        int | None,
+        run_option("--workers", "-threads", min=1, help="Threads; all cores by default."),
+    ] = None,
     device: Annotated[str, run_option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Count how often words of a corpus stand within a window of each other.
@@ -104,7 +107,7 @@ def cooccurrence(
     Examples:
 
     - `lexforge cooccurrence corpus.txt --out counts/`
-    - `lexforge cooccurrence wiki/ --out counts/ --window 15 --max-vocab 400000 --memory 8GB`
+    - `lexforge cooccurrence wiki/ --out counts/ --window 15 --max-vocab-size 400000 --memory 8GB`
     - `lexforge cooccurrence corpus.txt --out counts/ --stanford cooccurrence.bin`
     """
     import time
@@ -131,13 +134,13 @@ def cooccurrence(
                 symmetric=bool(symmetric),
                 distance_weighting=bool(distance_weighting),
                 min_count=min_count,
-                max_vocab_size=max_vocab,
-                vocabulary=None if vocabulary is None else Vocabulary.load(vocabulary),
+                max_vocab_size=max_vocab_size,
+                vocabulary=None if vocab_file is None else Vocabulary.load(vocab_file),
                 memory=memory,
                 cross_sentences=cross_sentences,
                 max_sentence_length=max_sentence_length,
                 lowercase=lowercase,
-                threads=threads,
+                threads=workers,
                 device=device,
                 folder=out,
                 progress=progress,

@@ -189,4 +189,12 @@ def _backward(ctx, grad_loss, _grad_error):
     return None, None, None, None, grad_v, grad_u
 
 
+def _refuse(ctx, *gradients):
+    raise RuntimeError(
+        "skipgram_loss: differentiable once, a gradient of its gradient was asked for"
+    )
+
+
 torch.library.register_autograd("lexforge::skipgram_loss", _backward, setup_context=_setup_context)
+# Without one, torch would only warn and give wrong second derivatives.
+torch.library.register_autograd("lexforge::skipgram_loss_backward", _refuse)
