@@ -71,7 +71,7 @@ inline AttentionDropout attention_dropout(const int64_t* seed, double p) {
 LEXFORGE_HOST_DEVICE bool attention_keeps(uint64_t seed, uint32_t threshold, uint64_t row,
                                           uint32_t j) {
   const PhiloxQuad quad =
-      philox_at(seed, 0, row, RandomStream::kAttentionDropout, 4 * (j / 32) + j % 8 / 2);
+      philox_at(seed, 0, row, RandomStream::kAttention, 4 * (j / 32) + j % 8 / 2);
   const uint32_t word = quad.word[j % 32 / 8];
   return (j % 2 == 0 ? word & 0xFFFFu : word >> 16) >= threshold;
 }

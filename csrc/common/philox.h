@@ -23,13 +23,13 @@ struct PhiloxQuad {
 
 // One value per use of random numbers in the library.
 enum class RandomStream : uint32_t {
-  kAliasSample = 0,       // sampling/: alias_sample
-  kNoise = 1,             // sampling/: noise words that avoid given positives
-  kSubsample = 2,         // word2vec/: is the token at this position kept
-  kWindow = 3,            // word2vec/: dynamic window of the centre at this position
-  kNegative = 4,          // word2vec/: noise words of the pairs of the centre at this position
-  kInit = 5,              // table initialisation
-  kAttentionDropout = 6,  // attention/: is the probability of this query and key kept
+  kAliasSample = 0,  // sampling/: alias_sample
+  kNoise = 1,        // sampling/: noise words that avoid given positives
+  kSubsample = 2,    // word2vec/: is the token at this position kept
+  kWindow = 3,       // word2vec/: dynamic window of the centre at this position
+  kNegative = 4,     // word2vec/: noise words of the pairs of the centre at this position
+  kInit = 5,         // table initialisation
+  kAttention = 6,    // attention/: is the probability of this query and key kept
 };
 
 // Counter word 3. Slots are below 2^24.
