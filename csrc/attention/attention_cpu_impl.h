@@ -1,0 +1,767 @@
+// CPU kernels of attention.h: one body, compiled per instruction set.
+//
+// Everything is a product of packed blocks by one register tile (`tile` below). Its left operand is
+// read an element at a time, so it may lie either way round; its right operand is read in rows of
+// lanes. Of a sequence's head, the scores therefore need K transposed (and so do the products of
+// the gradient with V), packed in panels of kPanel keys; everything else is packed row by row, and
+// no block of probabilities is ever transposed.
+//
+// A packed element is what one lane multiplies at a time: a number, or a pair of bfloat16 numbers
+// that are neighbours in the direction of the sum.
+#include <utility>
+
+#include "attention/attention_cpu.h"
+#include "common/philox_simd.h"
+#include "common/simd.h"
+
+namespace lexforge::LEXFORGE_ISA {
+
+// Queries at a time: their scores against all keys stay in the second-level cache.
+constexpr int64_t kRows = 48;
+// Rows of a register tile, and its registers per row; 6 x 4 of 32 registers, or 6 x 2 of 16.
+constexpr int64_t kTileRows = 6;
+#if defined(LEXFORGE_ISA_AVX512)
+constexpr int kTileVectors = 4;
+#else
+constexpr int kTileVectors = 2;
+#endif
+// Keys summed over at a time in the forward pass, so that their values stay in the first-level
+// cache while the rows pass by; keys of a block of the backward pass. Multiples of every kPanel and
+// of the keys of one step of the random generator.
+constexpr int64_t kDepth = 64;
+constexpr int64_t kKeys = 128;
+
+constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// ---- Lanes -------------------------------------------------------------------------------------
+
+template <typename L, int step, bool upper, int... lane>
+LEXFORGE_INLINE typename L::reg exchange(typename L::reg a, typename L::reg b,
+                                         std::integer_sequence<int, lane...>) {
+  constexpr int width = static_cast<int>(L::kWidth);
+  if constexpr (upper) {
+    return __builtin_shufflevector(a, b, ((lane & step) != 0 ? width + lane : lane + step)...);
+  } else {
+    return __builtin_shufflevector(a, b, ((lane & step) != 0 ? width + lane - step : lane)...);
+  }
+}
+
+// Swaps the off-diagonal quarters of 2 step x 2 step squares, then goes on with half of step.
+template <typename L, int step>
+LEXFORGE_INLINE void transpose_from(typename L::reg* rows) {
+  if constexpr (step > 0) {
+    constexpr auto lanes = std::make_integer_sequence<int, static_cast<int>(L::kWidth)>();
+#pragma GCC unroll 16
+    for (int i = 0; i < L::kWidth; ++i) {
+      if ((i & step) != 0) continue;
+      const typename L::reg a = rows[i], b = rows[i + step];
+      rows[i] = exchange<L, step, false>(a, b, lanes);
+      rows[i + step] = exchange<L, step, true>(a, b, lanes);
+    }
+    transpose_from<L, step / 2>(rows);
+  }
+}
+
+// Lane l of row r becomes lane r of row l.
+template <typename L>
+LEXFORGE_INLINE void transpose(typename L::reg* rows) {
+  transpose_from<L, static_cast<int>(L::kWidth) / 2>(rows);
+}
+
+// 2^x within relative 2e-7 for x <= 127, 0 below -126; NaN stays.
+template <typename L>
+LEXFORGE_INLINE typename L::reg exp2(typename L::reg x) {
+  using reg = typename L::reg;
+  const reg bound = L::broadcast(-126.0f);
+  const reg y = L::max(bound, x);  // in this order NaN stays
+  const reg n = L::round(y);
+  const reg r = L::sub(y, n);
+  reg p = L::broadcast(1.3276472e-3f);
+  p = L::fma(p, r, L::broadcast(9.6755410e-3f));
+  p = L::fma(p, r, L::broadcast(5.5507131e-2f));
+  p = L::fma(p, r, L::broadcast(2.4022120e-1f));
+  p = L::fma(p, r, L::broadcast(6.9314694e-1f));
+  p = L::fma(p, r, L::broadcast(1.0f));
+  return L::select_negative(L::sub(x, bound), L::zero(), L::mul(p, L::power_of_two(n)));
+}
+template <>
+LEXFORGE_INLINE double exp2<ScalarLanes<double>>(double x) {
+  return __builtin_exp2(x);
+}
+#if defined(LEXFORGE_ISA_AVX512)
+// The fraction above the next whole number below, and a scaling by that number that underflows.
+template <>
+LEXFORGE_INLINE __m512 exp2<Float16>(__m512 x) {
+  using L = Float16;
+  const __m512 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  __m512 p = L::broadcast(1.8775767e-3f);
+  p = L::fma(p, r, L::broadcast(8.9893397e-3f));
+  p = L::fma(p, r, L::broadcast(5.5826318e-2f));
+  p = L::fma(p, r, L::broadcast(2.4015361e-1f));
+  p = L::fma(p, r, L::broadcast(6.9315308e-1f));
+  p = L::fma(p, r, L::broadcast(0.99999994f));
+  return _mm512_scalef_ps(p, x);
+}
+#endif
+
+// x where the lane's bit, the first one being bit j of `bits`, is set; else 0. j is a multiple of
+// the width.
+template <typename L>
+LEXFORGE_INLINE typename L::reg keep(typename L::reg x, const uint8_t* bits, int64_t j) {
+#if defined(LEXFORGE_ISA_AVX512)
+  if constexpr (L::kWidth == 16) {
+    uint16_t word;
+    std::memcpy(&word, bits + j / 8, sizeof word);
+    return _mm512_maskz_mov_ps(word, x);
+  }
+#elif defined(LEXFORGE_ISA_AVX2)
+  if constexpr (L::kWidth == 8) {
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(bits[j / 8]), lane);
+    return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane)));
+  }
+#else
+  if constexpr (L::kWidth == 4) {
+    const int32_t byte = bits[j / 8] >> (j % 8);
+    const typename L::ints lane{1, 2, 4, 8};
+    const typename L::ints set = (typename L::ints{byte, byte, byte, byte} & lane) == lane;
+    return reinterpret_cast<typename L::reg>(reinterpret_cast<typename L::ints>(x) & set);
+  }
+#endif
+  if constexpr (L::kWidth == 1) return (bits[j / 8] >> (j % 8) & 1) != 0 ? x : L::zero();
+}
+
+// ---- Dropout -----------------------------------------------------------------------------------
+
+// Bit j of `bits` says whether entry (row, first + j) is kept, for j in [0, count) and some beyond;
+// first is a multiple of kKeys, and there is room for round_up(count, kKeys) bits.
+LEXFORGE_INLINE void keep_bits(const AttentionDropout& dropout, uint64_t row, int64_t first,
+                               int64_t count, uint8_t* bits) {
+  constexpr int kQuads = PhiloxLanes::kWidth;  // four to a group of 32 keys
+  const auto seed = static_cast<uint64_t>(*dropout.seed);
+  if (dropout.threshold >= 65536) {
+    std::memset(bits, 0, static_cast<size_t>(round_up(count, kKeys) / 8));
+    return;
+  }
+  for (int64_t j = 0; j < count; j += 8 * kQuads, bits += kQuads) {
+    const PhiloxLanes::Quads quads = PhiloxLanes::along_slots(
+        seed, 0, row, RandomStream::kAttention, static_cast<uint32_t>((first + j) / 8));
+    // Byte 4 g + w of the result is what word w of the quads 4 g ... 4 g + 3 says.
+#if defined(LEXFORGE_ISA_AVX512)
+    const __m512i threshold = _mm512_set1_epi16(static_cast<int16_t>(dropout.threshold));
+    alignas(16) uint32_t by_word[4];
+    for (int w = 0; w < 4; ++w) {
+      by_word[w] = _mm512_cmpge_epu16_mask(quads.word[w], threshold);
+    }
+    const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m128i words = _mm_load_si128(reinterpret_cast<const __m128i*>(by_word));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(bits), _mm_shuffle_epi8(words, order));
+#elif defined(LEXFORGE_ISA_AVX2)
+    const __m256i threshold = _mm256_set1_epi16(static_cast<int16_t>(dropout.threshold));
+    for (int w = 0; w < 4; ++w) {
+      const __m256i kept =
+          _mm256_cmpeq_epi16(_mm256_max_epu16(quads.word[w], threshold), quads.word[w]);
+      const int mask = _mm256_movemask_epi8(_mm256_packs_epi16(kept, kept));
+      bits[w] = static_cast<uint8_t>(mask);
+      bits[4 + w] = static_cast<uint8_t>(mask >> 16);
+    }
+#else
+    for (int w = 0; w < 4; ++w) {
+      uint32_t word[kQuads];
+      Uint32Lanes::store_any(word, quads.word[w]);
+      uint32_t byte = 0;
+      for (int c = 0; c < kQuads; ++c) {
+        byte |= static_cast<uint32_t>((word[c] & 0xFFFFu) >= dropout.threshold) << (2 * c);
+        byte |= static_cast<uint32_t>((word[c] >> 16) >= dropout.threshold) << (2 * c + 1);
+      }
+      bits[w] = static_cast<uint8_t>(byte);
+    }
+#endif
+  }
+}
+
+// ---- Packed elements ---------------------------------------------------------------------------
+
+// One number to an element; two-byte inputs are converted when they are packed.
+template <typename scalar_t, typename stat_t>
+struct Numbers;
+
+template <typename L>
+struct NumbersOf {
+  using lanes = L;
+  using scalar = typename L::scalar;
+  using reg = typename L::reg;
+  static constexpr int64_t kPack = 1;
+  static LEXFORGE_INLINE reg multiply_add(reg a, reg b, reg c) { return L::fma(a, b, c); }
+};
+
+template <>
+struct Numbers<float, float> : NumbersOf<FloatLanes> {
+  static LEXFORGE_INLINE const float* elements(const float* row, int64_t, float*) { return row; }
+  static LEXFORGE_INLINE void write(float* to, const float* from, float factor, int64_t dim) {
+    using L = FloatLanes;
+    for (int64_t d = 0; d < dim; d += L::kWidth) {
+      L::store_first(to + d, L::mul(L::broadcast(factor), L::load_any(from + d)), dim - d);
+    }
+  }
+};
+
+template <>
+struct Numbers<double, double> : NumbersOf<ScalarLanes<double>> {
+  static LEXFORGE_INLINE const double* elements(const double* row, int64_t, double*) { return row; }
+  static LEXFORGE_INLINE void write(double* to, const double* from, double factor, int64_t dim) {
+    for (int64_t d = 0; d < dim; ++d) to[d] = factor * from[d];
+  }
+};
+
+LEXFORGE_INLINE float widen(Bfloat16 x) {
+  const uint32_t word = uint32_t{x.bits} << 16;
+  float result;
+  std::memcpy(&result, &word, sizeof result);
+  return result;
+}
+
+// To nearest, ties to even; NaN stays NaN.
+LEXFORGE_INLINE Bfloat16 narrow(float x) {
+  uint32_t word;
+  std::memcpy(&word, &x, sizeof word);
+  if ((word & 0x7FFFFFFFu) > 0x7F800000u) return {static_cast<uint16_t>(word >> 16 | 0x40)};
+  return {static_cast<uint16_t>((word + 0x7FFF + (word >> 16 & 1)) >> 16)};
+}
+
+template <>
+struct Numbers<Bfloat16, float> : NumbersOf<FloatLanes> {
+  static LEXFORGE_INLINE const float* elements(const Bfloat16* row, int64_t dim, float* staging) {
+    for (int64_t d = 0; d < dim; ++d) staging[d] = widen(row[d]);
+    return staging;
+  }
+  static LEXFORGE_INLINE void write(Bfloat16* to, const float* from, float factor, int64_t dim) {
+    for (int64_t d = 0; d < dim; ++d) to[d] = narrow(factor * from[d]);
+  }
+};
+
+// ---- Products ----------------------------------------------------------------------------------
+
+// c[m][n] (+)= sum over k < depth of a[m * a_row + k * a_step] * b[k * b_step + n], for M rows and
+// N registers of columns.
+template <typename P>
+struct Block {
+  using scalar = typename P::scalar;
+  const scalar* a;
+  int64_t a_row, a_step;
+  const scalar* b;
+  int64_t b_step;
+  scalar* c;
+  int64_t c_row;
+  int64_t depth;
+  bool add;
+};
+
+template <typename P, int M, int N>
+void tile(const Block<P>& block) {
+  using L = typename P::lanes;
+  using reg = typename L::reg;
+  constexpr int64_t W = L::kWidth;
+  reg sum[M][N];
+  if (block.add) {
+    for (int m = 0; m < M; ++m) {
+      for (int n = 0; n < N; ++n) sum[m][n] = L::load_any(block.c + m * block.c_row + n * W);
+    }
+  } else {
+    for (int m = 0; m < M; ++m) {
+      for (int n = 0; n < N; ++n) sum[m][n] = L::zero();
+    }
+  }
+  const auto* a = block.a;
+  const auto* b = block.b;
+  const int64_t a_row = block.a_row, a_step = block.a_step, b_step = block.b_step;
+  for (int64_t k = block.depth; k > 0; --k) {
+    reg column[N];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) column[n] = L::load_any(b + n * W);
+#pragma GCC unroll 6
+    for (int m = 0; m < M; ++m) {
+      const reg x = L::broadcast(a[m * a_row]);
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) sum[m][n] = P::multiply_add(x, column[n], sum[m][n]);
+    }
+    a += a_step;
+    b += b_step;
+  }
+  for (int m = 0; m < M; ++m) {
+    for (int n = 0; n < N; ++n) L::store_any(block.c + m * block.c_row + n * W, sum[m][n]);
+  }
+}
+
+template <typename P, int N>
+LEXFORGE_INLINE void tile_of_rows(const Block<P>& block, int64_t rows) {
+  switch (rows) {
+    case 1:
+      return tile<P, 1, N>(block);
+    case 2:
+      return tile<P, 2, N>(block);
+    case 3:
+      return tile<P, 3, N>(block);
+    case 4:
+      return tile<P, 4, N>(block);
+    case 5:
+      return tile<P, 5, N>(block);
+    default:
+      return tile<P, 6, N>(block);
+  }
+}
+
+// `rows` in [1, kTileRows], `vectors` in [1, kTileVectors].
+template <typename P>
+LEXFORGE_INLINE void tile_of(const Block<P>& block, int64_t rows, int64_t vectors) {
+  if (vectors == 1) return tile_of_rows<P, 1>(block, rows);
+  if constexpr (kTileVectors == 2) {
+    return tile_of_rows<P, 2>(block, rows);
+  } else {
+    if (vectors == 2) return tile_of_rows<P, 2>(block, rows);
+    if (vectors == 3) return tile_of_rows<P, 3>(block, rows);
+    return tile_of_rows<P, kTileVectors>(block, rows);
+  }
+}
+
+// Rows in tiles of nearly one size: 8 rows are 4 + 4, not 6 + 2.
+struct RowTiles {
+  int64_t rows, count;
+  explicit RowTiles(int64_t rows) : rows(rows), count((rows + kTileRows - 1) / kTileRows) {}
+  int64_t first(int64_t t) const { return t * rows / count; }
+  int64_t size(int64_t t) const { return first(t + 1) - first(t); }
+};
+constexpr int64_t kMaxTiles = kRows / kTileRows;
+
+// ---- Packing -----------------------------------------------------------------------------------
+
+// What all kernels here need to know of one head of one sequence.
+template <typename P>
+struct HeadShape {
+  using L = typename P::lanes;
+  static constexpr int64_t W = L::kWidth;
+  static constexpr int64_t kPanel = kTileVectors * W;
+  int64_t dim;       // D
+  int64_t elements;  // of a row of D
+  int64_t padded;    // numbers of a row that is written or summed into
+  explicit HeadShape(int64_t dim)
+      : dim(dim), elements((dim + P::kPack - 1) / P::kPack), padded(round_up(dim, W)) {}
+  int64_t row() const { return round_up(elements, W); }  // packed row of elements
+  int64_t panels(int64_t keys) const { return (keys + kPanel - 1) / kPanel; }
+  int64_t panel_size() const { return elements * kPanel; }
+};
+
+template <typename T>
+LEXFORGE_INLINE T* head_rows(const AttentionRows<T>& rows, const AttentionShape& shape, int64_t b,
+                             int64_t h) {
+  return rows.data +
+         (shape.cu_seqlens != nullptr ? shape.cu_seqlens[b] * rows.token_stride
+                                      : b * rows.sequence_stride) +
+         h * rows.head_stride;
+}
+
+// Rows as they are, elements along the row, zeros up to whole registers.
+template <typename P, typename scalar_t>
+void pack_rows(const HeadShape<P>& head, const scalar_t* from, int64_t stride, int64_t rows,
+               typename P::scalar* staging, typename P::scalar* to) {
+  using L = typename P::lanes;
+  for (int64_t r = 0; r < rows; ++r, from += stride, to += head.row()) {
+    const auto* row = P::elements(from, head.dim, staging);
+    for (int64_t e = 0; e < head.elements; e += L::kWidth) {
+      L::store_any(to + e, L::load_first(row + e, head.elements - e));
+    }
+  }
+}
+
+// Rows transposed: panel p holds element e of key p kPanel + l at [e][l]; zeros beyond the last.
+template <typename P, typename scalar_t>
+void pack_panels(const HeadShape<P>& head, const scalar_t* from, int64_t stride, int64_t rows,
+                 typename P::scalar* staging, typename P::scalar* to) {
+  using L = typename P::lanes;
+  constexpr int64_t W = L::kWidth, kPanel = HeadShape<P>::kPanel;
+  for (int64_t first = 0; first < rows; first += W) {
+    auto* panel = to + first / kPanel * head.panel_size() + first % kPanel;
+    const typename P::scalar* row[W] = {};
+    for (int64_t r = 0; r < W && first + r < rows; ++r) {
+      row[r] = P::elements(from + (first + r) * stride, head.dim, staging + r * kMaxHeadDim);
+    }
+    for (int64_t e = 0; e < head.elements; e += W) {
+      const int64_t count = head.elements - e;
+      typename L::reg square[W];
+      for (int64_t r = 0; r < W; ++r) {
+        square[r] = first + r < rows ? L::load_first(row[r] + e, count) : L::zero();
+      }
+      transpose<L>(square);
+      for (int64_t l = 0; l < W && l < count; ++l)
+        L::store_any(panel + (e + l) * kPanel, square[l]);
+    }
+  }
+}
+
+// A piece of workspace memory, 64-byte aligned.
+template <typename T>
+LEXFORGE_INLINE T* take(char*& memory, int64_t count) {
+  T* piece = reinterpret_cast<T*>(memory);
+  memory += round_up(count * static_cast<int64_t>(sizeof(T)), 64);
+  return piece;
+}
+
+// ---- Forward -----------------------------------------------------------------------------------
+
+template <typename P>
+struct Workspace {
+  using scalar = typename P::scalar;
+  scalar *staging, *keys, *values, *queries, *scores, *sums;
+  int64_t score_row;  // not a multiple of the page size: columns would share cache lines
+  uint8_t* bits;
+  int64_t bytes;
+
+  Workspace(const HeadShape<P>& head, int64_t length, void* memory) {
+    constexpr int64_t kPanel = HeadShape<P>::kPanel;
+    char* next = static_cast<char*>(memory);
+    score_row = round_up(length, kPanel) + 64 / static_cast<int64_t>(sizeof(scalar));
+    staging = take<scalar>(next, HeadShape<P>::W * kMaxHeadDim);
+    keys = take<scalar>(next, head.panels(length) * head.panel_size());
+    values = take<scalar>(next, round_up(length, P::kPack) / P::kPack * head.padded);
+    queries = take<scalar>(next, kRows * head.row());
+    scores = take<scalar>(next, kRows * score_row);
+    sums = take<scalar>(next, kRows * head.padded);
+    bits = take<uint8_t>(next, round_up(length, kKeys) / 8);
+    bytes = next - static_cast<char*>(memory);
+  }
+};
+
+// exp of scores minus their maximum, in place; the scores beyond `keys` up to `end` become 0.
+// Returns the logarithm of the sum over exp(scale * score); `total` is the sum itself.
+template <typename P>
+LEXFORGE_INLINE typename P::scalar softmax_row(typename P::scalar* score, int64_t keys, int64_t end,
+                                               double scale, typename P::scalar& total) {
+  using L = typename P::lanes;
+  using scalar = typename P::scalar;
+  constexpr int64_t W = L::kWidth;
+  constexpr double kLog2E = 1.4426950408889634;
+  end = round_up(end, W);
+  total = 0;
+  if (keys == 0) {
+    for (int64_t j = 0; j < end; ++j) score[j] = 0;
+    return -__builtin_inf();
+  }
+  for (int64_t j = keys; j < end; ++j) score[j] = static_cast<scalar>(-__builtin_inf());
+  auto largest = L::load_any(score);
+  for (int64_t j = W; j < end; j += W) largest = L::max(largest, L::load_any(score + j));
+  scalar lane[W];
+  L::store_any(lane, largest);
+  for (int64_t l = 1; l < W; ++l) lane[0] = lane[0] < lane[l] ? lane[l] : lane[0];
+  const scalar shift = lane[0];
+  // The difference first: what the product rounds is then small where the probability is not.
+  const auto factor = L::broadcast(static_cast<scalar>(scale * kLog2E));
+  const auto offset = L::broadcast(shift);
+  auto sum = L::zero();
+  for (int64_t j = 0; j < end; j += W) {
+    const auto p = exp2<L>(L::mul(L::sub(L::load_any(score + j), offset), factor));
+    sum = L::add(sum, p);
+    L::store_any(score + j, p);
+  }
+  total = L::sum(sum);
+  if constexpr (sizeof(scalar) == sizeof(double)) {
+    return static_cast<scalar>(scale) * shift + __builtin_log(total);
+  } else {
+    return static_cast<scalar>(scale) * shift + __builtin_logf(total);
+  }
+}
+
+template <typename scalar_t, typename stat_t>
+int64_t attention_workspace(int64_t length, int64_t dim) {
+  using P = Numbers<scalar_t, stat_t>;
+  return Workspace<P>(HeadShape<P>(dim), length, nullptr).bytes;
+}
+
+template <typename scalar_t, typename stat_t>
+void attention_head(const AttentionParams<scalar_t, stat_t>& params, int64_t b, int64_t h,
+                    void* memory) {
+  using P = Numbers<scalar_t, stat_t>;
+  using L = typename P::lanes;
+  constexpr int64_t W = L::kWidth, kPanel = HeadShape<P>::kPanel;
+  const AttentionShape& shape = params.shape;
+  const AttentionSpan span = attention_span(shape, b);
+  const HeadShape<P> head(shape.dim);
+  const Workspace<P> work(head, span.length, memory);
+  int64_t keys = 0;  // that any query sees
+  for (int64_t i = 0; i < span.length; ++i) {
+    const int64_t n = attention_keys(shape, b, i, span.length);
+    keys = keys < n ? n : keys;
+  }
+  const scalar_t* q = head_rows(params.q, shape, b, h);
+  const scalar_t* k = head_rows(params.k, shape, b, h);
+  const scalar_t* v = head_rows(params.v, shape, b, h);
+  scalar_t* out = head_rows(params.out, shape, b, h);
+  pack_panels<P>(head, k, params.k.token_stride, keys, work.staging, work.keys);
+  pack_rows<P>(head, v, params.v.token_stride, keys, work.staging, work.values);
+
+  for (int64_t i0 = 0; i0 < span.length; i0 += kRows) {
+    const int64_t rows = span.length - i0 < kRows ? span.length - i0 : kRows;
+    const RowTiles tiles(rows);
+    int64_t row_keys[kRows], tile_keys[kMaxTiles];
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      tile_keys[t] = 0;
+      for (int64_t r = tiles.first(t); r < tiles.first(t + 1); ++r) {
+        row_keys[r] = attention_keys(shape, b, i0 + r, span.length);
+        tile_keys[t] = tile_keys[t] < row_keys[r] ? row_keys[r] : tile_keys[t];
+      }
+    }
+    pack_rows<P>(head, q + i0 * params.q.token_stride, params.q.token_stride, rows, work.staging,
+                 work.queries);
+    for (int64_t j0 = 0; j0 < keys; j0 += kPanel) {
+      for (int64_t t = 0; t < tiles.count; ++t) {
+        if (tile_keys[t] <= j0) continue;
+        const int64_t vectors = (tile_keys[t] - j0 + W - 1) / W, r = tiles.first(t);
+        tile_of<P>({work.queries + r * head.row(), head.row(), 1,
+                    work.keys + j0 / kPanel * head.panel_size(), kPanel,
+                    work.scores + r * work.score_row + j0, work.score_row, head.elements, false},
+                   tiles.size(t), vectors < kTileVectors ? vectors : kTileVectors);
+      }
+    }
+    stat_t factor[kRows];
+    for (int64_t t = 0; t < tiles.count; ++t) {
+      for (int64_t r = tiles.first(t); r < tiles.first(t + 1); ++r) {
+        auto* score = work.scores + r * work.score_row;
+        stat_t total;
+        params.lse[(span.first + i0 + r) * shape.heads + h] =
+            softmax_row<P>(score, row_keys[r], tile_keys[t], shape.scale, total);
+        factor[r] = row_keys[r] > 0 ? 1 / total : 0;
+        if (shape.dropout.seed != nullptr) {
+          factor[r] *= shape.dropout.scale;
+          const uint64_t row =
+              static_cast<uint64_t>(b * shape.heads + h) << 32 | static_cast<uint64_t>(i0 + r);
+          keep_bits(shape.dropout, row, 0, row_keys[r], work.bits);
+          for (int64_t j = 0; j < row_keys[r]; j += W) {
+            L::store_any(score + j, keep<L>(L::load_any(score + j), work.bits, j));
+          }
+        }
+      }
+    }
+    for (int64_t j0 = 0; j0 < keys || j0 == 0; j0 += kDepth) {
+      for (int64_t d0 = 0; d0 < head.padded; d0 += kPanel) {
+        const int64_t vectors = (head.padded - d0) / W;
+        for (int64_t t = 0; t < tiles.count; ++t) {
+          if (tile_keys[t] <= j0 && j0 > 0) continue;
+          const int64_t depth = tile_keys[t] - j0, r = tiles.first(t);
+          tile_of<P>(
+              {work.scores + r * work.score_row + j0, work.score_row, 1,
+               work.values + j0 * head.padded + d0, head.padded, work.sums + r * head.padded + d0,
+               head.padded, depth < kDepth ? depth : kDepth, j0 > 0},
+              tiles.size(t), vectors < kTileVectors ? vectors : kTileVectors);
+        }
+      }
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      P::write(out + (i0 + r) * params.out.token_stride, work.sums + r * head.padded, factor[r],
+               head.dim);
+    }
+  }
+}
+
+// ---- Backward ----------------------------------------------------------------------------------
+
+template <typename P>
+struct BackwardWorkspace {
+  using scalar = typename P::scalar;
+  static constexpr int64_t kScoreRow = kKeys + 64 / static_cast<int64_t>(sizeof(scalar));
+  scalar *staging, *queries, *grads, *delta, *minus_lse, *grad_q;  // of the whole sequence
+  scalar *key_panels, *value_panels, *keys, *grad_k, *grad_v;      // of a block of keys
+  scalar *probabilities, *errors;                                  // of a block of keys and queries
+  uint8_t* bits;
+  int32_t* row_keys;
+  int64_t bytes;
+
+  BackwardWorkspace(const HeadShape<P>& head, int64_t length, void* memory) {
+    char* next = static_cast<char*>(memory);
+    staging = take<scalar>(next, HeadShape<P>::W * kMaxHeadDim);
+    queries = take<scalar>(next, length * head.row());
+    grads = take<scalar>(next, length * head.row());
+    delta = take<scalar>(next, length);
+    minus_lse = take<scalar>(next, length);
+    grad_q = take<scalar>(next, length * head.padded);
+    key_panels = take<scalar>(next, head.panels(kKeys) * head.panel_size());
+    value_panels = take<scalar>(next, head.panels(kKeys) * head.panel_size());
+    keys = take<scalar>(next, kKeys * head.padded);
+    grad_k = take<scalar>(next, kKeys * head.padded);
+    grad_v = take<scalar>(next, kKeys * head.padded);
+    probabilities = take<scalar>(next, kRows * kScoreRow);
+    errors = take<scalar>(next, kRows * kScoreRow);
+    bits = take<uint8_t>(next, kKeys / 8);
+    row_keys = take<int32_t>(next, length);
+    bytes = next - static_cast<char*>(memory);
+  }
+};
+
+template <typename scalar_t, typename stat_t>
+int64_t attention_backward_workspace(int64_t length, int64_t dim) {
+  using P = Numbers<scalar_t, stat_t>;
+  return BackwardWorkspace<P>(HeadShape<P>(dim), length, nullptr).bytes;
+}
+
+template <typename P>
+LEXFORGE_INLINE typename P::scalar dot(const typename P::scalar* x, const typename P::scalar* y,
+                                       int64_t n) {
+  using L = typename P::lanes;
+  auto sum = L::zero();
+  for (int64_t d = 0; d < n; d += L::kWidth) {
+    sum = L::fma(L::load_first(x + d, n - d), L::load_first(y + d, n - d), sum);
+  }
+  return L::sum(sum);
+}
+
+template <typename scalar_t, typename stat_t>
+void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& params, int64_t b,
+                             int64_t h, void* memory) {
+  using P = Numbers<scalar_t, stat_t>;
+  using L = typename P::lanes;
+  constexpr int64_t W = L::kWidth, kPanel = HeadShape<P>::kPanel;
+  constexpr int64_t kScoreRow = BackwardWorkspace<P>::kScoreRow;
+  constexpr double kLog2E = 1.4426950408889634;
+  const AttentionShape& shape = params.shape;
+  const AttentionSpan span = attention_span(shape, b);
+  const HeadShape<P> head(shape.dim);
+  const BackwardWorkspace<P> work(head, span.length, memory);
+  const scalar_t* q = head_rows(params.q, shape, b, h);
+  const scalar_t* k = head_rows(params.k, shape, b, h);
+  const scalar_t* v = head_rows(params.v, shape, b, h);
+  const scalar_t* out = head_rows(params.out, shape, b, h);
+  const scalar_t* grad_out = head_rows(params.grad_out, shape, b, h);
+  scalar_t* grad_q = head_rows(params.grad_q, shape, b, h);
+  scalar_t* grad_k = head_rows(params.grad_k, shape, b, h);
+  scalar_t* grad_v = head_rows(params.grad_v, shape, b, h);
+
+  const bool drop = shape.dropout.seed != nullptr;
+  const auto kept_scale = static_cast<stat_t>(drop ? shape.dropout.scale : 1.0f);
+  pack_rows<P>(head, q, params.q.token_stride, span.length, work.staging, work.queries);
+  pack_rows<P>(head, grad_out, params.grad_out.token_stride, span.length, work.staging, work.grads);
+  for (int64_t i = 0; i < span.length; ++i) {
+    const int64_t n = attention_keys(shape, b, i, span.length);
+    work.row_keys[i] = static_cast<int32_t>(n);
+    // A row that sees nothing has no finite lse; its scores are all overwritten by -infinity.
+    work.minus_lse[i] = n == 0 ? stat_t(0) : -params.lse[(span.first + i) * shape.heads + h];
+    const auto* row = P::elements(out + i * params.out.token_stride, head.dim, work.staging);
+    work.delta[i] = n == 0 ? stat_t(0) : dot<P>(row, work.grads + i * head.row(), head.dim);
+    for (int64_t d = 0; d < head.padded; ++d) work.grad_q[i * head.padded + d] = 0;
+  }
+
+  for (int64_t j0 = 0; j0 < span.length; j0 += kKeys) {
+    const int64_t keys = span.length - j0 < kKeys ? span.length - j0 : kKeys;
+    pack_panels<P>(head, k + j0 * params.k.token_stride, params.k.token_stride, keys, work.staging,
+                   work.key_panels);
+    pack_panels<P>(head, v + j0 * params.v.token_stride, params.v.token_stride, keys, work.staging,
+                   work.value_panels);
+    pack_rows<P>(head, k + j0 * params.k.token_stride, params.k.token_stride, keys, work.staging,
+                 work.keys);
+    for (int64_t d = 0; d < keys * head.padded; ++d) work.grad_k[d] = work.grad_v[d] = 0;
+
+    for (int64_t i0 = 0; i0 < span.length; i0 += kRows) {
+      const int64_t rows = span.length - i0 < kRows ? span.length - i0 : kRows;
+      const RowTiles tiles(rows);
+      int64_t tile_keys[kMaxTiles], seen = 0;
+      for (int64_t t = 0; t < tiles.count; ++t) {
+        tile_keys[t] = 0;
+        for (int64_t r = tiles.first(t); r < tiles.first(t + 1); ++r) {
+          const int64_t n = work.row_keys[i0 + r] - j0;
+          tile_keys[t] = tile_keys[t] < n ? n : tile_keys[t];
+        }
+        tile_keys[t] = tile_keys[t] < keys ? tile_keys[t] : keys;
+        seen = seen < tile_keys[t] ? tile_keys[t] : seen;
+      }
+      if (seen == 0) continue;
+      const auto* queries = work.queries + i0 * head.row();
+      const auto* grads = work.grads + i0 * head.row();
+      for (int64_t p0 = 0; p0 < seen; p0 += kPanel) {
+        for (int64_t t = 0; t < tiles.count; ++t) {
+          if (tile_keys[t] <= p0) continue;
+          const int64_t r = tiles.first(t), panel = p0 / kPanel * head.panel_size();
+          const int64_t all = (tile_keys[t] - p0 + W - 1) / W;
+          const int64_t vectors = all < kTileVectors ? all : kTileVectors;
+          tile_of<P>({queries + r * head.row(), head.row(), 1, work.key_panels + panel, kPanel,
+                      work.probabilities + r * kScoreRow + p0, kScoreRow, head.elements, false},
+                     tiles.size(t), vectors);
+          tile_of<P>({grads + r * head.row(), head.row(), 1, work.value_panels + panel, kPanel,
+                      work.errors + r * kScoreRow + p0, kScoreRow, head.elements, false},
+                     tiles.size(t), vectors);
+        }
+      }
+      const int64_t end = round_up(seen, W);
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t i = i0 + r, below = work.row_keys[i] - j0;
+        const int64_t n = below < 0 ? 0 : below < end ? below : end;
+        stat_t* p = work.probabilities + r * kScoreRow;
+        stat_t* e = work.errors + r * kScoreRow;
+        const int64_t whole = round_up(n, W);
+        for (int64_t j = n; j < whole; ++j) p[j] = static_cast<stat_t>(-__builtin_inf());
+        for (int64_t j = whole; j < end; ++j) p[j] = e[j] = 0;
+        if (n == 0) continue;
+        const auto scale = L::broadcast(static_cast<stat_t>(shape.scale));
+        const auto log2e = L::broadcast(static_cast<stat_t>(kLog2E));
+        const auto minus_lse = L::broadcast(work.minus_lse[i]);
+        const auto delta = L::broadcast(work.delta[i]);
+        if (drop) {
+          const uint64_t row =
+              static_cast<uint64_t>(b * shape.heads + h) << 32 | static_cast<uint64_t>(i);
+          keep_bits(shape.dropout, row, j0, n, work.bits);
+        }
+        for (int64_t j = 0; j < whole; j += W) {
+          auto probability = exp2<L>(L::mul(L::fma(L::load_any(p + j), scale, minus_lse), log2e));
+          auto error = L::load_any(e + j);
+          if (drop) error = L::mul(L::broadcast(kept_scale), keep<L>(error, work.bits, j));
+          L::store_any(e + j, L::mul(probability, L::sub(error, delta)));
+          if (drop) probability = keep<L>(probability, work.bits, j);
+          L::store_any(p + j, probability);
+        }
+      }
+      const RowTiles key_tiles(seen);
+      for (int64_t d0 = 0; d0 < head.padded; d0 += kPanel) {
+        const int64_t all = (head.padded - d0) / W;
+        const int64_t vectors = all < kTileVectors ? all : kTileVectors;
+        for (int64_t t = 0; t < key_tiles.count; ++t) {
+          const int64_t j = key_tiles.first(t);
+          tile_of<P>({work.probabilities + j, 1, kScoreRow, grads + d0, head.row(),
+                      work.grad_v + j * head.padded + d0, head.padded, rows, true},
+                     key_tiles.size(t), vectors);
+        }
+        for (int64_t t = 0; t < key_tiles.count; ++t) {
+          const int64_t j = key_tiles.first(t);
+          tile_of<P>({work.errors + j, 1, kScoreRow, queries + d0, head.row(),
+                      work.grad_k + j * head.padded + d0, head.padded, rows, true},
+                     key_tiles.size(t), vectors);
+        }
+        for (int64_t t = 0; t < tiles.count; ++t) {
+          if (tile_keys[t] == 0) continue;
+          const int64_t r = tiles.first(t);
+          tile_of<P>({work.errors + r * kScoreRow, kScoreRow, 1, work.keys + d0, head.padded,
+                      work.grad_q + (i0 + r) * head.padded + d0, head.padded, tile_keys[t], true},
+                     tiles.size(t), vectors);
+        }
+      }
+    }
+    for (int64_t j = 0; j < keys; ++j) {
+      P::write(grad_k + (j0 + j) * params.grad_k.token_stride, work.grad_k + j * head.padded,
+               static_cast<stat_t>(shape.scale), head.dim);
+      P::write(grad_v + (j0 + j) * params.grad_v.token_stride, work.grad_v + j * head.padded,
+               kept_scale, head.dim);
+    }
+  }
+  for (int64_t i = 0; i < span.length; ++i) {
+    P::write(grad_q + i * params.grad_q.token_stride, work.grad_q + i * head.padded,
+             static_cast<stat_t>(shape.scale), head.dim);
+  }
+}
+
+#define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                     \
+  template int64_t attention_workspace<scalar_t, stat_t>(int64_t, int64_t);                        \
+  template void attention_head(const AttentionParams<scalar_t, stat_t>&, int64_t, int64_t, void*); \
+  template int64_t attention_backward_workspace<scalar_t, stat_t>(int64_t, int64_t);               \
+  template void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>&, int64_t, \
+                                        int64_t, void*);
+LEXFORGE_INSTANTIATE(float, float)
+LEXFORGE_INSTANTIATE(double, double)
+LEXFORGE_INSTANTIATE(Bfloat16, float)
+#undef LEXFORGE_INSTANTIATE
+
+}  // namespace lexforge::LEXFORGE_ISA
