@@ -9,20 +9,26 @@ struct Bfloat16 {
   uint16_t bits;
 };
 
+// One head of one sequence.
+struct AttentionTask {
+  int64_t sequence, head;
+};
+
 // `workspace` is 64-byte aligned and of attention_workspace(...) bytes for the longest sequence of
-// the batch; its content does not matter. One per thread.
-#define LEXFORGE_DECLARE_ATTENTION(isa)                                                            \
-  namespace isa {                                                                                  \
-  template <typename scalar_t, typename stat_t>                                                    \
-  int64_t attention_workspace(int64_t length, int64_t dim);                                        \
-  template <typename scalar_t, typename stat_t>                                                    \
-  void attention_head(const AttentionParams<scalar_t, stat_t>&, int64_t sequence, int64_t head,    \
-                      void* workspace);                                                            \
-  template <typename scalar_t, typename stat_t>                                                    \
-  int64_t attention_backward_workspace(int64_t length, int64_t dim);                               \
-  template <typename scalar_t, typename stat_t>                                                    \
-  void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>&, int64_t sequence, \
-                               int64_t head, void* workspace);                                     \
+// the batch; its content does not matter. One per thread. `next` is what the thread does afterwards
+// (its inputs are fetched meanwhile), or of sequence -1.
+#define LEXFORGE_DECLARE_ATTENTION(isa)                                                  \
+  namespace isa {                                                                        \
+  template <typename scalar_t, typename stat_t>                                          \
+  int64_t attention_workspace(int64_t length, int64_t dim);                              \
+  template <typename scalar_t, typename stat_t>                                          \
+  void attention_head(const AttentionParams<scalar_t, stat_t>&, AttentionTask task,      \
+                      AttentionTask next, void* workspace);                              \
+  template <typename scalar_t, typename stat_t>                                          \
+  int64_t attention_backward_workspace(int64_t length, int64_t dim);                     \
+  template <typename scalar_t, typename stat_t>                                          \
+  void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>&,         \
+                               AttentionTask task, AttentionTask next, void* workspace); \
   }
 LEXFORGE_DECLARE_ATTENTION(baseline)
 LEXFORGE_DECLARE_ATTENTION(avx2)

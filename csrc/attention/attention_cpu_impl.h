@@ -257,24 +257,25 @@ struct Block {
   bool add;
 };
 
+// Not inlined: the callers' loops would compete for its registers.
 template <typename P, int M, int N>
-void tile(const Block<P>& block) {
+__attribute__((noinline)) void tile(const Block<P>& block) {
   using L = typename P::lanes;
   using reg = typename L::reg;
   constexpr int64_t W = L::kWidth;
-  reg sum[M][N];
-  if (block.add) {
-    for (int m = 0; m < M; ++m) {
-      for (int n = 0; n < N; ++n) sum[m][n] = L::load_any(block.c + m * block.c_row + n * W);
-    }
-  } else {
-    for (int m = 0; m < M; ++m) {
-      for (int n = 0; n < N; ++n) sum[m][n] = L::zero();
+  reg sum[M][N];  // registers, as long as every loop over it is unrolled
+  auto* c = block.c;
+  const int64_t a_row = block.a_row, a_step = block.a_step, b_step = block.b_step;
+  const int64_t c_row = block.c_row;
+#pragma GCC unroll 6
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      sum[m][n] = block.add ? L::load_any(c + m * c_row + n * W) : L::zero();
     }
   }
   const auto* a = block.a;
   const auto* b = block.b;
-  const int64_t a_row = block.a_row, a_step = block.a_step, b_step = block.b_step;
   for (int64_t k = block.depth; k > 0; --k) {
     reg column[N];
 #pragma GCC unroll 4
@@ -288,8 +289,10 @@ void tile(const Block<P>& block) {
     a += a_step;
     b += b_step;
   }
+#pragma GCC unroll 6
   for (int m = 0; m < M; ++m) {
-    for (int n = 0; n < N; ++n) L::store_any(block.c + m * block.c_row + n * W, sum[m][n]);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) L::store_any(c + m * c_row + n * W, sum[m][n]);
   }
 }
 
@@ -352,13 +355,60 @@ struct HeadShape {
 };
 
 template <typename T>
-LEXFORGE_INLINE T* head_rows(const AttentionRows<T>& rows, const AttentionShape& shape, int64_t b,
-                             int64_t h) {
+LEXFORGE_INLINE T* head_rows(const AttentionRows<T>& rows, const AttentionShape& shape,
+                             AttentionTask task) {
   return rows.data +
-         (shape.cu_seqlens != nullptr ? shape.cu_seqlens[b] * rows.token_stride
-                                      : b * rows.sequence_stride) +
-         h * rows.head_stride;
+         (shape.cu_seqlens != nullptr ? shape.cu_seqlens[task.sequence] * rows.token_stride
+                                      : task.sequence * rows.sequence_stride) +
+         task.head * rows.head_stride;
 }
+
+// Fetches the rows of the next head into the second-level cache while this one computes: they are
+// far apart (each row may lie in a page of its own), so no hardware prefetcher sees them coming. A
+// step follows each tile, which takes about as long as the few lines that it asks for.
+template <typename T>
+class Ahead {
+ public:
+  // At most this much is asked for, so that it does not push out what is in use.
+  static constexpr int64_t kBytes = 256 * 1024;
+  static constexpr int64_t kRowsPerStep = 4;
+
+  Ahead(const AttentionShape& shape, AttentionTask next, int64_t tensors)
+      : shape_(shape), next_(next) {
+    const int64_t row_bytes = shape.dim * static_cast<int64_t>(sizeof(T));
+    rows_ = next.sequence < 0 ? 0 : attention_span(shape, next.sequence).length;
+    const int64_t most = kBytes / (tensors * row_bytes);
+    rows_ = rows_ < most ? rows_ : most;
+    lines_ = (row_bytes + 63) / 64;
+  }
+  void add(const AttentionRows<const T>& rows) {
+    if (rows_ == 0) return;
+    streams_[count_++] = {reinterpret_cast<const char*>(head_rows(rows, shape_, next_)),
+                          rows.token_stride * static_cast<int64_t>(sizeof(T))};
+    left_ = rows_;
+  }
+  LEXFORGE_INLINE void step() {
+    for (int64_t r = 0; r < kRowsPerStep && at_ < count_; ++r) {
+      const char* row = streams_[at_].row;
+      for (int64_t line = 0; line < lines_; ++line) __builtin_prefetch(row + 64 * line, 0, 2);
+      streams_[at_].row += streams_[at_].stride;
+      if (--left_ == 0) {
+        ++at_;
+        left_ = rows_;
+      }
+    }
+  }
+
+ private:
+  struct Stream {
+    const char* row;
+    int64_t stride;
+  };
+  const AttentionShape& shape_;
+  AttentionTask next_;
+  Stream streams_[5];
+  int64_t count_ = 0, at_ = 0, rows_ = 0, left_ = 0, lines_ = 0;
+};
 
 // Rows as they are, elements along the row, zeros up to whole registers.
 template <typename P, typename scalar_t>
@@ -477,12 +527,13 @@ int64_t attention_workspace(int64_t length, int64_t dim) {
 }
 
 template <typename scalar_t, typename stat_t>
-void attention_head(const AttentionParams<scalar_t, stat_t>& params, int64_t b, int64_t h,
-                    void* memory) {
+void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTask task,
+                    AttentionTask next, void* memory) {
   using P = Numbers<scalar_t, stat_t>;
   using L = typename P::lanes;
   constexpr int64_t W = L::kWidth, kPanel = HeadShape<P>::kPanel;
   const AttentionShape& shape = params.shape;
+  const int64_t b = task.sequence, h = task.head;
   const AttentionSpan span = attention_span(shape, b);
   const HeadShape<P> head(shape.dim);
   const Workspace<P> work(head, span.length, memory);
@@ -491,10 +542,14 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, int64_t b, 
     const int64_t n = attention_keys(shape, b, i, span.length);
     keys = keys < n ? n : keys;
   }
-  const scalar_t* q = head_rows(params.q, shape, b, h);
-  const scalar_t* k = head_rows(params.k, shape, b, h);
-  const scalar_t* v = head_rows(params.v, shape, b, h);
-  scalar_t* out = head_rows(params.out, shape, b, h);
+  const scalar_t* q = head_rows(params.q, shape, task);
+  const scalar_t* k = head_rows(params.k, shape, task);
+  const scalar_t* v = head_rows(params.v, shape, task);
+  scalar_t* out = head_rows(params.out, shape, task);
+  Ahead<scalar_t> ahead(shape, next, 3);
+  ahead.add(params.k);
+  ahead.add(params.v);
+  ahead.add(params.q);
   pack_panels<P>(head, k, params.k.token_stride, keys, work.staging, work.keys);
   pack_rows<P>(head, v, params.v.token_stride, keys, work.staging, work.values);
 
@@ -519,6 +574,7 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, int64_t b, 
                     work.keys + j0 / kPanel * head.panel_size(), kPanel,
                     work.scores + r * work.score_row + j0, work.score_row, head.elements, false},
                    tiles.size(t), vectors < kTileVectors ? vectors : kTileVectors);
+        ahead.step();
       }
     }
     stat_t factor[kRows];
@@ -613,26 +669,33 @@ LEXFORGE_INLINE typename P::scalar dot(const typename P::scalar* x, const typena
 }
 
 template <typename scalar_t, typename stat_t>
-void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& params, int64_t b,
-                             int64_t h, void* memory) {
+void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& params,
+                             AttentionTask task, AttentionTask next, void* memory) {
   using P = Numbers<scalar_t, stat_t>;
   using L = typename P::lanes;
   constexpr int64_t W = L::kWidth, kPanel = HeadShape<P>::kPanel;
   constexpr int64_t kScoreRow = BackwardWorkspace<P>::kScoreRow;
   constexpr double kLog2E = 1.4426950408889634;
   const AttentionShape& shape = params.shape;
+  const int64_t b = task.sequence, h = task.head;
   const AttentionSpan span = attention_span(shape, b);
   const HeadShape<P> head(shape.dim);
   const BackwardWorkspace<P> work(head, span.length, memory);
-  const scalar_t* q = head_rows(params.q, shape, b, h);
-  const scalar_t* k = head_rows(params.k, shape, b, h);
-  const scalar_t* v = head_rows(params.v, shape, b, h);
-  const scalar_t* out = head_rows(params.out, shape, b, h);
-  const scalar_t* grad_out = head_rows(params.grad_out, shape, b, h);
-  scalar_t* grad_q = head_rows(params.grad_q, shape, b, h);
-  scalar_t* grad_k = head_rows(params.grad_k, shape, b, h);
-  scalar_t* grad_v = head_rows(params.grad_v, shape, b, h);
+  const scalar_t* q = head_rows(params.q, shape, task);
+  const scalar_t* k = head_rows(params.k, shape, task);
+  const scalar_t* v = head_rows(params.v, shape, task);
+  const scalar_t* out = head_rows(params.out, shape, task);
+  const scalar_t* grad_out = head_rows(params.grad_out, shape, task);
+  scalar_t* grad_q = head_rows(params.grad_q, shape, task);
+  scalar_t* grad_k = head_rows(params.grad_k, shape, task);
+  scalar_t* grad_v = head_rows(params.grad_v, shape, task);
 
+  Ahead<scalar_t> ahead(shape, next, 5);
+  ahead.add(params.q);
+  ahead.add(params.grad_out);
+  ahead.add(params.out);
+  ahead.add(params.k);
+  ahead.add(params.v);
   const bool drop = shape.dropout.seed != nullptr;
   const auto kept_scale = static_cast<stat_t>(drop ? shape.dropout.scale : 1.0f);
   pack_rows<P>(head, q, params.q.token_stride, span.length, work.staging, work.queries);
@@ -682,9 +745,11 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
           tile_of<P>({queries + r * head.row(), head.row(), 1, work.key_panels + panel, kPanel,
                       work.probabilities + r * kScoreRow + p0, kScoreRow, head.elements, false},
                      tiles.size(t), vectors);
+          ahead.step();
           tile_of<P>({grads + r * head.row(), head.row(), 1, work.value_panels + panel, kPanel,
                       work.errors + r * kScoreRow + p0, kScoreRow, head.elements, false},
                      tiles.size(t), vectors);
+          ahead.step();
         }
       }
       const int64_t end = round_up(seen, W);
@@ -724,12 +789,14 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
           tile_of<P>({work.probabilities + j, 1, kScoreRow, grads + d0, head.row(),
                       work.grad_v + j * head.padded + d0, head.padded, rows, true},
                      key_tiles.size(t), vectors);
+          ahead.step();
         }
         for (int64_t t = 0; t < key_tiles.count; ++t) {
           const int64_t j = key_tiles.first(t);
           tile_of<P>({work.errors + j, 1, kScoreRow, queries + d0, head.row(),
                       work.grad_k + j * head.padded + d0, head.padded, rows, true},
                      key_tiles.size(t), vectors);
+          ahead.step();
         }
         for (int64_t t = 0; t < tiles.count; ++t) {
           if (tile_keys[t] == 0) continue;
@@ -737,6 +804,7 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
           tile_of<P>({work.errors + r * kScoreRow, kScoreRow, 1, work.keys + d0, head.padded,
                       work.grad_q + (i0 + r) * head.padded + d0, head.padded, tile_keys[t], true},
                      tiles.size(t), vectors);
+          ahead.step();
         }
       }
     }
@@ -753,12 +821,13 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
   }
 }
 
-#define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                     \
-  template int64_t attention_workspace<scalar_t, stat_t>(int64_t, int64_t);                        \
-  template void attention_head(const AttentionParams<scalar_t, stat_t>&, int64_t, int64_t, void*); \
-  template int64_t attention_backward_workspace<scalar_t, stat_t>(int64_t, int64_t);               \
-  template void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>&, int64_t, \
-                                        int64_t, void*);
+#define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                            \
+  template int64_t attention_workspace<scalar_t, stat_t>(int64_t, int64_t);               \
+  template void attention_head(const AttentionParams<scalar_t, stat_t>&, AttentionTask,   \
+                               AttentionTask, void*);                                     \
+  template int64_t attention_backward_workspace<scalar_t, stat_t>(int64_t, int64_t);      \
+  template void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>&, \
+                                        AttentionTask, AttentionTask, void*);
 LEXFORGE_INSTANTIATE(float, float)
 LEXFORGE_INSTANTIATE(double, double)
 LEXFORGE_INSTANTIATE(Bfloat16, float)

@@ -41,7 +41,7 @@ struct Free {
   void operator()(void* memory) const { std::free(memory); }
 };
 
-// Runs head(sequence, head, workspace) for every head of every sequence, longest sequences first.
+// Runs head(task, next task, workspace) for every head of every sequence, longest sequences first.
 // Threads take the next one when they are done; which thread takes which changes nothing.
 template <typename Head>
 void for_each_head(const AttentionShape& shape, int64_t workspace_bytes, const Head& head) {
@@ -63,8 +63,14 @@ void for_each_head(const AttentionShape& shape, int64_t workspace_bytes, const H
       out_of_memory = true;
       return;
     }
-    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      head(order[task / shape.heads], task % shape.heads, workspace.get());
+    const auto take = [&]() -> AttentionTask {
+      const int64_t task = next.fetch_add(1, std::memory_order_relaxed);
+      if (task >= tasks) return {-1, -1};
+      return {order[task / shape.heads], task % shape.heads};
+    };
+    for (AttentionTask task = take(), following; task.sequence >= 0; task = following) {
+      following = take();
+      head(task, following, workspace.get());
     }
   });
   STD_TORCH_CHECK(!out_of_memory, "attention: no memory for a workspace of ", workspace_bytes,
@@ -95,7 +101,9 @@ void attention_cpu(const AttentionShape& shape, const Tensor& q, const Tensor& k
                        &avx2::attention_workspace<scalar_t, stat_t>,
                        &avx512::attention_workspace<scalar_t, stat_t>);
   for_each_head(shape, bytes(longest(shape), shape.dim),
-                [&](int64_t b, int64_t h, void* workspace) { kernel(params, b, h, workspace); });
+                [&](AttentionTask task, AttentionTask next, void* workspace) {
+                  kernel(params, task, next, workspace);
+                });
 }
 
 std::tuple<Tensor, Tensor> attention(const Tensor& q, const Tensor& k, const Tensor& v,
@@ -149,7 +157,9 @@ void backward_cpu(const AttentionShape& shape, const Tensor& grad_out, const Ten
                        &avx2::attention_backward_workspace<scalar_t, stat_t>,
                        &avx512::attention_backward_workspace<scalar_t, stat_t>);
   for_each_head(shape, bytes(longest(shape), shape.dim),
-                [&](int64_t b, int64_t h, void* workspace) { kernel(params, b, h, workspace); });
+                [&](AttentionTask task, AttentionTask next, void* workspace) {
+                  kernel(params, task, next, workspace);
+                });
 }
 
 std::tuple<Tensor, Tensor, Tensor> attention_backward(
