@@ -193,6 +193,8 @@ struct NumbersOf {
   using reg = typename L::reg;
   static constexpr int64_t kPack = 1;
   static LEXFORGE_INLINE reg multiply_add(reg a, reg b, reg c) { return L::fma(a, b, c); }
+  // Rounds a row of probabilities, in place.
+  static LEXFORGE_INLINE void round_row(scalar*, int64_t) {}
 };
 
 template <>
@@ -213,6 +215,69 @@ struct Numbers<double, double> : NumbersOf<ScalarLanes<double>> {
     for (int64_t d = 0; d < dim; ++d) to[d] = factor * from[d];
   }
 };
+
+#if defined(LEXFORGE_ISA_AVX512_BF16)
+
+// Two bfloat16 numbers to an element, the first in the low half; the processor multiplies both and
+// adds the products to a float.
+template <>
+struct Numbers<Bfloat16, float> {
+  using lanes = FloatLanes;
+  using scalar = float;
+  using reg = __m512;
+  static constexpr int64_t kPack = 2;
+  static LEXFORGE_INLINE reg multiply_add(reg a, reg b, reg c) {
+    return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  }
+  static LEXFORGE_INLINE const float* elements(const Bfloat16* row, int64_t dim, float* staging) {
+    if (dim % 2 == 0) return reinterpret_cast<const float*>(row);
+    staging[dim / 2] = 0;
+    std::memcpy(staging, row, static_cast<size_t>(dim) * sizeof *row);
+    return staging;
+  }
+  static LEXFORGE_INLINE __mmask16 first(int64_t n) { return Float16::first(n); }
+  static LEXFORGE_INLINE __m256i narrow(reg x) {
+    return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
+  }
+  static LEXFORGE_INLINE reg pair(__m256i low, __m256i high) {
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(low),
+                                               _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16)));
+  }
+  static LEXFORGE_INLINE void write(Bfloat16* to, const float* from, float factor, int64_t dim) {
+    for (int64_t d = 0; d < dim; d += 16) {
+      const reg x = _mm512_mul_ps(_mm512_loadu_ps(from + d), _mm512_set1_ps(factor));
+      _mm256_mask_storeu_epi16(to + d, first(dim - d), narrow(x));
+    }
+  }
+  // Neighbours in a row become pairs.
+  static LEXFORGE_INLINE void round_row(float* row, int64_t n) { round_row(row, row, n); }
+  static LEXFORGE_INLINE void round_row(const float* from, float* to, int64_t n) {
+    for (int64_t j = 0; j < n; j += 16) {
+      const __m256i x = narrow(_mm512_loadu_ps(from + j));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + j / 2), x);
+    }
+  }
+  // Neighbours in a column become pairs, in place of the upper row; no lower row means zeros.
+  static LEXFORGE_INLINE void round_rows(float* upper, const float* lower, int64_t n) {
+    for (int64_t j = 0; j < n; j += 16) {
+      const __m256i low = narrow(_mm512_loadu_ps(upper + j));
+      const __m256i high =
+          lower == nullptr ? _mm256_setzero_si256() : narrow(_mm512_loadu_ps(lower + j));
+      _mm512_storeu_ps(upper + j, pair(low, high));
+    }
+  }
+  static LEXFORGE_INLINE void pair_rows(const Bfloat16* upper, const Bfloat16* lower, float* to,
+                                        int64_t dim) {
+    for (int64_t d = 0; d < dim; d += 16) {
+      const __m256i low = _mm256_maskz_loadu_epi16(first(dim - d), upper + d);
+      const __m256i high = lower == nullptr ? _mm256_setzero_si256()
+                                            : _mm256_maskz_loadu_epi16(first(dim - d), lower + d);
+      _mm512_storeu_ps(to + d, pair(low, high));
+    }
+  }
+};
+
+#else
 
 LEXFORGE_INLINE float widen(Bfloat16 x) {
   const uint32_t word = uint32_t{x.bits} << 16;
@@ -239,6 +304,8 @@ struct Numbers<Bfloat16, float> : NumbersOf<FloatLanes> {
     for (int64_t d = 0; d < dim; ++d) to[d] = narrow(factor * from[d]);
   }
 };
+
+#endif
 
 // ---- Products ----------------------------------------------------------------------------------
 
@@ -350,6 +417,7 @@ struct HeadShape {
   explicit HeadShape(int64_t dim)
       : dim(dim), elements((dim + P::kPack - 1) / P::kPack), padded(round_up(dim, W)) {}
   int64_t row() const { return round_up(elements, W); }  // packed row of elements
+  static int64_t depth(int64_t rows) { return (rows + P::kPack - 1) / P::kPack; }
   int64_t panels(int64_t keys) const { return (keys + kPanel - 1) / kPanel; }
   int64_t panel_size() const { return elements * kPanel; }
 };
@@ -423,6 +491,19 @@ void pack_rows(const HeadShape<P>& head, const scalar_t* from, int64_t stride, i
   }
 }
 
+// Rows to be summed over: kPack neighbouring rows become one row of elements.
+template <typename P, typename scalar_t>
+void pack_depth(const HeadShape<P>& head, const scalar_t* from, int64_t stride, int64_t rows,
+                typename P::scalar* staging, typename P::scalar* to) {
+  if constexpr (P::kPack == 1) {
+    pack_rows<P>(head, from, stride, rows, staging, to);
+  } else {
+    for (int64_t r = 0; r < rows; r += 2, to += head.padded, from += 2 * stride) {
+      P::pair_rows(from, r + 1 < rows ? from + stride : nullptr, to, head.dim);
+    }
+  }
+}
+
 // Rows transposed: panel p holds element e of key p kPanel + l at [e][l]; zeros beyond the last.
 template <typename P, typename scalar_t>
 void pack_panels(const HeadShape<P>& head, const scalar_t* from, int64_t stride, int64_t rows,
@@ -472,7 +553,7 @@ struct Workspace {
     score_row = round_up(length, kPanel) + 64 / static_cast<int64_t>(sizeof(scalar));
     staging = take<scalar>(next, HeadShape<P>::W * kMaxHeadDim);
     keys = take<scalar>(next, head.panels(length) * head.panel_size());
-    values = take<scalar>(next, round_up(length, P::kPack) / P::kPack * head.padded);
+    values = take<scalar>(next, head.depth(length) * head.padded);
     queries = take<scalar>(next, kRows * head.row());
     scores = take<scalar>(next, kRows * score_row);
     sums = take<scalar>(next, kRows * head.padded);
@@ -551,7 +632,7 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTa
   ahead.add(params.v);
   ahead.add(params.q);
   pack_panels<P>(head, k, params.k.token_stride, keys, work.staging, work.keys);
-  pack_rows<P>(head, v, params.v.token_stride, keys, work.staging, work.values);
+  pack_depth<P>(head, v, params.v.token_stride, keys, work.staging, work.values);
 
   for (int64_t i0 = 0; i0 < span.length; i0 += kRows) {
     const int64_t rows = span.length - i0 < kRows ? span.length - i0 : kRows;
@@ -594,6 +675,7 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTa
             L::store_any(score + j, keep<L>(L::load_any(score + j), work.bits, j));
           }
         }
+        P::round_row(score, round_up(tile_keys[t], W));
       }
     }
     for (int64_t j0 = 0; j0 < keys || j0 == 0; j0 += kDepth) {
@@ -602,11 +684,12 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTa
         for (int64_t t = 0; t < tiles.count; ++t) {
           if (tile_keys[t] <= j0 && j0 > 0) continue;
           const int64_t depth = tile_keys[t] - j0, r = tiles.first(t);
-          tile_of<P>(
-              {work.scores + r * work.score_row + j0, work.score_row, 1,
-               work.values + j0 * head.padded + d0, head.padded, work.sums + r * head.padded + d0,
-               head.padded, depth < kDepth ? depth : kDepth, j0 > 0},
-              tiles.size(t), vectors < kTileVectors ? vectors : kTileVectors);
+          tile_of<P>({work.scores + r * work.score_row + j0 / P::kPack, work.score_row, 1,
+                      work.values + j0 / P::kPack * head.padded + d0, head.padded,
+                      work.sums + r * head.padded + d0, head.padded,
+                      head.depth(depth < kDepth ? depth : kDepth), j0 > 0},
+                     tiles.size(t), vectors < kTileVectors ? vectors : kTileVectors);
+          ahead.step();
         }
       }
     }
@@ -626,6 +709,8 @@ struct BackwardWorkspace {
   scalar *staging, *queries, *grads, *delta, *minus_lse, *grad_q;  // of the whole sequence
   scalar *key_panels, *value_panels, *keys, *grad_k, *grad_v;      // of a block of keys
   scalar *probabilities, *errors;                                  // of a block of keys and queries
+  // The same for the other direction of a product; they differ where elements are pairs.
+  scalar *query_depth, *grad_depth, *error_rows;
   uint8_t* bits;
   int32_t* row_keys;
   int64_t bytes;
@@ -640,11 +725,19 @@ struct BackwardWorkspace {
     grad_q = take<scalar>(next, length * head.padded);
     key_panels = take<scalar>(next, head.panels(kKeys) * head.panel_size());
     value_panels = take<scalar>(next, head.panels(kKeys) * head.panel_size());
-    keys = take<scalar>(next, kKeys * head.padded);
+    keys = take<scalar>(next, head.depth(kKeys) * head.padded);
     grad_k = take<scalar>(next, kKeys * head.padded);
     grad_v = take<scalar>(next, kKeys * head.padded);
     probabilities = take<scalar>(next, kRows * kScoreRow);
     errors = take<scalar>(next, kRows * kScoreRow);
+    query_depth = queries;
+    grad_depth = grads;
+    error_rows = errors;
+    if constexpr (P::kPack > 1) {
+      query_depth = take<scalar>(next, head.depth(length) * head.padded);
+      grad_depth = take<scalar>(next, head.depth(length) * head.padded);
+      error_rows = take<scalar>(next, kRows * kScoreRow);
+    }
     bits = take<uint8_t>(next, kKeys / 8);
     row_keys = take<int32_t>(next, length);
     bytes = next - static_cast<char*>(memory);
@@ -663,7 +756,7 @@ LEXFORGE_INLINE typename P::scalar dot(const typename P::scalar* x, const typena
   using L = typename P::lanes;
   auto sum = L::zero();
   for (int64_t d = 0; d < n; d += L::kWidth) {
-    sum = L::fma(L::load_first(x + d, n - d), L::load_first(y + d, n - d), sum);
+    sum = P::multiply_add(L::load_first(x + d, n - d), L::load_first(y + d, n - d), sum);
   }
   return L::sum(sum);
 }
@@ -700,13 +793,18 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
   const auto kept_scale = static_cast<stat_t>(drop ? shape.dropout.scale : 1.0f);
   pack_rows<P>(head, q, params.q.token_stride, span.length, work.staging, work.queries);
   pack_rows<P>(head, grad_out, params.grad_out.token_stride, span.length, work.staging, work.grads);
+  if constexpr (P::kPack > 1) {
+    pack_depth<P>(head, q, params.q.token_stride, span.length, work.staging, work.query_depth);
+    pack_depth<P>(head, grad_out, params.grad_out.token_stride, span.length, work.staging,
+                  work.grad_depth);
+  }
   for (int64_t i = 0; i < span.length; ++i) {
     const int64_t n = attention_keys(shape, b, i, span.length);
     work.row_keys[i] = static_cast<int32_t>(n);
     // A row that sees nothing has no finite lse; its scores are all overwritten by -infinity.
     work.minus_lse[i] = n == 0 ? stat_t(0) : -params.lse[(span.first + i) * shape.heads + h];
     const auto* row = P::elements(out + i * params.out.token_stride, head.dim, work.staging);
-    work.delta[i] = n == 0 ? stat_t(0) : dot<P>(row, work.grads + i * head.row(), head.dim);
+    work.delta[i] = n == 0 ? stat_t(0) : dot<P>(row, work.grads + i * head.row(), head.elements);
     for (int64_t d = 0; d < head.padded; ++d) work.grad_q[i * head.padded + d] = 0;
   }
 
@@ -716,8 +814,8 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
                    work.key_panels);
     pack_panels<P>(head, v + j0 * params.v.token_stride, params.v.token_stride, keys, work.staging,
                    work.value_panels);
-    pack_rows<P>(head, k + j0 * params.k.token_stride, params.k.token_stride, keys, work.staging,
-                 work.keys);
+    pack_depth<P>(head, k + j0 * params.k.token_stride, params.k.token_stride, keys, work.staging,
+                  work.keys);
     for (int64_t d = 0; d < keys * head.padded; ++d) work.grad_k[d] = work.grad_v[d] = 0;
 
     for (int64_t i0 = 0; i0 < span.length; i0 += kRows) {
@@ -780,29 +878,44 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
           L::store_any(p + j, probability);
         }
       }
+      if constexpr (P::kPack > 1) {
+        for (int64_t r = 0; r < rows; ++r) {
+          P::round_row(work.errors + r * kScoreRow, work.error_rows + r * kScoreRow, end);
+        }
+        for (int64_t r = 0; r < rows; r += 2) {
+          stat_t* p = work.probabilities + r * kScoreRow;
+          stat_t* e = work.errors + r * kScoreRow;
+          P::round_rows(p, r + 1 < rows ? p + kScoreRow : nullptr, end);
+          P::round_rows(e, r + 1 < rows ? e + kScoreRow : nullptr, end);
+        }
+      }
+      const int64_t depth = head.depth(rows), step = P::kPack * kScoreRow;
+      const auto* query_depth = work.query_depth + head.depth(i0) * head.padded;
+      const auto* grad_depth = work.grad_depth + head.depth(i0) * head.padded;
       const RowTiles key_tiles(seen);
       for (int64_t d0 = 0; d0 < head.padded; d0 += kPanel) {
         const int64_t all = (head.padded - d0) / W;
         const int64_t vectors = all < kTileVectors ? all : kTileVectors;
         for (int64_t t = 0; t < key_tiles.count; ++t) {
           const int64_t j = key_tiles.first(t);
-          tile_of<P>({work.probabilities + j, 1, kScoreRow, grads + d0, head.row(),
-                      work.grad_v + j * head.padded + d0, head.padded, rows, true},
+          tile_of<P>({work.probabilities + j, 1, step, grad_depth + d0, head.padded,
+                      work.grad_v + j * head.padded + d0, head.padded, depth, true},
                      key_tiles.size(t), vectors);
           ahead.step();
         }
         for (int64_t t = 0; t < key_tiles.count; ++t) {
           const int64_t j = key_tiles.first(t);
-          tile_of<P>({work.errors + j, 1, kScoreRow, queries + d0, head.row(),
-                      work.grad_k + j * head.padded + d0, head.padded, rows, true},
+          tile_of<P>({work.errors + j, 1, step, query_depth + d0, head.padded,
+                      work.grad_k + j * head.padded + d0, head.padded, depth, true},
                      key_tiles.size(t), vectors);
           ahead.step();
         }
         for (int64_t t = 0; t < tiles.count; ++t) {
           if (tile_keys[t] == 0) continue;
           const int64_t r = tiles.first(t);
-          tile_of<P>({work.errors + r * kScoreRow, kScoreRow, 1, work.keys + d0, head.padded,
-                      work.grad_q + (i0 + r) * head.padded + d0, head.padded, tile_keys[t], true},
+          tile_of<P>({work.error_rows + r * kScoreRow, kScoreRow, 1, work.keys + d0, head.padded,
+                      work.grad_q + (i0 + r) * head.padded + d0, head.padded,
+                      head.depth(tile_keys[t]), true},
                      tiles.size(t), vectors);
           ahead.step();
         }
@@ -828,8 +941,10 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
   template int64_t attention_backward_workspace<scalar_t, stat_t>(int64_t, int64_t);      \
   template void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>&, \
                                         AttentionTask, AttentionTask, void*);
+#if !defined(LEXFORGE_ISA_AVX512_BF16)
 LEXFORGE_INSTANTIATE(float, float)
 LEXFORGE_INSTANTIATE(double, double)
+#endif
 LEXFORGE_INSTANTIATE(Bfloat16, float)
 #undef LEXFORGE_INSTANTIATE
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <numeric>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "attention/attention_binding.h"
@@ -36,6 +37,16 @@ void check_lengths(const char* op, const AttentionShape& shape) {
     }
   }
 }
+
+// The build of a kernel for this machine and these types.
+#define LEXFORGE_ATTENTION_BUILD(kernel)                                                \
+  [] {                                                                                  \
+    if constexpr (std::is_same_v<scalar_t, Bfloat16>) {                                 \
+      if (cpu_has_bf16()) return &avx512::bf16::kernel<scalar_t, stat_t>;               \
+    }                                                                                   \
+    return choose(&baseline::kernel<scalar_t, stat_t>, &avx2::kernel<scalar_t, stat_t>, \
+                  &avx512::kernel<scalar_t, stat_t>);                                   \
+  }()
 
 struct Free {
   void operator()(void* memory) const { std::free(memory); }
@@ -94,12 +105,8 @@ void attention_cpu(const AttentionShape& shape, const Tensor& q, const Tensor& k
                                                  attention_rows<const scalar_t>(v),
                                                  attention_rows<scalar_t>(out),
                                                  data<stat_t>(lse)};
-  auto* kernel =
-      choose(&baseline::attention_head<scalar_t, stat_t>, &avx2::attention_head<scalar_t, stat_t>,
-             &avx512::attention_head<scalar_t, stat_t>);
-  auto* bytes = choose(&baseline::attention_workspace<scalar_t, stat_t>,
-                       &avx2::attention_workspace<scalar_t, stat_t>,
-                       &avx512::attention_workspace<scalar_t, stat_t>);
+  auto* kernel = LEXFORGE_ATTENTION_BUILD(attention_head);
+  auto* bytes = LEXFORGE_ATTENTION_BUILD(attention_workspace);
   for_each_head(shape, bytes(longest(shape), shape.dim),
                 [&](AttentionTask task, AttentionTask next, void* workspace) {
                   kernel(params, task, next, workspace);
@@ -150,12 +157,8 @@ void backward_cpu(const AttentionShape& shape, const Tensor& grad_out, const Ten
                                                          attention_rows<scalar_t>(grads.q),
                                                          attention_rows<scalar_t>(grads.k),
                                                          attention_rows<scalar_t>(grads.v)};
-  auto* kernel = choose(&baseline::attention_backward_head<scalar_t, stat_t>,
-                        &avx2::attention_backward_head<scalar_t, stat_t>,
-                        &avx512::attention_backward_head<scalar_t, stat_t>);
-  auto* bytes = choose(&baseline::attention_backward_workspace<scalar_t, stat_t>,
-                       &avx2::attention_backward_workspace<scalar_t, stat_t>,
-                       &avx512::attention_backward_workspace<scalar_t, stat_t>);
+  auto* kernel = LEXFORGE_ATTENTION_BUILD(attention_backward_head);
+  auto* bytes = LEXFORGE_ATTENTION_BUILD(attention_backward_workspace);
   for_each_head(shape, bytes(longest(shape), shape.dim),
                 [&](AttentionTask task, AttentionTask next, void* workspace) {
                   kernel(params, task, next, workspace);

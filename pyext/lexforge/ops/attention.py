@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -182,7 +183,7 @@ def _check_bounds(op: str, bounds: list[int], tokens: int, max_seqlen: int) -> N
         raise ValueError(f"{op}: cu_seqlens must start at 0, got {bounds[0]}")
     if bounds[-1] != tokens:
         raise ValueError(f"{op}: cu_seqlens must end at T = {tokens}, got {bounds[-1]}")
-    for b, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for b, (first, last) in enumerate(itertools.pairwise(bounds)):
         if last < first:
             raise ValueError(f"{op}: cu_seqlens must ascend, got {first} before {last}")
         if last - first > max_seqlen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -98,8 +99,8 @@ def varlen_attention(
     Arguments as in :func:`lexforge.ops.attention.varlen_attention`.
     """
     bounds = cu_seqlens.tolist()
-    pieces = [torch.zeros_like(q[:0])]
-    for b, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    pieces = [q[:0]]
+    for b, (first, last) in enumerate(itertools.pairwise(bounds)):
         parts = [x[None, first:last].transpose(1, 2) for x in (q, k, v)]
         keep = None
         if dropout_p > 0:
