@@ -35,6 +35,17 @@ constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / un
 
 // ---- Lanes -------------------------------------------------------------------------------------
 
+// The first n of a register's elements, mostly all of them: a branch that is foreseen costs less
+// than a mask. The rest is 0, or is not written.
+template <typename L>
+LEXFORGE_INLINE typename L::reg load_row(const typename L::scalar* p, int64_t n) {
+  return n >= L::kWidth ? L::load_any(p) : L::load_first(p, n);
+}
+template <typename L>
+LEXFORGE_INLINE void store_row(typename L::scalar* p, typename L::reg x, int64_t n) {
+  n >= L::kWidth ? L::store_any(p, x) : L::store_first(p, x, n);
+}
+
 template <typename L, int step, bool upper, int... lane>
 LEXFORGE_INLINE typename L::reg exchange(typename L::reg a, typename L::reg b,
                                          std::integer_sequence<int, lane...>) {
@@ -203,7 +214,7 @@ struct Numbers<float, float> : NumbersOf<FloatLanes> {
   static LEXFORGE_INLINE void write(float* to, const float* from, float factor, int64_t dim) {
     using L = FloatLanes;
     for (int64_t d = 0; d < dim; d += L::kWidth) {
-      L::store_first(to + d, L::mul(L::broadcast(factor), L::load_any(from + d)), dim - d);
+      store_row<L>(to + d, L::mul(L::broadcast(factor), L::load_any(from + d)), dim - d);
     }
   }
 };
@@ -417,6 +428,7 @@ struct HeadShape {
   explicit HeadShape(int64_t dim)
       : dim(dim), elements((dim + P::kPack - 1) / P::kPack), padded(round_up(dim, W)) {}
   int64_t row() const { return round_up(elements, W); }  // packed row of elements
+  // Packed rows of pack_depth.
   static int64_t depth(int64_t rows) { return (rows + P::kPack - 1) / P::kPack; }
   int64_t panels(int64_t keys) const { return (keys + kPanel - 1) / kPanel; }
   int64_t panel_size() const { return elements * kPanel; }
@@ -486,7 +498,7 @@ void pack_rows(const HeadShape<P>& head, const scalar_t* from, int64_t stride, i
   for (int64_t r = 0; r < rows; ++r, from += stride, to += head.row()) {
     const auto* row = P::elements(from, head.dim, staging);
     for (int64_t e = 0; e < head.elements; e += L::kWidth) {
-      L::store_any(to + e, L::load_first(row + e, head.elements - e));
+      L::store_any(to + e, load_row<L>(row + e, head.elements - e));
     }
   }
 }
@@ -520,11 +532,12 @@ void pack_panels(const HeadShape<P>& head, const scalar_t* from, int64_t stride,
       const int64_t count = head.elements - e;
       typename L::reg square[W];
       for (int64_t r = 0; r < W; ++r) {
-        square[r] = first + r < rows ? L::load_first(row[r] + e, count) : L::zero();
+        square[r] = first + r < rows ? load_row<L>(row[r] + e, count) : L::zero();
       }
       transpose<L>(square);
-      for (int64_t l = 0; l < W && l < count; ++l)
+      for (int64_t l = 0; l < W && l < count; ++l) {
         L::store_any(panel + (e + l) * kPanel, square[l]);
+      }
     }
   }
 }
@@ -756,7 +769,7 @@ LEXFORGE_INLINE typename P::scalar dot(const typename P::scalar* x, const typena
   using L = typename P::lanes;
   auto sum = L::zero();
   for (int64_t d = 0; d < n; d += L::kWidth) {
-    sum = P::multiply_add(L::load_first(x + d, n - d), L::load_first(y + d, n - d), sum);
+    sum = P::multiply_add(load_row<L>(x + d, n - d), load_row<L>(y + d, n - d), sum);
   }
   return L::sum(sum);
 }
