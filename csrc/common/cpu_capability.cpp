@@ -35,4 +35,14 @@ CpuCapability cpu_capability() {
   return capability;
 }
 
+bool cpu_has_bf16() {
+#ifdef __x86_64__
+  static const bool has_bf16 = cpu_capability() == CpuCapability::kAvx512 &&
+                               static_cast<bool>(__builtin_cpu_supports("avx512bf16"));
+  return has_bf16;
+#else
+  return false;
+#endif
+}
+
 }  // namespace lexforge

@@ -9,6 +9,9 @@ enum class CpuCapability : int { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
 // with F, BW, DQ and VL), lowered by LEXFORGE_CPU=baseline|avx2|avx512, never raised by it.
 CpuCapability cpu_capability();
 
+// Whether it also multiplies pairs of bfloat16 (AVX512_BF16), the capability being kAvx512.
+bool cpu_has_bf16();
+
 // The build of one function that fits this machine: choose(baseline::f, avx2::f, avx512::f).
 template <typename Function>
 Function* choose(Function* baseline, Function* avx2, Function* avx512) {

@@ -30,6 +30,7 @@ enum class RandomStream : uint32_t {
   kNegative = 4,     // word2vec/: noise words of the pairs of the centre at this position
   kInit = 5,         // table initialisation
   kTiles = 6,        // glove/: order of words, rows and entries (glove_tiles.h)
+  kAttention = 7,    // attention/: is the probability of this query and key kept
 };
 
 // Counter word 3. Slots are below 2^24.

@@ -6,6 +6,8 @@
 // needs BEFORE this one, then opens `namespace lexforge::LEXFORGE_ISA`. From here to the end of the
 // file the compiler may use the instruction set; what was included above stays baseline, so no
 // inline function of a shared header is emitted with instructions that another machine lacks.
+// A body that multiplies bfloat16 has a fourth file, with LEXFORGE_ISA avx512::bf16 and both
+// LEXFORGE_ISA_AVX512 and LEXFORGE_ISA_AVX512_BF16.
 //
 // FloatLanes is the widest register of the build (FloatUpTo8 the widest of at most eight lanes);
 // ScalarLanes<T> is the same interface with one lane, for the double instantiations that gradient
@@ -33,6 +35,9 @@
 #endif
 #if defined(LEXFORGE_ISA_AVX512)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi,bmi2,popcnt,prfchw")
+#if defined(LEXFORGE_ISA_AVX512_BF16)
+#pragma GCC target("avx512bf16")
+#endif
 #elif defined(LEXFORGE_ISA_AVX2)
 #pragma GCC target("avx2,fma,bmi,bmi2,popcnt,prfchw")
 #endif

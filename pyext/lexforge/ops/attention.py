@@ -1,0 +1,254 @@
+"""Fused attention on packed or padded batches (csrc/attention/attention.h)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from lexforge.ops.sampling import seed_from
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+MAX_HEAD_DIM = 256  # csrc/attention/attention.h, kMaxHeadDim
+
+
+def varlen_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    *,
+    causal: bool = False,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    seed: int | torch.Generator | Tensor | None = None,
+) -> Tensor:
+    """Scaled dot-product attention within each sequence of a packed batch.
+
+    ``softmax(scale q k^T) v`` for every sequence and head (Vaswani et al. 2017, eq. 1), without a
+    matrix of scores in memory, forward or backward. Padding does not exist and costs nothing.
+
+    Args:
+        q, k, v: [T, H, D], float32, bfloat16 or float64, of one shape, dtype and device; D from 1
+            to 256. Any strides, so ``q, k, v = qkv.view(T, 3, H, D).unbind(1)`` of a joint
+            projection is read where it lies; the last dimension is copied if it is not contiguous.
+        cu_seqlens: int32 [B + 1] on the device of ``q``: sequence b is tokens ``cu_seqlens[b]`` to
+            ``cu_seqlens[b + 1]``. Starts at 0, ascends (empty sequences are fine), ends at T.
+        max_seqlen: a bound of the lengths, below 2^27.
+        causal: query i sees the keys 0 to i of its sequence only.
+        dropout_p: share of the probabilities that are dropped, 0 to 1, in steps of 2^-16.
+        scale: of the scores, positive; ``1 / sqrt(D)`` by default.
+        seed: of the dropout: an integer or generator (see :func:`lexforge.ops.sampling.seed_from`),
+            or an int64 tensor of one element on the device of ``q``. By default one is drawn from
+            torch's generator of that device.
+
+    Returns:
+        [T, H, D], contiguous, of the dtype of ``q``; differentiable in q, k and v (once).
+
+    Raises:
+        TypeError: unsupported or differing dtypes. ValueError: shapes, devices, sequence bounds or
+        numbers that do not fit.
+
+    Notes:
+        Results and gradients are bit-identical for any number of threads and from run to run. What
+        is dropped depends on (seed, b, head, query, key) alone: the same on CPU and GPU, packed
+        or padded. On CUDA the content of ``cu_seqlens`` is not looked at, since that would wait for
+        the device; wrong bounds there give wrong results but stay inside the tensors.
+
+    Example:
+        >>> qkv = torch.randn(7, 3, 2, 16)
+        >>> bounds = torch.tensor([0, 3, 7], dtype=torch.int32)
+        >>> varlen_attention(*qkv.unbind(1), bounds, 4).shape
+        torch.Size([7, 2, 16])
+    """
+    op = "varlen_attention"
+    _check_heads(op, "[T, H, D]", q, k, v)
+    if cu_seqlens.dtype != torch.int32:
+        raise TypeError(f"{op}: cu_seqlens must be int32, got {cu_seqlens.dtype}")
+    if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 1:
+        raise ValueError(f"{op}: cu_seqlens must be [B + 1], got {tuple(cu_seqlens.shape)}")
+    if cu_seqlens.device != q.device:
+        raise ValueError(f"{op}: cu_seqlens must be on {q.device}, got {cu_seqlens.device}")
+    if not 0 <= max_seqlen < 2**27:
+        raise ValueError(f"{op}: max_seqlen must be 0 to 2^27 - 1, got {max_seqlen}")
+    if _readable(cu_seqlens):
+        _check_bounds(op, cu_seqlens.tolist(), q.shape[0], max_seqlen)
+    scale, seed = _check_numbers(op, q, dropout_p, scale, seed)
+    return torch.ops.lexforge.attention.default(
+        *(_unit_stride(x) for x in (q, k, v)),
+        cu_seqlens.contiguous(),
+        None,
+        seed,
+        max_seqlen,
+        causal,
+        dropout_p,
+        scale,
+    )[0]
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    valid_lens: Tensor | None = None,
+    *,
+    causal: bool = False,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    seed: int | torch.Generator | Tensor | None = None,
+) -> Tensor:
+    """Scaled dot-product attention on a padded batch; see :func:`varlen_attention`.
+
+    Args:
+        q, k, v: [B, H, S, D], float32, bfloat16 or float64, of one shape, dtype and device; any
+            strides, as in :func:`varlen_attention`.
+        valid_lens: int32 or int64, [B] or [B, S], 0 to S: keys at and beyond ``valid_lens[b]``, or
+            for query i at and beyond ``valid_lens[b, i]``, are masked. A query that sees no key
+            gets zeros, and gives no gradient.
+        causal, dropout_p, scale, seed: as in :func:`varlen_attention`.
+
+    Returns:
+        [B, H, S, D] of the dtype of ``q``, a transposed view of a contiguous [B, S, H, D], so that
+        ``out.transpose(1, 2).reshape(B, S, H * D)`` copies nothing; differentiable in q, k and v.
+
+    Raises:
+        TypeError, ValueError: as in :func:`varlen_attention`.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 2, 4, 5, 16)
+        >>> attention(q, k, v, torch.tensor([5, 3])).shape
+        torch.Size([2, 4, 5, 16])
+    """
+    op = "attention"
+    _check_heads(op, "[B, H, S, D]", q, k, v)
+    batch, _, length, _ = q.shape
+    if length >= 2**27:
+        raise ValueError(f"{op}: S must be below 2^27, got {length}")
+    if valid_lens is not None:
+        if valid_lens.dtype not in (torch.int32, torch.int64):
+            raise TypeError(f"{op}: valid_lens must be int32 or int64, got {valid_lens.dtype}")
+        if tuple(valid_lens.shape) not in {(batch,), (batch, length)}:
+            raise ValueError(
+                f"{op}: valid_lens must be [{batch}] or [{batch}, {length}], "
+                f"got {tuple(valid_lens.shape)}"
+            )
+        if valid_lens.device != q.device:
+            raise ValueError(f"{op}: valid_lens must be on {q.device}, got {valid_lens.device}")
+        if _readable(valid_lens) and valid_lens.numel() > 0:
+            low, high = (int(x) for x in torch.aminmax(valid_lens))
+            if low < 0 or high > length:
+                raise ValueError(
+                    f"{op}: valid_lens must be 0 to {length}, got {low if low < 0 else high}"
+                )
+        valid_lens = valid_lens.to(torch.int32).contiguous()
+    scale, seed = _check_numbers(op, q, dropout_p, scale, seed)
+    return torch.ops.lexforge.attention.default(
+        *(_unit_stride(x.transpose(1, 2)) for x in (q, k, v)),
+        None,
+        valid_lens,
+        seed,
+        length,
+        causal,
+        dropout_p,
+        scale,
+    )[0].transpose(1, 2)
+
+
+def _check_heads(op: str, layout: str, q: Tensor, k: Tensor, v: Tensor) -> None:
+    if q.dtype not in _DTYPES:
+        raise TypeError(f"{op}: q must be float32, bfloat16 or float64, got {q.dtype}")
+    if q.dim() != layout.count(",") + 1:
+        raise ValueError(f"{op}: q must be {layout}, got {tuple(q.shape)}")
+    if not 1 <= q.shape[-1] <= MAX_HEAD_DIM:
+        raise ValueError(f"{op}: head_dim must be 1 to {MAX_HEAD_DIM}, got {q.shape[-1]}")
+    for name, x in (("k", k), ("v", v)):
+        if x.dtype != q.dtype:
+            raise TypeError(f"{op}: {name} must be {q.dtype} like q, got {x.dtype}")
+        if x.shape != q.shape:
+            raise ValueError(f"{op}: {name} must be {tuple(q.shape)} like q, got {tuple(x.shape)}")
+        if x.device != q.device:
+            raise ValueError(f"{op}: {name} must be on {q.device} like q, got {x.device}")
+
+
+def _readable(lengths: Tensor) -> bool:
+    """Whether looking at the content neither waits for a GPU nor breaks a graph."""
+    return lengths.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _check_bounds(op: str, bounds: list[int], tokens: int, max_seqlen: int) -> None:
+    if bounds[0] != 0:
+        raise ValueError(f"{op}: cu_seqlens must start at 0, got {bounds[0]}")
+    if bounds[-1] != tokens:
+        raise ValueError(f"{op}: cu_seqlens must end at T = {tokens}, got {bounds[-1]}")
+    for b, (first, last) in enumerate(itertools.pairwise(bounds)):
+        if last < first:
+            raise ValueError(f"{op}: cu_seqlens must ascend, got {first} before {last}")
+        if last - first > max_seqlen:
+            raise ValueError(
+                f"{op}: max_seqlen must be at least {last - first}, the length of sequence {b}, "
+                f"got {max_seqlen}"
+            )
+
+
+def _check_numbers(
+    op: str,
+    q: Tensor,
+    dropout_p: float,
+    scale: float | None,
+    seed: int | torch.Generator | Tensor | None,
+) -> tuple[float, Tensor | None]:
+    """The scale, and the seed as the op takes it: none without dropout."""
+    if not 0.0 <= dropout_p <= 1.0:
+        raise ValueError(f"{op}: dropout_p must be 0 to 1, got {dropout_p}")
+    if scale is None:
+        scale = 1.0 / math.sqrt(q.shape[-1])
+    elif not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"{op}: scale must be positive and finite, got {scale}")
+    if dropout_p == 0.0:
+        return scale, None
+    if seed is None:
+        return scale, torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=q.device)
+    if isinstance(seed, Tensor):
+        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != q.device:
+            raise ValueError(
+                f"{op}: seed must be one int64 on {q.device}, "
+                f"got {seed.dtype} {tuple(seed.shape)} on {seed.device}"
+            )
+        return scale, seed
+    return scale, torch.full((1,), seed_from(seed), dtype=torch.int64, device=q.device)
+
+
+def _unit_stride(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+@torch.library.register_fake("lexforge::attention")
+def _(q, k, v, cu_seqlens, valid_lens, seed, max_seqlen, causal, dropout_p, scale):
+    stat = torch.float64 if q.dtype == torch.float64 else torch.float32
+    return q.new_empty(q.shape), q.new_empty(q.shape[:-1], dtype=stat)
+
+
+@torch.library.register_fake("lexforge::attention_backward")
+def _(
+    grad_out, q, k, v, out, lse, cu_seqlens, valid_lens, seed, max_seqlen, causal, dropout_p, scale
+):
+    return q.new_empty(q.shape), q.new_empty(q.shape), q.new_empty(q.shape)
+
+
+def _setup_context(ctx, inputs, output):
+    q, k, v, cu_seqlens, valid_lens, seed, *ctx.numbers = inputs
+    ctx.save_for_backward(q, k, v, *output, cu_seqlens, valid_lens, seed)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, grad_out, _grad_lse):
+    grads = torch.ops.lexforge.attention_backward.default(
+        _unit_stride(grad_out), *ctx.saved_tensors, *ctx.numbers
+    )
+    return (*grads, *[None] * 7)
+
+
+torch.library.register_autograd("lexforge::attention", _backward, setup_context=_setup_context)
