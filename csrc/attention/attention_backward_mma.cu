@@ -81,7 +81,7 @@ struct KeyBlock {
 };
 
 template <int kDim, int kWarps, int kStrips, bool kWithQuery>
-__global__ void __launch_bounds__(kWarps* kWarp)
+__global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && kDim <= 64 ? 3 : 1)
     attention_backward_keys_kernel(BackwardParams params, const float* delta, bool aligned,
                                    int64_t blocks_per_head, int64_t first_item) {
   using Block = KeyBlock<kDim, kWarps, kStrips, kWithQuery>;
@@ -152,7 +152,8 @@ __global__ void __launch_bounds__(kWarps* kWarp)
                                                      first_key, lane)
                      : 0;
         float scores[kStrips][2][4] = {}, errors[kStrips][2][4] = {};
-#pragma unroll
+// All unrolled, the loads that the compiler then moves ahead take more registers than there are.
+#pragma unroll 2
         for (int step = 0; step < kDim / 16; ++step) {
           uint32_t b[4], a[4];
           load_b<kDim>(b, q_tile, row, 2 * step, lane);
@@ -235,6 +236,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
 #pragma unroll 1
         for (int group = warp / 4; group < kDim / 32; group += kWarps / 4) {
           float result[4][4] = {};
+#pragma unroll 1
           for (int key = 0; key < tile_keys; key += 16) {
             uint32_t a[4], b[4];
             load_a_transposed<kTileRows>(a, e_tile, key, row / 8, lane);
@@ -277,7 +279,7 @@ constexpr size_t query_bytes(int rows) {
 // dq of sequences that no block holds whole: like the forward kernel, a warp has 16 kStrips queries
 // and the keys and values come in tiles of 64, of which it takes 32 at a time.
 template <int kDim, int kStrips>
-__global__ void __launch_bounds__(kQueryThreads)
+__global__ void __launch_bounds__(kQueryThreads, 2)
     attention_backward_queries_kernel(BackwardParams params, const float* delta, bool aligned,
                                       int64_t blocks_per_head, int64_t first_item) {
   constexpr int kRows = 16 * kStrips * kQueryWarps, kTile = kTileRows * kDim;
@@ -348,7 +350,8 @@ __global__ void __launch_bounds__(kQueryThreads)
                            : ~uint32_t{0};
       }
       float scores[kStrips][4][4] = {}, errors[kStrips][4][4] = {};
-#pragma unroll
+// All unrolled, the loads that the compiler then moves ahead take more registers than there are.
+#pragma unroll 2
       for (int step = 0; step < kDim / 16; ++step) {
         uint32_t a[kStrips][4], b[4];
 #pragma unroll

@@ -31,10 +31,8 @@ struct alignas(16) Vector {
 };
 
 // Padded by one vector: the rows of eight threads begin in different banks.
-template <typename T>
-constexpr int stride_of(int columns) {
-  return columns + Vector<T>::kSize;
-}
+template <typename T, int kColumns>
+constexpr int kStrideOf = kColumns + Vector<T>::kSize;
 
 // Rows first ... first + kRows - 1 of a head; zeros where !wanted(row) and beyond `dim`.
 template <int kRows, int kColumns, typename scalar_t, typename stat_t, typename Wanted>
@@ -43,7 +41,7 @@ __device__ __forceinline__ void fetch(stat_t* tile, const HeadRows<const scalar_
   for (int i = static_cast<int>(threadIdx.x); i < kRows * kColumns; i += kThreads) {
     const int row = i / kColumns, column = i % kColumns;
     const bool there = column < dim && wanted(first + row);
-    tile[row * stride_of<stat_t>(kColumns) + column] =
+    tile[row * kStrideOf<stat_t, kColumns> + column] =
         there ? to_compute(rows.data[(first + row) * rows.stride + column]) : stat_t(0);
   }
 }
@@ -51,7 +49,7 @@ __device__ __forceinline__ void fetch(stat_t* tile, const HeadRows<const scalar_
 // result[a][c] += dot(x row y + 16 a, z row x + 16 c) for thread (y, x).
 template <int kColumns, int kPer, typename T>
 __device__ __forceinline__ void add_dots(T (&result)[kPer][kPer], const T* left, const T* right) {
-  constexpr int kStride = stride_of<T>(kColumns);
+  constexpr int kStride = kStrideOf<T, kColumns>;
   const int x = static_cast<int>(threadIdx.x) % kSide, y = static_cast<int>(threadIdx.x) / kSide;
 #pragma unroll 4
   for (int d = 0; d < kColumns; d += Vector<T>::kSize) {
@@ -84,14 +82,14 @@ __device__ __forceinline__ void add_products(Vector<T> (&result)[kPer][kVectors]
 #pragma unroll
     for (int a = 0; a < kPer; ++a) {
       w[a] =
-          *reinterpret_cast<const Vector<T>*>(weights + (y + kSide * a) * stride_of<T>(kTile) + k);
+          *reinterpret_cast<const Vector<T>*>(weights + (y + kSide * a) * kStrideOf<T, kTile> + k);
     }
 #pragma unroll
     for (int e = 0; e < Vector<T>::kSize; ++e) {
 #pragma unroll
       for (int c = 0; c < kVectors; ++c) {
         const auto v = *reinterpret_cast<const Vector<T>*>(
-            values + (k + e) * stride_of<T>(kColumns) + (x + kSide * c) * Vector<T>::kSize);
+            values + (k + e) * kStrideOf<T, kColumns> + (x + kSide * c) * Vector<T>::kSize);
 #pragma unroll
         for (int a = 0; a < kPer; ++a) {
 #pragma unroll
@@ -105,7 +103,7 @@ __device__ __forceinline__ void add_products(Vector<T> (&result)[kPer][kVectors]
 template <int kPer, typename T>
 __device__ __forceinline__ void put_weight(T* weights, int a, int c, T value) {
   const int x = static_cast<int>(threadIdx.x) % kSide, y = static_cast<int>(threadIdx.x) / kSide;
-  weights[(y + kSide * a) * stride_of<T>(kSide * kPer) + x + kSide * c] = value;
+  weights[(y + kSide * a) * kStrideOf<T, kSide * kPer> + x + kSide * c] = value;
 }
 
 // Row y + 16 a of the results, times factor(a), to row first + y + 16 a of a head.
@@ -163,8 +161,8 @@ __device__ __forceinline__ void keep_factors(T (&kept)[kPer], const AttentionDro
 template <typename stat_t, int kPer, int kColumns>
 struct FmaTile {
   static constexpr int kRows = kSide * kPer, kVectors = kColumns / kSide / Vector<stat_t>::kSize;
-  static constexpr int kTile = kRows * stride_of<stat_t>(kColumns);
-  static constexpr int kWeights = kRows * stride_of<stat_t>(kRows);
+  static constexpr int kTile = kRows * kStrideOf<stat_t, kColumns>;
+  static constexpr int kWeights = kRows * kStrideOf<stat_t, kRows>;
   static constexpr size_t bytes(int tiles, int weights) {
     return sizeof(stat_t) * static_cast<size_t>(tiles * kTile + weights * kWeights);
   }
@@ -181,7 +179,7 @@ __device__ __forceinline__ T over_row(T value, const Combine& combine) {
 }
 
 template <typename scalar_t, typename stat_t, int kPer, int kColumns>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     attention_forward_kernel(AttentionParams<scalar_t, stat_t> params, int64_t blocks_per_head,
                              int64_t first_item) {
   using Tile = FmaTile<stat_t, kPer, kColumns>;
@@ -270,7 +268,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Rows of a block are keys, columns queries.
 template <typename scalar_t, typename stat_t, int kPer, int kColumns>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     attention_grad_keys_kernel(AttentionBackwardParams<scalar_t, stat_t> params,
                                const stat_t* delta, int64_t blocks_per_head, int64_t first_item) {
   using Tile = FmaTile<stat_t, kPer, kColumns>;
@@ -337,7 +335,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename scalar_t, typename stat_t, int kPer, int kColumns>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     attention_grad_queries_kernel(AttentionBackwardParams<scalar_t, stat_t> params,
                                   const stat_t* delta, int64_t blocks_per_head,
                                   int64_t first_item) {
@@ -449,11 +447,9 @@ template <typename scalar_t, typename F>
 void with_tile(int64_t dim, const F& f) {
   using std::integral_constant;
   constexpr int kLargest = sizeof(scalar_t) == 8 ? 2 : 4;
-  if (!std::is_same_v<scalar_t, Bfloat16> && dim <= 64) {
-    return f(integral_constant<int, kLargest>(), integral_constant<int, 64>());
-  }
-  if (std::is_same_v<scalar_t, float> && dim <= 128) {
-    return f(integral_constant<int, 2>(), integral_constant<int, 128>());
+  if (dim <= 64) return f(integral_constant<int, kLargest>(), integral_constant<int, 64>());
+  if constexpr (std::is_same_v<scalar_t, float>) {
+    if (dim <= 128) return f(integral_constant<int, 2>(), integral_constant<int, 128>());
   }
   f(integral_constant<int, kLargest / 2>(), integral_constant<int, 256>());
 }

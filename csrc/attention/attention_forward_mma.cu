@@ -4,6 +4,7 @@ namespace lexforge {
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp, kStages = 2;
+constexpr int kPart = 32;  // keys whose scores a warp has in registers at a time
 
 template <int kDim>
 constexpr size_t forward_bytes(int rows) {
@@ -17,35 +18,46 @@ struct ForwardWarp {
   float top[kStrips][2], sum[kStrips][2] = {};  // of the rows g and g + 8 of each strip
   int keys[kStrips][2];
 
-  // Adds the keys of one tile, of which a kPartial one is not visible as a whole to every row.
-  template <bool kPartial>
+  // Adds kPart keys, from row `part` of the tiles of keys and values on.
   __device__ __forceinline__ void add(const Bfloat16* q, const Bfloat16* k, const Bfloat16* v,
-                                      int first_row, int first_key, int most_keys,
+                                      int part, int first_row, int first_key, int fewest_keys,
                                       const AttentionShape& shape, uint64_t seed, uint64_t position,
                                       int lane) {
-    uint32_t kept[kStrips] = {};
-    if (shape.dropout.threshold != 0) {
+    constexpr int kTiles = kPart / 8;
+    const bool dropping = shape.dropout.threshold != 0;
+    uint32_t kept[kStrips];
 #pragma unroll
-      for (int m = 0; m < kStrips; ++m) {
-        kept[m] = keep_bits<8>(shape.dropout, seed, position + first_row + 16 * m + lane / 4,
-                               first_key, lane);
-      }
+    for (int m = 0; m < kStrips; ++m) {
+      kept[m] =
+          dropping ? keep_bits<kTiles>(shape.dropout, seed, position + 16 * m, first_key, lane) : 0;
     }
-    float scores[kStrips][8][4] = {};
+    float scores[kStrips][kTiles][4] = {};
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
       uint32_t a[kStrips][4];
 #pragma unroll
       for (int m = 0; m < kStrips; ++m) load_a<kDim>(a[m], q, first_row + 16 * m, 2 * step, lane);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (kPartial && first_key + 16 * i >= most_keys) continue;
+      for (int i = 0; i < kTiles; i += 2) {
         uint32_t b[4];
-        load_b<kDim>(b, k, 16 * i, 2 * step, lane);
+        load_b<kDim>(b, k, part + 8 * i, 2 * step, lane);
 #pragma unroll
         for (int m = 0; m < kStrips; ++m) {
-          mma_bf16(scores[m][2 * i], a[m], b[0], b[1]);
-          mma_bf16(scores[m][2 * i + 1], a[m], b[2], b[3]);
+          mma_bf16(scores[m][i], a[m], b[0], b[1]);
+          mma_bf16(scores[m][i + 1], a[m], b[2], b[3]);
+        }
+      }
+    }
+    if (first_key + kPart > fewest_keys) {
+#pragma unroll
+      for (int m = 0; m < kStrips; ++m) {
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int key = first_key + 8 * i + 2 * (lane % 4) + e % 2;
+            if (key >= keys[m][e / 2]) scores[m][i][e] = -INFINITY;
+          }
         }
       }
     }
@@ -56,13 +68,8 @@ struct ForwardWarp {
       for (int half = 0; half < 2; ++half) {
         float highest = top[m][half];
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-#pragma unroll
-          for (int e = 2 * half; e < 2 * half + 2; ++e) {
-            const int key = first_key + 8 * i + 2 * (lane % 4) + e % 2;
-            if (kPartial && key >= keys[m][half]) scores[m][i][e] = -INFINITY;
-            highest = fmaxf(highest, scores[m][i][e]);
-          }
+        for (int i = 0; i < kTiles; ++i) {
+          highest = fmaxf(highest, fmaxf(scores[m][i][2 * half], scores[m][i][2 * half + 1]));
         }
         highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 1));
         highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 2));
@@ -78,20 +85,21 @@ struct ForwardWarp {
           }
         }
         top[m][half] = highest;
-        float added = 0.0f;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
+        for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
           for (int e = 2 * half; e < 2 * half + 2; ++e) {
             scores[m][i][e] = exp2_fast(fmaf(scores[m][i][e], scale, -base));
-            added += scores[m][i][e];
+            sum[m][half] += scores[m][i][e];
           }
         }
-        sum[m][half] += added;
       }
-      if (shape.dropout.threshold != 0) {
+    }
+    if (dropping) {
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
+      for (int m = 0; m < kStrips; ++m) {
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
             if (!is_kept(kept[m], i, e)) scores[m][i][e] = 0.0f;
@@ -100,15 +108,14 @@ struct ForwardWarp {
       }
     }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (kPartial && first_key + 16 * i >= most_keys) continue;
+    for (int i = 0; i < kTiles; i += 2) {
       uint32_t a[kStrips][4];
 #pragma unroll
-      for (int m = 0; m < kStrips; ++m) pack_a(a[m], scores[m][2 * i], scores[m][2 * i + 1]);
+      for (int m = 0; m < kStrips; ++m) pack_a(a[m], scores[m][i], scores[m][i + 1]);
 #pragma unroll
       for (int step = 0; step < kDim / 16; ++step) {
         uint32_t b[4];
-        load_b_transposed<kDim>(b, v, 16 * i, 2 * step, lane);
+        load_b_transposed<kDim>(b, v, part + 8 * i, 2 * step, lane);
 #pragma unroll
         for (int m = 0; m < kStrips; ++m) {
           mma_bf16(out[m][2 * step], a[m], b[0], b[1]);
@@ -125,7 +132,7 @@ struct ForwardWarp {
 // to 64 are never rescaled. Two strips a warp halve the reads of shared memory per product, which
 // bound it, and take the registers of head_dim 64.
 template <int kDim, int kStrips>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kDim <= 64 && kStrips == 1 ? 4 : 1)
     attention_forward_mma_kernel(AttentionParams<Bfloat16, float> params, bool aligned,
                                  int64_t blocks_per_head, int64_t first_item) {
   constexpr int kRows = 16 * kStrips * kWarps, kTile = kTileRows * kDim;
@@ -169,22 +176,21 @@ __global__ void __launch_bounds__(kThreads)
   fewest = __reduce_min_sync(kAllLanes, fewest);
   most = __reduce_max_sync(kAllLanes, most);
   const uint64_t seed = shape.dropout.threshold != 0 ? *shape.dropout.seed : 0;
-  const uint64_t position = dropout_rows(shape, item) + item.first;
+  const uint64_t position = dropout_rows(shape, item) + item.first + warp_row + lane / 4;
 
   for (int tile = 0; tile * kTileRows < block_keys; ++tile) {
     if ((tile + 1) * kTileRows < block_keys) fetch(tile + 1);
     commit_copies();
     wait_for_copies<1>();
     __syncthreads();
-    const int first_key = tile * kTileRows;
     const Bfloat16* k_tile = k_tiles + tile % kStages * kTile;
     const Bfloat16* v_tile = v_tiles + tile % kStages * kTile;
-    if (first_key + kTileRows <= fewest) {
-      warp.template add<false>(q_tile, k_tile, v_tile, warp_row, first_key, most, shape, seed,
-                               position, lane);
-    } else if (first_key < most) {
-      warp.template add<true>(q_tile, k_tile, v_tile, warp_row, first_key, most, shape, seed,
-                              position, lane);
+#pragma unroll 1
+    for (int part = 0; part < kTileRows; part += kPart) {
+      const int first_key = tile * kTileRows + part;
+      if (first_key >= most) break;
+      warp.add(q_tile, k_tile, v_tile, part, warp_row, first_key, fewest, shape, seed, position,
+               lane);
     }
     __syncthreads();
   }
@@ -230,7 +236,7 @@ void launch_attention_mma(const AttentionParams<Bfloat16, float>& params, bool a
                           void* stream) {
   with_columns(params.shape.dim, [&](auto columns) {
     if constexpr (columns <= 64) {
-      if (params.shape.max_length > 64) return start<columns, 2>(params, aligned, stream);
+      if (params.shape.max_length > 128) return start<columns, 2>(params, aligned, stream);
     }
     start<columns, 1>(params, aligned, stream);
   });

@@ -81,7 +81,7 @@ template <int kColumns, int kRows, int kThreads, typename Wanted>
 __device__ __forceinline__ void fetch_tile(Bfloat16* tile, const HeadRows<const Bfloat16>& rows,
                                            int first, int dim, bool aligned, const Wanted& wanted) {
   constexpr int kChunks = kColumns / 8;
-#pragma unroll
+#pragma unroll 4
   for (int step = 0; step < (kRows * kChunks + kThreads - 1) / kThreads; ++step) {
     const int index = step * kThreads + static_cast<int>(threadIdx.x);
     if (kRows * kChunks % kThreads != 0 && index >= kRows * kChunks) break;
