@@ -31,9 +31,23 @@ constexpr int kTileVectors = 2;
 constexpr int64_t kDepth = 64;
 constexpr int64_t kKeys = 128;
 
+constexpr double kLog2E = 1.4426950408889634;
+
+constexpr int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // ---- Lanes -------------------------------------------------------------------------------------
+
+// The first n of a register's elements, mostly all of them: a branch that is foreseen costs less
+// than a mask. The rest is 0, or is not written.
+template <typename L>
+LEXFORGE_INLINE typename L::reg load_row(const typename L::scalar* p, int64_t n) {
+  return n >= L::kWidth ? L::load_any(p) : L::load_first(p, n);
+}
+template <typename L>
+LEXFORGE_INLINE void store_row(typename L::scalar* p, typename L::reg x, int64_t n) {
+  n >= L::kWidth ? L::store_any(p, x) : L::store_first(p, x, n);
+}
 
 template <typename L, int step, bool upper, int... lane>
 LEXFORGE_INLINE typename L::reg exchange(typename L::reg a, typename L::reg b,
@@ -68,7 +82,7 @@ LEXFORGE_INLINE void transpose(typename L::reg* rows) {
   transpose_from<L, static_cast<int>(L::kWidth) / 2>(rows);
 }
 
-// 2^x within relative 2e-7 for x <= 127, 0 below -126; NaN stays.
+// 2^x, measured against double within relative 2.5e-7 over [-126, 127]; 0 below, NaN stays.
 template <typename L>
 LEXFORGE_INLINE typename L::reg exp2(typename L::reg x) {
   using reg = typename L::reg;
@@ -89,7 +103,8 @@ LEXFORGE_INLINE double exp2<ScalarLanes<double>>(double x) {
   return __builtin_exp2(x);
 }
 #if defined(LEXFORGE_ISA_AVX512)
-// The fraction above the next whole number below, and a scaling by that number that underflows.
+// The fraction above the next whole number below, and a scaling by that number that underflows by
+// itself, through denormals: within relative 1.5e-7.
 template <>
 LEXFORGE_INLINE __m512 exp2<Float16>(__m512 x) {
   using L = Float16;
@@ -133,10 +148,13 @@ LEXFORGE_INLINE typename L::reg keep(typename L::reg x, const uint8_t* bits, int
 
 // ---- Dropout -----------------------------------------------------------------------------------
 
-// Bit j of `bits` says whether entry (row, first + j) is kept, for j in [0, count) and some beyond;
+// Bit j of `bits` says whether entry (i, first + j) is kept, for j in [0, count) and some beyond;
 // first is a multiple of kKeys, and there is room for round_up(count, kKeys) bits.
-LEXFORGE_INLINE void keep_bits(const AttentionDropout& dropout, uint64_t row, int64_t first,
-                               int64_t count, uint8_t* bits) {
+LEXFORGE_INLINE void keep_bits(const AttentionShape& shape, AttentionTask task, int64_t i,
+                               int64_t first, int64_t count, uint8_t* bits) {
+  const AttentionDropout& dropout = shape.dropout;
+  const uint64_t row = static_cast<uint64_t>(task.sequence * shape.heads + task.head) << 32 |
+                       static_cast<uint64_t>(i);
   constexpr int kQuads = PhiloxLanes::kWidth;  // four to a group of 32 keys
   const auto seed = static_cast<uint64_t>(*dropout.seed);
   if (dropout.threshold >= 65536) {
@@ -203,7 +221,7 @@ struct Numbers<float, float> : NumbersOf<FloatLanes> {
   static LEXFORGE_INLINE void write(float* to, const float* from, float factor, int64_t dim) {
     using L = FloatLanes;
     for (int64_t d = 0; d < dim; d += L::kWidth) {
-      L::store_first(to + d, L::mul(L::broadcast(factor), L::load_any(from + d)), dim - d);
+      store_row<L>(to + d, L::mul(L::broadcast(factor), L::load_any(from + d)), dim - d);
     }
   }
 };
@@ -417,6 +435,7 @@ struct HeadShape {
   explicit HeadShape(int64_t dim)
       : dim(dim), elements((dim + P::kPack - 1) / P::kPack), padded(round_up(dim, W)) {}
   int64_t row() const { return round_up(elements, W); }  // packed row of elements
+  // Packed rows of pack_depth.
   static int64_t depth(int64_t rows) { return (rows + P::kPack - 1) / P::kPack; }
   int64_t panels(int64_t keys) const { return (keys + kPanel - 1) / kPanel; }
   int64_t panel_size() const { return elements * kPanel; }
@@ -486,7 +505,7 @@ void pack_rows(const HeadShape<P>& head, const scalar_t* from, int64_t stride, i
   for (int64_t r = 0; r < rows; ++r, from += stride, to += head.row()) {
     const auto* row = P::elements(from, head.dim, staging);
     for (int64_t e = 0; e < head.elements; e += L::kWidth) {
-      L::store_any(to + e, L::load_first(row + e, head.elements - e));
+      L::store_any(to + e, load_row<L>(row + e, head.elements - e));
     }
   }
 }
@@ -520,11 +539,12 @@ void pack_panels(const HeadShape<P>& head, const scalar_t* from, int64_t stride,
       const int64_t count = head.elements - e;
       typename L::reg square[W];
       for (int64_t r = 0; r < W; ++r) {
-        square[r] = first + r < rows ? L::load_first(row[r] + e, count) : L::zero();
+        square[r] = first + r < rows ? load_row<L>(row[r] + e, count) : L::zero();
       }
       transpose<L>(square);
-      for (int64_t l = 0; l < W && l < count; ++l)
+      for (int64_t l = 0; l < W && l < count; ++l) {
         L::store_any(panel + (e + l) * kPanel, square[l]);
+      }
     }
   }
 }
@@ -570,7 +590,6 @@ LEXFORGE_INLINE typename P::scalar softmax_row(typename P::scalar* score, int64_
   using L = typename P::lanes;
   using scalar = typename P::scalar;
   constexpr int64_t W = L::kWidth;
-  constexpr double kLog2E = 1.4426950408889634;
   end = round_up(end, W);
   total = 0;
   if (keys == 0) {
@@ -635,7 +654,7 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTa
   pack_depth<P>(head, v, params.v.token_stride, keys, work.staging, work.values);
 
   for (int64_t i0 = 0; i0 < span.length; i0 += kRows) {
-    const int64_t rows = span.length - i0 < kRows ? span.length - i0 : kRows;
+    const int64_t rows = lesser(span.length - i0, kRows);
     const RowTiles tiles(rows);
     int64_t row_keys[kRows], tile_keys[kMaxTiles];
     for (int64_t t = 0; t < tiles.count; ++t) {
@@ -654,7 +673,7 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTa
         tile_of<P>({work.queries + r * head.row(), head.row(), 1,
                     work.keys + j0 / kPanel * head.panel_size(), kPanel,
                     work.scores + r * work.score_row + j0, work.score_row, head.elements, false},
-                   tiles.size(t), vectors < kTileVectors ? vectors : kTileVectors);
+                   tiles.size(t), lesser(vectors, kTileVectors));
         ahead.step();
       }
     }
@@ -668,9 +687,7 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTa
         factor[r] = row_keys[r] > 0 ? 1 / total : 0;
         if (shape.dropout.seed != nullptr) {
           factor[r] *= shape.dropout.scale;
-          const uint64_t row =
-              static_cast<uint64_t>(b * shape.heads + h) << 32 | static_cast<uint64_t>(i0 + r);
-          keep_bits(shape.dropout, row, 0, row_keys[r], work.bits);
+          keep_bits(shape, task, i0 + r, 0, row_keys[r], work.bits);
           for (int64_t j = 0; j < row_keys[r]; j += W) {
             L::store_any(score + j, keep<L>(L::load_any(score + j), work.bits, j));
           }
@@ -687,8 +704,8 @@ void attention_head(const AttentionParams<scalar_t, stat_t>& params, AttentionTa
           tile_of<P>({work.scores + r * work.score_row + j0 / P::kPack, work.score_row, 1,
                       work.values + j0 / P::kPack * head.padded + d0, head.padded,
                       work.sums + r * head.padded + d0, head.padded,
-                      head.depth(depth < kDepth ? depth : kDepth), j0 > 0},
-                     tiles.size(t), vectors < kTileVectors ? vectors : kTileVectors);
+                      head.depth(lesser(depth, kDepth)), j0 > 0},
+                     tiles.size(t), lesser(vectors, kTileVectors));
           ahead.step();
         }
       }
@@ -756,9 +773,40 @@ LEXFORGE_INLINE typename P::scalar dot(const typename P::scalar* x, const typena
   using L = typename P::lanes;
   auto sum = L::zero();
   for (int64_t d = 0; d < n; d += L::kWidth) {
-    sum = P::multiply_add(L::load_first(x + d, n - d), L::load_first(y + d, n - d), sum);
+    sum = P::multiply_add(load_row<L>(x + d, n - d), load_row<L>(y + d, n - d), sum);
   }
   return L::sum(sum);
+}
+
+template <typename scalar>
+struct ErrorRow {
+  scalar scale, minus_lse, delta;
+  const uint8_t* bits;  // of the entries that dropout keeps; null if all
+  scalar kept_scale;
+};
+
+// A row's scores become its probabilities, without what is dropped and not yet scaled for it, and
+// the products of its gradient with the values become its errors E (attention.h). Entries from
+// `keys`, which may be negative, to `end` become 0; `end` is a multiple of the width.
+template <typename P>
+LEXFORGE_INLINE void error_row(typename P::scalar* p, typename P::scalar* e, int64_t keys,
+                               int64_t end, const ErrorRow<typename P::scalar>& row) {
+  using L = typename P::lanes;
+  using scalar = typename P::scalar;
+  const int64_t seen = keys < 0 ? 0 : keys, whole = round_up(seen, L::kWidth);
+  for (int64_t j = seen; j < whole; ++j) p[j] = static_cast<scalar>(-__builtin_inf());
+  for (int64_t j = whole; j < end; ++j) p[j] = e[j] = 0;
+  const auto scale = L::broadcast(row.scale), minus_lse = L::broadcast(row.minus_lse);
+  const auto log2e = L::broadcast(static_cast<scalar>(kLog2E));
+  const auto delta = L::broadcast(row.delta), kept_scale = L::broadcast(row.kept_scale);
+  for (int64_t j = 0; j < whole; j += L::kWidth) {
+    auto probability = exp2<L>(L::mul(L::fma(L::load_any(p + j), scale, minus_lse), log2e));
+    auto error = L::load_any(e + j);
+    if (row.bits != nullptr) error = L::mul(kept_scale, keep<L>(error, row.bits, j));
+    L::store_any(e + j, L::mul(probability, L::sub(error, delta)));
+    if (row.bits != nullptr) probability = keep<L>(probability, row.bits, j);
+    L::store_any(p + j, probability);
+  }
 }
 
 template <typename scalar_t, typename stat_t>
@@ -768,7 +816,6 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
   using L = typename P::lanes;
   constexpr int64_t W = L::kWidth, kPanel = HeadShape<P>::kPanel;
   constexpr int64_t kScoreRow = BackwardWorkspace<P>::kScoreRow;
-  constexpr double kLog2E = 1.4426950408889634;
   const AttentionShape& shape = params.shape;
   const int64_t b = task.sequence, h = task.head;
   const AttentionSpan span = attention_span(shape, b);
@@ -809,7 +856,7 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
   }
 
   for (int64_t j0 = 0; j0 < span.length; j0 += kKeys) {
-    const int64_t keys = span.length - j0 < kKeys ? span.length - j0 : kKeys;
+    const int64_t keys = lesser(span.length - j0, kKeys);
     pack_panels<P>(head, k + j0 * params.k.token_stride, params.k.token_stride, keys, work.staging,
                    work.key_panels);
     pack_panels<P>(head, v + j0 * params.v.token_stride, params.v.token_stride, keys, work.staging,
@@ -819,7 +866,7 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
     for (int64_t d = 0; d < keys * head.padded; ++d) work.grad_k[d] = work.grad_v[d] = 0;
 
     for (int64_t i0 = 0; i0 < span.length; i0 += kRows) {
-      const int64_t rows = span.length - i0 < kRows ? span.length - i0 : kRows;
+      const int64_t rows = lesser(span.length - i0, kRows);
       const RowTiles tiles(rows);
       int64_t tile_keys[kMaxTiles], seen = 0;
       for (int64_t t = 0; t < tiles.count; ++t) {
@@ -828,7 +875,7 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
           const int64_t n = work.row_keys[i0 + r] - j0;
           tile_keys[t] = tile_keys[t] < n ? n : tile_keys[t];
         }
-        tile_keys[t] = tile_keys[t] < keys ? tile_keys[t] : keys;
+        tile_keys[t] = lesser(tile_keys[t], keys);
         seen = seen < tile_keys[t] ? tile_keys[t] : seen;
       }
       if (seen == 0) continue;
@@ -838,8 +885,7 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
         for (int64_t t = 0; t < tiles.count; ++t) {
           if (tile_keys[t] <= p0) continue;
           const int64_t r = tiles.first(t), panel = p0 / kPanel * head.panel_size();
-          const int64_t all = (tile_keys[t] - p0 + W - 1) / W;
-          const int64_t vectors = all < kTileVectors ? all : kTileVectors;
+          const int64_t vectors = lesser((tile_keys[t] - p0 + W - 1) / W, kTileVectors);
           tile_of<P>({queries + r * head.row(), head.row(), 1, work.key_panels + panel, kPanel,
                       work.probabilities + r * kScoreRow + p0, kScoreRow, head.elements, false},
                      tiles.size(t), vectors);
@@ -852,31 +898,11 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
       }
       const int64_t end = round_up(seen, W);
       for (int64_t r = 0; r < rows; ++r) {
-        const int64_t i = i0 + r, below = work.row_keys[i] - j0;
-        const int64_t n = below < 0 ? 0 : below < end ? below : end;
-        stat_t* p = work.probabilities + r * kScoreRow;
-        stat_t* e = work.errors + r * kScoreRow;
-        const int64_t whole = round_up(n, W);
-        for (int64_t j = n; j < whole; ++j) p[j] = static_cast<stat_t>(-__builtin_inf());
-        for (int64_t j = whole; j < end; ++j) p[j] = e[j] = 0;
-        if (n == 0) continue;
-        const auto scale = L::broadcast(static_cast<stat_t>(shape.scale));
-        const auto log2e = L::broadcast(static_cast<stat_t>(kLog2E));
-        const auto minus_lse = L::broadcast(work.minus_lse[i]);
-        const auto delta = L::broadcast(work.delta[i]);
-        if (drop) {
-          const uint64_t row =
-              static_cast<uint64_t>(b * shape.heads + h) << 32 | static_cast<uint64_t>(i);
-          keep_bits(shape.dropout, row, j0, n, work.bits);
-        }
-        for (int64_t j = 0; j < whole; j += W) {
-          auto probability = exp2<L>(L::mul(L::fma(L::load_any(p + j), scale, minus_lse), log2e));
-          auto error = L::load_any(e + j);
-          if (drop) error = L::mul(L::broadcast(kept_scale), keep<L>(error, work.bits, j));
-          L::store_any(e + j, L::mul(probability, L::sub(error, delta)));
-          if (drop) probability = keep<L>(probability, work.bits, j);
-          L::store_any(p + j, probability);
-        }
+        const int64_t i = i0 + r, n = lesser(work.row_keys[i] - j0, end);
+        if (drop && n > 0) keep_bits(shape, task, i, j0, n, work.bits);
+        error_row<P>(work.probabilities + r * kScoreRow, work.errors + r * kScoreRow, n, end,
+                     {static_cast<stat_t>(shape.scale), work.minus_lse[i], work.delta[i],
+                      drop ? work.bits : nullptr, kept_scale});
       }
       if constexpr (P::kPack > 1) {
         for (int64_t r = 0; r < rows; ++r) {
@@ -894,8 +920,7 @@ void attention_backward_head(const AttentionBackwardParams<scalar_t, stat_t>& pa
       const auto* grad_depth = work.grad_depth + head.depth(i0) * head.padded;
       const RowTiles key_tiles(seen);
       for (int64_t d0 = 0; d0 < head.padded; d0 += kPanel) {
-        const int64_t all = (head.padded - d0) / W;
-        const int64_t vectors = all < kTileVectors ? all : kTileVectors;
+        const int64_t vectors = lesser((head.padded - d0) / W, kTileVectors);
         for (int64_t t = 0; t < key_tiles.count; ++t) {
           const int64_t j = key_tiles.first(t);
           tile_of<P>({work.probabilities + j, 1, step, grad_depth + d0, head.padded,
