@@ -397,8 +397,8 @@ __global__ void __launch_bounds__(kThreads, 1)
         [&](int) { return scale; });
 }
 
-// delta of one row of [T, H] by eight lanes, which read 16 bytes at a time where rows are aligned.
-constexpr int kRowLanes = 8;
+// A warp has one token, eight lanes a head of it at a time: 16 bytes each where rows are aligned.
+constexpr int kHeadLanes = 8;
 
 template <typename scalar_t, typename stat_t>
 __global__ void __launch_bounds__(kThreads)
@@ -409,35 +409,39 @@ __global__ void __launch_bounds__(kThreads)
     scalar_t at[kChunk];
   };
   const AttentionShape& shape = params.shape;
-  const int64_t row = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kRowLanes;
-  const int lane = static_cast<int>(threadIdx.x) % kRowLanes;
-  stat_t sum = 0;
-  if (row < shape.tokens * shape.heads) {
-    const int64_t token = row / shape.heads, head = row % shape.heads;
-    const auto start = [&](const AttentionRows<const scalar_t>& rows) {
-      if (shape.cu_seqlens != nullptr) {
-        return rows.data + token * rows.token_stride + head * rows.head_stride;
-      }
-      return rows.data + token / shape.max_length * rows.sequence_stride +
-             token % shape.max_length * rows.token_stride + head * rows.head_stride;
-    };
-    const scalar_t *out = start(params.out), *grad = start(params.grad_out);
+  const int64_t token = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp;
+  if (token >= shape.tokens) return;
+  const int lane = static_cast<int>(threadIdx.x) % kHeadLanes;
+  const auto row_of = [&](const AttentionRows<const scalar_t>& rows) {
+    if (shape.cu_seqlens != nullptr) return rows.data + token * rows.token_stride;
+    return rows.data + token / shape.max_length * rows.sequence_stride +
+           token % shape.max_length * rows.token_stride;
+  };
+  const scalar_t *out_row = row_of(params.out), *grad_row = row_of(params.grad_out);
+  for (int64_t first = 0; first < shape.heads; first += kWarp / kHeadLanes) {
+    const int64_t head = first + threadIdx.x % kWarp / kHeadLanes;
+    const bool there = head < shape.heads;
+    const scalar_t* out = out_row + (there ? head * params.out.head_stride : 0);
+    const scalar_t* grad = grad_row + (there ? head * params.grad_out.head_stride : 0);
+    stat_t sum = 0;
     if (aligned) {
-      for (int64_t d = lane * kChunk; d < shape.dim; d += kRowLanes * kChunk) {
+      for (int64_t d = lane * kChunk; d < shape.dim; d += kHeadLanes * kChunk) {
         const Chunk o = *reinterpret_cast<const Chunk*>(out + d);
         const Chunk g = *reinterpret_cast<const Chunk*>(grad + d);
 #pragma unroll
         for (int i = 0; i < kChunk; ++i) sum += to_compute(o.at[i]) * to_compute(g.at[i]);
       }
     } else {
-      for (int64_t d = lane; d < shape.dim; d += kRowLanes) {
+      for (int64_t d = lane; d < shape.dim; d += kHeadLanes) {
         sum += to_compute(out[d]) * to_compute(grad[d]);
       }
     }
-  }
 #pragma unroll
-  for (int step = 1; step < kRowLanes; step *= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
-  if (lane == 0 && row < shape.tokens * shape.heads) delta[row] = sum;
+    for (int step = 1; step < kHeadLanes; step *= 2) {
+      sum += __shfl_xor_sync(kAllLanes, sum, step);
+    }
+    if (there && lane == 0) delta[token * shape.heads + head] = sum;
+  }
 }
 
 // ---- launchers ---------------------------------------------------------------------------------
@@ -487,12 +491,11 @@ void launch_attention_backward(const AttentionBackwardParams<scalar_t, stat_t>& 
                                stat_t* delta, void* stream) {
   const AttentionShape& shape = params.shape;
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  const int64_t rows = shape.tokens * shape.heads;
-  if (rows == 0) return;
+  if (shape.tokens == 0 || shape.heads == 0) return;
   const bool read_aligned = shape.dim * sizeof(scalar_t) % 16 == 0 && is_aligned(params.out) &&
                             is_aligned(params.grad_out);
-  launch(attention_delta_kernel<scalar_t, stat_t>, blocks_for(rows * kRowLanes, kThreads), kThreads,
-         0, cuda_stream, params, delta, read_aligned);
+  launch(attention_delta_kernel<scalar_t, stat_t>, blocks_for(shape.tokens * kWarp, kThreads),
+         kThreads, 0, cuda_stream, params, delta, read_aligned);
   if constexpr (std::is_same_v<scalar_t, Bfloat16>) {
     if (shape.dim <= kMaxMmaDim) {
       const bool aligned = read_aligned && is_aligned(params.q) && is_aligned(params.k) &&
