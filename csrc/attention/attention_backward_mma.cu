@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4, t = lane % 4;
-  const int seen_keys = shape.valid_per_query ? length : keys_of_any(shape, item, 0, length);
+  const int seen_keys = keys_of_any(shape, item, 0, length);
   const int warp_key = warp * 16 * kStrips, first_key = item.first + warp_key;
 
   const auto q = head_rows(params.q, shape, item), k = head_rows(params.k, shape, item);

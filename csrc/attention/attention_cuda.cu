@@ -1,6 +1,5 @@
 #include "attention/attention_cuda.cuh"
 #include "common/tensor_core.cuh"
-#include "common/warp.cuh"
 
 namespace lexforge {
 namespace {
@@ -285,7 +284,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (item.first >= item.length) return;
   const int dim = static_cast<int>(shape.dim), length = item.length;
   const int x = static_cast<int>(threadIdx.x) % kSide, y = static_cast<int>(threadIdx.x) / kSide;
-  const int seen_keys = shape.valid_per_query ? length : keys_of_any(shape, item, 0, length);
+  const int seen_keys = keys_of_any(shape, item, 0, length);
   const auto seen = [&](int key) { return key < seen_keys; };
   const auto seeing = [&](int i) { return i < length && keys_of(shape, item, i) > 0; };
   const auto q = head_rows(params.q, shape, item), grad = head_rows(params.grad_out, shape, item);

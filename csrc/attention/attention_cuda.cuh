@@ -8,6 +8,7 @@
 
 #include "attention/attention_cuda.h"
 #include "common/cuda_launch.cuh"
+#include "common/warp.cuh"
 
 namespace lexforge {
 
@@ -65,13 +66,15 @@ __device__ __forceinline__ int keys_of(const AttentionShape& shape, const Attent
   return static_cast<int>(attention_keys(shape, item.sequence, i, item.length));
 }
 
-// Keys that at least one of the queries first ... last - 1 sees.
+// Keys that at least one of the queries first ... last - 1 sees. All lanes of a warp call it.
 __device__ __forceinline__ int keys_of_any(const AttentionShape& shape, const AttentionItem& item,
                                            int first, int last) {
   if (!shape.valid_per_query) return first < last ? keys_of(shape, item, last - 1) : 0;
   int most = 0;
-  for (int i = first; i < last; ++i) most = max(most, keys_of(shape, item, i));
-  return most;
+  for (int i = first + static_cast<int>(threadIdx.x) % kWarp; i < last; i += kWarp) {
+    most = max(most, keys_of(shape, item, i));
+  }
+  return __reduce_max_sync(kAllLanes, most);
 }
 
 // High word of the Philox position of the head's rows; see AttentionDropout.

@@ -3,6 +3,10 @@
 //   attention_cuda.cu           every dtype, any head_dim, on FMA units; and delta
 //   attention_forward_mma.cu    bfloat16, head_dim up to kMaxMmaDim, on tensor cores
 //   attention_backward_mma.cu
+//
+// What keys hold that no query of a block of queries sees changes nothing, nor do queries without
+// keys. Keys that some of a block's queries see are multiplied by zeros for the others: an infinity
+// or a NaN among them shows there, too.
 #pragma once
 
 #include "attention/attention.h"

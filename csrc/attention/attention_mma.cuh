@@ -4,7 +4,6 @@
 
 #include "attention/attention_cuda.cuh"
 #include "common/tensor_core.cuh"
-#include "common/warp.cuh"
 
 namespace lexforge {
 
@@ -144,6 +143,7 @@ __device__ __forceinline__ void store_results(const HeadRows<Bfloat16>& rows, in
       }
     }
   }
+  __syncwarp();  // what follows may be an instruction of the whole warp
 }
 
 // Which entries of a strip of results of 8 kTiles keys, from `first_key` on, dropout keeps: bit
