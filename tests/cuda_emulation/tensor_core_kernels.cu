@@ -37,7 +37,7 @@ __global__ void product_kernel(const Bfloat16* a, const Bfloat16* b, float* d) {
 // Four matrices of 8 x 8, one after another: words [32, 4] of every lane.
 template <bool kTransposed>
 __global__ void matrices_kernel(const Bfloat16* matrices, uint32_t* words) {
-  __shared__ __align__(16) Bfloat16 staged[256];
+  __align__(16) __shared__ Bfloat16 staged[256];
   const int lane = static_cast<int>(threadIdx.x);
   for (int i = 0; i < 8; ++i) staged[8 * lane + i] = matrices[8 * lane + i];
   __syncwarp();
@@ -98,7 +98,7 @@ __global__ void offsets_kernel(int* offsets) {
 // A number is on its way to shared memory; what a thread finds there before and after it waits.
 // With `wanted` false it finds zero at last.
 __global__ void copy_kernel(const float* from, bool wanted, float* found) {
-  __shared__ __align__(16) float staged[4];
+  __align__(16) __shared__ float staged[4];
   for (int i = 0; i < 4; ++i) staged[i] = -1.0f;
   lexforge::copy_async<16>(staged, from, wanted);
   lexforge::commit_copies();
