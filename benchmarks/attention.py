@@ -2,11 +2,17 @@
 
     python benchmarks/attention.py --json results.json
     python benchmarks/attention.py --lengths 128 --dtypes float32 --repeats 15
+    python benchmarks/attention.py --device cuda --json results.json
 
 Dense batches hold B sequences of S tokens. Ragged ones hold lengths drawn uniformly from 20 to S:
-packed for lexforge, padded to S with a mask for torch, which has no other way on a CPU. q, k and v
-are the views of one packed projection on both sides. GFLOP/s count 4 D flops for each query and
-visible key forward and 10 D backward, of lexforge, without padding.
+packed for lexforge, padded to S with a mask for torch. q, k and v are the views of one packed
+projection on both sides. GFLOP/s count 4 D flops for each query and visible key forward and 10 D
+backward, of lexforge, without padding; GB/s what has to be moved at least: q, k, v and the result
+forward, twelve times as much as one of them with the backward pass.
+
+On a GPU every backend of torch is a rival, and its packed attention where it has one; the figure of
+torch is the best of them. Batches hold 131,072 tokens there: far more than its caches, and enough
+work in a call that Python's share does not show.
 """
 
 from __future__ import annotations
@@ -18,38 +24,79 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from harness import write_report
 from lexforge.ops.attention import varlen_attention
 
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch before 2.10
+    varlen_attn = None
+
 SHORTEST = 20
+BATCH, CUDA_TOKENS = 32, 131_072
+CALLS = 5  # of one work between two events of a GPU
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+}
+
+
+def seconds_of(work: Callable[[], object], device: str) -> float:
+    """Seconds of one call; on a GPU of the kernels alone, where they outlast their launches."""
+    if device != "cuda":
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(CALLS):
+        work()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1e3 / CALLS
 
 
 def alternate(
     works: dict[str, Callable[[], object]], repeats: int, device: str
 ) -> dict[str, list[float]]:
-    """Seconds of every call, one of each work in turn, after a round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for counted in range(-1, repeats):
-        for name, work in works.items():
-            if device == "cuda":
-                torch.cuda.synchronize()
-            begin = time.perf_counter()
-            work()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if counted >= 0:
-                times[name].append(time.perf_counter() - begin)
+    """Seconds of every call, one of each work in turn, after a round that is not counted.
+
+    What that first round shows to be impossible here (a backend of torch without such a mask or
+    dtype) is left out.
+    """
+    times: dict[str, list[float]] = {}
+    for name, work in works.items():
+        try:
+            seconds_of(work, device)
+        except (RuntimeError, ValueError) as reason:
+            if name == "lexforge":
+                raise
+            print(f"  {name}: {str(reason).splitlines()[0][:90]}", flush=True)
+        else:
+            times[name] = []
+    for _ in range(repeats):
+        for name, measured in times.items():
+            measured.append(seconds_of(works[name], device))
     return times
 
 
 class Case:
     """One batch, packed for lexforge and padded for torch."""
 
-    def __init__(self, options: argparse.Namespace, length: int, ragged: bool, dtype: torch.dtype):
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        batch: int,
+        length: int,
+        ragged: bool,
+        dtype: torch.dtype,
+    ):
         generator = torch.Generator().manual_seed(0)
-        batch, heads, dim = options.batch, options.heads, options.dim
+        heads, dim = options.heads, options.dim
         self.lengths = torch.full((batch,), length)
         if ragged:
             self.lengths = torch.randint(SHORTEST, length + 1, (batch,), generator=generator)
@@ -79,27 +126,47 @@ class Case:
             *self.padded, attn_mask=self.mask, dropout_p=self.dropout_p
         )
 
-    def works(self) -> dict[str, tuple[dict[str, Callable], float]]:
-        """The works of each direction, and its flops."""
+    def packed_peer(self) -> torch.Tensor:
+        bounds, length = self.bounds, self.length
+        return varlen_attn(*self.packed, bounds, bounds, length, length)
 
-        def without_grad(function: Callable) -> Callable:
-            return torch.no_grad()(function)
+    def peers(self) -> dict[str, tuple[Callable, list[torch.Tensor], torch.Tensor]]:
+        """Name, function, what it differentiates and the gradient of its result."""
+        if self.bounds.device.type == "cpu":
+            return {"torch": (self.peer, self.padded, self.padded_grad)}
 
+        def by(backend: SDPBackend) -> Callable[[], torch.Tensor]:
+            def run() -> torch.Tensor:
+                with sdpa_kernel(backend):
+                    return self.peer()
+
+            return run
+
+        peers = {
+            name: (by(backend), self.padded, self.padded_grad) for name, backend in BACKENDS.items()
+        }
+        if varlen_attn is not None and self.dropout_p == 0:
+            peers["varlen"] = (self.packed_peer, self.packed, self.packed_grad)
+        return peers
+
+    def works(self) -> dict[str, tuple[dict[str, Callable], float, float]]:
+        """The works of each direction, its flops and the bytes it moves at least."""
+        rivals = {"lexforge": (self.ours, self.packed, self.packed_grad), **self.peers()}
+
+        def both(function: Callable, leaves: list[torch.Tensor], grad: torch.Tensor) -> Callable:
+            return lambda: torch.autograd.grad(function(), leaves, grad)
+
+        rows = self.packed_grad.numel() * self.packed_grad.element_size()
         return {
             "forward": (
-                {"lexforge": without_grad(self.ours), "torch": without_grad(self.peer)},
+                {name: torch.no_grad()(function) for name, (function, _, _) in rivals.items()},
                 self.forward_flops,
+                4 * rows,
             ),
             "forward+backward": (
-                {
-                    "lexforge": lambda: torch.autograd.grad(
-                        self.ours(), self.packed, self.packed_grad
-                    ),
-                    "torch": lambda: torch.autograd.grad(
-                        self.peer(), self.padded, self.padded_grad
-                    ),
-                },
+                {name: both(*rival) for name, rival in rivals.items()},
                 3.5 * self.forward_flops,
+                12 * rows,
             ),
         }
 
@@ -108,48 +175,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument(
+        "--batch", type=int, help=f"sequences; {BATCH}, or {CUDA_TOKENS} tokens' worth on a GPU"
+    )
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 512])
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", help="128 512; 64 128 256 512 1024 on a GPU"
+    )
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    on_gpu = options.device == "cuda"
+    lengths = options.lengths or ([64, 128, 256, 512, 1024] if on_gpu else [128, 512])
 
     records = []
-    print("| S | batch | dtype | direction | lexforge ms | torch ms | ratio | GFLOP/s |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| S | batch | dtype | direction | lexforge ms | torch ms | ratio | GFLOP/s | GB/s |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for dtype in options.dtypes:
-        for length in options.lengths:
+        for length in lengths:
+            batch = options.batch or (max(1, CUDA_TOKENS // length) if on_gpu else BATCH)
             for ragged in (False, True):
-                case = Case(options, length, ragged, getattr(torch, dtype))
-                for direction, (works, flops) in case.works().items():
+                case = Case(options, batch, length, ragged, getattr(torch, dtype))
+                for direction, (works, flops, least_bytes) in case.works().items():
                     times = alternate(works, options.repeats, options.device)
                     median = {name: statistics.median(x) for name, x in times.items()}
+                    ours = median.pop("lexforge")
+                    best = min(median, key=median.__getitem__)
                     record = {
                         "case": direction,
                         "length": length,
                         "ragged": ragged,
                         "dtype": dtype,
                         "threads": options.threads,
-                        "batch": options.batch,
+                        "batch": batch,
                         "heads": options.heads,
                         "dim": options.dim,
                         "dropout": options.dropout,
-                        "lexforge_s": median["lexforge"],
-                        "torch_s": median["torch"],
-                        "ratio": median["torch"] / median["lexforge"],
-                        "flops_per_s": flops / median["lexforge"],
+                        "lexforge_s": ours,
+                        "torch_s": median[best],
+                        "torch_backend": best,
+                        "ratio": median[best] / ours,
+                        "flops_per_s": flops / ours,
+                        "bytes_per_s": least_bytes / ours,
                         "times_s": times,
                     }
                     records.append(record)
                     print(
                         f"| {length} | {'ragged' if ragged else 'dense'} | {dtype} | {direction} "
-                        f"| {1e3 * median['lexforge']:.1f} | {1e3 * median['torch']:.1f} "
-                        f"| {record['ratio']:.2f} | {record['flops_per_s'] / 1e9:.0f} |",
+                        f"| {1e3 * ours:.2f} | {1e3 * median[best]:.2f} ({best}) "
+                        f"| {record['ratio']:.2f} | {record['flops_per_s'] / 1e9:.0f} "
+                        f"| {record['bytes_per_s'] / 1e9:.0f} |",
                         flush=True,
                     )
     if options.json:

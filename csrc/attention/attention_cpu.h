@@ -2,12 +2,9 @@
 #pragma once
 
 #include "attention/attention.h"
+#include "common/bfloat16.h"
 
 namespace lexforge {
-
-struct Bfloat16 {
-  uint16_t bits;
-};
 
 // One head of one sequence.
 struct AttentionTask {
