@@ -522,7 +522,7 @@ __device__ __forceinline__ void change(scalar_t* at, scalar_t old, scalar_t now,
 // Rows stay in memory; lane l works on elements l, l + 32, ... of both. For double, which tests
 // use, and for vectors too long for registers.
 template <GloveOptimizer kOptimizer, typename scalar_t>
-__global__ void __launch_bounds__(kWarp* kMostWarps)
+__global__ void __launch_bounds__(kWarp* kMostWarps, 1)
     glove_train_any_kernel(const __grid_constant__ GloveTrainParams<scalar_t> params,
                            const __grid_constant__ Rates<scalar_t> rates, int64_t round,
                            double* sums) {
