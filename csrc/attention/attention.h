@@ -23,7 +23,9 @@
 //   dq_i = scale sum_j E_ij k_j        dk_j = scale sum_i E_ij q_i        dv_j = sum_i z_ij P_ij
 //   g_i
 //
-// Rows with n = 0 take no part; keys that no query sees get zeros. lse has no gradient.
+// Rows with n = 0 take no part; keys that no query sees get zeros. lse has no gradient. Where
+// lengths are given per query, the CPU kernels multiply such rows by zero, so there they must be
+// finite.
 //
 // float32 computes in float32, float64 in float64 (for gradient checks). bfloat16 multiplies in
 // bfloat16 with float32 sums; statistics are float32; P and E are rounded to bfloat16 before their

@@ -107,7 +107,7 @@ def attention(
             strides, as in :func:`varlen_attention`.
         valid_lens: int32 or int64, [B] or [B, S], 0 to S: keys at and beyond ``valid_lens[b]``, or
             for query i at and beyond ``valid_lens[b, i]``, are masked. A query that sees no key
-            gets zeros, and gives no gradient.
+            gets zeros, and gives no gradient. What [B, S] masks must be finite all the same.
         causal, dropout_p, scale, seed: as in :func:`varlen_attention`.
 
     Returns:
