@@ -38,6 +38,7 @@
 
 #include <cstdint>
 
+#include "common/dropout.h"
 #include "common/host_device.h"
 #include "common/philox.h"
 
@@ -45,8 +46,8 @@ namespace lexforge {
 
 constexpr int64_t kMaxHeadDim = 256;
 
-// Dropout. Entry (b, h, i, j) is kept where its 16 random bits are >= `threshold`. They depend on
-// (seed, b, h, i, j) alone: packed or padded, CPU or GPU, for any blocking.
+// Dropout (common/dropout.h). The 16 bits of entry (b, h, i, j) depend on (seed, b, h, i, j) alone:
+// packed or padded, CPU or GPU, for any blocking.
 //
 //   Philox position  high word b H + h, low word i
 //   Philox slot      4 (j / 32) + j % 8 / 2
@@ -54,21 +55,8 @@ constexpr int64_t kMaxHeadDim = 256;
 //
 // One quad thus serves the eight entries of a row that one thread of a tensor-core accumulator
 // holds in four neighbouring tiles of eight columns, and the same word of four neighbouring slots
-// is eight neighbouring keys in memory order. p is rounded to a multiple of 2^-16: kept entries are
-// multiplied by 65536 / (65536 - threshold), which is 0 if all are dropped.
-struct AttentionDropout {
-  const int64_t* seed;  // one element, on the device of q; null without dropout
-  uint32_t threshold;   // 0 ... 65536; 0 without dropout
-  float scale;          // of what is kept
-};
-
-inline AttentionDropout attention_dropout(const int64_t* seed, double p) {
-  const auto threshold = static_cast<uint32_t>(p * 65536.0 + 0.5);
-  const uint32_t kept = 65536 - threshold;
-  return {threshold == 0 ? nullptr : seed, threshold,
-          kept == 0 ? 0.0f : static_cast<float>(65536.0 / kept)};
-}
-
+// is eight neighbouring keys in memory order.
+//
 // Whether entry (row, j) is kept, row = (b H + h) << 32 | i: the definition, an entry at a time.
 LEXFORGE_HOST_DEVICE bool attention_keeps(uint64_t seed, uint32_t threshold, uint64_t row,
                                           uint32_t j) {
@@ -98,7 +86,7 @@ struct AttentionShape {
   bool valid_per_query;           // valid_lens is [B, S]
   bool causal;
   double scale;
-  AttentionDropout dropout;
+  Dropout dropout;
 };
 
 // The CPU binding checks cu_seqlens and valid_lens. They are not looked at on the host on CUDA:

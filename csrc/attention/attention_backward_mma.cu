@@ -33,9 +33,9 @@ __device__ __forceinline__ constexpr int kept_bit(int i, int e, int m, int lower
 }
 
 template <int kStrips>
-__device__ __forceinline__ uint32_t transposed_keep_bits(const AttentionDropout& dropout,
-                                                         uint64_t seed, uint64_t position,
-                                                         int first_key, int lane) {
+__device__ __forceinline__ uint32_t transposed_keep_bits(const Dropout& dropout, uint64_t seed,
+                                                         uint64_t position, int first_key,
+                                                         int lane) {
   const int g = lane / 4, t = lane % 4;
   uint32_t even_keys = 0, odd_keys = 0;
 #pragma unroll 1

@@ -78,9 +78,9 @@ inline AttentionShape attention_shape(const char* op, const Tensor& q, const Ten
     STD_TORCH_CHECK(seed.has_value() && seed->scalar_type() == ScalarType::Long &&
                         seed->numel() == 1 && seed->device() == q.device(),
                     op, ": seed must be one int64 on the device of q");
-    shape.dropout = attention_dropout(data<const int64_t>(*seed), dropout_p);
+    shape.dropout = dropout_of(data<const int64_t>(*seed), dropout_p);
   } else {
-    shape.dropout = attention_dropout(nullptr, 0);
+    shape.dropout = dropout_of(nullptr, 0);
   }
   return shape;
 }

@@ -152,7 +152,7 @@ LEXFORGE_INLINE typename L::reg keep(typename L::reg x, const uint8_t* bits, int
 // first is a multiple of kKeys, and there is room for round_up(count, kKeys) bits.
 LEXFORGE_INLINE void keep_bits(const AttentionShape& shape, AttentionTask task, int64_t i,
                                int64_t first, int64_t count, uint8_t* bits) {
-  const AttentionDropout& dropout = shape.dropout;
+  const Dropout& dropout = shape.dropout;
   const uint64_t row = static_cast<uint64_t>(task.sequence * shape.heads + task.head) << 32 |
                        static_cast<uint64_t>(i);
   constexpr int kQuads = PhiloxLanes::kWidth;  // four to a group of 32 keys

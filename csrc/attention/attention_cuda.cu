@@ -132,8 +132,8 @@ __device__ __forceinline__ void store(const HeadRows<scalar_t>& rows, int first,
 // What dropout multiplies the entries of keys key, key + 16, ... of one row by. A tile begins at a
 // multiple of 32 if it holds as many keys, so two neighbours share a quad.
 template <int kPer, typename T>
-__device__ __forceinline__ void keep_factors(T (&kept)[kPer], const AttentionDropout& dropout,
-                                             uint64_t seed, uint64_t row, int key) {
+__device__ __forceinline__ void keep_factors(T (&kept)[kPer], const Dropout& dropout, uint64_t seed,
+                                             uint64_t row, int key) {
   PhiloxQuad quad{};
 #pragma unroll
   for (int i = 0; i < kPer; ++i) {

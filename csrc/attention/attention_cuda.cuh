@@ -77,7 +77,7 @@ __device__ __forceinline__ int keys_of_any(const AttentionShape& shape, const At
   return __reduce_max_sync(kAllLanes, most);
 }
 
-// High word of the Philox position of the head's rows; see AttentionDropout.
+// High word of the Philox position of the head's rows; see Dropout.
 __device__ __forceinline__ uint64_t dropout_rows(const AttentionShape& shape,
                                                  const AttentionItem& item) {
   return static_cast<uint64_t>(item.sequence * shape.heads + item.head) << 32;

@@ -151,8 +151,8 @@ __device__ __forceinline__ void store_results(const HeadRows<Bfloat16>& rows, in
 // position of row g, `first_key` a multiple of 32. Drawn before the scores are: a word a strip is
 // all that has to be kept beside them.
 template <int kTiles>
-__device__ __forceinline__ uint32_t keep_bits(const AttentionDropout& dropout, uint64_t seed,
-                                              uint64_t row, int first_key, int lane) {
+__device__ __forceinline__ uint32_t keep_bits(const Dropout& dropout, uint64_t seed, uint64_t row,
+                                              int first_key, int lane) {
   uint32_t bits = 0;
 #pragma unroll 1
   for (int half = 0; half < 2; ++half) {

@@ -31,6 +31,10 @@ enum class RandomStream : uint32_t {
   kInit = 5,         // table initialisation
   kTiles = 6,        // glove/: order of words, rows and entries (glove_tiles.h)
   kAttention = 7,    // attention/: is the probability of this query and key kept
+  kAddNorm = 8,      // transformer/: is this element kept (add_layer_norm.h)
+  kEmbedding = 9,    // transformer/: is this element kept (embedding_sum.h)
+  kExamples = 10,    // text/: order, pairs and partners of an epoch (bert_examples.h)
+  kMasking = 11,     // text/: positions and replacements of an example (bert_examples.h)
 };
 
 // Counter word 3. Slots are below 2^24.

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from lexforge.ops.sampling import seed_from
+from lexforge.ops._dropout import dropout_seed
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 MAX_HEAD_DIM = 256  # csrc/attention/attention.h, kMaxHeadDim
@@ -76,7 +76,8 @@ def varlen_attention(
         raise ValueError(f"{op}: max_seqlen must be 0 to 2^27 - 1, got {max_seqlen}")
     if _readable(cu_seqlens):
         _check_bounds(op, cu_seqlens.tolist(), q.shape[0], max_seqlen)
-    scale, seed = _check_numbers(op, q, dropout_p, scale, seed)
+    scale = _scale(op, q, scale)
+    seed = dropout_seed(op, dropout_p, seed, q.device)
     return torch.ops.lexforge.attention.default(
         *(_unit_stride(x) for x in (q, k, v)),
         cu_seqlens.contiguous(),
@@ -144,7 +145,8 @@ def attention(
                     f"{op}: valid_lens must be 0 to {length}, got {low if low < 0 else high}"
                 )
         valid_lens = valid_lens.to(torch.int32).contiguous()
-    scale, seed = _check_numbers(op, q, dropout_p, scale, seed)
+    scale = _scale(op, q, scale)
+    seed = dropout_seed(op, dropout_p, seed, q.device)
     return torch.ops.lexforge.attention.default(
         *(_unit_stride(x.transpose(1, 2)) for x in (q, k, v)),
         None,
@@ -193,32 +195,12 @@ def _check_bounds(op: str, bounds: list[int], tokens: int, max_seqlen: int) -> N
             )
 
 
-def _check_numbers(
-    op: str,
-    q: Tensor,
-    dropout_p: float,
-    scale: float | None,
-    seed: int | torch.Generator | Tensor | None,
-) -> tuple[float, Tensor | None]:
-    """The scale, and the seed as the op takes it: none without dropout."""
-    if not 0.0 <= dropout_p <= 1.0:
-        raise ValueError(f"{op}: dropout_p must be 0 to 1, got {dropout_p}")
+def _scale(op: str, q: Tensor, scale: float | None) -> float:
     if scale is None:
-        scale = 1.0 / math.sqrt(q.shape[-1])
-    elif not (math.isfinite(scale) and scale > 0):
+        return 1.0 / math.sqrt(q.shape[-1])
+    if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"{op}: scale must be positive and finite, got {scale}")
-    if dropout_p == 0.0:
-        return scale, None
-    if seed is None:
-        return scale, torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=q.device)
-    if isinstance(seed, Tensor):
-        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != q.device:
-            raise ValueError(
-                f"{op}: seed must be one int64 on {q.device}, "
-                f"got {seed.dtype} {tuple(seed.shape)} on {seed.device}"
-            )
-        return scale, seed
-    return scale, torch.full((1,), seed_from(seed), dtype=torch.int64, device=q.device)
+    return scale
 
 
 def _unit_stride(x: Tensor) -> Tensor:
