@@ -1,0 +1,59 @@
+"""What the commands that use a model share: its folder, and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lexforge.models.bert import BertModel
+    from lexforge.text.bert import Tokenizer
+
+Model = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="Folder with config.json, model.safetensors and vocab.txt.",
+        show_default=False,
+    ),
+]
+Ids = Annotated[
+    bool,
+    typer.Option("--ids", help="Texts are token ids, without <cls> and <sep>, instead of words."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+def load(folder: Path, device: str, *, words: bool) -> tuple[BertModel, Tokenizer]:
+    """The model of a folder on a device, and its tokenizer.
+
+    Raises:
+        ValueError: what is missing or does not fit; with `words`, a vocabulary of word pieces.
+    """
+    from lexforge._library import resolve_device
+    from lexforge.models.bert import BertModel
+    from lexforge.text.bert import WordTokenizer
+
+    if not folder.is_dir():
+        raise typer.BadParameter(f"MODEL must be a folder, got {folder}")
+    tokenizer = WordTokenizer.load(folder)
+    if words and any(token.startswith("##") for token in tokenizer.tokens):
+        raise ValueError(
+            f"{folder / 'vocab.txt'} holds word pieces (##...), and texts are split into whole "
+            f"words only: give token ids instead (--ids)"
+        )
+    return BertModel.from_pretrained(folder).to(resolve_device("bert", device)), tokenizer
+
+
+def parse_ids(text: str, name: str) -> list[int]:
+    """Token ids between spaces.
+
+    Raises:
+        ValueError: naming the text.
+    """
+    try:
+        return [int(token) for token in text.split()]
+    except ValueError:
+        raise ValueError(f"{name} must be token ids, got {text!r}") from None
