@@ -18,7 +18,7 @@ from lexforge.models.bert_encoding import Text, evaluating, prepare
 
 if TYPE_CHECKING:
     from lexforge.models.bert import BertModel
-    from lexforge.text.bert import Tokenizer
+    from lexforge.text.tokenizer import Tokenizer
 
 _COLUMNS = 4  # of heads in a plot
 _NAMED_TOKENS = 64  # more names beside a map would be illegible

@@ -16,7 +16,7 @@ from lexforge.models._arguments import whole
 
 if TYPE_CHECKING:
     from lexforge.models.bert import BertModel
-    from lexforge.text.bert import Tokenizer
+    from lexforge.text.tokenizer import Tokenizer
 
 KINDS = ("pooled", "cls", "mean", "tokens")
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}

@@ -9,7 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from lexforge.models.bert import BertModel
-    from lexforge.text.bert import Tokenizer
+    from lexforge.text.piece_vocabulary import PieceVocabulary
+    from lexforge.text.tokenizer import Tokenizer
 
 Model = Annotated[
     Path,
@@ -26,24 +27,19 @@ Ids = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
-def load(folder: Path, device: str, *, words: bool) -> tuple[BertModel, Tokenizer]:
+def load(folder: Path, device: str) -> tuple[BertModel, Tokenizer | PieceVocabulary]:
     """The model of a folder on a device, and its tokenizer.
 
     Raises:
-        ValueError: what is missing or does not fit; with `words`, a vocabulary of word pieces.
+        ValueError, OSError: what is missing or does not fit.
     """
     from lexforge._library import resolve_device
     from lexforge.models.bert import BertModel
-    from lexforge.text.bert import WordTokenizer
+    from lexforge.text.piece_vocabulary import load_tokenizer
 
     if not folder.is_dir():
-        raise typer.BadParameter(f"MODEL must be a folder, got {folder}")
-    tokenizer = WordTokenizer.load(folder)
-    if words and any(token.startswith("##") for token in tokenizer.tokens):
-        raise ValueError(
-            f"{folder / 'vocab.txt'} holds word pieces (##...), and texts are split into whole "
-            f"words only: give token ids instead (--ids)"
-        )
+        raise typer.BadParameter(f"MODEL must be a folder, and {folder} is none")
+    tokenizer = load_tokenizer(folder)
     return BertModel.from_pretrained(folder).to(resolve_device("bert", device)), tokenizer
 
 

@@ -40,7 +40,7 @@ def attention(
 
     from lexforge.models.bert_attention import attention_maps, plot_attention
 
-    bert, tokenizer = load(model, device, words=not ids)
+    bert, tokenizer = load(model, device)
     if ids:
         text = parse_ids(text, "TEXT")
         pair = None if pair is None else parse_ids(pair, "--pair")

@@ -109,7 +109,7 @@ def encode(
     check_vector_file(out, what.value)
     if workers is not None:
         torch.set_num_threads(workers)
-    bert, tokenizer = load(model, device, words=not ids)
+    bert, tokenizer = load(model, device)
     metadata = {"what": what.value, "layers": layers, "model": str(model)}
     counts = EncodingCounts()
     with Progress(not quiet) as progress, _open(source) as file:
