@@ -224,7 +224,7 @@ def test_interrupted_runs_leave_nothing(folder, tmp_path, name):
         stdin=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        for _ in range(100):
+        for _ in range(1000):
             process.stdin.write(b"w1 w2 w3\n")
         process.stdin.flush()
         deadline = time.monotonic() + 60
