@@ -13,7 +13,9 @@ from torch.nn import functional
 from torch.nn.utils import skip_init
 
 from lexforge.models._arguments import real, whole
+from lexforge.ops.add_layer_norm import add_layer_norm
 from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
+from lexforge.ops.linear import linear
 from lexforge.ops.sampling import seed_from
 
 if TYPE_CHECKING:
@@ -24,24 +26,9 @@ IGNORED = -100  # a label that takes no part in a loss
 
 
 # TODO: replaced by lexforge.ops
-def linear(x, weight, bias=None):
-    return functional.linear(x, weight, bias)
-
-
 def bias_activation(x, bias, *, activation):
     x = x if bias is None else (x + bias).to(x.dtype)
     return {"gelu": functional.gelu, "relu": torch.relu, "tanh": torch.tanh}[activation](x)
-
-
-def add_layer_norm(x, residual, weight, bias, *, eps=1e-5, dropout_p=0.0, seed=None, x_bias=None):
-    dtype = x.dtype
-    if x_bias is not None:
-        x = x + x_bias
-    x = functional.dropout(x, dropout_p)
-    if residual is not None:
-        x = residual + x
-    x = x.to(torch.promote_types(dtype, torch.float32))
-    return functional.layer_norm(x, (x.shape[-1],), weight, bias, eps).to(dtype)
 
 
 def embedding_sum(
