@@ -118,10 +118,11 @@ _BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
 def named_tensors(model: BertModel, names: Names) -> dict[str, Tensor]:
     """A model's tensors by the names of a layout: views, to be written to files or filled."""
     encoder, head = model.encoder, model.mlm
+    positions = encoder.position_embedding.weight
     tensors = {
         names.token: encoder.token_embedding.weight,
         names.segment: encoder.segment_embedding.weight,
-        names.position: encoder.position_embedding.weight,
+        names.position: positions[None] if names is ARCHIVE else positions,
     }
 
     def add(name: str, layer: nn.Module) -> None:
