@@ -19,6 +19,8 @@ from lexforge.models import bert_files
 from lexforge.models._arguments import real, whole
 from lexforge.ops.add_layer_norm import add_layer_norm
 from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
+from lexforge.ops.bias_activation import bias_activation
+from lexforge.ops.embedding_sum import embedding_sum
 from lexforge.ops.linear import linear
 from lexforge.ops.sampling import seed_from
 from lexforge.training.checkpoint import CheckpointError
@@ -66,34 +68,6 @@ _OWN_KEYS = {
 
 
 # TODO: replaced by lexforge.ops
-def bias_activation(x, bias, *, activation):
-    x = x if bias is None else (x + bias).to(x.dtype)
-    return {"gelu": functional.gelu, "relu": torch.relu, "tanh": torch.tanh}[activation](x)
-
-
-def embedding_sum(
-    tokens,
-    segments,
-    positions,
-    token_table,
-    segment_table,
-    position_table,
-    *,
-    norm_weight=None,
-    norm_bias=None,
-    eps=1e-12,
-    dropout_p=0.0,
-    seed=None,
-    dtype=None,
-):
-    x = functional.embedding(tokens, token_table) + functional.embedding(positions, position_table)
-    if segments is not None:
-        x = x + functional.embedding(segments, segment_table)
-    if norm_weight is not None:
-        x = functional.layer_norm(x, (x.shape[-1],), norm_weight, norm_bias, eps)
-    return functional.dropout(x, dropout_p).to(token_table.dtype if dtype is None else dtype)
-
-
 def linear_cross_entropy(hidden, weight, bias, labels, *, weights=None, ignore_index=-100):
     logits = functional.linear(hidden, weight, bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -378,7 +352,7 @@ class BertEncoder(nn.Module):
         """Encode sequences that lie one after another, without padding.
 
         Args:
-            tokens, segments, positions: int32 or int64 [T].
+            tokens, segments, positions: int32 or int64 [T]; segments are 0 if None.
             cu_seqlens: int32 [B + 1], sequence b is tokens ``cu_seqlens[b]`` to
                 ``cu_seqlens[b + 1]``.
             max_seqlen: a bound of the lengths.
@@ -398,6 +372,8 @@ class BertEncoder(nn.Module):
             raise ValueError(
                 f"BertEncoder: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}"
             )
+        if segments is None:
+            segments = torch.zeros_like(tokens)
         dropout = self.config.dropout if self.training else 0.0
         attention_dropout = self.config.attention_dropout if self.training else 0.0
         seeds: tuple[Tensor | None, ...] = (None,) * len(self.seed_offsets)
