@@ -72,7 +72,10 @@ def encode(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut longer texts, which else are errors.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts computed together.")] = 64,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most texts computed together; some thousand tokens of them."),
+    ] = None,
     precision: Annotated[
         Precision, typer.Option(help="bf16 is faster where the processor has it.")
     ] = Precision.FLOAT32,
