@@ -494,12 +494,13 @@ class _Run:
                 else WordTokenizer.load(folder)
             )
         if folder is None:
-            named = _config("reference" if config is None else config, shape, len(tokenizer))
+            named = _config("reference" if config is None else config, shape, tokenizer)
             model = BertModel(named, seed=settings.seed)
         elif shape:
             raise ValueError(f"pretrain: shape must be that of the model in {folder}, got {shape}")
         else:
             model = BertModel.from_pretrained(folder)
+        model.vocabulary = list(tokenizer.tokens)
         return cls(model, tokenizer, settings)
 
     @classmethod
@@ -516,7 +517,7 @@ class _Run:
             raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
         named = None
         if isinstance(config, BertConfig) or config in ("reference", "standard"):
-            named = _config(config, shape, len(saved.tokenizer))
+            named = _config(config, shape, saved.tokenizer)
         elif shape:
             named = replace(saved.model.config, **shape)
         if named is not None and named != saved.model.config:
@@ -741,10 +742,11 @@ def _folder(config: str | os.PathLike | BertConfig) -> Path | None:
 
 
 def _config(
-    config: str | BertConfig, shape: Mapping[str, Any] | None, vocab_size: int
+    config: str | BertConfig, shape: Mapping[str, Any] | None, tokenizer: Tokenizer
 ) -> BertConfig:
     if not isinstance(config, BertConfig):
-        config = getattr(BertConfig, config)(vocab_size)
+        config = getattr(BertConfig, config)(len(tokenizer))
+        config = replace(config, pad_token_id=tokenizer.pad_id)
     try:
         return replace(config, **(shape or {}))
     except TypeError as error:
