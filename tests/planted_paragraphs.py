@@ -10,13 +10,13 @@ def planted_paragraphs(
 ) -> list[list[str]]:
     """Paragraphs of three sentences on one topic.
 
-    A sentence is four neighbouring words of the topic's circle, t<topic>w0 to t<topic>w<words - 1>:
-    a masked word follows from its neighbours, and two sentences of a paragraph share their topic.
+    A sentence is three to six neighbouring words of the topic's circle (t3w0 to t3w5): a masked
+    word follows from its neighbours, and two sentences of a paragraph share their topic.
     """
     rng = np.random.default_rng(seed)
     return [
         [
-            " ".join(f"t{topic}w{(start + i) % words}" for i in range(4))
+            " ".join(f"t{topic}w{(start + i) % words}" for i in range(rng.integers(3, 7)))
             for start in rng.integers(words, size=3)
         ]
         for topic in rng.integers(topics, size=paragraphs)

@@ -89,10 +89,19 @@ def test_learns_planted_structure(paragraphs):
     """A masked word follows from its neighbours; 11 of 12 pairs can be told by their topics."""
     result = pretrain(
         paragraphs,
-        **{**SMALL, "steps": 200, "batch_size": 64},
-        **{"learning_rate": 0.005, "schedule": "linear", "warmup_steps": 10, "clip": 1.0},
-        **{"optimizer": "adamw", "weight_decay": 0.01},
-        **{"shape": {**SHAPE, "hidden_size": 64, "dropout": 0.0, "attention_dropout": 0.0}},
+        shape={**SHAPE, "hidden_size": 64, "dropout": 0.0, "attention_dropout": 0.0},
+        min_count=1,
+        max_len=16,
+        batch_size=64,
+        steps=200,
+        optimizer="adamw",
+        learning_rate=0.005,
+        weight_decay=0.01,
+        schedule="linear",
+        warmup_steps=10,
+        clip=1.0,
+        threads=1,
+        device="cpu",
     )
     assert [point["step"] for point in result.history] == list(range(1, 201))
     last = result.history[-20:]
@@ -199,6 +208,19 @@ def test_static_masks(paragraphs):
 # -- stopping and going on
 
 
+@pytest.fixture(scope="module")
+def stopped_run(paragraphs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped")
+    pretrain(paragraphs, **SMALL, schedule="linear", out=folder, stop=StopAfter(2))
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_run, tmp_path):
+    """The folder of a run that was stopped after two steps."""
+    return shutil.copytree(stopped_run, tmp_path / "stopped")
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -228,7 +250,7 @@ def test_resume_is_exact(paragraphs, tmp_path, options):
 def test_resume_of_a_finished_run(paragraphs, whole, tmp_path):
     """Nothing is left to do; with a constant rate it may be made longer."""
     pretrain(paragraphs, **SMALL, out=tmp_path)
-    again = pretrain(paragraphs, out=tmp_path, resume=True)
+    again = pretrain(paragraphs, out=tmp_path, resume=True, threads=1)
     assert same(again, whole("float32"))
     longer = pretrain(paragraphs, out=tmp_path, resume=True, steps=15, threads=1)
     assert same(longer, pretrain(paragraphs, **{**SMALL, "steps": 15}))
@@ -245,20 +267,19 @@ def test_resume_of_a_finished_run(paragraphs, whole, tmp_path):
         ({"config": "standard"}, "config must be that of the run"),
         ({"shape": {"num_layers": 3}}, "config must be that of the run"),
         ({"tokenizer": "other"}, "tokenizer must be that of the run"),
-        ({"corpus": "other"}, "cannot resume on another corpus: got"),
+        ({"corpus": planted_paragraphs(topics=5)}, "cannot resume on another corpus: got"),
     ],
 )
-def test_resume_of_something_else(paragraphs, tmp_path, changes, message):
-    pretrain(paragraphs, **SMALL, schedule="linear", out=tmp_path, stop=StopAfter(2))
+def test_resume_of_something_else(paragraphs, stopped, changes, message):
     if "tokenizer" in changes:
         changes = {"tokenizer": WordTokenizer.build([["a b"]], min_freq=1)}
-    corpus = paragraphs
-    if "corpus" in changes:
-        corpus, changes = paragraphs[1:], {}
     with pytest.raises(ValueError, match=message):
-        pretrain(corpus, **changes, out=tmp_path, resume=True)
-    same_again = {"learning_rate": 0.01, "config": "reference", "shape": SHAPE, "steps": 12}
-    assert pretrain(paragraphs, **same_again, out=tmp_path, resume=True).state.finished
+        pretrain(**{"corpus": paragraphs, **changes}, out=stopped, resume=True)
+
+
+def test_resume_with_the_same_settings(paragraphs, stopped):
+    again = {**SMALL, "schedule": "linear", "learning_rate": 0.01, "config": "reference"}
+    assert pretrain(paragraphs, **again, out=stopped, resume=True).state.finished
 
 
 def test_a_run_is_not_overwritten(paragraphs, tmp_path):
@@ -280,7 +301,7 @@ def test_nothing_to_resume(paragraphs, tmp_path):
     with pytest.raises(ValueError, match="out must be the folder of the run to resume"):
         pretrain(paragraphs, resume=True)
     BertModel(BertConfig.reference(30, 8, 8, 1, 1)).save_pretrained(tmp_path)  # a model alone
-    with pytest.raises(CheckpointError, match="not a complete checkpoint: .* is missing"):
+    with pytest.raises(CheckpointError, match=r"not a complete checkpoint: .* is missing"):
         pretrain(paragraphs, out=tmp_path, resume=True)
 
 
@@ -303,7 +324,7 @@ import sys
 from lexforge.models.bert_pretraining import pretrain
 from planted_paragraphs import planted_paragraphs
 out, mode, precision = sys.argv[1:]
-fresh = dict(shape={shape}, min_count=1, max_len=16, batch_size=32, steps=40, precision=precision)
+fresh = dict(shape={shape}, min_count=1, max_len=16, batch_size=32, steps=24, precision=precision)
 options = dict(resume=True) if mode == "resume" else fresh
 print("training", flush=True)
 pretrain(
@@ -324,7 +345,7 @@ def test_killed_at_random_moments(tmp_path, precision):
 
     def finished():
         state = json.loads((folder / "trainer_state.json").read_text())["state"]
-        return state["step"] == 40
+        return state["step"] == 24
 
     kills = 0
     while not (is_checkpoint(folder) and not (folder / ".commit").exists() and finished()):
@@ -342,7 +363,7 @@ def test_killed_at_random_moments(tmp_path, precision):
     states = [
         json.loads((path / "trainer_state.json").read_text())["state"] for path in (whole, folder)
     ]
-    assert [{**state, "seconds": 0} for state in states][0] == {**states[1], "seconds": 0}
+    assert {**states[0], "seconds": 0} == {**states[1], "seconds": 0}
 
 
 # -- what goes wrong
@@ -357,6 +378,7 @@ def test_truncated_checkpoint(paragraphs, tmp_path, name):
         with pytest.raises((CheckpointError, ValueError)):
             pretrain(paragraphs, out=tmp_path, resume=True)
     (tmp_path / name).unlink()
+    (tmp_path / "vocab.json").unlink()  # tells the words too
     with pytest.raises((CheckpointError, FileNotFoundError), match=name.replace(".", r"\.")):
         pretrain(paragraphs, out=tmp_path, resume=True)
 
@@ -367,9 +389,7 @@ def test_foreign_optimizer_state(paragraphs, tmp_path):
     other = {**SMALL, "steps": 2, "shape": {**SHAPE, "num_layers": 1, "intermediate_size": 50}}
     pretrain(paragraphs, **other, out=tmp_path / "b")
     shutil.copy(tmp_path / "b/optimizer.safetensors", tmp_path / "a")
-    with pytest.raises(
-        ValueError, match=r"blocks\.1\.\S+ is missing.*must be \(48, 32\)|must be.*"
-    ):
+    with pytest.raises(ValueError, match=r"blocks\.1\.\S+ is missing; .* must be "):
         pretrain(paragraphs, out=tmp_path / "a", resume=True)
 
 
@@ -381,9 +401,9 @@ def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(bert_checkpoint, "write_tensors", refuse)
     with pytest.raises(CheckpointError, match=r"no space left on the disk; the previous .* intact"):
-        pretrain(paragraphs, out=tmp_path, resume=True)
+        pretrain(paragraphs, out=tmp_path, resume=True, threads=1)
     monkeypatch.undo()
-    assert pretrain(paragraphs, out=tmp_path, resume=True).state.finished
+    assert pretrain(paragraphs, out=tmp_path, resume=True, threads=1).state.finished
 
 
 def test_really_full_disk(paragraphs, tmp_path):
@@ -425,7 +445,7 @@ def test_divergence_saves_nothing(paragraphs, tmp_path):
         ({"batch_size": 10, "accumulation": 4}, "accumulation must divide batch_size 10, got 4"),
         ({"max_len": 4}, "max_len must be >= 5"),
         ({"max_len": 21}, "max_len must be at most max_positions = 20, got 21"),
-        ({"max_len": 10}, "max_len"),  # no pair of sentences fits
+        ({"max_len": 8}, "max_len"),  # no pair of sentences fits
         ({"learning_rate": -1}, "learning_rate must be finite and >= 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be finite"),
         ({"clip": -1.0}, "clip must be finite and >= 0"),
