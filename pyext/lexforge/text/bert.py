@@ -227,6 +227,11 @@ class BertExamples:
             static_masks=static_masks,
         )
         self._epochs: dict[int, _text.BertEpoch] = {}  # the last ones drawn
+        if static_masks and self.count(0) == 0:
+            raise ValueError(
+                "BertExamples: static_masks needs an epoch 0 that is not empty; every pair it drew "
+                f"is longer than max_len={max_len}; take another seed or a longer max_len"
+            )
 
     def count(self, epoch: int) -> int:
         """Examples of an epoch, counted from 0; it differs, since random pairs may be too long."""
@@ -269,13 +274,13 @@ class BertExamples:
         threads: int | None = None,
         pin_memory: bool = False,
     ) -> Iterator[PackedBatch]:
-        """The batches of an epoch from `first_batch` on; arguments as for `batch`.
+        """The batches of an epoch from `first_batch` (0 .. `num_batches`) on; else as `batch`.
 
         The next two batches are made in the background, and with the last ones the next epoch's
         order.
         """
         batches = self.num_batches(epoch, batch_size)
-        _whole("first_batch", first_batch, 0)
+        _whole("first_batch", first_batch, 0, batches)
         threads = _threads(threads)
         drawn = self._epoch(epoch)
 
