@@ -68,6 +68,8 @@ def test_paragraphs_of_an_iterable():
         read_paragraphs(p for p in paragraphs)
     with pytest.raises(TypeError, match="a paragraph must be a list of sentences, got int"):
         read_paragraphs([3])
+    with pytest.raises(TypeError, match=r"must be a str or a list of str, got one of \[\[3, 4\]\]"):
+        read_paragraphs([[[3, 4]]])
 
 
 def test_a_corpus_without_pairs(tmp_path):
@@ -88,6 +90,12 @@ def test_tokenized_paragraphs_leave_out_what_is_empty():
     assert arrays.sentences.tolist() == [0, 2, 3, 4]
     assert arrays.paragraphs.tolist() == [0, 2, 3]
     assert [a.dtype for a in arrays] == [np.int32, np.int64, np.int64]
+    same = TokenizedParagraphs.from_lists([[np.array([1, 2]), torch.tensor([3])], [(4,)]])
+    assert all(map(np.array_equal, arrays, same))
+    with pytest.raises(TypeError, match="float"):
+        TokenizedParagraphs.from_lists([[[1.5]]])
+    with pytest.raises(ValueError, match="tokens must fit 32 bits"):
+        TokenizedParagraphs.from_lists([[[2**31]]])
 
 
 # Tokenizer
