@@ -66,7 +66,7 @@ struct AddLayerNormBackwardParams {
   int64_t rows, dim;
   Dropout dropout;
   scalar_t* grad_x;         // [N, H]
-  scalar_t* grad_residual;  // [N, H], or null where it is not wanted or equals grad_x
+  scalar_t* grad_residual;  // [N, H], or null without residual
   // [groups, 3, H] sums over the rows of each group: of grad_weight, grad_bias and grad_x_bias. The
   // last one is made where x_bias is given.
   stat_t* partial;

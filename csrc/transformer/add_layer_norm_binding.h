@@ -77,11 +77,10 @@ struct AddLayerNormGradients {
   Tensor partial;
 
   AddLayerNormGradients(const Tensor& like, const OptionalTensor& residual_rows,
-                        const OptionalTensor& x_bias_vector, const Dropout& dropout, int64_t groups)
+                        const OptionalTensor& x_bias_vector, int64_t groups)
       : x(torch::stable::new_empty(like, {like.size(0), like.size(1)})),
         residual(torch::stable::new_empty(
-            like, {residual_rows.has_value() && dropout.threshold != 0 ? like.size(0) : 0,
-                   like.size(1)})),
+            like, {residual_rows.has_value() ? like.size(0) : 0, like.size(1)})),
         weight(torch::stable::new_empty(like, {like.size(1)}, add_layer_norm_stat_type(like))),
         bias(torch::stable::new_empty(like, {like.size(1)}, add_layer_norm_stat_type(like))),
         x_bias(torch::stable::new_empty(like, {x_bias_vector.has_value() ? like.size(1) : 0},
@@ -118,7 +117,6 @@ AddLayerNormBackwardParams<scalar_t, stat_t> add_layer_norm_backward_params(
     const Tensor& grad_y, const Tensor& x, const OptionalTensor& residual,
     const OptionalTensor& x_bias, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
     const Dropout& dropout, const AddLayerNormGradients& grads) {
-  const bool separate = residual.has_value() && dropout.threshold != 0;
   return {
       .grad_y = data<const scalar_t>(grad_y),
       .x = data<const scalar_t>(x),
@@ -131,7 +129,7 @@ AddLayerNormBackwardParams<scalar_t, stat_t> add_layer_norm_backward_params(
       .dim = x.size(1),
       .dropout = dropout,
       .grad_x = data<scalar_t>(grads.x),
-      .grad_residual = separate ? data<scalar_t>(grads.residual) : nullptr,
+      .grad_residual = residual.has_value() ? data<scalar_t>(grads.residual) : nullptr,
       .partial = data<stat_t>(grads.partial),
       .groups = grads.partial.size(0),
       .grad_weight = data<stat_t>(grads.weight),

@@ -41,7 +41,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> add_layer_norm_backward(
   check_norm_saved(op, grad_y, x, mean, rstd);
   const CudaCall call(x);
   const int64_t groups = std::clamp<int64_t>(x.size(0) / kRowsPerGroup, 1, kMaxGroups);
-  const AddLayerNormGradients grads(x, residual, x_bias, dropout, groups);
+  const AddLayerNormGradients grads(x, residual, x_bias, groups);
   for_norm_types(op, x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
     launch_add_layer_norm_backward(
         add_layer_norm_backward_params<scalar_t, stat_t>(grad_y, x, residual, x_bias, weight, mean,
