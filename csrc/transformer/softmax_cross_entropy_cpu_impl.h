@@ -5,8 +5,12 @@
 // as bfloat16.
 #include <type_traits>
 
+#include "common/bfloat16.h"
 #include "transformer/softmax_cross_entropy.h"
-#include "transformer/stored_lanes.h"
+// The instruction set applies from here on.
+#include "common/simd.h"
+// What needs it.
+#include "common/row_values.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
@@ -28,7 +32,7 @@ LEXFORGE_INLINE typename L::scalar largest_lane(typename L::reg x) {
 // visit(j, n, k) for the registers of [0, count): n numbers from j on, k = 0 .. kSideBySide - 1 in
 // turn.
 template <typename L, typename Visit>
-LEXFORGE_INLINE void for_registers(int64_t count, const Visit& visit) {
+LEXFORGE_INLINE void by_turns(int64_t count, const Visit& visit) {
   constexpr int64_t kStep = kSideBySide * L::kWidth;
   int64_t j = 0;
   for (; j + kStep <= count; j += kStep) {
@@ -61,7 +65,7 @@ template <typename L>
 LEXFORGE_INLINE typename L::scalar largest(const typename L::scalar* z, int64_t count) {
   typename L::reg most[kSideBySide];
   for (auto& x : most) x = L::broadcast(-__builtin_inf());
-  for_registers<L>(count, [&](int64_t j, int64_t n, int64_t k) {
+  by_turns<L>(count, [&](int64_t j, int64_t n, int64_t k) {
     most[k] = L::max(load_or_lowest<L>(z + j, n), most[k]);
   });
   return largest_lane<L>(L::max(L::max(most[0], most[1]), L::max(most[2], most[3])));
@@ -72,7 +76,9 @@ LEXFORGE_INLINE typename L::scalar largest(const typename L::scalar* z, int64_t 
 template <typename scalar_t, typename stat_t>
 void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& params,
                            int64_t first_row, int64_t last, stat_t* workspace) {
-  using L = typename StoredLanes<scalar_t>::lanes;
+  using Row = RowValues<scalar_t>;
+  using Work = RowValues<stat_t>;
+  using L = typename Row::lanes;
   using reg = typename L::reg;
   const int64_t classes = params.classes;
   for (int64_t r = first_row; r < last; ++r) {
@@ -91,10 +97,10 @@ void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& pa
 
     if (params.bias != nullptr || !std::is_same_v<scalar_t, stat_t>) {
       const stat_t* bias = params.bias;
-      for_registers<L>(classes, [&](int64_t j, int64_t n, int64_t) {
-        reg x = load_stored<L>(logits + j, n);
-        if (bias != nullptr) x = L::add(x, load_stored<L>(bias + j, n));
-        store_stored<L>(z + j, x, n);
+      by_turns<L>(classes, [&](int64_t j, int64_t n, int64_t) {
+        reg x = Row::load(logits + j, n);
+        if (bias != nullptr) x = L::add(x, Work::load(bias + j, n));
+        Work::store(z + j, x, n);
       });
     }
     const stat_t most = largest<L>(z, classes);
@@ -105,11 +111,11 @@ void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& pa
     const reg shift = L::broadcast(most);
     reg sum[kSideBySide];
     for (auto& x : sum) x = L::zero();
-    for_registers<L>(classes, [&](int64_t j, int64_t n, int64_t k) {
-      const reg e = exp_or_zero<L>(L::sub(load_stored<L>(z + j, n), shift));
-      store_stored<L>(z + j, e, n);
+    by_turns<L>(classes, [&](int64_t j, int64_t n, int64_t k) {
+      const reg e = exp_or_zero<L>(L::sub(Work::load(z + j, n), shift));
+      Work::store(z + j, e, n);
       if (n < L::kWidth) {
-        sum[k] = L::add(sum[k], load_stored<L>(z + j, n));
+        sum[k] = L::add(sum[k], Work::load(z + j, n));
       } else {
         sum[k] = L::add(sum[k], e);
       }
@@ -121,10 +127,10 @@ void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& pa
       const stat_t share = scale / total;
       const stat_t at_label = share * z[label] - scale;
       const reg factor = L::broadcast(share);
-      for_registers<L>(classes, [&](int64_t j, int64_t n, int64_t) {
-        store_stored<L>(logits + j, L::mul(factor, load_stored<L>(z + j, n)), n);
+      by_turns<L>(classes, [&](int64_t j, int64_t n, int64_t) {
+        Row::store(logits + j, L::mul(factor, Work::load(z + j, n)), n);
       });
-      store_stored<L>(logits + label, L::broadcast(at_label), 1);
+      Row::store(logits + label, L::broadcast(at_label), 1);
     }
   }
 }
@@ -132,7 +138,9 @@ void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& pa
 template <typename scalar_t, typename stat_t>
 void add_columns(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& params, int64_t first_column,
                  int64_t last) {
-  using L = typename StoredLanes<scalar_t>::lanes;
+  using Row = RowValues<scalar_t>;
+  using Work = RowValues<stat_t>;
+  using L = typename Row::lanes;
   const int64_t classes = params.classes;
   for (int64_t first = first_column; first < last; first += kColumns) {
     const int64_t count = last - first < kColumns ? last - first : kColumns;
@@ -142,17 +150,16 @@ void add_columns(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& params, int6
     for (; r + 4 <= params.rows; r += 4, row += 4 * classes) {
       for (int64_t j = 0; j < count; j += L::kWidth) {
         const int64_t n = count - j;
-        const auto upper = L::add(load_stored<L>(row + j, n), load_stored<L>(row + classes + j, n));
-        const auto lower = L::add(load_stored<L>(row + 2 * classes + j, n),
-                                  load_stored<L>(row + 3 * classes + j, n));
-        store_stored<L>(sums + j, L::add(load_stored<L>(sums + j, n), L::add(upper, lower)), n);
+        const auto upper = L::add(Row::load(row + j, n), Row::load(row + classes + j, n));
+        const auto lower =
+            L::add(Row::load(row + 2 * classes + j, n), Row::load(row + 3 * classes + j, n));
+        Work::store(sums + j, L::add(Work::load(sums + j, n), L::add(upper, lower)), n);
       }
     }
     for (; r < params.rows; ++r, row += classes) {
       for (int64_t j = 0; j < count; j += L::kWidth) {
         const int64_t n = count - j;
-        store_stored<L>(sums + j, L::add(load_stored<L>(sums + j, n), load_stored<L>(row + j, n)),
-                        n);
+        Work::store(sums + j, L::add(Work::load(sums + j, n), Row::load(row + j, n)), n);
       }
     }
   }
