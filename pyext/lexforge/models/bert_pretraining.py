@@ -437,6 +437,7 @@ def pretrain(
         else:
             run = _Run.new(config, shape, tokenizer, paragraphs, min_count, given)
         run.settle(paragraphs, given, None if epochs is None else _whole("epochs", epochs))
+        progress.say(run.describe())
         run.fit(
             device,
             graphs=cuda_graphs,
@@ -580,6 +581,15 @@ class _Run:
         self.settings = settings
         self.state = saved or PretrainingState(settings.steps, settings.max_len, corpus=corpus)
         self.state.steps = settings.steps
+
+    def describe(self) -> str:
+        """Sizes of the vocabulary, the data and the model."""
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return (
+            f"{len(self.tokenizer):,} words in the vocabulary, "
+            f"{count(self.examples.count(self.state.epoch))} pairs in an epoch, "
+            f"{count(parameters)} parameters, {self.settings.steps:,} steps"
+        )
 
     def fit(
         self,
