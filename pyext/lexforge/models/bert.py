@@ -698,14 +698,8 @@ class BertModel(nn.Module):
 
     def losses(self, batch: PackedBatch, *, seed: int | Tensor | None = None) -> BertLosses:
         """Both losses of a packed batch; with the parameters and a seed they determine a step."""
-        encoded = self.encode_packed(
-            batch.tokens,
-            batch.segments,
-            batch.positions,
-            batch.cu_seqlens,
-            batch.max_seqlen,
-            seed=seed,
-        )
+        encoded = self.encode_packed(*batch[:5], seed=seed)
+        _check_predictions(batch)
         # Sequences of no tokens may end a batch that is filled up; they are ignored.
         first = batch.cu_seqlens[:-1].clamp(max=len(encoded) - 1)
         rows = encoded.index_select(0, torch.cat((batch.prediction_index, first)))
@@ -764,7 +758,7 @@ class BertModel(nn.Module):
         if pred_positions is not None:
             rows = encoded.index_select(0, index)
             mlm = self.mlm(rows, self.encoder.token_embedding.weight)
-            mlm = mlm.view(*pred_positions.shape, -1)
+            mlm = mlm.unflatten(0, pred_positions.shape)
         return packed.unpack(encoded), mlm, nsp
 
 
@@ -846,12 +840,12 @@ class PaddedBatch(NamedTuple):
             )
         _check_ids("pred_positions", pred_positions, self.tokens.device)
         if pred_positions.numel() and (self.index is not None or _readable(pred_positions)):
-            wrong = (pred_positions < 0) | (pred_positions >= self.cu_seqlens.diff()[:, None])
+            lens = self.cu_seqlens.diff()
+            wrong = (pred_positions < 0) | (pred_positions >= lens[:, None])
             if wrong.any():
                 b, p = (int(x) for x in wrong.nonzero()[0])
                 raise IndexError(
-                    f"BertModel: pred_positions must be below the valid length, "
-                    f"{int(self.cu_seqlens.diff()[b])} for sequence {b}, "
+                    f"BertModel: pred_positions must be 0 to {int(lens[b]) - 1} for sequence {b}, "
                     f"got {int(pred_positions[b, p])}"
                 )
         return (self.cu_seqlens[:-1, None] + pred_positions).flatten()
@@ -897,6 +891,21 @@ def pack_padded(
     index = (positions < valid_lens[:, None]).flatten().nonzero().squeeze(1)
     bounds = functional.pad(valid_lens.cumsum(0), (1, 0)).to(torch.int32)
     return PaddedBatch(*(x[index] for x in inputs), bounds, (batch, length), index)
+
+
+def _check_predictions(batch: PackedBatch) -> None:
+    index, tokens = batch.prediction_index, len(batch.tokens)
+    for name, shape in (("labels", index.shape), ("next_labels", (batch.num_sequences,))):
+        found = getattr(batch, name)
+        if found.shape != shape:
+            raise ValueError(f"BertModel: {name} must be {list(shape)}, got {list(found.shape)}")
+    if index.numel() and _readable(index):
+        low, high = (int(x) for x in torch.aminmax(index))
+        if low < 0 or high >= tokens:
+            raise IndexError(
+                f"BertModel: prediction_index must be 0 to {tokens - 1}, "
+                f"got {low if low < 0 else high}"
+            )
 
 
 def _check_ids(name: str, ids: Tensor, device: torch.device) -> None:
