@@ -145,7 +145,7 @@ def test_truncation(invoke, folder, texts, tmp_path, model, tokenizer):
     options = ("--max-len", 8, "--truncate")
     result = invoke("bert", "encode", folder, texts, *options, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "1 texts were cut" in result.stderr
+    assert "1 of 6 texts were cut" in result.stderr
     cut = [" ".join(line.split()[:6]) for line in LINES]
     np.testing.assert_array_equal(np.load(out), encode(model, tokenizer, cut))
 

@@ -12,6 +12,7 @@ import typer
 
 from lexforge.cli._training import check_files
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
+from lexforge.cli.bert.pretrain import Precision
 
 
 class What(str, Enum):
@@ -27,13 +28,6 @@ class Pairs(str, Enum):
     """How the two texts of a pair are separated."""
 
     TAB = "tab"
-
-
-class Precision(str, Enum):
-    """Of the computation."""
-
-    FLOAT32 = "float32"
-    BF16 = "bf16"
 
 
 def encode(
@@ -150,7 +144,7 @@ def encode(
                 f"not in the vocabulary"
             )
         if counts.truncated:
-            progress.say(f"{counts.truncated:,} texts were cut")
+            progress.say(f"{counts.truncated:,} of {counts.texts:,} texts were cut")
 
 
 def _layers(text: str) -> int | list[int]:
