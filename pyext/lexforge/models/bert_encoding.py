@@ -315,25 +315,29 @@ class _Inputs:
     def _ids(self, number: int, text: str | Sequence[str] | Sequence[int]) -> Sequence[int]:
         if isinstance(text, str):
             return self._tokenizer.encode(text)
-        if isinstance(text, np.ndarray):
+        if hasattr(text, "tolist"):  # an array or tensor
             text = text.tolist()
         if not isinstance(text, Sequence):
             raise TypeError(f"{self._name(number)} must be a string, words or ids, got {text!r}")
         if all(isinstance(token, str) for token in text):
             ids = self._tokenizer.convert_tokens_to_ids(text)
         else:
-            ids = text
-            for token in ids:
-                if not (isinstance(token, int) and 0 <= token < len(self._tokenizer)):
-                    raise ValueError(
-                        f"{self._name(number)} must hold ids from 0 to "
-                        f"{len(self._tokenizer) - 1}, got {token!r}"
-                    )
+            ids = self._checked_ids(number, text)
         if ids and ids[0] == self._tokenizer.cls_id:
             raise ValueError(
                 f"{self._name(number)} must come without <cls> and <sep>: they are added"
             )
         return ids
+
+    def _checked_ids(self, number: int, ids: Sequence[int]) -> list[int]:
+        size = len(self._tokenizer)
+        wrong = [token for token in ids if not hasattr(token, "__index__")]
+        wrong = wrong or [token for token in ids if not 0 <= token < size]
+        if wrong:
+            raise ValueError(
+                f"{self._name(number)} must hold ids from 0 to {size - 1}, got {wrong[0]!r}"
+            )
+        return list(ids)
 
 
 def _cut(
