@@ -22,6 +22,7 @@ from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
 from lexforge.ops.bias_activation import bias_activation
 from lexforge.ops.embedding_sum import embedding_sum
 from lexforge.ops.linear import linear
+from lexforge.ops.linear_cross_entropy import linear_cross_entropy
 from lexforge.ops.sampling import seed_from
 from lexforge.training.checkpoint import CheckpointError
 
@@ -65,16 +66,6 @@ _OWN_KEYS = {
     "embedding_norm": "embedding_norm",
     "head_activation": "head_activation",
 }
-
-
-# TODO: replaced by lexforge.ops
-def linear_cross_entropy(hidden, weight, bias, labels, *, weights=None, ignore_index=-100):
-    logits = functional.linear(hidden, weight, bias)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    taken = labels != ignore_index
-    losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=ignore_index)
-    loss = losses.sum() / taken.sum().clamp(min=1)
-    return loss, ((logits.argmax(-1) == labels) & taken).sum()
 
 
 @dataclass(frozen=True)
