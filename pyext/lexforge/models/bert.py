@@ -56,8 +56,8 @@ _FIXED_KEYS = {
     "add_cross_attention": False,
 }
 # Models that transformers cannot express have this model_type, the additional keys
-# "embedding_norm" and "head_activation", their activation under "activation", and as "hidden_act"
-# a name that makes transformers stop and show it: it would go on with an unknown model_type.
+# "embedding_norm" and "head_activation", names of their own for what transformers would take
+# otherwise, and as "hidden_act" one that makes it stop and show it: an unknown model_type may not.
 _OWN_TYPE = "lexforge_bert"
 _OWN_ACTIVATION = "lexforge_bert is read by lexforge only"
 _OWN_KEYS = {
@@ -65,6 +65,7 @@ _OWN_KEYS = {
     "activation": "activation",
     "embedding_norm": "embedding_norm",
     "head_activation": "head_activation",
+    "initializer_range": "initial_deviation",  # may be null
 }
 
 
@@ -537,6 +538,11 @@ class BertModel(nn.Module):
             config = BertConfig.from_huggingface(config)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}: {bert_files.CONFIG}: {error}") from error
+        if words is not None and len(words) > config.vocab_size:
+            raise CheckpointError(
+                f"{folder}: {bert_files.VOCABULARY} must have at most {config.vocab_size} tokens, "
+                f"got {len(words)}"
+            )
         found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
         model = BertModel(config, seed=UNSET)
         model._fill(bert_files.HUGGING_FACE, found, folder, strict)
