@@ -375,7 +375,10 @@ class _Encoder:
             torch.from_numpy(array.astype(np.int32)).to(device)
             for array in (window.tokens[rows], segments, positions)
         )
-        vectors = []
+        of_tokens = self.what == "tokens"
+        places = rows if of_tokens else order  # of results, in the window
+        shape = (len(places), len(self.layers), self.model.config.hidden_size)
+        result = np.empty(shape, np.float32)
         with torch.inference_mode(), evaluating(self.model), self._precision(device):
             for first, last in self._batches(ends, BATCH_TOKENS[device.type]):
                 part = slice(ends[first], ends[last])
@@ -384,11 +387,9 @@ class _Encoder:
                 outputs = self._outputs(
                     tokens[part], segments[part], positions[part], cu_seqlens, int(lengths[first])
                 )
-                vectors.append(torch.stack([self._reduce(x, cu_seqlens) for x in outputs], 1))
-        width = (len(self.layers), self.model.config.hidden_size)
-        found = torch.cat(vectors).cpu().numpy() if vectors else np.empty((0, *width), np.float32)
-        result = np.empty_like(found)
-        result[rows if self.what == "tokens" else order] = found
+                place = places[part if of_tokens else slice(first, last)]
+                for number, output in enumerate(outputs):
+                    result[place, number] = self._reduce(output, cu_seqlens).cpu().numpy()
         return result if self.layer_axis else result[:, 0]
 
     def _batches(self, ends: np.ndarray, tokens: int) -> Iterator[tuple[int, int]]:
