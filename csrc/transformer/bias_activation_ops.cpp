@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "common/cpu_capability.h"
+#include "common/huge_pages.h"
 #include "transformer/bias_activation_binding.h"
 #include "transformer/group_sums.h"
 
@@ -25,7 +26,7 @@ void forward(const BiasActivationParams<scalar_t, stat_t>& params) {
 Tensor bias_activation(const Tensor& x, const OptionalTensor& bias, int64_t activation) {
   check_bias_activation("bias_activation", x, bias, activation);
   const Tensor some_bias = bias_or_zeros(x, bias);
-  Tensor out = torch::stable::empty_like(x);
+  Tensor out = on_huge_pages(torch::stable::empty_like(x));
   switch (x.scalar_type()) {
     case ScalarType::Float:
       forward(bias_activation_params<float, float>(x, some_bias, activation, out));
@@ -62,7 +63,7 @@ std::tuple<Tensor, Tensor> bias_activation_backward(const Tensor& grad_out, cons
   check_bias_activation(op, x, bias, activation);
   check_bias_gradient(op, grad_out, x);
   const Tensor some_bias = bias_or_zeros(x, bias);
-  Tensor grad_x = torch::stable::empty_like(x);
+  Tensor grad_x = on_huge_pages(torch::stable::empty_like(x));
   const Tensor partial = torch::stable::new_empty(some_bias, {bias_groups(x.size(0)), x.size(1)});
   Tensor grad_bias = torch::stable::new_empty(some_bias, {bias.has_value() ? x.size(1) : 0});
   switch (x.scalar_type()) {

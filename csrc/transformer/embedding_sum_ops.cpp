@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/cpu_capability.h"
+#include "common/huge_pages.h"
 #include "common/row_groups.h"
 #include "transformer/embedding_sum_binding.h"
 #include "transformer/group_sums.h"
@@ -88,7 +89,8 @@ std::tuple<Tensor, Tensor, Tensor> embedding_sum(
   if (norm_bias.has_value()) arguments.check_vector(*norm_bias, token_table.size(1), "norm_bias");
   check_ranges(arguments);
   const int64_t count = tokens.size(0);
-  Tensor out = torch::stable::new_empty(token_table, {count, token_table.size(1)}, dtype);
+  Tensor out =
+      on_huge_pages(torch::stable::new_empty(token_table, {count, token_table.size(1)}, dtype));
   Tensor mean = torch::stable::new_empty(token_table, {norm_weight.has_value() ? count : 0});
   Tensor rstd = torch::stable::new_empty(token_table, {norm_weight.has_value() ? count : 0});
   if (dtype == ScalarType::BFloat16) {
@@ -187,7 +189,8 @@ void backward(const EmbeddingArguments& arguments, const Tensor& grad_out, const
     table_gradients<out_t, stat_t>(arguments, data<const out_t>(grad_out), grads);
     return;
   }
-  const Tensor grad_sum = torch::stable::new_empty(arguments.token_table, {rows.count, rows.width});
+  const Tensor grad_sum =
+      on_huge_pages(torch::stable::new_empty(arguments.token_table, {rows.count, rows.width}));
   const int64_t groups = embedding_groups(rows.count);
   const Tensor partial =
       torch::stable::new_empty(arguments.token_table, {norm ? groups : 0, 2, rows.width});
@@ -237,7 +240,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> embedding_sum_backward(
   check_ranges(arguments);
   const int64_t width = token_table.size(1), norm_width = norm_weight.has_value() ? width : 0;
   const Gradients grads{
-      torch::stable::empty_like(token_table),
+      on_huge_pages(torch::stable::empty_like(token_table)),
       torch::stable::new_empty(token_table,
                                {segment_table.has_value() ? segment_table->size(0) : 0, width}),
       torch::stable::empty_like(position_table),
