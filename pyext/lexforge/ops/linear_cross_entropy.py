@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lexforge.ops.linear import product, weight_gradient
+from lexforge.ops.linear import add_parameter_gradients_, product
 
 _OP = "linear_cross_entropy"
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -136,7 +136,7 @@ def _chunk_rows(hidden: Tensor, classes: int) -> int:
 
 
 @torch.library.register_fake("lexforge::softmax_cross_entropy_")
-def _(logits, bias, labels, scale, grad_bias, gradient):
+def _(logits, bias, labels, scale, gradient):
     return torch.empty_like(scale), torch.empty_like(labels)
 
 
@@ -162,35 +162,33 @@ def _linear_cross_entropy(
     classifier = weight.to(hidden.dtype).contiguous()
     bias_stat = None if bias is None else bias.to(stat).contiguous()
 
-    loss = scale.new_zeros(())
-    correct = labels.new_zeros(())
-    grad_hidden = torch.empty_like(hidden) if needs_hidden else hidden.new_empty(0)
-    grad_weight = weight.new_zeros(weight.shape if needs_weight else 0, dtype=stat)
-    grad_bias = scale.new_zeros(classes if needs_bias else 0)
+    wanted = needs_hidden or needs_weight or needs_bias
+    loss, correct = scale.new_zeros(()), labels.new_zeros(())
+    grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+    grad_weight = weight.new_zeros(weight.shape, dtype=stat) if needs_weight else None
+    grad_bias = scale.new_zeros(classes) if needs_bias else None
     rows = _chunk_rows(hidden, classes)
     for first in range(0, positions, rows):
         chunk = slice(first, min(first + rows, positions))
         logits = product(hidden[chunk], classifier)
         losses, hits = torch.ops.lexforge.softmax_cross_entropy_.default(
-            logits,
-            bias_stat,
-            labels[chunk],
-            scale[chunk],
-            grad_bias if needs_bias else None,
-            needs_hidden or needs_weight or needs_bias,
+            logits, bias_stat, labels[chunk], scale[chunk], wanted
         )
         loss += losses.sum()
         correct += hits.sum()
         if needs_hidden:
             grad_hidden[chunk] = product(logits, classifier.t())
-        if needs_weight:
-            grad_weight += weight_gradient(logits, hidden[chunk])
-        del logits
-    if needs_weight:
-        grad_weight = grad_weight.to(weight.dtype)
-    if needs_bias:
-        grad_bias = grad_bias.to(bias.dtype)
-    return loss, correct, grad_hidden, grad_weight, grad_bias
+        if needs_weight or needs_bias:
+            add_parameter_gradients_(grad_weight, grad_bias, logits, hidden[chunk])
+        del logits  # so that the next chunk gets its memory
+    nothing = hidden.new_empty(0)
+    return (
+        loss,
+        correct,
+        grad_hidden if needs_hidden else nothing,
+        grad_weight.to(weight.dtype) if needs_weight else nothing.clone(),
+        grad_bias.to(bias.dtype) if needs_bias else nothing.clone(),
+    )
 
 
 @_linear_cross_entropy.register_fake
@@ -200,8 +198,8 @@ def _(hidden, weight, bias, labels, weights, ignore_index, needs_hidden, needs_w
         hidden.new_empty((), dtype=stat),
         labels.new_empty(()),
         hidden.new_empty(hidden.shape if needs_hidden else 0),
-        weight.new_empty(weight.shape if needs_weight else 0),
-        weight.new_empty(weight.shape[0]) if needs_bias else weight.new_empty(0),
+        weight.new_empty(weight.shape) if needs_weight else hidden.new_empty(0),
+        bias.new_empty(bias.shape) if needs_bias else hidden.new_empty(0),
     )
 
 
