@@ -71,27 +71,36 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
 
 
-def add_parameter_gradients_(
-    grad_weight: Tensor | None, grad_bias: Tensor | None, grad_out: Tensor, x: Tensor
+def parameter_gradients_(
+    grad_weight: Tensor | None,
+    grad_bias: Tensor | None,
+    grad_out: Tensor,
+    x: Tensor,
+    *,
+    add: bool = False,
 ) -> None:
-    """Add ``grad_out^T x`` and the column sums of ``grad_out`` to gradients; not recorded.
+    """Write ``grad_out^T x`` and the column sums of ``grad_out``, or add them; not recorded.
 
     Args:
         grad_weight: [out, in], float32 (float64 with float64), contiguous, or None.
         grad_bias: [out], the same, or None.
         grad_out, x: [T, out] and [T, in], float32, bfloat16 or float64.
+        add: to what the gradients hold; else that means nothing.
     """
-    if grad_weight is not None and _HAS_WEIGHT_GRADIENT and _pays_own(x, grad_out.shape[1]):
+    if grad_weight is not None and _pays_own(x, grad_out.shape[1]):
         grad_out, x = (y if _plain(y) else y.contiguous() for y in (grad_out, x))
-        torch.ops.lexforge.weight_gradient_.default(grad_weight, grad_bias, grad_out, x, True)
+        torch.ops.lexforge.weight_gradient_.default(grad_weight, grad_bias, grad_out, x, add)
         return
     if grad_weight is not None:
         if grad_weight.dtype == x.dtype:
-            grad_weight.addmm_(grad_out.t(), x)
-        else:
+            grad_weight.addmm_(grad_out.t(), x, beta=int(add))
+        elif add:
             grad_weight += grad_out.t() @ x
+        else:
+            grad_weight.copy_(grad_out.t() @ x)
     if grad_bias is not None:
-        grad_bias += grad_out.sum(0, dtype=grad_bias.dtype)
+        sums = grad_out.sum(0, dtype=grad_bias.dtype)
+        grad_bias.copy_(grad_bias + sums if add else sums)
 
 
 def _large(x: Tensor, outputs: int) -> bool:
@@ -107,7 +116,8 @@ def _pays(x: Tensor, outputs: int) -> bool:
 
 
 def _pays_own(x: Tensor, outputs: int) -> bool:
-    return x.dtype in (torch.float32, torch.bfloat16) and _large(x, outputs)
+    wide = x.dtype in (torch.float32, torch.bfloat16)
+    return _HAS_WEIGHT_GRADIENT and wide and _large(x, outputs)
 
 
 def _plain(x: Tensor) -> bool:
@@ -123,9 +133,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @torch.library.custom_op("lexforge::linear_gradients", mutates_args=(), device_types="cpu")
 def _gradients(grad_out: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """``grad_out^T x`` and the column sums of ``grad_out``."""
-    grad_weight = x.new_zeros(grad_out.shape[1], x.shape[1])
-    grad_bias = x.new_zeros(grad_out.shape[1])
-    add_parameter_gradients_(grad_weight, grad_bias, grad_out, x)
+    grad_weight = x.new_empty(grad_out.shape[1], x.shape[1])
+    grad_bias = x.new_empty(grad_out.shape[1])
+    parameter_gradients_(grad_weight, grad_bias, grad_out, x)
     return grad_weight, grad_bias
 
 
