@@ -19,7 +19,7 @@ __all__ = ["BertConfig", "BertEncoder", "BertLosses", "BertModel", "MaskLM", "Ne
 
 # Where each public name lives; imported on first use.
 _HOME = {
-    "BertConfig": "lexforge.models.bert_config",
+    "BertConfig": "lexforge.models.bert",
     "BertEncoder": "lexforge.models.bert",
     "BertLosses": "lexforge.models.bert",
     "BertModel": "lexforge.models.bert",

@@ -566,8 +566,8 @@ def _initialise(module: nn.Module, config: BertConfig, seed: int | torch.Generat
 
 
 def _compute_dtype(table: Tensor) -> torch.dtype:
-    """The dtype of activations: that of autocast where it is on."""
-    if torch.is_autocast_enabled(table.device.type):
+    """The dtype of activations: that of autocast where it is on, which leaves float64 alone."""
+    if table.dtype == torch.float32 and torch.is_autocast_enabled(table.device.type):
         return torch.get_autocast_dtype(table.device.type)
     return table.dtype
 
