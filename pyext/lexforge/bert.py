@@ -14,8 +14,17 @@ if TYPE_CHECKING:
         MaskLM,
         NextSentencePred,
     )
+    from lexforge.models.bert_pretraining import pretrain
 
-__all__ = ["BertConfig", "BertEncoder", "BertLosses", "BertModel", "MaskLM", "NextSentencePred"]
+__all__ = [
+    "BertConfig",
+    "BertEncoder",
+    "BertLosses",
+    "BertModel",
+    "MaskLM",
+    "NextSentencePred",
+    "pretrain",
+]
 
 # Where each public name lives; imported on first use.
 _HOME = {
@@ -25,6 +34,7 @@ _HOME = {
     "BertModel": "lexforge.models.bert",
     "MaskLM": "lexforge.models.bert",
     "NextSentencePred": "lexforge.models.bert",
+    "pretrain": "lexforge.models.bert_pretraining",
 }
 
 

@@ -23,8 +23,8 @@ class NetworkOptimizer:
             (Loshchilov and Hutter 2019; it shrinks the weight).
         weight_decay: Of matrices. Vectors (biases, the scales of norms) do not decay.
         betas, epsilon: As in the papers.
-        clip: Largest norm of all gradients together; larger ones are scaled down to it. None for
-            no limit.
+        clip: Largest norm of all gradients together; larger ones are scaled down to it. 0 for no
+            limit.
 
     Attributes:
         parameters: By name.
@@ -38,7 +38,7 @@ class NetworkOptimizer:
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
-        clip: float | None = None,
+        clip: float = 0.0,
     ) -> None:
         if kind not in OPTIMIZERS:
             raise ValueError(
@@ -85,7 +85,7 @@ class NetworkOptimizer:
 
     def step(self) -> None:
         """Clip, and change the parameters."""
-        if self._clip is not None:
+        if self._clip:
             nn.utils.clip_grad_norm_(self.parameters.values(), self._clip)
         self._optimizer.step()
 
