@@ -716,6 +716,9 @@ def train_bert(
     return BertTrainResult(mlm, nsp, rate, timer.sum(), animator)
 
 
+# BERT encoding
+
+
 def get_bert_encoding(
     net: bert.BertModel,
     tokens_a: Sequence[str],
