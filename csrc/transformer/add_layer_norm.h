@@ -1,0 +1,106 @@
+// Residual, dropout and layer norm in one pass: the contract of lexforge::add_layer_norm and
+// lexforge::add_layer_norm_backward (Ba et al. 2016, eq. 4; the post-norm sublayer of Vaswani et
+// al. 2017, section 5.4). For each row n of x [N, H]:
+//
+//   h_i = residual_i + z_i (x_i + x_bias_i)      residual and x_bias are 0 where not given
+//   mean = sum_i h_i / H
+//   rstd = 1 / sqrt(sum_i (h_i - mean)^2 / H + eps)
+//   y_i = (h_i - mean) rstd weight_i + bias_i
+//
+// z_i is 1 without dropout, else 0 or 1 / (1 - p): common/dropout.h with the stream kAddNorm, the
+// index being n H + i. What is dropped may hold anything.
+//
+// Backward, for the gradient g of y, with t_i = (h_i - mean) rstd:
+//
+//   a = sum_i g_i weight_i / H        b = sum_i g_i weight_i t_i / H
+//   grad_residual_i = rstd (g_i weight_i - a - t_i b)     grad_x_i = z_i grad_residual_i
+//   grad_weight_i = sum_n g_i t_i     grad_bias_i = sum_n g_i     grad_x_bias_i = sum_n grad_x_i
+//
+// Saved for the backward: x and residual, which are there already, mean and rstd; h and z are made
+// again. To save h costs the same memory, since x is kept then in its place, but the forward would
+// write it besides y: 8 N H elements read and written in all, of which 4 instead of 3 are written.
+// In bfloat16 it would be rounded, too. To save y alone does not do: h does not follow from it
+// where a weight is 0.
+//
+// float32 computes in float32, float64 in float64 (for gradient checks). bfloat16 computes in
+// float32 and rounds only what is stored in bfloat16.
+//
+// A row has one writer. Sums over rows are made in groups of consecutive rows, in order, and the
+// groups are added in order; how many there are depends on the problem alone: bit-identical for any
+// number of threads and from run to run.
+#pragma once
+
+#include <cstdint>
+
+#include "common/bfloat16.h"
+#include "common/dropout.h"
+
+namespace lexforge {
+
+// scalar_t is float, double or Bfloat16; stat_t float, or double for double. All tensors are
+// contiguous.
+template <typename scalar_t, typename stat_t>
+struct AddLayerNormParams {
+  const scalar_t* x;         // [N, H]
+  const scalar_t* residual;  // [N, H] or null
+  const stat_t* x_bias;      // [H] or null
+  const stat_t* weight;      // [H]
+  const stat_t* bias;        // [H]
+  int64_t rows, dim;         // N >= 0, H >= 1
+  double eps;                // >= 0
+  Dropout dropout;
+  scalar_t* y;   // [N, H]
+  stat_t* mean;  // [N]
+  stat_t* rstd;  // [N]
+};
+
+template <typename scalar_t, typename stat_t>
+struct AddLayerNormBackwardParams {
+  const scalar_t* grad_y;    // [N, H]
+  const scalar_t* x;         // [N, H]
+  const scalar_t* residual;  // [N, H] or null
+  const stat_t* x_bias;      // [H] or null
+  const stat_t* weight;      // [H]
+  const stat_t* mean;        // [N]
+  const stat_t* rstd;        // [N]
+  int64_t rows, dim;
+  Dropout dropout;
+  scalar_t* grad_x;         // [N, H]
+  scalar_t* grad_residual;  // [N, H], or null where it is not wanted or equals grad_x
+  // [groups, 3, H] sums over the rows of each group: of grad_weight, grad_bias and grad_x_bias. The
+  // last one is made where x_bias is given.
+  stat_t* partial;
+  int64_t groups;
+};
+
+// The rows of a group: n groups of N rows, as even as can be.
+struct RowRange {
+  int64_t first, last;
+};
+LEXFORGE_HOST_DEVICE RowRange add_layer_norm_group(int64_t group, int64_t groups, int64_t rows) {
+  const int64_t size = (rows + groups - 1) / groups;
+  const int64_t first = group * size < rows ? group * size : rows;
+  return {first, first + size < rows ? first + size : rows};
+}
+
+// The CPU kernels. `workspace` is of add_layer_norm_workspace(H) numbers, one per thread.
+constexpr int64_t add_layer_norm_workspace(int64_t dim) { return 2 * (dim + 64); }
+
+#define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                                      \
+  namespace isa {                                                                                 \
+  template <typename scalar_t, typename stat_t>                                                   \
+  void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t first_row,             \
+                      int64_t last, stat_t* workspace);                                           \
+  template <typename scalar_t, typename stat_t>                                                   \
+  void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,               \
+                               int64_t first_group, int64_t last, stat_t* workspace);             \
+  template <typename stat_t> /* out[i] = sum over g of partial[g][which][i], first <= i < last */ \
+  void add_layer_norm_join(const stat_t* partial, int64_t groups, int64_t dim, int64_t which,     \
+                           int64_t first, int64_t last, stat_t* out);                             \
+  }
+LEXFORGE_DECLARE_ADD_LAYER_NORM(baseline)
+LEXFORGE_DECLARE_ADD_LAYER_NORM(avx2)
+LEXFORGE_DECLARE_ADD_LAYER_NORM(avx512)
+#undef LEXFORGE_DECLARE_ADD_LAYER_NORM
+
+}  // namespace lexforge

@@ -1,0 +1,2 @@
+#define LEXFORGE_ISA baseline
+#include "transformer/add_layer_norm_cpu_impl.h"

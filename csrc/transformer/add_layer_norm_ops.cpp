@@ -1,0 +1,90 @@
+// CPU binding of add_layer_norm.h.
+#include <algorithm>
+#include <memory>
+#include <tuple>
+
+#include "common/cpu_capability.h"
+#include "transformer/add_layer_norm_binding.h"
+
+namespace lexforge {
+namespace {
+
+constexpr int64_t kNumbersPerTask = 16384;
+
+// A group has at least so many rows, and there are at most so many groups.
+constexpr int64_t kRowsPerGroup = 16;
+constexpr int64_t kMaxGroups = 64;
+
+std::tuple<Tensor, Tensor, Tensor> add_layer_norm(const Tensor& x, const OptionalTensor& residual,
+                                                  const OptionalTensor& x_bias,
+                                                  const Tensor& weight, const Tensor& bias,
+                                                  const OptionalTensor& seed, double eps,
+                                                  double dropout_p) {
+  const char* op = "add_layer_norm";
+  const Dropout dropout = check_norm_arguments(op, x, residual, x_bias, weight, seed, dropout_p);
+  check_norm_vector(op, "bias", bias, x, x.size(1));
+  check_norm_eps(op, eps);
+  const AddLayerNormResult result(x);
+  for_norm_types(op, x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
+    const auto params = add_layer_norm_params<scalar_t, stat_t>(x, residual, x_bias, weight, bias,
+                                                                eps, dropout, result);
+    auto* kernel =
+        choose(&baseline::add_layer_norm<scalar_t, stat_t>, &avx2::add_layer_norm<scalar_t, stat_t>,
+               &avx512::add_layer_norm<scalar_t, stat_t>);
+    torch::stable::parallel_for(0, params.rows, std::max<int64_t>(1, kNumbersPerTask / params.dim),
+                                [&](int64_t first, int64_t last) {
+                                  const auto workspace = std::make_unique_for_overwrite<stat_t[]>(
+                                      add_layer_norm_workspace(params.dim));
+                                  kernel(params, first, last, workspace.get());
+                                });
+  });
+  return {result.y, result.mean, result.rstd};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> add_layer_norm_backward(
+    const Tensor& grad_y, const Tensor& x, const OptionalTensor& residual,
+    const OptionalTensor& x_bias, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
+    const OptionalTensor& seed, double dropout_p) {
+  const char* op = "add_layer_norm_backward";
+  const Dropout dropout = check_norm_arguments(op, x, residual, x_bias, weight, seed, dropout_p);
+  check_norm_saved(op, grad_y, x, mean, rstd);
+  const AddLayerNormGradients grads(x, residual, x_bias, dropout);
+  const int64_t groups =
+      std::clamp<int64_t>((x.size(0) + kRowsPerGroup - 1) / kRowsPerGroup, 1, kMaxGroups);
+  const Tensor partial =
+      torch::stable::new_empty(x, {groups, 3, x.size(1)}, add_layer_norm_stat_type(x));
+  for_norm_types(op, x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
+    const auto params = add_layer_norm_backward_params<scalar_t, stat_t>(
+        grad_y, x, residual, x_bias, weight, mean, rstd, dropout, grads, partial);
+    auto* kernel = choose(&baseline::add_layer_norm_backward<scalar_t, stat_t>,
+                          &avx2::add_layer_norm_backward<scalar_t, stat_t>,
+                          &avx512::add_layer_norm_backward<scalar_t, stat_t>);
+    auto* join = choose(&baseline::add_layer_norm_join<stat_t>, &avx2::add_layer_norm_join<stat_t>,
+                        &avx512::add_layer_norm_join<stat_t>);
+    const int64_t group_numbers = std::max<int64_t>(1, params.rows / groups * params.dim);
+    torch::stable::parallel_for(0, groups, std::max<int64_t>(1, kNumbersPerTask / group_numbers),
+                                [&](int64_t first, int64_t last) {
+                                  const auto workspace = std::make_unique_for_overwrite<stat_t[]>(
+                                      add_layer_norm_workspace(params.dim));
+                                  kernel(params, first, last, workspace.get());
+                                });
+    const Tensor* sums[] = {&grads.weight, &grads.bias, &grads.x_bias};
+    const int64_t count = x_bias.has_value() ? 3 : 2;
+    torch::stable::parallel_for(0, params.dim, std::max<int64_t>(64, kNumbersPerTask / groups),
+                                [&](int64_t first, int64_t last) {
+                                  for (int64_t which = 0; which < count; ++which) {
+                                    join(params.partial, groups, params.dim, which, first, last,
+                                         data<stat_t>(*sums[which]));
+                                  }
+                                });
+  });
+  return {grads.x, grads.residual, grads.weight, grads.bias, grads.x_bias};
+}
+
+}  // namespace
+}  // namespace lexforge
+
+STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
+  m.impl("add_layer_norm", TORCH_BOX(&lexforge::add_layer_norm));
+  m.impl("add_layer_norm_backward", TORCH_BOX(&lexforge::add_layer_norm_backward));
+}

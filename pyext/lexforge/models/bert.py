@@ -1,0 +1,701 @@
+"""BERT: a bidirectional transformer encoder, its two pretraining heads, and the whole of both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import skip_init
+
+from lexforge.models._arguments import real, whole
+from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
+from lexforge.ops.sampling import seed_from
+
+if TYPE_CHECKING:
+    from lexforge.text.bert import PackedBatch
+
+ACTIVATIONS = ("gelu", "relu")
+IGNORED = -100  # a label that takes no part in a loss
+
+
+# TODO: replaced by lexforge.ops
+def linear(x, weight, bias=None):
+    return functional.linear(x, weight, bias)
+
+
+def bias_activation(x, bias, *, activation):
+    x = x if bias is None else (x + bias).to(x.dtype)
+    return {"gelu": functional.gelu, "relu": torch.relu, "tanh": torch.tanh}[activation](x)
+
+
+def add_layer_norm(x, residual, weight, bias, *, eps=1e-5, dropout_p=0.0, seed=None, x_bias=None):
+    dtype = x.dtype
+    if x_bias is not None:
+        x = x + x_bias
+    x = functional.dropout(x, dropout_p)
+    if residual is not None:
+        x = residual + x
+    x = x.to(torch.promote_types(dtype, torch.float32))
+    return functional.layer_norm(x, (x.shape[-1],), weight, bias, eps).to(dtype)
+
+
+def embedding_sum(
+    tokens,
+    segments,
+    positions,
+    token_table,
+    segment_table,
+    position_table,
+    *,
+    norm_weight=None,
+    norm_bias=None,
+    eps=1e-12,
+    dropout_p=0.0,
+    seed=None,
+    dtype=None,
+):
+    x = functional.embedding(tokens, token_table) + functional.embedding(positions, position_table)
+    if segments is not None:
+        x = x + functional.embedding(segments, segment_table)
+    if norm_weight is not None:
+        x = functional.layer_norm(x, (x.shape[-1],), norm_weight, norm_bias, eps)
+    return functional.dropout(x, dropout_p).to(token_table.dtype if dtype is None else dtype)
+
+
+def linear_cross_entropy(hidden, weight, bias, labels, *, weights=None, ignore_index=-100):
+    logits = functional.linear(hidden, weight, bias)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    taken = labels != ignore_index
+    losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=ignore_index)
+    loss = losses.sum() / taken.sum().clamp(min=1)
+    return loss, ((logits.argmax(-1) == labels) & taken).sum()
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The shape of a model.
+
+    :meth:`standard` is published BERT (Devlin et al. 2019), :meth:`reference` the text's blocks.
+
+    Attributes:
+        vocab_size: V, rows of the token table.
+        hidden_size: H, a multiple of ``num_heads``.
+        num_layers: blocks; 0 is possible.
+        num_heads: heads of at most 256 dimensions each.
+        intermediate_size: F, of the feed-forward layers.
+        max_positions: longest sequence.
+        type_vocab_size: segments.
+        activation: of the feed-forward layers, ``"gelu"`` (by the error function) or ``"relu"``.
+        embedding_norm: normalise the sum of the embeddings, and apply dropout to it.
+        tied_head: the masked-LM head's output weight is the token table.
+        norm_eps: added to variances.
+        dropout: share dropped of the outputs of attention and feed-forward layers.
+        attention_dropout: share dropped of the attention probabilities.
+        head_activation: of the masked-LM head.
+        initializer_range: standard deviation of all weights at first, with zero biases; None for
+            torch's defaults: uniform linear layers, standard normal tables.
+        pad_token_id: kept for other libraries; padding never enters the model.
+
+    Raises:
+        TypeError, ValueError: a number of the wrong kind or out of range.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    max_positions: int
+    type_vocab_size: int = 2
+    activation: str = "gelu"
+    embedding_norm: bool = True
+    tied_head: bool = True
+    norm_eps: float = 1e-12
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    head_activation: str = "gelu"
+    initializer_range: float | None = 0.02
+    pad_token_id: int | None = 0
+
+    def __post_init__(self):
+        check = partial(whole, "BertConfig")
+        sizes = "vocab_size hidden_size num_heads intermediate_size max_positions type_vocab_size"
+        for name in sizes.split():
+            self._set(name, check(name, getattr(self, name)))
+        self._set("num_layers", check("num_layers", self.num_layers, 0))
+        if self.pad_token_id is not None:
+            self._set("pad_token_id", check("pad_token_id", self.pad_token_id, 0))
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"BertConfig: num_heads must divide hidden_size {self.hidden_size}, "
+                f"got {self.num_heads}"
+            )
+        if self.hidden_size // self.num_heads > MAX_HEAD_DIM:
+            raise ValueError(
+                f"BertConfig: hidden_size / num_heads must be at most {MAX_HEAD_DIM}, "
+                f"got {self.hidden_size // self.num_heads}"
+            )
+        for name in ("activation", "head_activation"):
+            if getattr(self, name) not in ACTIVATIONS:
+                raise ValueError(
+                    f"BertConfig: {name} must be one of {', '.join(ACTIVATIONS)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+        for name in ("embedding_norm", "tied_head"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"BertConfig: {name} must be a bool, got {getattr(self, name)!r}")
+        for name in ("dropout", "attention_dropout", "norm_eps"):
+            self._set(name, real("BertConfig", name, getattr(self, name)))
+            if getattr(self, name) > 1:
+                raise ValueError(f"BertConfig: {name} must be 0 to 1, got {getattr(self, name)}")
+        if self.initializer_range is not None:
+            deviation = real("BertConfig", "initializer_range", self.initializer_range)
+            self._set("initializer_range", deviation)
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+    @classmethod
+    def reference(
+        cls,
+        vocab_size: int,
+        num_hiddens: int = 128,
+        ffn_num_hiddens: int = 256,
+        num_heads: int = 2,
+        num_blks: int = 2,
+        dropout: float = 0.2,
+        max_len: int = 1000,
+    ) -> BertConfig:
+        """The text's blocks: ReLU, no norm of the embeddings, untied head, torch's first values."""
+        return cls(
+            vocab_size,
+            num_hiddens,
+            num_blks,
+            num_heads,
+            ffn_num_hiddens,
+            max_len,
+            activation="relu",
+            embedding_norm=False,
+            tied_head=False,
+            norm_eps=1e-5,
+            dropout=dropout,
+            attention_dropout=dropout,
+            head_activation="relu",
+            initializer_range=None,
+        )
+
+    @classmethod
+    def standard(
+        cls,
+        vocab_size: int = 30522,
+        hidden_size: int = 768,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        intermediate_size: int = 3072,
+        max_positions: int = 512,
+        **others,
+    ) -> BertConfig:
+        """Published BERT, of base size unless told otherwise."""
+        return cls(
+            vocab_size,
+            hidden_size,
+            num_layers,
+            num_heads,
+            intermediate_size,
+            max_positions,
+            **others,
+        )
+
+
+class BertLosses(NamedTuple):
+    """What a batch costs. All are tensors of no dimension; the losses are differentiable."""
+
+    mlm_loss: Tensor  # mean over the predicted positions
+    nsp_loss: Tensor  # mean over the sequences with a label
+    mlm_correct: Tensor  # int64: predicted positions whose likeliest token is the label
+    nsp_correct: Tensor
+    mlm_count: Tensor  # int64: predicted positions
+    nsp_count: Tensor
+
+
+class BertBlock(nn.Module):
+    """Self-attention, then a feed-forward layer, each added to its input and normalised."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.config = config
+        width, inner = config.hidden_size, config.intermediate_size
+        self.qkv = skip_init(nn.Linear, width, 3 * width)
+        self.projection = skip_init(nn.Linear, width, width)
+        self.attention_norm = skip_init(nn.LayerNorm, width, config.norm_eps)
+        self.expansion = skip_init(nn.Linear, width, inner)
+        self.contraction = skip_init(nn.Linear, inner, width)
+        self.output_norm = skip_init(nn.LayerNorm, width, config.norm_eps)
+
+    def forward(
+        self, x: Tensor, cu_seqlens: Tensor, max_seqlen: int, seeds: tuple[Tensor | None, ...]
+    ) -> Tensor:
+        """[T, H] to [T, H]; the seeds are those of the three dropouts."""
+        heads = self.config.num_heads
+        qkv = linear(x, self.qkv.weight, self.qkv.bias).view(len(x), 3, heads, -1)
+        attended = varlen_attention(
+            *qkv.unbind(1),
+            cu_seqlens,
+            max_seqlen,
+            dropout_p=self.config.attention_dropout if self.training else 0.0,
+            seed=seeds[0],
+        )
+        x = self._add(x, attended.flatten(1), self.projection, self.attention_norm, seeds[1])
+        inner = linear(x, self.expansion.weight)
+        inner = bias_activation(inner, self.expansion.bias, activation=self.config.activation)
+        return self._add(x, inner, self.contraction, self.output_norm, seeds[2])
+
+    def _add(
+        self, x: Tensor, inner: Tensor, layer: nn.Linear, norm: nn.LayerNorm, seed: Tensor | None
+    ) -> Tensor:
+        return add_layer_norm(
+            linear(inner, layer.weight),
+            x,
+            norm.weight,
+            norm.bias,
+            eps=norm.eps,
+            dropout_p=self.config.dropout if self.training else 0.0,
+            seed=seed,
+            x_bias=layer.bias,
+        )
+
+
+class BertEncoder(nn.Module):
+    """Embeddings and blocks.
+
+    Args:
+        config: the shape.
+        seed: of the first values; by default they come from torch's generator.
+    """
+
+    def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        width = config.hidden_size
+        self.token_embedding = skip_init(nn.Embedding, config.vocab_size, width)
+        self.segment_embedding = skip_init(nn.Embedding, config.type_vocab_size, width)
+        self.position_embedding = skip_init(nn.Embedding, config.max_positions, width)
+        self.embedding_norm = (
+            skip_init(nn.LayerNorm, width, config.norm_eps) if config.embedding_norm else None
+        )
+        self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
+        offsets = [seed_from(i * _GOLDEN % 2**64) for i in range(1 + 3 * config.num_layers)]
+        self.register_buffer("seed_offsets", torch.tensor(offsets), persistent=False)
+        _initialise(self, config, seed)
+
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        *,
+        seed: int | Tensor | None = None,
+        all_layers: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """Encode sequences that lie one after another, without padding.
+
+        Args:
+            tokens, segments, positions: int32 or int64 [T].
+            cu_seqlens: int32 [B + 1], sequence b is tokens ``cu_seqlens[b]`` to
+                ``cu_seqlens[b + 1]``.
+            max_seqlen: a bound of the lengths.
+            seed: of the dropout while training: an integer, or int64 [1] on the device of the
+                tokens; by default one is drawn there.
+            all_layers: also return what enters each block.
+
+        Returns:
+            [T, H], or with ``all_layers`` a list of ``num_layers + 1`` of them, embeddings first.
+            The dtype is the parameters', or that of autocast.
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or devices that do not fit; an empty batch.
+            IndexError: an id outside its table (on the CPU; on CUDA nobody looks).
+        """
+        if tokens.dim() != 1 or not len(tokens):
+            raise ValueError(
+                f"BertEncoder: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}"
+            )
+        dropout = self.config.dropout if self.training else 0.0
+        attention_dropout = self.config.attention_dropout if self.training else 0.0
+        seeds: tuple[Tensor | None, ...] = (None,) * len(self.seed_offsets)
+        if dropout > 0 or attention_dropout > 0:
+            seeds = (self._seed(seed, tokens.device) + self.seed_offsets).split(1)
+        norm = self.embedding_norm
+        x = embedding_sum(
+            tokens,
+            segments,
+            positions,
+            self.token_embedding.weight,
+            self.segment_embedding.weight,
+            self.position_embedding.weight,
+            norm_weight=None if norm is None else norm.weight,
+            norm_bias=None if norm is None else norm.bias,
+            eps=self.config.norm_eps,
+            dropout_p=0.0 if norm is None else dropout,
+            seed=seeds[0],
+            dtype=_compute_dtype(self.token_embedding.weight),
+        )
+        layers = [x]
+        for i, block in enumerate(self.blocks):
+            x = block(x, cu_seqlens, max_seqlen, seeds[3 * i + 1 : 3 * i + 4])
+            if all_layers:
+                layers.append(x)
+        return layers if all_layers else x
+
+    def forward(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        valid_lens: Tensor | None = None,
+        *,
+        seed: int | Tensor | None = None,
+    ) -> Tensor:
+        """Encode a padded batch [B, S]: [B, S, H], zeros where there is padding.
+
+        Arguments and errors as in :meth:`BertModel.forward`.
+        """
+        packed = pack_padded(self.config, tokens, segments, valid_lens)
+        return packed.unpack(self.encode_packed(*packed.inputs, seed=seed))
+
+    @staticmethod
+    def _seed(seed: int | Tensor | None, device: torch.device) -> Tensor | int:
+        if seed is None:
+            return torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=device)
+        if not isinstance(seed, Tensor):
+            return seed_from(seed)
+        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != device:
+            raise ValueError(
+                f"BertEncoder: seed must be one int64 on {device}, "
+                f"got {seed.dtype} {tuple(seed.shape)} on {seed.device}"
+            )
+        return seed
+
+
+# Offsets between the seeds of the dropouts of one step: multiples of 2^64 / golden ratio, so that
+# steps whose seeds are neighbours share none.
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class MaskLM(nn.Module):
+    """The masked-LM head: dense, activation, layer norm, and the output layer.
+
+    Args:
+        config: the shape.
+        seed: as for :class:`BertEncoder`.
+    """
+
+    def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        width = config.hidden_size
+        self.dense = skip_init(nn.Linear, width, width)
+        self.norm = skip_init(nn.LayerNorm, width, config.norm_eps)
+        if config.tied_head:
+            self.register_parameter("weight", None)
+        else:
+            self.weight = nn.Parameter(torch.empty(config.vocab_size, width))
+        self.bias = nn.Parameter(torch.empty(config.vocab_size))
+        _initialise(self, config, seed)
+
+    def transform(self, rows: Tensor) -> Tensor:
+        """What the output layer sees of encoded positions [P, H]: [P, H]."""
+        x = linear(rows, self.dense.weight)
+        x = bias_activation(x, self.dense.bias, activation=self.config.head_activation)
+        return add_layer_norm(x, None, self.norm.weight, self.norm.bias, eps=self.norm.eps)
+
+    def output_weight(self, token_table: Tensor | None) -> Tensor:
+        """[V, H]: the head's own weight, or the token table if they are tied."""
+        if self.weight is not None:
+            return self.weight
+        if token_table is None:
+            raise ValueError("MaskLM: token_table must be given for a tied head, got None")
+        return token_table
+
+    def forward(self, rows: Tensor, token_table: Tensor | None = None) -> Tensor:
+        """Logits [P, V] of encoded positions [P, H]; a tied head needs the token table [V, H]."""
+        return linear(self.transform(rows), self.output_weight(token_table), self.bias)
+
+
+class NextSentencePred(nn.Module):
+    """The next-sentence head: one linear layer to two logits.
+
+    Args:
+        config: the shape.
+        seed: as for :class:`BertEncoder`.
+    """
+
+    def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
+        super().__init__()
+        self.output = skip_init(nn.Linear, config.hidden_size, 2)
+        _initialise(self, config, seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, 2] of pooled sequences [B, H]."""
+        return linear(x, self.output.weight, self.output.bias)
+
+
+class BertModel(nn.Module):
+    """Encoder, pooling layer and the two heads of pretraining.
+
+    Args:
+        config: the shape.
+        seed: of the first values; by default they come from torch's generator.
+
+    Example:
+        >>> model = BertModel(BertConfig.reference(1000, max_len=64), seed=1).eval()
+        >>> tokens, predicted = torch.randint(1000, (2, 8)), torch.tensor([[1], [5]])
+        >>> encoded, mlm, nsp = model(tokens, pred_positions=predicted)
+        >>> encoded.shape, mlm.shape, nsp.shape
+        (torch.Size([2, 8, 128]), torch.Size([2, 1, 1000]), torch.Size([2, 2]))
+    """
+
+    def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        generator = _generator(seed)
+        self.encoder = BertEncoder(config, seed=generator)
+        self.hidden = skip_init(nn.Linear, config.hidden_size, config.hidden_size)
+        _initialise(self.hidden, config, generator)
+        self.mlm = MaskLM(config, seed=generator)
+        self.nsp = NextSentencePred(config, seed=generator)
+
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        *,
+        seed: int | Tensor | None = None,
+        all_layers: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """See :meth:`BertEncoder.encode_packed`."""
+        return self.encoder.encode_packed(
+            tokens, segments, positions, cu_seqlens, max_seqlen, seed=seed, all_layers=all_layers
+        )
+
+    def pooled(self, encoded_cls: Tensor) -> Tensor:
+        """dense + tanh of the encoded first positions [B, H]: [B, H]."""
+        x = linear(encoded_cls, self.hidden.weight)
+        return bias_activation(x, self.hidden.bias, activation="tanh")
+
+    def losses(self, batch: PackedBatch, *, seed: int | Tensor | None = None) -> BertLosses:
+        """Both losses of a packed batch; with the parameters and a seed they determine a step."""
+        encoded = self.encode_packed(
+            batch.tokens,
+            batch.segments,
+            batch.positions,
+            batch.cu_seqlens,
+            batch.max_seqlen,
+            seed=seed,
+        )
+        # Sequences of no tokens may end a batch that is filled up; they are ignored.
+        first = batch.cu_seqlens[:-1].clamp(max=len(encoded) - 1)
+        rows = encoded.index_select(0, torch.cat((batch.prediction_index, first)))
+        predicted, cls = rows.split((len(batch.prediction_index), len(first)))
+        mlm_loss, mlm_correct = linear_cross_entropy(
+            self.mlm.transform(predicted),
+            self.mlm.output_weight(self.encoder.token_embedding.weight),
+            self.mlm.bias,
+            batch.labels,
+            ignore_index=IGNORED,
+        )
+        nsp_loss, nsp_correct = linear_cross_entropy(
+            self.pooled(cls),
+            self.nsp.output.weight,
+            self.nsp.output.bias,
+            batch.next_labels,
+            ignore_index=IGNORED,
+        )
+        mlm_count = (batch.labels != IGNORED).sum()
+        nsp_count = (batch.next_labels != IGNORED).sum()
+        return BertLosses(mlm_loss, nsp_loss, mlm_correct, nsp_correct, mlm_count, nsp_count)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        valid_lens: Tensor | None = None,
+        pred_positions: Tensor | None = None,
+        *,
+        seed: int | Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Encode a padded batch and apply both heads.
+
+        Args:
+            tokens: int32 or int64 [B, S].
+            segments: [B, S] like tokens; zeros by default.
+            valid_lens: int32 or int64 [B], 1 to S: tokens from there on are padding, which is
+                never looked at; by default there is none. Otherwise a GPU is waited for.
+            pred_positions: int32 or int64 [B, P], each below its sequence's valid length.
+            seed: see :meth:`encode_packed`.
+
+        Returns:
+            Encoded [B, S, H] (zeros where there is padding), masked-LM logits [B, P, V] (None
+            without ``pred_positions``) and next-sentence logits [B, 2].
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or lengths that do not fit; an empty batch.
+            IndexError: an id outside its table or a position outside its sequence.
+        """
+        packed = pack_padded(self.config, tokens, segments, valid_lens)
+        first = packed.cu_seqlens[:-1]
+        index = packed.index_of(pred_positions)
+        encoded = self.encode_packed(*packed.inputs, seed=seed)
+        nsp = self.nsp(self.pooled(encoded.index_select(0, first)))
+        mlm = None
+        if pred_positions is not None:
+            rows = encoded.index_select(0, index)
+            mlm = self.mlm(rows, self.encoder.token_embedding.weight)
+            mlm = mlm.view(*pred_positions.shape, -1)
+        return packed.unpack(encoded), mlm, nsp
+
+
+def _generator(seed: int | torch.Generator | None) -> torch.Generator | None:
+    if seed is None or isinstance(seed, torch.Generator):
+        return seed
+    return torch.Generator().manual_seed(seed_from(seed))
+
+
+@torch.no_grad()
+def _initialise(module: nn.Module, config: BertConfig, seed: int | torch.Generator | None) -> None:
+    """Give all parameters their first values, as ``config.initializer_range`` tells."""
+    generator = _generator(seed)
+    deviation = config.initializer_range
+    for layer in module.modules():
+        if isinstance(layer, nn.LayerNorm):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Embedding):
+            spread = 1.0 if deviation is None else deviation
+            nn.init.normal_(layer.weight, 0.0, spread, generator=generator)
+        elif isinstance(layer, (nn.Linear, MaskLM)):
+            bound = 1 / math.sqrt(config.hidden_size)
+            if layer.weight is not None:
+                bound = 1 / math.sqrt(layer.weight.shape[1])
+                if deviation is None:  # as nn.Linear does
+                    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+                else:
+                    nn.init.normal_(layer.weight, 0.0, deviation, generator=generator)
+            if deviation is None:
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+            else:
+                nn.init.zeros_(layer.bias)
+
+
+def _compute_dtype(table: Tensor) -> torch.dtype:
+    """The dtype of activations: that of autocast where it is on."""
+    if torch.is_autocast_enabled(table.device.type):
+        return torch.get_autocast_dtype(table.device.type)
+    return table.dtype
+
+
+class PaddedBatch(NamedTuple):
+    """A padded batch without its padding."""
+
+    tokens: Tensor  # [T]
+    segments: Tensor  # [T]
+    positions: Tensor  # [T]
+    cu_seqlens: Tensor  # int32 [B + 1]
+    shape: tuple[int, int]  # B, S
+    index: Tensor | None  # int64 [T]: where each token was in the flat batch; None: all were valid
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        """What encode_packed takes."""
+        return (*self[:4], self.shape[1])
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """[T, H] as [B, S, H], zeros where there is padding."""
+        if self.index is not None:
+            batch, length = self.shape
+            x = x.new_zeros(batch * length, x.shape[1]).index_copy(0, self.index, x)
+        return x.unflatten(0, self.shape)
+
+    def index_of(self, pred_positions: Tensor | None) -> Tensor | None:
+        """Rows [B * P] of the packed batch that positions [B, P] stand for."""
+        if pred_positions is None:
+            return None
+        if pred_positions.dim() != 2 or len(pred_positions) != self.shape[0]:
+            raise ValueError(
+                f"BertModel: pred_positions must be [{self.shape[0]}, P], "
+                f"got {tuple(pred_positions.shape)}"
+            )
+        _check_ids("pred_positions", pred_positions, self.tokens.device)
+        if pred_positions.numel() and (self.index is not None or _readable(pred_positions)):
+            wrong = (pred_positions < 0) | (pred_positions >= self.cu_seqlens.diff()[:, None])
+            if wrong.any():
+                b, p = (int(x) for x in wrong.nonzero()[0])
+                raise IndexError(
+                    f"BertModel: pred_positions must be below the valid length, "
+                    f"{int(self.cu_seqlens.diff()[b])} for sequence {b}, "
+                    f"got {int(pred_positions[b, p])}"
+                )
+        return (self.cu_seqlens[:-1, None] + pred_positions).flatten()
+
+
+def pack_padded(
+    config: BertConfig, tokens: Tensor, segments: Tensor | None, valid_lens: Tensor | None
+) -> PaddedBatch:
+    """Drop the padding of a batch [B, S]; arguments and errors as in :meth:`BertModel.forward`."""
+    _check_ids("tokens", tokens, tokens.device)
+    if tokens.dim() != 2 or not tokens.numel():
+        raise ValueError(
+            f"BertModel: tokens must be [B, S] with B, S >= 1, got {tuple(tokens.shape)}"
+        )
+    batch, length = tokens.shape
+    if length > config.max_positions:
+        raise ValueError(
+            f"BertModel: S must be at most max_positions = {config.max_positions}, got {length}"
+        )
+    if segments is None:
+        segments = torch.zeros_like(tokens)
+    _check_ids("segments", segments, tokens.device)
+    if segments.shape != tokens.shape:
+        raise ValueError(
+            f"BertModel: segments must be {tuple(tokens.shape)} like tokens, "
+            f"got {tuple(segments.shape)}"
+        )
+    device = tokens.device
+    positions = torch.arange(length, device=device, dtype=torch.int32)
+    positions = positions.expand(batch, length)
+    inputs = [x.reshape(-1) for x in (tokens, segments, positions)]
+    if valid_lens is None:
+        bounds = torch.arange(0, batch * length + 1, length, device=device, dtype=torch.int32)
+        return PaddedBatch(*inputs, bounds, (batch, length), None)
+    _check_ids("valid_lens", valid_lens, device)
+    if valid_lens.shape != (batch,):
+        raise ValueError(f"BertModel: valid_lens must be [{batch}], got {tuple(valid_lens.shape)}")
+    low, high = (int(x) for x in torch.aminmax(valid_lens))
+    if low < 1 or high > length:
+        raise ValueError(
+            f"BertModel: valid_lens must be 1 to {length}, got {low if low < 1 else high}"
+        )
+    index = (positions < valid_lens[:, None]).flatten().nonzero().squeeze(1)
+    bounds = functional.pad(valid_lens.cumsum(0), (1, 0)).to(torch.int32)
+    return PaddedBatch(*(x[index] for x in inputs), bounds, (batch, length), index)
+
+
+def _check_ids(name: str, ids: Tensor, device: torch.device) -> None:
+    if ids.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"BertModel: {name} must be int32 or int64, got {ids.dtype}")
+    if ids.device != device:
+        raise ValueError(f"BertModel: {name} must be on {device} like tokens, got {ids.device}")
+
+
+def _readable(x: Tensor) -> bool:
+    """Whether looking at the content neither waits for a GPU nor breaks a graph."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
