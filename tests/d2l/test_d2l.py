@@ -426,7 +426,7 @@ def test_length_histogram():
 
 
 def test_get_tokens_and_segments():
-    tokens, segments = d2l.get_tokens_and_segments("a crane is flying".split())
+    tokens, segments = d2l.get_tokens_and_segments(["a", "crane", "is", "flying"])
     assert tokens == ["<cls>", "a", "crane", "is", "flying", "<sep>"] and segments == [0] * 6
     tokens, segments = d2l.get_tokens_and_segments(
         ["a", "crane", "driver", "came"], ["he", "just", "left"]

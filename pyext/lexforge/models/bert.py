@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
+from lexforge.models import bert_files
 from lexforge.models._arguments import real, whole
+from lexforge.ops.add_layer_norm import add_layer_norm
 from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
+from lexforge.ops.linear import linear
 from lexforge.ops.sampling import seed_from
+from lexforge.training.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
     from lexforge.text.bert import PackedBatch
@@ -22,26 +29,46 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("gelu", "relu")
 IGNORED = -100  # a label that takes no part in a loss
 
+# What transformers calls the fields of a configuration.
+_HUGGING_FACE_KEYS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "type_vocab_size": "type_vocab_size",
+    "activation": "hidden_act",
+    "tied_head": "tie_word_embeddings",
+    "norm_eps": "layer_norm_eps",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "initializer_range": "initializer_range",
+    "pad_token_id": "pad_token_id",
+}
+# Keys of other architectures, with the value that leaves BERT as it is.
+_FIXED_KEYS = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+}
+# Models that transformers cannot express have this model_type, the additional keys
+# "embedding_norm" and "head_activation", their activation under "activation", and as "hidden_act"
+# a name that makes transformers stop and show it: it would go on with an unknown model_type.
+_OWN_TYPE = "lexforge_bert"
+_OWN_ACTIVATION = "lexforge_bert is read by lexforge only"
+_OWN_KEYS = {
+    **_HUGGING_FACE_KEYS,
+    "activation": "activation",
+    "embedding_norm": "embedding_norm",
+    "head_activation": "head_activation",
+}
+
 
 # TODO: replaced by lexforge.ops
-def linear(x, weight, bias=None):
-    return functional.linear(x, weight, bias)
-
-
 def bias_activation(x, bias, *, activation):
     x = x if bias is None else (x + bias).to(x.dtype)
     return {"gelu": functional.gelu, "relu": torch.relu, "tanh": torch.tanh}[activation](x)
-
-
-def add_layer_norm(x, residual, weight, bias, *, eps=1e-5, dropout_p=0.0, seed=None, x_bias=None):
-    dtype = x.dtype
-    if x_bias is not None:
-        x = x + x_bias
-    x = functional.dropout(x, dropout_p)
-    if residual is not None:
-        x = residual + x
-    x = x.to(torch.promote_types(dtype, torch.float32))
-    return functional.layer_norm(x, (x.shape[-1],), weight, bias, eps).to(dtype)
 
 
 def embedding_sum(
@@ -210,6 +237,50 @@ class BertConfig:
             max_positions,
             **others,
         )
+
+    @classmethod
+    def from_huggingface(cls, config: Mapping[str, Any]) -> BertConfig:
+        """From the content of a ``config.json``.
+
+        Args:
+            config: of transformers' BERT, or written by :meth:`BertModel.save_pretrained`. Absent
+                keys have transformers' defaults, except that sizes must be there.
+
+        Raises:
+            TypeError, ValueError: another kind of model; keys that are missing or out of range.
+        """
+        kind = config.get("model_type", "bert")
+        if kind not in ("bert", _OWN_TYPE):
+            raise ValueError(f"BertConfig: model_type must be bert or {_OWN_TYPE}, got {kind!r}")
+        keys = _HUGGING_FACE_KEYS if kind == "bert" else _OWN_KEYS
+        needed = [keys[name] for name in _SIZES if keys[name] not in config]
+        if needed:
+            raise ValueError(f"BertConfig: {', '.join(needed)} must be given")
+        for key, value in _FIXED_KEYS.items():
+            if config.get(key, value) != value:
+                raise ValueError(f"BertConfig: {key} must be {value!r}, got {config[key]!r}")
+        values = {name: config[key] for name, key in keys.items() if key in config}
+        if kind == "bert" and "activation" in values:
+            values["head_activation"] = values["activation"]
+        return cls(**values)
+
+    def to_huggingface(self) -> dict[str, Any]:
+        """The content of a ``config.json``.
+
+        Its ``model_type`` is ``"bert"`` if transformers can express the model, else
+        ``"lexforge_bert"``, which transformers refuses.
+        """
+        if self.embedding_norm and self.head_activation == self.activation:
+            config = {"model_type": "bert", "architectures": ["BertForPreTraining"]}
+            config |= {key: getattr(self, name) for name, key in _HUGGING_FACE_KEYS.items()}
+            if self.initializer_range is None:
+                del config["initializer_range"]
+            return config
+        config = {"model_type": _OWN_TYPE, "hidden_act": _OWN_ACTIVATION}
+        return config | {key: getattr(self, name) for name, key in _OWN_KEYS.items()}
+
+
+_SIZES = [field.name for field in fields(BertConfig)[:6]]
 
 
 class BertLosses(NamedTuple):
@@ -453,6 +524,10 @@ class BertModel(nn.Module):
         config: the shape.
         seed: of the first values; by default they come from torch's generator.
 
+    Attributes:
+        vocabulary: the tokens by number, if the model was read with them, or they were set; saved
+            with it.
+
     Example:
         >>> model = BertModel(BertConfig.reference(1000, max_len=64), seed=1).eval()
         >>> tokens, predicted = torch.randint(1000, (2, 8)), torch.tensor([[1], [5]])
@@ -464,12 +539,155 @@ class BertModel(nn.Module):
     def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
         super().__init__()
         self.config = config
+        self.vocabulary: list[str] | None = None
         generator = _generator(seed)
         self.encoder = BertEncoder(config, seed=generator)
         self.hidden = skip_init(nn.Linear, config.hidden_size, config.hidden_size)
         _initialise(self.hidden, config, generator)
         self.mlm = MaskLM(config, seed=generator)
         self.nsp = NextSentencePred(config, seed=generator)
+
+    @staticmethod
+    def from_pretrained(folder: str | os.PathLike, *, strict: bool = True) -> BertModel:
+        """Read a folder in Hugging Face's layout, or written by :meth:`save_pretrained`.
+
+        Args:
+            folder: with ``config.json``, and ``model.safetensors`` or ``pytorch_model.bin``.
+                ``vocab.txt`` becomes :attr:`vocabulary`.
+            strict: refuse a file in which tensors are missing, or which holds others. Without it
+                the missing ones get first values from torch's generator, others are left out, and a
+                warning names both.
+
+        Returns:
+            The model, float32 on the CPU, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: there is no model. CheckpointError: a file is damaged or of another
+            kind of model; tensors that are missing, unexpected or of another shape, all listed.
+        """
+        config, found, words = bert_files.read_folder(folder)
+        try:
+            config = BertConfig.from_huggingface(config)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder}: {bert_files.CONFIG}: {error}") from error
+        found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
+        model = BertModel(config, seed=UNSET)
+        model._fill(bert_files.HUGGING_FACE, found, folder, strict)
+        model.vocabulary = words
+        return model.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write ``config.json``, ``model.safetensors`` and, if there is a :attr:`vocabulary`,
+        ``vocab.txt``.
+
+        transformers reads what it can express, which is what :meth:`BertConfig.standard` makes; for
+        others the tensors have the same names, and the configuration makes transformers refuse.
+
+        Args:
+            folder: created when absent; its files change together, those of other names stay.
+
+        Raises:
+            CheckpointError: the disk is full or refuses; what was there is intact.
+        """
+        names = bert_files.HUGGING_FACE
+        tensors = bert_files.named_tensors(self, names)
+        if not self.config.tied_head:
+            tensors[bert_files.DECODER_BIAS] = tensors[names.head_bias]
+        bert_files.write_folder(folder, self.config.to_huggingface(), tensors, self.vocabulary)
+
+    @staticmethod
+    def load_reference_archive(
+        path: str | os.PathLike,
+        *,
+        num_heads: int,
+        num_blks: int | None = None,
+        dropout: float = 0.2,
+    ) -> BertModel:
+        """Read the text's archive of pretrained weights.
+
+        Args:
+            path: a zip of ``vocab.json`` and ``pretrained.params``, or the folder it unpacks to.
+            num_heads: the file does not tell.
+            num_blks: blocks; if given, the file must have as many.
+            dropout: for further training.
+
+        Returns:
+            The model, in evaluation mode, with :attr:`vocabulary`.
+
+        Raises:
+            FileNotFoundError: there is nothing. CheckpointError: the archive is damaged, or does
+            not fit. ValueError: num_heads does not divide the hidden size.
+        """
+        words, found = bert_files.read_archive(path)
+        sizes = bert_files.archive_sizes(found, path)
+        if num_blks is not None and num_blks != sizes["num_layers"]:
+            raise CheckpointError(f"{path}: num_blks must be {sizes['num_layers']}, got {num_blks}")
+        if len(words) != sizes["vocab_size"]:
+            raise CheckpointError(
+                f"{path}: its vocabulary must have {sizes['vocab_size']} tokens, "
+                f"a row of the token table each, got {len(words)}"
+            )
+        config = replace(
+            BertConfig.reference(1, num_heads, num_heads=num_heads, dropout=dropout),
+            num_heads=num_heads,
+            **sizes,
+        )
+        model = BertModel(config, seed=UNSET)
+        model._fill(bert_files.ARCHIVE, found, path, strict=True)
+        model.vocabulary = words
+        return model.eval()
+
+    def save_reference_archive(
+        self, path: str | os.PathLike, vocabulary: Sequence[str] | None = None
+    ) -> None:
+        """Write the text's archive, for models of :meth:`BertConfig.reference`.
+
+        Args:
+            path: the zip. vocabulary: V tokens, by default those of the model.
+
+        Raises:
+            ValueError: the archive cannot express the model, or the tokens do not fit.
+        """
+        words = self.vocabulary if vocabulary is None else list(vocabulary)
+        config = self.config
+        expressible = replace(
+            config,
+            type_vocab_size=2,
+            activation="relu",
+            embedding_norm=False,
+            tied_head=False,
+            norm_eps=1e-5,
+            head_activation="relu",
+        )
+        if config != expressible:
+            raise ValueError(
+                "save_reference_archive: the model must have the parts of BertConfig.reference, "
+                f"got {config}"
+            )
+        if words is None or len(words) != config.vocab_size:
+            raise ValueError(
+                f"save_reference_archive: vocabulary must be {config.vocab_size} tokens, "
+                f"got {'none' if words is None else len(words)}"
+            )
+        tensors = bert_files.named_tensors(self, bert_files.ARCHIVE)
+        bert_files.write_archive(path, words, tensors)
+
+    def _fill(
+        self,
+        names: bert_files.Names,
+        found: Mapping[str, Tensor],
+        source: str | os.PathLike,
+        strict: bool,
+    ) -> None:
+        expected = bert_files.named_tensors(self, names)
+        differences = bert_files.Differences.between(expected, found)
+        if differences.unsuitable or (strict and any(differences)):
+            raise CheckpointError(differences.describe(source))
+        if any(differences):
+            warnings.warn(differences.describe(source), stacklevel=3)
+        if differences.missing:
+            _initialise(self, self.config, None)
+        bert_files.fill(expected, found)
 
     def encode_packed(
         self,
@@ -564,6 +782,10 @@ class BertModel(nn.Module):
         return packed.unpack(encoded), mlm, nsp
 
 
+# As a seed: leave the parameters as they are, for one who sets them all.
+UNSET = torch.Generator()
+
+
 def _generator(seed: int | torch.Generator | None) -> torch.Generator | None:
     if seed is None or isinstance(seed, torch.Generator):
         return seed
@@ -573,6 +795,8 @@ def _generator(seed: int | torch.Generator | None) -> torch.Generator | None:
 @torch.no_grad()
 def _initialise(module: nn.Module, config: BertConfig, seed: int | torch.Generator | None) -> None:
     """Give all parameters their first values, as ``config.initializer_range`` tells."""
+    if seed is UNSET:
+        return
     generator = _generator(seed)
     deviation = config.initializer_range
     for layer in module.modules():

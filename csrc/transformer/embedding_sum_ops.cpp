@@ -1,0 +1,263 @@
+// CPU binding of embedding_sum.h.
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "common/cpu_capability.h"
+#include "common/row_groups.h"
+#include "transformer/embedding_sum_binding.h"
+#include "transformer/group_sums.h"
+
+namespace lexforge {
+namespace {
+
+constexpr int64_t kRowsPerTask = 32;
+constexpr int64_t kNumbersPerTask = 8192;
+// Of a sum of rows, in rows: splitting work evenly.
+constexpr int64_t kCostPerSum = 1;
+constexpr int64_t kCostPerTask = 64;
+
+void check_range(const char* op, const char* name, const Tensor& ids, int64_t rows) {
+  const auto* id = data<const int32_t>(ids);
+  for (int64_t t = 0; t < ids.size(0); ++t) {
+    STD_TORCH_CHECK(0 <= id[t] && id[t] < rows, op, ": ", name, " must be in [0, ", rows, "), got ",
+                    id[t], " at position ", t);
+  }
+}
+
+void check_ranges(const EmbeddingArguments& arguments) {
+  check_range(arguments.op, "tokens", arguments.tokens, arguments.token_table.size(0));
+  check_range(arguments.op, "positions", arguments.positions, arguments.position_table.size(0));
+  if (arguments.segments.has_value()) {
+    check_range(arguments.op, "segments", *arguments.segments, arguments.segment_table->size(0));
+  }
+}
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
+std::unique_ptr<void, Free> aligned_bytes(int64_t bytes) {
+  std::unique_ptr<void, Free> memory(std::aligned_alloc(64, static_cast<size_t>(bytes)));
+  STD_TORCH_CHECK(memory != nullptr, "embedding_sum: no memory for ", bytes, " bytes");
+  return memory;
+}
+
+// ---- Forward -----------------------------------------------------------------------------------
+
+template <typename out_t, typename stat_t>
+void forward(const EmbeddingSumParams<out_t, stat_t>& params) {
+  auto* kernel = choose(&baseline::embedding_sum<out_t, stat_t>,
+                        &avx2::embedding_sum<out_t, stat_t>, &avx512::embedding_sum<out_t, stat_t>);
+  auto* workspace =
+      choose(&baseline::embedding_workspace<stat_t>, &avx2::embedding_workspace<stat_t>,
+             &avx512::embedding_workspace<stat_t>);
+  torch::stable::parallel_for(0, params.rows.count, kRowsPerTask, [&](int64_t first, int64_t last) {
+    const auto memory = aligned_bytes(workspace(params.rows.width));
+    kernel(params, first, last, memory.get());
+  });
+}
+
+template <typename out_t, typename stat_t>
+void forward(const EmbeddingArguments& arguments, const OptionalTensor& norm_bias, double eps,
+             const Tensor& out, const Tensor& mean, const Tensor& rstd) {
+  forward(EmbeddingSumParams<out_t, stat_t>{
+      .rows = arguments.rows<stat_t>(),
+      .bias = norm_bias.has_value() ? data<const stat_t>(*norm_bias) : nullptr,
+      .eps = eps,
+      .out = data<out_t>(out),
+      .mean = data<stat_t>(mean),
+      .rstd = data<stat_t>(rstd),
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor> embedding_sum(
+    const Tensor& tokens, const OptionalTensor& segments, const Tensor& positions,
+    const Tensor& token_table, const OptionalTensor& segment_table, const Tensor& position_table,
+    const OptionalTensor& norm_weight, const OptionalTensor& norm_bias, const OptionalTensor& seed,
+    double eps, double dropout_p, ScalarType dtype) {
+  const EmbeddingArguments arguments{
+      "embedding_sum", tokens,         segments,    positions, token_table,
+      segment_table,   position_table, norm_weight, seed,      dropout_p};
+  arguments.check();
+  arguments.check_out_dtype(dtype, "dtype");
+  STD_TORCH_CHECK(norm_weight.has_value() == norm_bias.has_value(),
+                  "embedding_sum: norm_weight goes with norm_bias");
+  if (norm_bias.has_value()) arguments.check_vector(*norm_bias, token_table.size(1), "norm_bias");
+  check_ranges(arguments);
+  const int64_t count = tokens.size(0);
+  Tensor out = torch::stable::new_empty(token_table, {count, token_table.size(1)}, dtype);
+  Tensor mean = torch::stable::new_empty(token_table, {norm_weight.has_value() ? count : 0});
+  Tensor rstd = torch::stable::new_empty(token_table, {norm_weight.has_value() ? count : 0});
+  if (dtype == ScalarType::BFloat16) {
+    forward<Bfloat16, float>(arguments, norm_bias, eps, out, mean, rstd);
+  } else if (dtype == ScalarType::Float) {
+    forward<float, float>(arguments, norm_bias, eps, out, mean, rstd);
+  } else {
+    forward<double, double>(arguments, norm_bias, eps, out, mean, rstd);
+  }
+  return {out, mean, rstd};
+}
+
+// ---- Backward ----------------------------------------------------------------------------------
+
+struct Gradients {
+  Tensor tokens, segments, positions, weight, bias;
+};
+
+template <typename from_t, typename stat_t>
+void run_sums(const EmbeddingGradSums<from_t, stat_t>& sums, int64_t count) {
+  auto* kernel = choose(&baseline::embedding_grad_sums<from_t, stat_t>,
+                        &avx2::embedding_grad_sums<from_t, stat_t>,
+                        &avx512::embedding_grad_sums<from_t, stat_t>);
+  torch::stable::parallel_for(0, group_cost(sums.begin, count, kCostPerSum), kCostPerTask,
+                              [&](int64_t first, int64_t last) {
+                                kernel(sums, group_at(sums.begin, count, kCostPerSum, first),
+                                       group_at(sums.begin, count, kCostPerSum, last));
+                              });
+}
+
+// The gradient of a table, every row of which is written: the sum of the rows of `from` [T, H] that
+// have its id, in parts of kEmbeddingPart.
+template <typename from_t, typename stat_t>
+void table_gradient(const from_t* from, const Tensor& ids, int64_t width, const Tensor& grad) {
+  const int64_t count = ids.size(0), rows = grad.size(0);
+  const auto* id = data<const int32_t>(ids);
+  // Counting sort: row r is members[row_begin[r] .. row_begin[r + 1]).
+  std::vector<int32_t> row_begin(rows + 1), members(count);
+  for (int64_t t = 0; t < count; ++t) ++row_begin[id[t]];
+  for (int64_t r = 0, total = 0; r <= rows; ++r) {
+    total += row_begin[r];
+    row_begin[r] = static_cast<int32_t>(total);  // the end of the row, which filling moves back
+  }
+  for (int64_t t = count - 1; t >= 0; --t) members[--row_begin[id[t]]] = static_cast<int32_t>(t);
+
+  std::vector<int32_t> begin, target, part_begin, part_target, parts;
+  begin.reserve(rows + count / kEmbeddingPart + 1);
+  target.reserve(rows + count / kEmbeddingPart);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int32_t first = row_begin[r], last = row_begin[r + 1];
+    if (last - first <= kEmbeddingPart) {
+      begin.push_back(first);
+      target.push_back(static_cast<int32_t>(r));
+      continue;
+    }
+    part_begin.push_back(static_cast<int32_t>(parts.size()));
+    part_target.push_back(static_cast<int32_t>(r));
+    for (int32_t m = first; m < last; m += kEmbeddingPart) {
+      const auto part = static_cast<int32_t>(parts.size());
+      begin.push_back(m);
+      target.push_back(~part);
+      parts.push_back(part);
+    }
+  }
+  begin.push_back(static_cast<int32_t>(count));
+  part_begin.push_back(static_cast<int32_t>(parts.size()));
+
+  const Tensor partial =
+      torch::stable::new_empty(grad, {static_cast<int64_t>(parts.size()), width});
+  run_sums(EmbeddingGradSums<from_t, stat_t>{from, members.data(), begin.data(), target.data(),
+                                             width, data<stat_t>(grad), data<stat_t>(partial)},
+           static_cast<int64_t>(target.size()));
+  run_sums(
+      EmbeddingGradSums<stat_t, stat_t>{data<stat_t>(partial), parts.data(), part_begin.data(),
+                                        part_target.data(), width, data<stat_t>(grad), nullptr},
+      static_cast<int64_t>(part_target.size()));
+}
+
+template <typename from_t, typename stat_t>
+void table_gradients(const EmbeddingArguments& arguments, const from_t* from,
+                     const Gradients& grads) {
+  const int64_t width = arguments.token_table.size(1);
+  table_gradient<from_t, stat_t>(from, arguments.tokens, width, grads.tokens);
+  if (arguments.segments.has_value()) {
+    table_gradient<from_t, stat_t>(from, *arguments.segments, width, grads.segments);
+  }
+  table_gradient<from_t, stat_t>(from, arguments.positions, width, grads.positions);
+}
+
+template <typename out_t, typename stat_t>
+void backward(const EmbeddingArguments& arguments, const Tensor& grad_out, const Tensor& mean,
+              const Tensor& rstd, const Gradients& grads) {
+  const EmbeddingRows<stat_t> rows = arguments.rows<stat_t>();
+  const bool norm = rows.weight != nullptr;
+  if (!norm && rows.dropout.seed == nullptr) {
+    table_gradients<out_t, stat_t>(arguments, data<const out_t>(grad_out), grads);
+    return;
+  }
+  const Tensor grad_sum = torch::stable::new_empty(arguments.token_table, {rows.count, rows.width});
+  const int64_t groups = embedding_groups(rows.count);
+  const Tensor partial =
+      torch::stable::new_empty(arguments.token_table, {norm ? groups : 0, 2, rows.width});
+  const EmbeddingSumBackwardParams<out_t, stat_t> params{
+      .rows = rows,
+      .grad_out = data<const out_t>(grad_out),
+      .mean = data<const stat_t>(mean),
+      .rstd = data<const stat_t>(rstd),
+      .grad_sum = data<stat_t>(grad_sum),
+      .partial = data<stat_t>(partial),
+  };
+  auto* kernel = choose(&baseline::embedding_sum_backward<out_t, stat_t>,
+                        &avx2::embedding_sum_backward<out_t, stat_t>,
+                        &avx512::embedding_sum_backward<out_t, stat_t>);
+  auto* workspace =
+      choose(&baseline::embedding_workspace<stat_t>, &avx2::embedding_workspace<stat_t>,
+             &avx512::embedding_workspace<stat_t>);
+  torch::stable::parallel_for(0, groups, 1, [&](int64_t first, int64_t last) {
+    const auto memory = aligned_bytes(workspace(rows.width));
+    kernel(params, first, last, memory.get());
+  });
+  if (norm) {
+    const int64_t columns_per_task =
+        std::max<int64_t>(64, kNumbersPerTask / std::max<int64_t>(1, groups));
+    torch::stable::parallel_for(0, rows.width, columns_per_task, [&](int64_t first, int64_t last) {
+      const auto* from = data<const stat_t>(partial);
+      sum_groups(from, groups, 2 * rows.width, first, last, data<stat_t>(grads.weight));
+      sum_groups(from + rows.width, groups, 2 * rows.width, first, last, data<stat_t>(grads.bias));
+    });
+  }
+  table_gradients<stat_t, stat_t>(arguments, data<const stat_t>(grad_sum), grads);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> embedding_sum_backward(
+    const Tensor& grad_out, const Tensor& tokens, const OptionalTensor& segments,
+    const Tensor& positions, const Tensor& token_table, const OptionalTensor& segment_table,
+    const Tensor& position_table, const OptionalTensor& norm_weight, const OptionalTensor& seed,
+    const Tensor& mean, const Tensor& rstd, double dropout_p) {
+  const EmbeddingArguments arguments{
+      "embedding_sum_backward", tokens,      segments, positions, token_table, segment_table,
+      position_table,           norm_weight, seed,     dropout_p};
+  arguments.check();
+  arguments.check_out(grad_out, "grad_out");
+  const int64_t statistics = norm_weight.has_value() ? tokens.size(0) : 0;
+  arguments.check_vector(mean, statistics, "mean");
+  arguments.check_vector(rstd, statistics, "rstd");
+  check_ranges(arguments);
+  const int64_t width = token_table.size(1), norm_width = norm_weight.has_value() ? width : 0;
+  const Gradients grads{
+      torch::stable::empty_like(token_table),
+      torch::stable::new_empty(token_table,
+                               {segment_table.has_value() ? segment_table->size(0) : 0, width}),
+      torch::stable::empty_like(position_table),
+      torch::stable::new_empty(token_table, {norm_width}),
+      torch::stable::new_empty(token_table, {norm_width}),
+  };
+  if (grad_out.scalar_type() == ScalarType::BFloat16) {
+    backward<Bfloat16, float>(arguments, grad_out, mean, rstd, grads);
+  } else if (grad_out.scalar_type() == ScalarType::Float) {
+    backward<float, float>(arguments, grad_out, mean, rstd, grads);
+  } else {
+    backward<double, double>(arguments, grad_out, mean, rstd, grads);
+  }
+  return {grads.tokens, grads.segments, grads.positions, grads.weight, grads.bias};
+}
+
+}  // namespace
+}  // namespace lexforge
+
+STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
+  m.impl("embedding_sum", TORCH_BOX(&lexforge::embedding_sum));
+  m.impl("embedding_sum_backward", TORCH_BOX(&lexforge::embedding_sum_backward));
+}
