@@ -26,6 +26,7 @@ number and lengths take its place there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -52,12 +53,14 @@ from lexforge.text import bert as text
 from lexforge.text.datasets import dataset_path
 from lexforge.text.tokenizer import WordTokenizer
 from lexforge.training.optimizer import NetworkOptimizer
-from lexforge.training.prefetch import Prefetch
 
 BATCH, MAX_LEN, LR, DROPOUT = 512, 64, 0.01, 0.2
+VOCAB_SIZE = 20256  # of the text's WikiText-2
+BASE_BATCHES = [(128, 256), (512, 64)]  # longest sequence, pairs
 LAST = 10  # steps whose losses are told apart
 MEMORY_STEPS = 3
 SEED = 1
+ENCODER: dict[str, int] = {}  # what differs from base size in the encoding
 
 
 # -- sides -------------------------------------------------------------------------------------
@@ -229,8 +232,8 @@ class Ours(Side):
     def steps(self, count: int) -> int:
         """The drawing ahead begins with the turn and ends with it."""
         pairs, step = 0, len(self.losses)
-        with Prefetch(itertools.islice(self.data(), count)) as drawn:
-            for data in drawn:
+        with contextlib.closing(self.data()) as drawn:
+            for data in itertools.islice(drawn, count):
                 before = self.stepper.sums.clone()
                 self.stepper(data, LR)
                 mlm, mlm_count, _, nsp, nsp_count, _ = (self.stepper.sums - before).tolist()
@@ -365,7 +368,7 @@ def encoding(corpus: Path, options: argparse.Namespace) -> list[dict]:
     tokenizer = WordTokenizer.build(paragraphs)
     sentences = list(itertools.chain.from_iterable(paragraphs))
     texts = [s for s in sentences if 3 <= len(s.split()) <= 100][: options.texts]
-    config = BertConfig.standard(len(tokenizer), **options.encoder, pad_token_id=tokenizer.pad_id)
+    config = BertConfig.standard(len(tokenizer), **ENCODER, pad_token_id=tokenizer.pad_id)
     model = BertModel(config, seed=SEED).eval()
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
@@ -506,7 +509,7 @@ class CudaRun:
             epoch=0,
             batch=0,
             capacity=self.capacity,
-            pin=True,
+            on_cuda=True,
         )
 
     def given(self, seconds: float) -> tuple[float, int, float]:
@@ -531,7 +534,7 @@ class CudaRun:
     def drawn(self, seconds: float) -> float:
         """Pairs per second with the making of batches."""
         pairs = 0
-        with Prefetch(self.data()) as steps:
+        with contextlib.closing(self.data()) as steps:
             self.stepper(next(steps), 1e-4)
             torch.cuda.synchronize()
             begin = time.perf_counter()
@@ -547,7 +550,7 @@ def on_cuda(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
     """The small model, then base size, as far as the time allows."""
     end = time.monotonic() + options.seconds
     each = options.seconds / 40
-    peak = matmul_peak(options.peak_size)
+    peak = matmul_peak()
     records = [{"case": "matmul", "dtype": "bfloat16", "flops_per_s": peak}]
     print(f"bfloat16 product: {peak / 1e12:.0f} TFLOP/s\n")
     print("| GPU | precision | graphs | pairs/s | pairs/s, drawn | TFLOP/s | of the peak |")
@@ -586,7 +589,7 @@ def on_cuda(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
     if corpus is not None:
         examples, vocab_size = packed_examples(corpus)
     else:
-        vocab_size = options.vocab
+        vocab_size = VOCAB_SIZE
         examples = synthetic_examples(vocab_size, MAX_LEN)
     small = BertConfig.reference(vocab_size, dropout=DROPOUT)
     for precision in ("bf16", "float32"):
@@ -600,8 +603,8 @@ def on_cuda(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
             side.turn(20)
             records.append(side.record())
             print(f"| plain PyTorch, small | {precision} | no | {side.rates[0]:,.0f} | | | |")
-    base = BertConfig.standard(**options.base)
-    for max_len, batch in options.base_batches:
+    base = BertConfig.standard()
+    for max_len, batch in BASE_BATCHES:
         examples = synthetic_examples(base.vocab_size, max_len, paragraphs=16 * batch)
         measure(f"base, {max_len} tokens", base, examples, batch, "bf16", False)
         measure(f"base, {max_len} tokens", base, examples, batch, "bf16", True)
@@ -627,9 +630,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    # Sizes that only tests change.
-    options.encoder, options.base, options.vocab = {}, {}, 20256
-    options.peak_size, options.base_batches = 8192, [(128, 256), (512, 64)]
     torch.set_num_threads(options.threads)
     corpus = options.corpus
     if corpus is None and os.environ.get("LEXFORGE_DATA"):

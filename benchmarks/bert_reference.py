@@ -8,6 +8,7 @@ that differs from the text is the loss: its masked-LM part is averaged by the we
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from pathlib import Path
@@ -58,7 +59,7 @@ def static_examples(
     indices = [[vocab[sentence] for sentence in paragraph] for paragraph in paragraphs]
     examples = []
     for paragraph in indices:
-        for first, second in zip(paragraph, paragraph[1:], strict=False):
+        for first, second in itertools.pairwise(paragraph):
             is_next = rng.random() < 0.5
             follower = second
             while not is_next and follower is second:
