@@ -53,17 +53,41 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             raise TypeError(f"linear: {name} must be {x.dtype} like x, got {parameter.dtype}")
         if parameter.device != x.device:
             raise ValueError(f"linear: {name} must be on {x.device} like x, got {parameter.device}")
-    if (
-        autocast
-        or not _HAS_ONEDNN
-        or x.device.type != "cpu"
-        or x.dtype != torch.float32
-        or min(inputs, outputs) < _LEAST_SIDE
-        or x.numel() * outputs < _LEAST_WORK
-    ):
+    if autocast or not _pays(x, outputs):
         return functional.linear(x, weight, bias)
     rows = torch.ops.lexforge.linear.default(x.reshape(-1, inputs), weight, bias)
     return rows.reshape(*x.shape[:-1], outputs)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x weight^T + bias`` for [T, in] and [out, in] by the fastest library, not recorded."""
+    if not _pays(x, weight.shape[0]):
+        return functional.linear(x, weight, bias)
+    return _onednn(_strided(x), _strided(weight), bias)
+
+
+def weight_gradient(grad_out: Tensor, x: Tensor) -> Tensor:
+    """``grad_out^T x`` for [T, out] and [T, in], the same way."""
+    if not _pays(x, grad_out.shape[1]):
+        return grad_out.t() @ x
+    g, x = _strided(grad_out), _strided(x)
+    if g.shape[1] > x.shape[1]:  # the larger side is the inner one
+        return _onednn(x.t(), g.t()).t().contiguous()
+    return _onednn(g.t(), x.t())
+
+
+def _pays(x: Tensor, outputs: int) -> bool:
+    return (
+        _HAS_ONEDNN
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and min(x.shape[-1], outputs) >= _LEAST_SIDE
+        and x.numel() * outputs >= _LEAST_WORK
+    )
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
 
 
 def _strided(x: Tensor) -> Tensor:
@@ -76,19 +100,12 @@ def _strided(x: Tensor) -> Tensor:
 
 @torch.library.custom_op("lexforge::linear", mutates_args=(), device_types="cpu")
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise.default(
-        _strided(x), _strided(weight), bias, "none", [], ""
-    )
+    return product(x, weight, bias)
 
 
 @torch.library.custom_op("lexforge::linear_weight_gradient", mutates_args=(), device_types="cpu")
 def _weight_gradient(grad_out: Tensor, x: Tensor) -> Tensor:
-    """``grad_out^T x``: [T, out] and [T, in] to [out, in]."""
-    g, x = _strided(grad_out), _strided(x)
-    product = torch.ops.mkldnn._linear_pointwise.default
-    if g.shape[1] > x.shape[1]:  # the larger side is the inner one
-        return product(x.t(), g.t(), None, "none", [], "").t().contiguous()
-    return product(g.t(), x.t(), None, "none", [], "")
+    return weight_gradient(grad_out, x)
 
 
 @_linear.register_fake
@@ -102,7 +119,7 @@ def _(grad_out, x):
 
 
 def _save(ctx, inputs, output):
-    x, weight, bias = inputs
+    x, weight, _bias = inputs
     ctx.save_for_backward(x, weight)
 
 
