@@ -44,7 +44,7 @@ import torch
 from torch import Tensor
 
 from bert_reference import Batch, ReferenceBert, make_vocab, read_paragraphs, static_examples
-from harness import write_report
+from harness import process_bytes, write_report
 from lexforge._library import cpu_has_bf16
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
@@ -326,23 +326,15 @@ def memory(corpus: Path, options: argparse.Namespace) -> list[dict]:
 def memory_job(name: str, corpus: Path, batch: int) -> dict:
     """Peak memory of this process; and what the steps added to what was there before them."""
     side = sides()[name](corpus, batch)
-    before = status("VmRSS")
+    before = process_bytes("VmRSS")
     side.steps(MEMORY_STEPS)
-    peak = status("VmHWM")
+    peak = process_bytes("VmHWM")
     return {
         "side": side.name,
         "precision": side.precision,
         "peak_bytes": peak,
         "step_bytes": peak - before,
     }
-
-
-def status(field: str) -> int:
-    """A figure of this process, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(field)
 
 
 def data(corpus: Path, options: argparse.Namespace) -> list[dict]:
