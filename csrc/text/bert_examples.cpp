@@ -15,7 +15,7 @@ namespace {
 
 // Starting a thread takes about as long as this much work.
 constexpr int64_t kSentencesPerThread = 1 << 12;
-constexpr int64_t kTokensPerThread = 1 << 15;
+constexpr int64_t kTokensPerThread = 1 << 16;
 
 // work(part) for parts 0 .. parts - 1, each on a thread of its own.
 template <typename Work>

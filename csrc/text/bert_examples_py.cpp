@@ -2,7 +2,7 @@
 // batches are written into memory that the caller allocated.
 #include <pybind11/pybind11.h>
 
-#include <algorithm>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -46,6 +46,14 @@ struct BertEpoch {
     }
     return std::span(pairs).subspan(first, last - first);
   }
+  BertBatchSize measure(std::span<const BertPair> batch) const {
+    const BertBatchSize size = examples->measure(batch);
+    if (size.tokens > std::numeric_limits<int32_t>::max()) {
+      throw py::value_error("BertExamples: batch_size must give fewer than 2^31 tokens, got " +
+                            std::to_string(size.tokens));
+    }
+    return size;
+  }
 };
 
 int checked_threads(int threads) {
@@ -59,7 +67,7 @@ void fill(const BertEpoch& self, int64_t first, int64_t last, const py::buffer& 
           const py::buffer& next_labels, int threads) {
   checked_threads(threads);
   const auto pairs = self.range(first, last);
-  const BertBatchSize size = self.examples->measure(pairs);
+  const BertBatchSize size = self.measure(pairs);
   // Held to the end: nobody may resize the arrays meanwhile.
   std::vector<py::buffer_info> infos;
   const auto target = [&]<typename T>(T*& pointer, const py::buffer& buffer, const char* name,
@@ -104,7 +112,7 @@ void register_bert_examples(py::module_& m) {
       .def(
           "measure",
           [](const BertEpoch& self, int64_t first, int64_t last) {
-            const BertBatchSize size = self.examples->measure(self.range(first, last));
+            const BertBatchSize size = self.measure(self.range(first, last));
             return py::make_tuple(size.tokens, size.predictions, size.longest);
           },
           py::arg("first"), py::arg("last"),

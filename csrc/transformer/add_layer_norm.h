@@ -66,41 +66,50 @@ struct AddLayerNormBackwardParams {
   int64_t rows, dim;
   Dropout dropout;
   scalar_t* grad_x;         // [N, H]
-  scalar_t* grad_residual;  // [N, H], or null where it is not wanted or equals grad_x
+  scalar_t* grad_residual;  // [N, H], or null without residual
   // [groups, 3, H] sums over the rows of each group: of grad_weight, grad_bias and grad_x_bias. The
   // last one is made where x_bias is given.
   stat_t* partial;
   int64_t groups;
+  stat_t* grad_weight;  // [H]
+  stat_t* grad_bias;    // [H]
+  stat_t* grad_x_bias;  // [H] or null
 };
 
-// The rows of a group: n groups of N rows, as even as can be.
+// The rows of one of the groups: consecutive ones, as many in each as can be.
 struct RowRange {
   int64_t first, last;
 };
 LEXFORGE_HOST_DEVICE RowRange add_layer_norm_group(int64_t group, int64_t groups, int64_t rows) {
-  const int64_t size = (rows + groups - 1) / groups;
-  const int64_t first = group * size < rows ? group * size : rows;
-  return {first, first + size < rows ? first + size : rows};
+  return {group * rows / groups, (group + 1) * rows / groups};
 }
 
-// The CPU kernels. `workspace` is of add_layer_norm_workspace(H) numbers, one per thread.
+// The CPU kernels: whole rows; all but the sums over groups of rows; and these for some columns.
+// `workspace` is of add_layer_norm_workspace(H) numbers, one per thread.
 constexpr int64_t add_layer_norm_workspace(int64_t dim) { return 2 * (dim + 64); }
 
-#define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                                      \
-  namespace isa {                                                                                 \
-  template <typename scalar_t, typename stat_t>                                                   \
-  void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t first_row,             \
-                      int64_t last, stat_t* workspace);                                           \
-  template <typename scalar_t, typename stat_t>                                                   \
-  void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,               \
-                               int64_t first_group, int64_t last, stat_t* workspace);             \
-  template <typename stat_t> /* out[i] = sum over g of partial[g][which][i], first <= i < last */ \
-  void add_layer_norm_join(const stat_t* partial, int64_t groups, int64_t dim, int64_t which,     \
-                           int64_t first, int64_t last, stat_t* out);                             \
+#define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                          \
+  namespace isa {                                                                     \
+  template <typename scalar_t, typename stat_t>                                       \
+  void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t first_row, \
+                      int64_t last, stat_t* workspace);                               \
+  template <typename scalar_t, typename stat_t>                                       \
+  void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,   \
+                               int64_t first_group, int64_t last, stat_t* workspace); \
+  template <typename scalar_t, typename stat_t>                                       \
+  void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>&,       \
+                           int64_t first_column, int64_t last);                       \
   }
 LEXFORGE_DECLARE_ADD_LAYER_NORM(baseline)
 LEXFORGE_DECLARE_ADD_LAYER_NORM(avx2)
 LEXFORGE_DECLARE_ADD_LAYER_NORM(avx512)
 #undef LEXFORGE_DECLARE_ADD_LAYER_NORM
+
+// CUDA.
+template <typename scalar_t, typename stat_t>
+void launch_add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>& params, void* stream);
+template <typename scalar_t, typename stat_t>
+void launch_add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>& params,
+                                    void* stream);
 
 }  // namespace lexforge

@@ -74,17 +74,19 @@ struct AddLayerNormResult {
 
 struct AddLayerNormGradients {
   Tensor x, residual, weight, bias, x_bias;
+  Tensor partial;
 
   AddLayerNormGradients(const Tensor& like, const OptionalTensor& residual_rows,
-                        const OptionalTensor& x_bias_vector, const Dropout& dropout)
+                        const OptionalTensor& x_bias_vector, int64_t groups)
       : x(torch::stable::new_empty(like, {like.size(0), like.size(1)})),
         residual(torch::stable::new_empty(
-            like, {residual_rows.has_value() && dropout.threshold != 0 ? like.size(0) : 0,
-                   like.size(1)})),
+            like, {residual_rows.has_value() ? like.size(0) : 0, like.size(1)})),
         weight(torch::stable::new_empty(like, {like.size(1)}, add_layer_norm_stat_type(like))),
         bias(torch::stable::new_empty(like, {like.size(1)}, add_layer_norm_stat_type(like))),
         x_bias(torch::stable::new_empty(like, {x_bias_vector.has_value() ? like.size(1) : 0},
-                                        add_layer_norm_stat_type(like))) {}
+                                        add_layer_norm_stat_type(like))),
+        partial(torch::stable::new_empty(like, {groups, 3, like.size(1)},
+                                         add_layer_norm_stat_type(like))) {}
 };
 
 template <typename scalar_t, typename stat_t>
@@ -114,8 +116,7 @@ template <typename scalar_t, typename stat_t>
 AddLayerNormBackwardParams<scalar_t, stat_t> add_layer_norm_backward_params(
     const Tensor& grad_y, const Tensor& x, const OptionalTensor& residual,
     const OptionalTensor& x_bias, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
-    const Dropout& dropout, const AddLayerNormGradients& grads, const Tensor& partial) {
-  const bool separate = residual.has_value() && dropout.threshold != 0;
+    const Dropout& dropout, const AddLayerNormGradients& grads) {
   return {
       .grad_y = data<const scalar_t>(grad_y),
       .x = data<const scalar_t>(x),
@@ -128,9 +129,12 @@ AddLayerNormBackwardParams<scalar_t, stat_t> add_layer_norm_backward_params(
       .dim = x.size(1),
       .dropout = dropout,
       .grad_x = data<scalar_t>(grads.x),
-      .grad_residual = separate ? data<scalar_t>(grads.residual) : nullptr,
-      .partial = data<stat_t>(partial),
-      .groups = partial.size(0),
+      .grad_residual = residual.has_value() ? data<scalar_t>(grads.residual) : nullptr,
+      .partial = data<stat_t>(grads.partial),
+      .groups = grads.partial.size(0),
+      .grad_weight = data<stat_t>(grads.weight),
+      .grad_bias = data<stat_t>(grads.bias),
+      .grad_x_bias = x_bias.has_value() ? data<stat_t>(grads.x_bias) : nullptr,
   };
 }
 

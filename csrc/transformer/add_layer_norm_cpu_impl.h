@@ -167,32 +167,35 @@ void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&
   }
 }
 
-template <typename stat_t>
-void add_layer_norm_join(const stat_t* partial, int64_t groups, int64_t dim, int64_t which,
-                         int64_t first, int64_t last, stat_t* out) {
+template <typename scalar_t, typename stat_t>
+void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>& params,
+                         int64_t first_column, int64_t last) {
   using S = RowValues<stat_t>;
   using L = typename S::lanes;
-  for_registers<L>(last - first, [&](int64_t d, int64_t n) {
-    auto sum = L::zero();
-    for (int64_t group = 0; group < groups; ++group) {
-      sum = L::add(sum, S::load(partial + (3 * group + which) * dim + first + d, n));
-    }
-    S::store(out + first + d, sum, n);
-  });
+  stat_t* sums[] = {params.grad_weight, params.grad_bias, params.grad_x_bias};
+  for (int64_t which = 0; which < 3; ++which) {
+    if (sums[which] == nullptr) continue;
+    for_registers<L>(last - first_column, [&](int64_t d, int64_t n) {
+      const int64_t column = first_column + d;
+      auto sum = L::zero();
+      for (int64_t group = 0; group < params.groups; ++group) {
+        sum = L::add(sum, S::load(params.partial + (3 * group + which) * params.dim + column, n));
+      }
+      S::store(sums[which] + column, sum, n);
+    });
+  }
 }
 
-#define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                \
-  template void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t, int64_t, \
-                               stat_t*);                                                      \
-  template void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,  \
-                                        int64_t, int64_t, stat_t*);
+#define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                    \
+  template void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t, int64_t,     \
+                               stat_t*);                                                          \
+  template void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,      \
+                                        int64_t, int64_t, stat_t*);                               \
+  template void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>&, int64_t, \
+                                    int64_t);
 LEXFORGE_INSTANTIATE(float, float)
 LEXFORGE_INSTANTIATE(double, double)
 LEXFORGE_INSTANTIATE(Bfloat16, float)
 #undef LEXFORGE_INSTANTIATE
-template void add_layer_norm_join(const float*, int64_t, int64_t, int64_t, int64_t, int64_t,
-                                  float*);
-template void add_layer_norm_join(const double*, int64_t, int64_t, int64_t, int64_t, int64_t,
-                                  double*);
 
 }  // namespace lexforge::LEXFORGE_ISA

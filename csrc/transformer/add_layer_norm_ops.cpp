@@ -48,19 +48,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> add_layer_norm_backward(
   const char* op = "add_layer_norm_backward";
   const Dropout dropout = check_norm_arguments(op, x, residual, x_bias, weight, seed, dropout_p);
   check_norm_saved(op, grad_y, x, mean, rstd);
-  const AddLayerNormGradients grads(x, residual, x_bias, dropout);
-  const int64_t groups =
-      std::clamp<int64_t>((x.size(0) + kRowsPerGroup - 1) / kRowsPerGroup, 1, kMaxGroups);
-  const Tensor partial =
-      torch::stable::new_empty(x, {groups, 3, x.size(1)}, add_layer_norm_stat_type(x));
+  const int64_t groups = std::clamp<int64_t>(x.size(0) / kRowsPerGroup, 1, kMaxGroups);
+  const AddLayerNormGradients grads(x, residual, x_bias, groups);
   for_norm_types(op, x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
     const auto params = add_layer_norm_backward_params<scalar_t, stat_t>(
-        grad_y, x, residual, x_bias, weight, mean, rstd, dropout, grads, partial);
+        grad_y, x, residual, x_bias, weight, mean, rstd, dropout, grads);
     auto* kernel = choose(&baseline::add_layer_norm_backward<scalar_t, stat_t>,
                           &avx2::add_layer_norm_backward<scalar_t, stat_t>,
                           &avx512::add_layer_norm_backward<scalar_t, stat_t>);
-    auto* join = choose(&baseline::add_layer_norm_join<stat_t>, &avx2::add_layer_norm_join<stat_t>,
-                        &avx512::add_layer_norm_join<stat_t>);
+    auto* join = choose(&baseline::add_layer_norm_join<scalar_t, stat_t>,
+                        &avx2::add_layer_norm_join<scalar_t, stat_t>,
+                        &avx512::add_layer_norm_join<scalar_t, stat_t>);
     const int64_t group_numbers = std::max<int64_t>(1, params.rows / groups * params.dim);
     torch::stable::parallel_for(0, groups, std::max<int64_t>(1, kNumbersPerTask / group_numbers),
                                 [&](int64_t first, int64_t last) {
@@ -68,15 +66,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> add_layer_norm_backward(
                                       add_layer_norm_workspace(params.dim));
                                   kernel(params, first, last, workspace.get());
                                 });
-    const Tensor* sums[] = {&grads.weight, &grads.bias, &grads.x_bias};
-    const int64_t count = x_bias.has_value() ? 3 : 2;
     torch::stable::parallel_for(0, params.dim, std::max<int64_t>(64, kNumbersPerTask / groups),
-                                [&](int64_t first, int64_t last) {
-                                  for (int64_t which = 0; which < count; ++which) {
-                                    join(params.partial, groups, params.dim, which, first, last,
-                                         data<stat_t>(*sums[which]));
-                                  }
-                                });
+                                [&](int64_t first, int64_t last) { join(params, first, last); });
   });
   return {grads.x, grads.residual, grads.weight, grads.bias, grads.x_bias};
 }

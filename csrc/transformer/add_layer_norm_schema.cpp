@@ -2,7 +2,7 @@
 
 // x, residual, grad_y: [N, H] contiguous. Results: (y, mean [N], rstd [N]); (grad_x, grad_residual,
 // grad_weight, grad_bias, grad_x_bias), of which grad_residual is [0, H] where there is no residual
-// or no dropout, being equal to grad_x then, and grad_x_bias is [0] where there is no x_bias.
+// and grad_x_bias [0] where there is no x_bias.
 STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
   m.def(
       "add_layer_norm(Tensor x, Tensor? residual, Tensor? x_bias, Tensor weight, Tensor bias, "

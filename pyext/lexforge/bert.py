@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from lexforge.models.bert_attention import AttentionMaps, attention_maps, plot_attention
     from lexforge.models.bert_encoding import EncodingCounts, TokenVectors, encode
+    from lexforge.models.bert_pretraining import pretrain
 
 __all__ = [
     "AttentionMaps",
@@ -30,6 +31,7 @@ __all__ = [
     "attention_maps",
     "encode",
     "plot_attention",
+    "pretrain",
 ]
 
 # Where each public name lives; imported on first use.
@@ -46,6 +48,7 @@ _HOME = {
     "attention_maps": "lexforge.models.bert_attention",
     "encode": "lexforge.models.bert_encoding",
     "plot_attention": "lexforge.models.bert_attention",
+    "pretrain": "lexforge.models.bert_pretraining",
 }
 
 

@@ -13,7 +13,7 @@ import tarfile
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,13 @@ from torch.nn import functional
 from lexforge.models import bert
 from lexforge.models.skipgram import SkipgramData, SkipgramProgress, train_skipgram
 from lexforge.ops.sampling import alias_sample, build_alias, seed_from
+from lexforge.text.bert import (
+    BertExamples,
+    WordTokenizer,
+    padded,
+    read_paragraphs,
+    tokenize_paragraphs,
+)
 from lexforge.text.datasets import cache_folder, dataset_path
 from lexforge.vectors import similarity
 
@@ -38,6 +45,10 @@ DATA_HUB: dict[str, tuple[str, str]] = {
     "glove.6b.100d": (DATA_URL + "glove.6B.100d.zip", "cd43bfb07e44e6f27cbcc7bc9ae3d80284fdaf5a"),
     "glove.42b.300d": (DATA_URL + "glove.42B.300d.zip", "b5116e234e9eb9076672cfeabf5469f3eec904fa"),
     "wiki.en": (DATA_URL + "wiki.en.zip", "c1816da3821ae9f43899be655002f6c723e91b88"),
+    "wikitext-2": (
+        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip",
+        "3c914d17d80b1459be871a5039ac23e752a53cbe",
+    ),
 }
 
 
@@ -530,6 +541,62 @@ def _whole_lens(valid_lens: Tensor | None) -> Tensor | None:
     if valid_lens is None or not valid_lens.is_floating_point():
         return valid_lens
     return valid_lens.long()
+
+
+# BERT data
+
+
+class WikiData:
+    """Minibatches of sentence pairs, padded; every iteration is one epoch, beginning with epoch 0.
+
+    Iterating gives (tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_labels,
+    nsp_labels), see :func:`lexforge.text.bert.padded`.
+    """
+
+    def __init__(self, examples: BertExamples, batch_size: int, pad_id: int):
+        self.examples = examples
+        self.batch_size = batch_size
+        self.epoch = 0  # the next one
+        self._pad_id = pad_id
+
+    def __len__(self) -> int:
+        """Minibatches of the next epoch."""
+        return self.examples.num_batches(self.epoch, self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        batches = self.examples.batches(self.epoch, self.batch_size)
+        self.epoch += 1
+        for batch in batches:
+            yield padded(batch, self.examples.max_len, pad_id=self._pad_id)
+
+
+def load_data_wiki(
+    batch_size: int, max_len: int, *, seed: int = 1, static_masks: bool = False
+) -> tuple[WikiData, Vocab]:
+    """The training split of WikiText-2 as minibatches of sentence pairs, and its vocabulary.
+
+    Args:
+        batch_size: pairs in a minibatch. max_len: tokens of the longest pair, which every row is
+            padded to. seed: of all draws.
+        static_masks: pairs and masks are drawn once, as the text does, and not in every epoch.
+
+    Returns:
+        An iterable over the seven arrays and the vocabulary of words with at least 5 occurrences.
+        The random sentence of a pair is never the one that follows, and random words in place of
+        masked ones are never special tokens; in the text both may be.
+    """
+    paragraphs = read_paragraphs("wikitext-2")
+    words = [sentence.split() for paragraph in paragraphs for sentence in paragraph]
+    vocab = Vocab(words, min_freq=5, reserved_tokens=["<pad>", "<mask>", "<cls>", "<sep>"])
+    tokenizer = WordTokenizer(vocab.idx_to_token)
+    examples = BertExamples(
+        tokenize_paragraphs(paragraphs, tokenizer),
+        tokenizer,
+        max_len=max_len,
+        seed=seed,
+        static_masks=static_masks,
+    )
+    return WikiData(examples, batch_size, tokenizer.pad_id), vocab
 
 
 # Similarity and analogy

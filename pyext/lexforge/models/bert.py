@@ -19,6 +19,8 @@ from lexforge.models import bert_files
 from lexforge.models._arguments import real, whole
 from lexforge.ops.add_layer_norm import add_layer_norm
 from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
+from lexforge.ops.bias_activation import bias_activation
+from lexforge.ops.embedding_sum import embedding_sum
 from lexforge.ops.linear import linear
 from lexforge.ops.sampling import seed_from
 from lexforge.training.checkpoint import CheckpointError
@@ -66,34 +68,6 @@ _OWN_KEYS = {
 
 
 # TODO: replaced by lexforge.ops
-def bias_activation(x, bias, *, activation):
-    x = x if bias is None else (x + bias).to(x.dtype)
-    return {"gelu": functional.gelu, "relu": torch.relu, "tanh": torch.tanh}[activation](x)
-
-
-def embedding_sum(
-    tokens,
-    segments,
-    positions,
-    token_table,
-    segment_table,
-    position_table,
-    *,
-    norm_weight=None,
-    norm_bias=None,
-    eps=1e-12,
-    dropout_p=0.0,
-    seed=None,
-    dtype=None,
-):
-    x = functional.embedding(tokens, token_table) + functional.embedding(positions, position_table)
-    if segments is not None:
-        x = x + functional.embedding(segments, segment_table)
-    if norm_weight is not None:
-        x = functional.layer_norm(x, (x.shape[-1],), norm_weight, norm_bias, eps)
-    return functional.dropout(x, dropout_p).to(token_table.dtype if dtype is None else dtype)
-
-
 def linear_cross_entropy(hidden, weight, bias, labels, *, weights=None, ignore_index=-100):
     logits = functional.linear(hidden, weight, bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -378,7 +352,7 @@ class BertEncoder(nn.Module):
         """Encode sequences that lie one after another, without padding.
 
         Args:
-            tokens, segments, positions: int32 or int64 [T].
+            tokens, segments, positions: int32 or int64 [T]; segments are 0 if None.
             cu_seqlens: int32 [B + 1], sequence b is tokens ``cu_seqlens[b]`` to
                 ``cu_seqlens[b + 1]``.
             max_seqlen: a bound of the lengths.
@@ -398,6 +372,8 @@ class BertEncoder(nn.Module):
             raise ValueError(
                 f"BertEncoder: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}"
             )
+        if segments is None:
+            segments = torch.zeros_like(tokens)
         dropout = self.config.dropout if self.training else 0.0
         attention_dropout = self.config.attention_dropout if self.training else 0.0
         seeds: tuple[Tensor | None, ...] = (None,) * len(self.seed_offsets)
@@ -712,14 +688,8 @@ class BertModel(nn.Module):
 
     def losses(self, batch: PackedBatch, *, seed: int | Tensor | None = None) -> BertLosses:
         """Both losses of a packed batch; with the parameters and a seed they determine a step."""
-        encoded = self.encode_packed(
-            batch.tokens,
-            batch.segments,
-            batch.positions,
-            batch.cu_seqlens,
-            batch.max_seqlen,
-            seed=seed,
-        )
+        encoded = self.encode_packed(*batch[:5], seed=seed)
+        _check_predictions(batch)
         # Sequences of no tokens may end a batch that is filled up; they are ignored.
         first = batch.cu_seqlens[:-1].clamp(max=len(encoded) - 1)
         rows = encoded.index_select(0, torch.cat((batch.prediction_index, first)))
@@ -778,7 +748,7 @@ class BertModel(nn.Module):
         if pred_positions is not None:
             rows = encoded.index_select(0, index)
             mlm = self.mlm(rows, self.encoder.token_embedding.weight)
-            mlm = mlm.view(*pred_positions.shape, -1)
+            mlm = mlm.unflatten(0, pred_positions.shape)
         return packed.unpack(encoded), mlm, nsp
 
 
@@ -860,12 +830,12 @@ class PaddedBatch(NamedTuple):
             )
         _check_ids("pred_positions", pred_positions, self.tokens.device)
         if pred_positions.numel() and (self.index is not None or _readable(pred_positions)):
-            wrong = (pred_positions < 0) | (pred_positions >= self.cu_seqlens.diff()[:, None])
+            lens = self.cu_seqlens.diff()
+            wrong = (pred_positions < 0) | (pred_positions >= lens[:, None])
             if wrong.any():
                 b, p = (int(x) for x in wrong.nonzero()[0])
                 raise IndexError(
-                    f"BertModel: pred_positions must be below the valid length, "
-                    f"{int(self.cu_seqlens.diff()[b])} for sequence {b}, "
+                    f"BertModel: pred_positions must be 0 to {int(lens[b]) - 1} for sequence {b}, "
                     f"got {int(pred_positions[b, p])}"
                 )
         return (self.cu_seqlens[:-1, None] + pred_positions).flatten()
@@ -911,6 +881,21 @@ def pack_padded(
     index = (positions < valid_lens[:, None]).flatten().nonzero().squeeze(1)
     bounds = functional.pad(valid_lens.cumsum(0), (1, 0)).to(torch.int32)
     return PaddedBatch(*(x[index] for x in inputs), bounds, (batch, length), index)
+
+
+def _check_predictions(batch: PackedBatch) -> None:
+    index, tokens = batch.prediction_index, len(batch.tokens)
+    for name, shape in (("labels", index.shape), ("next_labels", (batch.num_sequences,))):
+        found = getattr(batch, name)
+        if found.shape != shape:
+            raise ValueError(f"BertModel: {name} must be {list(shape)}, got {list(found.shape)}")
+    if index.numel() and _readable(index):
+        low, high = (int(x) for x in torch.aminmax(index))
+        if low < 0 or high >= tokens:
+            raise IndexError(
+                f"BertModel: prediction_index must be 0 to {tokens - 1}, "
+                f"got {low if low < 0 else high}"
+            )
 
 
 def _check_ids(name: str, ids: Tensor, device: torch.device) -> None:

@@ -437,6 +437,7 @@ def pretrain(
         else:
             run = _Run.new(config, shape, tokenizer, paragraphs, min_count, given)
         run.settle(paragraphs, given, None if epochs is None else _whole("epochs", epochs))
+        progress.say(run.describe())
         run.fit(
             device,
             graphs=cuda_graphs,
@@ -494,12 +495,13 @@ class _Run:
                 else WordTokenizer.load(folder)
             )
         if folder is None:
-            named = _config("reference" if config is None else config, shape, len(tokenizer))
+            named = _config("reference" if config is None else config, shape, tokenizer)
             model = BertModel(named, seed=settings.seed)
         elif shape:
             raise ValueError(f"pretrain: shape must be that of the model in {folder}, got {shape}")
         else:
             model = BertModel.from_pretrained(folder)
+        model.vocabulary = list(tokenizer.tokens)
         return cls(model, tokenizer, settings)
 
     @classmethod
@@ -516,7 +518,7 @@ class _Run:
             raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
         named = None
         if isinstance(config, BertConfig) or config in ("reference", "standard"):
-            named = _config(config, shape, len(saved.tokenizer))
+            named = _config(config, shape, saved.tokenizer)
         elif shape:
             named = replace(saved.model.config, **shape)
         if named is not None and named != saved.model.config:
@@ -579,6 +581,15 @@ class _Run:
         self.settings = settings
         self.state = saved or PretrainingState(settings.steps, settings.max_len, corpus=corpus)
         self.state.steps = settings.steps
+
+    def describe(self) -> str:
+        """Sizes of the vocabulary, the data and the model."""
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return (
+            f"{len(self.tokenizer):,} words in the vocabulary, "
+            f"{count(self.examples.count(self.state.epoch))} pairs in an epoch, "
+            f"{count(parameters)} parameters, {self.settings.steps:,} steps"
+        )
 
     def fit(
         self,
@@ -741,10 +752,11 @@ def _folder(config: str | os.PathLike | BertConfig) -> Path | None:
 
 
 def _config(
-    config: str | BertConfig, shape: Mapping[str, Any] | None, vocab_size: int
+    config: str | BertConfig, shape: Mapping[str, Any] | None, tokenizer: Tokenizer
 ) -> BertConfig:
     if not isinstance(config, BertConfig):
-        config = getattr(BertConfig, config)(vocab_size)
+        config = getattr(BertConfig, config)(len(tokenizer))
+        config = replace(config, pad_token_id=tokenizer.pad_id)
     try:
         return replace(config, **(shape or {}))
     except TypeError as error:

@@ -86,7 +86,7 @@ def add_layer_norm(
             raise ValueError(f"{_OP}: {name} must be on {x.device} like x, got {vector.device}")
     if not 0 <= eps < math.inf:
         raise ValueError(f"{_OP}: eps must be at least 0 and finite, got {eps}")
-    return torch.ops.lexforge.add_layer_norm.default(
+    y = torch.ops.lexforge.add_layer_norm.default(
         _rows(x),
         None if residual is None else _rows(residual),
         None if x_bias is None else x_bias.contiguous(),
@@ -95,7 +95,8 @@ def add_layer_norm(
         dropout_seed(_OP, dropout_p, seed, x.device),
         eps,
         dropout_p,
-    )[0].view(x.shape)
+    )[0]
+    return y if x.dim() == 2 else y.view(x.shape)
 
 
 def _stat_dtype(x: Tensor) -> torch.dtype:
@@ -103,7 +104,7 @@ def _stat_dtype(x: Tensor) -> torch.dtype:
 
 
 def _rows(x: Tensor) -> Tensor:
-    return x.reshape(-1, x.shape[-1]).contiguous()
+    return (x if x.dim() == 2 else x.reshape(-1, x.shape[-1])).contiguous()
 
 
 @torch.library.register_fake("lexforge::add_layer_norm")
@@ -117,16 +118,11 @@ def _(grad_y, x, residual, x_bias, weight, mean, rstd, seed, dropout_p):
     rows, dim = x.shape
     return (
         x.new_empty(rows, dim),
-        x.new_empty(rows if _separate(residual, dropout_p) else 0, dim),
+        x.new_empty(0 if residual is None else rows, dim),
         weight.new_empty(dim),
         weight.new_empty(dim),
         weight.new_empty(0 if x_bias is None else dim),
     )
-
-
-def _separate(residual: Tensor | None, dropout_p: float) -> bool:
-    """Whether the gradient of the residual differs from that of x (common/dropout.h rounds p)."""
-    return residual is not None and int(dropout_p * 65536 + 0.5) > 0
 
 
 def _setup_context(ctx, inputs, output):
@@ -137,19 +133,17 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad_y, _grad_mean, _grad_rstd):
     _, residual, x_bias, *_ = ctx.saved_tensors
-    x, separate, weight, bias, x_bias_sum = torch.ops.lexforge.add_layer_norm_backward.default(
+    grads = torch.ops.lexforge.add_layer_norm_backward.default(
         grad_y.contiguous(), *ctx.saved_tensors, ctx.dropout_p
     )
-    grad_residual = separate if _separate(residual, ctx.dropout_p) else x
+    grad_x, grad_residual, grad_weight, grad_bias, grad_x_bias = grads
     return (
-        x,
+        grad_x,
         None if residual is None else grad_residual,
-        None if x_bias is None else x_bias_sum,
-        weight,
-        bias,
-        None,
-        None,
-        None,
+        None if x_bias is None else grad_x_bias,
+        grad_weight,
+        grad_bias,
+        *[None] * 3,
     )
 
 

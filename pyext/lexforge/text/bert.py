@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -117,7 +118,12 @@ def _checked_paragraph(paragraph) -> list[str]:
             "read_paragraphs: a paragraph must be a list of sentences, "
             f"got {type(paragraph).__name__}"
         )
-    return [s if isinstance(s, str) else " ".join(s) for s in paragraph]
+    try:
+        return [s if isinstance(s, str) else " ".join(s) for s in paragraph]
+    except TypeError as error:
+        raise TypeError(
+            f"read_paragraphs: a sentence must be a str or a list of str, got one of {paragraph!r}"
+        ) from error
 
 
 class TokenizedParagraphs(NamedTuple):
@@ -135,21 +141,26 @@ class TokenizedParagraphs(NamedTuple):
 
     @classmethod
     def from_lists(cls, paragraphs: Iterable[Iterable[Sequence[int]]]) -> TokenizedParagraphs:
-        """From lists of lists of numbers; sentences and paragraphs without a token are left out."""
-        tokens, sentences, starts = [], [0], [0]
-        total = 0
+        """From lists of lists of numbers; sentences and paragraphs without a token are left out.
+
+        Raises:
+            TypeError: a number is not an integer. ValueError: it has more than 32 bits.
+        """
+        tokens, sentences, starts = array("i"), array("q", [0]), array("q", [0])
         for paragraph in paragraphs:
             for sentence in paragraph:
-                if len(sentence):
-                    total += len(sentence)
-                    tokens.append(np.asarray(sentence, dtype=np.int32))
-                    sentences.append(total)
+                try:
+                    tokens.extend(sentence)
+                except OverflowError as error:
+                    raise ValueError(
+                        f"TokenizedParagraphs: tokens must fit 32 bits: {error}"
+                    ) from error
+                if len(tokens) > sentences[-1]:
+                    sentences.append(len(tokens))
             if len(sentences) - 1 > starts[-1]:
                 starts.append(len(sentences) - 1)
         return cls(
-            np.concatenate([np.empty(0, np.int32), *tokens]),
-            np.array(sentences, np.int64),
-            np.array(starts, np.int64),
+            np.array(tokens, np.int32), np.array(sentences, np.int64), np.array(starts, np.int64)
         )
 
 
@@ -212,7 +223,7 @@ class BertExamples:
         _check_tokens(paragraphs.tokens, tokenizer)
         if len(tokenizer.ordinary_ids) == 0:
             raise ValueError("BertExamples: tokenizer must have ordinary tokens, got none")
-        self.max_len = _whole("max_len", max_len, 1)
+        self.max_len = _whole("max_len", max_len, 1, 2**24)
         self.static_masks = static_masks
         self._examples = _text.BertExamples(
             tokens=np.ascontiguousarray(paragraphs.tokens, np.int32),
@@ -227,6 +238,11 @@ class BertExamples:
             static_masks=static_masks,
         )
         self._epochs: dict[int, _text.BertEpoch] = {}  # the last ones drawn
+        if static_masks and self.count(0) == 0:
+            raise ValueError(
+                "BertExamples: static_masks needs an epoch 0 that is not empty; every pair it drew "
+                f"is longer than max_len={max_len}; take another seed or a longer max_len"
+            )
 
     def count(self, epoch: int) -> int:
         """Examples of an epoch, counted from 0; it differs, since random pairs may be too long."""
@@ -269,13 +285,13 @@ class BertExamples:
         threads: int | None = None,
         pin_memory: bool = False,
     ) -> Iterator[PackedBatch]:
-        """The batches of an epoch from `first_batch` on; arguments as for `batch`.
+        """The batches of an epoch from `first_batch` (0 .. `num_batches`) on; else as `batch`.
 
         The next two batches are made in the background, and with the last ones the next epoch's
         order.
         """
         batches = self.num_batches(epoch, batch_size)
-        _whole("first_batch", first_batch, 0)
+        _whole("first_batch", first_batch, 0, batches)
         threads = _threads(threads)
         drawn = self._epoch(epoch)
 
@@ -315,10 +331,6 @@ class BertExamples:
         first = index * batch_size
         last = min(first + batch_size, len(drawn))
         tokens, predictions, longest = drawn.measure(first, last)
-        if tokens >= 2**31:
-            raise ValueError(
-                f"BertExamples: batch_size must give fewer than 2^31 tokens, got {tokens}"
-            )
 
         def empty(size: int, dtype: torch.dtype) -> Tensor:
             return torch.empty(size, dtype=dtype, pin_memory=pin_memory)

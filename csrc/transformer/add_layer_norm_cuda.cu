@@ -1,0 +1,465 @@
+#include <cstdint>
+
+#include "common/cuda_launch.cuh"
+#include "common/tensor_core.cuh"
+#include "common/warp.cuh"
+#include "transformer/add_layer_norm.h"
+
+namespace lexforge {
+namespace {
+
+// ---- helpers ------------------------------------------------------------------------------------
+
+// Eight neighbours: what shares a Philox quad, and one or two loads of 16 bytes.
+constexpr int kOctet = 8;
+constexpr int kThreads = 128;
+
+__device__ __forceinline__ void load_octet(const float* from, float (&to)[kOctet]) {
+  const float4 low = reinterpret_cast<const float4*>(from)[0];
+  const float4 high = reinterpret_cast<const float4*>(from)[1];
+  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
+  to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+}
+__device__ __forceinline__ void load_octet(const Bfloat16* from, float (&to)[kOctet]) {
+  const uint4 packed = *reinterpret_cast<const uint4*>(from);
+  const uint32_t word[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    to[2 * i] = __uint_as_float(word[i] << 16);
+    to[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
+  }
+}
+__device__ __forceinline__ void store_octet(float* to, const float (&from)[kOctet]) {
+  reinterpret_cast<float4*>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
+  reinterpret_cast<float4*>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
+}
+__device__ __forceinline__ void store_octet(Bfloat16* to, const float (&from)[kOctet]) {
+  *reinterpret_cast<uint4*>(to) =
+      make_uint4(pack_bf16(from[0], from[1]), pack_bf16(from[2], from[3]),
+                 pack_bf16(from[4], from[5]), pack_bf16(from[6], from[7]));
+}
+
+__device__ __forceinline__ float number(float x) { return x; }
+__device__ __forceinline__ double number(double x) { return x; }
+__device__ __forceinline__ float number(Bfloat16 x) { return to_float(x); }
+__device__ __forceinline__ void store_number(float* to, float x) { *to = x; }
+__device__ __forceinline__ void store_number(double* to, double x) { *to = x; }
+__device__ __forceinline__ void store_number(Bfloat16* to, float x) { *to = to_bf16(x); }
+
+// Bit i: is element `index` + i kept; index is a multiple of eight.
+__device__ __forceinline__ uint32_t keep_octet(const Dropout& dropout, int64_t index) {
+  const PhiloxQuad quad = philox_at(static_cast<uint64_t>(*dropout.seed), 0,
+                                    static_cast<uint64_t>(index) >> 3, RandomStream::kAddNorm, 0);
+  uint32_t bits = 0;
+#pragma unroll
+  for (uint32_t i = 0; i < kOctet; ++i) {
+    bits |= static_cast<uint32_t>(dropout_bits(quad, i) >= dropout.threshold) << i;
+  }
+  return bits;
+}
+
+// h of eight neighbours, and which of them dropout keeps: all without it.
+template <typename Params>
+__device__ __forceinline__ uint32_t load_sums(const Params& params, int64_t row, int64_t column,
+                                              float (&h)[kOctet]) {
+  const int64_t index = row * params.dim + column;
+  load_octet(params.x + index, h);
+  if (params.x_bias != nullptr) {
+    float x_bias[kOctet];
+    load_octet(params.x_bias + column, x_bias);
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) h[i] += x_bias[i];
+  }
+  uint32_t kept = 0xFF;
+  if (params.dropout.threshold != 0) {
+    kept = keep_octet(params.dropout, index);
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) h[i] = kept >> i & 1 ? h[i] * params.dropout.scale : 0.0f;
+  }
+  if (params.residual != nullptr) {
+    float residual[kOctet];
+    load_octet(params.residual + index, residual);
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) h[i] += residual[i];
+  }
+  return kept;
+}
+
+// h of one element, and whether dropout keeps it.
+template <typename stat_t, typename Params>
+__device__ __forceinline__ stat_t load_sum(const Params& params, int64_t row, int64_t column,
+                                           bool& kept) {
+  const int64_t index = row * params.dim + column;
+  stat_t h = number(params.x[index]);
+  if (params.x_bias != nullptr) h += params.x_bias[column];
+  kept = true;
+  if (params.dropout.threshold != 0) {
+    kept = dropout_keeps(static_cast<uint64_t>(*params.dropout.seed), params.dropout.threshold,
+                         static_cast<uint64_t>(index), RandomStream::kAddNorm);
+    h = kept ? h * params.dropout.scale : stat_t(0);
+  }
+  if (params.residual != nullptr) h += number(params.residual[index]);
+  return h;
+}
+
+// Sums over the kLanes threads that share a row, in every one of them; all threads of the block
+// call it together. Calls that follow one another take turns with the halves of `shared`.
+template <int kLanes, int kCount, typename stat_t>
+struct RowSums {
+  static constexpr int kWarps = kLanes / kWarp;
+  stat_t (*shared)[kWarps > 1 ? kWarps : 1][kCount];
+  int turn = 0;
+
+  __device__ __forceinline__ void operator()(stat_t (&values)[kCount]) {
+#pragma unroll
+    for (int step = (kLanes < kWarp ? kLanes : kWarp) / 2; step > 0; step /= 2) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[i] += __shfl_xor_sync(kAllLanes, values[i], step);
+    }
+    if constexpr (kWarps > 1) {
+      const int warp = static_cast<int>(threadIdx.x) / kWarp;
+      if (threadIdx.x % kWarp == 0) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) shared[turn][warp][i] = values[i];
+      }
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        values[i] = 0;
+#pragma unroll
+        for (int w = 0; w < kWarps; ++w) values[i] += shared[turn][w][i];
+      }
+      turn ^= 1;
+    }
+  }
+};
+
+// ---- kernels ------------------------------------------------------------------------------------
+
+// A row in the registers of kLanes threads: thread l has its octets l, l + kLanes, ... It is read
+// once and written once, which is what binds it.
+template <typename scalar_t, int kLanes, int kOctets>
+__global__ void __launch_bounds__(kThreads)
+    add_layer_norm_kernel(AddLayerNormParams<scalar_t, float> params) {
+  __shared__ float shared[2][kLanes > kWarp ? kLanes / kWarp : 1][1];
+  RowSums<kLanes, 1, float> row_sum{shared};
+  const int64_t row = int64_t{blockIdx.x} * (kThreads / kLanes) + threadIdx.x / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const bool wanted = row < params.rows;
+  const auto inverse_dim = 1.0f / static_cast<float>(params.dim);
+
+  float h[kOctets][kOctet], sum[1] = {}, squares[1] = {};
+#pragma unroll
+  for (int o = 0; o < kOctets; ++o) {
+    const int64_t column = kOctet * (lane + o * kLanes);
+    if (!wanted || column >= params.dim) continue;
+    load_sums(params, row, column, h[o]);
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) sum[0] += h[o][i];
+  }
+  row_sum(sum);
+  const float mean = sum[0] * inverse_dim;
+#pragma unroll
+  for (int o = 0; o < kOctets; ++o) {
+    if (!wanted || kOctet * (lane + o * kLanes) >= params.dim) continue;
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) {
+      h[o][i] -= mean;
+      squares[0] += h[o][i] * h[o][i];
+    }
+  }
+  row_sum(squares);
+  const float rstd = 1.0f / sqrtf(squares[0] * inverse_dim + static_cast<float>(params.eps));
+  if (!wanted) return;
+#pragma unroll
+  for (int o = 0; o < kOctets; ++o) {
+    const int64_t column = kOctet * (lane + o * kLanes);
+    if (column >= params.dim) continue;
+    float weight[kOctet], bias[kOctet];
+    load_octet(params.weight + column, weight);
+    load_octet(params.bias + column, bias);
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) h[o][i] = h[o][i] * rstd * weight[i] + bias[i];
+    store_octet(params.y + row * params.dim + column, h[o]);
+  }
+  if (lane == 0) {
+    params.mean[row] = mean;
+    params.rstd[row] = rstd;
+  }
+}
+
+// A block per group of rows, kThreads / kLanes of them at a time. A thread has the same columns of
+// every row it sees and keeps their sums over rows in registers; at the end the block adds up those
+// of its threads in order.
+template <typename scalar_t, int kLanes, int kOctets>
+__global__ void __launch_bounds__(kThreads)
+    add_layer_norm_backward_kernel(AddLayerNormBackwardParams<scalar_t, float> params) {
+  constexpr int kRows = kThreads / kLanes, kWidth = kOctet * kOctets * kLanes;
+  __shared__ float shared[2][kLanes > kWarp ? kLanes / kWarp : 1][2];
+  __shared__ float columns[kRows > 1 ? kRows * kWidth : 1];
+  RowSums<kLanes, 2, float> row_sums{shared};
+  const RowRange range = add_layer_norm_group(blockIdx.x, params.groups, params.rows);
+  const int place = static_cast<int>(threadIdx.x) / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const auto inverse_dim = 1.0f / static_cast<float>(params.dim);
+
+  float sums[3][kOctets][kOctet] = {};
+  for (int64_t first = range.first; first < range.last; first += kRows) {
+    const int64_t row = first + place;
+    const bool wanted = row < range.last;
+    const float mean = wanted ? params.mean[row] : 0.0f, rstd = wanted ? params.rstd[row] : 0.0f;
+    float t[kOctets][kOctet], weighted[kOctets][kOctet], means[2] = {};
+    uint32_t kept[kOctets];
+#pragma unroll
+    for (int o = 0; o < kOctets; ++o) {
+      const int64_t column = kOctet * (lane + o * kLanes);
+      if (!wanted || column >= params.dim) continue;
+      float g[kOctet], weight[kOctet];
+      load_octet(params.grad_y + row * params.dim + column, g);
+      kept[o] = load_sums(params, row, column, t[o]);
+      load_octet(params.weight + column, weight);
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) {
+        t[o][i] = (t[o][i] - mean) * rstd;
+        weighted[o][i] = g[i] * weight[i];
+        sums[0][o][i] += g[i] * t[o][i];
+        sums[1][o][i] += g[i];
+        means[0] += weighted[o][i];
+        means[1] += weighted[o][i] * t[o][i];
+      }
+    }
+    row_sums(means);
+    const float a = means[0] * inverse_dim, b = means[1] * inverse_dim;
+#pragma unroll
+    for (int o = 0; o < kOctets; ++o) {
+      const int64_t column = kOctet * (lane + o * kLanes);
+      if (!wanted || column >= params.dim) continue;
+      const int64_t index = row * params.dim + column;
+      float grad[kOctet];
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) grad[i] = rstd * (weighted[o][i] - a - t[o][i] * b);
+      if (params.grad_residual != nullptr) store_octet(params.grad_residual + index, grad);
+      if (params.dropout.threshold != 0) {
+#pragma unroll
+        for (int i = 0; i < kOctet; ++i) {
+          grad[i] = kept[o] >> i & 1 ? grad[i] * params.dropout.scale : 0.0f;
+        }
+      }
+      store_octet(params.grad_x + index, grad);
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) sums[2][o][i] += grad[i];
+    }
+  }
+
+#pragma unroll
+  for (int which = 0; which < 3; ++which) {
+    if (which == 2 && params.grad_x_bias == nullptr) break;
+    float* partial = params.partial + (3 * int64_t{blockIdx.x} + which) * params.dim;
+#pragma unroll
+    for (int o = 0; o < kOctets; ++o) {
+      const int column = kOctet * (lane + o * kLanes);
+      if (column >= params.dim) continue;
+      store_octet(kRows > 1 ? columns + place * kWidth + column : partial + column, sums[which][o]);
+    }
+    if constexpr (kRows > 1) {
+      __syncthreads();
+      for (int column = static_cast<int>(threadIdx.x); column < params.dim; column += kThreads) {
+        float sum = 0;
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) sum += columns[r * kWidth + column];
+        partial[column] = sum;
+      }
+      __syncthreads();
+    }
+  }
+}
+
+// Rows of any length and alignment, in any precision: a block per row, element by element, with h
+// made again in every pass.
+template <typename scalar_t, typename stat_t>
+__global__ void __launch_bounds__(kThreads)
+    add_layer_norm_general_kernel(AddLayerNormParams<scalar_t, stat_t> params) {
+  __shared__ stat_t shared[2][kThreads / kWarp][1];
+  RowSums<kThreads, 1, stat_t> row_sum{shared};
+  const auto dim = static_cast<stat_t>(params.dim);
+  bool kept;
+  for (int64_t row = blockIdx.x; row < params.rows; row += gridDim.x) {
+    stat_t sum[1] = {}, squares[1] = {};
+    for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
+      sum[0] += load_sum<stat_t>(params, row, column, kept);
+    }
+    row_sum(sum);
+    const stat_t mean = sum[0] / dim;
+    for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
+      const stat_t centred = load_sum<stat_t>(params, row, column, kept) - mean;
+      squares[0] += centred * centred;
+    }
+    row_sum(squares);
+    const stat_t rstd = stat_t(1) / sqrt(squares[0] / dim + static_cast<stat_t>(params.eps));
+    for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
+      const stat_t t = (load_sum<stat_t>(params, row, column, kept) - mean) * rstd;
+      store_number(params.y + row * params.dim + column,
+                   t * params.weight[column] + params.bias[column]);
+    }
+    if (threadIdx.x == 0) {
+      params.mean[row] = mean;
+      params.rstd[row] = rstd;
+    }
+  }
+}
+
+// A block per group of rows, row by row; the sums over rows are kept in `partial`.
+template <typename scalar_t, typename stat_t>
+__global__ void __launch_bounds__(kThreads)
+    add_layer_norm_general_backward_kernel(AddLayerNormBackwardParams<scalar_t, stat_t> params) {
+  __shared__ stat_t shared[2][kThreads / kWarp][2];
+  RowSums<kThreads, 2, stat_t> row_sums{shared};
+  const RowRange range = add_layer_norm_group(blockIdx.x, params.groups, params.rows);
+  const auto dim = static_cast<stat_t>(params.dim);
+  stat_t* sums = params.partial + 3 * int64_t{blockIdx.x} * params.dim;
+  bool kept;
+  for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
+    sums[column] = sums[params.dim + column] = sums[2 * params.dim + column] = 0;
+  }
+  for (int64_t row = range.first; row < range.last; ++row) {
+    const stat_t mean = params.mean[row], rstd = params.rstd[row];
+    stat_t means[2] = {};
+    for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
+      const stat_t t = (load_sum<stat_t>(params, row, column, kept) - mean) * rstd;
+      const stat_t g = number(params.grad_y[row * params.dim + column]);
+      sums[column] += g * t;
+      sums[params.dim + column] += g;
+      means[0] += g * params.weight[column];
+      means[1] += g * params.weight[column] * t;
+    }
+    row_sums(means);
+    const stat_t a = means[0] / dim, b = means[1] / dim;
+    for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
+      const int64_t index = row * params.dim + column;
+      const stat_t t = (load_sum<stat_t>(params, row, column, kept) - mean) * rstd;
+      stat_t grad = rstd * (number(params.grad_y[index]) * params.weight[column] - a - t * b);
+      if (params.grad_residual != nullptr) store_number(params.grad_residual + index, grad);
+      if (params.dropout.threshold != 0) grad = kept ? grad * params.dropout.scale : stat_t(0);
+      store_number(params.grad_x + index, grad);
+      sums[2 * params.dim + column] += grad;
+    }
+  }
+}
+
+// Adds up the groups' sums of 32 columns: each of a block's kSlices rows of threads every
+// kSlices-th group, and these in order.
+constexpr int kSlices = 8;
+template <typename stat_t>
+__global__ void __launch_bounds__(kWarp* kSlices)
+    add_layer_norm_join_kernel(const stat_t* partial, int64_t groups, int64_t dim, stat_t* weight,
+                               stat_t* bias, stat_t* x_bias) {
+  __shared__ stat_t shared[kSlices][kWarp];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int slice = static_cast<int>(threadIdx.x) / kWarp;
+  const int64_t column = int64_t{blockIdx.x} * kWarp + lane;
+  const int which = static_cast<int>(blockIdx.y);
+  stat_t sum = 0;
+  if (column < dim) {
+#pragma unroll 4
+    for (int64_t group = slice; group < groups; group += kSlices) {
+      sum += partial[(3 * group + which) * dim + column];
+    }
+  }
+  shared[slice][lane] = sum;
+  __syncthreads();
+  if (slice != 0 || column >= dim) return;
+#pragma unroll
+  for (int s = 1; s < kSlices; ++s) sum += shared[s][lane];
+  (which == 0 ? weight : which == 1 ? bias : x_bias)[column] = sum;
+}
+
+// ---- launchers ----------------------------------------------------------------------------------
+
+// Rows that fit in registers, of whole octets, all at multiples of 16 bytes.
+constexpr int64_t kMaxRegisterDim = 4096;
+
+template <typename... Pointers>
+bool in_octets(int64_t dim, const Pointers*... pointers) {
+  return dim % kOctet == 0 && dim <= kMaxRegisterDim &&
+         ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+template <int kLanes_, int kOctets_>
+struct RowShape {
+  static constexpr int kLanes = kLanes_, kOctets = kOctets_;
+};
+
+// function(RowShape) for the fewest threads and registers that hold a row of `dim`.
+template <typename Function>
+void with_row_shape(int64_t dim, const Function& function) {
+  const int64_t octets = dim / kOctet;
+  if (octets <= 16) return function(RowShape<16, 1>{});
+  if (octets <= 32) return function(RowShape<32, 1>{});
+  if (octets <= 64) return function(RowShape<32, 2>{});
+  if (octets <= 96) return function(RowShape<32, 3>{});
+  if (octets <= 128) return function(RowShape<128, 1>{});
+  if (octets <= 256) return function(RowShape<128, 2>{});
+  if (octets <= 384) return function(RowShape<128, 3>{});
+  return function(RowShape<128, 4>{});
+}
+
+constexpr int64_t kMaxBlocks = int64_t{1} << 20;
+
+}  // namespace
+
+template <typename scalar_t, typename stat_t>
+void launch_add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>& params, void* stream) {
+  if (params.rows == 0) return;
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  if constexpr (sizeof(stat_t) == sizeof(float)) {
+    if (in_octets(params.dim, params.x, params.residual, params.x_bias, params.weight, params.bias,
+                  params.y)) {
+      with_row_shape(params.dim, [&](auto shape) {
+        launch(add_layer_norm_kernel<scalar_t, shape.kLanes, shape.kOctets>,
+               dim3(blocks_for(params.rows, kThreads / shape.kLanes)), dim3(kThreads), 0,
+               cuda_stream, params);
+      });
+      return;
+    }
+  }
+  const int64_t blocks = params.rows < kMaxBlocks ? params.rows : kMaxBlocks;
+  launch(add_layer_norm_general_kernel<scalar_t, stat_t>, dim3(static_cast<uint32_t>(blocks)),
+         dim3(kThreads), 0, cuda_stream, params);
+}
+
+template <typename scalar_t, typename stat_t>
+void launch_add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>& params,
+                                    void* stream) {
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const dim3 grid(static_cast<uint32_t>(params.groups)), block(kThreads);
+  bool done = false;
+  if constexpr (sizeof(stat_t) == sizeof(float)) {
+    if (in_octets(params.dim, params.grad_y, params.x, params.residual, params.x_bias,
+                  params.weight, params.grad_x, params.grad_residual, params.partial)) {
+      with_row_shape(params.dim, [&](auto shape) {
+        launch(add_layer_norm_backward_kernel<scalar_t, shape.kLanes, shape.kOctets>, grid, block,
+               0, cuda_stream, params);
+      });
+      done = true;
+    }
+  }
+  if (!done) {
+    launch(add_layer_norm_general_backward_kernel<scalar_t, stat_t>, grid, block, 0, cuda_stream,
+           params);
+  }
+  launch(add_layer_norm_join_kernel<stat_t>,
+         dim3(blocks_for(params.dim, kWarp), params.grad_x_bias != nullptr ? 3 : 2),
+         dim3(kWarp * kSlices), 0, cuda_stream, params.partial, params.groups, params.dim,
+         params.grad_weight, params.grad_bias, params.grad_x_bias);
+}
+
+#define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                             \
+  template void launch_add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, void*); \
+  template void launch_add_layer_norm_backward(                                            \
+      const AddLayerNormBackwardParams<scalar_t, stat_t>&, void*);
+LEXFORGE_INSTANTIATE(float, float)
+LEXFORGE_INSTANTIATE(double, double)
+LEXFORGE_INSTANTIATE(Bfloat16, float)
+#undef LEXFORGE_INSTANTIATE
+
+}  // namespace lexforge
