@@ -22,6 +22,7 @@ from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
 from lexforge.ops.bias_activation import bias_activation
 from lexforge.ops.embedding_sum import embedding_sum
 from lexforge.ops.linear import linear
+from lexforge.ops.linear_cross_entropy import linear_cross_entropy
 from lexforge.ops.sampling import seed_from
 from lexforge.training.checkpoint import CheckpointError
 
@@ -55,8 +56,8 @@ _FIXED_KEYS = {
     "add_cross_attention": False,
 }
 # Models that transformers cannot express have this model_type, the additional keys
-# "embedding_norm" and "head_activation", their activation under "activation", and as "hidden_act"
-# a name that makes transformers stop and show it: it would go on with an unknown model_type.
+# "embedding_norm" and "head_activation", names of their own for what transformers would take
+# otherwise, and as "hidden_act" one that makes it stop and show it: an unknown model_type may not.
 _OWN_TYPE = "lexforge_bert"
 _OWN_ACTIVATION = "lexforge_bert is read by lexforge only"
 _OWN_KEYS = {
@@ -64,17 +65,8 @@ _OWN_KEYS = {
     "activation": "activation",
     "embedding_norm": "embedding_norm",
     "head_activation": "head_activation",
+    "initializer_range": "initial_deviation",  # may be null
 }
-
-
-# TODO: replaced by lexforge.ops
-def linear_cross_entropy(hidden, weight, bias, labels, *, weights=None, ignore_index=-100):
-    logits = functional.linear(hidden, weight, bias)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    taken = labels != ignore_index
-    losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=ignore_index)
-    loss = losses.sum() / taken.sum().clamp(min=1)
-    return loss, ((logits.argmax(-1) == labels) & taken).sum()
 
 
 @dataclass(frozen=True)
@@ -546,6 +538,11 @@ class BertModel(nn.Module):
             config = BertConfig.from_huggingface(config)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}: {bert_files.CONFIG}: {error}") from error
+        if words is not None and len(words) > config.vocab_size:
+            raise CheckpointError(
+                f"{folder}: {bert_files.VOCABULARY} must have at most {config.vocab_size} tokens, "
+                f"got {len(words)}"
+            )
         found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
         model = BertModel(config, seed=UNSET)
         model._fill(bert_files.HUGGING_FACE, found, folder, strict)

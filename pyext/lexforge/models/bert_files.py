@@ -167,11 +167,7 @@ def read_folder(
         tensors = _state_dict(folder / PICKLED, folder / PICKLED)
     else:
         raise CheckpointError(f"{folder} must hold {TENSORS} or {PICKLED}, and holds neither")
-    words = None
-    if (folder / VOCABULARY).is_file():
-        lines = (folder / VOCABULARY).read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-        words = [line.removesuffix("\r") for line in lines]
-    return config, _current_names(tensors, folder), words
+    return config, _current_names(tensors, folder), _read_words(folder / VOCABULARY)
 
 
 def write_folder(
@@ -370,6 +366,16 @@ def _state_dict(path: Path, file: Any) -> dict[str, Tensor]:
     ):
         raise CheckpointError(f"{path} must be a state dict of tensors, got something else")
     return dict(state)
+
+
+def _read_words(path: Path) -> list[str] | None:
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} must be UTF-8: {error}") from error
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def _both(path: Path, names: Iterable[str]) -> list[str]:
