@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lexforge.models.bert_attention import AttentionMaps, attention_maps, plot_attention
     from lexforge.models.bert_encoding import EncodingCounts, TokenVectors, encode
     from lexforge.models.bert_pretraining import pretrain
+    from lexforge.text.piece_vocabulary import load_tokenizer
 
 __all__ = [
     "AttentionMaps",
@@ -30,6 +31,7 @@ __all__ = [
     "TokenVectors",
     "attention_maps",
     "encode",
+    "load_tokenizer",
     "plot_attention",
     "pretrain",
 ]
@@ -47,6 +49,7 @@ _HOME = {
     "TokenVectors": "lexforge.models.bert_encoding",
     "attention_maps": "lexforge.models.bert_attention",
     "encode": "lexforge.models.bert_encoding",
+    "load_tokenizer": "lexforge.text.piece_vocabulary",
     "plot_attention": "lexforge.models.bert_attention",
     "pretrain": "lexforge.models.bert_pretraining",
 }

@@ -9,11 +9,13 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from lexforge.bert import BertConfig, BertModel, encode
 from lexforge.cli.main import app
+from lexforge.models import bert_encoding
 from lexforge.text.tokenizer import WordTokenizer
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -74,10 +76,11 @@ def test_layers_and_means_in_a_safetensors_file(invoke, folder, texts, tmp_path,
         }  # fmt: skip
 
 
-def test_vectors_of_tokens(invoke, folder, texts, tmp_path, model, tokenizer):
+def test_vectors_of_tokens(invoke, folder, texts, tmp_path, model, tokenizer, monkeypatch):
     """Across windows; torch maps the file, and so minds where arrays begin."""
     from safetensors.torch import load_file as load_into_torch
 
+    monkeypatch.setattr(bert_encoding, "WINDOW_TOKENS", 100)
     texts.write_text(texts.read_text() * 20)
     out = tmp_path / "vectors.safetensors"
     options = ("--what", "tokens", "--batch-size", 2)
@@ -142,7 +145,7 @@ def test_truncation(invoke, folder, texts, tmp_path, model, tokenizer):
     options = ("--max-len", 8, "--truncate")
     result = invoke("bert", "encode", folder, texts, *options, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "1 texts were cut" in result.stderr
+    assert "1 of 6 texts were cut" in result.stderr
     cut = [" ".join(line.split()[:6]) for line in LINES]
     np.testing.assert_array_equal(np.load(out), encode(model, tokenizer, cut))
 
@@ -213,6 +216,32 @@ def test_word_pieces(invoke, model, texts, tmp_path):
     assert result.exit_code == 0 and np.load(out).shape == (1, 16)
 
 
+@pytest.mark.interop
+def test_folder_of_transformers(invoke, texts, tmp_path):
+    """An encoder without heads, as transformers writes it, gives the vectors it gives there."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=20,
+    )  # fmt: skip
+    other = transformers.BertModel(config).eval()
+    other.save_pretrained(tmp_path / "other")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{i}" for i in range(35))]
+    (tmp_path / "other" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    texts.write_text("7 8 9\t10 11\n12\t13\n")
+    out = tmp_path / "v.npy"
+    options = ("--ids", "--pairs", "tab", "--quiet")
+    result = invoke("bert", "encode", tmp_path / "other", texts, *options, "--out", out)
+    assert result.exit_code == 0 and result.output == ""
+    for found, ids, second in zip(
+        np.load(out), ([2, 7, 8, 9, 3, 10, 11, 3], [2, 12, 3, 13, 3]), (5, 3), strict=True
+    ):
+        segments = [0] * second + [1] * (len(ids) - second)
+        with torch.no_grad():
+            expected = other(torch.tensor([ids]), token_type_ids=torch.tensor([segments]))
+        np.testing.assert_allclose(found, expected.pooler_output[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["vectors.npy", "vectors.safetensors"])
 def test_interrupted_runs_leave_nothing(folder, tmp_path, name):
     """What was there before stays; nothing half-written is left beside it."""
@@ -220,11 +249,11 @@ def test_interrupted_runs_leave_nothing(folder, tmp_path, name):
     out.write_text("before")
     process = subprocess.Popen(
         [sys.executable, "-m", "lexforge.cli.main", "bert", "encode", str(folder), "-",
-         "--out", str(out), "--batch-size", "1"],
+         "--out", str(out)],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        for _ in range(100):
+        for _ in range(30_000):
             process.stdin.write(b"w1 w2 w3\n")
         process.stdin.flush()
         deadline = time.monotonic() + 60

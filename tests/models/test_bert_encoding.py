@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lexforge.bert import BertConfig, BertModel, EncodingCounts, encode
-from lexforge.models.bert_encoding import KINDS, WINDOW_BATCHES, _cut, encode_stream
+from lexforge.models import bert_encoding
+from lexforge.models.bert_encoding import KINDS, _cut, encode_stream
 from lexforge.text.piece_vocabulary import PieceVocabulary, load_tokenizer
 from lexforge.text.tokenizer import WordTokenizer
 
@@ -66,13 +67,15 @@ def close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-5)
 
 
-def test_values_are_those_of_texts_alone(model, tokenizer):
+@pytest.mark.parametrize("batches", [{}, {"batch_size": 3}])
+def test_values_are_those_of_texts_alone(model, tokenizer, monkeypatch, batches):
     """In the order of the texts, in more than one window, whatever is asked for."""
-    texts = some_texts(150)
+    monkeypatch.setattr(bert_encoding, "WINDOW_TOKENS", 600)
+    monkeypatch.setattr(bert_encoding, "BATCH_TOKENS", {"cpu": 90, "cuda": 90})
+    texts = some_texts(100)
     alone = one_by_one(model, tokenizer, texts)
     layers = (0, -2, 3)
-    batches = {"batch_size": 3}
-    assert len(texts) > 3 * WINDOW_BATCHES
+    assert len(list(encode_stream(model, tokenizer, texts, **batches))) > 2
     with torch.no_grad():
         pooled = [model.pooled(x[-1][:1])[0].cpu() for x in alone]
     close(encode(model, tokenizer, texts, **batches), torch.stack(pooled))
@@ -139,18 +142,25 @@ def test_no_texts(model, tokenizer):
     assert found.vectors.shape == (0, 32) and found.offsets.tolist() == [0]
 
 
-def test_texts_are_read_as_they_are_needed(model, tokenizer):
+def test_texts_are_read_as_they_are_needed(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(bert_encoding, "WINDOW_TOKENS", 60)
     read = []
 
     def texts():
-        for text in some_texts(5 * WINDOW_BATCHES):
+        for text in ["w1", "w1 w2", "w1 w2 w3"] * 30:  # 12 tokens
             read.append(text)
             yield text
 
-    windows = encode_stream(model, tokenizer, texts(), batch_size=2)
+    windows = encode_stream(model, tokenizer, texts())
     assert read == []
-    assert len(next(windows).vectors) == len(read) == 2 * WINDOW_BATCHES
-    assert sum(len(window.vectors) for window in windows) == 3 * WINDOW_BATCHES + 1
+    assert len(next(windows).vectors) == len(read) == 15
+    assert [len(window.vectors) for window in windows] == [15] * 5
+
+
+def test_texts_longer_than_a_batch(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(bert_encoding, "BATCH_TOKENS", {"cpu": 10, "cuda": 10})
+    texts = ["w1", "w2 " * 30, "w3 " * 8, "w4 " * 9, ""]
+    close(encode(model, tokenizer, texts), encode(model, tokenizer, texts, batch_size=1))
 
 
 def test_modes_are_restored(model, tokenizer):

@@ -516,7 +516,9 @@ class BertModel(nn.Module):
         self.nsp = NextSentencePred(config, seed=generator)
 
     @staticmethod
-    def from_pretrained(folder: str | os.PathLike, *, strict: bool = True) -> BertModel:
+    def from_pretrained(
+        folder: str | os.PathLike, *, strict: bool = True, heads: bool = True
+    ) -> BertModel:
         """Read a folder in Hugging Face's layout, or written by :meth:`save_pretrained`.
 
         Args:
@@ -525,6 +527,8 @@ class BertModel(nn.Module):
             strict: refuse a file in which tensors are missing, or which holds others. Without it
                 the missing ones get first values from torch's generator, others are left out, and a
                 warning names both.
+            heads: read the pretraining heads too. Without it only encoder and pooling layer are
+                read, which is enough for encoding; files of other tasks hold no more of BERT.
 
         Returns:
             The model, float32 on the CPU, in evaluation mode.
@@ -544,8 +548,8 @@ class BertModel(nn.Module):
                 f"got {len(words)}"
             )
         found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
-        model = BertModel(config, seed=UNSET)
-        model._fill(bert_files.HUGGING_FACE, found, folder, strict)
+        model = BertModel(config, seed=UNSET if heads else None)
+        model._fill(bert_files.HUGGING_FACE, found, folder, strict, "" if heads else "bert.")
         model.vocabulary = words
         return model.eval()
 
@@ -651,8 +655,14 @@ class BertModel(nn.Module):
         found: Mapping[str, Tensor],
         source: str | os.PathLike,
         strict: bool,
+        prefix: str = "",
     ) -> None:
+        """Copy the tensors whose names begin with `prefix`."""
         expected = bert_files.named_tensors(self, names)
+        expected, found = (
+            {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            for tensors in (expected, found)
+        )
         differences = bert_files.Differences.between(expected, found)
         if differences.unsuitable or (strict and any(differences)):
             raise CheckpointError(differences.describe(source))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 KINDS = ("pooled", "cls", "mean", "tokens")
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
-WINDOW_BATCHES = 32  # texts of so many batches are sorted by length together
+# Batches of about so many tokens are fastest: larger ones leave the caches of a CPU.
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+WINDOW_TOKENS = 65536  # texts of so many tokens are sorted by length, and results held, together
 
 # What can be encoded: a string, a list of words or ids, or a pair of those.
 Text = str | Sequence[str] | Sequence[int] | tuple[Any, Any]
@@ -74,7 +76,7 @@ def encode(
     *,
     what: str = "pooled",
     layers: int | Sequence[int] = -1,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     max_len: int | None = None,
     truncate: bool = False,
     precision: str = "float32",
@@ -96,7 +98,8 @@ def encode(
             of the vectors of all tokens, ``<cls>`` and ``<sep>`` included; ``"tokens"``, all.
         layers: which layer's output: 0 is the embedding, -1 or ``num_layers`` the last. A sequence
             gives the results an axis of that length. ``"pooled"`` exists for the last layer.
-        batch_size: texts that are computed together.
+        batch_size: most texts that are computed together; by default as many as have about 4096
+            tokens, on a GPU 32768.
         max_len: most tokens of a text, ``<cls>`` and ``<sep>`` included; the number of the model's
             positions by default.
         truncate: cut longer texts at their end, pairs where they are longer; else they are errors.
@@ -149,13 +152,13 @@ def encode_stream(
     *,
     what: str = "pooled",
     layers: int | Sequence[int] = -1,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     max_len: int | None = None,
     truncate: bool = False,
     precision: str = "float32",
     name: Callable[[int], str] = "texts[{}]".format,
 ) -> Iterator[EncodedWindow]:
-    """As :func:`encode`, a window of some batches at a time; texts are read as they are needed.
+    """As :func:`encode`, texts of about 65,536 tokens at a time, which are read when needed.
 
     There is at least one window, if an empty one. `name` is what errors call text i.
     """
@@ -182,7 +185,7 @@ def encode_stream(
         _layer_numbers(layers, model.config.num_layers, what),
         isinstance(layers, Sequence),
         PRECISIONS[precision],
-        whole("encode", "batch_size", batch_size),
+        None if batch_size is None else whole("encode", "batch_size", batch_size),
     )
     if isinstance(texts, str):
         raise TypeError("encode: texts must be an iterable of texts, got one string")
@@ -190,16 +193,12 @@ def encode_stream(
 
 
 def _windows(encoder: _Encoder, inputs: _Inputs, texts: Iterator[Text]) -> Iterator[EncodedWindow]:
-    size = encoder.batch_size * WINDOW_BATCHES
-    first = 0
-    while True:
-        window = inputs.window(first, itertools.islice(texts, size))
-        found = len(window.lengths)
-        if found or first == 0:
+    first, window = 0, None
+    while window is None or len(window.lengths):
+        window = inputs.window(first, texts)
+        first += len(window.lengths)
+        if first == 0 or len(window.lengths):
             yield EncodedWindow(encoder(window), window.lengths, window.tokens, window.counts)
-        if found < size:
-            return
-        first += found
 
 
 def _layer_numbers(layers: int | Sequence[int], num_layers: int, what: str) -> list[int]:
@@ -264,11 +263,11 @@ class _Inputs:
         self._name = lambda number: f"{op}: {name(number)}"
 
     def window(self, first: int, texts: Iterable[Text]) -> _Window:
-        """The texts, of which the first has the number `first`."""
+        """The next texts, of which the first has the number `first`."""
         cls, sep = [self._tokenizer.cls_id], [self._tokenizer.sep_id]
         parts: list[Sequence[int]] = []
         first_lengths, second_lengths = [], []
-        truncated = 0
+        truncated = total = 0
         for number, text in enumerate(texts, first):
             a, b = self._pair(number, text)
             special = 2 if b is None else 3
@@ -284,10 +283,13 @@ class _Inputs:
             parts += (cls, a, sep) if b is None else (cls, a, sep, b, sep)
             first_lengths.append(len(a) + 2)
             second_lengths.append(0 if b is None else len(b) + 1)
+            total += first_lengths[-1] + second_lengths[-1]
+            if total >= WINDOW_TOKENS:
+                break
         first_lengths = np.array(first_lengths, np.int64)
         second_lengths = np.array(second_lengths, np.int64)
         lengths = first_lengths + second_lengths
-        tokens = np.fromiter(itertools.chain.from_iterable(parts), np.int32, lengths.sum())
+        tokens = np.fromiter(itertools.chain.from_iterable(parts), np.int32, total)
         return _Window(
             tokens,
             lengths,
@@ -353,7 +355,7 @@ class _Encoder:
     layers: list[int]
     layer_axis: bool
     autocast: torch.dtype | None
-    batch_size: int
+    batch_size: int | None
 
     def __call__(self, window: _Window) -> np.ndarray:
         """float32 [n, (L,) H]; for "tokens" [t, (L,) H]."""
@@ -371,10 +373,10 @@ class _Encoder:
         )
         vectors = []
         with torch.inference_mode(), evaluating(self.model), self._precision(device):
-            for first in range(0, len(order), self.batch_size):
-                batch = ends[first : first + self.batch_size + 1]
-                part = slice(batch[0], batch[-1])
-                cu_seqlens = torch.from_numpy((batch - batch[0]).astype(np.int32)).to(device)
+            for first, last in self._batches(ends, BATCH_TOKENS[device.type]):
+                part = slice(ends[first], ends[last])
+                cu_seqlens = torch.from_numpy(ends[first : last + 1] - ends[first])
+                cu_seqlens = cu_seqlens.to(device, torch.int32)
                 outputs = self._outputs(
                     tokens[part], segments[part], positions[part], cu_seqlens, int(lengths[first])
                 )
@@ -384,6 +386,18 @@ class _Encoder:
         result = np.empty_like(found)
         result[rows if self.what == "tokens" else order] = found
         return result if self.layer_axis else result[:, 0]
+
+    def _batches(self, ends: np.ndarray, tokens: int) -> Iterator[tuple[int, int]]:
+        """Where batches begin and end among texts with these bounds."""
+        first, count = 0, len(ends) - 1
+        while first < count:
+            if self.batch_size is None:
+                fitting = int(np.searchsorted(ends, ends[first] + tokens, side="right")) - 1
+                last = max(fitting, first + 1)
+            else:
+                last = min(first + self.batch_size, count)
+            yield first, last
+            first = last
 
     def _precision(self, device: torch.device) -> contextlib.AbstractContextManager:
         return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)

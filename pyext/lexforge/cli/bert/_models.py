@@ -40,7 +40,8 @@ def load(folder: Path, device: str) -> tuple[BertModel, Tokenizer | PieceVocabul
     if not folder.is_dir():
         raise typer.BadParameter(f"MODEL must be a folder, and {folder} is none")
     tokenizer = load_tokenizer(folder)
-    return BertModel.from_pretrained(folder).to(resolve_device("bert", device)), tokenizer
+    model = BertModel.from_pretrained(folder, heads=False)
+    return model.to(resolve_device("bert", device)), tokenizer
 
 
 def parse_ids(text: str, name: str) -> list[int]:

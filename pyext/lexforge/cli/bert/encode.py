@@ -12,6 +12,7 @@ import typer
 
 from lexforge.cli._training import check_files
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
+from lexforge.cli.bert.pretrain import Precision
 
 
 class What(str, Enum):
@@ -27,13 +28,6 @@ class Pairs(str, Enum):
     """How the two texts of a pair are separated."""
 
     TAB = "tab"
-
-
-class Precision(str, Enum):
-    """Of the computation."""
-
-    FLOAT32 = "float32"
-    BF16 = "bf16"
 
 
 def encode(
@@ -72,7 +66,10 @@ def encode(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut longer texts, which else are errors.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts computed together.")] = 64,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most texts computed together; some thousand tokens of them."),
+    ] = None,
     precision: Annotated[
         Precision, typer.Option(help="bf16 is faster where the processor has it.")
     ] = Precision.FLOAT32,
@@ -147,7 +144,7 @@ def encode(
                 f"not in the vocabulary"
             )
         if counts.truncated:
-            progress.say(f"{counts.truncated:,} texts were cut")
+            progress.say(f"{counts.truncated:,} of {counts.texts:,} texts were cut")
 
 
 def _layers(text: str) -> int | list[int]:
