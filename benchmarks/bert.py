@@ -36,6 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,6 +49,7 @@ from harness import process_bytes, write_report
 from lexforge._library import cpu_has_bf16
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
+from lexforge.models.bert_pretraining import STANDARD, PretrainingSettings
 from lexforge.models.bert_steps import StepData, Stepper, draw_steps
 from lexforge.text import bert as text
 from lexforge.text.datasets import dataset_path
@@ -56,7 +58,11 @@ from lexforge.training.optimizer import NetworkOptimizer
 
 BATCH, MAX_LEN, LR, DROPOUT = 512, 64, 0.01, 0.2
 VOCAB_SIZE = 20256  # of the text's WikiText-2
+BASE: dict[str, int] = {}  # what differs from base size on a GPU
 BASE_BATCHES = [(128, 256), (512, 64)]  # longest sequence, pairs
+MATMUL_SIZE = 8192
+PREPARED = 16  # batches of a pass on a GPU
+SHARE = 1 / 40  # of the time there for each timing
 LAST = 10  # steps whose losses are told apart
 MEMORY_STEPS = 3
 SEED = 1
@@ -96,6 +102,11 @@ class Side:
 
     share = 1.0  # of the steps of a turn that it does
 
+    @classmethod
+    def on(cls, corpus: Path, precision: str, batch: int) -> Side:
+        """With the examples of a corpus."""
+        raise NotImplementedError
+
     def __init__(self, name: str, precision: str):
         self.name, self.precision = name, precision
         self.losses: list[tuple[float, float]] = []
@@ -129,21 +140,25 @@ class Side:
 class Plain(Side):
     """The text's recipe in plain PyTorch."""
 
-    def __init__(self, corpus: Path, precision: str, batch: int, device: str = "cpu"):
+    def __init__(
+        self, precision: str, vocab_size: int, batches: Iterator[Batch], device: str = "cpu"
+    ):
         super().__init__("plain PyTorch", precision)
-        begin = time.perf_counter()
-        examples, vocab_size, _ = padded_examples(corpus)
-        self.preparation = time.perf_counter() - begin
         torch.manual_seed(SEED)
-        self.model = ReferenceBert(vocab_size, dropout=DROPOUT, max_len=1000).to(device)
+        self.device = device
+        self.model = ReferenceBert(vocab_size, dropout=DROPOUT).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LR)
-        self.batches = shuffled(Batch(*(x.to(device) for x in examples)), batch)
+        self.batches = batches
+
+    @classmethod
+    def on(cls, corpus: Path, precision: str, batch: int) -> Plain:
+        examples, vocab_size, _ = padded_examples(corpus)
+        return cls(precision, vocab_size, shuffled(examples, batch))
 
     def steps(self, count: int) -> int:
         pairs, losses = 0, []
         for batch in itertools.islice(self.batches, count):
-            device = batch.tokens.device.type
-            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
                 mlm_loss, nsp_loss = self.model.losses(batch)
             self.optimizer.zero_grad()
             (mlm_loss + nsp_loss).backward()
@@ -159,14 +174,11 @@ class HuggingFace(Side):
 
     share = 0.2
 
-    def __init__(self, corpus: Path, precision: str, batch: int):
+    def __init__(self, precision: str, vocab_size: int, batches: Iterator[Batch], padding: int):
         super().__init__("Hugging Face", precision)
         from transformers import BertConfig as TheirConfig
         from transformers import BertForPreTraining
 
-        begin = time.perf_counter()
-        examples, vocab_size, pad = padded_examples(corpus)
-        self.preparation = time.perf_counter() - begin
         config = TheirConfig(
             vocab_size=vocab_size,
             hidden_size=128,
@@ -177,13 +189,18 @@ class HuggingFace(Side):
             hidden_dropout_prob=DROPOUT,
             attention_probs_dropout_prob=DROPOUT,
             max_position_embeddings=1000,
-            pad_token_id=pad,
+            pad_token_id=padding,
             attn_implementation="sdpa",
         )
         torch.manual_seed(SEED)
         self.model = BertForPreTraining(config).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LR)
-        self.batches = shuffled(examples, batch)
+        self.batches = batches
+
+    @classmethod
+    def on(cls, corpus: Path, precision: str, batch: int) -> HuggingFace:
+        examples, vocab_size, padding = padded_examples(corpus)
+        return cls(precision, vocab_size, shuffled(examples, batch), padding)
 
     def steps(self, count: int) -> int:
         pairs = 0
@@ -220,14 +237,16 @@ class HuggingFace(Side):
 class Ours(Side):
     """The steps of lexforge.bert.pretrain."""
 
-    def __init__(self, corpus: Path, precision: str, batch: int):
+    def __init__(self, precision: str, vocab_size: int, examples: text.BertExamples, batch: int):
         super().__init__("lexforge", precision)
-        begin = time.perf_counter()
-        self.examples, vocab_size = packed_examples(corpus)
-        self.preparation = time.perf_counter() - begin
-        self.batch, self.place = batch, (0, 0, 0)
+        self.examples, self.batch, self.place = examples, batch, (0, 0, 0)
         model = BertModel(BertConfig.reference(vocab_size, dropout=DROPOUT), seed=SEED)
         self.stepper = Stepper(model, NetworkOptimizer(model, "adam"), precision)
+
+    @classmethod
+    def on(cls, corpus: Path, precision: str, batch: int) -> Ours:
+        examples, vocab_size = packed_examples(corpus)
+        return cls(precision, vocab_size, examples, batch)
 
     def steps(self, count: int) -> int:
         """The drawing ahead begins with the turn and ends with it."""
@@ -257,15 +276,14 @@ class Ours(Side):
 
 
 def sides() -> dict[str, Callable[[Path, int], Side]]:
-    """How to make the contestants, by name and precision."""
-    precisions = ["float32", "bf16"] if cpu_has_bf16() else ["float32"]
+    """How to make the contestants, of a corpus and for batches of a size."""
     made: dict[str, Callable[[Path, int], Side]] = {}
-    for precision in precisions:
+    for precision in ["float32", "bf16"] if cpu_has_bf16() else ["float32"]:
         for kind in (Plain, Ours):
-            made[f"{kind.__name__} {precision}"] = (
-                lambda corpus, batch, kind=kind, precision=precision: kind(corpus, precision, batch)
+            made[f"{kind.__name__} {precision}"] = lambda corpus, batch, kind=kind, p=precision: (
+                kind.on(corpus, p, batch)
             )
-    made["HuggingFace float32"] = lambda corpus, batch: HuggingFace(corpus, "float32", batch)
+    made["HuggingFace float32"] = lambda corpus, batch: HuggingFace.on(corpus, "float32", batch)
     return made
 
 
@@ -283,7 +301,7 @@ def training(corpus: Path, options: argparse.Namespace) -> list[dict]:
         count = rest * (number + 1) // options.rounds - rest * number // options.rounds
         for side in contestants:
             side.turn(count)
-    records = [{**side.record(), "preparation_s": side.preparation} for side in contestants]
+    records = [side.record() for side in contestants]
     speed = {(x["side"], x["precision"]): x["pairs_per_s"] for x in records}
     print("| training | precision | steps | pairs/s | x plain | x HF | MLM, NSP | last 10 |")
     print("|---|---|---|---|---|---|---|---|")
@@ -452,154 +470,173 @@ def step_flops(config: BertConfig, batches: Iterable[text.PackedBatch]) -> float
     return 3 * total
 
 
-def matmul_peak(size: int = 8192, repeats: int = 20) -> float:
+def matmul_peak(device: str, size: int, repeats: int = 20) -> float:
     """Flops per second of a bfloat16 product."""
-    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    return 2 * size**3 / cuda_seconds(lambda: a @ b, repeats)
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+
+    def products(count: int) -> None:
+        for _ in range(count):
+            a @ b
+
+    products(3)
+    return 2 * size**3 * repeats / seconds_of(lambda: products(repeats), device)
 
 
-def cuda_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of one call, many in a row."""
-    torch.cuda.synchronize()
+def seconds_of(work: Callable[[], object], device: str) -> float:
+    """Of one call, until the device is done with it."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
     begin = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - begin) / repeats
+    work()
+    wait()
+    return time.perf_counter() - begin
 
 
-class CudaRun:
-    """Steps of a model on the GPU: of batches that are drawn meanwhile, or of given ones."""
+class DeviceRun:
+    """Steps of lexforge.bert.pretrain on batches that are drawn meanwhile, or on given ones."""
 
     def __init__(
         self,
         config: BertConfig,
+        settings: PretrainingSettings,
         examples: text.BertExamples,
-        batch: int,
-        precision: str,
+        device: str,
         graphs: bool,
-        prepared: int = 16,
     ):
-        self.examples, self.batch = examples, batch
-        sample = list(itertools.islice(examples.batches(0, batch), 8))
-        capacity = BatchCapacity.of(sample, batch, examples.max_len) if graphs else None
-        self.capacity = capacity
-        model = BertModel(config, seed=SEED).to("cuda")
-        optimizer = NetworkOptimizer(model, "adamw", weight_decay=0.01)
-        self.stepper = Stepper(model, optimizer, precision, capacity)
-        self.prepared = list(itertools.islice(self.data(), prepared))
+        self.settings, self.examples, self.device = settings, examples, device
+        self.capacity = None
+        if graphs:
+            sample = itertools.islice(examples.batches(0, settings.batch_size), PREPARED)
+            self.capacity = BatchCapacity.of(sample, settings.batch_size, examples.max_len)
+        model = BertModel(config, seed=SEED).to(device)
+        optimizer = NetworkOptimizer(
+            model, settings.optimizer, weight_decay=settings.weight_decay, clip=settings.clip
+        )
+        self.stepper = Stepper(model, optimizer, settings.precision, self.capacity)
+        with contextlib.closing(self.data()) as data:
+            self.prepared = list(itertools.islice(data, PREPARED))
 
     def data(self) -> Iterator[StepData]:
         return draw_steps(
             self.examples,
-            batch_size=self.batch,
+            batch_size=self.settings.batch_size,
             accumulation=1,
             seed=SEED,
             step=0,
             epoch=0,
             batch=0,
             capacity=self.capacity,
-            on_cuda=True,
+            on_cuda=self.device == "cuda",
         )
 
-    def given(self, seconds: float) -> tuple[float, int, float]:
-        """Pairs per second over prepared batches, the number of steps, their seconds."""
-
-        def passes(count: int) -> float:
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
-            for _ in range(count):
-                for step in self.prepared:
-                    self.stepper(step, 1e-4)
-            torch.cuda.synchronize()
-            return time.perf_counter() - begin
-
-        passes(1)  # records the graph
-        once = passes(1)
-        count = max(1, int(seconds / once))
-        took = passes(count)
-        pairs = count * sum(step.sequences for step in self.prepared)
-        return pairs / took, count * len(self.prepared), took
-
-    def drawn(self, seconds: float) -> float:
-        """Pairs per second with the making of batches."""
+    def steps(self, data: Iterable[StepData]) -> int:
+        """The number of pairs."""
         pairs = 0
-        with contextlib.closing(self.data()) as steps:
-            self.stepper(next(steps), 1e-4)
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
-            while time.perf_counter() - begin < seconds:
-                for step in itertools.islice(steps, 8):
-                    self.stepper(step, 1e-4)
-                    pairs += step.sequences
-                torch.cuda.synchronize()
-            return pairs / (time.perf_counter() - begin)
+        for step in data:
+            self.stepper(step, self.settings.learning_rate)
+            pairs += step.sequences
+        return pairs
+
+    def given(self, seconds: float) -> tuple[float, float]:
+        """Seconds of a pass over the prepared batches, and its pairs."""
+        pairs = self.steps(self.prepared)  # sets up, and records the graph
+        once = seconds_of(lambda: self.steps(self.prepared), self.device)
+        passes = max(1, int(seconds / once))
+        took = seconds_of(lambda: [self.steps(self.prepared) for _ in range(passes)], self.device)
+        return took / passes, pairs
+
+    def drawn(self, steps: int) -> float:
+        """Pairs per second with the making of batches, which starts with the first step."""
+        pairs = 0
+
+        def work() -> None:
+            nonlocal pairs
+            with contextlib.closing(self.data()) as data:
+                pairs = self.steps(itertools.islice(data, steps))
+
+        return 1 / seconds_of(work, self.device) * pairs
 
 
-def on_cuda(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
+def on_device(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
     """The small model, then base size, as far as the time allows."""
+    device, cuda = options.device, options.device == "cuda"
     end = time.monotonic() + options.seconds
-    each = options.seconds / 40
-    peak = matmul_peak()
-    records = [{"case": "matmul", "dtype": "bfloat16", "flops_per_s": peak}]
-    print(f"bfloat16 product: {peak / 1e12:.0f} TFLOP/s\n")
-    print("| GPU | precision | graphs | pairs/s | pairs/s, drawn | TFLOP/s | of the peak |")
+    each = options.seconds * SHARE
+    peak = matmul_peak(device, MATMUL_SIZE)
+    records = [{"case": "product", "dtype": "bfloat16", "flops_per_s": peak}]
+    print(f"bfloat16 product: {peak / 1e12:.1f} TFLOP/s\n")
+    print("| GPU | precision | graphs | pairs/s | with drawing | TFLOP/s | of the product's |")
     print("|---|---|---|---|---|---|---|")
 
-    def measure(name: str, config: BertConfig, examples, batch: int, precision: str, graphs: bool):
-        if time.monotonic() > end:
-            print(f"| {name} | {precision} | {graphs} | out of time |", flush=True)
-            return
-        run = CudaRun(config, examples, batch, precision, graphs)
-        rate, steps, took = run.given(each)
-        real = itertools.islice(examples.batches(0, batch), len(run.prepared))
-        flops = step_flops(config, real) * steps / len(run.prepared) / took
-        record = {
-            "case": name,
-            "precision": precision,
-            "graphs": graphs,
-            "batch": batch,
-            "max_len": examples.max_len,
-            "pairs_per_s": rate,
-            "pairs_per_s_drawn": run.drawn(each),
-            "flops_per_s": flops,
-            "share_of_peak": flops / peak,
-            "peak_bytes": torch.cuda.max_memory_allocated(),
-        }
+    def show(record: dict, *cells: str) -> None:
         records.append(record)
-        print(
-            f"| {name} | {precision} | {'yes' if graphs else 'no'} | {rate:,.0f} "
-            f"| {record['pairs_per_s_drawn']:,.0f} | {flops / 1e12:.1f} | {flops / peak:.1%} |",
-            flush=True,
-        )
-        del run
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        graphs = "yes" if record["graphs"] else "no"
+        first = [record["case"], record["precision"], graphs, f"{record['pairs_per_s']:,.0f}"]
+        print(f"| {' | '.join([*first, *cells])} |", flush=True)
 
-    if corpus is not None:
-        examples, vocab_size = packed_examples(corpus)
+    def measure(
+        case: str,
+        config: BertConfig,
+        settings: PretrainingSettings,
+        examples: text.BertExamples,
+        graphs: bool,
+    ) -> None:
+        if time.monotonic() > end:
+            print(f"| {case} | {settings.precision} | out of time |", flush=True)
+            return
+        if cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        run = DeviceRun(config, settings, examples, device, graphs)
+        seconds, pairs = run.given(each)
+        drawn = run.drawn(max(1, int(len(run.prepared) * each / seconds)))
+        # Those of the prepared steps, without what fills them up for a graph.
+        real = itertools.islice(
+            itertools.chain.from_iterable(
+                examples.batches(epoch, settings.batch_size) for epoch in itertools.count()
+            ),
+            len(run.prepared),
+        )
+        flops = step_flops(config, real) / seconds
+        record = {
+            "case": case,
+            "precision": settings.precision,
+            "graphs": graphs,
+            "batch": settings.batch_size,
+            "max_len": examples.max_len,
+            "pairs_per_s": pairs / seconds,
+            "pairs_per_s_drawn": drawn,
+            "flops_per_s": flops,
+            "share_of_product": flops / peak,
+            "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
+        }
+        show(record, f"{drawn:,.0f}", f"{flops / 1e12:.2f}", f"{flops / peak:.1%}")
+
+    if corpus is None:
+        examples, vocab_size = synthetic_examples(VOCAB_SIZE, MAX_LEN), VOCAB_SIZE
     else:
-        vocab_size = VOCAB_SIZE
-        examples = synthetic_examples(vocab_size, MAX_LEN)
-    small = BertConfig.reference(vocab_size, dropout=DROPOUT)
+        examples, vocab_size = packed_examples(corpus)
+    settings = PretrainingSettings(batch_size=options.batch)
     for precision in ("bf16", "float32"):
-        for graphs in (True, False):
-            measure("small", small, examples, options.batch, precision, graphs)
-    if corpus is not None and time.monotonic() < end:
-        for precision in ("float32", "bf16"):
-            side = Plain(corpus, precision, options.batch, "cuda")
-            side.turn(5)
-            side.rates.clear()
-            side.turn(20)
-            records.append(side.record())
-            print(f"| plain PyTorch, small | {precision} | no | {side.rates[0]:,.0f} | | | |")
-    base = BertConfig.standard()
+        for graphs in (True, False) if cuda else (False,):
+            config = BertConfig.reference(vocab_size, dropout=DROPOUT)
+            measure("small", config, replace(settings, precision=precision), examples, graphs)
+        padded = [
+            Batch(*(x.to(device) for x in text.padded(batch, MAX_LEN)))
+            for batch in itertools.islice(examples.batches(0, options.batch), PREPARED)
+        ]
+        side = Plain(precision, vocab_size, itertools.cycle(padded), device)
+        side.turn(PREPARED)
+        side.rates.clear()
+        side.turn(PREPARED)
+        show({**side.record(), "case": "small, plain PyTorch", "graphs": False}, "", "", "")
+        del side
     for max_len, batch in BASE_BATCHES:
-        examples = synthetic_examples(base.vocab_size, max_len, paragraphs=16 * batch)
-        measure(f"base, {max_len} tokens", base, examples, batch, "bf16", False)
-        measure(f"base, {max_len} tokens", base, examples, batch, "bf16", True)
+        config = BertConfig.standard(**BASE)
+        examples = synthetic_examples(config.vocab_size, max_len, PREPARED * batch // 4)
+        settings = replace(STANDARD, batch_size=batch, max_len=max_len, precision="bf16")
+        for graphs in (False, True) if cuda else (False,):
+            measure(f"base, {max_len} tokens", config, settings, examples, graphs)
     return records
 
 
@@ -630,7 +667,7 @@ def main() -> None:
         print(json.dumps(memory_job(options.job, corpus, options.batch)))
         return
     if options.device == "cuda":
-        records = on_cuda(corpus, options)
+        records = on_device(corpus, options)
     elif corpus is None:
         raise SystemExit("LEXFORGE_DATA must name the folder of real data sets")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import random
@@ -139,6 +140,7 @@ def test_static_examples(script, load, corpus):
     assert 0.3 < float(examples.is_next.float().mean()) < 0.8  # long random pairs are dropped
 
 
+@pytest.mark.interop
 def test_huggingface_side_takes_the_same_predictions(script, load, corpus):
     pytest.importorskip("transformers")
     reference = load("bert_reference")
@@ -170,18 +172,27 @@ def test_flops_of_a_step(script, corpus):
     assert script.step_flops(config, [batch]) == 3 * (layer + heads)
 
 
-def test_report(script, corpus, monkeypatch, tmp_path):
+def arguments(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["bert.py", *map(str, words)])
+
+
+@pytest.fixture
+def keeps_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.interop
+def test_report(script, corpus, monkeypatch, tmp_path, keeps_threads):
     pytest.importorskip("transformers")
     report = tmp_path / "report.json"
-    threads = torch.get_num_threads()
-    arguments = f"--corpus {corpus} --steps 5 --rounds 2 --batch 8 --texts 6 --threads 1"
-    monkeypatch.setattr(sys, "argv", ["bert.py", *arguments.split(), "--json", str(report)])
-    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 8}
-    monkeypatch.setattr(script, "ENCODER", sizes)
-    try:
-        script.main()
-    finally:
-        torch.set_num_threads(threads)
+    parts = ["--only", "training", "data", "encoding", "--corpus", corpus, "--json", report]
+    sizes = ["--steps", "5", "--rounds", "2", "--batch", "8", "--texts", "6", "--threads", "1"]
+    arguments(monkeypatch, *parts, *sizes)
+    small = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 8}
+    monkeypatch.setattr(script, "ENCODER", small)
+    script.main()
     cases = json.loads(report.read_text())["cases"]
     sides = {(x["side"], x["precision"]): x for x in cases if x["case"] == "training"}
     ours, plain = sides["lexforge", "float32"], sides["plain PyTorch", "float32"]
@@ -192,11 +203,42 @@ def test_report(script, corpus, monkeypatch, tmp_path):
         assert all(0 < x < 20 for x in (*side["mean_losses"], *side["last_losses"]))
     hf = sides["Hugging Face", "float32"]
     assert ours["ratio_huggingface"] == pytest.approx(ours["pairs_per_s"] / hf["pairs_per_s"])
-    memory = [x for x in cases if x["case"] == "memory"]
-    assert len(memory) == len(sides)
-    assert all(x["peak_bytes"] > x["step_bytes"] > 0 for x in memory)
     (data,) = (x for x in cases if x["case"] == "data")
     assert data["tokens_per_s"] > 0
     encoding = [x for x in cases if x["case"] == "encoding" and x["precision"] == "float32"]
     assert {x["texts"] for x in encoding} == {6}
     assert all(x["largest_difference"] < 1e-5 for x in encoding)
+
+
+def test_memory_of_a_process(script, corpus, monkeypatch, tmp_path, keeps_threads):
+    report = tmp_path / "report.json"
+    parts = ["--only", "memory", "--corpus", corpus, "--json", report]
+    arguments(monkeypatch, *parts, "--batch", 8, "--threads", 1)
+    monkeypatch.setattr(script, "sides", lambda: {"Ours float32": None})
+    script.main()
+    (case,) = json.loads(report.read_text())["cases"]
+    assert (case["side"], case["precision"]) == ("lexforge", "float32")
+    assert case["peak_bytes"] > case["step_bytes"] > 0
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_steps_of_a_device(script, corpus, monkeypatch, keeps_threads, real):
+    """What runs on a GPU, here without one and without graphs."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(script, "MATMUL_SIZE", 64)
+    monkeypatch.setattr(script, "VOCAB_SIZE", 200)
+    monkeypatch.setattr(script, "PREPARED", 3)
+    base = {"vocab_size": 300, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
+    monkeypatch.setattr(script, "BASE", {**base, "intermediate_size": 8})
+    monkeypatch.setattr(script, "BASE_BATCHES", [(48, 8)])
+    options = argparse.Namespace(device="cpu", seconds=60.0, batch=8)
+    monkeypatch.setattr(script, "SHARE", 1e-3)
+    product, *cases = script.on_device(corpus if real else None, options)
+    assert product["flops_per_s"] > 0
+    names = ["small", "small, plain PyTorch"] * 2 + ["base, 48 tokens"]
+    assert [x["case"] for x in cases] == names
+    for case in cases:
+        assert case["pairs_per_s"] > 0
+    share = cases[-1]["flops_per_s"] / product["flops_per_s"]
+    assert cases[-1]["share_of_product"] == pytest.approx(share)
+    assert cases[-1]["pairs_per_s_drawn"] > 0
