@@ -59,7 +59,7 @@ from lexforge.training.optimizer import NetworkOptimizer
 BATCH, MAX_LEN, LR, DROPOUT = 512, 64, 0.01, 0.2
 VOCAB_SIZE = 20256  # of the text's WikiText-2
 BASE: dict[str, int] = {}  # what differs from base size on a GPU
-BASE_BATCHES = [(128, 256), (512, 64)]  # longest sequence, pairs
+BASE_BATCHES = [(128, 512), (512, 128)]  # longest sequence, pairs
 MATMUL_SIZE = 8192
 PREPARED = 16  # batches of a pass on a GPU
 SHARE = 1 / 40  # of the time there for each timing
@@ -470,7 +470,7 @@ def step_flops(config: BertConfig, batches: Iterable[text.PackedBatch]) -> float
     return 3 * total
 
 
-def matmul_peak(device: str, size: int, repeats: int = 20) -> float:
+def matmul_peak(device: str, size: int, repeats: int = 200) -> float:
     """Flops per second of a bfloat16 product."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
 
@@ -573,6 +573,8 @@ def on_device(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
         graphs = "yes" if record["graphs"] else "no"
         first = [record["case"], record["precision"], graphs, f"{record['pairs_per_s']:,.0f}"]
         print(f"| {' | '.join([*first, *cells])} |", flush=True)
+        if options.json:  # at once: benchmarks/gpu.py may run out of time
+            write_report(options.json, device, records)
 
     def measure(
         case: str,
@@ -617,26 +619,28 @@ def on_device(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
     else:
         examples, vocab_size = packed_examples(corpus)
     settings = PretrainingSettings(batch_size=options.batch)
+    small = BertConfig.reference(vocab_size, dropout=DROPOUT)
+    with_graphs = (True, False) if cuda else (False,)
+    for graphs in with_graphs:
+        measure("small", small, replace(settings, precision="bf16"), examples, graphs)
+    for max_len, batch in BASE_BATCHES:
+        base = BertConfig.standard(**BASE)
+        words = synthetic_examples(base.vocab_size, max_len, PREPARED * batch // 4)
+        recipe = replace(STANDARD, batch_size=batch, max_len=max_len, precision="bf16")
+        for graphs in with_graphs:
+            measure(f"base, {max_len} tokens", base, recipe, words, graphs)
+    for graphs in with_graphs:
+        measure("small", small, settings, examples, graphs)
+    padded = [
+        Batch(*(x.to(device) for x in text.padded(batch, MAX_LEN)))
+        for batch in itertools.islice(examples.batches(0, options.batch), PREPARED)
+    ]
     for precision in ("bf16", "float32"):
-        for graphs in (True, False) if cuda else (False,):
-            config = BertConfig.reference(vocab_size, dropout=DROPOUT)
-            measure("small", config, replace(settings, precision=precision), examples, graphs)
-        padded = [
-            Batch(*(x.to(device) for x in text.padded(batch, MAX_LEN)))
-            for batch in itertools.islice(examples.batches(0, options.batch), PREPARED)
-        ]
         side = Plain(precision, vocab_size, itertools.cycle(padded), device)
         side.turn(PREPARED)
         side.rates.clear()
         side.turn(PREPARED)
         show({**side.record(), "case": "small, plain PyTorch", "graphs": False}, "", "", "")
-        del side
-    for max_len, batch in BASE_BATCHES:
-        config = BertConfig.standard(**BASE)
-        examples = synthetic_examples(config.vocab_size, max_len, PREPARED * batch // 4)
-        settings = replace(STANDARD, batch_size=batch, max_len=max_len, precision="bf16")
-        for graphs in (False, True) if cuda else (False,):
-            measure(f"base, {max_len} tokens", config, settings, examples, graphs)
     return records
 
 

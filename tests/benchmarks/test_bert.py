@@ -222,7 +222,7 @@ def test_memory_of_a_process(script, corpus, monkeypatch, tmp_path, keeps_thread
 
 
 @pytest.mark.parametrize("real", [False, True])
-def test_steps_of_a_device(script, corpus, monkeypatch, keeps_threads, real):
+def test_steps_of_a_device(script, corpus, monkeypatch, tmp_path, keeps_threads, real):
     """What runs on a GPU, here without one and without graphs."""
     torch.set_num_threads(1)
     monkeypatch.setattr(script, "MATMUL_SIZE", 64)
@@ -231,14 +231,21 @@ def test_steps_of_a_device(script, corpus, monkeypatch, keeps_threads, real):
     base = {"vocab_size": 300, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
     monkeypatch.setattr(script, "BASE", {**base, "intermediate_size": 8})
     monkeypatch.setattr(script, "BASE_BATCHES", [(48, 8)])
-    options = argparse.Namespace(device="cpu", seconds=60.0, batch=8)
+    options = argparse.Namespace(device="cpu", seconds=60.0, batch=8, json=tmp_path / "report.json")
     monkeypatch.setattr(script, "SHARE", 1e-3)
     product, *cases = script.on_device(corpus if real else None, options)
     assert product["flops_per_s"] > 0
-    names = ["small", "small, plain PyTorch"] * 2 + ["base, 48 tokens"]
-    assert [x["case"] for x in cases] == names
-    for case in cases:
-        assert case["pairs_per_s"] > 0
-    share = cases[-1]["flops_per_s"] / product["flops_per_s"]
-    assert cases[-1]["share_of_product"] == pytest.approx(share)
-    assert cases[-1]["pairs_per_s_drawn"] > 0
+    assert [(x["case"], x["precision"]) for x in cases] == [
+        ("small", "bf16"),
+        ("base, 48 tokens", "bf16"),
+        ("small", "float32"),
+        ("small, plain PyTorch", "bf16"),
+        ("small, plain PyTorch", "float32"),
+    ]
+    assert all(case["pairs_per_s"] > 0 for case in cases)
+    for case in cases[:3]:
+        share = case["flops_per_s"] / product["flops_per_s"]
+        assert case["share_of_product"] == pytest.approx(share)
+        assert case["pairs_per_s_drawn"] > 0
+    saved = json.loads(options.json.read_text())["cases"]
+    assert [x["case"] for x in saved] == [x["case"] for x in (product, *cases)]
