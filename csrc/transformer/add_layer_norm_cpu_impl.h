@@ -74,6 +74,11 @@ struct NormRows {
     return residual == nullptr ? h : L::add(h, V::load(residual + r * dim + d, n));
   }
 
+  // Fetches what the next rows have at d.
+  LEXFORGE_INLINE void prefetch(const scalar_t* of, int64_t r, int64_t d) const {
+    __builtin_prefetch(of + (r + kRows) * dim + d);
+  }
+
   LEXFORGE_INLINE stat_t* numbers(int64_t r, int64_t d) const { return workspace + r * stride + d; }
 };
 
@@ -115,6 +120,8 @@ void norm_rows(const AddLayerNormParams<scalar_t, stat_t>& params, int64_t row, 
   for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
 #pragma GCC unroll 4
     for (int r = 0; r < kCount; ++r) {
+      rows.prefetch(rows.x, r, d);
+      rows.prefetch(rows.residual, r, d);
       const reg centred = first_lanes<L>(L::sub(L::load_any(rows.numbers(r, d)), mean[r]), n);
       sum[r] = L::fma(centred, centred, sum[r]);
     }
@@ -183,6 +190,9 @@ void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, i
     reg x_bias_sum = S::load(sums + 2 * dim + d, n);
 #pragma GCC unroll 4
     for (int r = 0; r < kCount; ++r) {
+      rows.prefetch(rows.x, r, d);
+      rows.prefetch(rows.residual, r, d);
+      rows.prefetch(grad_y, r, d);
       const reg weighted = L::mul(V::load(grad_y + r * dim + d, n), weight);
       const reg t = L::load_any(rows.numbers(r, d));
       const reg grad = L::mul(rstd[r], L::fnma(t, b[r], L::sub(weighted, a[r])));

@@ -12,14 +12,16 @@ namespace {
 
 constexpr int64_t kNumbersPerTask = 8192;
 
+int64_t rows_per_task(int64_t width) {
+  return std::max<int64_t>(1, kNumbersPerTask / std::max<int64_t>(1, width));
+}
+
 template <typename scalar_t, typename stat_t>
 void forward(const BiasActivationParams<scalar_t, stat_t>& params) {
   auto* kernel =
       choose(&baseline::bias_activation<scalar_t, stat_t>, &avx2::bias_activation<scalar_t, stat_t>,
              &avx512::bias_activation<scalar_t, stat_t>);
-  const int64_t rows_per_task =
-      std::max<int64_t>(1, kNumbersPerTask / std::max<int64_t>(1, params.width));
-  torch::stable::parallel_for(0, params.rows, rows_per_task,
+  torch::stable::parallel_for(0, params.rows, rows_per_task(params.width),
                               [&](int64_t first, int64_t last) { kernel(params, first, last); });
 }
 
@@ -39,7 +41,8 @@ void backward(const BiasActivationBackwardParams<scalar_t, stat_t>& params) {
                         &avx2::bias_activation_backward<scalar_t, stat_t>,
                         &avx512::bias_activation_backward<scalar_t, stat_t>);
   const int64_t groups = bias_groups(params.rows);
-  torch::stable::parallel_for(0, groups, 1,
+  const int64_t groups_per_task = (rows_per_task(params.width) + kBiasGroup - 1) / kBiasGroup;
+  torch::stable::parallel_for(0, groups, groups_per_task,
                               [&](int64_t first, int64_t last) { kernel(params, first, last); });
   if (params.grad_bias == nullptr) return;
   const int64_t columns_per_task =

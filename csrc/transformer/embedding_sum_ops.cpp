@@ -14,12 +14,11 @@
 namespace lexforge {
 namespace {
 
-constexpr int64_t kRowsPerTask = 32;
 constexpr int64_t kRowsPerGroup = 64;
 constexpr int64_t kNumbersPerTask = 8192;
-// Of a sum of rows, in rows: splitting work evenly.
-constexpr int64_t kCostPerSum = 1;
-constexpr int64_t kCostPerTask = 64;
+constexpr int64_t kCostPerSum = 1;  // of the sum of no rows, in rows
+
+int64_t rows_per_task(int64_t width) { return std::max<int64_t>(1, kNumbersPerTask / width); }
 
 void check_range(const char* op, const char* name, const Tensor& ids, int64_t rows) {
   const auto* id = data<const int32_t>(ids);
@@ -56,10 +55,11 @@ void forward(const EmbeddingSumParams<out_t, stat_t>& params) {
   auto* workspace =
       choose(&baseline::embedding_workspace<stat_t>, &avx2::embedding_workspace<stat_t>,
              &avx512::embedding_workspace<stat_t>);
-  torch::stable::parallel_for(0, params.rows.count, kRowsPerTask, [&](int64_t first, int64_t last) {
-    const auto memory = aligned_bytes(workspace(params.rows.width));
-    kernel(params, first, last, memory.get());
-  });
+  torch::stable::parallel_for(0, params.rows.count, rows_per_task(params.rows.width),
+                              [&](int64_t first, int64_t last) {
+                                const auto memory = aligned_bytes(workspace(params.rows.width));
+                                kernel(params, first, last, memory.get());
+                              });
 }
 
 std::tuple<Tensor, Tensor, Tensor> embedding_sum(
@@ -88,8 +88,8 @@ void run_sums(const EmbeddingGradSums<from_t, stat_t>& sums, int64_t count) {
   auto* kernel = choose(&baseline::embedding_grad_sums<from_t, stat_t>,
                         &avx2::embedding_grad_sums<from_t, stat_t>,
                         &avx512::embedding_grad_sums<from_t, stat_t>);
-  torch::stable::parallel_for(0, group_cost(sums.begin, count, kCostPerSum), kCostPerTask,
-                              [&](int64_t first, int64_t last) {
+  torch::stable::parallel_for(0, group_cost(sums.begin, count, kCostPerSum),
+                              rows_per_task(sums.width), [&](int64_t first, int64_t last) {
                                 kernel(sums, group_at(sums.begin, count, kCostPerSum, first),
                                        group_at(sums.begin, count, kCostPerSum, last));
                               });
@@ -165,7 +165,8 @@ void rows_backward(const EmbeddingSumBackwardParams<out_t, stat_t>& params,
       choose(&baseline::embedding_workspace<stat_t>, &avx2::embedding_workspace<stat_t>,
              &avx512::embedding_workspace<stat_t>);
   const int64_t width = params.rows.width, groups = gradient.groups;
-  torch::stable::parallel_for(0, groups, 1, [&](int64_t first, int64_t last) {
+  const int64_t groups_per_task = (rows_per_task(width) + kRowsPerGroup - 1) / kRowsPerGroup;
+  torch::stable::parallel_for(0, groups, groups_per_task, [&](int64_t first, int64_t last) {
     const auto memory = aligned_bytes(workspace(width));
     kernel(params, first, last, memory.get());
   });

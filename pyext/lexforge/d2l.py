@@ -6,6 +6,7 @@ Where the text has a slip, the right behaviour is the default; docstrings say ho
 from __future__ import annotations
 
 import collections
+import copy
 import hashlib
 import os
 import random
@@ -28,6 +29,7 @@ from lexforge.models.skipgram import SkipgramData, SkipgramProgress, train_skipg
 from lexforge.ops.sampling import alias_sample, build_alias, seed_from
 from lexforge.text.bert import (
     BertExamples,
+    PackedBatch,
     WordTokenizer,
     padded,
     read_paragraphs,
@@ -598,6 +600,120 @@ def load_data_wiki(
         static_masks=static_masks,
     )
     return WikiData(examples, batch_size, tokenizer.pad_id), vocab
+
+
+# BERT training
+
+
+def _get_batch_loss_bert(
+    net: nn.Module,
+    loss: nn.Module,
+    vocab_size: int,
+    tokens_X: Tensor,
+    segments_X: Tensor,
+    valid_lens_x: Tensor,
+    pred_positions_X: Tensor,
+    mlm_weights_X: Tensor,
+    mlm_Y: Tensor,
+    nsp_y: Tensor,
+    *,
+    compat: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Masked-LM loss, next-sentence loss and their sum, of a minibatch of the seven arrays.
+
+    The masked-LM loss is sum(w l) / sum(w) over the slots for predictions; with ``compat`` it is
+    the plain mean over all slots, as in the text, where the weights cancel out and an empty slot
+    asks for class 0 of position 0.
+    """
+    plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
+    if isinstance(net, bert.BertModel) and plain and not compat:
+        packed = bert.pack_padded(net.config, tokens_X, segments_X, _whole_lens(valid_lens_x))
+        wanted = mlm_weights_X.flatten() != 0
+        if bool((mlm_weights_X.flatten()[wanted] == 1).all()):
+            index = packed.index_of(pred_positions_X)[wanted]
+            labels = mlm_Y.flatten()[wanted]
+            losses = net.losses(PackedBatch(*packed.inputs, index, labels, nsp_y))
+            return losses.mlm_loss, losses.nsp_loss, losses.mlm_loss + losses.nsp_loss
+    if getattr(loss, "reduction", "none") != "none":
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+    _, mlm_Y_hat, nsp_Y_hat = net(tokens_X, segments_X, valid_lens_x.reshape(-1), pred_positions_X)
+    elements = loss(mlm_Y_hat.reshape(-1, vocab_size), mlm_Y.reshape(-1))
+    weights = torch.ones_like(elements) if compat else mlm_weights_X.flatten().to(elements.dtype)
+    mlm_l = (weights * elements).sum() / weights.sum().clamp(min=1e-8)
+    nsp_l = loss(nsp_Y_hat, nsp_y).mean()
+    return mlm_l, nsp_l, mlm_l + nsp_l
+
+
+@dataclass
+class BertTrainResult:
+    """What :func:`train_bert` measured."""
+
+    mlm_loss: float  # mean over the steps, as the text prints it
+    nsp_loss: float
+    pairs_per_second: float
+    seconds: float  # training time, drawing of minibatches included
+    animator: Animator
+
+
+def train_bert(
+    train_iter,
+    net: nn.Module,
+    loss: nn.Module,
+    vocab_size: int,
+    devices: Sequence[torch.device],
+    num_steps: int,
+    *,
+    lr: float = 0.01,
+    compat: bool = False,
+) -> BertTrainResult:
+    """Pretrain BERT by Adam for some steps, and print losses and speed in the text's form.
+
+    A :class:`BERTModel` is trained without computing its padding. The text's masked-LM loss counts
+    empty slots for predictions as class 0, which is easily learned and makes the printed figure too
+    small by their share (about 5.4 for 7.5); here they do not count, unless ``compat`` is set.
+
+    Args:
+        train_iter: from :func:`load_data_wiki`, or any iterable over its seven arrays; it is
+            iterated again until all steps are done.
+        net: the model, also wrapped for data parallelism.
+        loss: ``nn.CrossEntropyLoss()``, or another loss of logits and labels.
+        vocab_size: V. devices: the first one is trained on. num_steps: optimiser steps.
+        lr: learning rate. compat: train on the text's loss.
+
+    Raises:
+        ValueError: ``num_steps`` is below 1, or ``train_iter`` is empty.
+    """
+    if num_steps < 1:
+        raise ValueError(f"train_bert: num_steps must be >= 1, got {num_steps}")
+    device = torch.device(devices[0])
+    net = (net.module if isinstance(net, nn.DataParallel) else net).to(device).train()
+    trainer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
+    animator = Animator(xlabel="step", ylabel="loss", xlim=[1, num_steps], legend=["mlm", "nsp"])
+    metric, timer = Accumulator(4), Timer()  # sums of both losses, of pairs, and steps
+    while metric[3] < num_steps:
+        before = metric[3]
+        for batch in train_iter:
+            batch = [x.to(device) for x in batch]
+            trainer.zero_grad()
+            mlm_l, nsp_l, l = _get_batch_loss_bert(net, loss, vocab_size, *batch, compat=compat)
+            l.backward()
+            trainer.step()
+            metric.add(mlm_l.detach(), nsp_l.detach(), len(batch[0]), 1)
+            step = metric[3]
+            animator.add(int(step), (metric[0] / step, metric[1] / step))
+            if step == num_steps:
+                break
+        if metric[3] == before:
+            raise ValueError("train_bert: train_iter must have minibatches, got none")
+    timer.stop()
+    mlm, nsp, rate = metric[0] / metric[3], metric[1] / metric[3], metric[2] / timer.sum()
+    print(f"MLM loss {mlm:.3f}, NSP loss {nsp:.3f}")
+    print(f"{rate:.1f} sentence pairs/sec on {[str(device) for device in devices]}")
+    return BertTrainResult(mlm, nsp, rate, timer.sum(), animator)
+
+
+# BERT encoding
 
 
 def get_bert_encoding(

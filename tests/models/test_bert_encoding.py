@@ -129,7 +129,7 @@ def test_words_and_ids_are_texts_too(model, tokenizer):
     text, other = "w1 w2 unheard", "w9"
     expected = encode(model, tokenizer, [text, (text, other)])
     words, ids = text.split(), tokenizer.encode(text)
-    for same in (words, ids, np.array(ids), tokenizer.convert_tokens_to_ids(words)):
+    for same in (words, ids, np.array(ids), torch.tensor(ids), list(np.array(ids))):
         np.testing.assert_array_equal(
             encode(model, tokenizer, [same, (same, other.split())]), expected
         )

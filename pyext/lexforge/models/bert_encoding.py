@@ -315,25 +315,29 @@ class _Inputs:
     def _ids(self, number: int, text: str | Sequence[str] | Sequence[int]) -> Sequence[int]:
         if isinstance(text, str):
             return self._tokenizer.encode(text)
-        if isinstance(text, np.ndarray):
+        if hasattr(text, "tolist"):  # an array or tensor
             text = text.tolist()
         if not isinstance(text, Sequence):
             raise TypeError(f"{self._name(number)} must be a string, words or ids, got {text!r}")
         if all(isinstance(token, str) for token in text):
             ids = self._tokenizer.convert_tokens_to_ids(text)
         else:
-            ids = text
-            for token in ids:
-                if not (isinstance(token, int) and 0 <= token < len(self._tokenizer)):
-                    raise ValueError(
-                        f"{self._name(number)} must hold ids from 0 to "
-                        f"{len(self._tokenizer) - 1}, got {token!r}"
-                    )
+            ids = self._checked_ids(number, text)
         if ids and ids[0] == self._tokenizer.cls_id:
             raise ValueError(
                 f"{self._name(number)} must come without <cls> and <sep>: they are added"
             )
         return ids
+
+    def _checked_ids(self, number: int, ids: Sequence[int]) -> list[int]:
+        size = len(self._tokenizer)
+        wrong = [token for token in ids if not hasattr(token, "__index__")]
+        wrong = wrong or [token for token in ids if not 0 <= token < size]
+        if wrong:
+            raise ValueError(
+                f"{self._name(number)} must hold ids from 0 to {size - 1}, got {wrong[0]!r}"
+            )
+        return list(ids)
 
 
 def _cut(
@@ -371,7 +375,10 @@ class _Encoder:
             torch.from_numpy(array.astype(np.int32)).to(device)
             for array in (window.tokens[rows], segments, positions)
         )
-        vectors = []
+        of_tokens = self.what == "tokens"
+        places = rows if of_tokens else order  # of results, in the window
+        shape = (len(places), len(self.layers), self.model.config.hidden_size)
+        result = np.empty(shape, np.float32)
         with torch.inference_mode(), evaluating(self.model), self._precision(device):
             for first, last in self._batches(ends, BATCH_TOKENS[device.type]):
                 part = slice(ends[first], ends[last])
@@ -380,11 +387,9 @@ class _Encoder:
                 outputs = self._outputs(
                     tokens[part], segments[part], positions[part], cu_seqlens, int(lengths[first])
                 )
-                vectors.append(torch.stack([self._reduce(x, cu_seqlens) for x in outputs], 1))
-        width = (len(self.layers), self.model.config.hidden_size)
-        found = torch.cat(vectors).cpu().numpy() if vectors else np.empty((0, *width), np.float32)
-        result = np.empty_like(found)
-        result[rows if self.what == "tokens" else order] = found
+                place = places[part if of_tokens else slice(first, last)]
+                for number, output in enumerate(outputs):
+                    result[place, number] = self._reduce(output, cu_seqlens).cpu().numpy()
         return result if self.layer_axis else result[:, 0]
 
     def _batches(self, ends: np.ndarray, tokens: int) -> Iterator[tuple[int, int]]:

@@ -80,7 +80,8 @@ class GraphedStep:
         torch.cuda.current_stream().wait_stream(stream)
         self._before()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads may go on with what a recording forbids, such as pinning memory.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._step(**self._buffers)
         for tensor, content in zip(self._changed(), before, strict=True):
             tensor.copy_(content)

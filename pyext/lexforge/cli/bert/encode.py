@@ -107,7 +107,7 @@ def encode(
     if workers is not None:
         torch.set_num_threads(workers)
     bert, tokenizer = load(model, device)
-    metadata = {"what": what.value, "layers": layers, "model": str(model)}
+    metadata = {"what": what.value, "layers": layers, "model": model.resolve().name}
     counts = EncodingCounts()
     with Progress(not quiet) as progress, _open(source) as file:
         report = progress.phase("encoding", "texts")
