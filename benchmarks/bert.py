@@ -6,11 +6,14 @@
 
 training  The text's small model and settings on WikiText-2: 2 layers, 128 hidden, 2 heads, batches
           of 512 pairs of at most 64 tokens, dropout 0.2, Adam at 0.01. Sides take turns, some steps
-          each. Rates are pairs per second with the making of batches; losses are means over the
-          first 50 steps, and over the last 10 of them. Plain PyTorch is the text's recipe
-          (bert_reference.py): examples drawn once, padded. Hugging Face is BertForPreTraining with
-          sdpa attention on the same padded batches: logits for all positions are its way to take
-          labels. It is slow, and does fewer steps. lexforge draws afresh, and packs.
+          each. Rates are pairs per second with the making of batches, but without what comes before
+          the first step, which is not counted: reading the text, and plain PyTorch's examples.
+          Losses are means over all steps, and over the last 10 of them; masked-LM losses are means
+          over real predictions (the text divides by padded ones too, and prints less). Plain
+          PyTorch is the text's recipe (bert_reference.py): examples drawn once, padded. Hugging
+          Face is BertForPreTraining with sdpa attention on the same padded batches: logits for all
+          positions are its way to take labels. It is slow, and does fewer steps. lexforge draws
+          afresh, and packs.
 memory    Peak of a process that does three steps, everything in it counted.
 data      Tokens per second that the examples of an epoch are drawn and packed with.
 encoding  Vectors of <cls> of texts per second, a model of base size with the same weights on both
@@ -102,15 +105,15 @@ class Side:
 
     share = 1.0  # of the steps of a turn that it does
 
-    @classmethod
-    def on(cls, corpus: Path, precision: str, batch: int) -> Side:
-        """With the examples of a corpus."""
-        raise NotImplementedError
-
     def __init__(self, name: str, precision: str):
         self.name, self.precision = name, precision
         self.losses: list[tuple[float, float]] = []
         self.rates: list[float] = []
+
+    @classmethod
+    def on(cls, corpus: Path, precision: str, batch: int) -> Side:
+        """With the examples of a corpus."""
+        raise NotImplementedError
 
     def steps(self, count: int) -> int:
         """Does so many steps; the number of pairs."""
@@ -210,7 +213,7 @@ class HuggingFace(Side):
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            self.losses.append((loss.item(), 0.0))
+            self.losses.append((loss.item(), 0.0))  # their sum: not shown
             pairs += len(batch.tokens)
         return pairs
 
@@ -370,9 +373,12 @@ def data(corpus: Path, options: argparse.Namespace) -> list[dict]:
 
 def encoding(corpus: Path, options: argparse.Namespace) -> list[dict]:
     """Ours against Hugging Face's, on sentences of the corpus."""
-    from transformers import BertModel as TheirModel
+    import transformers
 
     from lexforge.models.bert_encoding import encode
+
+    transformers.logging.set_verbosity_error()  # the file has heads that an encoder does not take
+    transformers.logging.disable_progress_bar()
 
     paragraphs = text.read_paragraphs(corpus)
     tokenizer = WordTokenizer.build(paragraphs)
@@ -382,7 +388,7 @@ def encoding(corpus: Path, options: argparse.Namespace) -> list[dict]:
     model = BertModel(config, seed=SEED).eval()
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        theirs = TheirModel.from_pretrained(folder, attn_implementation="sdpa").eval()
+        theirs = transformers.BertModel.from_pretrained(folder, attn_implementation="sdpa").eval()
 
     @torch.no_grad()
     def plain(half: bool) -> np.ndarray:
