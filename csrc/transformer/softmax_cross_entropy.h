@@ -5,7 +5,7 @@
 //   for each row r with scale[r] != 0:
 //     z          = logits[r] + bias
 //     p          = exp(z - max z) / sum of exp(z - max z)
-//     loss[r]    = scale[r] (log of that sum + max z - z[label[r]])
+//     loss[r]    = scale[r] (log of that sum + (max z - z[label[r]]))
 //     correct[r] = 1 if the first largest entry of z is label[r], else 0
 //     logits[r]  = scale[r] (p - onehot(label[r]))        if the gradient is wanted
 //   a row with scale 0 is not read; its loss, correct and gradient are 0.

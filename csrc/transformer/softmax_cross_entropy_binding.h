@@ -28,7 +28,8 @@ std::tuple<Tensor, Tensor> softmax_cross_entropy_with(const Tensor& logits,
   check_contiguous(labels, ScalarType::Long, 1, op, "labels");
   check_contiguous(scale, stat, 1, op, "scale");
   const int64_t rows = logits.size(0), classes = logits.size(1);
-  STD_TORCH_CHECK(classes >= 1 || rows == 0, op, ": logits must have a column");
+  STD_TORCH_CHECK((classes >= 1 || rows == 0) && classes <= INT32_MAX && rows <= INT32_MAX, op,
+                  ": logits must have a column, and fewer than 2^31 rows and columns");
   STD_TORCH_CHECK(labels.size(0) == rows && scale.size(0) == rows, op,
                   ": labels and scale must be [R]");
   STD_TORCH_CHECK(labels.device() == logits.device() && scale.device() == logits.device(), op,

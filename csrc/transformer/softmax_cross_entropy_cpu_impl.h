@@ -119,7 +119,7 @@ void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& pa
       }
     });
     const stat_t total = L::sum(L::add(L::add(sum[0], sum[1]), L::add(sum[2], sum[3])));
-    params.loss[r] = scale * (std::log(total) + most - of_label);
+    params.loss[r] = scale * (std::log(total) + (most - of_label));
 
     if (params.gradient) {
       const stat_t share = scale / total;

@@ -316,7 +316,8 @@ def test_parameter_counts():
     parts = [count(part) for part in (model.encoder, model.mlm, model.hidden, model.nsp)]
     assert parts == [2_985_984, 2_629_792, 16_512, 258] and count(model) == 5_632_546
     with torch.device("meta"):
-        model = BertModel(BertConfig.standard())
+        model = BertModel(BertConfig.standard(), seed=1)
+    assert all(parameter.is_meta for parameter in model.parameters())
     assert count(model) == 110_106_428
     assert count(model.encoder) + count(model.hidden) == 109_482_240
 

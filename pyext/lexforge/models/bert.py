@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,12 +49,12 @@ class BertBlock(nn.Module):
         super().__init__()
         self.config = config
         width, inner = config.hidden_size, config.intermediate_size
-        self.qkv = skip_init(nn.Linear, width, 3 * width)
-        self.projection = skip_init(nn.Linear, width, width)
-        self.attention_norm = skip_init(nn.LayerNorm, width, config.norm_eps)
-        self.expansion = skip_init(nn.Linear, width, inner)
-        self.contraction = skip_init(nn.Linear, inner, width)
-        self.output_norm = skip_init(nn.LayerNorm, width, config.norm_eps)
+        self.qkv = _unset(nn.Linear, width, 3 * width)
+        self.projection = _unset(nn.Linear, width, width)
+        self.attention_norm = _unset(nn.LayerNorm, width, config.norm_eps)
+        self.expansion = _unset(nn.Linear, width, inner)
+        self.contraction = _unset(nn.Linear, inner, width)
+        self.output_norm = _unset(nn.LayerNorm, width, config.norm_eps)
 
     def forward(
         self, x: Tensor, cu_seqlens: Tensor, max_seqlen: int, seeds: tuple[Tensor | None, ...]
@@ -101,11 +101,11 @@ class BertEncoder(nn.Module):
         super().__init__()
         self.config = config
         width = config.hidden_size
-        self.token_embedding = skip_init(nn.Embedding, config.vocab_size, width)
-        self.segment_embedding = skip_init(nn.Embedding, config.type_vocab_size, width)
-        self.position_embedding = skip_init(nn.Embedding, config.max_positions, width)
+        self.token_embedding = _unset(nn.Embedding, config.vocab_size, width)
+        self.segment_embedding = _unset(nn.Embedding, config.type_vocab_size, width)
+        self.position_embedding = _unset(nn.Embedding, config.max_positions, width)
         self.embedding_norm = (
-            skip_init(nn.LayerNorm, width, config.norm_eps) if config.embedding_norm else None
+            _unset(nn.LayerNorm, width, config.norm_eps) if config.embedding_norm else None
         )
         self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
         offsets = [seed_from(i * _GOLDEN % 2**64) for i in range(1 + 3 * config.num_layers)]
@@ -221,8 +221,8 @@ class MaskLM(nn.Module):
         super().__init__()
         self.config = config
         width = config.hidden_size
-        self.dense = skip_init(nn.Linear, width, width)
-        self.norm = skip_init(nn.LayerNorm, width, config.norm_eps)
+        self.dense = _unset(nn.Linear, width, width)
+        self.norm = _unset(nn.LayerNorm, width, config.norm_eps)
         if config.tied_head:
             self.register_parameter("weight", None)
         else:
@@ -259,7 +259,7 @@ class NextSentencePred(nn.Module):
 
     def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
         super().__init__()
-        self.output = skip_init(nn.Linear, config.hidden_size, 2)
+        self.output = _unset(nn.Linear, config.hidden_size, 2)
         _initialise(self, config, seed)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -292,7 +292,7 @@ class BertModel(nn.Module):
         self.vocabulary: list[str] | None = None
         generator = _generator(seed)
         self.encoder = BertEncoder(config, seed=generator)
-        self.hidden = skip_init(nn.Linear, config.hidden_size, config.hidden_size)
+        self.hidden = _unset(nn.Linear, config.hidden_size, config.hidden_size)
         _initialise(self.hidden, config, generator)
         self.mlm = MaskLM(config, seed=generator)
         self.nsp = NextSentencePred(config, seed=generator)
@@ -547,6 +547,11 @@ def _generator(seed: int | torch.Generator | None) -> torch.Generator | None:
     return torch.Generator().manual_seed(seed_from(seed))
 
 
+def _unset(layer: type[nn.Module], *arguments) -> nn.Module:
+    """A layer on the default device whose parameters are not filled."""
+    return skip_init(layer, *arguments, device=torch.get_default_device())
+
+
 @torch.no_grad()
 def _initialise(module: nn.Module, config: BertConfig, seed: int | torch.Generator | None) -> None:
     """Give all parameters their first values, as ``config.initializer_range`` tells."""
@@ -554,23 +559,29 @@ def _initialise(module: nn.Module, config: BertConfig, seed: int | torch.Generat
         return
     generator = _generator(seed)
     deviation = config.initializer_range
+
+    def draw(parameter: Tensor, fill: Callable, *numbers: float) -> None:
+        if parameter.is_meta:
+            return
+        # On the CPU, so that a seed means the same for every device.
+        values = torch.empty_like(parameter, device="cpu")
+        parameter.copy_(fill(values, *numbers, generator=generator))
+
     for layer in module.modules():
         if isinstance(layer, nn.LayerNorm):
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Embedding):
-            spread = 1.0 if deviation is None else deviation
-            nn.init.normal_(layer.weight, 0.0, spread, generator=generator)
+            draw(layer.weight, nn.init.normal_, 0.0, 1.0 if deviation is None else deviation)
         elif isinstance(layer, (nn.Linear, MaskLM)):
-            bound = 1 / math.sqrt(config.hidden_size)
-            if layer.weight is not None:
-                bound = 1 / math.sqrt(layer.weight.shape[1])
-                if deviation is None:  # as nn.Linear does
-                    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-                else:
-                    nn.init.normal_(layer.weight, 0.0, deviation, generator=generator)
+            inputs = config.hidden_size if layer.weight is None else layer.weight.shape[1]
+            bound = 1 / math.sqrt(inputs)  # as nn.Linear has it
+            if layer.weight is not None and deviation is None:
+                draw(layer.weight, nn.init.uniform_, -bound, bound)
+            elif layer.weight is not None:
+                draw(layer.weight, nn.init.normal_, 0.0, deviation)
             if deviation is None:
-                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+                draw(layer.bias, nn.init.uniform_, -bound, bound)
             else:
                 nn.init.zeros_(layer.bias)
 

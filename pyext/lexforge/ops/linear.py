@@ -68,6 +68,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not _pays(x, weight.shape[0]):
         return functional.linear(x, weight, bias)
     x, weight = (y if _plain(y) or _plain(y.t()) else y.contiguous() for y in (x, weight))
+    bias = None if bias is None else bias.contiguous()
     return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
 
 

@@ -213,6 +213,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad_loss, *_):
     if grad_loss is None:
         return (None,) * 9
+    if torch.is_grad_enabled():
+        raise RuntimeError(f"{_OP}: differentiable once, a gradient of its gradient was asked for")
     if _is_one(grad_loss):
         grads = ctx.saved_tensors
     else:
@@ -226,7 +228,6 @@ def _is_one(grad_loss: Tensor) -> bool:
     return (
         type(grad_loss) is Tensor  # no stand-in of a compiler
         and grad_loss.device.type == "cpu"
-        and not torch.is_grad_enabled()
         and not torch._C._autograd._get_current_graph_task_keep_graph()
         and grad_loss.item() == 1
     )
