@@ -14,9 +14,9 @@
 //   grad_x[r, h]  = f'(z) g[r, h]           relu: g where z > 0, else 0
 //   grad_bias[h]  = sum over r of f'(z) g[r, h]
 //
-// grad_bias adds the rows of each group of kBiasGroup in order, then the groups in order:
-// bit-identical for any number of threads and from run to run. With bfloat16, x, out, g and grad_x
-// are bfloat16; the bias, its gradient and all arithmetic are float32.
+// grad_bias adds up the rows of each group of kBiasGroup, then the groups, in an order that depends
+// on the shape alone: bit-identical for any number of threads and from run to run. With bfloat16,
+// x, out, g and grad_x are bfloat16; the bias, its gradient and all arithmetic are float32.
 #pragma once
 
 #include <cstdint>

@@ -57,10 +57,22 @@ BiasActivationParams<scalar_t, stat_t> bias_activation_params(const Tensor& x, c
   };
 }
 
+// `bias` is empty, and partial unused, without one.
+struct BiasActivationGradients {
+  Tensor x, bias, partial;
+
+  BiasActivationGradients(const Tensor& like, const OptionalTensor& some_bias)
+      : x(torch::stable::empty_like(like)),
+        bias(torch::stable::new_empty(like, {some_bias.has_value() ? like.size(1) : 0},
+                                      bias_dtype(like))),
+        partial(torch::stable::new_empty(like, {bias_groups(like.size(0)), like.size(1)},
+                                         bias_dtype(like))) {}
+};
+
 template <typename scalar_t, typename stat_t>
 BiasActivationBackwardParams<scalar_t, stat_t> bias_activation_backward_params(
     const Tensor& grad_out, const Tensor& x, const Tensor& bias, int64_t activation,
-    const Tensor& grad_x, const Tensor& partial, const Tensor& grad_bias) {
+    const BiasActivationGradients& grads) {
   return {
       .grad_out = data<const scalar_t>(grad_out),
       .x = data<const scalar_t>(x),
@@ -68,10 +80,23 @@ BiasActivationBackwardParams<scalar_t, stat_t> bias_activation_backward_params(
       .rows = x.size(0),
       .width = x.size(1),
       .activation = static_cast<Activation>(activation),
-      .grad_x = data<scalar_t>(grad_x),
-      .partial = data<stat_t>(partial),
-      .grad_bias = data<stat_t>(grad_bias),
+      .grad_x = data<scalar_t>(grads.x),
+      .partial = data<stat_t>(grads.partial),
+      .grad_bias = grads.bias.numel() > 0 ? data<stat_t>(grads.bias) : nullptr,
   };
+}
+
+// function(scalar_t, stat_t) for the dtype of x.
+template <typename Function>
+void for_activation_types(const Tensor& x, const Function& function) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float:
+      return function(float{}, float{});
+    case ScalarType::Double:
+      return function(double{}, double{});
+    default:
+      return function(Bfloat16{}, float{});
+  }
 }
 
 }  // namespace lexforge

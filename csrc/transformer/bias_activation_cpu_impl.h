@@ -6,6 +6,7 @@
 // The instruction set applies from here on.
 #include "common/simd.h"
 // What needs it.
+#include "common/exp2_simd.h"
 #include "common/row_values.h"
 
 namespace lexforge::LEXFORGE_ISA {
@@ -16,30 +17,41 @@ namespace lexforge::LEXFORGE_ISA {
 constexpr double kRootHalf = 0.70710678118654752;       // 1 / sqrt 2
 constexpr double kDensityAtZero = 0.39894228040143268;  // 1 / sqrt(2 pi)
 
+// 1 / d within two roundings. On x86 an estimate and a Newton step spare the divider.
+template <typename L>
+LEXFORGE_INLINE typename L::reg reciprocal(typename L::reg d) {
+#if defined(LEXFORGE_ISA_AVX512)
+  const auto y = _mm512_rcp14_ps(d);
+  return L::mul(y, L::fnma(d, y, L::broadcast(2.0f)));
+#elif defined(LEXFORGE_ISA_AVX2)
+  const auto y = _mm256_rcp_ps(d);
+  return L::mul(y, L::fnma(d, y, L::broadcast(2.0f)));
+#else
+  return L::div(L::broadcast(1.0f), d);
+#endif
+}
+
 struct Gelu {
-  // Phi(z) and exp(-z^2 / 2), for z in [-kFar, kFar].
+  // Phi(z), and e = exp(-z^2 / 2).
   //
-  // Phi(-t) = exp(-t^2 / 2) y P(y) for t >= 0, with y = 3 / (t + 3) and P a minimax polynomial on
-  // t <= 13.2 (relative error 4e-8 in exact arithmetic, 4e-7 with float32 rounding); beyond 13 it
-  // counts as 0. gelu is then within 4e-7 max(1, |z|) of its value, a third of the error of the
-  // formula with 1 + erf, and relatively accurate far into the negative.
-  static constexpr float kFar = 14.0f;
+  // Phi(-t) = e y P(y) for t >= 0, with y = 1 / (t + 3) and P a minimax polynomial on t <= 13.2, of
+  // relative error 4e-8; beyond, e is below 1e-37, and 0 from 15 on. With float32 rounding, gelu is
+  // relatively accurate far into the negative, where 1 + erf cancels.
+  static constexpr float kFar = 15.0f;
   template <typename L>
   static LEXFORGE_INLINE typename L::reg probability(typename L::reg z, typename L::reg& e) {
-    const auto t = FloatNumerics<L>::absolute(z);
-    const auto three = L::broadcast(3.0f);
-    const auto exponential = Numerics<L>::exp(L::mul(L::mul(t, t), L::broadcast(-0.5f)));
-    e = L::select_negative(L::sub(t, L::broadcast(13.0f)), exponential, L::zero());
-    const auto y = L::div(three, L::add(t, three));
-    auto p = L::broadcast(-2.32955646e-2f);
-    p = L::fma(p, y, L::broadcast(1.32121295e-1f));
-    p = L::fma(p, y, L::broadcast(-2.76365697e-1f));
-    p = L::fma(p, y, L::broadcast(2.24605978e-1f));
-    p = L::fma(p, y, L::broadcast(-5.71465269e-2f));
-    p = L::fma(p, y, L::broadcast(1.21463917e-1f));
-    p = L::fma(p, y, L::broadcast(1.12038814e-1f));
-    p = L::fma(p, y, L::broadcast(1.33625731e-1f));
-    p = L::fma(p, y, L::broadcast(1.32952064e-1f));
+    const auto t = L::min(L::broadcast(kFar), FloatNumerics<L>::absolute(z));  // so that NaN stays
+    e = exp2<L>(L::mul(L::mul(t, t), L::broadcast(-0.72134752f)));             // log2(e) / 2
+    const auto y = reciprocal<L>(L::add(t, L::broadcast(3.0f)));
+    auto p = L::broadcast(-458.526306f);
+    p = L::fma(p, y, L::broadcast(866.847351f));
+    p = L::fma(p, y, L::broadcast(-604.411499f));
+    p = L::fma(p, y, L::broadcast(163.737656f));
+    p = L::fma(p, y, L::broadcast(-13.8865862f));
+    p = L::fma(p, y, L::broadcast(9.83857441f));
+    p = L::fma(p, y, L::broadcast(3.02504826f));
+    p = L::fma(p, y, L::broadcast(1.20263159f));
+    p = L::fma(p, y, L::broadcast(0.398856193f));
     const auto tail = L::mul(e, L::mul(y, p));
     return L::select_negative(z, tail, L::sub(L::broadcast(1.0f), tail));
   }
@@ -47,14 +59,14 @@ struct Gelu {
   template <typename L>
   static LEXFORGE_INLINE typename L::reg value(typename L::reg z) {
     typename L::reg e;
-    const auto near = L::max(L::broadcast(-kFar), z);  // in this order NaN stays
-    return L::mul(near, probability<L>(near, e));
+    // In this order NaN stays; -infinity times 0 would become NaN.
+    return L::mul(L::max(L::broadcast(-kFar), z), probability<L>(z, e));
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg slope(typename L::reg z, typename L::reg g) {
     typename L::reg e;
+    const auto p = probability<L>(z, e);
     const auto near = L::min(L::broadcast(kFar), L::max(L::broadcast(-kFar), z));
-    const auto p = probability<L>(near, e);
     const auto density = L::mul(e, L::broadcast(static_cast<float>(kDensityAtZero)));
     return L::mul(L::fma(near, density, p), g);
   }
@@ -83,39 +95,39 @@ struct Relu {
 };
 
 struct Tanh {
-  // m = exp(-2 |z|) - 1, relatively accurate: tanh |z| = -m / (2 + m), tanh' = 4 (1 + m) / (2 +
-  // m)^2.
+  // A minimax polynomial near 0 (relative error 4e-9 in exact arithmetic), q = 1 - tanh |z| =
+  // 2 / (exp(2 |z|) + 1) elsewhere; either within two roundings.
+  static constexpr float kNear = 0.625f;
   template <typename L>
-  static LEXFORGE_INLINE typename L::reg exp_minus_one(typename L::reg z) {
-    using reg = typename L::reg;
-    const reg one = L::broadcast(1.0f);
-    // exp(-2 |z|) is less than half a rounding of 1 from 10 on. In this order NaN stays.
-    const reg x =
-        L::max(L::broadcast(-20.0f), L::mul(L::broadcast(-2.0f), FloatNumerics<L>::absolute(z)));
-    const reg n = L::round(L::mul(x, L::broadcast(1.44269504f)));
-    reg r = L::fnma(n, L::broadcast(0.693359375f), x);
-    r = L::fnma(n, L::broadcast(-2.12194440e-4f), r);
-    reg p = L::broadcast(1.9841270e-4f);
-    p = L::fma(p, r, L::broadcast(1.3888889e-3f));
-    p = L::fma(p, r, L::broadcast(8.3333333e-3f));
-    p = L::fma(p, r, L::broadcast(4.1666667e-2f));
-    p = L::fma(p, r, L::broadcast(1.6666667e-1f));
-    p = L::fma(p, r, L::broadcast(0.5f));
-    p = L::fma(L::mul(p, r), r, r);
-    const reg power = L::power_of_two(n);
-    return L::fma(p, power, L::sub(power, one));
+  static LEXFORGE_INLINE typename L::reg complement(typename L::reg t) {
+    const auto e = Numerics<L>::exp(L::mul(L::broadcast(2.0f), t));
+    return L::div(L::broadcast(2.0f), L::add(e, L::broadcast(1.0f)));
+  }
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg near(typename L::reg z) {
+    const auto s = L::mul(z, z);
+    auto p = L::broadcast(-5.70498407e-3f);
+    p = L::fma(p, s, L::broadcast(2.06390843e-2f));
+    p = L::fma(p, s, L::broadcast(-5.37397154e-2f));
+    p = L::fma(p, s, L::broadcast(1.33314416e-1f));
+    p = L::fma(p, s, L::broadcast(-3.33332807e-1f));
+    return L::fma(L::mul(p, s), z, z);
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg value(typename L::reg z) {
-    const auto m = exp_minus_one<L>(z);
-    const auto y = L::div(m, L::add(L::broadcast(2.0f), m));
-    return L::select_negative(z, y, L::sub(L::zero(), y));
+    const auto t = FloatNumerics<L>::absolute(z);
+    const auto y = L::sub(L::broadcast(1.0f), complement<L>(t));
+    return L::select_negative(L::sub(t, L::broadcast(kNear)), near<L>(z),
+                              L::select_negative(z, L::sub(L::zero(), y), y));
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg slope(typename L::reg z, typename L::reg g) {
-    const auto m = exp_minus_one<L>(z);
-    const auto half = L::div(L::broadcast(2.0f), L::add(L::broadcast(2.0f), m));
-    return L::mul(L::mul(L::mul(half, half), L::add(L::broadcast(1.0f), m)), g);
+    const auto t = FloatNumerics<L>::absolute(z);
+    const auto y = near<L>(z), q = complement<L>(t);
+    const auto slope =
+        L::select_negative(L::sub(t, L::broadcast(kNear)), L::fnma(y, y, L::broadcast(1.0f)),
+                           L::mul(q, L::sub(L::broadcast(2.0f), q)));
+    return L::mul(slope, g);
   }
 };
 template <>

@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "common/cpu_capability.h"
+#include "common/huge_pages.h"
 #include "transformer/bias_activation_binding.h"
 #include "transformer/group_sums.h"
 
@@ -11,31 +12,26 @@ namespace {
 
 constexpr int64_t kNumbersPerTask = 8192;
 
+int64_t rows_per_task(int64_t width) {
+  return std::max<int64_t>(1, kNumbersPerTask / std::max<int64_t>(1, width));
+}
+
 template <typename scalar_t, typename stat_t>
 void forward(const BiasActivationParams<scalar_t, stat_t>& params) {
   auto* kernel =
       choose(&baseline::bias_activation<scalar_t, stat_t>, &avx2::bias_activation<scalar_t, stat_t>,
              &avx512::bias_activation<scalar_t, stat_t>);
-  const int64_t rows_per_task =
-      std::max<int64_t>(1, kNumbersPerTask / std::max<int64_t>(1, params.width));
-  torch::stable::parallel_for(0, params.rows, rows_per_task,
+  torch::stable::parallel_for(0, params.rows, rows_per_task(params.width),
                               [&](int64_t first, int64_t last) { kernel(params, first, last); });
 }
 
 Tensor bias_activation(const Tensor& x, const OptionalTensor& bias, int64_t activation) {
   check_bias_activation("bias_activation", x, bias, activation);
   const Tensor some_bias = bias_or_zeros(x, bias);
-  Tensor out = torch::stable::empty_like(x);
-  switch (x.scalar_type()) {
-    case ScalarType::Float:
-      forward(bias_activation_params<float, float>(x, some_bias, activation, out));
-      break;
-    case ScalarType::Double:
-      forward(bias_activation_params<double, double>(x, some_bias, activation, out));
-      break;
-    default:
-      forward(bias_activation_params<Bfloat16, float>(x, some_bias, activation, out));
-  }
+  Tensor out = on_huge_pages(torch::stable::empty_like(x));
+  for_activation_types(x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
+    forward(bias_activation_params<scalar_t, stat_t>(x, some_bias, activation, out));
+  });
   return out;
 }
 
@@ -45,7 +41,8 @@ void backward(const BiasActivationBackwardParams<scalar_t, stat_t>& params) {
                         &avx2::bias_activation_backward<scalar_t, stat_t>,
                         &avx512::bias_activation_backward<scalar_t, stat_t>);
   const int64_t groups = bias_groups(params.rows);
-  torch::stable::parallel_for(0, groups, 1,
+  const int64_t groups_per_task = (rows_per_task(params.width) + kBiasGroup - 1) / kBiasGroup;
+  torch::stable::parallel_for(0, groups, groups_per_task,
                               [&](int64_t first, int64_t last) { kernel(params, first, last); });
   if (params.grad_bias == nullptr) return;
   const int64_t columns_per_task =
@@ -62,23 +59,13 @@ std::tuple<Tensor, Tensor> bias_activation_backward(const Tensor& grad_out, cons
   check_bias_activation(op, x, bias, activation);
   check_bias_gradient(op, grad_out, x);
   const Tensor some_bias = bias_or_zeros(x, bias);
-  Tensor grad_x = torch::stable::empty_like(x);
-  const Tensor partial = torch::stable::new_empty(some_bias, {bias_groups(x.size(0)), x.size(1)});
-  Tensor grad_bias = torch::stable::new_empty(some_bias, {bias.has_value() ? x.size(1) : 0});
-  switch (x.scalar_type()) {
-    case ScalarType::Float:
-      backward(bias_activation_backward_params<float, float>(grad_out, x, some_bias, activation,
-                                                             grad_x, partial, grad_bias));
-      break;
-    case ScalarType::Double:
-      backward(bias_activation_backward_params<double, double>(grad_out, x, some_bias, activation,
-                                                               grad_x, partial, grad_bias));
-      break;
-    default:
-      backward(bias_activation_backward_params<Bfloat16, float>(grad_out, x, some_bias, activation,
-                                                                grad_x, partial, grad_bias));
-  }
-  return {grad_x, grad_bias};
+  BiasActivationGradients grads(x, bias);
+  grads.x = on_huge_pages(grads.x);
+  for_activation_types(x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
+    backward(bias_activation_backward_params<scalar_t, stat_t>(grad_out, x, some_bias, activation,
+                                                               grads));
+  });
+  return {grads.x, grads.bias};
 }
 
 }  // namespace

@@ -31,8 +31,7 @@
 
 namespace lexforge {
 
-constexpr int64_t kEmbeddingGroup = 64;
-constexpr int64_t kEmbeddingPart = 64;
+constexpr int64_t kEmbeddingPart = 32;
 
 // What forward and backward share.
 template <typename stat_t>
@@ -68,13 +67,9 @@ struct EmbeddingSumBackwardParams {
   const stat_t* mean;     // [T]
   const stat_t* rstd;     // [T]
   stat_t* grad_sum;       // [T, H] dz
-  // With a norm:
-  stat_t* partial;  // [G, 2, H] of the groups of kEmbeddingGroup t: weight, bias
+  int64_t group;          // t to a group
+  stat_t* partial;        // [G, 2, H] each group's grad_weight and grad_bias; unused without a norm
 };
-
-inline int64_t embedding_groups(int64_t count) {
-  return (count + kEmbeddingGroup - 1) / kEmbeddingGroup;
-}
 
 // CPU. Sum j adds rows from[members[m]] for begin[j] <= m < begin[j + 1], in order, into
 // to[target[j]], or partial[~target[j]] where target is negative.
@@ -108,5 +103,29 @@ LEXFORGE_DECLARE_EMBEDDING_SUM(baseline)
 LEXFORGE_DECLARE_EMBEDDING_SUM(avx2)
 LEXFORGE_DECLARE_EMBEDDING_SUM(avx512)
 #undef LEXFORGE_DECLARE_EMBEDDING_SUM
+
+// CUDA. Where an id has no row, z is NaN; its table's gradient leaves that t out.
+template <typename out_t, typename stat_t>
+void launch_embedding_sum(const EmbeddingSumParams<out_t, stat_t>& params, void* stream);
+template <typename out_t, typename stat_t>
+void launch_embedding_sum_backward(const EmbeddingSumBackwardParams<out_t, stat_t>& params,
+                                   void* stream);
+// The last step of grad_weight and grad_bias.
+template <typename stat_t>
+void launch_embedding_group_sums(const stat_t* partial, int64_t groups, int64_t width,
+                                 stat_t* weight, stat_t* bias, void* stream);
+
+// The gradient of one table.
+template <typename from_t, typename stat_t>
+struct EmbeddingCudaSums {
+  const from_t* from;        // [T, H]
+  const int32_t* sorted_id;  // [T] ascending; `rows` stands for ids without a row
+  const int32_t* sorted_t;   // [T] whose ids they are, ascending where ids are equal
+  int64_t count, rows, width;
+  stat_t* to;       // [rows, H] zeros where no id is
+  stat_t* partial;  // [2 ceil(T / kEmbeddingPart), H] scratch
+};
+template <typename from_t, typename stat_t>
+void launch_embedding_grad_sums(const EmbeddingCudaSums<from_t, stat_t>& sums, void* stream);
 
 }  // namespace lexforge

@@ -140,8 +140,8 @@ void embedding_sum_backward(const EmbeddingSumBackwardParams<out_t, stat_t>& par
     if (rows.weight != nullptr) {
       for (int64_t h = 0; h < 2 * width; ++h) grad_weight[h] = 0;
     }
-    const int64_t end = (group + 1) * kEmbeddingGroup;
-    for (int64_t t = group * kEmbeddingGroup; t < (end < rows.count ? end : rows.count); ++t) {
+    const int64_t end = (group + 1) * params.group;
+    for (int64_t t = group * params.group; t < (end < rows.count ? end : rows.count); ++t) {
       const int64_t begin = t * width;
       const out_t* grad = params.grad_out + begin;
       stat_t* to = params.grad_sum + begin;

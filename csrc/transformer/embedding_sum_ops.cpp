@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/cpu_capability.h"
+#include "common/huge_pages.h"
 #include "common/row_groups.h"
 #include "transformer/embedding_sum_binding.h"
 #include "transformer/group_sums.h"
@@ -13,11 +14,11 @@
 namespace lexforge {
 namespace {
 
-constexpr int64_t kRowsPerTask = 32;
+constexpr int64_t kRowsPerGroup = 64;
 constexpr int64_t kNumbersPerTask = 8192;
-// Of a sum of rows, in rows: splitting work evenly.
-constexpr int64_t kCostPerSum = 1;
-constexpr int64_t kCostPerTask = 64;
+constexpr int64_t kCostPerSum = 1;  // of the sum of no rows, in rows
+
+int64_t rows_per_task(int64_t width) { return std::max<int64_t>(1, kNumbersPerTask / width); }
 
 void check_range(const char* op, const char* name, const Tensor& ids, int64_t rows) {
   const auto* id = data<const int32_t>(ids);
@@ -54,23 +55,11 @@ void forward(const EmbeddingSumParams<out_t, stat_t>& params) {
   auto* workspace =
       choose(&baseline::embedding_workspace<stat_t>, &avx2::embedding_workspace<stat_t>,
              &avx512::embedding_workspace<stat_t>);
-  torch::stable::parallel_for(0, params.rows.count, kRowsPerTask, [&](int64_t first, int64_t last) {
-    const auto memory = aligned_bytes(workspace(params.rows.width));
-    kernel(params, first, last, memory.get());
-  });
-}
-
-template <typename out_t, typename stat_t>
-void forward(const EmbeddingArguments& arguments, const OptionalTensor& norm_bias, double eps,
-             const Tensor& out, const Tensor& mean, const Tensor& rstd) {
-  forward(EmbeddingSumParams<out_t, stat_t>{
-      .rows = arguments.rows<stat_t>(),
-      .bias = norm_bias.has_value() ? data<const stat_t>(*norm_bias) : nullptr,
-      .eps = eps,
-      .out = data<out_t>(out),
-      .mean = data<stat_t>(mean),
-      .rstd = data<stat_t>(rstd),
-  });
+  torch::stable::parallel_for(0, params.rows.count, rows_per_task(params.rows.width),
+                              [&](int64_t first, int64_t last) {
+                                const auto memory = aligned_bytes(workspace(params.rows.width));
+                                kernel(params, first, last, memory.get());
+                              });
 }
 
 std::tuple<Tensor, Tensor, Tensor> embedding_sum(
@@ -82,38 +71,25 @@ std::tuple<Tensor, Tensor, Tensor> embedding_sum(
       "embedding_sum", tokens,         segments,    positions, token_table,
       segment_table,   position_table, norm_weight, seed,      dropout_p};
   arguments.check();
-  arguments.check_out_dtype(dtype, "dtype");
-  STD_TORCH_CHECK(norm_weight.has_value() == norm_bias.has_value(),
-                  "embedding_sum: norm_weight goes with norm_bias");
-  if (norm_bias.has_value()) arguments.check_vector(*norm_bias, token_table.size(1), "norm_bias");
+  arguments.check_forward(norm_bias, dtype);
   check_ranges(arguments);
-  const int64_t count = tokens.size(0);
-  Tensor out = torch::stable::new_empty(token_table, {count, token_table.size(1)}, dtype);
-  Tensor mean = torch::stable::new_empty(token_table, {norm_weight.has_value() ? count : 0});
-  Tensor rstd = torch::stable::new_empty(token_table, {norm_weight.has_value() ? count : 0});
-  if (dtype == ScalarType::BFloat16) {
-    forward<Bfloat16, float>(arguments, norm_bias, eps, out, mean, rstd);
-  } else if (dtype == ScalarType::Float) {
-    forward<float, float>(arguments, norm_bias, eps, out, mean, rstd);
-  } else {
-    forward<double, double>(arguments, norm_bias, eps, out, mean, rstd);
-  }
-  return {out, mean, rstd};
+  EmbeddingResult result(arguments, dtype);
+  result.out = on_huge_pages(result.out);
+  for_embedding_types(dtype, [&]<typename out_t, typename stat_t>(out_t, stat_t) {
+    forward(embedding_sum_params<out_t, stat_t>(arguments, norm_bias, eps, result));
+  });
+  return {result.out, result.mean, result.rstd};
 }
 
 // ---- Backward ----------------------------------------------------------------------------------
-
-struct Gradients {
-  Tensor tokens, segments, positions, weight, bias;
-};
 
 template <typename from_t, typename stat_t>
 void run_sums(const EmbeddingGradSums<from_t, stat_t>& sums, int64_t count) {
   auto* kernel = choose(&baseline::embedding_grad_sums<from_t, stat_t>,
                         &avx2::embedding_grad_sums<from_t, stat_t>,
                         &avx512::embedding_grad_sums<from_t, stat_t>);
-  torch::stable::parallel_for(0, group_cost(sums.begin, count, kCostPerSum), kCostPerTask,
-                              [&](int64_t first, int64_t last) {
+  torch::stable::parallel_for(0, group_cost(sums.begin, count, kCostPerSum),
+                              rows_per_task(sums.width), [&](int64_t first, int64_t last) {
                                 kernel(sums, group_at(sums.begin, count, kCostPerSum, first),
                                        group_at(sums.begin, count, kCostPerSum, last));
                               });
@@ -169,7 +145,7 @@ void table_gradient(const from_t* from, const Tensor& ids, int64_t width, const 
 
 template <typename from_t, typename stat_t>
 void table_gradients(const EmbeddingArguments& arguments, const from_t* from,
-                     const Gradients& grads) {
+                     const EmbeddingGradients& grads) {
   const int64_t width = arguments.token_table.size(1);
   table_gradient<from_t, stat_t>(from, arguments.tokens, width, grads.tokens);
   if (arguments.segments.has_value()) {
@@ -178,47 +154,29 @@ void table_gradients(const EmbeddingArguments& arguments, const from_t* from,
   table_gradient<from_t, stat_t>(from, arguments.positions, width, grads.positions);
 }
 
+// From the gradient of out to that of z, and those of the norm's weight and bias.
 template <typename out_t, typename stat_t>
-void backward(const EmbeddingArguments& arguments, const Tensor& grad_out, const Tensor& mean,
-              const Tensor& rstd, const Gradients& grads) {
-  const EmbeddingRows<stat_t> rows = arguments.rows<stat_t>();
-  const bool norm = rows.weight != nullptr;
-  if (!norm && rows.dropout.seed == nullptr) {
-    table_gradients<out_t, stat_t>(arguments, data<const out_t>(grad_out), grads);
-    return;
-  }
-  const Tensor grad_sum = torch::stable::new_empty(arguments.token_table, {rows.count, rows.width});
-  const int64_t groups = embedding_groups(rows.count);
-  const Tensor partial =
-      torch::stable::new_empty(arguments.token_table, {norm ? groups : 0, 2, rows.width});
-  const EmbeddingSumBackwardParams<out_t, stat_t> params{
-      .rows = rows,
-      .grad_out = data<const out_t>(grad_out),
-      .mean = data<const stat_t>(mean),
-      .rstd = data<const stat_t>(rstd),
-      .grad_sum = data<stat_t>(grad_sum),
-      .partial = data<stat_t>(partial),
-  };
+void rows_backward(const EmbeddingSumBackwardParams<out_t, stat_t>& params,
+                   const EmbeddingSumGradient& gradient, const EmbeddingGradients& grads) {
   auto* kernel = choose(&baseline::embedding_sum_backward<out_t, stat_t>,
                         &avx2::embedding_sum_backward<out_t, stat_t>,
                         &avx512::embedding_sum_backward<out_t, stat_t>);
   auto* workspace =
       choose(&baseline::embedding_workspace<stat_t>, &avx2::embedding_workspace<stat_t>,
              &avx512::embedding_workspace<stat_t>);
-  torch::stable::parallel_for(0, groups, 1, [&](int64_t first, int64_t last) {
-    const auto memory = aligned_bytes(workspace(rows.width));
+  const int64_t width = params.rows.width, groups = gradient.groups;
+  const int64_t groups_per_task = (rows_per_task(width) + kRowsPerGroup - 1) / kRowsPerGroup;
+  torch::stable::parallel_for(0, groups, groups_per_task, [&](int64_t first, int64_t last) {
+    const auto memory = aligned_bytes(workspace(width));
     kernel(params, first, last, memory.get());
   });
-  if (norm) {
-    const int64_t columns_per_task =
-        std::max<int64_t>(64, kNumbersPerTask / std::max<int64_t>(1, groups));
-    torch::stable::parallel_for(0, rows.width, columns_per_task, [&](int64_t first, int64_t last) {
-      const auto* from = data<const stat_t>(partial);
-      sum_groups(from, groups, 2 * rows.width, first, last, data<stat_t>(grads.weight));
-      sum_groups(from + rows.width, groups, 2 * rows.width, first, last, data<stat_t>(grads.bias));
-    });
-  }
-  table_gradients<stat_t, stat_t>(arguments, data<const stat_t>(grad_sum), grads);
+  if (!gradient.norm) return;
+  const int64_t columns_per_task =
+      std::max<int64_t>(64, kNumbersPerTask / std::max<int64_t>(1, groups));
+  torch::stable::parallel_for(0, width, columns_per_task, [&](int64_t first, int64_t last) {
+    sum_groups(params.partial, groups, 2 * width, first, last, data<stat_t>(grads.weight));
+    sum_groups(params.partial + width, groups, 2 * width, first, last, data<stat_t>(grads.bias));
+  });
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> embedding_sum_backward(
@@ -230,27 +188,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> embedding_sum_backward(
       "embedding_sum_backward", tokens,      segments, positions, token_table, segment_table,
       position_table,           norm_weight, seed,     dropout_p};
   arguments.check();
-  arguments.check_out(grad_out, "grad_out");
-  const int64_t statistics = norm_weight.has_value() ? tokens.size(0) : 0;
-  arguments.check_vector(mean, statistics, "mean");
-  arguments.check_vector(rstd, statistics, "rstd");
+  arguments.check_gradient(grad_out, mean, rstd);
   check_ranges(arguments);
-  const int64_t width = token_table.size(1), norm_width = norm_weight.has_value() ? width : 0;
-  const Gradients grads{
-      torch::stable::empty_like(token_table),
-      torch::stable::new_empty(token_table,
-                               {segment_table.has_value() ? segment_table->size(0) : 0, width}),
-      torch::stable::empty_like(position_table),
-      torch::stable::new_empty(token_table, {norm_width}),
-      torch::stable::new_empty(token_table, {norm_width}),
-  };
-  if (grad_out.scalar_type() == ScalarType::BFloat16) {
-    backward<Bfloat16, float>(arguments, grad_out, mean, rstd, grads);
-  } else if (grad_out.scalar_type() == ScalarType::Float) {
-    backward<float, float>(arguments, grad_out, mean, rstd, grads);
-  } else {
-    backward<double, double>(arguments, grad_out, mean, rstd, grads);
-  }
+  EmbeddingGradients grads(arguments);
+  grads.tokens = on_huge_pages(grads.tokens);
+  for_embedding_types(grad_out.scalar_type(), [&]<typename out_t, typename stat_t>(out_t, stat_t) {
+    if (arguments.plain()) {
+      table_gradients<out_t, stat_t>(arguments, data<const out_t>(grad_out), grads);
+      return;
+    }
+    const EmbeddingSumGradient gradient(arguments, kRowsPerGroup);
+    on_huge_pages(gradient.sum);
+    rows_backward(gradient.params<out_t, stat_t>(arguments, grad_out, mean, rstd), gradient, grads);
+    table_gradients<stat_t, stat_t>(arguments, data<const stat_t>(gradient.sum), grads);
+  });
   return {grads.tokens, grads.segments, grads.positions, grads.weight, grads.bias};
 }
 

@@ -9,12 +9,10 @@
 //     correct[r] = 1 if the first largest entry of z is label[r], else 0
 //     logits[r]  = scale[r] (p - onehot(label[r]))        if the gradient is wanted
 //   a row with scale 0 is not read; its loss, correct and gradient are 0.
-//   grad_bias += sum over the rows of what logits became, before its rounding to bfloat16 or after
 //
 // Without the gradient, the content of logits afterwards means nothing. Float32 (and all
 // statistics of bfloat16): entries of p below e^-60 of the largest count as 0, since denormal
-// numbers would slow down the products that follow. Each sum has one writer and a fixed order:
-// results are bit-identical for any number of threads.
+// numbers would slow down the products that follow. Rows are independent of each other.
 #pragma once
 
 #include <cstdint>
@@ -29,20 +27,16 @@ struct SoftmaxCrossEntropyParams {
   const stat_t* scale;    // [R]
   int64_t rows, classes;  // R, V
   bool gradient;
-  stat_t* loss;       // [R]
-  int64_t* correct;   // [R]
-  stat_t* grad_bias;  // [V], or null
+  stat_t* loss;      // [R]
+  int64_t* correct;  // [R]
 };
 
 // CPU. `workspace` is of V numbers if scalar_t is not stat_t, one per thread.
-#define LEXFORGE_DECLARE_SOFTMAX_CROSS_ENTROPY(isa)                                          \
-  namespace isa {                                                                            \
-  template <typename scalar_t, typename stat_t>                                              \
-  void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>&,             \
-                             int64_t first_row, int64_t last, stat_t* workspace);            \
-  template <typename scalar_t, typename stat_t>                                              \
-  void add_columns(const SoftmaxCrossEntropyParams<scalar_t, stat_t>&, int64_t first_column, \
-                   int64_t last);                                                            \
+#define LEXFORGE_DECLARE_SOFTMAX_CROSS_ENTROPY(isa)                               \
+  namespace isa {                                                                 \
+  template <typename scalar_t, typename stat_t>                                   \
+  void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>&,  \
+                             int64_t first_row, int64_t last, stat_t* workspace); \
   }
 LEXFORGE_DECLARE_SOFTMAX_CROSS_ENTROPY(baseline)
 LEXFORGE_DECLARE_SOFTMAX_CROSS_ENTROPY(avx2)

@@ -17,7 +17,6 @@ template <typename Run>
 std::tuple<Tensor, Tensor> softmax_cross_entropy_with(const Tensor& logits,
                                                       const OptionalTensor& bias,
                                                       const Tensor& labels, const Tensor& scale,
-                                                      const OptionalTensor& grad_bias,
                                                       bool gradient, const Run& run) {
   const char* op = "softmax_cross_entropy_";
   const ScalarType dtype = logits.scalar_type();
@@ -34,12 +33,10 @@ std::tuple<Tensor, Tensor> softmax_cross_entropy_with(const Tensor& logits,
                   ": labels and scale must be [R]");
   STD_TORCH_CHECK(labels.device() == logits.device() && scale.device() == logits.device(), op,
                   ": labels and scale must be on the device of logits");
-  STD_TORCH_CHECK(gradient || !grad_bias.has_value(), op, ": grad_bias goes with gradient");
-  for (const OptionalTensor* row : {&bias, &grad_bias}) {
-    if (!row->has_value()) continue;
-    check_contiguous(**row, stat, 1, op, "bias or grad_bias");
-    STD_TORCH_CHECK((*row)->size(0) == classes && (*row)->device() == logits.device(), op,
-                    ": bias and grad_bias must be [V], on the device of logits");
+  if (bias.has_value()) {
+    check_contiguous(*bias, stat, 1, op, "bias");
+    STD_TORCH_CHECK(bias->size(0) == classes && bias->device() == logits.device(), op,
+                    ": bias must be [V], on the device of logits");
   }
   Tensor loss = torch::stable::new_empty(logits, {rows}, stat);
   Tensor correct = torch::stable::new_empty(labels, {rows});
@@ -47,8 +44,7 @@ std::tuple<Tensor, Tensor> softmax_cross_entropy_with(const Tensor& logits,
     run(SoftmaxCrossEntropyParams<scalar_t, stat_t>{
         data<scalar_t>(logits), bias.has_value() ? data<const stat_t>(*bias) : nullptr,
         data<const int64_t>(labels), data<const stat_t>(scale), rows, classes, gradient,
-        data<stat_t>(loss), data<int64_t>(correct),
-        grad_bias.has_value() ? data<stat_t>(*grad_bias) : nullptr});
+        data<stat_t>(loss), data<int64_t>(correct)});
   };
   if (dtype == ScalarType::Float) {
     call(float{}, float{});

@@ -17,8 +17,6 @@ namespace {
 
 // Sums and maxima that go on side by side, since one has to wait for the one before.
 constexpr int64_t kSideBySide = 4;
-// Columns that are summed together: their sums stay in the first-level cache.
-constexpr int64_t kColumns = 1024;
 
 template <typename L>
 LEXFORGE_INLINE typename L::scalar largest_lane(typename L::reg x) {
@@ -135,40 +133,9 @@ void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& pa
   }
 }
 
-template <typename scalar_t, typename stat_t>
-void add_columns(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& params, int64_t first_column,
-                 int64_t last) {
-  using Row = RowValues<scalar_t>;
-  using Work = RowValues<stat_t>;
-  using L = typename Row::lanes;
-  const int64_t classes = params.classes;
-  for (int64_t first = first_column; first < last; first += kColumns) {
-    const int64_t count = last - first < kColumns ? last - first : kColumns;
-    stat_t* sums = params.grad_bias + first;
-    const scalar_t* row = params.logits + first;
-    int64_t r = 0;
-    for (; r + 4 <= params.rows; r += 4, row += 4 * classes) {
-      for (int64_t j = 0; j < count; j += L::kWidth) {
-        const int64_t n = count - j;
-        const auto upper = L::add(Row::load(row + j, n), Row::load(row + classes + j, n));
-        const auto lower =
-            L::add(Row::load(row + 2 * classes + j, n), Row::load(row + 3 * classes + j, n));
-        Work::store(sums + j, L::add(Work::load(sums + j, n), L::add(upper, lower)), n);
-      }
-    }
-    for (; r < params.rows; ++r, row += classes) {
-      for (int64_t j = 0; j < count; j += L::kWidth) {
-        const int64_t n = count - j;
-        Work::store(sums + j, L::add(Work::load(sums + j, n), Row::load(row + j, n)), n);
-      }
-    }
-  }
-}
-
 #define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                     \
   template void softmax_cross_entropy(const SoftmaxCrossEntropyParams<scalar_t, stat_t>&, int64_t, \
-                                      int64_t, stat_t*);                                           \
-  template void add_columns(const SoftmaxCrossEntropyParams<scalar_t, stat_t>&, int64_t, int64_t);
+                                      int64_t, stat_t*);
 LEXFORGE_INSTANTIATE(float, float)
 LEXFORGE_INSTANTIATE(Bfloat16, float)
 LEXFORGE_INSTANTIATE(double, double)

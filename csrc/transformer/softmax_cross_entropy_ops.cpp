@@ -13,10 +13,9 @@ constexpr int64_t kNumbersPerTask = 32768;
 std::tuple<Tensor, Tensor> softmax_cross_entropy_cpu(const Tensor& logits,
                                                      const OptionalTensor& bias,
                                                      const Tensor& labels, const Tensor& scale,
-                                                     const OptionalTensor& grad_bias,
                                                      bool gradient) {
   return softmax_cross_entropy_with(
-      logits, bias, labels, scale, grad_bias, gradient,
+      logits, bias, labels, scale, gradient,
       [&]<typename scalar_t, typename stat_t>(
           const SoftmaxCrossEntropyParams<scalar_t, stat_t>& params) {
         const int64_t rows = params.rows, classes = params.classes;
@@ -29,9 +28,6 @@ std::tuple<Tensor, Tensor> softmax_cross_entropy_cpu(const Tensor& logits,
         auto* kernel = choose(&baseline::softmax_cross_entropy<scalar_t, stat_t>,
                               &avx2::softmax_cross_entropy<scalar_t, stat_t>,
                               &avx512::softmax_cross_entropy<scalar_t, stat_t>);
-        auto* columns =
-            choose(&baseline::add_columns<scalar_t, stat_t>, &avx2::add_columns<scalar_t, stat_t>,
-                   &avx512::add_columns<scalar_t, stat_t>);
         // Parts of equal size, each with a workspace of its own.
         const int64_t parts = std::clamp<int64_t>(rows * classes / kNumbersPerTask, 1,
                                                   torch::stable::get_num_threads());
@@ -42,12 +38,6 @@ std::tuple<Tensor, Tensor> softmax_cross_entropy_cpu(const Tensor& logits,
           kernel(params, rows * first / parts, rows * last / parts,
                  data<stat_t>(workspace) + (works_elsewhere ? first * classes : 0));
         });
-        if (params.grad_bias != nullptr) {
-          const int64_t grain = std::max<int64_t>(64, kNumbersPerTask / std::max<int64_t>(rows, 1));
-          torch::stable::parallel_for(0, classes, grain, [&](int64_t first, int64_t last) {
-            columns(params, first, last);
-          });
-        }
       });
 }
 

@@ -14,26 +14,43 @@ if TYPE_CHECKING:
         MaskLM,
         NextSentencePred,
     )
+    from lexforge.models.bert_attention import AttentionMaps, attention_maps, plot_attention
+    from lexforge.models.bert_encoding import EncodingCounts, TokenVectors, encode
     from lexforge.models.bert_pretraining import pretrain
+    from lexforge.text.piece_vocabulary import load_tokenizer
 
 __all__ = [
+    "AttentionMaps",
     "BertConfig",
     "BertEncoder",
     "BertLosses",
     "BertModel",
+    "EncodingCounts",
     "MaskLM",
     "NextSentencePred",
+    "TokenVectors",
+    "attention_maps",
+    "encode",
+    "load_tokenizer",
+    "plot_attention",
     "pretrain",
 ]
 
 # Where each public name lives; imported on first use.
 _HOME = {
+    "AttentionMaps": "lexforge.models.bert_attention",
     "BertConfig": "lexforge.models.bert",
     "BertEncoder": "lexforge.models.bert",
     "BertLosses": "lexforge.models.bert",
     "BertModel": "lexforge.models.bert",
+    "EncodingCounts": "lexforge.models.bert_encoding",
     "MaskLM": "lexforge.models.bert",
     "NextSentencePred": "lexforge.models.bert",
+    "TokenVectors": "lexforge.models.bert_encoding",
+    "attention_maps": "lexforge.models.bert_attention",
+    "encode": "lexforge.models.bert_encoding",
+    "load_tokenizer": "lexforge.text.piece_vocabulary",
+    "plot_attention": "lexforge.models.bert_attention",
     "pretrain": "lexforge.models.bert_pretraining",
 }
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge.models import bert
+from lexforge.models.bert_encoding import evaluating
 from lexforge.models.skipgram import SkipgramData, SkipgramProgress, train_skipgram
 from lexforge.ops.sampling import alias_sample, build_alias, seed_from
 from lexforge.text.bert import (
@@ -710,6 +711,52 @@ def train_bert(
     print(f"MLM loss {mlm:.3f}, NSP loss {nsp:.3f}")
     print(f"{rate:.1f} sentence pairs/sec on {[str(device) for device in devices]}")
     return BertTrainResult(mlm, nsp, rate, timer.sum(), animator)
+
+
+# BERT encoding
+
+
+def get_bert_encoding(
+    net: bert.BertModel,
+    tokens_a: Sequence[str],
+    tokens_b: Sequence[str] | None = None,
+    *,
+    vocab: Vocab | None = None,
+) -> Tensor:
+    """The vectors of ``<cls> a <sep>`` or ``<cls> a <sep> b <sep>``, [1, S, num_hiddens].
+
+    They are computed in evaluation mode and without gradients, on the device of `net`, whose mode
+    is what it was afterwards; the text leaves dropout on.
+
+    Args:
+        net: the model. tokens_a, tokens_b: words; unknown ones become ``<unk>``.
+        vocab: of the model, a global variable in the text; by default ``net.vocabulary``.
+
+    Raises:
+        TypeError: a text instead of its words. ValueError: no vocabulary, or one of another size;
+        more words than the model has positions.
+    """
+    if isinstance(tokens_a, str) or isinstance(tokens_b, str):
+        raise TypeError("get_bert_encoding: tokens must be lists of words, got a string")
+    if vocab is None and net.vocabulary is None:
+        raise ValueError("get_bert_encoding: vocab must be given for a net without vocabulary")
+    size = len(net.vocabulary if vocab is None else vocab)
+    if size != net.config.vocab_size:
+        raise ValueError(
+            f"get_bert_encoding: vocab must have the {net.config.vocab_size} tokens of the net, "
+            f"got {size}"
+        )
+    tokens, segments = get_tokens_and_segments(tokens_a, tokens_b)
+    if vocab is None:
+        ids = WordTokenizer(net.vocabulary).convert_tokens_to_ids(tokens)
+    else:
+        ids = vocab[tokens]
+    device = next(net.parameters()).device
+    with torch.no_grad(), evaluating(net):
+        encoded, _, _ = net(
+            torch.tensor([ids], device=device), torch.tensor([segments], device=device)
+        )
+    return encoded
 
 
 # Similarity and analogy

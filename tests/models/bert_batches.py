@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lexforge.models.bert import BertConfig
+from lexforge.models.bert_config import BertConfig
 from lexforge.text.bert import PackedBatch
 
 

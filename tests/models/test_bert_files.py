@@ -148,6 +148,19 @@ def test_a_model_without_tokens(tmp_path):
     assert back.vocabulary is None and back.hidden.weight.dtype == torch.float32
 
 
+@pytest.mark.real_data
+def test_the_published_vocabulary(data_folder, tmp_path):
+    """30,522 lines come back byte for byte."""
+    published = (data_folder / "tokenizers" / "bert-base-uncased-vocab.txt").read_bytes()
+    config = BertConfig.standard(30522, 2, 1, 1, 2, 4)
+    BertModel(config, seed=1).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_bytes(published)
+    model = BertModel.from_pretrained(tmp_path)
+    assert len(model.vocabulary) == 30522 and model.vocabulary[103] == "[MASK]"
+    model.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "vocab.txt").read_bytes() == published
+
+
 def older(tensors, *prefixes):
     """Names as files have had them."""
     renamed = {}

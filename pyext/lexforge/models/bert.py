@@ -6,19 +6,18 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import skip_init
 
 from lexforge.models import bert_files
-from lexforge.models._arguments import real, whole
+from lexforge.models.bert_config import BertConfig
+from lexforge.models.bert_padding import pack_padded, readable
 from lexforge.ops.add_layer_norm import add_layer_norm
-from lexforge.ops.attention import MAX_HEAD_DIM, varlen_attention
+from lexforge.ops.attention import varlen_attention
 from lexforge.ops.bias_activation import bias_activation
 from lexforge.ops.embedding_sum import embedding_sum
 from lexforge.ops.linear import linear
@@ -29,224 +28,7 @@ from lexforge.training.checkpoint import CheckpointError
 if TYPE_CHECKING:
     from lexforge.text.bert import PackedBatch
 
-ACTIVATIONS = ("gelu", "relu")
 IGNORED = -100  # a label that takes no part in a loss
-
-# What transformers calls the fields of a configuration.
-_HUGGING_FACE_KEYS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "intermediate_size": "intermediate_size",
-    "max_positions": "max_position_embeddings",
-    "type_vocab_size": "type_vocab_size",
-    "activation": "hidden_act",
-    "tied_head": "tie_word_embeddings",
-    "norm_eps": "layer_norm_eps",
-    "dropout": "hidden_dropout_prob",
-    "attention_dropout": "attention_probs_dropout_prob",
-    "initializer_range": "initializer_range",
-    "pad_token_id": "pad_token_id",
-}
-# Keys of other architectures, with the value that leaves BERT as it is.
-_FIXED_KEYS = {
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-}
-# Models that transformers cannot express have this model_type, the additional keys
-# "embedding_norm" and "head_activation", names of their own for what transformers would take
-# otherwise, and as "hidden_act" one that makes it stop and show it: an unknown model_type may not.
-_OWN_TYPE = "lexforge_bert"
-_OWN_ACTIVATION = "lexforge_bert is read by lexforge only"
-_OWN_KEYS = {
-    **_HUGGING_FACE_KEYS,
-    "activation": "activation",
-    "embedding_norm": "embedding_norm",
-    "head_activation": "head_activation",
-    "initializer_range": "initial_deviation",  # may be null
-}
-
-
-@dataclass(frozen=True)
-class BertConfig:
-    """The shape of a model.
-
-    :meth:`standard` is published BERT (Devlin et al. 2019), :meth:`reference` the text's blocks.
-
-    Attributes:
-        vocab_size: V, rows of the token table.
-        hidden_size: H, a multiple of ``num_heads``.
-        num_layers: blocks; 0 is possible.
-        num_heads: heads of at most 256 dimensions each.
-        intermediate_size: F, of the feed-forward layers.
-        max_positions: longest sequence.
-        type_vocab_size: segments.
-        activation: of the feed-forward layers, ``"gelu"`` (by the error function) or ``"relu"``.
-        embedding_norm: normalise the sum of the embeddings, and apply dropout to it.
-        tied_head: the masked-LM head's output weight is the token table.
-        norm_eps: added to variances.
-        dropout: share dropped of the outputs of attention and feed-forward layers.
-        attention_dropout: share dropped of the attention probabilities.
-        head_activation: of the masked-LM head.
-        initializer_range: standard deviation of all weights at first, with zero biases; None for
-            torch's defaults: uniform linear layers, standard normal tables.
-        pad_token_id: kept for other libraries; padding never enters the model.
-
-    Raises:
-        TypeError, ValueError: a number of the wrong kind or out of range.
-    """
-
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    intermediate_size: int
-    max_positions: int
-    type_vocab_size: int = 2
-    activation: str = "gelu"
-    embedding_norm: bool = True
-    tied_head: bool = True
-    norm_eps: float = 1e-12
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    head_activation: str = "gelu"
-    initializer_range: float | None = 0.02
-    pad_token_id: int | None = 0
-
-    def __post_init__(self):
-        check = partial(whole, "BertConfig")
-        sizes = "vocab_size hidden_size num_heads intermediate_size max_positions type_vocab_size"
-        for name in sizes.split():
-            self._set(name, check(name, getattr(self, name)))
-        self._set("num_layers", check("num_layers", self.num_layers, 0))
-        if self.pad_token_id is not None:
-            self._set("pad_token_id", check("pad_token_id", self.pad_token_id, 0))
-        if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"BertConfig: num_heads must divide hidden_size {self.hidden_size}, "
-                f"got {self.num_heads}"
-            )
-        if self.hidden_size // self.num_heads > MAX_HEAD_DIM:
-            raise ValueError(
-                f"BertConfig: hidden_size / num_heads must be at most {MAX_HEAD_DIM}, "
-                f"got {self.hidden_size // self.num_heads}"
-            )
-        for name in ("activation", "head_activation"):
-            if getattr(self, name) not in ACTIVATIONS:
-                raise ValueError(
-                    f"BertConfig: {name} must be one of {', '.join(ACTIVATIONS)}, "
-                    f"got {getattr(self, name)!r}"
-                )
-        for name in ("embedding_norm", "tied_head"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"BertConfig: {name} must be a bool, got {getattr(self, name)!r}")
-        for name in ("dropout", "attention_dropout", "norm_eps"):
-            self._set(name, real("BertConfig", name, getattr(self, name)))
-            if getattr(self, name) > 1:
-                raise ValueError(f"BertConfig: {name} must be 0 to 1, got {getattr(self, name)}")
-        if self.initializer_range is not None:
-            deviation = real("BertConfig", "initializer_range", self.initializer_range)
-            self._set("initializer_range", deviation)
-
-    def _set(self, name, value):
-        object.__setattr__(self, name, value)
-
-    @classmethod
-    def reference(
-        cls,
-        vocab_size: int,
-        num_hiddens: int = 128,
-        ffn_num_hiddens: int = 256,
-        num_heads: int = 2,
-        num_blks: int = 2,
-        dropout: float = 0.2,
-        max_len: int = 1000,
-    ) -> BertConfig:
-        """The text's blocks: ReLU, no norm of the embeddings, untied head, torch's first values."""
-        return cls(
-            vocab_size,
-            num_hiddens,
-            num_blks,
-            num_heads,
-            ffn_num_hiddens,
-            max_len,
-            activation="relu",
-            embedding_norm=False,
-            tied_head=False,
-            norm_eps=1e-5,
-            dropout=dropout,
-            attention_dropout=dropout,
-            head_activation="relu",
-            initializer_range=None,
-        )
-
-    @classmethod
-    def standard(
-        cls,
-        vocab_size: int = 30522,
-        hidden_size: int = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        intermediate_size: int = 3072,
-        max_positions: int = 512,
-        **others,
-    ) -> BertConfig:
-        """Published BERT, of base size unless told otherwise."""
-        return cls(
-            vocab_size,
-            hidden_size,
-            num_layers,
-            num_heads,
-            intermediate_size,
-            max_positions,
-            **others,
-        )
-
-    @classmethod
-    def from_huggingface(cls, config: Mapping[str, Any]) -> BertConfig:
-        """From the content of a ``config.json``.
-
-        Args:
-            config: of transformers' BERT, or written by :meth:`BertModel.save_pretrained`. Absent
-                keys have transformers' defaults, except that sizes must be there.
-
-        Raises:
-            TypeError, ValueError: another kind of model; keys that are missing or out of range.
-        """
-        kind = config.get("model_type", "bert")
-        if kind not in ("bert", _OWN_TYPE):
-            raise ValueError(f"BertConfig: model_type must be bert or {_OWN_TYPE}, got {kind!r}")
-        keys = _HUGGING_FACE_KEYS if kind == "bert" else _OWN_KEYS
-        needed = [keys[name] for name in _SIZES if keys[name] not in config]
-        if needed:
-            raise ValueError(f"BertConfig: {', '.join(needed)} must be given")
-        for key, value in _FIXED_KEYS.items():
-            if config.get(key, value) != value:
-                raise ValueError(f"BertConfig: {key} must be {value!r}, got {config[key]!r}")
-        values = {name: config[key] for name, key in keys.items() if key in config}
-        if kind == "bert" and "activation" in values:
-            values["head_activation"] = values["activation"]
-        return cls(**values)
-
-    def to_huggingface(self) -> dict[str, Any]:
-        """The content of a ``config.json``.
-
-        Its ``model_type`` is ``"bert"`` if transformers can express the model, else
-        ``"lexforge_bert"``, which transformers refuses.
-        """
-        if self.embedding_norm and self.head_activation == self.activation:
-            config = {"model_type": "bert", "architectures": ["BertForPreTraining"]}
-            config |= {key: getattr(self, name) for name, key in _HUGGING_FACE_KEYS.items()}
-            if self.initializer_range is None:
-                del config["initializer_range"]
-            return config
-        config = {"model_type": _OWN_TYPE, "hidden_act": _OWN_ACTIVATION}
-        return config | {key: getattr(self, name) for name, key in _OWN_KEYS.items()}
-
-
-_SIZES = [field.name for field in fields(BertConfig)[:6]]
 
 
 class BertLosses(NamedTuple):
@@ -516,7 +298,9 @@ class BertModel(nn.Module):
         self.nsp = NextSentencePred(config, seed=generator)
 
     @staticmethod
-    def from_pretrained(folder: str | os.PathLike, *, strict: bool = True) -> BertModel:
+    def from_pretrained(
+        folder: str | os.PathLike, *, strict: bool = True, heads: bool = True
+    ) -> BertModel:
         """Read a folder in Hugging Face's layout, or written by :meth:`save_pretrained`.
 
         Args:
@@ -525,6 +309,8 @@ class BertModel(nn.Module):
             strict: refuse a file in which tensors are missing, or which holds others. Without it
                 the missing ones get first values from torch's generator, others are left out, and a
                 warning names both.
+            heads: read the pretraining heads too. Without it only encoder and pooling layer are
+                read, which is enough for encoding; files of other tasks hold no more of BERT.
 
         Returns:
             The model, float32 on the CPU, in evaluation mode.
@@ -544,8 +330,8 @@ class BertModel(nn.Module):
                 f"got {len(words)}"
             )
         found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
-        model = BertModel(config, seed=UNSET)
-        model._fill(bert_files.HUGGING_FACE, found, folder, strict)
+        model = BertModel(config, seed=UNSET if heads else None)
+        model._fill(bert_files.HUGGING_FACE, found, folder, strict, "" if heads else "bert.")
         model.vocabulary = words
         return model.eval()
 
@@ -593,18 +379,14 @@ class BertModel(nn.Module):
         """
         words, found = bert_files.read_archive(path)
         sizes = bert_files.archive_sizes(found, path)
-        if num_blks is not None and num_blks != sizes["num_layers"]:
-            raise CheckpointError(f"{path}: num_blks must be {sizes['num_layers']}, got {num_blks}")
+        if num_blks is not None and num_blks != sizes["num_blks"]:
+            raise CheckpointError(f"{path}: num_blks must be {sizes['num_blks']}, got {num_blks}")
         if len(words) != sizes["vocab_size"]:
             raise CheckpointError(
                 f"{path}: its vocabulary must have {sizes['vocab_size']} tokens, "
                 f"a row of the token table each, got {len(words)}"
             )
-        config = replace(
-            BertConfig.reference(1, num_heads, num_heads=num_heads, dropout=dropout),
-            num_heads=num_heads,
-            **sizes,
-        )
+        config = BertConfig.reference(**sizes, num_heads=num_heads, dropout=dropout)
         model = BertModel(config, seed=UNSET)
         model._fill(bert_files.ARCHIVE, found, path, strict=True)
         model.vocabulary = words
@@ -651,8 +433,14 @@ class BertModel(nn.Module):
         found: Mapping[str, Tensor],
         source: str | os.PathLike,
         strict: bool,
+        prefix: str = "",
     ) -> None:
+        """Copy the tensors whose names begin with `prefix`."""
         expected = bert_files.named_tensors(self, names)
+        expected, found = (
+            {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            for tensors in (expected, found)
+        )
         differences = bert_files.Differences.between(expected, found)
         if differences.unsuitable or (strict and any(differences)):
             raise CheckpointError(differences.describe(source))
@@ -788,96 +576,10 @@ def _initialise(module: nn.Module, config: BertConfig, seed: int | torch.Generat
 
 
 def _compute_dtype(table: Tensor) -> torch.dtype:
-    """The dtype of activations: that of autocast where it is on."""
-    if torch.is_autocast_enabled(table.device.type):
+    """The dtype of activations: that of autocast where it is on, which leaves float64 alone."""
+    if table.dtype == torch.float32 and torch.is_autocast_enabled(table.device.type):
         return torch.get_autocast_dtype(table.device.type)
     return table.dtype
-
-
-class PaddedBatch(NamedTuple):
-    """A padded batch without its padding."""
-
-    tokens: Tensor  # [T]
-    segments: Tensor  # [T]
-    positions: Tensor  # [T]
-    cu_seqlens: Tensor  # int32 [B + 1]
-    shape: tuple[int, int]  # B, S
-    index: Tensor | None  # int64 [T]: where each token was in the flat batch; None: all were valid
-
-    @property
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-        """What encode_packed takes."""
-        return (*self[:4], self.shape[1])
-
-    def unpack(self, x: Tensor) -> Tensor:
-        """[T, H] as [B, S, H], zeros where there is padding."""
-        if self.index is not None:
-            batch, length = self.shape
-            x = x.new_zeros(batch * length, x.shape[1]).index_copy(0, self.index, x)
-        return x.unflatten(0, self.shape)
-
-    def index_of(self, pred_positions: Tensor | None) -> Tensor | None:
-        """Rows [B * P] of the packed batch that positions [B, P] stand for."""
-        if pred_positions is None:
-            return None
-        if pred_positions.dim() != 2 or len(pred_positions) != self.shape[0]:
-            raise ValueError(
-                f"BertModel: pred_positions must be [{self.shape[0]}, P], "
-                f"got {tuple(pred_positions.shape)}"
-            )
-        _check_ids("pred_positions", pred_positions, self.tokens.device)
-        if pred_positions.numel() and (self.index is not None or _readable(pred_positions)):
-            lens = self.cu_seqlens.diff()
-            wrong = (pred_positions < 0) | (pred_positions >= lens[:, None])
-            if wrong.any():
-                b, p = (int(x) for x in wrong.nonzero()[0])
-                raise IndexError(
-                    f"BertModel: pred_positions must be 0 to {int(lens[b]) - 1} for sequence {b}, "
-                    f"got {int(pred_positions[b, p])}"
-                )
-        return (self.cu_seqlens[:-1, None] + pred_positions).flatten()
-
-
-def pack_padded(
-    config: BertConfig, tokens: Tensor, segments: Tensor | None, valid_lens: Tensor | None
-) -> PaddedBatch:
-    """Drop the padding of a batch [B, S]; arguments and errors as in :meth:`BertModel.forward`."""
-    _check_ids("tokens", tokens, tokens.device)
-    if tokens.dim() != 2 or not tokens.numel():
-        raise ValueError(
-            f"BertModel: tokens must be [B, S] with B, S >= 1, got {tuple(tokens.shape)}"
-        )
-    batch, length = tokens.shape
-    if length > config.max_positions:
-        raise ValueError(
-            f"BertModel: S must be at most max_positions = {config.max_positions}, got {length}"
-        )
-    if segments is None:
-        segments = torch.zeros_like(tokens)
-    _check_ids("segments", segments, tokens.device)
-    if segments.shape != tokens.shape:
-        raise ValueError(
-            f"BertModel: segments must be {tuple(tokens.shape)} like tokens, "
-            f"got {tuple(segments.shape)}"
-        )
-    device = tokens.device
-    positions = torch.arange(length, device=device, dtype=torch.int32)
-    positions = positions.expand(batch, length)
-    inputs = [x.reshape(-1) for x in (tokens, segments, positions)]
-    if valid_lens is None:
-        bounds = torch.arange(0, batch * length + 1, length, device=device, dtype=torch.int32)
-        return PaddedBatch(*inputs, bounds, (batch, length), None)
-    _check_ids("valid_lens", valid_lens, device)
-    if valid_lens.shape != (batch,):
-        raise ValueError(f"BertModel: valid_lens must be [{batch}], got {tuple(valid_lens.shape)}")
-    low, high = (int(x) for x in torch.aminmax(valid_lens))
-    if low < 1 or high > length:
-        raise ValueError(
-            f"BertModel: valid_lens must be 1 to {length}, got {low if low < 1 else high}"
-        )
-    index = (positions < valid_lens[:, None]).flatten().nonzero().squeeze(1)
-    bounds = functional.pad(valid_lens.cumsum(0), (1, 0)).to(torch.int32)
-    return PaddedBatch(*(x[index] for x in inputs), bounds, (batch, length), index)
 
 
 def _check_predictions(batch: PackedBatch) -> None:
@@ -886,22 +588,10 @@ def _check_predictions(batch: PackedBatch) -> None:
         found = getattr(batch, name)
         if found.shape != shape:
             raise ValueError(f"BertModel: {name} must be {list(shape)}, got {list(found.shape)}")
-    if index.numel() and _readable(index):
+    if index.numel() and readable(index):
         low, high = (int(x) for x in torch.aminmax(index))
         if low < 0 or high >= tokens:
             raise IndexError(
                 f"BertModel: prediction_index must be 0 to {tokens - 1}, "
                 f"got {low if low < 0 else high}"
             )
-
-
-def _check_ids(name: str, ids: Tensor, device: torch.device) -> None:
-    if ids.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"BertModel: {name} must be int32 or int64, got {ids.dtype}")
-    if ids.device != device:
-        raise ValueError(f"BertModel: {name} must be on {device} like tokens, got {ids.device}")
-
-
-def _readable(x: Tensor) -> bool:
-    """Whether looking at the content neither waits for a GPU nor breaks a graph."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()

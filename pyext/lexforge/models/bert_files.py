@@ -293,23 +293,22 @@ def fill(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
 
 
 def archive_sizes(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> dict[str, int]:
-    """What the shapes in an archive tell of a configuration.
+    """What the shapes in an archive tell, as arguments of ``BertConfig.reference``.
 
     Raises:
         CheckpointError: a tensor that tells a size is missing or has too few dimensions.
     """
     blocks = {int(i) for i in _numbers(r"encoder\.blks\.(\d+)\.", tensors)}
     telling: dict[str, Callable[[Tensor], dict[str, int]]] = {
-        ARCHIVE.token: lambda x: {"vocab_size": x.shape[0], "hidden_size": x.shape[1]},
-        ARCHIVE.segment: lambda x: {"type_vocab_size": x.shape[0]},
-        ARCHIVE.position: lambda x: {"max_positions": x.shape[1]},
+        ARCHIVE.token: lambda x: {"vocab_size": x.shape[0], "num_hiddens": x.shape[1]},
+        ARCHIVE.position: lambda x: {"max_len": x.shape[1]},
     }
     if blocks:
         name = f"{ARCHIVE.block.format(min(blocks))}{ARCHIVE.expansion}.weight"
-        telling[name] = lambda x: {"intermediate_size": x.shape[0]}
+        telling[name] = lambda x: {"ffn_num_hiddens": x.shape[0]}
     if missing := [name for name in telling if name not in tensors or tensors[name].dim() < 2]:
         raise CheckpointError(f"{path} must hold the matrices {', '.join(missing)}")
-    sizes = {"num_layers": max(blocks, default=-1) + 1, "intermediate_size": 1}
+    sizes = {"num_blks": max(blocks, default=-1) + 1, "ffn_num_hiddens": 1}
     for name, tell in telling.items():
         sizes |= tell(tensors[name])
     return sizes

@@ -8,14 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lexforge.ops.linear import product, weight_gradient
+from lexforge.ops.linear import parameter_gradients_, product
 
 _OP = "linear_cross_entropy"
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 # Bytes of the logits that exist at a time. CPU: they stay in a large last-level cache, and below
 # the 32 MB from which on glibc returns memory after each use, to have each page faulted in anew.
-_CHUNK_BYTES = {"cpu": 20 * 2**20}
+_CHUNK_BYTES = {"cpu": 24 * 2**20}
 _OTHER_CHUNK_BYTES = 256 * 2**20
 _ROW_UNIT = 32  # rows of a chunk are a multiple: products in whole tiles
 
@@ -136,7 +136,7 @@ def _chunk_rows(hidden: Tensor, classes: int) -> int:
 
 
 @torch.library.register_fake("lexforge::softmax_cross_entropy_")
-def _(logits, bias, labels, scale, grad_bias, gradient):
+def _(logits, bias, labels, scale, gradient):
     return torch.empty_like(scale), torch.empty_like(labels)
 
 
@@ -162,35 +162,33 @@ def _linear_cross_entropy(
     classifier = weight.to(hidden.dtype).contiguous()
     bias_stat = None if bias is None else bias.to(stat).contiguous()
 
-    loss = scale.new_zeros(())
-    correct = labels.new_zeros(())
-    grad_hidden = torch.empty_like(hidden) if needs_hidden else hidden.new_empty(0)
-    grad_weight = weight.new_zeros(weight.shape if needs_weight else 0, dtype=stat)
-    grad_bias = scale.new_zeros(classes if needs_bias else 0)
+    wanted = needs_hidden or needs_weight or needs_bias
+    loss, correct = scale.new_zeros(()), labels.new_zeros(())
+    grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+    grad_weight = torch.empty_like(classifier, dtype=stat) if needs_weight else None
+    grad_bias = scale.new_empty(classes) if needs_bias else None
     rows = _chunk_rows(hidden, classes)
-    for first in range(0, positions, rows):
+    for first in range(0, max(positions, 1), rows):  # one chunk of nothing makes zeros
         chunk = slice(first, min(first + rows, positions))
         logits = product(hidden[chunk], classifier)
         losses, hits = torch.ops.lexforge.softmax_cross_entropy_.default(
-            logits,
-            bias_stat,
-            labels[chunk],
-            scale[chunk],
-            grad_bias if needs_bias else None,
-            needs_hidden or needs_weight or needs_bias,
+            logits, bias_stat, labels[chunk], scale[chunk], wanted
         )
         loss += losses.sum()
         correct += hits.sum()
         if needs_hidden:
             grad_hidden[chunk] = product(logits, classifier.t())
-        if needs_weight:
-            grad_weight += weight_gradient(logits, hidden[chunk])
-        del logits
-    if needs_weight:
-        grad_weight = grad_weight.to(weight.dtype)
-    if needs_bias:
-        grad_bias = grad_bias.to(bias.dtype)
-    return loss, correct, grad_hidden, grad_weight, grad_bias
+        if needs_weight or needs_bias:
+            parameter_gradients_(grad_weight, grad_bias, logits, hidden[chunk], add=first > 0)
+        del logits  # so that the next chunk gets its memory
+    nothing = hidden.new_empty(0)
+    return (
+        loss,
+        correct,
+        grad_hidden if needs_hidden else nothing,
+        grad_weight.to(weight.dtype) if needs_weight else nothing.clone(),
+        grad_bias.to(bias.dtype) if needs_bias else nothing.clone(),
+    )
 
 
 @_linear_cross_entropy.register_fake
@@ -200,8 +198,8 @@ def _(hidden, weight, bias, labels, weights, ignore_index, needs_hidden, needs_w
         hidden.new_empty((), dtype=stat),
         labels.new_empty(()),
         hidden.new_empty(hidden.shape if needs_hidden else 0),
-        weight.new_empty(weight.shape if needs_weight else 0),
-        weight.new_empty(weight.shape[0]) if needs_bias else weight.new_empty(0),
+        weight.new_empty(weight.shape) if needs_weight else hidden.new_empty(0),
+        bias.new_empty(bias.shape) if needs_bias else hidden.new_empty(0),
     )
 
 
@@ -209,14 +207,29 @@ def _setup_context(ctx, inputs, output):
     ctx.wanted = inputs[-3:]
     ctx.save_for_backward(*output[2:])
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # zeros as large as the weight
 
 
 def _backward(ctx, grad_loss, *_):
-    grads = [
-        (grad * grad_loss).to(grad.dtype) if wanted else None
-        for grad, wanted in zip(ctx.saved_tensors, ctx.wanted, strict=True)
-    ]
-    return (*grads, *[None] * 6)
+    if grad_loss is None:
+        return (None,) * 9
+    if _is_one(grad_loss):
+        grads = ctx.saved_tensors
+    else:
+        grads = [(grad * grad_loss).to(grad.dtype) for grad in ctx.saved_tensors]
+    wanted = (grad if needed else None for grad, needed in zip(grads, ctx.wanted, strict=True))
+    return (*wanted, *[None] * 6)
+
+
+def _is_one(grad_loss: Tensor) -> bool:
+    """Whether the saved gradients may be given away as they are: nobody needs them again."""
+    return (
+        type(grad_loss) is Tensor  # no stand-in of a compiler
+        and grad_loss.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch._C._autograd._get_current_graph_task_keep_graph()
+        and grad_loss.item() == 1
+    )
 
 
 _linear_cross_entropy.register_autograd(_backward, setup_context=_setup_context)

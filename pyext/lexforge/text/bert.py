@@ -373,15 +373,17 @@ def _check_tokens(tokens: np.ndarray, tokenizer: Tokenizer) -> None:
     allowed = np.zeros(len(tokenizer) + 1, bool)
     allowed[tokenizer.ordinary_ids] = True
     allowed[tokenizer.unk_id] = True
-    # Everything out of range looks at the last entry, which is False.
-    inside = np.where((tokens >= 0) & (tokens < len(tokenizer)), tokens, len(tokenizer))
-    bad = np.flatnonzero(~allowed[inside])
-    if bad.size:
-        raise ValueError(
-            "BertExamples: paragraphs must hold ordinary tokens of the tokenizer, "
-            f"0..{len(tokenizer) - 1} without special ones, "
-            f"got {tokens[bad[0]]} at token {bad[0]}"
-        )
+    for begin in range(0, len(tokens), 1 << 22):  # the masks below stay small
+        piece = tokens[begin : begin + (1 << 22)]
+        # Everything out of range looks at the last entry, which is False.
+        inside = np.where((piece >= 0) & (piece < len(tokenizer)), piece, len(tokenizer))
+        bad = np.flatnonzero(~allowed[inside])
+        if bad.size:
+            raise ValueError(
+                "BertExamples: paragraphs must hold ordinary tokens of the tokenizer, "
+                f"0..{len(tokenizer) - 1} without special ones, "
+                f"got {piece[bad[0]]} at token {begin + bad[0]}"
+            )
 
 
 def padded(

@@ -194,8 +194,8 @@ class Progress:
         """A callback ``(done, total)`` for a phase other than training; None when nothing is shown.
 
         Without a ``unit`` they are bytes, or sentences when there is no total. With one they count
-        that, and speed and time left are shown, measured from the first call on: call it once
-        before the work. A ``done`` that falls begins the phase anew.
+        that, and speed and, with a total, time left are shown, measured from the first call on:
+        call it once before the work. A ``done`` that falls begins the phase anew.
         """
         if not self._show:
             return None
@@ -216,8 +216,10 @@ class Progress:
             share = done / total if total else 0.0
             if unit:
                 speed = (done - before) / max(now - began, 1e-9)
-                left = clock((total - done) / speed) if speed else "-"
-                detail = f"{count(total)} {unit}  {count(speed)} {unit}/s  left {left}"
+                detail = f"{count(done if total is None else total)} {unit}"
+                detail += f"  {count(speed)} {unit}/s"
+                if total is not None:
+                    detail += f"  left {clock((total - done) / speed) if speed else '-'}"
             else:
                 detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
             if self._terminal:
