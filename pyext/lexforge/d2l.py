@@ -556,11 +556,11 @@ class WikiData:
     nsp_labels), see :func:`lexforge.text.bert.padded`.
     """
 
-    def __init__(self, examples: BertExamples, batch_size: int, pad_id: int):
+    def __init__(self, examples: BertExamples, batch_size: int, tokenizer: WordTokenizer):
         self.examples = examples
         self.batch_size = batch_size
+        self.tokenizer = tokenizer
         self.epoch = 0  # the next one
-        self._pad_id = pad_id
 
     def __len__(self) -> int:
         """Minibatches of the next epoch."""
@@ -570,7 +570,7 @@ class WikiData:
         batches = self.examples.batches(self.epoch, self.batch_size)
         self.epoch += 1
         for batch in batches:
-            yield padded(batch, self.examples.max_len, pad_id=self._pad_id)
+            yield padded(batch, self.examples.max_len, pad_id=self.tokenizer.pad_id)
 
 
 def load_data_wiki(
@@ -599,7 +599,7 @@ def load_data_wiki(
         seed=seed,
         static_masks=static_masks,
     )
-    return WikiData(examples, batch_size, tokenizer.pad_id), vocab
+    return WikiData(examples, batch_size, tokenizer), vocab
 
 
 # BERT training
@@ -676,7 +676,8 @@ def train_bert(
     Args:
         train_iter: from :func:`load_data_wiki`, or any iterable over its seven arrays; it is
             iterated again until all steps are done.
-        net: the model, also wrapped for data parallelism.
+        net: the model, also wrapped for data parallelism. It keeps the vocabulary of
+            :func:`load_data_wiki`, for :func:`get_bert_encoding`.
         loss: ``nn.CrossEntropyLoss()``, or another loss of logits and labels.
         vocab_size: V. devices: the first one is trained on. num_steps: optimiser steps.
         lr: learning rate. compat: train on the text's loss.
@@ -688,6 +689,8 @@ def train_bert(
         raise ValueError(f"train_bert: num_steps must be >= 1, got {num_steps}")
     device = torch.device(devices[0])
     net = (net.module if isinstance(net, nn.DataParallel) else net).to(device).train()
+    if isinstance(train_iter, WikiData):
+        net.vocabulary = train_iter.tokenizer.tokens
     trainer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     animator = Animator(xlabel="step", ylabel="loss", xlim=[1, num_steps], legend=["mlm", "nsp"])
     metric, timer = Accumulator(4), Timer()  # sums of both losses, of pairs, and steps
