@@ -671,7 +671,7 @@ def train_bert(
 
     A :class:`BERTModel` is trained without computing its padding. The text's masked-LM loss counts
     empty slots for predictions as class 0, which is easily learned and makes the printed figure too
-    small by their share (about 5.4 for 7.5); here they do not count, unless ``compat`` is set.
+    small by their share (5.6 for 7.3); here they do not count, unless ``compat`` is set.
 
     Args:
         train_iter: from :func:`load_data_wiki`, or any iterable over its seven arrays; it is

@@ -112,7 +112,14 @@ def test_errors_in_a_group_are_one_line(tools, arguments, code, text):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["word2vec", "--help"], ["bert", "--help"], ["--version"]]
+    "arguments",
+    [
+        ["--help"],
+        ["word2vec", "--help"],
+        ["bert", "--help"],
+        ["bert", "pretrain", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_does_not_wait_for_torch(arguments):
     code = (

@@ -122,7 +122,7 @@ def test_refusals(data, net):
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_figures_of_the_text(capsys):
-    """The text prints MLM 5.389 and NSP 0.773 by its own loss; four of ten slots are empty."""
+    """The text prints MLM 5.389 and NSP 0.773 by its own loss; three of ten slots are empty."""
     data, vocab = d2l.load_data_wiki(512, 64)
     net = d2l.BERTModel(len(vocab), 128, 256, 2, 2, 0.2)
     result = d2l.train_bert(

@@ -1,5 +1,6 @@
 """BERT pretraining: learns planted structure, resumes to the last bit, refuses what it must."""
 
+import contextlib
 import errno
 import json
 import random
@@ -59,12 +60,11 @@ def whole(paragraphs):
     return run
 
 
-class StopAfter:
+class StopAfter(contextlib.nullcontext):
     """A stop request that comes after some steps."""
 
-    exit_code = 130
-
     def __init__(self, steps):
+        super().__init__()
         self.left = steps
 
     @property
@@ -85,18 +85,16 @@ def same(first, second):
 # -- learning
 
 
-def test_learns_planted_structure(paragraphs):
-    """A masked word follows from its neighbours; 11 of 12 pairs can be told by their topics."""
+def test_learns_planted_structure():
+    """A masked word follows from its neighbours; 7 of 8 pairs can be told by their topics."""
     result = pretrain(
-        paragraphs,
+        planted_paragraphs(topics=4),
         shape={**SHAPE, "hidden_size": 64, "dropout": 0.0, "attention_dropout": 0.0},
         min_count=1,
         max_len=16,
-        batch_size=64,
+        batch_size=128,
         steps=200,
-        optimizer="adamw",
         learning_rate=0.005,
-        weight_decay=0.01,
         schedule="linear",
         warmup_steps=10,
         clip=1.0,
@@ -311,12 +309,14 @@ def test_earlier_checkpoints_stay(paragraphs, tmp_path):
     kept = sorted(path.name for path in tmp_path.glob("step-*"))
     assert kept == ["step-00000010", "step-00000011", "step-00000012"]
     assert all({file.name for file in (tmp_path / name).iterdir()} >= FILES for name in kept)
-    shutil.rmtree(tmp_path / kept[2])
+    record = json.loads((tmp_path / kept[1] / "trainer_state.json").read_text())
+    assert record["state"]["step"] == 11
     resumed = pretrain(paragraphs, out=tmp_path / kept[0], resume=True, threads=1)
     assert same(resumed, run)
-    assert (
-        json.loads((tmp_path / kept[1] / "trainer_state.json").read_text())["state"]["step"] == 11
-    )
+    # Those of a run that is overwritten do not stand in the way of its successor's.
+    pretrain(paragraphs, **{**SMALL, "steps": 3}, out=tmp_path / kept[1], overwrite=True, keep=1)
+    pretrain(paragraphs, **{**SMALL, "steps": 2}, out=tmp_path / kept[1], overwrite=True, keep=1)
+    assert [path.name for path in (tmp_path / kept[1]).glob("step-*")] == ["step-00000002"]
 
 
 TRAINING = """
@@ -495,3 +495,24 @@ def test_progress_and_log(paragraphs, tmp_path, capfd):
     out, err = capfd.readouterr()
     assert out == "" and "step 12/12" in err and "100%" in err
     assert all(word in err for word in ("MLM", "NSP", "pairs/s", "tokens/s", "padding saved", "lr"))
+
+
+# -- real text
+
+
+@pytest.mark.real_data
+def test_the_run_of_the_text():
+    """WikiText-2, the text's model and settings, in the fastest precision there is.
+
+    The text prints 5.389 for words and 0.773 for sentences. Its mean over words also has the empty
+    slots of short pairs, three of ten, which cost next to nothing (d2l.train_bert's `compat`).
+    """
+    precision = "bf16" if cpu_has_bf16() else "float32"
+    state = pretrain("wikitext-2", precision=precision, device="cpu").state
+    totals = state.totals
+    assert state.step == 50 and state.sequences == 25_600
+    assert 6.9 < totals.mlm_loss < 7.8 and 0.68 < totals.nsp_loss < 0.85
+    slots = 10 * state.sequences
+    assert 4.8 < totals.mlm_loss * totals.mlm_count / slots < 6.2
+    assert state.history[-1]["mlm_loss"] < 7.2 and state.history[0]["mlm_loss"] > 9.5
+    assert 0.25 < state.padding_saved < 0.3

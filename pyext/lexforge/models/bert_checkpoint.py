@@ -82,8 +82,19 @@ def save_run(
         with replacing_parts(folder / f"{KEPT}{step:08}") as partial:
             for name in names:
                 _same_file(folder / name, partial / name)
-        for old in sorted(folder.glob(f"{KEPT}*"))[:-keep]:
-            shutil.rmtree(old)
+        _forget(folder, step, keep)
+
+
+def _forget(folder: Path, step: int, keep: int) -> None:
+    """Remove all but the last checkpoints; those of later steps are of a run before this one."""
+    found = {
+        int(path.name.removeprefix(KEPT)): path
+        for path in folder.glob(f"{KEPT}*")
+        if path.name.removeprefix(KEPT).isdecimal()
+    }
+    stay = sorted(number for number in found if number <= step)[-keep:]
+    for number in found.keys() - set(stay):
+        shutil.rmtree(found[number])
 
 
 def _same_file(source: Path, target: Path) -> None:

@@ -75,16 +75,14 @@ class PretrainingSettings:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _whole("max_len", self.max_len, low=5)
-        _whole("batch_size", self.batch_size)
-        if self.steps is not None:
-            _whole("steps", self.steps)
-        if self.warmup_steps is not None:
-            _whole("warmup_steps", self.warmup_steps, low=0)
-        _whole("accumulation", self.accumulation)
-        _whole("seed", self.seed, low=-(2**63), high=2**64 - 1)
+        smallest = {"max_len": 5, "batch_size": 1, "steps": 1, "warmup_steps": 0, "accumulation": 1}
+        for name, low in smallest.items():
+            if getattr(self, name) is not None:
+                self._set(name, _whole(name, getattr(self, name), low=low))
+        self._set("seed", _whole("seed", self.seed, low=-(2**63), high=2**64 - 1))
         for name in ("learning_rate", "weight_decay", "clip"):
-            _real(name, getattr(self, name))
+            self._set(name, _real(name, getattr(self, name)))
+        self._set("static_masks", bool(self.static_masks))
         for name, choices in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
@@ -100,6 +98,9 @@ class PretrainingSettings:
                 f"pretrain: accumulation must divide batch_size {self.batch_size}, "
                 f"got {self.accumulation}"
             )
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # plain numbers, which go into a checkpoint
 
 
 STANDARD = PretrainingSettings(
@@ -370,8 +371,8 @@ def pretrain(
         warmup_steps: Over which the learning rate rises.
         schedule: What it does then: ``"constant"``, or ``"linear"`` to 0.
         clip: Largest norm of all gradients together; 0 for no limit.
-        accumulation: Parts of a step, one after the other: less memory, and the same result up to
-            rounding. It divides `batch_size`.
+        accumulation: Parts of a step, one after the other: less memory, and the same step up to
+            rounding and the draws of dropout. It divides `batch_size`.
         precision: ``"float32"``, or ``"bf16"``: products and activations in bfloat16 (autocast),
             parameters and sums in float32. On the CPU only where it has the instructions.
         static_masks: Pairs and masks of the first epoch in all epochs, as in the text.
@@ -382,7 +383,7 @@ def pretrain(
         checkpoint_every: Minutes; None for no checkpoints in between.
         keep: So many of the last checkpoints stay, besides `out` itself, in ``out/step-<n>``.
         progress: Where to show and log it; True for standard error.
-        stop: When it is requested, training saves and returns early.
+        stop: Entered for the time of training; when it is requested, training saves and returns.
 
     Returns:
         Model (in training mode, on the device), tokenizer, and how it went.
@@ -431,13 +432,19 @@ def pretrain(
             progress = stack.enter_context(Progress(bool(progress)))
         if threads is not None:
             stack.enter_context(_cpu_threads(_whole("threads", threads)))
-        paragraphs = read_paragraphs(corpus)
-        if resume:
-            run = _Run.saved(out, tokenizer, config, shape)
-        else:
-            run = _Run.new(config, shape, tokenizer, paragraphs, min_count, given)
-        run.settle(paragraphs, given, None if epochs is None else _whole("epochs", epochs))
+        run = _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, given)
+        _check_precision(given.get("precision", run.settings.precision), device)
+        run.prepare(
+            corpus,
+            given,
+            None if epochs is None else _whole("epochs", epochs),
+            shape=shape,
+            tokenizer=tokenizer,
+            min_count=_whole("min_count", min_count),
+        )
         progress.say(run.describe())
+        if stop is not None:
+            stack.enter_context(stop)
         run.fit(
             device,
             graphs=cuda_graphs,
@@ -461,48 +468,37 @@ def _cpu_threads(threads: int) -> Iterator[None]:
 
 
 class _Run:
-    """A run: first what it is made of, then its data, then its training."""
+    """A run: what it is made of, its data, its training.
 
-    def __init__(
-        self,
-        model: BertModel,
-        tokenizer: Tokenizer,
-        settings: PretrainingSettings,
-        state: PretrainingState | None = None,
-        optimizer: dict[str, Tensor] | None = None,
-    ) -> None:
-        self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self._saved_state, self._saved_optimizer = state, optimizer
+    Model and tokenizer of a new one are made from the corpus, by :meth:`prepare`.
+    """
+
+    model: BertModel
+    tokenizer: Tokenizer
+    settings: PretrainingSettings
+    state: PretrainingState
+    examples: BertExamples
+
+    def __init__(self, settings: PretrainingSettings, saved: PretrainingState | None) -> None:
+        self.settings, self._saved = settings, saved
+        self._config: str | BertConfig | Path = "reference"
+        self._optimizer: dict[str, Tensor] | None = None
 
     @classmethod
-    def new(
-        cls,
-        config: str | os.PathLike | BertConfig | None,
-        shape: Mapping[str, Any] | None,
-        tokenizer: Tokenizer | None,
-        paragraphs: list[list[str]],
-        min_count: int,
-        given: Mapping[str, Any],
-    ) -> _Run:
-        """A new model, or one from a folder, and the recipe that goes with it."""
+    def new(cls, config: str | os.PathLike | BertConfig | None, given: Mapping[str, Any]) -> _Run:
+        """A run by the recipe that goes with the model."""
         recipe = PretrainingSettings() if config in (None, "reference") else STANDARD
-        settings = replace(recipe, **given)
-        folder = None if config is None else _folder(config)
-        if tokenizer is None:
-            tokenizer = (
-                WordTokenizer.build(paragraphs, min_freq=_whole("min_count", min_count))
-                if folder is None
-                else WordTokenizer.load(folder)
-            )
-        if folder is None:
-            named = _config("reference" if config is None else config, shape, tokenizer)
-            model = BertModel(named, seed=settings.seed)
-        elif shape:
-            raise ValueError(f"pretrain: shape must be that of the model in {folder}, got {shape}")
-        else:
-            model = BertModel.from_pretrained(folder)
-        model.vocabulary = list(tokenizer.tokens)
-        return cls(model, tokenizer, settings)
+        run = cls(replace(recipe, **given), None)
+        if isinstance(config, BertConfig) or config in ("reference", "standard"):
+            run._config = config
+        elif config is not None:
+            if not isinstance(config, (str, os.PathLike)) or not Path(config).is_dir():
+                raise ValueError(
+                    "pretrain: config must be 'reference', 'standard', a BertConfig or a folder "
+                    f"with a model, got {config!r}"
+                )
+            run._config = Path(config)
+        return run
 
     @classmethod
     def saved(
@@ -512,52 +508,67 @@ class _Run:
         config: str | os.PathLike | BertConfig | None,
         shape: Mapping[str, Any] | None,
     ) -> _Run:
-        """The run of a checkpoint."""
+        """The run of a checkpoint.
+
+        Raises:
+            ValueError: It has another tokenizer or another config than the given ones.
+        """
         saved = load_run(folder)
-        if tokenizer is not None and list(tokenizer.tokens) != list(saved.tokenizer.tokens):
-            raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
-        named = None
-        if isinstance(config, BertConfig) or config in ("reference", "standard"):
-            named = _config(config, shape, saved.tokenizer)
-        elif shape:
-            named = replace(saved.model.config, **shape)
-        if named is not None and named != saved.model.config:
-            raise ValueError(
-                f"pretrain: config must be that of the run to resume, {saved.model.config}, "
-                f"got {named}"
-            )
         try:
             settings = PretrainingSettings(**saved.record["settings"])
-            state = PretrainingState.from_json(saved.record["state"])
+            run = cls(settings, PretrainingState.from_json(saved.record["state"]))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the trainer state in {folder} is damaged: {error}") from error
-        return cls(saved.model, saved.tokenizer, settings, state, saved.optimizer)
+        run.model, run.tokenizer, run._optimizer = saved.model, saved.tokenizer, saved.optimizer
+        if tokenizer is not None and list(tokenizer.tokens) != list(run.tokenizer.tokens):
+            raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
+        named = run.model.config
+        if isinstance(config, BertConfig) or config in ("reference", "standard"):
+            named = _config(config, shape, run.tokenizer)
+        elif shape:
+            named = _config(named, shape, run.tokenizer)
+        if named != run.model.config:
+            raise ValueError(
+                f"pretrain: config must be that of the run to resume, {run.model.config}, "
+                f"got {named}"
+            )
+        return run
 
-    def settle(
-        self, paragraphs: list[list[str]], given: Mapping[str, Any], epochs: int | None
+    def prepare(
+        self,
+        corpus: Any,
+        given: Mapping[str, Any],
+        epochs: int | None,
+        *,
+        shape: Mapping[str, Any] | None,
+        tokenizer: Tokenizer | None,
+        min_count: int,
     ) -> None:
-        """Number the corpus, draw from it, and fix what depends on that.
+        """Read and number the corpus, and fix what depends on it.
 
         Raises:
             ValueError: The run to resume had another corpus or other settings.
         """
+        paragraphs = read_paragraphs(corpus)
+        if self._saved is None:
+            self._make_model(paragraphs, shape, tokenizer, min_count)
         numbers = tokenize_paragraphs(paragraphs, self.tokenizer)
-        corpus = _identity(numbers, self.tokenizer)
-        saved, settings = self._saved_state, self.settings
-        if len(self.tokenizer) > self.model.config.vocab_size:
+        identity = _identity(numbers, self.tokenizer)
+        saved, settings, config = self._saved, self.settings, self.model.config
+        if len(self.tokenizer) > config.vocab_size:
             raise ValueError(
                 f"pretrain: vocab_size must be at least the {len(self.tokenizer)} tokens of the "
-                f"tokenizer, got {self.model.config.vocab_size}"
+                f"tokenizer, got {config.vocab_size}"
             )
-        if settings.max_len > self.model.config.max_positions:
+        if settings.max_len > config.max_positions:
             raise ValueError(
-                f"pretrain: max_len must be at most max_positions = "
-                f"{self.model.config.max_positions}, got {settings.max_len}"
+                f"pretrain: max_len must be at most max_positions = {config.max_positions}, "
+                f"got {settings.max_len}"
             )
-        if saved is not None and saved.corpus != corpus:
+        if saved is not None and saved.corpus != identity:
             raise ValueError(
-                f"cannot resume on another corpus: got {corpus['sentences']:,} sentences of "
-                f"{corpus['tokens']:,} tokens, the run's has {saved.corpus.get('sentences')} of "
+                f"cannot resume on another corpus: got {identity['sentences']:,} sentences of "
+                f"{identity['tokens']:,} tokens, the run's has {saved.corpus.get('sentences')} of "
                 f"{saved.corpus.get('tokens')}, or other words"
             )
         self.examples = BertExamples(
@@ -579,8 +590,28 @@ class _Run:
         if settings.warmup_steps is None:
             settings = replace(settings, warmup_steps=settings.steps // 10)
         self.settings = settings
-        self.state = saved or PretrainingState(settings.steps, settings.max_len, corpus=corpus)
+        self.state = saved or PretrainingState(settings.steps, settings.max_len, corpus=identity)
         self.state.steps = settings.steps
+
+    def _make_model(
+        self,
+        paragraphs: list[list[str]],
+        shape: Mapping[str, Any] | None,
+        tokenizer: Tokenizer | None,
+        min_count: int,
+    ) -> None:
+        if isinstance(self._config, Path):
+            if shape:
+                raise ValueError(
+                    f"pretrain: shape must be that of the model in {self._config}, got {shape}"
+                )
+            self.model = BertModel.from_pretrained(self._config)
+            self.tokenizer = tokenizer or WordTokenizer.load(self._config)
+        else:
+            self.tokenizer = tokenizer or WordTokenizer.build(paragraphs, min_freq=min_count)
+            config = _config(self._config, shape, self.tokenizer)
+            self.model = BertModel(config, seed=self.settings.seed)
+        self.model.vocabulary = list(self.tokenizer.tokens)
 
     def describe(self) -> str:
         """Sizes of the vocabulary, the data and the model."""
@@ -604,13 +635,12 @@ class _Run:
     ) -> None:
         """Train to the end, or until asked to stop; saves what is to be saved."""
         settings, state = self.settings, self.state
-        _check_precision(settings.precision, device)
         model = self.model.to(device).train()
         optimizer = NetworkOptimizer(
             model, settings.optimizer, weight_decay=settings.weight_decay, clip=settings.clip
         )
-        if self._saved_optimizer is not None:
-            optimizer.load_tensors(self._saved_optimizer)
+        if self._optimizer is not None:
+            optimizer.load_tensors(self._optimizer)
         capacity = None
         if graphs and device.type == "cuda" and settings.accumulation == 1:
             samples = islice(self.examples.batches(0, settings.batch_size), SAMPLE_BATCHES)
@@ -737,18 +767,6 @@ def _refuse_changes(settings: PretrainingSettings, given: Mapping[str, Any]) -> 
     ]
     if changes:
         raise ValueError("cannot resume with other settings: " + "; ".join(changes))
-
-
-def _folder(config: str | os.PathLike | BertConfig) -> Path | None:
-    """The folder with a model that is meant, if one is."""
-    if isinstance(config, BertConfig) or config in ("reference", "standard"):
-        return None
-    if not isinstance(config, (str, os.PathLike)) or not Path(config).is_dir():
-        raise ValueError(
-            "pretrain: config must be 'reference', 'standard', a BertConfig or a folder with a "
-            f"model, got {config!r}"
-        )
-    return Path(config)
 
 
 def _config(

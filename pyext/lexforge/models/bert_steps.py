@@ -76,10 +76,12 @@ def draw_steps(
     empty = 0
     while empty < _EMPTY_EPOCHS:
         empty += batch == 0
-        first = batch * accumulation
+        size = batch_size // accumulation
+        # An epoch's last step may have fewer parts.
+        first = min(batch * accumulation, examples.num_batches(epoch, size))
         drawn = examples.batches(
             epoch,
-            batch_size // accumulation,
+            size,
             first_batch=first,
             threads=None if on_cuda else 1,
             pin_memory=on_cuda and capacity is None,

@@ -142,8 +142,8 @@ def pretrain(
         int | None,
         training_option(
             min=1,
-            help="Parts that a step is done in, to save memory; the result is the same up to "
-            "rounding.",
+            help="Parts that a step is done in, to save memory; the step is the same up to "
+            "rounding and the draws of dropout.",
             show_default=False,
         ),
     ] = None,
@@ -279,24 +279,24 @@ def pretrain(
         from lexforge.models.bert_pretraining import pretrain as run
         from lexforge.training.signals import StopRequest
 
-        with StopRequest() as stop:
-            result = run(
-                corpus,
-                config=config,
-                shape={name: value for name, value in shape.items() if value is not None},
-                min_count=min_count,
-                out=out,
-                resume=resume,
-                overwrite=overwrite,
-                device=device,
-                threads=workers,
-                cuda_graphs=cuda_graphs,
-                checkpoint_every=checkpoint_every or None,
-                keep=keep,
-                progress=progress,
-                stop=stop,
-                **settings,
-            )
+        stop = StopRequest()
+        result = run(
+            corpus,
+            config=config,
+            shape={name: value for name, value in shape.items() if value is not None},
+            min_count=min_count,
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            threads=workers,
+            cuda_graphs=cuda_graphs,
+            checkpoint_every=checkpoint_every or None,
+            keep=keep,
+            progress=progress,
+            stop=stop,
+            **settings,
+        )
         if not result.state.finished:
             tell_of_stop(_resume_command(corpus, out) if out else None)
             raise typer.Exit(stop.exit_code)
