@@ -22,7 +22,9 @@ Model = Annotated[
 ]
 Ids = Annotated[
     bool,
-    typer.Option("--ids", help="Texts are token ids, without <cls> and <sep>, instead of words."),
+    typer.Option(
+        "--ids", help="Texts are token ids, without `<cls>` and `<sep>`, instead of words."
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 

@@ -46,7 +46,7 @@ def encode(
     what: Annotated[
         What,
         typer.Option(
-            help="Vector of <cls> through the pooler or as it is, mean of all tokens, or all."
+            help="Vector of `<cls>` through the pooler or as it is, mean of all tokens, or all."
         ),
     ] = What.POOLED,
     layers: Annotated[
@@ -61,7 +61,9 @@ def encode(
     ids: Ids = False,
     max_len: Annotated[
         int | None,
-        typer.Option(min=3, help="Most tokens, <cls> and <sep> included; all that the model has."),
+        typer.Option(
+            min=3, help="Most tokens, `<cls>` and `<sep>` included; all that the model has."
+        ),
     ] = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut longer texts, which else are errors.")

@@ -70,7 +70,7 @@ def pretrain(
     ] = 10.0,
     keep: Annotated[
         int,
-        output_option(min=0, help="Keep so many of the last checkpoints, in --out/step-<n>."),
+        output_option(min=0, help="Keep so many of the last checkpoints, in `--out/step-<n>`."),
     ] = 0,
     log_json: Annotated[
         Path | None,
@@ -104,7 +104,7 @@ def pretrain(
         float | None,
         model_option(min=0.0, max=1.0, help="Share dropped, of attention too.", show_default=False),
     ] = None,
-    min_count: Annotated[int, corpus_option(min=1, help="Rarer words become <unk>.")] = 5,
+    min_count: Annotated[int, corpus_option(min=1, help="Rarer words become `<unk>`.")] = 5,
     max_len: Annotated[
         int | None,
         corpus_option(
