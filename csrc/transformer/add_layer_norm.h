@@ -17,10 +17,10 @@
 //   grad_weight_i = sum_n g_i t_i     grad_bias_i = sum_n g_i     grad_x_bias_i = sum_n grad_x_i
 //
 // Saved for the backward: mean, rstd, and x and residual, which are there already; h and z are made
-// again. Saving h in place of x would take the same memory and move the same 8 N H elements, forward
-// and backward together, but write 4 N H of them instead of 3 N H, which a CPU reads before it
-// writes; and h would be rounded in bfloat16. y does not do: h cannot be had from it where a weight
-// is 0.
+// again. Saving h in place of x would take the same memory and move the same 8 N H elements,
+// forward and backward together, but write 4 N H of them instead of 3 N H, which a CPU reads before
+// it writes; and h would be rounded in bfloat16. y does not do: h cannot be had from it where a
+// weight is 0.
 //
 // float32 computes in float32, float64 in float64 (for gradient checks). bfloat16 computes in
 // float32 and rounds only what is stored in bfloat16.
