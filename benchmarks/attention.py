@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +26,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness import write_report
+from harness import alternate, write_report
 from lexforge.ops.attention import varlen_attention
 
 try:
@@ -37,51 +36,11 @@ except ImportError:  # torch before 2.10
 
 SHORTEST = 20
 BATCH, CUDA_TOKENS = 32, 131_072
-CALLS = 5  # of one work between two events of a GPU
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
 }
-
-
-def seconds_of(work: Callable[[], object], device: str) -> float:
-    """Seconds of one call; on a GPU of the kernels alone, where they outlast their launches."""
-    if device != "cuda":
-        begin = time.perf_counter()
-        work()
-        return time.perf_counter() - begin
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    for _ in range(CALLS):
-        work()
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end) / 1e3 / CALLS
-
-
-def alternate(
-    works: dict[str, Callable[[], object]], repeats: int, device: str
-) -> dict[str, list[float]]:
-    """Seconds of every call, one of each work in turn, after a round that is not counted.
-
-    What that first round shows to be impossible here (a backend of torch without such a mask or
-    dtype) is left out.
-    """
-    times: dict[str, list[float]] = {}
-    for name, work in works.items():
-        try:
-            seconds_of(work, device)
-        except (RuntimeError, ValueError) as reason:
-            if name == "lexforge":
-                raise
-            print(f"  {name}: {str(reason).splitlines()[0][:90]}", flush=True)
-        else:
-            times[name] = []
-    for _ in range(repeats):
-        for name, measured in times.items():
-            measured.append(seconds_of(works[name], device))
-    return times
 
 
 class Case:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from torch.utils import benchmark
 
 import lexforge
 from lexforge._files import replacing
+
+CALLS = 5  # of one work between two events of a GPU
 
 
 def environment(device: str = "cpu") -> dict[str, object]:
@@ -54,6 +58,60 @@ def measure(work: Callable[[], object], threads: int, seconds: float = 1.0) -> d
         "best_s": min(timing.times),
         "repeats": len(timing.times),
     }
+
+
+def seconds_of(work: Callable[[], object], device: str) -> float:
+    """Seconds of one call; on a GPU of the kernels alone, where they outlast their launches."""
+    if device != "cuda":
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(CALLS):
+        work()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1e3 / CALLS
+
+
+def alternate(
+    works: dict[str, Callable[[], object]],
+    repeats: int,
+    device: str,
+    most_seconds: float = math.inf,
+) -> dict[str, list[float]]:
+    """Seconds of every call, one of each work in turn, after a round that is not counted.
+
+    Three rounds at least; fewer than `repeats` where they take more than `most_seconds`.
+    What that first round shows to be impossible here (a backend of torch without such a mask or
+    dtype) is left out.
+    """
+    times: dict[str, list[float]] = {}
+    for name, work in works.items():
+        try:
+            seconds_of(work, device)
+        except (RuntimeError, ValueError) as reason:
+            if name == "lexforge":
+                raise
+            print(f"  {name}: {str(reason).splitlines()[0][:90]}", flush=True)
+        else:
+            times[name] = []
+    end = time.perf_counter() + most_seconds
+    for number in range(repeats):
+        if number >= 3 and time.perf_counter() > end:
+            break
+        for name, measured in times.items():
+            measured.append(seconds_of(works[name], device))
+    return times
+
+
+def process_bytes(field: str) -> int:
+    """A figure of this process's /proc status, such as VmRSS."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
 
 
 def write_report(path: Path, device: str, cases: list[dict]) -> None:

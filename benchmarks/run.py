@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOT_BENCHMARKS = {"run", "gpu", "harness"}
-NEED_DATA = {"wikipedia", "ptb_reference", "glove"}
+NOT_BENCHMARKS = {"run", "gpu", "harness", "bert_reference"}
+NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
 
 
 def main() -> int:

@@ -62,6 +62,11 @@ inline int64_t group_at(const int32_t* begin, int64_t count, int64_t per_group, 
   return low;
 }
 
+// CUDA: what sort_by_row takes: keys[i] = ids[i], or `rows` where that is no row, and occurrence[i]
+// = i.
+void launch_row_keys(const int32_t* ids, int64_t n, int64_t rows, int32_t* keys,
+                     int32_t* occurrence, void* stream);
+
 // CUDA: sorts occurrences by row, stably; keys are rows in [0, rows], where `rows` itself may stand
 // for what is left out. A null storage asks for its size in bytes, which is returned.
 size_t sort_by_row(void* storage, size_t bytes, const int32_t* keys_in, int32_t* keys_out,

@@ -70,10 +70,6 @@ LEXFORGE_DECLARE_GLOVE_LOSS(avx512)
 template <typename scalar_t>
 void launch_glove_loss(const GloveLossParams<scalar_t>& params, void* stream);
 
-// What sort_by_row takes: rows (vocab_size where out of range) and the numbers of their entries.
-void launch_glove_loss_keys(const int32_t* rows, int64_t entries, int64_t vocab_size, int32_t* keys,
-                            int32_t* entry, void* stream);
-
 // Entries of the sorted list that one warp adds up.
 constexpr int64_t kGloveLossChunk = 64;
 

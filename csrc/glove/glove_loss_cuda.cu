@@ -43,15 +43,6 @@ __global__ void __launch_bounds__(kThreads) glove_loss_kernel(GloveLossParams<sc
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    glove_loss_keys_kernel(const int32_t* rows, int64_t entries, int64_t vocab_size, int32_t* keys,
-                           int32_t* entry) {
-  const int64_t n = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (n >= entries) return;
-  keys[n] = in_range(rows[n], vocab_size) ? rows[n] : static_cast<int32_t>(vocab_size);
-  entry[n] = static_cast<int32_t>(n);
-}
-
 // Where the warp of a chunk leaves the sum of a run: in the gradient when the run begins and ends
 // in the chunk, else in one of the chunk's two partial rows.
 enum : int { kHead = 0, kTail = 1 };  // a run that began before; one that begins here and goes on
@@ -175,13 +166,6 @@ void launch_glove_loss(const GloveLossParams<scalar_t>& params, void* stream) {
   if (params.entries == 0) return;
   launch(glove_loss_kernel<scalar_t>, dim3(blocks_for(params.entries, kWarps)), dim3(kThreads), 0,
          static_cast<cudaStream_t>(stream), params);
-}
-
-void launch_glove_loss_keys(const int32_t* rows, int64_t entries, int64_t vocab_size, int32_t* keys,
-                            int32_t* entry, void* stream) {
-  if (entries == 0) return;
-  launch(glove_loss_keys_kernel, dim3(blocks_for(entries, kThreads)), dim3(kThreads), 0,
-         static_cast<cudaStream_t>(stream), rows, entries, vocab_size, keys, entry);
 }
 
 template <typename scalar_t>

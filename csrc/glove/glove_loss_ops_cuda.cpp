@@ -36,8 +36,8 @@ void grad_cuda(const GloveLossSide<scalar_t>& side, const Tensor& rows, const Te
   const Tensor entry = torch::stable::new_empty(rows, {n});
   const Tensor sorted_row = torch::stable::new_empty(rows, {n});
   const Tensor sorted_entry = torch::stable::new_empty(rows, {n});
-  launch_glove_loss_keys(data<const int32_t>(rows), n, vocab_size, data<int32_t>(keys),
-                         data<int32_t>(entry), stream);
+  launch_row_keys(data<const int32_t>(rows), n, vocab_size, data<int32_t>(keys),
+                  data<int32_t>(entry), stream);
   const auto sort = [&](void* storage, size_t bytes) {
     return sort_by_row(storage, bytes, data<int32_t>(keys), data<int32_t>(sorted_row),
                        data<int32_t>(entry), data<int32_t>(sorted_entry), n, vocab_size, stream);

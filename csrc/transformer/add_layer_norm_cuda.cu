@@ -1,62 +1,14 @@
 #include <cstdint>
 
-#include "common/cuda_launch.cuh"
-#include "common/tensor_core.cuh"
-#include "common/warp.cuh"
 #include "transformer/add_layer_norm.h"
+#include "transformer/row_octets.cuh"
 
 namespace lexforge {
 namespace {
 
 // ---- helpers ------------------------------------------------------------------------------------
 
-// Eight neighbours: what shares a Philox quad, and one or two loads of 16 bytes.
-constexpr int kOctet = 8;
 constexpr int kThreads = 128;
-
-__device__ __forceinline__ void load_octet(const float* from, float (&to)[kOctet]) {
-  const float4 low = reinterpret_cast<const float4*>(from)[0];
-  const float4 high = reinterpret_cast<const float4*>(from)[1];
-  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
-  to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
-}
-__device__ __forceinline__ void load_octet(const Bfloat16* from, float (&to)[kOctet]) {
-  const uint4 packed = *reinterpret_cast<const uint4*>(from);
-  const uint32_t word[4] = {packed.x, packed.y, packed.z, packed.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    to[2 * i] = __uint_as_float(word[i] << 16);
-    to[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
-  }
-}
-__device__ __forceinline__ void store_octet(float* to, const float (&from)[kOctet]) {
-  reinterpret_cast<float4*>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
-  reinterpret_cast<float4*>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
-}
-__device__ __forceinline__ void store_octet(Bfloat16* to, const float (&from)[kOctet]) {
-  *reinterpret_cast<uint4*>(to) =
-      make_uint4(pack_bf16(from[0], from[1]), pack_bf16(from[2], from[3]),
-                 pack_bf16(from[4], from[5]), pack_bf16(from[6], from[7]));
-}
-
-__device__ __forceinline__ float number(float x) { return x; }
-__device__ __forceinline__ double number(double x) { return x; }
-__device__ __forceinline__ float number(Bfloat16 x) { return to_float(x); }
-__device__ __forceinline__ void store_number(float* to, float x) { *to = x; }
-__device__ __forceinline__ void store_number(double* to, double x) { *to = x; }
-__device__ __forceinline__ void store_number(Bfloat16* to, float x) { *to = to_bf16(x); }
-
-// Bit i: is element `index` + i kept; index is a multiple of eight.
-__device__ __forceinline__ uint32_t keep_octet(const Dropout& dropout, int64_t index) {
-  const PhiloxQuad quad = philox_at(static_cast<uint64_t>(*dropout.seed), 0,
-                                    static_cast<uint64_t>(index) >> 3, RandomStream::kAddNorm, 0);
-  uint32_t bits = 0;
-#pragma unroll
-  for (uint32_t i = 0; i < kOctet; ++i) {
-    bits |= static_cast<uint32_t>(dropout_bits(quad, i) >= dropout.threshold) << i;
-  }
-  return bits;
-}
 
 // h of eight neighbours, and which of them dropout keeps: all without it.
 template <typename Params>
@@ -72,7 +24,7 @@ __device__ __forceinline__ uint32_t load_sums(const Params& params, int64_t row,
   }
   uint32_t kept = 0xFF;
   if (params.dropout.threshold != 0) {
-    kept = keep_octet(params.dropout, index);
+    kept = keep_octet(params.dropout, index, RandomStream::kAddNorm);
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) h[i] = kept >> i & 1 ? h[i] * params.dropout.scale : 0.0f;
   }
@@ -101,38 +53,6 @@ __device__ __forceinline__ stat_t load_sum(const Params& params, int64_t row, in
   if (params.residual != nullptr) h += number(params.residual[index]);
   return h;
 }
-
-// Sums over the kLanes threads that share a row, in every one of them; all threads of the block
-// call it together. Calls that follow one another take turns with the halves of `shared`.
-template <int kLanes, int kCount, typename stat_t>
-struct RowSums {
-  static constexpr int kWarps = kLanes / kWarp;
-  stat_t (*shared)[kWarps > 1 ? kWarps : 1][kCount];
-  int turn = 0;
-
-  __device__ __forceinline__ void operator()(stat_t (&values)[kCount]) {
-#pragma unroll
-    for (int step = (kLanes < kWarp ? kLanes : kWarp) / 2; step > 0; step /= 2) {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] += __shfl_xor_sync(kAllLanes, values[i], step);
-    }
-    if constexpr (kWarps > 1) {
-      const int warp = static_cast<int>(threadIdx.x) / kWarp;
-      if (threadIdx.x % kWarp == 0) {
-#pragma unroll
-        for (int i = 0; i < kCount; ++i) shared[turn][warp][i] = values[i];
-      }
-      __syncthreads();
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        values[i] = 0;
-#pragma unroll
-        for (int w = 0; w < kWarps; ++w) values[i] += shared[turn][w][i];
-      }
-      turn ^= 1;
-    }
-  }
-};
 
 // ---- kernels ------------------------------------------------------------------------------------
 
@@ -346,62 +266,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Adds up the groups' sums of 32 columns: each of a block's kSlices rows of threads every
-// kSlices-th group, and these in order.
-constexpr int kSlices = 8;
-template <typename stat_t>
-__global__ void __launch_bounds__(kWarp* kSlices)
-    add_layer_norm_join_kernel(const stat_t* partial, int64_t groups, int64_t dim, stat_t* weight,
-                               stat_t* bias, stat_t* x_bias) {
-  __shared__ stat_t shared[kSlices][kWarp];
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int slice = static_cast<int>(threadIdx.x) / kWarp;
-  const int64_t column = int64_t{blockIdx.x} * kWarp + lane;
-  const int which = static_cast<int>(blockIdx.y);
-  stat_t sum = 0;
-  if (column < dim) {
-#pragma unroll 4
-    for (int64_t group = slice; group < groups; group += kSlices) {
-      sum += partial[(3 * group + which) * dim + column];
-    }
-  }
-  shared[slice][lane] = sum;
-  __syncthreads();
-  if (slice != 0 || column >= dim) return;
-#pragma unroll
-  for (int s = 1; s < kSlices; ++s) sum += shared[s][lane];
-  (which == 0 ? weight : which == 1 ? bias : x_bias)[column] = sum;
-}
-
 // ---- launchers ----------------------------------------------------------------------------------
-
-// Rows that fit in registers, of whole octets, all at multiples of 16 bytes.
-constexpr int64_t kMaxRegisterDim = 4096;
-
-template <typename... Pointers>
-bool in_octets(int64_t dim, const Pointers*... pointers) {
-  return dim % kOctet == 0 && dim <= kMaxRegisterDim &&
-         ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-}
-
-template <int kLanes_, int kOctets_>
-struct RowShape {
-  static constexpr int kLanes = kLanes_, kOctets = kOctets_;
-};
-
-// function(RowShape) for the fewest threads and registers that hold a row of `dim`.
-template <typename Function>
-void with_row_shape(int64_t dim, const Function& function) {
-  const int64_t octets = dim / kOctet;
-  if (octets <= 16) return function(RowShape<16, 1>{});
-  if (octets <= 32) return function(RowShape<32, 1>{});
-  if (octets <= 64) return function(RowShape<32, 2>{});
-  if (octets <= 96) return function(RowShape<32, 3>{});
-  if (octets <= 128) return function(RowShape<128, 1>{});
-  if (octets <= 256) return function(RowShape<128, 2>{});
-  if (octets <= 384) return function(RowShape<128, 3>{});
-  return function(RowShape<128, 4>{});
-}
 
 constexpr int64_t kMaxBlocks = int64_t{1} << 20;
 
@@ -447,10 +312,11 @@ void launch_add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, s
     launch(add_layer_norm_general_backward_kernel<scalar_t, stat_t>, grid, block, 0, cuda_stream,
            params);
   }
-  launch(add_layer_norm_join_kernel<stat_t>,
-         dim3(blocks_for(params.dim, kWarp), params.grad_x_bias != nullptr ? 3 : 2),
-         dim3(kWarp * kSlices), 0, cuda_stream, params.partial, params.groups, params.dim,
-         params.grad_weight, params.grad_bias, params.grad_x_bias);
+  stat_t* sums[] = {params.grad_weight, params.grad_bias, params.grad_x_bias};
+  for (int64_t which = 0; which < (params.grad_x_bias != nullptr ? 3 : 2); ++which) {
+    launch_sum_groups(params.partial + which * params.dim, params.groups, 3 * params.dim,
+                      params.dim, sums[which], cuda_stream);
+  }
 }
 
 #define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                             \

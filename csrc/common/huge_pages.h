@@ -1,0 +1,31 @@
+// Large results of CPU bindings on huge pages.
+#pragma once
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "common/check.h"
+
+namespace lexforge {
+
+// The C library maps what is larger afresh each time, and its first writer then pays for a fault in
+// every 4 KB: half of the time of an op that is bound by memory. Huge pages cost a sixth of that.
+constexpr int64_t kMappedAfresh = int64_t{32} << 20;
+
+// A tensor that nothing has written yet, as it came.
+inline Tensor on_huge_pages(Tensor tensor) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const int64_t bytes = tensor.numel() * static_cast<int64_t>(tensor.element_size());
+  if (bytes > kMappedAfresh) {
+    constexpr uintptr_t kPage = 4096;
+    const auto begin = reinterpret_cast<uintptr_t>(tensor.data_ptr());
+    const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
+    const uintptr_t last = (begin + static_cast<uintptr_t>(bytes)) / kPage * kPage;
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  }
+#endif
+  return tensor;
+}
+
+}  // namespace lexforge

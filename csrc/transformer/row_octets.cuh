@@ -1,0 +1,160 @@
+// Rows in the registers of a block's threads, eight neighbours at a time: what the kernels of
+// transformer/ share.
+#pragma once
+
+#include <cstdint>
+
+#include "common/cuda_launch.cuh"
+#include "common/dropout.h"
+#include "common/tensor_core.cuh"
+#include "common/warp.cuh"
+
+namespace lexforge {
+
+// Eight neighbours: what shares a Philox quad, and one or two loads of 16 bytes.
+constexpr int kOctet = 8;
+
+__device__ __forceinline__ void load_octet(const float* from, float (&to)[kOctet]) {
+  const float4 low = reinterpret_cast<const float4*>(from)[0];
+  const float4 high = reinterpret_cast<const float4*>(from)[1];
+  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
+  to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+}
+__device__ __forceinline__ void load_octet(const Bfloat16* from, float (&to)[kOctet]) {
+  const uint4 packed = *reinterpret_cast<const uint4*>(from);
+  const uint32_t word[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    to[2 * i] = __uint_as_float(word[i] << 16);
+    to[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
+  }
+}
+__device__ __forceinline__ void store_octet(float* to, const float (&from)[kOctet]) {
+  reinterpret_cast<float4*>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
+  reinterpret_cast<float4*>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
+}
+__device__ __forceinline__ void store_octet(Bfloat16* to, const float (&from)[kOctet]) {
+  *reinterpret_cast<uint4*>(to) =
+      make_uint4(pack_bf16(from[0], from[1]), pack_bf16(from[2], from[3]),
+                 pack_bf16(from[4], from[5]), pack_bf16(from[6], from[7]));
+}
+
+__device__ __forceinline__ float number(float x) { return x; }
+__device__ __forceinline__ double number(double x) { return x; }
+__device__ __forceinline__ float number(Bfloat16 x) { return to_float(x); }
+__device__ __forceinline__ void store_number(float* to, float x) { *to = x; }
+__device__ __forceinline__ void store_number(double* to, double x) { *to = x; }
+__device__ __forceinline__ void store_number(Bfloat16* to, float x) { *to = to_bf16(x); }
+
+// Bit i: is element `index` + i kept; index is a multiple of eight.
+__device__ __forceinline__ uint32_t keep_octet(const Dropout& dropout, int64_t index,
+                                               RandomStream stream) {
+  const PhiloxQuad quad = philox_at(static_cast<uint64_t>(*dropout.seed), 0,
+                                    static_cast<uint64_t>(index) >> 3, stream, 0);
+  uint32_t bits = 0;
+#pragma unroll
+  for (uint32_t i = 0; i < kOctet; ++i) {
+    bits |= static_cast<uint32_t>(dropout_bits(quad, i) >= dropout.threshold) << i;
+  }
+  return bits;
+}
+
+// Sums over the kLanes threads that share a row, in every one of them; all threads of the block
+// call it together. Calls that follow one another take turns with the halves of `shared`.
+template <int kLanes, int kCount, typename stat_t>
+struct RowSums {
+  static constexpr int kWarps = kLanes / kWarp;
+  stat_t (*shared)[kWarps > 1 ? kWarps : 1][kCount];
+  int turn = 0;
+
+  __device__ __forceinline__ void operator()(stat_t (&values)[kCount]) {
+#pragma unroll
+    for (int step = (kLanes < kWarp ? kLanes : kWarp) / 2; step > 0; step /= 2) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[i] += __shfl_xor_sync(kAllLanes, values[i], step);
+    }
+    if constexpr (kWarps > 1) {
+      const int warp = static_cast<int>(threadIdx.x) / kWarp;
+      if (threadIdx.x % kWarp == 0) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) shared[turn][warp][i] = values[i];
+      }
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        values[i] = 0;
+#pragma unroll
+        for (int w = 0; w < kWarps; ++w) values[i] += shared[turn][w][i];
+      }
+      turn ^= 1;
+    }
+  }
+};
+
+// Rows that fit in registers, of whole octets, all at multiples of 16 bytes.
+constexpr int64_t kMaxRegisterDim = 4096;
+
+// Whether rows of this many elements at these places are octets at multiples of 16 bytes.
+template <typename... Pointers>
+bool whole_octets(int64_t dim, const Pointers*... pointers) {
+  return dim % kOctet == 0 && ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+template <typename... Pointers>
+bool in_octets(int64_t dim, const Pointers*... pointers) {
+  return dim <= kMaxRegisterDim && whole_octets(dim, pointers...);
+}
+
+template <int kLanes_, int kOctets_>
+struct RowShape {
+  static constexpr int kLanes = kLanes_, kOctets = kOctets_;
+};
+
+// function(RowShape) for the fewest threads and registers that hold a row of `dim`.
+template <typename Function>
+void with_row_shape(int64_t dim, const Function& function) {
+  const int64_t octets = dim / kOctet;
+  if (octets <= 16) return function(RowShape<16, 1>{});
+  if (octets <= 32) return function(RowShape<32, 1>{});
+  if (octets <= 64) return function(RowShape<32, 2>{});
+  if (octets <= 96) return function(RowShape<32, 3>{});
+  if (octets <= 128) return function(RowShape<128, 1>{});
+  if (octets <= 256) return function(RowShape<128, 2>{});
+  if (octets <= 384) return function(RowShape<128, 3>{});
+  return function(RowShape<128, 4>{});
+}
+
+// to[column] = sum over groups of partial[group * stride + column] for 32 columns of a block: each
+// of its kSlices rows of threads adds every kSlices-th group, and these in order.
+constexpr int kSlices = 8;
+template <typename stat_t>
+__global__ void __launch_bounds__(kWarp* kSlices)
+    sum_groups_kernel(const stat_t* partial, int64_t groups, int64_t stride, int64_t width,
+                      stat_t* to) {
+  __shared__ stat_t shared[kSlices][kWarp];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int slice = static_cast<int>(threadIdx.x) / kWarp;
+  const int64_t column = int64_t{blockIdx.x} * kWarp + lane;
+  stat_t sum = 0;
+  if (column < width) {
+#pragma unroll 4
+    for (int64_t group = slice; group < groups; group += kSlices) {
+      sum += partial[group * stride + column];
+    }
+  }
+  shared[slice][lane] = sum;
+  __syncthreads();
+  if (slice != 0 || column >= width) return;
+#pragma unroll
+  for (int s = 1; s < kSlices; ++s) sum += shared[s][lane];
+  to[column] = sum;
+}
+
+template <typename stat_t>
+void launch_sum_groups(const stat_t* partial, int64_t groups, int64_t stride, int64_t width,
+                       stat_t* to, cudaStream_t stream) {
+  launch(sum_groups_kernel<stat_t>, dim3(blocks_for(width, kWarp)), dim3(kWarp * kSlices), 0,
+         stream, partial, groups, stride, width, to);
+}
+
+}  // namespace lexforge
