@@ -16,11 +16,11 @@
 //   grad_residual_i = rstd (g_i weight_i - a - t_i b)     grad_x_i = z_i grad_residual_i
 //   grad_weight_i = sum_n g_i t_i     grad_bias_i = sum_n g_i     grad_x_bias_i = sum_n grad_x_i
 //
-// Saved for the backward: x and residual, which are there already, mean and rstd; h and z are made
-// again. To save h costs the same memory, since x is kept then in its place, but the forward would
-// write it besides y: 8 N H elements read and written in all, of which 4 instead of 3 are written.
-// In bfloat16 it would be rounded, too. To save y alone does not do: h does not follow from it
-// where a weight is 0.
+// Saved for the backward: mean, rstd, and x and residual, which are there already; h and z are made
+// again. Saving h in place of x would take the same memory and move the same 8 N H elements,
+// forward and backward together, but write 4 N H of them instead of 3 N H, which a CPU reads before
+// it writes; and h would be rounded in bfloat16. y does not do: h cannot be had from it where a
+// weight is 0.
 //
 // float32 computes in float32, float64 in float64 (for gradient checks). bfloat16 computes in
 // float32 and rounds only what is stored in bfloat16.
@@ -76,7 +76,7 @@ struct AddLayerNormBackwardParams {
   stat_t* grad_x_bias;  // [H] or null
 };
 
-// The rows of one of the groups: consecutive ones, as many in each as can be.
+// The rows of one of the groups: consecutive ones, as many in each as in any other, or one more.
 struct RowRange {
   int64_t first, last;
 };
@@ -84,8 +84,11 @@ LEXFORGE_HOST_DEVICE RowRange add_layer_norm_group(int64_t group, int64_t groups
   return {group * rows / groups, (group + 1) * rows / groups};
 }
 
-// The CPU kernels: whole rows; all but the sums over groups of rows; and these for some columns.
-// `workspace` is 64-byte aligned, of add_layer_norm_workspace(H) bytes, one per thread.
+// The CPU kernels: rows, from a multiple of kAddLayerNormRows on; all of the gradients but the sums
+// of the groups; and these for some columns. `workspace` is 64-byte aligned, of
+// add_layer_norm_workspace(H) bytes, one per thread.
+constexpr int64_t kAddLayerNormRows = 4;
+
 #define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                          \
   namespace isa {                                                                     \
   template <typename stat_t>                                                          \

@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kThreads)
 // every row it sees and keeps their sums over rows in registers; at the end the block adds up those
 // of its threads in order.
 template <typename scalar_t, int kLanes, int kOctets>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     add_layer_norm_backward_kernel(AddLayerNormBackwardParams<scalar_t, float> params) {
   constexpr int kRows = kThreads / kLanes, kWidth = kOctet * kOctets * kLanes;
   __shared__ float shared[2][kLanes > kWarp ? kLanes / kWarp : 1][2];

@@ -8,8 +8,8 @@
 namespace lexforge {
 namespace {
 
-// A group has at least so many rows, and there are at most so many groups: three blocks for each
-// multiprocessor of an H100, fewer for a smaller problem.
+// A group has at least so many rows, and there are at most so many groups: the three blocks that
+// each of the 132 multiprocessors of an H100 holds for bfloat16 rows of 768.
 constexpr int64_t kRowsPerGroup = 8;
 constexpr int64_t kMaxGroups = 396;
 
