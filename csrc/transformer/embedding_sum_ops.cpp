@@ -22,9 +22,10 @@ int64_t rows_per_task(int64_t width) { return std::max<int64_t>(1, kNumbersPerTa
 
 void check_range(const char* op, const char* name, const Tensor& ids, int64_t rows) {
   const auto* id = data<const int32_t>(ids);
-  for (int64_t t = 0; t < ids.size(0); ++t) {
-    STD_TORCH_CHECK(0 <= id[t] && id[t] < rows, op, ": ", name, " must be in [0, ", rows, "), got ",
-                    id[t], " at position ", t);
+  const int64_t count = ids.size(0);
+  for (int64_t t = 0; t < count; ++t) {
+    STD_TORCH_CHECK(0 <= id[t] && id[t] < rows, op, ": ", name, " must be in [0, ", rows,
+                    "), got ", id[t], " at position ", t);
   }
 }
 
