@@ -55,7 +55,7 @@ unit: $(BUILT) $(TEST)
 
 # The CUDA kernels run on the CPU, block by block, under address and undefined-behaviour sanitizers.
 emulated: $(BUILT) $(TEST)
-	$(RUN) tests/cuda_emulation/run.py --sanitize -q
+	$(RUN) tests/cuda_emulation/run.py --sanitize -q -n 2
 
 cuda-check: $(TEST)
 	$(RUN) tests/cuda_emulation/cuda_check.py

@@ -5,6 +5,7 @@
 
 namespace lexforge::text {
 
+void register_bert_examples(pybind11::module_& m);
 void register_corpus(pybind11::module_& m);
 void register_vector_file(pybind11::module_& m);
 

@@ -85,17 +85,17 @@ LEXFORGE_HOST_DEVICE RowRange add_layer_norm_group(int64_t group, int64_t groups
 }
 
 // The CPU kernels: whole rows; all but the sums over groups of rows; and these for some columns.
-// `workspace` is of add_layer_norm_workspace(H) numbers, one per thread.
-constexpr int64_t add_layer_norm_workspace(int64_t dim) { return 2 * (dim + 64); }
-
+// `workspace` is 64-byte aligned, of add_layer_norm_workspace(H) bytes, one per thread.
 #define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                          \
   namespace isa {                                                                     \
+  template <typename stat_t>                                                          \
+  int64_t add_layer_norm_workspace(int64_t dim);                                      \
   template <typename scalar_t, typename stat_t>                                       \
   void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t first_row, \
-                      int64_t last, stat_t* workspace);                               \
+                      int64_t last, void* workspace);                                 \
   template <typename scalar_t, typename stat_t>                                       \
   void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,   \
-                               int64_t first_group, int64_t last, stat_t* workspace); \
+                               int64_t first_group, int64_t last, void* workspace);   \
   template <typename scalar_t, typename stat_t>                                       \
   void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>&,       \
                            int64_t first_column, int64_t last);                       \

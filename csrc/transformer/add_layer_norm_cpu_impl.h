@@ -1,5 +1,8 @@
-// CPU kernels of add_layer_norm.h: one body, compiled per instruction set. The numbers of a row
-// stay in the first-level cache between its passes.
+// CPU kernels of add_layer_norm.h: one body, compiled per instruction set.
+//
+// Rows go through their passes kRows at a time: what lies in the first-level cache then serves the
+// later ones, vectors that all rows share are read once for kRows, and so many sums that do not
+// wait for one another are under way.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -13,40 +16,71 @@
 
 namespace lexforge::LEXFORGE_ISA {
 
-// Numbers whose dropout is drawn at a time: some rows, or a part of one.
-constexpr int64_t kDrawn = 4096;
+constexpr int kRows = 4;
 
-// The row's h, in order: f(d, n, h) for every register.
-template <typename scalar_t, typename stat_t, bool kDropout, typename Params, typename F>
-LEXFORGE_INLINE void for_sums(const Params& params, int64_t row, const F& f) {
+// Numbers of a row in the workspace: whole registers, and no power of two apart.
+constexpr int64_t row_stride(int64_t dim) { return (dim + 15) / 16 * 16 + 16; }
+
+template <typename stat_t>
+int64_t add_layer_norm_workspace(int64_t dim) {
+  return kRows * row_stride(dim) * static_cast<int64_t>(sizeof(stat_t)) +
+         dropout_bytes(kRows * dim);
+}
+
+// Some rows of a problem and what makes their h; the workspace holds a number for each of theirs,
+// and then the bits of dropout_keep_bits.
+template <typename scalar_t, typename stat_t, bool kDropout, typename Params>
+struct NormRows {
   using V = RowValues<scalar_t>;
   using S = RowValues<stat_t>;
   using L = typename V::lanes;
-  const int64_t dim = params.dim;
-  const auto scale = L::broadcast(static_cast<stat_t>(params.dropout.scale));
-  const scalar_t* x = params.x + row * dim;
-  const scalar_t* residual = params.residual == nullptr ? nullptr : params.residual + row * dim;
-  const auto one = [&](int64_t d, int64_t n, const uint8_t* bits, int64_t bit) {
-    auto h = V::load(x + d, n);
-    if (params.x_bias != nullptr) h = L::add(h, S::load(params.x_bias + d, n));
-    if constexpr (kDropout) h = L::mul(keep_lanes<L>(h, bits, bit), scale);
-    if (residual != nullptr) h = L::add(h, V::load(residual + d, n));
-    f(d, n, h, bits, bit);
-  };
-  if constexpr (!kDropout) {
-    for_registers<L>(dim, [&](int64_t d, int64_t n) { one(d, n, nullptr, 0); });
-    return;
+  using reg = typename L::reg;
+
+  const scalar_t* x;
+  const scalar_t* residual;
+  const stat_t* x_bias;
+  int64_t dim, stride;
+  stat_t* workspace;
+  uint8_t* bits;
+  int64_t first_bit;
+  reg scale;
+
+  LEXFORGE_INLINE NormRows(const Params& params, int64_t row, int64_t rows, void* memory)
+      : x(params.x + row * params.dim),
+        residual(params.residual == nullptr ? nullptr : params.residual + row * params.dim),
+        x_bias(params.x_bias),
+        dim(params.dim),
+        stride(row_stride(params.dim)),
+        workspace(static_cast<stat_t*>(memory)),
+        bits(reinterpret_cast<uint8_t*>(workspace + kRows * stride)),
+        first_bit(row * params.dim % 8),
+        scale(L::broadcast(static_cast<stat_t>(params.dropout.scale))) {
+    if constexpr (kDropout) {
+      dropout_keep_bits(params.dropout, static_cast<uint64_t>(row * dim), rows * dim,
+                        RandomStream::kAddNorm, bits);
+    }
   }
-  uint8_t bits[dropout_bytes(kDrawn)];
-  for (int64_t part = 0; part < dim; part += kDrawn) {
-    const int64_t count = dim - part < kDrawn ? dim - part : kDrawn;
-    const auto first = static_cast<uint64_t>(row * dim + part);
-    dropout_keep_bits(params.dropout, first, count, RandomStream::kAddNorm, bits);
-    for_registers<L>(count, [&](int64_t d, int64_t n) {
-      one(part + d, n, bits, static_cast<int64_t>(first % 8) + d);
-    });
+
+  // z times the numbers d ... d + n - 1 of row r.
+  LEXFORGE_INLINE reg drop(int64_t r, int64_t d, reg numbers) const {
+    if constexpr (!kDropout) return numbers;
+    return L::mul(keep_lanes<L>(numbers, bits, first_bit + r * dim + d), scale);
   }
-}
+
+  LEXFORGE_INLINE reg sums(int64_t r, int64_t d, int64_t n) const {
+    auto h = V::load(x + r * dim + d, n);
+    if (x_bias != nullptr) h = L::add(h, S::load(x_bias + d, n));
+    h = drop(r, d, h);
+    return residual == nullptr ? h : L::add(h, V::load(residual + r * dim + d, n));
+  }
+
+  // Fetches what the next rows have at d.
+  LEXFORGE_INLINE void prefetch(const scalar_t* of, int64_t r, int64_t d) const {
+    __builtin_prefetch(of + (r + kRows) * dim + d);
+  }
+
+  LEXFORGE_INLINE stat_t* numbers(int64_t r, int64_t d) const { return workspace + r * stride + d; }
+};
 
 // x with zeros in the lanes from n on.
 template <typename L>
@@ -57,113 +91,148 @@ LEXFORGE_INLINE typename L::reg first_lanes(typename L::reg x, int64_t n) {
   return L::load_first(lanes, n);
 }
 
-template <typename scalar_t, typename stat_t, bool kDropout>
-void norm_rows(const AddLayerNormParams<scalar_t, stat_t>& params, int64_t first_row, int64_t last,
-               stat_t* h) {
-  using V = RowValues<scalar_t>;
-  using S = RowValues<stat_t>;
-  using L = typename V::lanes;
+template <typename scalar_t, typename stat_t, bool kDropout, int kCount>
+void norm_rows(const AddLayerNormParams<scalar_t, stat_t>& params, int64_t row, void* workspace) {
+  using Rows = NormRows<scalar_t, stat_t, kDropout, AddLayerNormParams<scalar_t, stat_t>>;
+  using V = typename Rows::V;
+  using S = typename Rows::S;
+  using L = typename Rows::L;
+  using reg = typename L::reg;
   const int64_t dim = params.dim;
-  for (int64_t row = first_row; row < last; ++row) {
-    auto sum = L::zero();
-    for_sums<scalar_t, stat_t, kDropout>(
-        params, row, [&](int64_t d, int64_t, typename L::reg x, const uint8_t*, int64_t) {
-          L::store_any(h + d, x);
-          sum = L::add(sum, x);
-        });
-    const stat_t mean = L::sum(sum) / static_cast<stat_t>(dim);
-    const auto means = L::broadcast(mean);
-    auto squares = L::zero();
-    for_registers<L>(dim, [&](int64_t d, int64_t n) {
-      const auto centred = first_lanes<L>(L::sub(L::load_any(h + d), means), n);
-      squares = L::fma(centred, centred, squares);
-    });
-    const stat_t variance = L::sum(squares) / static_cast<stat_t>(dim);
-    const stat_t rstd = stat_t(1) / std::sqrt(variance + static_cast<stat_t>(params.eps));
-    const auto factors = L::broadcast(rstd);
-    scalar_t* y = params.y + row * dim;
-    for_registers<L>(dim, [&](int64_t d, int64_t n) {
-      const auto normal = L::mul(L::sub(L::load_any(h + d), means), factors);
-      V::store(y + d, L::fma(normal, S::load(params.weight + d, n), S::load(params.bias + d, n)),
-               n);
-    });
-    params.mean[row] = mean;
-    params.rstd[row] = rstd;
+  const auto count = static_cast<stat_t>(dim);
+  const Rows rows(params, row, kCount, workspace);
+
+  reg sum[kCount], mean[kCount], rstd[kCount];
+  for (int r = 0; r < kCount; ++r) sum[r] = L::zero();
+  for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
+#pragma GCC unroll 4
+    for (int r = 0; r < kCount; ++r) {
+      const reg h = rows.sums(r, d, n);
+      L::store_any(rows.numbers(r, d), h);
+      sum[r] = L::add(sum[r], h);
+    }
+  });
+  for (int r = 0; r < kCount; ++r) {
+    params.mean[row + r] = L::sum(sum[r]) / count;
+    mean[r] = L::broadcast(params.mean[row + r]);
+    sum[r] = L::zero();
   }
+  for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
+#pragma GCC unroll 4
+    for (int r = 0; r < kCount; ++r) {
+      rows.prefetch(rows.x, r, d);
+      rows.prefetch(rows.residual, r, d);
+      const reg centred = first_lanes<L>(L::sub(L::load_any(rows.numbers(r, d)), mean[r]), n);
+      sum[r] = L::fma(centred, centred, sum[r]);
+    }
+  });
+  for (int r = 0; r < kCount; ++r) {
+    const stat_t variance = L::sum(sum[r]) / count;
+    params.rstd[row + r] = stat_t(1) / std::sqrt(variance + static_cast<stat_t>(params.eps));
+    rstd[r] = L::broadcast(params.rstd[row + r]);
+  }
+  scalar_t* y = params.y + row * dim;
+  for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
+    const reg weight = S::load(params.weight + d, n), bias = S::load(params.bias + d, n);
+#pragma GCC unroll 4
+    for (int r = 0; r < kCount; ++r) {
+      const reg t = L::mul(L::sub(L::load_any(rows.numbers(r, d)), mean[r]), rstd[r]);
+      V::store(y + r * dim + d, L::fma(t, weight, bias), n);
+    }
+  });
+}
+
+// Sums over the rows are added to sums[0], sums[1], sums[2] [3, H]; see `partial`.
+template <typename scalar_t, typename stat_t, bool kDropout, int kCount>
+void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, int64_t row,
+                   stat_t* sums, void* workspace) {
+  using Rows = NormRows<scalar_t, stat_t, kDropout, AddLayerNormBackwardParams<scalar_t, stat_t>>;
+  using V = typename Rows::V;
+  using S = typename Rows::S;
+  using L = typename Rows::L;
+  using reg = typename L::reg;
+  const int64_t dim = params.dim;
+  const auto count = static_cast<stat_t>(dim);
+  const Rows rows(params, row, kCount, workspace);
+  const scalar_t* grad_y = params.grad_y + row * dim;
+
+  reg mean[kCount], rstd[kCount], a[kCount], b[kCount];
+  for (int r = 0; r < kCount; ++r) {
+    mean[r] = L::broadcast(params.mean[row + r]);
+    rstd[r] = L::broadcast(params.rstd[row + r]);
+    a[r] = b[r] = L::zero();
+  }
+  for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
+    const reg weight = S::load(params.weight + d, n);
+    reg weight_sum = S::load(sums + d, n), bias_sum = S::load(sums + dim + d, n);
+#pragma GCC unroll 4
+    for (int r = 0; r < kCount; ++r) {
+      const reg t = L::mul(L::sub(rows.sums(r, d, n), mean[r]), rstd[r]);
+      L::store_any(rows.numbers(r, d), t);
+      const reg g = V::load(grad_y + r * dim + d, n);
+      weight_sum = L::fma(g, t, weight_sum);
+      bias_sum = L::add(g, bias_sum);
+      const reg weighted = L::mul(g, weight);
+      a[r] = L::add(weighted, a[r]);
+      b[r] = L::fma(weighted, t, b[r]);
+    }
+    S::store(sums + d, weight_sum, n);
+    S::store(sums + dim + d, bias_sum, n);
+  });
+  for (int r = 0; r < kCount; ++r) {
+    a[r] = L::broadcast(L::sum(a[r]) / count);
+    b[r] = L::broadcast(L::sum(b[r]) / count);
+  }
+  scalar_t* grad_x = params.grad_x + row * dim;
+  scalar_t* grad_residual = params.grad_residual + row * dim;
+  for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
+    const reg weight = S::load(params.weight + d, n);
+    reg x_bias_sum = S::load(sums + 2 * dim + d, n);
+#pragma GCC unroll 4
+    for (int r = 0; r < kCount; ++r) {
+      rows.prefetch(rows.x, r, d);
+      rows.prefetch(rows.residual, r, d);
+      rows.prefetch(grad_y, r, d);
+      const reg weighted = L::mul(V::load(grad_y + r * dim + d, n), weight);
+      const reg t = L::load_any(rows.numbers(r, d));
+      const reg grad = L::mul(rstd[r], L::fnma(t, b[r], L::sub(weighted, a[r])));
+      if (params.grad_residual != nullptr) V::store(grad_residual + r * dim + d, grad, n);
+      const reg dropped = rows.drop(r, d, grad);
+      V::store(grad_x + r * dim + d, dropped, n);
+      x_bias_sum = L::add(dropped, x_bias_sum);
+    }
+    S::store(sums + 2 * dim + d, x_bias_sum, n);
+  });
 }
 
 template <typename scalar_t, typename stat_t>
 void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>& params, int64_t first_row,
-                    int64_t last, stat_t* workspace) {
-  if (params.dropout.threshold != 0) {
-    norm_rows<scalar_t, stat_t, true>(params, first_row, last, workspace);
-  } else {
-    norm_rows<scalar_t, stat_t, false>(params, first_row, last, workspace);
-  }
-}
-
-template <typename stat_t>
-LEXFORGE_INLINE void add_to_row(stat_t* to, typename RowValues<stat_t>::reg x, int64_t n) {
-  using S = RowValues<stat_t>;
-  S::store(to, S::lanes::add(S::load(to, n), x), n);
-}
-
-template <typename scalar_t, typename stat_t, bool kDropout>
-void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, RowRange rows,
-                   stat_t* partial, stat_t* workspace) {
-  using V = RowValues<scalar_t>;
-  using S = RowValues<stat_t>;
-  using L = typename V::lanes;
-  const int64_t dim = params.dim;
-  stat_t *normal = workspace, *factor = workspace + dim + 64;  // t, and z where it is drawn
-  stat_t *grad_weight = partial, *grad_bias = partial + dim, *grad_x_bias = partial + 2 * dim;
-  const auto scale = L::broadcast(static_cast<stat_t>(params.dropout.scale));
-  for (int64_t row = rows.first; row < rows.last; ++row) {
-    const scalar_t* grad_y = params.grad_y + row * dim;
-    const auto mean = L::broadcast(params.mean[row]), rstd = L::broadcast(params.rstd[row]);
-    auto a = L::zero(), b = L::zero();
-    for_sums<scalar_t, stat_t, kDropout>(
-        params, row,
-        [&](int64_t d, int64_t n, typename L::reg h, const uint8_t* bits, int64_t bit) {
-          const auto t = L::mul(L::sub(h, mean), rstd);
-          L::store_any(normal + d, t);
-          if constexpr (kDropout) L::store_any(factor + d, keep_lanes<L>(scale, bits, bit));
-          const auto g = V::load(grad_y + d, n);
-          add_to_row(grad_weight + d, L::mul(g, t), n);
-          add_to_row(grad_bias + d, g, n);
-          const auto weighted = L::mul(g, S::load(params.weight + d, n));
-          a = L::add(a, weighted);
-          b = L::fma(weighted, t, b);
-        });
-    const auto mean_a = L::broadcast(L::sum(a) / static_cast<stat_t>(dim));
-    const auto mean_b = L::broadcast(L::sum(b) / static_cast<stat_t>(dim));
-    scalar_t* grad_x = params.grad_x + row * dim;
-    scalar_t* grad_residual =
-        params.grad_residual == nullptr ? nullptr : params.grad_residual + row * dim;
-    for_registers<L>(dim, [&](int64_t d, int64_t n) {
-      const auto weighted = L::mul(V::load(grad_y + d, n), S::load(params.weight + d, n));
-      const auto centred = L::sub(weighted, L::fma(L::load_any(normal + d), mean_b, mean_a));
-      auto grad = L::mul(rstd, centred);
-      if (grad_residual != nullptr) V::store(grad_residual + d, grad, n);
-      if constexpr (kDropout) grad = L::mul(grad, L::load_any(factor + d));
-      V::store(grad_x + d, grad, n);
-      if (params.x_bias != nullptr) add_to_row(grad_x_bias + d, grad, n);
-    });
-  }
+                    int64_t last, void* workspace) {
+  const bool dropout = params.dropout.threshold != 0;
+  auto* some = dropout ? &norm_rows<scalar_t, stat_t, true, kRows>
+                       : &norm_rows<scalar_t, stat_t, false, kRows>;
+  auto* one =
+      dropout ? &norm_rows<scalar_t, stat_t, true, 1> : &norm_rows<scalar_t, stat_t, false, 1>;
+  int64_t row = first_row;
+  for (; row + kRows <= last; row += kRows) some(params, row, workspace);
+  for (; row < last; ++row) one(params, row, workspace);
 }
 
 template <typename scalar_t, typename stat_t>
 void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>& params,
-                             int64_t first_group, int64_t last, stat_t* workspace) {
+                             int64_t first_group, int64_t last, void* workspace) {
+  const bool dropout = params.dropout.threshold != 0;
+  auto* some = dropout ? &backward_rows<scalar_t, stat_t, true, kRows>
+                       : &backward_rows<scalar_t, stat_t, false, kRows>;
+  auto* one = dropout ? &backward_rows<scalar_t, stat_t, true, 1>
+                      : &backward_rows<scalar_t, stat_t, false, 1>;
   for (int64_t group = first_group; group < last; ++group) {
-    stat_t* partial = params.partial + group * 3 * params.dim;
-    for (int64_t i = 0; i < 3 * params.dim; ++i) partial[i] = 0;
-    const RowRange rows = add_layer_norm_group(group, params.groups, params.rows);
-    if (params.dropout.threshold != 0) {
-      backward_rows<scalar_t, stat_t, true>(params, rows, partial, workspace);
-    } else {
-      backward_rows<scalar_t, stat_t, false>(params, rows, partial, workspace);
-    }
+    stat_t* sums = params.partial + group * 3 * params.dim;
+    for (int64_t i = 0; i < 3 * params.dim; ++i) sums[i] = 0;
+    const RowRange range = add_layer_norm_group(group, params.groups, params.rows);
+    int64_t row = range.first;
+    for (; row + kRows <= range.last; row += kRows) some(params, row, sums, workspace);
+    for (; row < range.last; ++row) one(params, row, sums, workspace);
   }
 }
 
@@ -188,14 +257,16 @@ void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>& par
 
 #define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                    \
   template void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t, int64_t,     \
-                               stat_t*);                                                          \
+                               void*);                                                            \
   template void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,      \
-                                        int64_t, int64_t, stat_t*);                               \
+                                        int64_t, int64_t, void*);                                 \
   template void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>&, int64_t, \
                                     int64_t);
 LEXFORGE_INSTANTIATE(float, float)
 LEXFORGE_INSTANTIATE(double, double)
 LEXFORGE_INSTANTIATE(Bfloat16, float)
 #undef LEXFORGE_INSTANTIATE
+template int64_t add_layer_norm_workspace<float>(int64_t);
+template int64_t add_layer_norm_workspace<double>(int64_t);
 
 }  // namespace lexforge::LEXFORGE_ISA

@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kThreads)
     const bool wanted = row < range.last;
     const float mean = wanted ? params.mean[row] : 0.0f, rstd = wanted ? params.rstd[row] : 0.0f;
     float t[kOctets][kOctet], weighted[kOctets][kOctet], means[2] = {};
-    uint32_t kept[kOctets];
+    uint32_t kept[kOctets] = {};
 #pragma unroll
     for (int o = 0; o < kOctets; ++o) {
       const int64_t column = kOctet * (lane + o * kLanes);

@@ -1,5 +1,7 @@
 // CPU binding of add_layer_norm.h.
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <tuple>
 
@@ -14,6 +16,30 @@ constexpr int64_t kNumbersPerTask = 16384;
 // A group has at least so many rows, and there are at most so many groups.
 constexpr int64_t kRowsPerGroup = 16;
 constexpr int64_t kMaxGroups = 64;
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
+// kernel(first, last, workspace) for ranges of at least `grain` of 0 ... count - 1.
+template <typename stat_t, typename Kernel>
+void for_ranges(int64_t count, int64_t grain, int64_t dim, const Kernel& kernel) {
+  const int64_t bytes =
+      choose(&baseline::add_layer_norm_workspace<stat_t>, &avx2::add_layer_norm_workspace<stat_t>,
+             &avx512::add_layer_norm_workspace<stat_t>)(dim);
+  std::atomic<bool> out_of_memory{false};
+  const auto range = [&](int64_t first, int64_t last) {
+    const std::unique_ptr<void, Free> workspace(
+        std::aligned_alloc(64, static_cast<size_t>(bytes + 63) / 64 * 64));
+    if (workspace == nullptr) {
+      out_of_memory = true;
+    } else {
+      kernel(first, last, workspace.get());
+    }
+  };
+  torch::stable::parallel_for(0, count, std::max<int64_t>(1, grain), range);
+  STD_TORCH_CHECK(!out_of_memory, "add_layer_norm: no memory for a workspace of ", bytes, " bytes");
+}
 
 std::tuple<Tensor, Tensor, Tensor> add_layer_norm(const Tensor& x, const OptionalTensor& residual,
                                                   const OptionalTensor& x_bias,
@@ -31,12 +57,9 @@ std::tuple<Tensor, Tensor, Tensor> add_layer_norm(const Tensor& x, const Optiona
     auto* kernel =
         choose(&baseline::add_layer_norm<scalar_t, stat_t>, &avx2::add_layer_norm<scalar_t, stat_t>,
                &avx512::add_layer_norm<scalar_t, stat_t>);
-    torch::stable::parallel_for(0, params.rows, std::max<int64_t>(1, kNumbersPerTask / params.dim),
-                                [&](int64_t first, int64_t last) {
-                                  const auto workspace = std::make_unique_for_overwrite<stat_t[]>(
-                                      add_layer_norm_workspace(params.dim));
-                                  kernel(params, first, last, workspace.get());
-                                });
+    for_ranges<stat_t>(
+        params.rows, kNumbersPerTask / params.dim, params.dim,
+        [&](int64_t first, int64_t last, void* memory) { kernel(params, first, last, memory); });
   });
   return {result.y, result.mean, result.rstd};
 }
@@ -59,13 +82,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> add_layer_norm_backward(
     auto* join = choose(&baseline::add_layer_norm_join<scalar_t, stat_t>,
                         &avx2::add_layer_norm_join<scalar_t, stat_t>,
                         &avx512::add_layer_norm_join<scalar_t, stat_t>);
-    const int64_t group_numbers = std::max<int64_t>(1, params.rows / groups * params.dim);
-    torch::stable::parallel_for(0, groups, std::max<int64_t>(1, kNumbersPerTask / group_numbers),
-                                [&](int64_t first, int64_t last) {
-                                  const auto workspace = std::make_unique_for_overwrite<stat_t[]>(
-                                      add_layer_norm_workspace(params.dim));
-                                  kernel(params, first, last, workspace.get());
-                                });
+    for_ranges<stat_t>(
+        groups, kNumbersPerTask / std::max<int64_t>(1, params.rows / groups * params.dim),
+        params.dim,
+        [&](int64_t first, int64_t last, void* memory) { kernel(params, first, last, memory); });
     torch::stable::parallel_for(0, params.dim, std::max<int64_t>(64, kNumbersPerTask / groups),
                                 [&](int64_t first, int64_t last) { join(params, first, last); });
   });

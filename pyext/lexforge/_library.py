@@ -75,18 +75,25 @@ def cpu_capability() -> str:
     return _CPU_NAMES[torch.ops.lexforge.cpu_capability.default()]
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the CPU kernels in use multiply bfloat16 by instructions of the processor."""
+    return torch.ops.lexforge.cpu_has_bf16.default()
+
+
 def build_info() -> dict[str, object]:
     """What was built, with what, and what of it is in use here.
 
     Returns:
         A dict with ``cuda`` (bool, built), ``cuda_reason``, ``cuda_arch_list``,
-        ``torch_at_build``, ``compiler``, ``cpu_capability``, ``cuda_usable``, ``cuda_state``.
+        ``torch_at_build``, ``compiler``, ``cpu_capability``, ``cpu_has_bf16``, ``cuda_usable``,
+        ``cuda_state``.
     """
     record = _FOLDER / "_build.json"
     built = json.loads(record.read_text()) if record.exists() else {}
     return {
         **built,
         "cpu_capability": cpu_capability(),
+        "cpu_has_bf16": cpu_has_bf16(),
         "cuda_usable": cuda_usable,
         "cuda_state": cuda_state,
     }

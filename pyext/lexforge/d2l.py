@@ -1,4 +1,4 @@
-"""The reference text's names and argument order (word2vec), over lexforge's own parts.
+"""The reference text's names and argument order (word2vec, BERT), over lexforge's own parts.
 
 Where the text has a slip, the right behaviour is the default; docstrings say how to get the text's.
 """
@@ -6,6 +6,7 @@ Where the text has a slip, the right behaviour is the default; docstrings say ho
 from __future__ import annotations
 
 import collections
+import copy
 import hashlib
 import os
 import random
@@ -13,7 +14,7 @@ import tarfile
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lexforge.models import bert
+from lexforge.models.bert_encoding import evaluating
 from lexforge.models.skipgram import SkipgramData, SkipgramProgress, train_skipgram
 from lexforge.ops.sampling import alias_sample, build_alias, seed_from
+from lexforge.text.bert import (
+    BertExamples,
+    PackedBatch,
+    WordTokenizer,
+    padded,
+    read_paragraphs,
+    tokenize_paragraphs,
+)
 from lexforge.text.datasets import cache_folder, dataset_path
 from lexforge.vectors import similarity
 
@@ -37,6 +48,10 @@ DATA_HUB: dict[str, tuple[str, str]] = {
     "glove.6b.100d": (DATA_URL + "glove.6B.100d.zip", "cd43bfb07e44e6f27cbcc7bc9ae3d80284fdaf5a"),
     "glove.42b.300d": (DATA_URL + "glove.42B.300d.zip", "b5116e234e9eb9076672cfeabf5469f3eec904fa"),
     "wiki.en": (DATA_URL + "wiki.en.zip", "c1816da3821ae9f43899be655002f6c723e91b88"),
+    "wikitext-2": (
+        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip",
+        "3c914d17d80b1459be871a5039ac23e752a53cbe",
+    ),
 }
 
 
@@ -400,6 +415,351 @@ def train(
         progress.seconds,
         animator,
     )
+
+
+# BERT model
+
+
+def get_tokens_and_segments(
+    tokens_a: Sequence[str], tokens_b: Sequence[str] | None = None
+) -> tuple[list[str], list[int]]:
+    """``<cls> a <sep>`` or ``<cls> a <sep> b <sep>``, and the segment, 0 or 1, of each token."""
+    tokens = ["<cls>", *tokens_a, "<sep>"]
+    segments = [0] * len(tokens)
+    if tokens_b is not None:
+        tokens += [*tokens_b, "<sep>"]
+        segments += [1] * (len(tokens_b) + 1)
+    return tokens, segments
+
+
+def masked_softmax(X: Tensor, valid_lens: Tensor | None) -> Tensor:
+    """Softmax over the last axis of the first ``valid_lens`` entries of each row; zeros elsewhere.
+
+    Args:
+        X: [B, Q, K], left as it is.
+        valid_lens: [B] or [B, Q]; rows of length 0 become zeros. None: softmax of everything.
+    """
+    if valid_lens is None:
+        return functional.softmax(X, dim=-1)
+    if X.dim() != 3 or tuple(valid_lens.shape) not in {tuple(X.shape[:1]), tuple(X.shape[:2])}:
+        raise ValueError(
+            "masked_softmax: X and valid_lens must be [B, Q, K] and [B] or [B, Q], "
+            f"got {tuple(X.shape)} and {tuple(valid_lens.shape)}"
+        )
+    lens = valid_lens.reshape(len(X), -1, 1)
+    masked = torch.arange(X.shape[2], device=X.device) >= lens
+    scores = X.masked_fill(masked, torch.finfo(X.dtype).min)
+    return functional.softmax(scores, dim=-1).masked_fill(masked, 0)
+
+
+class BERTEncoder(bert.BertEncoder):
+    """The text's encoder: (tokens [B, S], segments, valid_lens) to [B, S, num_hiddens].
+
+    Padding is never computed; what stands there in the result is zero.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_hiddens: int,
+        ffn_num_hiddens: int,
+        num_heads: int,
+        num_blks: int,
+        dropout: float,
+        max_len: int = 1000,
+    ):
+        super().__init__(
+            bert.BertConfig.reference(
+                vocab_size, num_hiddens, ffn_num_hiddens, num_heads, num_blks, dropout, max_len
+            )
+        )
+
+    def forward(self, tokens: Tensor, segments: Tensor, valid_lens: Tensor | None) -> Tensor:
+        return super().forward(tokens, segments, _whole_lens(valid_lens))
+
+
+class MaskLM(bert.MaskLM):
+    """The text's masked-LM head: (X [B, S, H], pred_positions [B, P]) to logits [B, P, V]."""
+
+    def __init__(self, vocab_size: int, num_hiddens: int):
+        # The head needs no more of a configuration than these two; heads of one dimension suit all.
+        super().__init__(
+            bert.BertConfig.reference(vocab_size, num_hiddens, num_heads=num_hiddens, num_blks=0)
+        )
+
+    def forward(self, X: Tensor, pred_positions: Tensor) -> Tensor:
+        index = pred_positions.unsqueeze(-1).expand(-1, -1, X.shape[-1])
+        rows = X.gather(1, index)
+        return super().forward(rows.flatten(0, 1)).unflatten(0, pred_positions.shape)
+
+
+class NextSentencePred(nn.Module):
+    """The text's next-sentence head: one linear layer to two logits.
+
+    Args:
+        num_inputs: width of what it is given; by default the first input tells.
+    """
+
+    def __init__(self, num_inputs: int | None = None):
+        super().__init__()
+        self.output = nn.LazyLinear(2) if num_inputs is None else nn.Linear(num_inputs, 2)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """[B, num_inputs] to [B, 2]."""
+        return self.output(X)
+
+
+class BERTModel(bert.BertModel):
+    """The text's model: encoder, ``hidden``, ``mlm`` and ``nsp``; see :meth:`forward`."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_hiddens: int,
+        ffn_num_hiddens: int,
+        num_heads: int,
+        num_blks: int,
+        dropout: float,
+        max_len: int = 1000,
+    ):
+        super().__init__(
+            bert.BertConfig.reference(
+                vocab_size, num_hiddens, ffn_num_hiddens, num_heads, num_blks, dropout, max_len
+            )
+        )
+
+    def forward(
+        self,
+        tokens: Tensor,
+        segments: Tensor,
+        valid_lens: Tensor | None = None,
+        pred_positions: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """(encoded [B, S, H], masked-LM logits [B, P, V] or None, next-sentence logits [B, 2])."""
+        return super().forward(tokens, segments, _whole_lens(valid_lens), pred_positions)
+
+
+def _whole_lens(valid_lens: Tensor | None) -> Tensor | None:
+    """The text keeps lengths as floating-point numbers."""
+    if valid_lens is None or not valid_lens.is_floating_point():
+        return valid_lens
+    return valid_lens.long()
+
+
+# BERT data
+
+
+class WikiData:
+    """Minibatches of sentence pairs, padded; every iteration is one epoch, beginning with epoch 0.
+
+    Iterating gives (tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_labels,
+    nsp_labels), see :func:`lexforge.text.bert.padded`.
+    """
+
+    def __init__(self, examples: BertExamples, batch_size: int, tokenizer: WordTokenizer):
+        self.examples = examples
+        self.batch_size = batch_size
+        self.tokenizer = tokenizer
+        self.epoch = 0  # the next one
+
+    def __len__(self) -> int:
+        """Minibatches of the next epoch."""
+        return self.examples.num_batches(self.epoch, self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        batches = self.examples.batches(self.epoch, self.batch_size)
+        self.epoch += 1
+        for batch in batches:
+            yield padded(batch, self.examples.max_len, pad_id=self.tokenizer.pad_id)
+
+
+def load_data_wiki(
+    batch_size: int, max_len: int, *, seed: int = 1, static_masks: bool = False
+) -> tuple[WikiData, Vocab]:
+    """The training split of WikiText-2 as minibatches of sentence pairs, and its vocabulary.
+
+    Args:
+        batch_size: pairs in a minibatch. max_len: tokens of the longest pair, which every row is
+            padded to. seed: of all draws.
+        static_masks: pairs and masks are drawn once, as the text does, and not in every epoch.
+
+    Returns:
+        An iterable over the seven arrays and the vocabulary of words with at least 5 occurrences.
+        The random sentence of a pair is never the one that follows, and random words in place of
+        masked ones are never special tokens; in the text both may be.
+    """
+    paragraphs = read_paragraphs("wikitext-2")
+    words = [sentence.split() for paragraph in paragraphs for sentence in paragraph]
+    vocab = Vocab(words, min_freq=5, reserved_tokens=["<pad>", "<mask>", "<cls>", "<sep>"])
+    tokenizer = WordTokenizer(vocab.idx_to_token)
+    examples = BertExamples(
+        tokenize_paragraphs(paragraphs, tokenizer),
+        tokenizer,
+        max_len=max_len,
+        seed=seed,
+        static_masks=static_masks,
+    )
+    return WikiData(examples, batch_size, tokenizer), vocab
+
+
+# BERT training
+
+
+def _get_batch_loss_bert(
+    net: nn.Module,
+    loss: nn.Module,
+    vocab_size: int,
+    tokens_X: Tensor,
+    segments_X: Tensor,
+    valid_lens_x: Tensor,
+    pred_positions_X: Tensor,
+    mlm_weights_X: Tensor,
+    mlm_Y: Tensor,
+    nsp_y: Tensor,
+    *,
+    compat: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Masked-LM loss, next-sentence loss and their sum, of a minibatch of the seven arrays.
+
+    The masked-LM loss is sum(w l) / sum(w) over the slots for predictions; with ``compat`` it is
+    the plain mean over all slots, as in the text, where the weights cancel out and an empty slot
+    asks for class 0 of position 0.
+    """
+    plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
+    if isinstance(net, bert.BertModel) and plain and not compat:
+        packed = bert.pack_padded(net.config, tokens_X, segments_X, _whole_lens(valid_lens_x))
+        wanted = mlm_weights_X.flatten() != 0
+        if bool((mlm_weights_X.flatten()[wanted] == 1).all()):
+            index = packed.index_of(pred_positions_X)[wanted]
+            labels = mlm_Y.flatten()[wanted]
+            losses = net.losses(PackedBatch(*packed.inputs, index, labels, nsp_y))
+            return losses.mlm_loss, losses.nsp_loss, losses.mlm_loss + losses.nsp_loss
+    if getattr(loss, "reduction", "none") != "none":
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+    _, mlm_Y_hat, nsp_Y_hat = net(tokens_X, segments_X, valid_lens_x.reshape(-1), pred_positions_X)
+    elements = loss(mlm_Y_hat.reshape(-1, vocab_size), mlm_Y.reshape(-1))
+    weights = torch.ones_like(elements) if compat else mlm_weights_X.flatten().to(elements.dtype)
+    mlm_l = (weights * elements).sum() / weights.sum().clamp(min=1e-8)
+    nsp_l = loss(nsp_Y_hat, nsp_y).mean()
+    return mlm_l, nsp_l, mlm_l + nsp_l
+
+
+@dataclass
+class BertTrainResult:
+    """What :func:`train_bert` measured."""
+
+    mlm_loss: float  # mean over the steps, as the text prints it
+    nsp_loss: float
+    pairs_per_second: float
+    seconds: float  # training time, drawing of minibatches included
+    animator: Animator
+
+
+def train_bert(
+    train_iter,
+    net: nn.Module,
+    loss: nn.Module,
+    vocab_size: int,
+    devices: Sequence[torch.device],
+    num_steps: int,
+    *,
+    lr: float = 0.01,
+    compat: bool = False,
+) -> BertTrainResult:
+    """Pretrain BERT by Adam for some steps, and print losses and speed in the text's form.
+
+    A :class:`BERTModel` is trained without computing its padding. The text's masked-LM loss counts
+    empty slots for predictions as class 0, which is easily learned and makes the printed figure too
+    small by their share (about 5.4 for 7.5); here they do not count, unless ``compat`` is set.
+
+    Args:
+        train_iter: from :func:`load_data_wiki`, or any iterable over its seven arrays; it is
+            iterated again until all steps are done.
+        net: the model, also wrapped for data parallelism. It keeps the vocabulary of
+            :func:`load_data_wiki`, for :func:`get_bert_encoding`.
+        loss: ``nn.CrossEntropyLoss()``, or another loss of logits and labels.
+        vocab_size: V. devices: the first one is trained on. num_steps: optimiser steps.
+        lr: learning rate. compat: train on the text's loss.
+
+    Raises:
+        ValueError: ``num_steps`` is below 1, or ``train_iter`` is empty.
+    """
+    if num_steps < 1:
+        raise ValueError(f"train_bert: num_steps must be >= 1, got {num_steps}")
+    device = torch.device(devices[0])
+    net = (net.module if isinstance(net, nn.DataParallel) else net).to(device).train()
+    if isinstance(train_iter, WikiData):
+        net.vocabulary = train_iter.tokenizer.tokens
+    trainer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
+    animator = Animator(xlabel="step", ylabel="loss", xlim=[1, num_steps], legend=["mlm", "nsp"])
+    metric, timer = Accumulator(4), Timer()  # sums of both losses, of pairs, and steps
+    while metric[3] < num_steps:
+        before = metric[3]
+        for batch in train_iter:
+            batch = [x.to(device) for x in batch]
+            trainer.zero_grad()
+            mlm_l, nsp_l, l = _get_batch_loss_bert(net, loss, vocab_size, *batch, compat=compat)
+            l.backward()
+            trainer.step()
+            metric.add(mlm_l.detach(), nsp_l.detach(), len(batch[0]), 1)
+            step = metric[3]
+            animator.add(int(step), (metric[0] / step, metric[1] / step))
+            if step == num_steps:
+                break
+        if metric[3] == before:
+            raise ValueError("train_bert: train_iter must have minibatches, got none")
+    timer.stop()
+    mlm, nsp, rate = metric[0] / metric[3], metric[1] / metric[3], metric[2] / timer.sum()
+    print(f"MLM loss {mlm:.3f}, NSP loss {nsp:.3f}")
+    print(f"{rate:.1f} sentence pairs/sec on {[str(device) for device in devices]}")
+    return BertTrainResult(mlm, nsp, rate, timer.sum(), animator)
+
+
+# BERT encoding
+
+
+def get_bert_encoding(
+    net: bert.BertModel,
+    tokens_a: Sequence[str],
+    tokens_b: Sequence[str] | None = None,
+    *,
+    vocab: Vocab | None = None,
+) -> Tensor:
+    """The vectors of ``<cls> a <sep>`` or ``<cls> a <sep> b <sep>``, [1, S, num_hiddens].
+
+    They are computed in evaluation mode and without gradients, on the device of `net`, whose mode
+    is what it was afterwards; the text leaves dropout on.
+
+    Args:
+        net: the model. tokens_a, tokens_b: words; unknown ones become ``<unk>``.
+        vocab: of the model, a global variable in the text; by default ``net.vocabulary``.
+
+    Raises:
+        TypeError: a text instead of its words. ValueError: no vocabulary, or one of another size;
+        more words than the model has positions.
+    """
+    if isinstance(tokens_a, str) or isinstance(tokens_b, str):
+        raise TypeError("get_bert_encoding: tokens must be lists of words, got a string")
+    if vocab is None and net.vocabulary is None:
+        raise ValueError("get_bert_encoding: vocab must be given for a net without vocabulary")
+    size = len(net.vocabulary if vocab is None else vocab)
+    if size != net.config.vocab_size:
+        raise ValueError(
+            f"get_bert_encoding: vocab must have the {net.config.vocab_size} tokens of the net, "
+            f"got {size}"
+        )
+    tokens, segments = get_tokens_and_segments(tokens_a, tokens_b)
+    if vocab is None:
+        ids = WordTokenizer(net.vocabulary).convert_tokens_to_ids(tokens)
+    else:
+        ids = vocab[tokens]
+    device = next(net.parameters()).device
+    with torch.no_grad(), evaluating(net):
+        encoded, _, _ = net(
+            torch.tensor([ids], device=device), torch.tensor([segments], device=device)
+        )
+    return encoded
 
 
 # Similarity and analogy

@@ -12,6 +12,7 @@ def test_text(invoke):
     assert result.exit_code == 0
     assert lexforge.__version__ in result.stdout and torch.__version__ in result.stdout
     assert lexforge.cpu_capability() in result.stdout
+    assert ("with bfloat16" in result.stdout) == lexforge.build_info()["cpu_has_bf16"]
     assert lexforge.build_info()["cuda_state"] in result.stdout
 
 
@@ -19,5 +20,6 @@ def test_json(invoke):
     facts = json.loads(invoke("info", "--json").stdout)
     assert facts["lexforge"] == lexforge.__version__
     assert facts["cpu_capability"] in ("baseline", "avx2", "avx512")
+    assert not facts["cpu_has_bf16"] or facts["cpu_capability"] == "avx512"
     assert facts["cuda_usable"] == lexforge.cuda_usable
     assert facts["threads"] == torch.get_num_threads()

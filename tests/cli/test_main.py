@@ -1,5 +1,6 @@
 """The command as a whole: help, version, errors."""
 
+import importlib
 import inspect
 import os
 import signal
@@ -9,11 +10,18 @@ import time
 
 import pytest
 import typer
+import typer.testing
 
 from lexforge import __version__
 from lexforge.cli import main
 
-COMMANDS = [command.name for command in main.app.registered_commands]
+GROUPS = {group.name: group.typer_instance for group in main.app.registered_groups}
+# By what stands on the command line: "word2vec", "bert pretrain".
+COMMANDS = {command.name: command for command in main.app.registered_commands} | {
+    f"{name} {command.name}": command
+    for name, group in GROUPS.items()
+    for command in group.registered_commands
+}
 
 
 def test_version(invoke):
@@ -23,19 +31,20 @@ def test_version(invoke):
 
 def test_without_arguments_shows_help(invoke):
     result = invoke()
-    assert "Usage" in result.output and all(name in result.output for name in COMMANDS)
+    assert "Usage" in result.output
+    assert all(name.split()[0] in result.output for name in COMMANDS)
 
 
 def test_finds_the_commands_of_the_folder():
     assert {"demo", "info", "word2vec"} <= set(COMMANDS)
-    assert "main" not in COMMANDS
+    assert "main" not in COMMANDS and "bert" in GROUPS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_every_command(invoke, name):
-    result = invoke(name, "--help")
+    result = invoke(*name.split(), "--help")
     assert result.exit_code == 0
-    (command,) = (c for c in main.app.registered_commands if c.name == name)
+    command = COMMANDS[name]
     summary = inspect.getdoc(command.callback).splitlines()[0]
     assert " ".join(summary.split())[:40] in " ".join(result.output.split())
     for parameter in inspect.signature(command.callback).parameters.values():
@@ -45,7 +54,66 @@ def test_help_of_every_command(invoke, name):
                 assert names[0].split("/")[0] in result.output
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["word2vec", "--help"], ["--version"]])
+@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_of_every_group(invoke, name, arguments):
+    output = " ".join(invoke(name, *arguments).output.split())
+    summary = GROUPS[name].info.help.splitlines()[0]
+    assert summary[:40] in output
+    assert all(command.name in output for command in GROUPS[name].registered_commands)
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """A command line of one folder: a command, and a group of two."""
+    folder = tmp_path / "tools"
+    (folder / "paint").mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "sweep.py").write_text("def sweep():\n    print('swept')\n")
+    (folder / "_brushes.py").write_text("raise AssertionError('not a command')\n")
+    (folder / "paint" / "__init__.py").write_text('"""Paint `things`."""\n')
+    (folder / "paint" / "one_wall.py").write_text("def one_wall(coats: int = 1):\n    1 / coats\n")
+    (folder / "paint" / "main.py").write_text("def main():\n    print('painted')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = typer.Typer(cls=main.OneLineErrors, no_args_is_help=True)
+    main._add_commands(app, importlib.import_module("tools"))
+    yield lambda *arguments: typer.testing.CliRunner().invoke(app, list(arguments))
+    for name in [name for name in sys.modules if name.split(".")[0] == "tools"]:
+        del sys.modules[name]
+
+
+def test_a_folder_is_a_group(tools):
+    assert tools("sweep").stdout == "swept\n"
+    assert tools("paint", "main").stdout == "painted\n"  # a name that is taken only at the top
+    assert tools("paint", "one-wall").exit_code == 0
+    for arguments in ((), ("--help",)):
+        output = tools("paint", *arguments).output
+        assert (
+            "Paint" in output
+            and "things" in output
+            and "one-wall" in output
+            and "sweep" not in output
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments, code, text",
+    [
+        (["one-wall", "--coats", "many"], 2, "got 'many' (see root paint one-wall --help)"),
+        (["ceiling"], 2, "'ceiling' (see root paint --help)"),
+        (["one-wall", "--coats", "0"], 1, "error: "),
+    ],
+)
+def test_errors_in_a_group_are_one_line(tools, arguments, code, text):
+    result = tools("paint", *arguments)
+    assert result.exit_code == code and result.stdout == ""
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert text in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["word2vec", "--help"], ["bert", "--help"], ["--version"]]
+)
 def test_help_does_not_wait_for_torch(arguments):
     code = (
         "import sys\n"

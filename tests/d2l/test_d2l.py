@@ -1,4 +1,4 @@
-"""The reference text's names and figures (word2vec)."""
+"""The reference text's names and figures (word2vec, BERT)."""
 
 from __future__ import annotations
 
@@ -423,3 +423,72 @@ def test_length_histogram():
     assert first.sum() == 2 and second.sum() == 1
     assert edges[0] == 1 and edges[-1] == 11 and len(edges) == 11
     assert np.argmax(second) == 9
+
+
+def test_get_tokens_and_segments():
+    tokens, segments = d2l.get_tokens_and_segments(["a", "crane", "is", "flying"])
+    assert tokens == ["<cls>", "a", "crane", "is", "flying", "<sep>"] and segments == [0] * 6
+    tokens, segments = d2l.get_tokens_and_segments(
+        ["a", "crane", "driver", "came"], ["he", "just", "left"]
+    )
+    assert len(tokens) == 10 and tokens[6:] == ["he", "just", "left", "<sep>"]
+    assert segments == [0] * 6 + [1] * 4
+
+
+def test_masked_softmax():
+    scores = torch.arange(4.0).repeat(2, 1, 1)
+    kept = scores.clone()
+    probabilities = d2l.masked_softmax(scores, torch.tensor([2, 3]))
+    expected = [[0.268941, 0.731059, 0, 0], [0.090031, 0.244728, 0.665241, 0]]
+    assert torch.allclose(probabilities, torch.tensor(expected)[:, None], atol=1e-6)
+    assert torch.equal(scores, kept)
+    by_query = d2l.masked_softmax(scores.expand(2, 2, 4), torch.tensor([[2, 3], [0, 4]]))
+    assert torch.allclose(by_query[0], torch.tensor(expected), atol=1e-6)
+    assert not by_query[1, 0].any()
+    assert torch.allclose(by_query[1, 1], scores[0, 0].softmax(0))
+    assert torch.isfinite(d2l.masked_softmax(scores.half(), torch.tensor([1, 4]))).all()
+    assert torch.equal(d2l.masked_softmax(scores, None), scores.softmax(-1))
+    with pytest.raises(ValueError, match=r"must be \[B, Q, K\] and \[B\] or \[B, Q\], got"):
+        d2l.masked_softmax(scores, torch.tensor([1, 2, 3]))
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_bert_encoder_shape_and_parameters():
+    encoder = d2l.BERTEncoder(10000, 768, 1024, 4, 2, 0.2)
+    assert count(encoder) == 16_329_728
+    tokens = torch.randint(10000, (2, 8))
+    segments = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1]])
+    encoded = encoder(tokens, segments, None)
+    assert encoded.shape == (2, 8, 768)
+    mlm = d2l.MaskLM(10000, 768)
+    logits = mlm(encoded, torch.tensor([[1, 5, 2], [6, 1, 5]]))
+    assert logits.shape == (2, 3, 10000)
+    labels = torch.tensor([[7, 8, 9], [10, 20, 30]])
+    loss = nn.CrossEntropyLoss(reduction="none")
+    assert loss(logits.reshape(-1, 10000), labels.reshape(-1)).shape == (6,)
+    # The rows of the logits are those of the positions, in their order.
+    alone = mlm(encoded, torch.tensor([[2], [5]]))
+    assert torch.allclose(alone[0, 0], logits[0, 2], atol=1e-5)
+    assert torch.allclose(alone[1, 0], logits[1, 2], atol=1e-5)
+    nsp = d2l.NextSentencePred()
+    pairs = nsp(torch.flatten(encoded, start_dim=1))
+    assert pairs.shape == (2, 2) and loss(pairs, torch.tensor([0, 1])).shape == (2,)
+    assert d2l.NextSentencePred(16)(torch.zeros(3, 16)).shape == (3, 2)
+
+
+def test_bert_model_parameters_and_padding():
+    net = d2l.BERTModel(20256, 128, 256, 2, 2, 0.2)
+    parts = [count(x) for x in (net.encoder, net.mlm, net.hidden, net.nsp)]
+    assert parts == [2_985_984, 2_629_792, 16_512, 258] and count(net) == 5_632_546
+    net.eval()
+    tokens = torch.randint(20256, (2, 8))
+    segments = torch.zeros_like(tokens)
+    encoded, mlm, nsp = net(tokens, segments, torch.tensor([8.0, 5.0]), torch.tensor([[1], [4]]))
+    assert encoded.shape == (2, 8, 128) and mlm.shape == (2, 1, 20256) and nsp.shape == (2, 2)
+    alone = net(tokens[1:, :5], segments[1:, :5])
+    assert alone[1] is None
+    assert torch.allclose(encoded[1, :5], alone[0][0], atol=1e-5) and not encoded[1, 5:].any()
+    assert torch.allclose(nsp[1], alone[2][0], atol=1e-5)

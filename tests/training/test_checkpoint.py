@@ -109,14 +109,14 @@ def test_disk_full_keeps_the_old_one(tmp_path, monkeypatch, part):
         raise full
 
     if part == "tensors":
-        monkeypatch.setattr(checkpoint, "_write_tensors", refuse)
+        monkeypatch.setattr(checkpoint, "write_tensors", refuse)
     elif part == "vocabulary":
         monkeypatch.setattr(Vocabulary, "save", refuse)
     else:
-        real = checkpoint._write_json
+        real = checkpoint.write_json
         monkeypatch.setattr(
             checkpoint,
-            "_write_json",
+            "write_json",
             lambda path, content: refuse() if "state" in path.name else real(path, content),
         )
     with pytest.raises(CheckpointError, match=r"no space left on the disk; the previous .* intact"):

@@ -102,6 +102,20 @@ def test_phases_with_a_unit(monkeypatch):
     ]
 
 
+def test_phases_with_a_unit_and_no_total(monkeypatch):
+    now, stream = 100.0, io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress(True, stream=stream) as progress:
+        report = progress.phase("encoding", "texts")
+        for done in (0, 1000, 4000):
+            report(done, None)
+            now += 20
+    assert stream.getvalue().splitlines() == [
+        "encoding  1 k texts  50 texts/s",
+        "encoding  4 k texts  100 texts/s",
+    ]
+
+
 def test_json_log(tmp_path):
     path = tmp_path / "log.jsonl"
     for append in (False, True):

@@ -36,13 +36,14 @@ def info(
         typer.echo(json.dumps(facts, indent=2))
         return
     cuda = "built" if built.get("cuda") else "not built"
+    bf16 = " with bfloat16" if built["cpu_has_bf16"] else ""
     rows = [
         ("lexforge", facts["lexforge"]),
         ("python", f"{facts['python']} on {facts['platform']}"),
         ("torch", f"{facts['torch']} (built against {built.get('torch_at_build', 'unknown')})"),
         ("numpy", facts["numpy"]),
         ("compiler", built.get("compiler", "unknown")),
-        ("CPU kernels", f"{built['cpu_capability']}, {facts['threads']} threads"),
+        ("CPU kernels", f"{built['cpu_capability']}{bf16}, {facts['threads']} threads"),
         ("CUDA kernels", f"{cuda}: {built.get('cuda_reason', 'no build record')}"),
         ("CUDA device", built["cuda_state"]),
     ]

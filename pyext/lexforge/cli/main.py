@@ -1,7 +1,8 @@
 """The ``lexforge`` command: finds the commands in this folder and reports their errors.
 
-A command is a module here with a function of its own name. Heavy imports stay inside that function,
-so that help is instant.
+A command is a module here with a function of its own name. A folder here is a group: its modules
+are the commands after its name, its docstring is their common help. Heavy imports stay inside the
+functions, so that help is instant.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import inspect
 import os
 import pkgutil
 import signal
@@ -16,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -69,13 +72,15 @@ def _value_given(names: Sequence[str], given: Sequence[str]) -> str | None:
     return None
 
 
+MARKUP = "markdown"  # of docstrings
+
 app = typer.Typer(
     name="lexforge",
     cls=OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -136,10 +141,24 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for _module in pkgutil.iter_modules(cli.__path__):
-    if _module.name != "main" and not _module.name.startswith("_"):
-        _command = getattr(importlib.import_module(f"lexforge.cli.{_module.name}"), _module.name)
-        app.command(_module.name.replace("_", "-"))(_reporting(_command))
+def _add_commands(app: typer.Typer, folder: ModuleType) -> None:
+    """Make the modules of a folder commands of `app`, and the folders in it groups."""
+    for found in pkgutil.iter_modules(folder.__path__):
+        if found.name.startswith("_") or (folder is cli and found.name == "main"):
+            continue
+        module = importlib.import_module(f"{folder.__name__}.{found.name}")
+        name = found.name.replace("_", "-")
+        if found.ispkg:
+            group = typer.Typer(
+                no_args_is_help=True, help=inspect.getdoc(module), rich_markup_mode=MARKUP
+            )
+            _add_commands(group, module)
+            app.add_typer(group, name=name)
+        else:
+            app.command(name)(_reporting(getattr(module, found.name)))
+
+
+_add_commands(app, cli)
 
 
 def _end_cleanly(signum: int, frame: object) -> None:

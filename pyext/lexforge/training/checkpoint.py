@@ -5,7 +5,10 @@
     model.safetensors   the tables, without padding
     trainer_state.json  where training stands, and the loss so far
 
-A save writes all four into the folder ``.partial`` inside the checkpoint, renames it to
+These are the parts that word vectors have; other models have others, and are saved and opened by
+:func:`replacing_parts` and :func:`open_parts` alike.
+
+A save writes all of them into the folder ``.partial`` inside the checkpoint, renames it to
 ``.commit`` (the moment from which the new checkpoint counts), and then moves the files up. Whoever
 finds a ``.commit`` first finishes the moves; whoever finds a ``.partial`` throws it away. So a
 process may be killed at any instant, other files in the folder stay as they are, and the folder
@@ -18,7 +21,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,35 +88,52 @@ def save_checkpoint(
     Raises:
         CheckpointError: The disk is full or refuses; the previous checkpoint is intact.
     """
+    header = {
+        "format_version": FORMAT_VERSION,
+        "library_version": __version__,
+        "vocabulary_size": len(vocabulary),
+        "vocabulary_sha1": vocabulary.sha1(),
+    }
+    with replacing_parts(folder) as partial:
+        write_json(partial / CONFIG, {**header, **config})
+        vocabulary.save(partial / VOCABULARY)
+        write_tensors(partial / TENSORS, tensors)
+        write_json(partial / STATE, state)
+
+
+@contextmanager
+def replacing_parts(folder: str | os.PathLike) -> Iterator[Path]:
+    """An empty folder for the parts of a checkpoint, which take their places when the block ends.
+
+    Args:
+        folder: Of the checkpoint; created when absent. Files of other names in it are left alone.
+
+    Raises:
+        CheckpointError: The disk is full or refuses; the previous checkpoint is intact, as it is
+            after any other error in the block.
+    """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     partial = folder / _PARTIAL
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _finish_interrupted_save(folder)
         partial.mkdir()
-        header = {
-            "format_version": FORMAT_VERSION,
-            "library_version": __version__,
-            "vocabulary_size": len(vocabulary),
-            "vocabulary_sha1": vocabulary.sha1(),
-        }
-        _write_json(partial / CONFIG, {**header, **config})
-        vocabulary.save(partial / VOCABULARY)
-        _write_tensors(partial / TENSORS, tensors)
-        _write_json(partial / STATE, state)
+        yield partial
         for file in partial.iterdir():
             flush(file)
         flush(partial)
-    except Exception as error:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, SafetensorError)):
             raise CheckpointError(_why_not_written(folder, error)) from error
         raise
     os.rename(partial, folder / _COMMIT)
     _finish_interrupted_save(folder)
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """A safetensors file of float32 tensors; the library's own writer would copy them first."""
     import torch
 
@@ -143,24 +164,10 @@ def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
         FileNotFoundError: There is no checkpoint there.
         CheckpointError: A part is missing, damaged, truncated, or of another model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from lexforge.text import Vocabulary
 
-    folder = Path(folder)
-    if folder.is_file():
-        raise CheckpointError(
-            f"{folder} must be a folder that save made, and is a file (load_vectors reads vector "
-            "files, and nothing reads pickles)"
-        )
-    if not is_checkpoint(folder):
-        raise FileNotFoundError(f"{folder} holds no checkpoint (no {CONFIG})")
-    _finish_interrupted_save(folder)
-    for name in (CONFIG, VOCABULARY, TENSORS, STATE):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} is not a complete checkpoint: {name} is missing")
-    config, state = _read_json(folder / CONFIG), _read_json(folder / STATE)
+    folder = open_parts(folder, (CONFIG, VOCABULARY, TENSORS, STATE))
+    config, state = read_json(folder / CONFIG), read_json(folder / STATE)
     if config.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{folder / CONFIG}: format_version must be {FORMAT_VERSION}, "
@@ -179,11 +186,48 @@ def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
             f"{folder / VOCABULARY} is damaged: its words and counts are not those that "
             f"{CONFIG} names ({len(vocabulary)} words, {config.get('vocabulary_size')} expected)"
         )
+    return Checkpoint(folder, config, vocabulary, state, read_tensors(folder / TENSORS))
+
+
+def open_parts(folder: str | os.PathLike, parts: Sequence[str]) -> Path:
+    """The folder of a complete checkpoint.
+
+    Args:
+        folder: Written by :func:`replacing_parts`.
+        parts: The names of its files.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint there.
+        CheckpointError: A part is missing.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} must be a folder that save made, and is a file (load_vectors reads vector "
+            "files, and nothing reads pickles)"
+        )
+    if not is_checkpoint(folder):
+        raise FileNotFoundError(f"{folder} holds no checkpoint (no {CONFIG})")
+    _finish_interrupted_save(folder)
+    for name in parts:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} is not a complete checkpoint: {name} is missing")
+    return folder
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: It is truncated or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
-        tensors = load_file(folder / TENSORS)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{folder / TENSORS} is truncated or damaged: {error}") from error
-    return Checkpoint(folder, config, vocabulary, state, tensors)
+        raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
 
 
 def _finish_interrupted_save(folder: Path) -> None:
@@ -196,11 +240,17 @@ def _finish_interrupted_save(folder: Path) -> None:
         flush(folder)
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """A JSON object, readable."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The inverse of :func:`write_json`.
+
+    Raises:
+        CheckpointError: It is truncated or damaged.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

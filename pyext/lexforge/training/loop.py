@@ -58,10 +58,14 @@ class TrainerState:
         return self.epoch >= self.epochs
 
     @property
+    def share(self) -> float:
+        """Of the run that is done."""
+        return self.done / max(self.total, 1)
+
+    @property
     def learning_rate(self) -> float:
         """At the position reached."""
-        share = self.done / max(self.total, 1)
-        return self.alpha + (self.min_alpha - self.alpha) * share
+        return self.alpha + (self.min_alpha - self.alpha) * self.share
 
     @property
     def mean_loss(self) -> float:
@@ -87,6 +91,10 @@ class TrainerState:
     def per_second(self) -> float:
         """Units (of words: before sub-sampling) per second of training, over the whole run."""
         return self.done / self.seconds if self.seconds else 0.0
+
+    def meter(self) -> Meter:
+        """For intervals from here on."""
+        return Meter(self)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain values."""

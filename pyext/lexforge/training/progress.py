@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from lexforge.training.loop import TrainerState
@@ -16,6 +16,38 @@ if TYPE_CHECKING:
 LIVE_SECONDS = 0.25
 PLAIN_SECONDS = 10.0
 JSON_SECONDS = 1.0
+
+
+class Shown(Protocol):
+    """One interval of training: what :class:`Progress` shows and logs of it."""
+
+    title: str  # which part of the run it is: "epoch 2/5"
+
+    def describe(self) -> str:
+        """It in words: speed, loss, learning rate."""
+
+    def record(self) -> dict[str, Any]:
+        """It as plain values."""
+
+
+class Intervals(Protocol):
+    """Turns running totals into one reading per interval."""
+
+    def seconds(self, state: Any) -> float:
+        """Training time since the last reading."""
+
+    def read(self, state: Any) -> Shown:
+        """The interval since the last reading; the next one starts here."""
+
+
+class Trained(Protocol):
+    """Where a run stands, as far as :class:`Progress` is concerned."""
+
+    seconds: float  # of training so far
+    share: float  # of the run that is done, 0 to 1
+
+    def meter(self) -> Intervals:
+        """For intervals from here on."""
 
 
 @dataclass
@@ -30,11 +62,22 @@ class Reading:
     unit: str
     time: float
     epoch: int
+    epochs: int
     done: int
     per_second: float
     pairs_per_second: float
     loss: float | None
     lr: float
+
+    @property
+    def title(self) -> str:
+        """The epoch, from 1, and how many there are."""
+        return f"epoch {self.epoch}/{self.epochs}"
+
+    def describe(self) -> str:
+        """Speed, loss, learning rate."""
+        loss = "-" if self.loss is None else f"{self.loss:.4f}"
+        return f"{count(self.per_second)} {self.unit}/s  loss {loss}  lr {self.lr:.5f}"
 
     def record(self) -> dict[str, Any]:
         """As it is logged and kept, the unit in the names of what is counted in it."""
@@ -71,6 +114,7 @@ class Meter:
             unit=state.unit,
             time=round(state.seconds, 3),
             epoch=min(state.epoch + 1, state.epochs),
+            epochs=state.epochs,
             done=state.done,
             per_second=round((state.done - self._done) / seconds, 1),
             pairs_per_second=round(pairs / seconds, 1),
@@ -79,12 +123,6 @@ class Meter:
         )
         self._start(state)
         return reading
-
-
-def describe(reading: Reading) -> str:
-    """The reading in words: speed, loss, learning rate."""
-    loss = "-" if reading.loss is None else f"{reading.loss:.4f}"
-    return f"{count(reading.per_second)} {reading.unit}/s  loss {loss}  lr {reading.lr:.5f}"
 
 
 def count(number: float) -> str:
@@ -108,9 +146,9 @@ class Progress:
     Args:
         show: Show it: a live line when the stream is a terminal, else a plain line every
             ``every`` seconds.
-        log_json: File that gets one JSON object per line: ``time`` (seconds of training),
-            ``epoch`` (from 1), ``words`` and ``words_per_second`` (or what else is counted),
-            ``pairs_per_second``, ``loss``, ``lr``.
+        log_json: File that gets one JSON object per line and second of training. Of a streaming
+            trainer: ``time`` (seconds of training), ``epoch`` (from 1), ``words`` and
+            ``words_per_second`` (or what else is counted), ``pairs_per_second``, ``loss``, ``lr``.
         append: Keep what the log holds already (a resumed run).
         every: Seconds between plain lines.
         stream: Where to show it; standard error by default.
@@ -156,8 +194,8 @@ class Progress:
         """A callback ``(done, total)`` for a phase other than training; None when nothing is shown.
 
         Without a ``unit`` they are bytes, or sentences when there is no total. With one they count
-        that, and speed and time left are shown, measured from the first call on: call it once
-        before the work. A ``done`` that falls begins the phase anew.
+        that, and speed and, with a total, time left are shown, measured from the first call on:
+        call it once before the work. A ``done`` that falls begins the phase anew.
         """
         if not self._show:
             return None
@@ -178,8 +216,10 @@ class Progress:
             share = done / total if total else 0.0
             if unit:
                 speed = (done - before) / max(now - began, 1e-9)
-                left = clock((total - done) / speed) if speed else "-"
-                detail = f"{count(total)} {unit}  {count(speed)} {unit}/s  left {left}"
+                detail = f"{count(done if total is None else total)} {unit}"
+                detail += f"  {count(speed)} {unit}/s"
+                if total is not None:
+                    detail += f"  left {clock((total - done) / speed) if speed else '-'}"
             else:
                 detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
             if self._terminal:
@@ -191,14 +231,14 @@ class Progress:
 
         return report
 
-    def begin(self, state: TrainerState) -> None:
+    def begin(self, state: Trained) -> None:
         """Start of training: intervals are measured from here."""
         self._end_live()
-        self._shown, self._logged = Meter(state), Meter(state)
+        self._shown, self._logged = state.meter(), state.meter()
         if self._terminal:
             self._update_live("training", 0.0, "")
 
-    def update(self, state: TrainerState) -> None:
+    def update(self, state: Trained) -> None:
         """Called after every kernel call; shows and logs when an interval is over."""
         if self._show:
             due = LIVE_SECONDS if self._terminal else self._every
@@ -207,7 +247,7 @@ class Progress:
         if self._log is not None and self._logged.seconds(state) >= JSON_SECONDS:
             self._log_state(state)
 
-    def end(self, state: TrainerState) -> None:
+    def end(self, state: Trained) -> None:
         """End of training, complete or not: the last interval is shown and logged too."""
         if self._show and self._shown.seconds(state) > 0:
             self._show_state(state)
@@ -215,18 +255,17 @@ class Progress:
             self._log_state(state)
         self._end_live()
 
-    def _show_state(self, state: TrainerState) -> None:
+    def _show_state(self, state: Trained) -> None:
         reading = self._shown.read(state)
-        share = state.done / max(state.total, 1)
+        share = state.share
         left = state.seconds / share - state.seconds if share else 0.0
-        epoch = f"epoch {reading.epoch}/{state.epochs}"
-        detail = f"{describe(reading)}  left {clock(left)}"
+        detail = f"{reading.describe()}  left {clock(left)}"
         if self._terminal:
-            self._update_live(epoch, share, detail)
+            self._update_live(reading.title, share, detail)
         else:
-            self.say(f"{epoch}  {share:4.0%}  {detail}")
+            self.say(f"{reading.title}  {share:4.0%}  {detail}")
 
-    def _log_state(self, state: TrainerState) -> None:
+    def _log_state(self, state: Trained) -> None:
         self._log.write(json.dumps(self._logged.read(state).record()) + "\n")
         self._log.flush()
 

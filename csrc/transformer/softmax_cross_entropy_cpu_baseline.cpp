@@ -1,0 +1,2 @@
+#define LEXFORGE_ISA baseline
+#include "transformer/softmax_cross_entropy_cpu_impl.h"

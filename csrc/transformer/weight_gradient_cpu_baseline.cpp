@@ -1,0 +1,2 @@
+#define LEXFORGE_ISA baseline
+#include "transformer/weight_gradient_cpu_impl.h"

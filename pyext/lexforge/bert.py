@@ -1,0 +1,67 @@
+"""Everything of BERT under one name: ``import lexforge.bert``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lexforge.models.bert import (
+        BertConfig,
+        BertEncoder,
+        BertLosses,
+        BertModel,
+        MaskLM,
+        NextSentencePred,
+    )
+    from lexforge.models.bert_attention import AttentionMaps, attention_maps, plot_attention
+    from lexforge.models.bert_encoding import EncodingCounts, TokenVectors, encode
+    from lexforge.models.bert_pretraining import pretrain
+    from lexforge.text.piece_vocabulary import load_tokenizer
+
+__all__ = [
+    "AttentionMaps",
+    "BertConfig",
+    "BertEncoder",
+    "BertLosses",
+    "BertModel",
+    "EncodingCounts",
+    "MaskLM",
+    "NextSentencePred",
+    "TokenVectors",
+    "attention_maps",
+    "encode",
+    "load_tokenizer",
+    "plot_attention",
+    "pretrain",
+]
+
+# Where each public name lives; imported on first use.
+_HOME = {
+    "AttentionMaps": "lexforge.models.bert_attention",
+    "BertConfig": "lexforge.models.bert",
+    "BertEncoder": "lexforge.models.bert",
+    "BertLosses": "lexforge.models.bert",
+    "BertModel": "lexforge.models.bert",
+    "EncodingCounts": "lexforge.models.bert_encoding",
+    "MaskLM": "lexforge.models.bert",
+    "NextSentencePred": "lexforge.models.bert",
+    "TokenVectors": "lexforge.models.bert_encoding",
+    "attention_maps": "lexforge.models.bert_attention",
+    "encode": "lexforge.models.bert_encoding",
+    "load_tokenizer": "lexforge.text.piece_vocabulary",
+    "plot_attention": "lexforge.models.bert_attention",
+    "pretrain": "lexforge.models.bert_pretraining",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lexforge.bert' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Pretrain BERT on a text corpus, and encode text with it."""

@@ -1,0 +1,56 @@
+"""What the commands that use a model share: its folder, and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lexforge.models.bert import BertModel
+    from lexforge.text.piece_vocabulary import PieceVocabulary
+    from lexforge.text.tokenizer import Tokenizer
+
+Model = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="Folder with config.json, model.safetensors and vocab.txt.",
+        show_default=False,
+    ),
+]
+Ids = Annotated[
+    bool,
+    typer.Option("--ids", help="Texts are token ids, without <cls> and <sep>, instead of words."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+def load(folder: Path, device: str) -> tuple[BertModel, Tokenizer | PieceVocabulary]:
+    """The model of a folder on a device, and its tokenizer.
+
+    Raises:
+        ValueError, OSError: what is missing or does not fit.
+    """
+    from lexforge._library import resolve_device
+    from lexforge.models.bert import BertModel
+    from lexforge.text.piece_vocabulary import load_tokenizer
+
+    if not folder.is_dir():
+        raise typer.BadParameter(f"MODEL must be a folder, and {folder} is none")
+    tokenizer = load_tokenizer(folder)
+    model = BertModel.from_pretrained(folder, heads=False)
+    return model.to(resolve_device("bert", device)), tokenizer
+
+
+def parse_ids(text: str, name: str) -> list[int]:
+    """Token ids between spaces.
+
+    Raises:
+        ValueError: naming the text.
+    """
+    try:
+        return [int(token) for token in text.split()]
+    except ValueError:
+        raise ValueError(f"{name} must be token ids, got {text!r}") from None

@@ -1,0 +1,49 @@
+"""``lexforge bert attention``: a picture of what each word looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lexforge.cli._training import check_files
+from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
+
+
+def attention(
+    model: Model,
+    text: Annotated[str, typer.Argument(metavar="TEXT", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Picture: .png, .pdf or .svg.", show_default=False),
+    ],
+    pair: Annotated[str | None, typer.Option(help="A second text.")] = None,
+    layer: Annotated[int, typer.Option(help="0 is the first, -1 the last.")] = -1,
+    head: Annotated[
+        list[int] | None, typer.Option("--head", help="Only this head (may be repeated).")
+    ] = None,
+    ids: Ids = False,
+    device: Device = "auto",
+) -> None:
+    """Draw how much each token takes from each other one, for the heads of a layer.
+
+    A row of a map is a token that looks, a column one that is looked at; rows sum to 1.
+    The picture needs matplotlib.
+
+    Examples:
+
+    - `lexforge bert attention model/ "a crane is flying" --out maps.png`
+    - `lexforge bert attention model/ "a crane driver came" --pair "he just left" --out maps.png`
+    """
+    check_files(out)
+
+    from lexforge.models.bert_attention import attention_maps, plot_attention
+
+    bert, tokenizer = load(model, device)
+    if ids:
+        text = parse_ids(text, "TEXT")
+        pair = None if pair is None else parse_ids(pair, "--pair")
+    maps = attention_maps(bert, tokenizer, text, pair)
+    plot_attention(maps, path=out, layer=layer, heads=head)
+    typer.echo(out)

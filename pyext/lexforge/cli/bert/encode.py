@@ -1,0 +1,199 @@
+"""``lexforge bert encode``: vectors of the lines of a file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from lexforge.cli._training import check_files
+from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
+from lexforge.cli.bert.pretrain import Precision
+
+
+class What(str, Enum):
+    """Which vectors."""
+
+    POOLED = "pooled"
+    CLS = "cls"
+    MEAN = "mean"
+    TOKENS = "tokens"
+
+
+class Pairs(str, Enum):
+    """How the two texts of a pair are separated."""
+
+    TAB = "tab"
+
+
+def encode(
+    model: Model,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="File with a text a line (.gz, .xz and .bz2 too), or - for standard input.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="File: .npy or .safetensors.", show_default=False)
+    ],
+    what: Annotated[
+        What,
+        typer.Option(
+            help="Vector of <cls> through the pooler or as it is, mean of all tokens, or all."
+        ),
+    ] = What.POOLED,
+    layers: Annotated[
+        str,
+        typer.Option(
+            help="Layer (0 is the embedding, -1 the last), or several, separated by commas."
+        ),
+    ] = "-1",
+    pairs: Annotated[
+        Pairs | None, typer.Option(help="Lines are pairs A and B, separated by a tab.")
+    ] = None,
+    ids: Ids = False,
+    max_len: Annotated[
+        int | None,
+        typer.Option(min=3, help="Most tokens, <cls> and <sep> included; all that the model has."),
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut longer texts, which else are errors.")
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most texts computed together; some thousand tokens of them."),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="bf16 is faster where the processor has it.")
+    ] = Precision.FLOAT32,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Turn each line of a file into vectors, in the order of the lines.
+
+    A .npy file is one array: a row for each line (and with several --layers an axis for them).
+    A .safetensors file has it as `vectors`. With --what tokens, for .safetensors, the rows are
+    tokens, `offsets` tells where each line begins, and `token_ids` what the tokens are.
+
+    Examples:
+
+    - `lexforge bert encode model/ reviews.txt --out reviews.npy`
+    - `lexforge bert encode model/ pairs.tsv --pairs tab --out pairs.safetensors`
+    - `lexforge bert encode model/ text.txt --what tokens --layers -1,-2 --out text.safetensors`
+    - `lexforge bert encode bert-base-uncased/ ids.txt --ids --out vectors.npy`
+    """
+    wanted = _layers(layers)
+    check_files(out)
+    if source != "-" and Path(source).is_dir():
+        raise typer.BadParameter(f"{source} must be a file of texts, and is a folder")
+
+    import time
+
+    import torch
+
+    from lexforge.models.bert_encoding import EncodingCounts, encode_stream
+    from lexforge.models.bert_encoding_files import check_vector_file, vector_file
+    from lexforge.training.progress import Progress, clock, count
+
+    check_vector_file(out, what.value)
+    if workers is not None:
+        torch.set_num_threads(workers)
+    bert, tokenizer = load(model, device)
+    metadata = {"what": what.value, "layers": layers, "model": model.resolve().name}
+    counts = EncodingCounts()
+    with Progress(not quiet) as progress, _open(source) as file:
+        report = progress.phase("encoding", "texts")
+        total = None if source == "-" or report is None else _count_lines(source)
+        start = time.perf_counter()
+        windows = encode_stream(
+            bert,
+            tokenizer,
+            _texts(file, split=pairs is not None, ids=ids),
+            what=what.value,
+            layers=wanted,
+            batch_size=batch_size,
+            max_len=max_len,
+            truncate=truncate,
+            precision=precision.value,
+            name=_line,
+        )
+        with vector_file(out, metadata) as vectors:
+            if report:
+                report(0, total)
+            for window in windows:
+                vectors.append(window)
+                counts.add(window.counts)
+                if report:
+                    report(counts.texts, total)
+        seconds = max(time.perf_counter() - start, 1e-9)
+        progress.say(
+            f"{out}: {counts.texts:,} texts, {counts.tokens:,} tokens in {clock(seconds)}: "
+            f"{count(counts.texts / seconds)} texts/s, {count(counts.tokens / seconds)} tokens/s"
+        )
+        if counts.unknown:
+            progress.say(
+                f"{counts.unknown:,} of {counts.words:,} words ({counts.unknown_share:.1%}) are "
+                f"not in the vocabulary"
+            )
+        if counts.truncated:
+            progress.say(f"{counts.truncated:,} of {counts.texts:,} texts were cut")
+
+
+def _layers(text: str) -> int | list[int]:
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"--layers must be numbers, separated by commas, got {text!r}"
+        ) from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+@contextlib.contextmanager
+def _open(source: str) -> Iterator[BinaryIO]:
+    if source == "-":
+        import sys
+
+        yield sys.stdin.buffer
+        return
+    from lexforge.vectors.streams import open_for_reading
+
+    with open_for_reading(source) as file:
+        yield file
+
+
+def _count_lines(source: str) -> int:
+    with _open(source) as file:
+        return sum(1 for _ in file)
+
+
+def _line(number: int) -> str:
+    return f"line {number + 1}"
+
+
+def _texts(file: Iterable[bytes], *, split: bool, ids: bool) -> Iterator[object]:
+    """The texts of the lines, as :func:`lexforge.bert.encode` takes them."""
+    for number, line in enumerate(file):
+        try:
+            text = line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"encode: {_line(number)} must be UTF-8, got byte {line[error.start]:#x} "
+                f"at {error.start + 1}"
+            ) from None
+        parts = text.split("\t") if split else [text]
+        if split and len(parts) != 2:
+            raise ValueError(
+                f"encode: {_line(number)} must be two texts with a tab between, got {len(parts)}"
+            )
+        if ids:
+            parts = [parse_ids(part, f"encode: {_line(number)}") for part in parts]
+        yield tuple(parts) if split else parts[0]

@@ -1,0 +1,181 @@
+"""The linear layer's three matrix products, by the fastest library at hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lexforge import _library
+
+# From here on preparations cost less than they save (multiply-adds of one product).
+_LEAST_WORK = 2**22
+_LEAST_SIDE = 16
+
+# oneDNN's float32 product: torch itself has F.linear call MKL, which is slower on many processors.
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
+    torch.ops.mkldnn, "_linear_pointwise"
+)
+# csrc/transformer/weight_gradient.h exists for the CPU, and pays with the wider registers.
+_HAS_WEIGHT_GRADIENT = not _library.emulated() and _library.cpu_capability() != "baseline"
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x weight^T + bias``, as :func:`torch.nn.functional.linear` gives it, in less time.
+
+    On the CPU in float32, where the sizes make it worth while, the products with the weight go to
+    oneDNN and the gradients of weight and bias to csrc/transformer/weight_gradient.h. Everything
+    else, and all there is under ``torch.autocast``, is ``torch.nn.functional.linear`` itself.
+
+    Args:
+        x: [..., in], any floating dtype and device.
+        weight: [out, in], of the dtype of ``x`` (any under autocast).
+        bias: [out], or None.
+
+    Returns:
+        [..., out], differentiable in all three, any number of times; under autocast of its dtype.
+
+    Raises:
+        TypeError: differing dtypes. ValueError: shapes or devices that do not fit.
+
+    Example:
+        >>> linear(torch.randn(5, 7, 16), torch.randn(32, 16), torch.zeros(32)).shape
+        torch.Size([5, 7, 32])
+    """
+    if weight.dim() != 2:
+        raise ValueError(f"linear: weight must be [out, in], got {tuple(weight.shape)}")
+    outputs, inputs = weight.shape
+    if x.dim() == 0 or x.shape[-1] != inputs:
+        raise ValueError(f"linear: x must be [..., {inputs}], got {tuple(x.shape)}")
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"linear: bias must be [{outputs}], got {tuple(bias.shape)}")
+    autocast = torch.is_autocast_enabled(x.device.type)
+    for name, parameter in (("weight", weight), ("bias", bias)):
+        if parameter is None:
+            continue
+        if parameter.dtype != x.dtype and not autocast:
+            raise TypeError(f"linear: {name} must be {x.dtype} like x, got {parameter.dtype}")
+        if parameter.device != x.device:
+            raise ValueError(f"linear: {name} must be on {x.device} like x, got {parameter.device}")
+    if autocast or not _pays(x, outputs):
+        return functional.linear(x, weight, bias)
+    rows = torch.ops.lexforge.linear.default(x.reshape(-1, inputs), weight, bias)
+    return rows.reshape(*x.shape[:-1], outputs)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x weight^T + bias`` for [T, in] and [out, in] by the fastest library; not recorded."""
+    if not _pays(x, weight.shape[0]):
+        return functional.linear(x, weight, bias)
+    x, weight = (y if _plain(y) or _plain(y.t()) else y.contiguous() for y in (x, weight))
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+
+
+def parameter_gradients_(
+    grad_weight: Tensor | None,
+    grad_bias: Tensor | None,
+    grad_out: Tensor,
+    x: Tensor,
+    *,
+    add: bool = False,
+) -> None:
+    """Write ``grad_out^T x`` and the column sums of ``grad_out``, or add them; not recorded.
+
+    Args:
+        grad_weight: [out, in], float32 (float64 with float64), contiguous, or None.
+        grad_bias: [out], the same, or None.
+        grad_out, x: [T, out] and [T, in], float32, bfloat16 or float64.
+        add: to what the gradients hold; else that means nothing.
+    """
+    if grad_weight is not None and _pays_own(x, grad_out.shape[1]):
+        grad_out, x = (y if _plain(y) else y.contiguous() for y in (grad_out, x))
+        torch.ops.lexforge.weight_gradient_.default(grad_weight, grad_bias, grad_out, x, add)
+        return
+    if grad_weight is not None:
+        if grad_weight.dtype == x.dtype:
+            grad_weight.addmm_(grad_out.t(), x, beta=int(add))
+        elif add:
+            grad_weight += grad_out.t() @ x
+        else:
+            grad_weight.copy_(grad_out.t() @ x)
+    if grad_bias is not None:
+        sums = grad_out.sum(0, dtype=grad_bias.dtype)
+        grad_bias.copy_(grad_bias + sums if add else sums)
+
+
+def _large(x: Tensor, outputs: int) -> bool:
+    return (
+        x.device.type == "cpu"
+        and min(x.shape[-1], outputs) >= _LEAST_SIDE
+        and x.numel() * outputs >= _LEAST_WORK
+    )
+
+
+def _pays(x: Tensor, outputs: int) -> bool:
+    return _HAS_ONEDNN and x.dtype == torch.float32 and _large(x, outputs)
+
+
+def _pays_own(x: Tensor, outputs: int) -> bool:
+    wide = x.dtype in (torch.float32, torch.bfloat16)
+    return _HAS_WEIGHT_GRADIENT and wide and _large(x, outputs)
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether the rows of a matrix lie one after another, or further apart."""
+    return x.stride(1) == 1 and x.stride(0) >= x.shape[1]
+
+
+@torch.library.custom_op("lexforge::linear", mutates_args=(), device_types="cpu")
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return product(x, weight, bias)
+
+
+@torch.library.custom_op("lexforge::linear_gradients", mutates_args=(), device_types="cpu")
+def _gradients(grad_out: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """``grad_out^T x`` and the column sums of ``grad_out``."""
+    grad_weight = x.new_empty(grad_out.shape[1], x.shape[1])
+    grad_bias = x.new_empty(grad_out.shape[1])
+    parameter_gradients_(grad_weight, grad_bias, grad_out, x)
+    return grad_weight, grad_bias
+
+
+@_linear.register_fake
+def _(x, weight, bias):
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+@_gradients.register_fake
+def _(grad_out, x):
+    return x.new_empty(grad_out.shape[1], x.shape[1]), x.new_empty(grad_out.shape[1])
+
+
+def _setup(ctx, inputs, output):
+    x, weight, _bias = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx, grad_out):
+    x, weight = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+    grad_x = grad_weight = grad_bias = None
+    if needs_x:
+        grad_x = torch.ops.lexforge.linear.default(grad_out, weight.t(), None)
+    if needs_weight:
+        grad_weight, grad_bias = torch.ops.lexforge.linear_gradients.default(grad_out, x)
+    elif needs_bias:
+        grad_bias = grad_out.sum(0)
+    return grad_x, grad_weight, grad_bias if needs_bias else None
+
+
+def _setup_gradients(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _backward_of_gradients(ctx, grad_weight, grad_bias):
+    grad_out, x = ctx.saved_tensors
+    product = torch.ops.lexforge.linear.default
+    return product(x, grad_weight, grad_bias), product(grad_out, grad_weight.t(), None)
+
+
+_linear.register_autograd(_backward, setup_context=_setup)
+_gradients.register_autograd(_backward_of_gradients, setup_context=_setup_gradients)

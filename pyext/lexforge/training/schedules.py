@@ -1,0 +1,48 @@
+"""Learning rates as a function of the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCHEDULES = ("constant", "linear")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up to `peak`, and from there constant or in a line down to 0.
+
+    Args:
+        kind: What follows the warm-up: ``"constant"``, or ``"linear"`` (Devlin et al. 2019,
+            appendix A.2), whose rate would be 0 in the step after the last one.
+        peak: The highest learning rate.
+        steps: Of the whole run; only ``"linear"`` depends on it.
+        warmup_steps: Step 0 has the rate ``peak / warmup_steps``, step ``warmup_steps - 1`` the
+            peak. 0 for none.
+
+    Raises:
+        ValueError: Another kind.
+
+    Example:
+        >>> [round(Schedule("linear", 1.0, 6, warmup_steps=2)(step), 2) for step in range(6)]
+        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+
+    kind: str
+    peak: float
+    steps: int
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCHEDULES:
+            raise ValueError(
+                f"Schedule: kind must be one of {', '.join(SCHEDULES)}, got {self.kind!r}"
+            )
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step, the first one being 0."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / self.warmup_steps
+        if self.kind == "constant":
+            return self.peak
+        left, after = self.steps - step, self.steps - self.warmup_steps
+        return self.peak * max(left, 0) / max(after, 1)

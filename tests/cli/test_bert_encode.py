@@ -1,0 +1,269 @@
+"""``lexforge bert encode``: both file formats, what lines may be, and what is refused."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from lexforge.bert import BertConfig, BertModel, encode
+from lexforge.cli.main import app
+from lexforge.models import bert_encoding
+from lexforge.text.tokenizer import WordTokenizer
+
+WORDS = [f"w{i}" for i in range(30)]
+LINES = ["w1 w2 W3", "", "w4 unheard w5", "w6 " * 12, "w7", "w8 w9"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return WordTokenizer([*WordTokenizer.SPECIAL_TOKENS, *WORDS])
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    config = BertConfig.reference(len(tokenizer), num_hiddens=16, ffn_num_hiddens=24, max_len=20)
+    return BertModel(config, seed=3)
+
+
+@pytest.fixture(scope="module")
+def folder(model, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    model.save_pretrained(folder)
+    tokenizer.save(folder)
+    return folder
+
+
+@pytest.fixture
+def texts(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "texts.txt"
+    path.write_text("".join(f"{line}\n" for line in LINES))
+    return path
+
+
+def test_pooled_vectors_in_a_numpy_file(invoke, folder, texts, tmp_path, model, tokenizer):
+    out = tmp_path / "vectors.npy"
+    result = invoke("bert", "encode", folder, texts, "--out", out)
+    assert result.exit_code == 0, result.output
+    vectors = np.load(out, allow_pickle=False)
+    assert vectors.dtype == np.float32 and np.load(out, mmap_mode="r").shape == (6, 16)
+    np.testing.assert_array_equal(vectors, encode(model, tokenizer, LINES))
+    assert f"{out}: 6 texts, 33 tokens in 0:0" in result.stderr
+    assert "texts/s" in result.stderr and "tokens/s" in result.stderr
+    assert "1 of 21 words (4.8%) are not in the vocabulary" in result.stderr
+
+
+def test_layers_and_means_in_a_safetensors_file(invoke, folder, texts, tmp_path, model, tokenizer):
+    out = tmp_path / "vectors.safetensors"
+    options = ("--what", "mean", "--layers", "-1,0", "--batch-size", 4, "--quiet")
+    result = invoke("bert", "encode", folder, texts, "--out", out, *options)
+    assert result.exit_code == 0 and result.output == ""
+    expected = encode(model, tokenizer, LINES, what="mean", layers=(-1, 0), batch_size=4)
+    assert expected.shape == (6, 2, 16)
+    np.testing.assert_array_equal(load_file(out)["vectors"], expected)
+    with safe_open(out, "pt") as file:
+        assert file.keys() == ["vectors"]
+        assert file.metadata() == {
+            "format": "pt", "what": "mean", "layers": "-1,0", "model": folder.name
+        }  # fmt: skip
+
+
+def test_vectors_of_tokens(invoke, folder, texts, tmp_path, model, tokenizer, monkeypatch):
+    """Across windows; torch maps the file, and so minds where arrays begin."""
+    from safetensors.torch import load_file as load_into_torch
+
+    monkeypatch.setattr(bert_encoding, "WINDOW_TOKENS", 100)
+    texts.write_text(texts.read_text() * 20)
+    out = tmp_path / "vectors.safetensors"
+    options = ("--what", "tokens", "--batch-size", 2)
+    result = invoke("bert", "encode", folder, texts, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    expected = encode(model, tokenizer, LINES * 20, what="tokens", batch_size=2)
+    for found in (load_file(out), load_into_torch(out)):
+        assert sorted(found) == ["offsets", "token_ids", "vectors"]
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, getattr(expected, name))
+
+
+def test_pairs(invoke, folder, texts, tmp_path, model, tokenizer):
+    texts.write_bytes(b"w1 w2\tw3\r\nw4\t\nw5 w6\tw7 w8")
+    out = tmp_path / "vectors.npy"
+    result = invoke("bert", "encode", folder, texts, "--pairs", "tab", "--out", out)
+    assert result.exit_code == 0, result.output
+    expected = encode(model, tokenizer, [("w1 w2", "w3"), ("w4", ""), ("w5 w6", "w7 w8")])
+    np.testing.assert_array_equal(np.load(out), expected)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_ids(invoke, folder, texts, tmp_path, model, tokenizer, pairs):
+    texts.write_text("5 6\t7\n8 9\t10 \n" if pairs else "5 6 7\n\n 8 9 10 \n")
+    out = tmp_path / "vectors.npy"
+    options = ("--pairs", "tab") if pairs else ()
+    result = invoke("bert", "encode", folder, texts, "--ids", *options, "--out", out)
+    assert result.exit_code == 0, result.output
+    lists = [([5, 6], [7]), ([8, 9], [10])] if pairs else [[5, 6, 7], [], [8, 9, 10]]
+    np.testing.assert_array_equal(np.load(out), encode(model, tokenizer, lists))
+
+
+def test_standard_input_and_compressed_files(invoke, folder, texts, tmp_path, model, tokenizer):
+    import gzip
+
+    from typer.testing import CliRunner
+
+    out = tmp_path / "vectors.npy"
+    arguments = ["bert", "encode", str(folder), "-", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments, input=texts.read_bytes())
+    assert result.exit_code == 0, result.output
+    expected = encode(model, tokenizer, LINES)
+    np.testing.assert_array_equal(np.load(out), expected)
+    packed = texts.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(texts.read_bytes()))
+    result = invoke("bert", "encode", folder, packed, "--out", out)
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load(out), expected)
+
+
+def test_no_lines(invoke, folder, texts, tmp_path):
+    texts.write_text("")
+    result = invoke("bert", "encode", folder, texts, "--out", tmp_path / "v.npy")
+    assert result.exit_code == 0 and np.load(tmp_path / "v.npy").shape == (0, 16)
+    out = tmp_path / "v.safetensors"
+    result = invoke("bert", "encode", folder, texts, "--what", "tokens", "--out", out)
+    assert result.exit_code == 0 and load_file(out)["offsets"].tolist() == [0]
+
+
+def test_truncation(invoke, folder, texts, tmp_path, model, tokenizer):
+    out = tmp_path / "vectors.npy"
+    options = ("--max-len", 8, "--truncate")
+    result = invoke("bert", "encode", folder, texts, *options, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "1 of 6 texts were cut" in result.stderr
+    cut = [" ".join(line.split()[:6]) for line in LINES]
+    np.testing.assert_array_equal(np.load(out), encode(model, tokenizer, cut))
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (b"w1\nw2\n" + b"w3 " * 19, (), "line 3 must be at most 20 tokens with <cls> and <sep>"),
+        (b"w1\nw2\xff\n", (), "line 2 must be UTF-8, got byte 0xff at 3"),
+        (b"w1\tw2\nw3\n", ("--pairs", "tab"), "line 2 must be two texts with a tab between, got 1"),
+        (b"w1\tw2\tw3\n", ("--pairs", "tab"), "line 1 must be two texts with a tab between, got 3"),
+        (b"5 6\n5 six\n", ("--ids",), "line 2 must be token ids, got '5 six'"),
+        (b"5 6\n35\n", ("--ids",), "line 2 must hold ids from 0 to 34, got 35"),
+        (b"5\n3 6 4\n", ("--ids",), "line 2 must come without <cls> and <sep>"),
+        (b"w1\n", ("--layers", "3", "--what", "cls"), "layers must be <= 2, got 3"),
+        (b"w1\n", ("--layers", "0"), "layers must be -1 for pooled vectors"),
+        (b"w1\n", ("--max-len", "21"), "max_len must be <= 20, got 21"),
+    ],
+)  # fmt: skip
+def test_errors_leave_no_file(invoke, folder, texts, tmp_path, lines, options, message):
+    texts.write_bytes(lines)
+    for suffix in (".npy", ".safetensors"):
+        out = tmp_path / f"vectors{suffix}"
+        result = invoke("bert", "encode", folder, texts, *options, "--out", out, "--batch-size", 1)
+        assert result.exit_code == 1 and f"error: encode: {message}" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--out", "vectors.txt"), "out must end in .npy or .safetensors, got vectors.txt"),
+        (("--out", "v.npy", "--what", "tokens"), "out must end in .safetensors for the vectors of"),
+        (("--out", "none/v.npy"), "there is no folder none"),
+        (("--out", "v.npy", "--layers", "last"), "--layers must be numbers"),
+        (("--out", "v.npy", "--device", "tpu"), "device must be auto, cpu or cuda, got 'tpu'"),
+    ],
+)
+def test_arguments(invoke, folder, texts, arguments, message):
+    result = invoke("bert", "encode", folder, texts, *arguments)
+    assert result.exit_code in (1, 2) and message in result.stderr
+
+
+def test_wrong_places(invoke, folder, texts, tmp_path):
+    out = ("--out", tmp_path / "v.npy")
+    result = invoke("bert", "encode", folder, tmp_path / "in", *out)
+    assert result.exit_code == 2 and "must be a file of texts, and is a folder" in result.stderr
+    result = invoke("bert", "encode", folder, tmp_path / "no.txt", *out)
+    assert result.exit_code == 1 and "no.txt: No such file" in result.stderr
+    result = invoke("bert", "encode", texts, texts, *out)
+    assert result.exit_code == 2 and "MODEL must be a folder" in result.stderr
+    result = invoke("bert", "encode", tmp_path / "in", texts, *out)
+    assert result.exit_code == 1 and "holds" in result.stderr
+
+
+def test_word_pieces(invoke, model, texts, tmp_path):
+    """Text is refused, ids are not."""
+    model.save_pretrained(tmp_path / "pieces")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{i}" for i in range(30))]
+    (tmp_path / "pieces" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    out = tmp_path / "v.npy"
+    result = invoke("bert", "encode", tmp_path / "pieces", texts, "--out", out)
+    assert result.exit_code == 1 and "holds word pieces" in result.stderr
+    assert "give token ids instead" in result.stderr and not out.exists()
+    texts.write_text("7 8 9\n")
+    result = invoke("bert", "encode", tmp_path / "pieces", texts, "--ids", "--out", out)
+    assert result.exit_code == 0 and np.load(out).shape == (1, 16)
+
+
+@pytest.mark.interop
+def test_folder_of_transformers(invoke, texts, tmp_path):
+    """An encoder without heads, as transformers writes it, gives the vectors it gives there."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=20,
+    )  # fmt: skip
+    other = transformers.BertModel(config).eval()
+    other.save_pretrained(tmp_path / "other")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{i}" for i in range(35))]
+    (tmp_path / "other" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    texts.write_text("7 8 9\t10 11\n12\t13\n")
+    out = tmp_path / "v.npy"
+    options = ("--ids", "--pairs", "tab", "--quiet")
+    result = invoke("bert", "encode", tmp_path / "other", texts, *options, "--out", out)
+    assert result.exit_code == 0 and result.output == ""
+    for found, ids, second in zip(
+        np.load(out), ([2, 7, 8, 9, 3, 10, 11, 3], [2, 12, 3, 13, 3]), (5, 3), strict=True
+    ):
+        segments = [0] * second + [1] * (len(ids) - second)
+        with torch.no_grad():
+            expected = other(torch.tensor([ids]), token_type_ids=torch.tensor([segments]))
+        np.testing.assert_allclose(found, expected.pooler_output[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "vectors.safetensors"])
+def test_interrupted_runs_leave_nothing(folder, tmp_path, name):
+    """What was there before stays; nothing half-written is left beside it."""
+    out = tmp_path / name
+    out.write_text("before")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lexforge.cli.main", "bert", "encode", str(folder), "-",
+         "--out", str(out)],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        for _ in range(30_000):
+            process.stdin.write(b"w1 w2 w3\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not any(file.stat().st_size > 4096 for file in tmp_path.glob(".*.tmp")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert out.read_text() == "before"

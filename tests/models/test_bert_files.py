@@ -1,0 +1,500 @@
+"""Files of BERT models: both layouts, older names, and every way of not fitting."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lexforge.bert import BertConfig, BertModel
+from lexforge.models import bert_files
+from lexforge.reference import bert as reference
+from lexforge.training import checkpoint
+from lexforge.training.checkpoint import CheckpointError
+from models.bert_batches import padded_batch
+
+WORDS = ["<unk>", "<pad>", "é", "a b", "\u2028", "#x", "1.5", *(f"w{i}" for i in range(13))]
+
+
+def standard(**changes):
+    config = BertConfig.standard(len(WORDS), 12, 2, 3, 16, 10, **changes)
+    return perturbed(BertModel(config, seed=1))
+
+
+def of_the_text(**changes):
+    config = BertConfig.reference(len(WORDS), 12, 16, 3, 2, max_len=10, **changes)
+    return perturbed(BertModel(config, seed=1))
+
+
+def perturbed(model):
+    """So that no parameter stands at its first value."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    model.vocabulary = list(WORDS)
+    return model
+
+
+def assert_same(one, two):
+    assert one.config == two.config
+    assert one.vocabulary == two.vocabulary
+    states = one.state_dict(), two.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a standard model, and the model."""
+    model = standard()
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model", model
+
+
+def rewrite(folder, change):
+    """Changes the tensors of a folder."""
+    tensors = change(load_file(folder / "model.safetensors"))
+    save_file({name: x.clone() for name, x in tensors.items()}, folder / "model.safetensors")
+
+
+def reconfigure(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        standard,
+        of_the_text,
+        lambda: standard(tied_head=False),
+        lambda: standard(embedding_norm=False, pad_token_id=None),
+        lambda: standard(activation="relu", initializer_range=0.5, norm_eps=1e-3),
+    ],
+)
+def test_round_trip(make, tmp_path):
+    model = make()
+    model.save_pretrained(tmp_path / "new" / "folder")
+    back = BertModel.from_pretrained(tmp_path / "new" / "folder")
+    assert_same(back, model)
+    assert not back.training
+    model.save_pretrained(tmp_path / "new" / "folder")
+    assert sorted(os.listdir(tmp_path / "new" / "folder")) == [
+        "config.json",
+        "model.safetensors",
+        "vocab.txt",
+    ]
+    batch = padded_batch(model.config, [3, 10])[:4]
+    for x, y in zip(model.eval()(*batch), back(*batch), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_what_a_folder_holds(folder):
+    path, model = folder
+    config = json.loads((path / "config.json").read_text())
+    assert config == {
+        "model_type": "bert",
+        "architectures": ["BertForPreTraining"],
+        "vocab_size": 20,
+        "hidden_size": 12,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 16,
+        "max_position_embeddings": 10,
+        "type_vocab_size": 2,
+        "hidden_act": "gelu",
+        "tie_word_embeddings": True,
+        "layer_norm_eps": 1e-12,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "initializer_range": 0.02,
+        "pad_token_id": 0,
+    }
+    assert (path / "vocab.txt").read_bytes().decode().split("\n") == [*WORDS, ""]
+    tensors = load_file(path / "model.safetensors")
+    block = "bert.encoder.layer.{}."
+    parts = ["attention.self.query", "attention.self.key", "attention.self.value"]
+    parts += ["attention.output.dense", "attention.output.LayerNorm", "intermediate.dense"]
+    parts += ["output.dense", "output.LayerNorm"]
+    layers = ["bert.embeddings.LayerNorm", "bert.pooler.dense", "cls.predictions.transform.dense"]
+    layers += ["cls.predictions.transform.LayerNorm", "cls.seq_relationship"]
+    layers += [block.format(i) + part for i in range(2) for part in parts]
+    names = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    tables = ("word", "position", "token_type")
+    names |= {f"bert.embeddings.{table}_embeddings.weight" for table in tables}
+    assert tensors.keys() == names | {"cls.predictions.bias"}
+    qkv = model.encoder.blocks[1].qkv.weight
+    for i, part in enumerate(parts[:3]):
+        name = f"{block.format(1)}{part}.weight"
+        assert torch.equal(tensors[name], qkv[12 * i : 12 * i + 12])
+
+
+def test_a_model_without_tokens(tmp_path):
+    model = standard()
+    model.vocabulary = None
+    model.double().save_pretrained(tmp_path)
+    assert not (tmp_path / "vocab.txt").exists()
+    back = BertModel.from_pretrained(tmp_path)
+    assert back.vocabulary is None and back.hidden.weight.dtype == torch.float32
+
+
+@pytest.mark.real_data
+def test_the_published_vocabulary(data_folder, tmp_path):
+    """30,522 lines come back byte for byte."""
+    published = (data_folder / "tokenizers" / "bert-base-uncased-vocab.txt").read_bytes()
+    config = BertConfig.standard(30522, 2, 1, 1, 2, 4)
+    BertModel(config, seed=1).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_bytes(published)
+    model = BertModel.from_pretrained(tmp_path)
+    assert len(model.vocabulary) == 30522 and model.vocabulary[103] == "[MASK]"
+    model.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "vocab.txt").read_bytes() == published
+
+
+def older(tensors, *prefixes):
+    """Names as files have had them."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+        name = name.replace("LayerNorm.bias", "LayerNorm.beta")
+        renamed["".join(prefixes) + name] = tensor
+    renamed["".join(prefixes) + "bert.embeddings.position_ids"] = torch.arange(10)[None]
+    return renamed
+
+
+@pytest.mark.parametrize("prefixes", [(), ("module.",), ("_orig_mod.", "module.")])
+def test_older_names_and_wrapped_models(folder, prefixes):
+    path, model = folder
+    rewrite(path, lambda tensors: older(tensors, *prefixes))
+    assert_same(BertModel.from_pretrained(path), model)
+
+
+def test_tied_weights_may_be_there_twice(folder):
+    path, model = folder
+
+    def tie(tensors):
+        tensors["cls.predictions.decoder.weight"] = tensors[bert_files.HUGGING_FACE.token]
+        tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]
+        return tensors
+
+    rewrite(path, tie)
+    assert_same(BertModel.from_pretrained(path), model)
+    rewrite(path, lambda tensors: {k: v for k, v in tensors.items() if k != "cls.predictions.bias"})
+    assert_same(BertModel.from_pretrained(path), model)
+    rewrite(path, lambda tensors: tensors | {"cls.predictions.decoder.weight": torch.zeros(20, 12)})
+    with pytest.raises(
+        CheckpointError,
+        match=r"its head must be tied, but cls.predictions.decoder.weight differs from bert.emb",
+    ):
+        BertModel.from_pretrained(path)
+
+
+def test_an_encoder_alone(folder):
+    """Without the prefix and the heads, as BertModel of transformers is saved."""
+    path, model = folder
+    rewrite(
+        path,
+        lambda tensors: {
+            name.removeprefix("bert."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("bert.")
+        },
+    )
+    with pytest.raises(CheckpointError) as caught:
+        BertModel.from_pretrained(path)
+    missing = [line for line in str(caught.value).splitlines() if "missing: cls." in line]
+    assert len(missing) == 7 == len(str(caught.value).splitlines()) - 1
+    with pytest.warns(UserWarning, match=r"missing: cls.predictions.bias\n") as record:
+        back = BertModel.from_pretrained(path, strict=False)
+    assert record[0].filename == __file__
+    for ours, theirs in ((back.encoder, model.encoder), (back.hidden, model.hidden)):
+        for x, y in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(x, y)
+    assert not back.mlm.bias.any() and back.mlm.dense.weight.std() > 0.01
+
+
+def test_everything_wrong_is_listed_at_once(folder):
+    path, _ = folder
+
+    def spoil(tensors):
+        del tensors["bert.pooler.dense.bias"], tensors["cls.seq_relationship.weight"]
+        tensors["classifier.weight"] = torch.zeros(3, 12)
+        tensors["bert.embeddings.word_embeddings.weight"] = torch.zeros(20, 11)
+        tensors["cls.predictions.bias"] = torch.zeros(20, dtype=torch.int64)
+        return tensors
+
+    rewrite(path, spoil)
+    with pytest.raises(CheckpointError) as caught:
+        BertModel.from_pretrained(path)
+    assert str(caught.value).splitlines() == [
+        f"{path} does not hold the tensors of its configuration",
+        "  missing: bert.pooler.dense.bias",
+        "  missing: cls.seq_relationship.weight",
+        "  unexpected: classifier.weight",
+        "  unsuitable: bert.embeddings.word_embeddings.weight must be [20, 12], got [20, 11]",
+        "  unsuitable: cls.predictions.bias must be floating-point, got torch.int64",
+    ]
+    with pytest.raises(CheckpointError, match="unsuitable"):  # nothing can stand in for these
+        BertModel.from_pretrained(path, strict=False)
+
+
+def test_unexpected_tensors(folder):
+    path, model = folder
+    rewrite(path, lambda tensors: tensors | {"classifier.bias": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"unexpected: classifier.bias"):
+        BertModel.from_pretrained(path)
+    with pytest.warns(UserWarning, match=r"unexpected: classifier.bias"):
+        assert_same(BertModel.from_pretrained(path, strict=False), model)
+
+
+def test_two_names_of_one_tensor(folder):
+    path, _ = folder
+    name = "bert.embeddings.LayerNorm"
+    rewrite(path, lambda tensors: tensors | {f"{name}.gamma": tensors[f"{name}.weight"]})
+    with pytest.raises(CheckpointError, match=f"more than one tensor for {name}.weight"):
+        BertModel.from_pretrained(path)
+
+
+CONFIGS = [
+    ({"model_type": "roberta"}, "model_type must be bert or lexforge_bert, got 'roberta'"),
+    ({"hidden_size": None, "vocab_size": None}, "vocab_size, hidden_size must be given"),
+    ({"hidden_act": "gelu_new"}, "activation must be one of gelu, relu, got 'gelu_new'"),
+    ({"position_embedding_type": "relative_key"}, "must be 'absolute', got 'relative_key'"),
+    ({"is_decoder": True}, "is_decoder must be False, got True"),
+    ({"num_attention_heads": 5}, "num_heads must divide hidden_size 12, got 5"),
+    ({"hidden_dropout_prob": "a"}, "dropout must be a number, got 'a'"),
+]
+
+
+@pytest.mark.parametrize("changes, message", CONFIGS)
+def test_other_configurations(folder, changes, message):
+    path, _ = folder
+    reconfigure(path, **changes)
+    with pytest.raises(CheckpointError, match=f"{path}: config.json: BertConfig: .*{message}"):
+        BertModel.from_pretrained(path)
+
+
+def test_configurations_of_old(folder):
+    """The keys of the first files, and transformers' defaults for the rest."""
+    path, model = folder
+    absent = ["model_type", "architectures", "tie_word_embeddings", "layer_norm_eps"]
+    absent += ["initializer_range", "pad_token_id", "hidden_dropout_prob"]
+    reconfigure(path, **dict.fromkeys(absent), gradient_checkpointing=False, use_cache=True)
+    assert_same(BertModel.from_pretrained(path), model)
+
+
+def damage(kind, path):
+    tensors, config = path / "model.safetensors", path / "config.json"
+    if kind == "no folder":
+        return path / "absent", FileNotFoundError, "no config.json"
+    if kind == "a file":
+        return config, CheckpointError, "must be a folder"
+    if kind == "no tensors":
+        tensors.unlink()
+        return path, CheckpointError, r"must hold model.safetensors or pytorch_model.bin"
+    if kind == "truncated tensors":
+        tensors.write_bytes(tensors.read_bytes()[:-7])
+        return path, CheckpointError, r"model.safetensors is truncated or damaged"
+    if kind == "truncated config":
+        config.write_bytes(config.read_bytes()[:-7])
+        return path, CheckpointError, r"config.json is truncated or damaged"
+    if kind == "vocabulary":
+        (path / "vocab.txt").write_bytes(b"\xff\xfe")
+        return path, CheckpointError, r"vocab.txt must be UTF-8"
+    if kind == "long vocabulary":
+        (path / "vocab.txt").write_text("a\n" * 21)
+        return path, CheckpointError, r"vocab.txt must have at most 20 tokens, got 21"
+    raise ValueError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "no folder",
+        "a file",
+        "no tensors",
+        "truncated tensors",
+        "truncated config",
+        "vocabulary",
+        "long vocabulary",
+    ],
+)
+def test_damaged_folders(folder, kind):
+    path, error, message = damage(kind, folder[0])
+    with pytest.raises(error, match=message):
+        BertModel.from_pretrained(path)
+
+
+class Exploit:
+    def __reduce__(self):
+        return os.mkdir, ("exploited",)
+
+
+def test_pickles_hold_tensors_only(folder, tmp_path, monkeypatch):
+    """pytorch_model.bin is read as tensors; nothing else in it is ever built."""
+    path, model = folder
+    monkeypatch.chdir(tmp_path)
+    state = load_file(path / "model.safetensors")
+    (path / "model.safetensors").unlink()
+    torch.save(state, path / "pytorch_model.bin")
+    assert_same(BertModel.from_pretrained(path), model)
+    for content in (state | {"x": Exploit()}, [1, 2], {"a": 1}):
+        torch.save(content, path / "pytorch_model.bin")
+        with pytest.raises(CheckpointError, match=r"pytorch_model.bin must be a state dict"):
+            BertModel.from_pretrained(path)
+    (path / "pytorch_model.bin").write_bytes(pickle.dumps(Exploit(), protocol=2))
+    with pytest.raises(CheckpointError, match=r"pytorch_model.bin must be a state dict"):
+        BertModel.from_pretrained(path)
+    assert not (tmp_path / "exploited").exists()
+
+
+def test_a_full_disk_leaves_what_was_there(folder, monkeypatch):
+    path, model = folder
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bert_files, "write_tensors", refuse)
+    other = standard()
+    with torch.no_grad():
+        other.hidden.bias.add_(1)
+    with pytest.raises(CheckpointError, match="no space left on the disk"):
+        other.save_pretrained(path)
+    assert_same(BertModel.from_pretrained(path), model)
+    assert len(os.listdir(path)) == 3
+
+
+def test_an_interrupted_save_is_finished(folder, tmp_path):
+    """A process killed between the commit and the renames."""
+    path, _ = folder
+    other = standard()
+    with torch.no_grad():
+        other.hidden.bias.add_(1)
+    other.save_pretrained(tmp_path / "other")
+    os.rename(tmp_path / "other", path / checkpoint._COMMIT)
+    assert_same(BertModel.from_pretrained(path), other)
+
+
+# The text's archives
+
+
+def archive_of(path, words=WORDS, state=None, prefix="", **config):
+    """An archive as the text's own code would write it; returns the plain model in it."""
+    torch.manual_seed(3)
+    options = {"vocab": 20, "hidden": 12, "inner": 16, "heads": 3, "blocks": 2} | config
+    plain = reference.BertModel(*options.values(), 0.2, max_len=10)
+    buffer = io.BytesIO()
+    torch.save(plain.state_dict() if state is None else state, buffer)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{prefix}vocab.json", json.dumps(words))
+        archive.writestr(f"{prefix}pretrained.params", buffer.getvalue())
+    return plain
+
+
+@pytest.mark.parametrize("form", ["zip", "folder in a zip", "folder"])
+def test_the_texts_archive(tmp_path, form):
+    path = tmp_path / "bert.small.torch.zip"
+    plain = archive_of(path, prefix="bert.small.torch/" if form == "folder in a zip" else "")
+    if form == "folder":
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "unpacked")
+        path = tmp_path / "unpacked"
+    model = BertModel.load_reference_archive(path, num_heads=3, num_blks=2, dropout=0.3)
+    assert model.config == BertConfig.reference(20, 12, 16, 3, 2, 0.3, 10)
+    assert model.vocabulary == WORDS and not model.training
+    batch = padded_batch(model.config, [4, 10, 1])
+    expected = plain.eval()(*batch[:4])
+    found = model(*batch[:4])
+    torch.testing.assert_close(found[0][batch.mask], expected[0][batch.mask])
+    torch.testing.assert_close(found[1:], expected[1:])
+    other = BertModel.load_reference_archive(path, num_heads=4)(*batch[:4])
+    assert not torch.allclose(other[0], found[0])
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_archive_round_trip(tmp_path, blocks):
+    config = BertConfig.reference(len(WORDS), 12, 16 if blocks else 1, 3, blocks, max_len=10)
+    model = perturbed(BertModel(config, seed=1))
+    model.save_reference_archive(tmp_path / "model.zip")
+    back = BertModel.load_reference_archive(tmp_path / "model.zip", num_heads=3)
+    assert_same(back, model)
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert json.loads(archive.read("vocab.json")) == WORDS
+        state = torch.load(io.BytesIO(archive.read("pretrained.params")), weights_only=True)
+    plain = reference.BertModel(20, 12, config.intermediate_size, 3, blocks, 0.2, max_len=10)
+    plain.load_state_dict(state)
+    assert state["encoder.pos_embedding"].shape == (1, 10, 12)
+    model.vocabulary = None
+    model.save_reference_archive(tmp_path / "model.zip", WORDS)
+    assert_same(BertModel.load_reference_archive(tmp_path / "model.zip", num_heads=3), back)
+
+
+def test_archives_that_cannot_be(tmp_path):
+    path = tmp_path / "x.zip"
+    with pytest.raises(ValueError, match=r"must have the parts of BertConfig.reference, got"):
+        standard().save_reference_archive(path)
+    model = of_the_text()
+    with pytest.raises(ValueError, match="vocabulary must be 20 tokens, got 2"):
+        model.save_reference_archive(path, ["a", "b"])
+    model.vocabulary = None
+    with pytest.raises(ValueError, match="vocabulary must be 20 tokens, got none"):
+        model.save_reference_archive(path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_archives_that_do_not_fit(tmp_path):
+    path = tmp_path / "x.zip"
+    read = BertModel.load_reference_archive
+    plain = archive_of(path)
+    with pytest.raises(ValueError, match="num_heads must divide hidden_size 12, got 5"):
+        read(path, num_heads=5)
+    with pytest.raises(CheckpointError, match="num_blks must be 2, got 3"):
+        read(path, num_heads=3, num_blks=3)
+    archive_of(path, words=WORDS[:-1])
+    with pytest.raises(CheckpointError, match=r"vocabulary must have 20 tokens, .* got 19"):
+        read(path, num_heads=3)
+    archive_of(path, words={"a": 1})
+    with pytest.raises(CheckpointError, match=r"vocab.json must hold a JSON array of strings"):
+        read(path, num_heads=3)
+    state = plain.state_dict()
+    archive_of(path, state={k: v for k, v in state.items() if k != "encoder.pos_embedding"})
+    with pytest.raises(CheckpointError, match=r"must hold the matrices encoder.pos_embedding"):
+        read(path, num_heads=3)
+    del state["encoder.blks.0.attention.W_k.bias"], state["encoder.blks.0.ffn.dense2.weight"]
+    state["hidden.0.bias"] = torch.zeros(11)
+    archive_of(path, state=state)
+    with pytest.raises(CheckpointError) as caught:
+        read(path, num_heads=3)
+    assert str(caught.value).splitlines()[1:] == [
+        "  missing: encoder.blks.0.attention.W_k.bias",
+        "  missing: encoder.blks.0.ffn.dense2.weight",
+        "  unsuitable: hidden.0.bias must be [12], got [11]",
+    ]
+    archive_of(path, state=[1])
+    with pytest.raises(CheckpointError, match=r"pretrained.params must be a state dict"):
+        read(path, num_heads=3)
+
+
+def test_damaged_archives(tmp_path):
+    path = tmp_path / "x.zip"
+    read = BertModel.load_reference_archive
+    with pytest.raises(FileNotFoundError):
+        read(path, num_heads=3)
+    archive_of(path)
+    whole = path.read_bytes()
+    for content in (whole[:-30], whole[:100], b"", whole.replace(b"pretrained", b"prettained")):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"x.zip"):
+            read(path, num_heads=3)
+    with pytest.raises(CheckpointError, match=r"must hold one vocab.json, got 0"):
+        read(tmp_path, num_heads=3)

@@ -1,0 +1,497 @@
+"""BERT pretraining: learns planted structure, resumes to the last bit, refuses what it must."""
+
+import errno
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import lexforge.bert
+from lexforge._library import cpu_has_bf16
+from lexforge.models import bert_checkpoint, bert_pretraining
+from lexforge.models.bert import BertConfig, BertModel
+from lexforge.models.bert_pretraining import STANDARD, pretrain
+from lexforge.text.bert import BertExamples, WordTokenizer, tokenize_paragraphs
+from lexforge.training.checkpoint import CheckpointError, is_checkpoint
+from lexforge.training.loop import TrainingDivergedError
+from lexforge.training.progress import Progress
+from planted_paragraphs import planted_paragraphs
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 48, "max_positions": 20}
+SMALL = {
+    "shape": SHAPE,
+    "min_count": 1,
+    "max_len": 16,
+    "batch_size": 32,
+    "steps": 12,
+    "threads": 1,
+    "device": "cpu",
+}
+FILES = {"config.json", "vocab.txt", "model.safetensors", "optimizer.safetensors"}
+FILES |= {"trainer_state.json"}
+
+needs_bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no AVX512_BF16")
+
+
+@pytest.fixture(scope="module")
+def paragraphs():
+    return planted_paragraphs(topics=6)
+
+
+@pytest.fixture(scope="module")
+def whole(paragraphs):
+    """An undisturbed run by precision."""
+    runs = {}
+
+    def run(precision):
+        if precision not in runs:
+            runs[precision] = pretrain(paragraphs, **SMALL, precision=precision)
+        return runs[precision]
+
+    return run
+
+
+class StopAfter:
+    """A stop request that comes after some steps."""
+
+    exit_code = 130
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @property
+    def requested(self):
+        self.left -= 1
+        return self.left <= 0
+
+
+def same(first, second):
+    """Whether two runs ended in the same bits."""
+    tensors = zip(first.model.state_dict().items(), second.model.state_dict().items(), strict=True)
+    assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in tensors)
+    states = [{**run.state.to_json(), "seconds": 0.0} for run in (first, second)]
+    assert states[0] == states[1]
+    return True
+
+
+# -- learning
+
+
+def test_learns_planted_structure(paragraphs):
+    """A masked word follows from its neighbours; 11 of 12 pairs can be told by their topics."""
+    result = pretrain(
+        paragraphs,
+        shape={**SHAPE, "hidden_size": 64, "dropout": 0.0, "attention_dropout": 0.0},
+        min_count=1,
+        max_len=16,
+        batch_size=64,
+        steps=200,
+        optimizer="adamw",
+        learning_rate=0.005,
+        weight_decay=0.01,
+        schedule="linear",
+        warmup_steps=10,
+        clip=1.0,
+        threads=1,
+        device="cpu",
+    )
+    assert [point["step"] for point in result.history] == list(range(1, 201))
+    last = result.history[-20:]
+    mean = {name: sum(point[name] for point in last) / 20 for name in last[0]}
+    assert mean["mlm_accuracy"] > 0.9 and mean["mlm_loss"] < 0.5
+    assert mean["nsp_accuracy"] > 0.8 and mean["nsp_loss"] < 0.45
+    first = result.history[0]
+    assert first["mlm_loss"] > 3 and first["nsp_loss"] > 0.6
+
+
+def test_what_a_run_tells(whole, paragraphs):
+    result = whole("float32")
+    state, totals = result.state, result.state.totals
+    assert state.finished and state.step == 12 and state.share == 1.0
+    per_epoch = BertExamples(
+        tokenize_paragraphs(paragraphs, result.tokenizer), result.tokenizer, max_len=16
+    ).num_batches(0, 32)
+    assert (state.epoch, state.batch) == divmod(12, per_epoch)
+    assert totals.nsp_count == state.sequences > 12 * 16
+    assert totals.mlm_count >= state.sequences and totals.mlm_hits <= totals.mlm_count
+    assert 0 < state.padding_saved < 1
+    assert state.tokens == round((1 - state.padding_saved) * state.sequences * 16)
+    assert state.sequences_per_second == pytest.approx(state.sequences / state.seconds)
+    weights = [point["mlm_loss"] for point in result.history]
+    assert min(weights) <= totals.mlm_loss <= max(weights)
+    assert result.model.training and result.tokenizer.tokens == result.model.vocabulary
+
+
+def test_bf16_is_close(whole):
+    """A step in bfloat16 rounds differently, and learns the same."""
+    if not cpu_has_bf16():
+        with pytest.raises(ValueError, match="AVX512_BF16"):
+            whole("bf16")
+        return
+    half, full = whole("bf16"), whole("float32")
+    assert all(p.dtype == torch.float32 for p in half.model.parameters())
+    assert half.history[0]["mlm_loss"] == pytest.approx(full.history[0]["mlm_loss"], rel=0.02)
+    assert half.history[0]["mlm_loss"] != full.history[0]["mlm_loss"]
+    assert half.state.totals.mlm_loss == pytest.approx(full.state.totals.mlm_loss, rel=0.05)
+
+
+def test_bf16_needs_the_instructions(paragraphs, monkeypatch):
+    monkeypatch.setattr("lexforge.models.bert_pretraining.cpu_has_bf16", lambda: False)
+    with pytest.raises(ValueError, match="precision must be float32 on a CPU without AVX512_BF16"):
+        pretrain(paragraphs, **SMALL, precision="bf16")
+
+
+def test_published_recipe(paragraphs):
+    """Another model takes another recipe; an epoch is its length, a tenth of it warm-up."""
+    tokenizer = WordTokenizer.build(paragraphs, min_freq=1)
+    config = replace(
+        BertConfig.standard(len(tokenizer), 32, 1, 2, 48, 20), dropout=0.0, attention_dropout=0.0
+    )
+    options = {"threads": 1, "device": "cpu", "max_len": 16, "batch_size": 16}
+    result = pretrain(paragraphs, config=config, tokenizer=tokenizer, **options)
+    settings, steps = result.settings, result.state.steps
+    assert settings == replace(
+        STANDARD, max_len=16, batch_size=16, steps=steps, warmup_steps=steps // 10
+    )
+    assert steps > 10 and (result.state.epoch, result.state.batch) == (0, steps)
+    assert result.history[0]["lr"] == pytest.approx(1e-4 / (steps // 10))
+    named = pretrain(
+        paragraphs,
+        config="standard",
+        shape={"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48}
+        | {"max_positions": 20, "dropout": 0.0, "attention_dropout": 0.0, "pad_token_id": 0},
+        tokenizer=tokenizer,
+        **options,
+    )
+    assert same(result, named)
+
+
+def test_going_on_from_a_model(paragraphs, tmp_path):
+    first = pretrain(paragraphs, **SMALL, out=tmp_path / "first")
+    options = {key: value for key, value in SMALL.items() if key not in ("shape", "min_count")}
+    second = pretrain(
+        paragraphs, config=tmp_path / "first", **{**options, "learning_rate": 1e-3}, seed=2
+    )
+    assert second.tokenizer.tokens == first.tokenizer.tokens
+    assert second.model.config == first.model.config
+    assert second.history[0]["mlm_loss"] < first.history[0]["mlm_loss"]
+    assert second.settings.optimizer == "adamw"
+
+
+def test_epochs(paragraphs):
+    result = pretrain(paragraphs, **{**SMALL, "steps": None, "batch_size": 100}, epochs=2)
+    state = result.state
+    examples = BertExamples(
+        tokenize_paragraphs(paragraphs, result.tokenizer), result.tokenizer, max_len=16
+    )
+    assert state.sequences == examples.count(0) + examples.count(1)
+    assert state.steps == examples.num_batches(0, 100) + examples.num_batches(1, 100)
+
+
+def test_static_masks(paragraphs):
+    """The pairs of the first epoch come again, in another order."""
+    batch = {**SMALL, "batch_size": 1000, "steps": 2}
+    static = pretrain(paragraphs, **batch, static_masks=True)
+    drawn = pretrain(paragraphs, **batch)
+    sizes = [static.state.tokens, drawn.state.tokens]
+    assert static.state.tokens % 2 == 0 and sizes[0] != sizes[1]
+
+
+# -- stopping and going on
+
+
+@pytest.fixture(scope="module")
+def stopped_run(paragraphs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped")
+    pretrain(paragraphs, **SMALL, schedule="linear", out=folder, stop=StopAfter(2))
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_run, tmp_path):
+    """The folder of a run that was stopped after two steps."""
+    return shutil.copytree(stopped_run, tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "float32"},
+        pytest.param({"precision": "bf16"}, marks=needs_bf16),
+        {"accumulation": 2, "optimizer": "adamw", "weight_decay": 0.1, "clip": 0.5},
+        {"schedule": "linear", "warmup_steps": 5, "static_masks": True, "seed": 7},
+    ],
+    ids=["float32", "bf16", "accumulated", "scheduled"],
+)
+def test_resume_is_exact(paragraphs, tmp_path, options):
+    """Stopped twice, within an epoch and beyond its end: the run is that without a stop."""
+    undisturbed = pretrain(paragraphs, **SMALL, **options)
+    folder = tmp_path / "run"
+    stopped = pretrain(paragraphs, **SMALL, **options, out=folder, stop=StopAfter(3))
+    assert stopped.state.step == 3 and not stopped.state.finished
+    machine = {"threads": 1, "device": "cpu", "out": folder, "resume": True}
+    again = pretrain(paragraphs, **machine, stop=StopAfter(8))
+    assert again.state.step == 11
+    finished = pretrain(paragraphs, **machine)
+    assert same(finished, undisturbed)
+    assert {path.name for path in folder.iterdir()} >= FILES
+    read = BertModel.from_pretrained(folder)
+    assert all(map(torch.equal, read.state_dict().values(), finished.model.state_dict().values()))
+
+
+def test_resume_of_a_finished_run(paragraphs, whole, tmp_path):
+    """Nothing is left to do; with a constant rate it may be made longer."""
+    pretrain(paragraphs, **SMALL, out=tmp_path)
+    again = pretrain(paragraphs, out=tmp_path, resume=True, threads=1)
+    assert same(again, whole("float32"))
+    longer = pretrain(paragraphs, out=tmp_path, resume=True, steps=15, threads=1)
+    assert same(longer, pretrain(paragraphs, **{**SMALL, "steps": 15}))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"learning_rate": 0.02, "clip": 1.0}, "learning_rate is 0.02, 0.01 in the run; clip is"),
+        ({"batch_size": 64}, "batch_size is 64, 32 in the run"),
+        ({"seed": 2}, "seed is 2"),
+        ({"precision": "bf16"}, "precision is bf16"),
+        ({"steps": 13}, "steps is 13, 12 in the run"),
+        ({"config": "standard"}, "config must be that of the run"),
+        ({"shape": {"num_layers": 3}}, "config must be that of the run"),
+        ({"tokenizer": "other"}, "tokenizer must be that of the run"),
+        ({"corpus": planted_paragraphs(topics=5)}, "cannot resume on another corpus: got"),
+    ],
+)
+def test_resume_of_something_else(paragraphs, stopped, changes, message):
+    if "tokenizer" in changes:
+        changes = {"tokenizer": WordTokenizer.build([["a b"]], min_freq=1)}
+    with pytest.raises(ValueError, match=message):
+        pretrain(**{"corpus": paragraphs, **changes}, out=stopped, resume=True)
+
+
+def test_resume_with_the_same_settings(paragraphs, stopped):
+    again = {**SMALL, "schedule": "linear", "learning_rate": 0.01, "config": "reference"}
+    assert pretrain(paragraphs, **again, out=stopped, resume=True).state.finished
+
+
+def test_a_run_is_not_overwritten(paragraphs, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    first = pretrain(paragraphs, **SMALL, out=tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a run or a model"):
+        pretrain(paragraphs, **SMALL, out=tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    second = pretrain(paragraphs, **SMALL, out=tmp_path, overwrite=True, seed=5)
+    assert (tmp_path / "model.safetensors").read_bytes() != before
+    assert second.state.step == first.state.step
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_nothing_to_resume(paragraphs, tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        pretrain(paragraphs, out=tmp_path / "absent", resume=True)
+    with pytest.raises(ValueError, match="out must be the folder of the run to resume"):
+        pretrain(paragraphs, resume=True)
+    BertModel(BertConfig.reference(30, 8, 8, 1, 1)).save_pretrained(tmp_path)  # a model alone
+    with pytest.raises(CheckpointError, match=r"not a complete checkpoint: .* is missing"):
+        pretrain(paragraphs, out=tmp_path, resume=True)
+
+
+def test_earlier_checkpoints_stay(paragraphs, tmp_path):
+    """--keep: the last ones, each of which can be resumed itself."""
+    run = pretrain(paragraphs, **SMALL, out=tmp_path, checkpoint_every=0, keep=3)
+    kept = sorted(path.name for path in tmp_path.glob("step-*"))
+    assert kept == ["step-00000010", "step-00000011", "step-00000012"]
+    assert all({file.name for file in (tmp_path / name).iterdir()} >= FILES for name in kept)
+    shutil.rmtree(tmp_path / kept[2])
+    resumed = pretrain(paragraphs, out=tmp_path / kept[0], resume=True, threads=1)
+    assert same(resumed, run)
+    assert (
+        json.loads((tmp_path / kept[1] / "trainer_state.json").read_text())["state"]["step"] == 11
+    )
+
+
+TRAINING = """
+import sys
+from lexforge.models.bert_pretraining import pretrain
+from planted_paragraphs import planted_paragraphs
+out, mode, precision = sys.argv[1:]
+fresh = dict(shape={shape}, min_count=1, max_len=16, batch_size=32, steps=24, precision=precision)
+options = dict(resume=True) if mode == "resume" else fresh
+print("training", flush=True)
+pretrain(
+    planted_paragraphs(topics=6), out=out, threads=1, device="cpu", checkpoint_every=1e-4, **options
+)
+""".replace("{shape}", repr(SHAPE))
+
+
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=needs_bf16)])
+def test_killed_at_random_moments(tmp_path, precision):
+    """SIGKILL at any point, also within a save: the result is that of an undisturbed run."""
+    command = [sys.executable, "-c", TRAINING]
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    environment = {**bert_pretraining.os.environ, "PYTHONPATH": ":".join(paths)}
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    quiet = {"env": environment, "stdout": subprocess.PIPE}
+    subprocess.run([*command, whole, "new", precision], check=True, **quiet)
+
+    def finished():
+        state = json.loads((folder / "trainer_state.json").read_text())["state"]
+        return state["step"] == 24
+
+    kills = 0
+    while not (is_checkpoint(folder) and not (folder / ".commit").exists() and finished()):
+        mode = "resume" if is_checkpoint(folder) else "new"
+        with subprocess.Popen([*command, folder, mode, precision], **quiet) as process:
+            assert process.stdout.readline() == b"training\n"
+            if kills < 3:
+                time.sleep(random.uniform(0.1, 0.8))
+                process.kill()
+        kills += process.returncode == -signal.SIGKILL
+        assert process.returncode in (0, -signal.SIGKILL)
+    assert kills > 0
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    states = [
+        json.loads((path / "trainer_state.json").read_text())["state"] for path in (whole, folder)
+    ]
+    assert {**states[0], "seconds": 0} == {**states[1], "seconds": 0}
+
+
+# -- what goes wrong
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_truncated_checkpoint(paragraphs, tmp_path, name):
+    pretrain(paragraphs, **{**SMALL, "steps": 2}, out=tmp_path)
+    content = (tmp_path / name).read_bytes()
+    for size in (0, len(content) // 3, len(content) - 2):
+        (tmp_path / name).write_bytes(content[:size])
+        with pytest.raises((CheckpointError, ValueError)):
+            pretrain(paragraphs, out=tmp_path, resume=True)
+    (tmp_path / name).unlink()
+    (tmp_path / "vocab.json").unlink()  # tells the words too
+    with pytest.raises((CheckpointError, FileNotFoundError), match=name.replace(".", r"\.")):
+        pretrain(paragraphs, out=tmp_path, resume=True)
+
+
+def test_foreign_optimizer_state(paragraphs, tmp_path):
+    """Of a model of another size; what is wrong is listed."""
+    pretrain(paragraphs, **{**SMALL, "steps": 2}, out=tmp_path / "a")
+    other = {**SMALL, "steps": 2, "shape": {**SHAPE, "num_layers": 1, "intermediate_size": 50}}
+    pretrain(paragraphs, **other, out=tmp_path / "b")
+    shutil.copy(tmp_path / "b/optimizer.safetensors", tmp_path / "a")
+    with pytest.raises(ValueError, match=r"blocks\.1\.\S+ is missing; .* must be "):
+        pretrain(paragraphs, out=tmp_path / "a", resume=True)
+
+
+def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch):
+    pretrain(paragraphs, **SMALL, out=tmp_path, stop=StopAfter(2))
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bert_checkpoint, "write_tensors", refuse)
+    with pytest.raises(CheckpointError, match=r"no space left on the disk; the previous .* intact"):
+        pretrain(paragraphs, out=tmp_path, resume=True, threads=1)
+    monkeypatch.undo()
+    assert pretrain(paragraphs, out=tmp_path, resume=True, threads=1).state.finished
+
+
+def test_really_full_disk(paragraphs, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("mounting a small disk needs more rights")
+    try:
+        with pytest.raises(CheckpointError, match="no space left on the disk"):
+            pretrain(paragraphs, **SMALL, out=disk / "run")
+        assert not list((disk / "run").iterdir())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_divergence_saves_nothing(paragraphs, tmp_path):
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) by step \d+"):
+        pretrain(
+            paragraphs,
+            **{**SMALL, "steps": 30},
+            learning_rate=1e30,
+            out=tmp_path / "run",
+            checkpoint_every=0,
+        )
+    folder = tmp_path / "run"
+    assert not is_checkpoint(folder) or json.loads((folder / "trainer_state.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"steps": 0}, "steps must be >= 1, got 0"),
+        ({"steps": 5, "epochs": 1}, "give steps or epochs, got 5 and 1"),
+        ({"steps": None, "epochs": 0}, "epochs must be >= 1"),
+        ({"batch_size": 0}, "batch_size must be >= 1"),
+        ({"batch_size": 10, "accumulation": 4}, "accumulation must divide batch_size 10, got 4"),
+        ({"max_len": 4}, "max_len must be >= 5"),
+        ({"max_len": 21}, "max_len must be at most max_positions = 20, got 21"),
+        ({"max_len": 8}, "max_len"),  # no pair of sentences fits
+        ({"learning_rate": -1}, "learning_rate must be finite and >= 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be finite"),
+        ({"clip": -1.0}, "clip must be finite and >= 0"),
+        ({"optimizer": "sgd"}, "optimizer must be one of adam, adamw, got 'sgd'"),
+        ({"schedule": "cosine"}, "schedule must be one of constant, linear"),
+        ({"precision": "fp16"}, "precision must be one of float32, bf16"),
+        ({"config": "refrence"}, "config must be 'reference', 'standard', a BertConfig or a"),
+        ({"shape": {"layers": 3}}, "shape must have fields of vocab_size"),
+        ({"config": BertConfig.reference(7), "shape": None}, "vocab_size must be at least the"),
+        ({"device": "tpu"}, "device must be auto, cpu or cuda"),
+        ({"threads": 0}, "threads must be >= 1"),
+        ({"keep": -1}, "keep must be >= 0"),
+        ({"min_count": 10**6}, "no word has min_freq=1000000"),
+        ({"corpus": [["one sentence only"]]}, "must have a paragraph of two sentences"),
+        ({"corpus": []}, "must have a paragraph of two sentences"),
+    ],
+)
+def test_bad_arguments(paragraphs, options, message):
+    options = {**SMALL, "corpus": paragraphs, **options}
+    with pytest.raises(ValueError, match=message):
+        pretrain(options.pop("corpus"), **options)
+
+
+def test_wrong_kinds(paragraphs):
+    for options in ({"steps": 1.5}, {"learning_rate": "fast"}, {"batch_size": "many"}):
+        with pytest.raises(TypeError, match=rf"pretrain: {next(iter(options))} must be"):
+            pretrain(paragraphs, **{**SMALL, **options})
+
+
+def test_threads_are_put_back(paragraphs):
+    before = torch.get_num_threads()
+    pretrain(paragraphs, **{**SMALL, "steps": 1, "threads": before + 1})
+    assert torch.get_num_threads() == before
+
+
+def test_progress_and_log(paragraphs, tmp_path, capfd):
+    with Progress(log_json=tmp_path / "log") as progress:
+        result = pretrain(paragraphs, **SMALL, progress=progress)
+    assert capfd.readouterr() == ("", "")
+    record = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    assert record["step"] == 12 and record["sequences"] == result.state.sequences
+    assert record["tokens"] == result.state.tokens and record["lr"] == 0.01
+    for name in ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy", "padding_saved"):
+        assert 0 <= record[name] < 10
+    assert record["sequences_per_second"] > 0 and record["tokens_per_second"] > 0
+    lexforge.bert.pretrain(paragraphs, **SMALL, progress=True)
+    out, err = capfd.readouterr()
+    assert out == "" and "step 12/12" in err and "100%" in err
+    assert all(word in err for word in ("MLM", "NSP", "pairs/s", "tokens/s", "padding saved", "lr"))
