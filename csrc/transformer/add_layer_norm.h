@@ -84,8 +84,11 @@ LEXFORGE_HOST_DEVICE RowRange add_layer_norm_group(int64_t group, int64_t groups
   return {group * rows / groups, (group + 1) * rows / groups};
 }
 
-// The CPU kernels: whole rows; all but the sums over groups of rows; and these for some columns.
-// `workspace` is 64-byte aligned, of add_layer_norm_workspace(H) bytes, one per thread.
+// The CPU kernels: rows, from a multiple of kAddLayerNormRows on; all of the gradients but the sums
+// of the groups; and these for some columns. `workspace` is 64-byte aligned, of
+// add_layer_norm_workspace(H) bytes, one per thread.
+constexpr int64_t kAddLayerNormRows = 4;
+
 #define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                          \
   namespace isa {                                                                     \
   template <typename stat_t>                                                          \

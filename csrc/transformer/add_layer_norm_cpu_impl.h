@@ -16,7 +16,7 @@
 
 namespace lexforge::LEXFORGE_ISA {
 
-constexpr int kRows = 4;
+constexpr int kRows = kAddLayerNormRows;
 
 // Numbers of a row in the workspace: whole registers, and no power of two apart.
 constexpr int64_t row_stride(int64_t dim) { return (dim + 15) / 16 * 16 + 16; }
@@ -76,7 +76,7 @@ struct NormRows {
 
   // Fetches what the next rows have at d.
   LEXFORGE_INLINE void prefetch(const scalar_t* of, int64_t r, int64_t d) const {
-    __builtin_prefetch(of + (r + kRows) * dim + d);
+    if (of != nullptr) __builtin_prefetch(of + (r + kRows) * dim + d);
   }
 
   LEXFORGE_INLINE stat_t* numbers(int64_t r, int64_t d) const { return workspace + r * stride + d; }
@@ -142,7 +142,7 @@ void norm_rows(const AddLayerNormParams<scalar_t, stat_t>& params, int64_t row, 
   });
 }
 
-// Sums over the rows are added to sums[0], sums[1], sums[2] [3, H]; see `partial`.
+// The sums over the rows are added to `sums` [3, H], a group of params.partial.
 template <typename scalar_t, typename stat_t, bool kDropout, int kCount>
 void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, int64_t row,
                    stat_t* sums, void* workspace) {
@@ -184,7 +184,8 @@ void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, i
     b[r] = L::broadcast(L::sum(b[r]) / count);
   }
   scalar_t* grad_x = params.grad_x + row * dim;
-  scalar_t* grad_residual = params.grad_residual + row * dim;
+  scalar_t* grad_residual =
+      params.grad_residual == nullptr ? nullptr : params.grad_residual + row * dim;
   for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
     const reg weight = S::load(params.weight + d, n);
     reg x_bias_sum = S::load(sums + 2 * dim + d, n);
@@ -196,7 +197,7 @@ void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, i
       const reg weighted = L::mul(V::load(grad_y + r * dim + d, n), weight);
       const reg t = L::load_any(rows.numbers(r, d));
       const reg grad = L::mul(rstd[r], L::fnma(t, b[r], L::sub(weighted, a[r])));
-      if (params.grad_residual != nullptr) V::store(grad_residual + r * dim + d, grad, n);
+      if (grad_residual != nullptr) V::store(grad_residual + r * dim + d, grad, n);
       const reg dropped = rows.drop(r, d, grad);
       V::store(grad_x + r * dim + d, dropped, n);
       x_bias_sum = L::add(dropped, x_bias_sum);

@@ -57,9 +57,12 @@ std::tuple<Tensor, Tensor, Tensor> add_layer_norm(const Tensor& x, const Optiona
     auto* kernel =
         choose(&baseline::add_layer_norm<scalar_t, stat_t>, &avx2::add_layer_norm<scalar_t, stat_t>,
                &avx512::add_layer_norm<scalar_t, stat_t>);
-    for_ranges<stat_t>(
-        params.rows, kNumbersPerTask / params.dim, params.dim,
-        [&](int64_t first, int64_t last, void* memory) { kernel(params, first, last, memory); });
+    const int64_t blocks = (params.rows + kAddLayerNormRows - 1) / kAddLayerNormRows;
+    for_ranges<stat_t>(blocks, kNumbersPerTask / (kAddLayerNormRows * params.dim), params.dim,
+                       [&](int64_t first, int64_t last, void* memory) {
+                         kernel(params, kAddLayerNormRows * first,
+                                std::min(params.rows, kAddLayerNormRows * last), memory);
+                       });
   });
   return {result.y, result.mean, result.rstd};
 }
