@@ -49,12 +49,12 @@ struct BiasActivationBackwardParams {
   Activation activation;
   scalar_t* grad_x;   // [R, H]
   stat_t* partial;    // [G, H] of the groups of kBiasGroup rows
-  stat_t* grad_bias;  // [H]
+  stat_t* grad_bias;  // [H], or null: not wanted
 };
 
 inline int64_t bias_groups(int64_t rows) { return (rows + kBiasGroup - 1) / kBiasGroup; }
 
-// CPU: a range of rows, of groups, of columns of the groups' sum.
+// CPU: a range of rows, or of groups. grad_bias is the binding's (group_sums.h).
 #define LEXFORGE_DECLARE_BIAS_ACTIVATION(isa)                                            \
   namespace isa {                                                                        \
   template <typename scalar_t, typename stat_t>                                          \

@@ -17,31 +17,42 @@ namespace lexforge::LEXFORGE_ISA {
 constexpr double kRootHalf = 0.70710678118654752;       // 1 / sqrt 2
 constexpr double kDensityAtZero = 0.39894228040143268;  // 1 / sqrt(2 pi)
 
-// 1 / d within two roundings. On x86 an estimate and a Newton step spare the divider.
+// 1 / d within relative 4e-4, and within two roundings. On x86 an estimate spares the divider.
 template <typename L>
-LEXFORGE_INLINE typename L::reg reciprocal(typename L::reg d) {
+LEXFORGE_INLINE typename L::reg reciprocal_estimate(typename L::reg d) {
 #if defined(LEXFORGE_ISA_AVX512)
-  const auto y = _mm512_rcp14_ps(d);
-  return L::mul(y, L::fnma(d, y, L::broadcast(2.0f)));
+  return _mm512_rcp14_ps(d);
 #elif defined(LEXFORGE_ISA_AVX2)
-  const auto y = _mm256_rcp_ps(d);
-  return L::mul(y, L::fnma(d, y, L::broadcast(2.0f)));
+  return _mm256_rcp_ps(d);
 #else
   return L::div(L::broadcast(1.0f), d);
 #endif
 }
+template <typename L>
+LEXFORGE_INLINE typename L::reg reciprocal(typename L::reg d) {
+  const auto y = reciprocal_estimate<L>(d);
+#if defined(LEXFORGE_ISA_AVX512) || defined(LEXFORGE_ISA_AVX2)
+  return L::mul(y, L::fnma(d, y, L::broadcast(2.0f)));  // a Newton step
+#else
+  return y;
+#endif
+}
 
-struct Gelu {
-  // Phi(z), and e = exp(-z^2 / 2).
-  //
-  // Phi(-t) = e y P(y) for t >= 0, with y = 1 / (t + 3) and P a minimax polynomial on t <= 13.2, of
-  // relative error 4e-8; beyond, e is below 1e-37, and 0 from 15 on. With float32 rounding, gelu is
-  // relatively accurate far into the negative, where 1 + erf cancels.
-  static constexpr float kFar = 15.0f;
+// Phi(-t) = exp(-t^2 / 2) y P(y) for t >= 0, with y = 1 / (t + c) and P a minimax polynomial on t
+// <= 13.2. In float32, gelu is then relatively accurate far into the negative, where 1 + erf
+// cancels. kBrief is for results that are rounded to bfloat16, whose relative precision is 2e-3.
+template <typename scalar_t>
+constexpr bool kBrief = sizeof(scalar_t) == sizeof(Bfloat16);
+template <bool kShort>
+struct GaussianTail {
+  // P within relative 4e-8.
+  static constexpr float kFar = 15.0f;  // exp(-t^2 / 2) is 0 from here on
   template <typename L>
-  static LEXFORGE_INLINE typename L::reg probability(typename L::reg z, typename L::reg& e) {
-    const auto t = L::min(L::broadcast(kFar), FloatNumerics<L>::absolute(z));  // so that NaN stays
-    e = exp2<L>(L::mul(L::mul(t, t), L::broadcast(-0.72134752f)));             // log2(e) / 2
+  static LEXFORGE_INLINE typename L::reg exponential(typename L::reg t) {
+    return exp2<L>(L::mul(L::mul(t, t), L::broadcast(-0.72134752f)));  // log2(e) / 2
+  }
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg ratio(typename L::reg t) {
     const auto y = reciprocal<L>(L::add(t, L::broadcast(3.0f)));
     auto p = L::broadcast(-458.526306f);
     p = L::fma(p, y, L::broadcast(866.847351f));
@@ -52,36 +63,74 @@ struct Gelu {
     p = L::fma(p, y, L::broadcast(3.02504826f));
     p = L::fma(p, y, L::broadcast(1.20263159f));
     p = L::fma(p, y, L::broadcast(0.398856193f));
-    const auto tail = L::mul(e, L::mul(y, p));
+    return L::mul(y, p);
+  }
+};
+template <>
+struct GaussianTail<true> {
+  // P within relative 5e-5, 2^x within 8e-5.
+  static constexpr float kFar = 13.2f;  // the power of two below is at least 2^-126
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg exponential(typename L::reg t) {
+    const auto x = L::mul(L::mul(t, t), L::broadcast(-0.72134752f));
+    const auto n = L::round(x), r = L::sub(x, n);
+    auto p = L::broadcast(5.51716648e-2f);
+    p = L::fma(p, r, L::broadcast(2.42611125e-1f));
+    p = L::fma(p, r, L::broadcast(6.93260968e-1f));
+    p = L::fma(p, r, L::broadcast(9.99928057e-1f));
+    return L::mul(p, L::power_of_two(n));
+  }
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg ratio(typename L::reg t) {
+    const auto y = reciprocal_estimate<L>(L::add(t, L::broadcast(4.0f)));
+    auto p = L::broadcast(247.527878f);
+    p = L::fma(p, y, L::broadcast(-26.6734886f));
+    p = L::fma(p, y, L::broadcast(11.5626917f));
+    p = L::fma(p, y, L::broadcast(1.28671002f));
+    p = L::fma(p, y, L::broadcast(0.40544489f));
+    return L::mul(y, p);
+  }
+};
+
+template <bool kShort>
+struct Gelu {
+  using Tail = GaussianTail<kShort>;
+
+  // Phi(z), and e = exp(-z^2 / 2).
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg probability(typename L::reg z, typename L::reg& e) {
+    const auto t = L::min(L::broadcast(Tail::kFar), FloatNumerics<L>::absolute(z));  // NaN stays
+    e = Tail::template exponential<L>(t);
+    const auto tail = L::mul(e, Tail::template ratio<L>(t));
     return L::select_negative(z, tail, L::sub(L::broadcast(1.0f), tail));
   }
 
   template <typename L>
   static LEXFORGE_INLINE typename L::reg value(typename L::reg z) {
-    typename L::reg e;
-    // In this order NaN stays; -infinity times 0 would become NaN.
-    return L::mul(L::max(L::broadcast(-kFar), z), probability<L>(z, e));
+    if constexpr (L::kWidth == 1) {
+      return z < -40 ? -0.0 : z * 0.5 * std::erfc(-z * kRootHalf);
+    } else {
+      typename L::reg e;
+      // In this order NaN stays; -infinity times 0 would become NaN.
+      return L::mul(L::max(L::broadcast(-Tail::kFar), z), probability<L>(z, e));
+    }
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg slope(typename L::reg z, typename L::reg g) {
-    typename L::reg e;
-    const auto p = probability<L>(z, e);
-    const auto near = L::min(L::broadcast(kFar), L::max(L::broadcast(-kFar), z));
-    const auto density = L::mul(e, L::broadcast(static_cast<float>(kDensityAtZero)));
-    return L::mul(L::fma(near, density, p), g);
+    if constexpr (L::kWidth == 1) {
+      const double near = z < -40 ? -40 : z > 40 ? 40 : z;
+      const double density = kDensityAtZero * std::exp(-0.5 * near * near);
+      return (0.5 * std::erfc(-near * kRootHalf) + near * density) * g;
+    } else {
+      typename L::reg e;
+      const auto p = probability<L>(z, e);
+      const auto far = L::broadcast(Tail::kFar);
+      const auto near = L::min(far, L::max(L::sub(L::zero(), far), z));
+      const auto density = L::mul(e, L::broadcast(static_cast<float>(kDensityAtZero)));
+      return L::mul(L::fma(near, density, p), g);
+    }
   }
 };
-template <>
-LEXFORGE_INLINE double Gelu::value<ScalarLanes<double>>(double z) {
-  return z < -40 ? -0.0 : z * 0.5 * std::erfc(-z * kRootHalf);
-}
-template <>
-LEXFORGE_INLINE double Gelu::slope<ScalarLanes<double>>(double z, double g) {
-  const double near = z < -40 ? -40 : z > 40 ? 40 : z;
-  return (0.5 * std::erfc(-near * kRootHalf) +
-          near * kDensityAtZero * std::exp(-0.5 * near * near)) *
-         g;
-}
 
 struct Relu {
   template <typename L>
@@ -115,30 +164,30 @@ struct Tanh {
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg value(typename L::reg z) {
-    const auto t = FloatNumerics<L>::absolute(z);
-    const auto y = L::sub(L::broadcast(1.0f), complement<L>(t));
-    return L::select_negative(L::sub(t, L::broadcast(kNear)), near<L>(z),
-                              L::select_negative(z, L::sub(L::zero(), y), y));
+    if constexpr (L::kWidth == 1) {
+      return std::tanh(z);
+    } else {
+      const auto t = FloatNumerics<L>::absolute(z);
+      const auto y = L::sub(L::broadcast(1.0f), complement<L>(t));
+      return L::select_negative(L::sub(t, L::broadcast(kNear)), near<L>(z),
+                                L::select_negative(z, L::sub(L::zero(), y), y));
+    }
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg slope(typename L::reg z, typename L::reg g) {
-    const auto t = FloatNumerics<L>::absolute(z);
-    const auto y = near<L>(z), q = complement<L>(t);
-    const auto slope =
-        L::select_negative(L::sub(t, L::broadcast(kNear)), L::fnma(y, y, L::broadcast(1.0f)),
-                           L::mul(q, L::sub(L::broadcast(2.0f), q)));
-    return L::mul(slope, g);
+    if constexpr (L::kWidth == 1) {
+      const double y = std::tanh(z);
+      return (1 - y) * (1 + y) * g;
+    } else {
+      const auto t = FloatNumerics<L>::absolute(z);
+      const auto y = near<L>(z), q = complement<L>(t);
+      const auto slope =
+          L::select_negative(L::sub(t, L::broadcast(kNear)), L::fnma(y, y, L::broadcast(1.0f)),
+                             L::mul(q, L::sub(L::broadcast(2.0f), q)));
+      return L::mul(slope, g);
+    }
   }
 };
-template <>
-LEXFORGE_INLINE double Tanh::value<ScalarLanes<double>>(double z) {
-  return std::tanh(z);
-}
-template <>
-LEXFORGE_INLINE double Tanh::slope<ScalarLanes<double>>(double z, double g) {
-  const double y = std::tanh(z);
-  return (1 - y) * (1 + y) * g;
-}
 
 // ---- Rows --------------------------------------------------------------------------------------
 
@@ -189,7 +238,7 @@ void bias_activation(const BiasActivationParams<scalar_t, stat_t>& params, int64
                      int64_t last) {
   switch (params.activation) {
     case Activation::kGelu:
-      return activate_rows<Gelu>(params, first_row, last);
+      return activate_rows<Gelu<kBrief<scalar_t>>>(params, first_row, last);
     case Activation::kRelu:
       return activate_rows<Relu>(params, first_row, last);
     case Activation::kTanh:
@@ -202,7 +251,7 @@ void bias_activation_backward(const BiasActivationBackwardParams<scalar_t, stat_
                               int64_t first_group, int64_t last) {
   switch (params.activation) {
     case Activation::kGelu:
-      return activate_groups<Gelu>(params, first_group, last);
+      return activate_groups<Gelu<kBrief<scalar_t>>>(params, first_group, last);
     case Activation::kRelu:
       return activate_groups<Relu>(params, first_group, last);
     case Activation::kTanh:

@@ -17,11 +17,10 @@
 // Tables, their gradients, weight and bias are float32 (or float64); out and its gradient are of
 // the tables' dtype or, with float32, bfloat16. All arithmetic is in the tables' dtype.
 //
-// Sums have fixed parts, so they are bit-identical for any number of threads and from run to run:
-// grad_weight and grad_bias add the t of each group of kEmbeddingGroup in order, then the groups in
-// order. A table's row adds its t in ascending order: on the CPU in parts of kEmbeddingPart, then
-// the parts in order; on CUDA those that fall in each kEmbeddingPart of all t sorted by id, then
-// the parts in order.
+// Sums have parts that depend on the problem alone, so they are bit-identical for any number of
+// threads and from run to run. grad_weight and grad_bias add up groups of consecutive t, then the
+// groups. A table's row adds up parts of its t in ascending order, then the parts: on the CPU every
+// kEmbeddingPart of its t, on CUDA those among every kEmbeddingPart of all t sorted by id.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // CPU binding of embedding_sum.h.
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <tuple>
@@ -22,7 +23,8 @@ int64_t rows_per_task(int64_t width) { return std::max<int64_t>(1, kNumbersPerTa
 
 void check_range(const char* op, const char* name, const Tensor& ids, int64_t rows) {
   const auto* id = data<const int32_t>(ids);
-  for (int64_t t = 0; t < ids.size(0); ++t) {
+  const int64_t count = ids.size(0);
+  for (int64_t t = 0; t < count; ++t) {
     STD_TORCH_CHECK(0 <= id[t] && id[t] < rows, op, ": ", name, " must be in [0, ", rows, "), got ",
                     id[t], " at position ", t);
   }
@@ -40,10 +42,19 @@ struct Free {
   void operator()(void* memory) const { std::free(memory); }
 };
 
-std::unique_ptr<void, Free> aligned_bytes(int64_t bytes) {
-  std::unique_ptr<void, Free> memory(std::aligned_alloc(64, static_cast<size_t>(bytes)));
-  STD_TORCH_CHECK(memory != nullptr, "embedding_sum: no memory for ", bytes, " bytes");
-  return memory;
+// kernel(first, last, workspace) over parts of [0, count), each with a workspace of its own.
+template <typename Kernel>
+void parallel_with_workspace(int64_t count, int64_t per_task, int64_t bytes, const Kernel& kernel) {
+  std::atomic<bool> out_of_memory{false};
+  torch::stable::parallel_for(0, count, per_task, [&](int64_t first, int64_t last) {
+    const std::unique_ptr<void, Free> workspace(std::aligned_alloc(64, static_cast<size_t>(bytes)));
+    if (workspace == nullptr) {
+      out_of_memory = true;
+      return;
+    }
+    kernel(first, last, workspace.get());
+  });
+  STD_TORCH_CHECK(!out_of_memory, "embedding_sum: no memory for ", bytes, " bytes");
 }
 
 // ---- Forward -----------------------------------------------------------------------------------
@@ -55,11 +66,9 @@ void forward(const EmbeddingSumParams<out_t, stat_t>& params) {
   auto* workspace =
       choose(&baseline::embedding_workspace<stat_t>, &avx2::embedding_workspace<stat_t>,
              &avx512::embedding_workspace<stat_t>);
-  torch::stable::parallel_for(0, params.rows.count, rows_per_task(params.rows.width),
-                              [&](int64_t first, int64_t last) {
-                                const auto memory = aligned_bytes(workspace(params.rows.width));
-                                kernel(params, first, last, memory.get());
-                              });
+  parallel_with_workspace(
+      params.rows.count, rows_per_task(params.rows.width), workspace(params.rows.width),
+      [&](int64_t first, int64_t last, void* memory) { kernel(params, first, last, memory); });
 }
 
 std::tuple<Tensor, Tensor, Tensor> embedding_sum(
@@ -166,10 +175,9 @@ void rows_backward(const EmbeddingSumBackwardParams<out_t, stat_t>& params,
              &avx512::embedding_workspace<stat_t>);
   const int64_t width = params.rows.width, groups = gradient.groups;
   const int64_t groups_per_task = (rows_per_task(width) + kRowsPerGroup - 1) / kRowsPerGroup;
-  torch::stable::parallel_for(0, groups, groups_per_task, [&](int64_t first, int64_t last) {
-    const auto memory = aligned_bytes(workspace(width));
-    kernel(params, first, last, memory.get());
-  });
+  parallel_with_workspace(
+      groups, groups_per_task, workspace(width),
+      [&](int64_t first, int64_t last, void* memory) { kernel(params, first, last, memory); });
   if (!gradient.norm) return;
   const int64_t columns_per_task =
       std::max<int64_t>(64, kNumbersPerTask / std::max<int64_t>(1, groups));

@@ -5,21 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lexforge.reference.attention import _philox
+from lexforge.reference import _dropout
 
 _STREAM = 8  # RandomStream::kAddNorm
 
 
 def dropout_keep(seed: int, dropout_p: float, shape: tuple[int, ...]) -> Tensor:
     """Which elements of a tensor of this shape dropout keeps (csrc/common/dropout.h)."""
-    index = torch.arange(torch.Size(shape).numel())
-    quad, zero = index // 8, torch.zeros_like(index)
-    words = torch.stack(
-        _philox(seed, [quad & 0xFFFFFFFF, quad >> 32, zero, zero + (_STREAM << 24)])
-    )
-    word = words.gather(0, (index % 8 // 2)[None])[0]
-    bits = word >> 16 * (index % 2) & 0xFFFF
-    return (bits >= int(dropout_p * 65536 + 0.5)).reshape(shape)
+    return _dropout.dropout_keep(seed, dropout_p, shape, _STREAM)
 
 
 def add_layer_norm(

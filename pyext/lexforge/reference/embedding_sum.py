@@ -5,21 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lexforge.reference.attention import _philox
+from lexforge.reference import _dropout
 
 _STREAM = 9  # RandomStream::kEmbedding
 
 
 def dropout_keep(seed: int, dropout_p: float, count: int, width: int) -> Tensor:
     """Which elements of [count, width] dropout keeps (csrc/common/dropout.h)."""
-    index = torch.arange(count * width)
-    quad, zero = index // 8, torch.zeros_like(index)
-    words = torch.stack(
-        _philox(seed, [quad & 0xFFFFFFFF, quad >> 32, zero, zero + (_STREAM << 24)])
-    )
-    word = words.gather(0, (index % 8 // 2)[None])[0]
-    bits = word >> 16 * (index % 2) & 0xFFFF
-    return (bits >= int(dropout_p * 65536 + 0.5)).reshape(count, width)
+    return _dropout.dropout_keep(seed, dropout_p, (count, width), _STREAM)
 
 
 def embedding_sum(
