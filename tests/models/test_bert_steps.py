@@ -157,6 +157,20 @@ def test_filling(examples):
         assert (filled.labels[len(batch.labels) :] == IGNORED).all()
 
 
+def test_rounding_up(examples):
+    """Batches of as many sequences come in few sizes, at little cost, and all of them fit."""
+    batches = [b for epoch in range(9) for b in examples.batches(epoch, 128)]
+    full = [batch for batch in batches if batch.num_sequences == 128]
+    assert len({len(batch.tokens) for batch in full}) > 9
+    for batch in batches:
+        capacity = BatchCapacity.around(batch)
+        assert capacity.fits(batch)
+        assert 0 <= capacity.tokens - len(batch.tokens) < 256
+        assert 0 <= capacity.predictions - len(batch.labels) < 64
+    sizes = {(c.sequences, c.tokens) for c in map(BatchCapacity.around, full)}
+    assert len(sizes) <= 3
+
+
 def test_what_does_not_fit(examples):
     batch = next(examples.batches(0, 32))
     size = (batch.num_sequences, len(batch.tokens), len(batch.labels), 16)

@@ -1,4 +1,4 @@
-"""Packed batches of one fixed size, for what needs it: a CUDA graph, or a compiled step."""
+"""Packed batches filled up to sizes that come again: to one for a CUDA graph, else to a few."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from torch.nn import functional
 from lexforge.models.bert import IGNORED
 from lexforge.text.bert import PackedBatch
 
+# What batches are rounded up to. oneDNN prepares its products anew for every size, and blocks of
+# ever new sizes leave the memory of a long run in pieces.
+_TOKENS, _PREDICTIONS = 256, 64
 _DEVIATIONS = 3.0  # above and below the mean size that a capacity serves: 99.7 % of batches
 
 
@@ -47,6 +50,16 @@ class BatchCapacity(NamedTuple):
         fillers = -(-(tokens - min(low, tokens)) // max_len)
         _, most = _range(torch.cat(predictions), sequences)
         return cls(sequences + fillers, tokens, max(most, 1), max_len)
+
+    @classmethod
+    def around(cls, batch: PackedBatch) -> BatchCapacity:
+        """The next larger one of a few that serve all batches of as many sequences."""
+        return cls(
+            batch.num_sequences + -(-(_TOKENS - 1) // batch.max_seqlen),
+            -(-len(batch.tokens) // _TOKENS) * _TOKENS,
+            -(-len(batch.prediction_index) // _PREDICTIONS) * _PREDICTIONS,
+            batch.max_seqlen,
+        )
 
     def fits(self, batch: PackedBatch) -> bool:
         """Whether :meth:`fill` can bring it to this size."""

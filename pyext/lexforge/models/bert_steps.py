@@ -14,6 +14,7 @@ from lexforge.models.bert import IGNORED, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
 from lexforge.text.bert import PackedBatch
 from lexforge.training.graphs import GraphedStep
+from lexforge.training.memory import keep_freed_memory
 from lexforge.training.optimizer import NetworkOptimizer
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ class Stepper:
         self._half = precision == "bf16"
         self._capacity = capacity
         self._device = next(model.parameters()).device
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self.sums = torch.zeros(6, dtype=torch.float64, device=self._device)
         self._graph = None
         if capacity is not None:
@@ -160,6 +163,8 @@ class Stepper:
             return
         self._optimizer.zero_grad()
         for batch, seed, mlm_share, nsp_share in data.parts:
+            if self._device.type == "cpu":
+                batch = BatchCapacity.around(batch).fill(batch)
             batch = batch.to(self._device, non_blocking=True)
             seed = seed.to(self._device, non_blocking=True)
             self._backward(batch, seed, mlm_share, nsp_share)
