@@ -83,6 +83,21 @@ def test_data_of_a_step_do_not_depend_on_the_start(examples):
             assert torch.equal(ours.batch.labels, theirs.batch.labels)
 
 
+def test_classes_of_pairs(examples):
+    """The text's class 1 is class 0 of models that transformers reads."""
+    options = {"batch_size": 32, "accumulation": 2, "seed": 7, "step": 0, "epoch": 0, "batch": 0}
+    text, published = (
+        BertConfig.reference(41).follows,
+        BertConfig.standard(41, 32, 1, 2, 48, 20).follows,
+    )
+    assert (text, published) == (1, 0)
+    as_drawn = next(draw_steps(examples, follows=text, **options))
+    changed = next(draw_steps(examples, follows=published, **options))
+    for ours, theirs in zip(as_drawn.parts, changed.parts, strict=True):
+        assert torch.equal(ours.batch.next_labels, 1 - theirs.batch.next_labels)
+        assert torch.equal(ours.batch.tokens, theirs.batch.tokens)
+
+
 def test_seeds_of_steps_differ():
     keys = [
         (seed, step, part) for seed in (-1, 0, 2**64 - 2) for step in range(9) for part in (0, 1)

@@ -250,7 +250,8 @@ class MaskLM(nn.Module):
 
 
 class NextSentencePred(nn.Module):
-    """The next-sentence head: one linear layer to two logits.
+    """The next-sentence head: one linear layer to two logits (`BertConfig.follows` tells which is
+    which).
 
     Args:
         config: the shape.

@@ -210,13 +210,26 @@ class BertConfig:
             values["head_activation"] = values["activation"]
         return cls(**values)
 
+    @property
+    def published(self) -> bool:
+        """Whether it has the parts of published BERT, so that transformers can express it."""
+        return self.embedding_norm and self.head_activation == self.activation
+
+    @property
+    def follows(self) -> int:
+        """The next-sentence class that says that the second text follows the first.
+
+        0 in published BERT, so also where transformers reads the model; 1 in the text's.
+        """
+        return 0 if self.published else 1
+
     def to_huggingface(self) -> dict[str, Any]:
         """The content of a ``config.json``.
 
         Its ``model_type`` is ``"bert"`` if transformers can express the model, else
         ``"lexforge_bert"``, which transformers refuses.
         """
-        if self.embedding_norm and self.head_activation == self.activation:
+        if self.published:
             config = {"model_type": "bert", "architectures": ["BertForPreTraining"]}
             config |= {key: getattr(self, name) for name, key in _HUGGING_FACE_KEYS.items()}
             if self.initializer_range is None:

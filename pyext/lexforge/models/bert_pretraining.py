@@ -346,7 +346,8 @@ def pretrain(
     BERT (:data:`STANDARD`; one epoch, of which a tenth is warm-up).
 
     The loss of a step is the mean over all its predicted words plus the mean over all its pairs,
-    also where it is computed in several parts. On one machine and with one number of threads a run
+    also where it is computed in several parts. Models that transformers can express learn its
+    next-sentence classes (0: the second text follows), others the text's (1). On one machine and with one number of threads a run
     is a function of its arguments, bit for bit, however often it is stopped and resumed.
 
     Args:
@@ -672,6 +673,7 @@ class _Run:
             step=state.step,
             epoch=state.epoch,
             batch=state.batch,
+            follows=model.config.follows,
             capacity=capacity,
             on_cuda=device.type == "cuda",
         )

@@ -58,6 +58,7 @@ def draw_steps(
     step: int,
     epoch: int,
     batch: int,
+    follows: int = 1,
     capacity: BatchCapacity | None = None,
     on_cuda: bool = False,
 ) -> Iterator[StepData]:
@@ -68,6 +69,7 @@ def draw_steps(
         batch_size, accumulation: pairs of a step, and in how many parts they come.
         seed: of the run.
         step, epoch, batch: number of the first step, and where its data are.
+        follows: the class of pairs whose second text follows the first (`BertConfig.follows`).
         capacity: what a step's only part is filled up to, where it fits.
         on_cuda: they go to a GPU: pinned, and drawn by all threads, which have nothing else to do.
 
@@ -92,6 +94,8 @@ def draw_steps(
             batch += 1
             sequences = sum(part.num_sequences for part in group)
             tokens = sum(len(part.tokens) for part in group)
+            if follows == 0:
+                group = [part._replace(next_labels=1 - part.next_labels) for part in group]
             predictions = [int((part.labels != IGNORED).sum()) for part in group]
             if capacity is not None and accumulation == 1 and capacity.fits(group[0]):
                 group = [capacity.fill(group[0])]
