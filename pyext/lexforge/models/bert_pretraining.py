@@ -347,8 +347,9 @@ def pretrain(
 
     The loss of a step is the mean over all its predicted words plus the mean over all its pairs,
     also where it is computed in several parts. Models that transformers can express learn its
-    next-sentence classes (0: the second text follows), others the text's (1). On one machine and with one number of threads a run
-    is a function of its arguments, bit for bit, however often it is stopped and resumed.
+    next-sentence classes (0: the second text follows), others the text's (1). On one machine and
+    with one number of threads a run is a function of its arguments, bit for bit, however often it
+    is stopped and resumed.
 
     Args:
         corpus: As in :func:`lexforge.text.bert.read_paragraphs`.

@@ -228,9 +228,15 @@ def _is_one(grad_loss: Tensor) -> bool:
     return (
         type(grad_loss) is Tensor  # no stand-in of a compiler
         and grad_loss.device.type == "cpu"
-        and not torch._C._autograd._get_current_graph_task_keep_graph()
+        and not _graph_is_kept()
         and grad_loss.item() == 1
     )
+
+
+def _graph_is_kept() -> bool:
+    """Whether another backward may come; where this torch does not tell, it may."""
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return ask is None or ask()
 
 
 _linear_cross_entropy.register_autograd(_backward, setup_context=_setup_context)
