@@ -5,15 +5,16 @@
     python benchmarks/bert.py --device cuda [--seconds 90] [--json F]
 
 training  The text's small model and settings on WikiText-2: 2 layers, 128 hidden, 2 heads, batches
-          of 512 pairs of at most 64 tokens, dropout 0.2, Adam at 0.01. Sides take turns, some steps
-          each. Rates are pairs per second with the making of batches, but without what comes before
-          the first step, which is not counted: reading the text, and plain PyTorch's examples.
-          Losses are means over all steps, and over the last 10 of them; masked-LM losses are means
-          over real predictions (the text divides by padded ones too, and prints less). Plain
-          PyTorch is the text's recipe (bert_reference.py): examples drawn once, padded. Hugging
-          Face is BertForPreTraining with sdpa attention on the same padded batches: logits for all
-          positions are its way to take labels. It is slow, and does fewer steps. lexforge draws
-          afresh, and packs.
+          of 512 pairs of at most 64 tokens, dropout 0.2, Adam at 0.01. Sides are processes that
+          take turns, some steps each. Rates are pairs per second with the making of batches, but
+          without what comes before the first step, which is not counted: reading the text, and
+          plain PyTorch's examples. Losses are means over all steps, and over the last 10 of them;
+          masked-LM losses are means over real predictions (the text divides by padded ones too,
+          and prints less). Plain PyTorch is the text's recipe (bert_reference.py): examples drawn
+          once, padded. Hugging Face is BertForPreTraining with sdpa attention on the same padded
+          batches: logits for all positions are its way to take labels. It is slow, and does fewer
+          steps. lexforge draws afresh, and packs. It also lets its process keep the memory that a
+          step frees; plain PyTorch does not by itself, and is shown in both ways.
 memory    Peak of a process that does three steps, everything in it counted.
 data      Tokens per second that the examples of an epoch are drawn and packed with.
 encoding  Vectors of <cls> of texts per second, a model of base size with the same weights on both
@@ -57,6 +58,7 @@ from lexforge.models.bert_steps import StepData, Stepper, draw_steps
 from lexforge.text import bert as text
 from lexforge.text.datasets import dataset_path
 from lexforge.text.tokenizer import WordTokenizer
+from lexforge.training.memory import keep_freed_memory
 from lexforge.training.optimizer import NetworkOptimizer
 
 BATCH, MAX_LEN, LR, DROPOUT = 512, 64, 0.01, 0.2
@@ -172,6 +174,15 @@ class Plain(Side):
         return pairs
 
 
+class Keeping(Plain):
+    """The same in a process that keeps the memory it frees, as lexforge's does."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        keep_freed_memory()
+        self.name += ", memory kept"
+
+
 class HuggingFace(Side):
     """BertForPreTraining of the same size on the same batches."""
 
@@ -282,7 +293,7 @@ def sides() -> dict[str, Callable[[Path, int], Side]]:
     """How to make the contestants, of a corpus and for batches of a size."""
     made: dict[str, Callable[[Path, int], Side]] = {}
     for precision in ["float32", "bf16"] if cpu_has_bf16() else ["float32"]:
-        for kind in (Plain, Ours):
+        for kind in (Plain, Keeping, Ours):
             made[f"{kind.__name__} {precision}"] = lambda corpus, batch, kind=kind, p=precision: (
                 kind.on(corpus, p, batch)
             )
@@ -293,18 +304,59 @@ def sides() -> dict[str, Callable[[Path, int], Side]]:
 # -- on the CPU --------------------------------------------------------------------------------
 
 
+class Contestant:
+    """A side in a process of its own, which waits for its turns and sees no other's memory."""
+
+    def __init__(self, name: str, corpus: Path, options: argparse.Namespace):
+        self.process = subprocess.Popen(
+            job("training", name, corpus, options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, request: int) -> dict:
+        """A turn of so many steps: the side's record so far."""
+        self.process.stdin.write(f"{request}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"a side ended early, with status {self.process.wait()}")
+        return json.loads(answer)
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def job(task: str, name: str, corpus: Path, options: argparse.Namespace) -> list[str]:
+    """The command of a process that does a task for one side."""
+    command = [sys.executable, __file__, "--job", task, "--side", name, "--corpus", str(corpus)]
+    return [*command, "--threads", str(options.threads), "--batch", str(options.batch)]
+
+
+def training_job(name: str, corpus: Path, batch: int) -> None:
+    """Takes turns of as many steps as standard input says; the first one is not counted."""
+    side = sides()[name](corpus, batch)
+    for number, line in enumerate(sys.stdin):
+        side.turn(int(line))
+        print(json.dumps(side.record()), flush=True)
+        if number == 0:
+            side.rates.clear()
+
+
 def training(corpus: Path, options: argparse.Namespace) -> list[dict]:
     """All sides in turns."""
-    contestants = [make(corpus, options.batch) for make in sides().values()]
-    for side in contestants:  # first calls allocate and set up: not counted, but trained
-        side.turn(1)
-        side.rates.clear()
-    rest = options.steps - 1
-    for number in range(options.rounds):
-        count = rest * (number + 1) // options.rounds - rest * number // options.rounds
-        for side in contestants:
-            side.turn(count)
-    records = [side.record() for side in contestants]
+    with contextlib.ExitStack() as stack:
+        contestants = []
+        for name in sides():
+            contestants.append(Contestant(name, corpus, options))
+            stack.callback(contestants[-1].end)
+            contestants[-1].ask(1)  # allocates and sets up: trained, but not counted
+        rest = options.steps - 1
+        for number in range(options.rounds):
+            count = rest * (number + 1) // options.rounds - rest * number // options.rounds
+            records = [side.ask(count) for side in contestants]
     speed = {(x["side"], x["precision"]): x["pairs_per_s"] for x in records}
     print("| training | precision | steps | pairs/s | x plain | x HF | MLM, NSP | last 10 |")
     print("|---|---|---|---|---|---|---|---|")
@@ -331,8 +383,7 @@ def memory(corpus: Path, options: argparse.Namespace) -> list[dict]:
     records = []
     print("| memory | peak, GiB | of the steps, GiB |\n|---|---|---|")
     for name in sides():
-        command = [sys.executable, __file__, "--job", name, "--corpus", str(corpus)]
-        command += ["--threads", str(options.threads), "--batch", str(options.batch)]
+        command = job("memory", name, corpus, options)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         record = {"case": "memory", **json.loads(done.stdout.splitlines()[-1])}
         records.append(record)
@@ -667,14 +718,18 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="instead of WikiText-2")
     parser.add_argument("--seconds", type=float, default=90, help="for everything on a GPU")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--job", help=argparse.SUPPRESS)
+    parser.add_argument("--job", choices=["training", "memory"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     corpus = options.corpus
     if corpus is None and os.environ.get("LEXFORGE_DATA"):
         corpus = dataset_path("wikitext-2", "train")
-    if options.job:
-        print(json.dumps(memory_job(options.job, corpus, options.batch)))
+    if options.job == "training":
+        training_job(options.side, corpus, options.batch)
+        return
+    if options.job == "memory":
+        print(json.dumps(memory_job(options.side, corpus, options.batch)))
         return
     if options.device == "cuda":
         records = on_device(corpus, options)
