@@ -48,13 +48,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bert_reference import Batch, ReferenceBert, make_vocab, read_paragraphs, static_examples
+from bert_reference import Batch, make_vocab, read_paragraphs, static_examples
 from harness import process_bytes, write_report
 from lexforge._library import cpu_has_bf16
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
 from lexforge.models.bert_pretraining import STANDARD, PretrainingSettings
 from lexforge.models.bert_steps import StepData, Stepper, draw_steps
+from lexforge.reference import bert as reference
 from lexforge.text import bert as text
 from lexforge.text.datasets import dataset_path
 from lexforge.text.tokenizer import WordTokenizer
@@ -151,7 +152,7 @@ class Plain(Side):
         super().__init__("plain PyTorch", precision)
         torch.manual_seed(SEED)
         self.device = device
-        self.model = ReferenceBert(vocab_size, dropout=DROPOUT).to(device)
+        self.model = reference.BertModel(vocab_size, 128, 256, 2, 2, DROPOUT).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LR)
         self.batches = batches
 
@@ -164,7 +165,7 @@ class Plain(Side):
         pairs, losses = 0, []
         for batch in itertools.islice(self.batches, count):
             with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
-                mlm_loss, nsp_loss = self.model.losses(batch)
+                mlm_loss, nsp_loss = reference.losses(self.model, *batch)
             self.optimizer.zero_grad()
             (mlm_loss + nsp_loss).backward()
             self.optimizer.step()
