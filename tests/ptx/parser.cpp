@@ -80,6 +80,7 @@ class Cursor {
       }
     }
   }
+  string line() const { return text_.substr(at_, text_.find('\n', at_) - at_); }
   void skip_line() {
     const size_t end = text_.find('\n', at_);
     at_ = end == string::npos ? text_.size() : end;
@@ -89,17 +90,22 @@ class Cursor {
     while (end < text_.size() && is_word(text_[end])) ++end;
     return text_.substr(at_, end - at_);
   }
-  // What stands before the next of these characters, without comments; they are passed.
-  string take_until(const char* stops) {
+  // What stands before the next of these characters, without comments; it is passed, too.
+  string take_until(char stop) {
     string taken;
-    while (!ends() && std::strchr(stops, here()) == nullptr) {
+    const char stops[] = {stop, '/', '\0'};
+    for (;;) {
+      const size_t end = text_.find_first_of(stops, at_);
+      if (end == string::npos) refuse("the text ends in: " + trim(taken).substr(0, 100));
+      taken.append(text_, at_, end - at_);
+      at_ = end;
+      if (here() == stop) break;
       if (text_.compare(at_, 2, "//") == 0) {
         skip_line();
       } else {
         taken += text_[at_++];
       }
     }
-    if (ends()) refuse("the text ends in: " + trim(taken).substr(0, 100));
     ++at_;
     return taken;
   }
@@ -225,19 +231,20 @@ class KernelParser {
     cursor_.skip_space();
     if (cursor_.here() == '(') {
       cursor_.advance();
-      for (const string& text : split(cursor_.take_until(")"), ',')) {
+      for (const string& text : split(cursor_.take_until(')'), ',')) {
         if (!text.empty()) parse_parameter(text);
       }
     }
     for (cursor_.skip_space(); cursor_.here() != '{'; cursor_.skip_space()) {
       const string directive = cursor_.word();
-      uint32_t numbers[3] = {1, 1, 1};
-      std::sscanf(module_.text.c_str() + cursor_.at() + directive.size(), " %u , %u , %u",
-                  &numbers[0], &numbers[1], &numbers[2]);
+      cursor_.advance(directive.size());
       if (directive == ".maxntid") {
-        kernel_.max_threads = numbers[0] * numbers[1] * numbers[2];
+        kernel_.max_threads = 1;
+        for (const string& size : split(cursor_.line(), ',')) {
+          kernel_.max_threads *= static_cast<uint32_t>(std::atoi(size.c_str()));
+        }
       } else if (directive == ".minnctapersm") {
-        kernel_.min_blocks = numbers[0];
+        kernel_.min_blocks = static_cast<uint32_t>(std::atoi(cursor_.line().c_str()));
       } else if (directive != ".maxnreg") {
         refuse("the directive '" + directive + "' of " + kernel_.name);
       }
@@ -273,7 +280,10 @@ class KernelParser {
     }
     const string word = cursor_.word();
     if (word == ".loc") {
-      std::sscanf(module_.text.c_str() + cursor_.at() + 4, " %d %d", &origin_.file, &origin_.line);
+      char* end = nullptr;  // .loc file line column, ...
+      origin_.file =
+          static_cast<int>(std::strtol(module_.text.c_str() + cursor_.at() + 4, &end, 10));
+      origin_.line = static_cast<int>(std::strtol(end, nullptr, 10));
       cursor_.skip_line();
       return;
     }
@@ -283,7 +293,7 @@ class KernelParser {
       return;
     }
     const size_t start = cursor_.at();
-    const string statement = trim(cursor_.take_until(";"));
+    const string statement = trim(cursor_.take_until(';'));
     if (word == ".pragma") return;
     try {
       if (word == ".reg") {
@@ -985,8 +995,9 @@ Module::Module(string ptx) : text(std::move(ptx)) {
       cursor.skip_line();
     } else if (word == ".file") {  // .file number "name", ...
       const int number = std::atoi(text.c_str() + cursor.at() + 5);
-      cursor.take_until("\"");
-      files[number] = cursor.take_until("\"");
+      const std::vector<string> quoted = split(cursor.line(), '"');
+      if (quoted.size() < 2) refuse("the directive '" + cursor.line() + "'");
+      files[number] = quoted[1];
       cursor.skip_line();
     } else if (word == ".section") {
       cursor.skip_braces();
@@ -1003,7 +1014,7 @@ Module::Module(string ptx) : text(std::move(ptx)) {
       cursor.skip_braces();
       kernels[kernel->name] = std::move(kernel);
     } else if (word == ".global" || word == ".const" || word == ".shared") {
-      const Declaration variable(cursor.take_until(";"));
+      const Declaration variable(cursor.take_until(';'));
       if (word != ".shared") {
         variables[variable.name] = variable.initial();
       } else if (variable.count == 0) {

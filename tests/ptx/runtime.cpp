@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <mutex>
 
 #include "fat_binary.h"
@@ -142,52 +142,49 @@ class Statistics {
   ~Statistics() {
     const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
     if (folder == nullptr || *folder == 0) return;
-    const std::string path = std::string(folder) + "/" + std::to_string(getpid()) + ".json";
-    out_ = std::fopen(path.c_str(), "w");
-    if (out_ == nullptr) return;
-    std::fprintf(out_, "{\"kernels\": {");
-    separator_ = "";
-    for (const auto& [host, function] : functions()) write_kernel(function);
-    std::fprintf(out_, "\n}, \"lines\": {");
-    separator_ = "";
-    for (const auto& [file, lines] : lines_) {
-      std::fprintf(out_, "%s\n  \"%s\": {", separator_, file.c_str());
-      const char* between = "";
-      for (const auto& [line, runs] : lines) {
-        std::fprintf(out_, "%s\"%d\": %llu", between, line, static_cast<unsigned long long>(runs));
-        between = ", ";
-      }
-      std::fprintf(out_, "}");
-      separator_ = ",";
+    std::ofstream out(std::string(folder) + "/" + std::to_string(getpid()) + ".json");
+    out << "{\"kernels\": {";
+    const char* between = "\n";
+    for (const auto& [host, function] : functions()) {
+      const Kernel* kernel = launched(function);
+      out << between << "  \"" << function.name
+          << "\": {\"launches\": " << (kernel ? kernel->launches : 0)
+          << ", \"instructions\": " << (kernel ? kernel->instructions() : 0) << "}";
+      between = ",\n";
+      if (kernel) count_lines(*kernel);
     }
-    std::fprintf(out_, "\n}}\n");
-    std::fclose(out_);
+    out << "\n}, \"lines\": {";
+    between = "\n";
+    for (const auto& [file, lines] : lines_) {
+      out << between << "  \"" << file << "\": {";
+      const char* comma = "";
+      for (const auto& [line, runs] : lines) {
+        out << comma << "\"" << line << "\": " << runs;
+        comma = ", ";
+      }
+      out << "}";
+      between = ",\n";
+    }
+    out << "\n}}\n";
   }
 
  private:
-  void write_kernel(const Function& function) {
-    uint64_t launches = 0, instructions = 0;
-    if (const auto& module = function.registration->module) {
-      const auto found = module->kernels.find(function.name);
-      if (found != module->kernels.end()) {
-        const Kernel& kernel = *found->second;
-        launches = kernel.launches;
-        instructions = kernel.instructions();
-        for (size_t n = 0; n < kernel.code.size() && launches > 0; ++n) {
-          const auto file = module->files.find(kernel.origins[n].file);
-          if (file == module->files.end()) continue;
-          lines_[file->second][kernel.origins[n].line] += kernel.code[n].runs;
-        }
-      }
-    }
-    std::fprintf(out_, "%s\n  \"%s\": {\"launches\": %llu, \"instructions\": %llu}", separator_,
-                 function.name.c_str(), static_cast<unsigned long long>(launches),
-                 static_cast<unsigned long long>(instructions));
-    separator_ = ",";
+  static const Kernel* launched(const Function& function) {
+    const auto& module = function.registration->module;
+    if (!module) return nullptr;
+    const auto found = module->kernels.find(function.name);
+    const bool was = found != module->kernels.end() && found->second->launches > 0;
+    return was ? found->second.get() : nullptr;
   }
 
-  FILE* out_ = nullptr;
-  const char* separator_ = "";
+  void count_lines(const Kernel& kernel) {
+    for (size_t n = 0; n < kernel.code.size(); ++n) {
+      const auto file = kernel.module->files.find(kernel.origins[n].file);
+      if (file == kernel.module->files.end()) continue;
+      lines_[file->second][kernel.origins[n].line] += kernel.code[n].runs;
+    }
+  }
+
   std::map<std::string, std::map<int, uint64_t>> lines_;
 };
 
