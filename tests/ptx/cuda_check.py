@@ -1,6 +1,6 @@
 """Compiles every CUDA source with the real compiler, without a GPU: `make cuda-check`.
 
-    python tests/cuda_emulation/cuda_check.py [--link]
+    python tests/ptx/cuda_check.py [--link]
 
 Every ``.cu`` file under csrc goes through nvcc for sm_90 and sm_80 with warnings as errors; a
 kernel whose registers spill to memory fails. Every ``*_ops_cuda.cpp`` goes through g++ against the
@@ -11,25 +11,20 @@ Without nvcc it says so and succeeds. Only what changed is compiled again.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import build  # noqa: E402
 
-ROOT, CSRC = build.ROOT, build.CSRC
-OUTPUT = ROOT / "build" / "cuda_check"
-ARCHITECTURES = ("90", "80")
+ROOT = build.ROOT
 
 
 class Kernel(NamedTuple):
@@ -40,14 +35,6 @@ class Kernel(NamedTuple):
     registers: int
     spilled: int  # bytes stored
     stack: int  # bytes
-
-
-def setup_module() -> ModuleType:
-    """setup.py, for its flags and its search for the toolkit."""
-    spec = importlib.util.spec_from_file_location("lexforge_setup", ROOT / "setup.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def parse_ptxas(report: str) -> list[Kernel]:
@@ -76,35 +63,17 @@ def short(name: str) -> str:
     return re.sub(r"\(anonymous namespace\)::|lexforge::|^void ", "", name)
 
 
-def compile_kernels(source: Path, command: list[str]) -> tuple[Path, str, list[Kernel]]:
-    """Compiles one .cu file; returns it, the error text ("" if none) and its kernels."""
-    target = OUTPUT / (str(source.relative_to(ROOT)).replace("/", "-") + ".o")
-    report, record, used = (target.with_suffix(suffix) for suffix in (".txt", ".d", ".command"))
-    command = [*command, "-c", str(source)]
-    text = shlex.join(command)
-    if not (build.is_current(target, record) and used.exists() and used.read_text() == text):
-        target.unlink(missing_ok=True)
-        done = subprocess.run(
-            [*command, "-MD", "-MF", str(record), "-o", str(target)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            return source, done.stderr + done.stdout, []
-        report.write_text(done.stderr + done.stdout)
-        used.write_text(text)
-    return source, "", parse_ptxas(report.read_text())
-
-
-def compile_binding(source: Path, command: list[str]) -> tuple[Path, str]:
-    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
-    return source, done.stderr if done.returncode != 0 else ""
+def compiled(source: Path, command: list[str]) -> tuple[str, str]:
+    """Compiles one file; returns the error text ("" if none) and the compiler's report."""
+    try:
+        return "", build.compile_object(source, command).report
+    except build.CompileError as error:
+        return str(error), ""
 
 
 def link(environment: dict[str, str]) -> str:
     """Builds the extension as setup.py does, into a folder of its own; returns the error text."""
-    folder = OUTPUT / "setup"
+    folder = build.OUTPUT / "setup"
     folders = [f"--build-lib={folder}/lib", f"--build-temp={folder}/temp"]
     done = subprocess.run(
         [sys.executable, "setup.py", "build_ext", *folders],
@@ -130,40 +99,28 @@ def main() -> int:
     )
     parser.add_argument("--link", action="store_true", help="also build the CUDA op library")
     options = parser.parse_args()
-    setup = setup_module()
-    home = setup.find_cuda_home()
+    home = build.find_toolkit()
     if home is None:
-        print("cuda-check: no nvcc found (PATH, CUDA_HOME); the CUDA sources are not compiled")
+        print(f"cuda-check: {build.NO_TOOLKIT}")
         return 0
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    nvcc = [
-        f"{home}/bin/nvcc",
-        *setup.NVCC_FLAGS,
-        *["--Werror", "all-warnings", "-Xptxas", "-v", f"-I{CSRC}"],
-        *(f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES),
-    ]
-    gxx = [
-        *[os.environ.get("CXX", "g++"), "-fsyntax-only", "-fvisibility=hidden"],
-        *["-std=c++20", "-DUSE_CUDA"],
-        *["-Wall", "-Wextra", "-Werror", f"-I{CSRC}", "-isystem", f"{home}/include"],
-        *[*setup.STABLE_ABI, *setup.TORCH_HEADERS],
-    ]
-    kernel_files = sorted(CSRC.glob("**/*.cu")) + sorted(HERE.glob("*.cu"))
-    bindings = sorted(CSRC.glob("**/*_ops_cuda.cpp"))
-    with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))) as pool:
-        compiled = list(pool.map(lambda source: compile_kernels(source, nvcc), kernel_files))
-        checked = list(pool.map(lambda source: compile_binding(source, gxx), bindings))
-
+    setup = build.setup_module()
+    kernels = [(source, build.nvcc()) for source in build.kernel_sources()]
+    flags = ["-O0", "-DUSE_CUDA", f"-I{build.CSRC}", "-isystem", f"{home}/include"]
+    command = build.cxx(*flags, *setup.STABLE_ABI, *setup.TORCH_HEADERS)
+    bindings = [(source, command) for source in sorted(build.CSRC.glob("**/*_ops_cuda.cpp"))]
+    work = [*kernels, *bindings]
     failures = []
-    for source, error, kernels in compiled:
+    for (source, _), (error, report) in zip(
+        work, build.in_parallel(compiled, *zip(*work, strict=True)), strict=True
+    ):
         print(source.relative_to(ROOT))
         if error:
             failures.append(f"{source.relative_to(ROOT)}:\n{error}")
-        names = demangle([kernel.name for kernel in kernels])
-        for name, kernel in zip(names, kernels, strict=True):
-            if re.search(
-                r"\b(cub|thrust)::", name
-            ):  # the library's own kernels are not ours to mend
+        found = parse_ptxas(report)
+        names = demangle([kernel.name for kernel in found])
+        for name, kernel in zip(names, found, strict=True):
+            # The library's own kernels are not ours to mend.
+            if re.search(r"\b(cub|thrust)::", name):
                 continue
             line = f"sm_{kernel.architecture} {kernel.registers:3} registers"
             if kernel.stack:
@@ -172,15 +129,11 @@ def main() -> int:
                 line += f", {kernel.spilled} bytes spilled"
                 failures.append(f"{source.relative_to(ROOT)}: {short(name)} spills on {line}")
             print(f"  {line:40} {short(name)[:100]}")
-    for source, error in checked:
-        print(source.relative_to(ROOT))
-        if error:
-            failures.append(f"{source.relative_to(ROOT)}:\n{error}")
     if options.link and (error := link({"CUDA_HOME": home})):
         failures.append(f"linking _ops_cuda:\n{error}")
     for failure in failures:
         print(f"cuda-check: {failure}", file=sys.stderr)
-    total = f"{len(kernel_files)} kernel files, {len(bindings)} bindings"
+    total = f"{len(kernels)} kernel files, {len(bindings)} bindings"
     print(f"cuda-check: {total}: {f'{len(failures)} failures' if failures else 'all right'}")
     return 1 if failures else 0
 
