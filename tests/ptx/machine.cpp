@@ -9,12 +9,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <set>
 
 // Known if the process runs under the address sanitizer.
 extern "C" __attribute__((weak)) void* __asan_region_is_poisoned(void* begin, size_t bytes);
 
-namespace ptxrun {
+namespace ptx {
 
 Totals totals;
 
@@ -48,28 +47,12 @@ std::string source_line(const Kernel& kernel, const Instruction& i) {
   return file->second + ":" + std::to_string(i.line);
 }
 
-std::set<std::string> races;  // already reported
-
-void report_race(Warp& w, const Instruction& i, int lane, const char* kind, int other, int line,
-                 uint32_t at) {
-  ++totals.races;
-  const Kernel& kernel = *w.block->launch->kernel;
-  const std::string place = kernel.name + kind + source_line(kernel, i) + std::to_string(line);
-  if (!races.insert(place).second) return;
-  std::fprintf(
-      stderr,
-      "ptxrun: race (%s) on shared byte %u between threads %d and %d, %s (other: line %d), "
-      "kernel %s\n",
-      kind, at, w.number * kLanes + lane, other, source_line(kernel, i).c_str(), line,
-      readable(kernel).c_str());
-}
-
 }  // namespace
 
 void fail(Warp& w, const Instruction& i, int lane, const std::string& what) {
   const Launch& launch = *w.block->launch;
   const Dim thread = thread_index(launch, static_cast<uint32_t>(w.number * kLanes + lane));
-  throw Error("ptxrun: " + what + "; kernel " + readable(*launch.kernel) + ", block " +
+  throw Error("ptx: " + what + "; kernel " + readable(*launch.kernel) + ", block " +
               triple(w.block->index) + ", thread " + triple(thread) + ", '" +
               statement(*launch.kernel, i) + "' at " + source_line(*launch.kernel, i));
 }
@@ -84,6 +67,18 @@ void check_global(Warp& w, const Instruction& i, int lane, uint64_t at, uint32_t
              std::to_string(bytes) + " bytes at " + std::to_string(at));
   }
 }
+
+namespace {
+
+// The other side is known by its line only: accesses of one file are compared.
+[[noreturn]] void report_race(Warp& w, const Instruction& i, int lane, const char* kind, int other,
+                              int line, uint32_t at) {
+  fail(w, i, lane,
+       std::string("race (") + kind + ") on shared byte " + std::to_string(at) + " with thread " +
+           std::to_string(other) + ", other access at line " + std::to_string(line));
+}
+
+}  // namespace
 
 constexpr int16_t kWarpReads = 2000, kManyRead = 4000;
 
@@ -211,7 +206,7 @@ void start_block(Block& block, Launch& launch, uint64_t number) {
         else if (name == "%lanemask_ge")
           value = ~((1u << l) - 1);
         else
-          throw Error("ptxrun: special register " + name);
+          throw Error("ptx: special register " + name);
         w.words(at)[l] = value;
       }
     }
@@ -408,7 +403,7 @@ bool try_barrier(Block& block) {
 }
 
 std::string deadlock(const Block& block) {
-  std::string report = "ptxrun: deadlock, no thread can go on; kernel " +
+  std::string report = "ptx: deadlock, no thread can go on; kernel " +
                        readable(*block.launch->kernel) + ", block " + triple(block.index);
   std::map<std::pair<int, int>, int> groups;
   for (const Warp& w : block.warps) {
@@ -448,23 +443,22 @@ void run(Kernel& kernel, Dim grid, Dim block_size, uint32_t dynamic_shared,
   launch.threads = block_size.x * block_size.y * block_size.z;
   launch.shared_bytes = kernel.static_shared + dynamic_shared;
   launch.parameters = std::move(parameters);
-  const char* order = std::getenv("PTXRUN_ORDER") ? "PTXRUN_ORDER" : "LEXFORGE_EMULATION_ORDER";
+  const char* order = "LEXFORGE_PTX_ORDER";
   launch.shuffled = std::getenv(order) != nullptr;
   launch.order.seed(static_cast<uint32_t>(number_from(order, 0)));
-  launch.check_races = number_from("PTXRUN_RACES", 0) != 0;
-  launch.early_copies = number_from("PTXRUN_EARLY_COPIES", 0) != 0;
-  const uint64_t limit = number_from("PTXRUN_LIMIT", 20'000'000'000);
+  launch.check_races = number_from("LEXFORGE_PTX_RACES", 0) != 0;
+  launch.early_copies = number_from("LEXFORGE_PTX_EARLY_COPIES", 0) != 0;
+  const uint64_t limit = number_from("LEXFORGE_PTX_LIMIT", 20'000'000'000);
   const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
   if (launch.threads == 0 || launch.threads > 1024 ||
       launch.threads > static_cast<uint32_t>(kernel.max_threads) || blocks == 0 || grid.y > 65535 ||
       grid.z > 65535 || launch.shared_bytes > 227 * 1024) {
-    throw Error("ptxrun: invalid configuration of " + kernel.name + ": grid " + triple(grid) +
+    throw Error("ptx: invalid configuration of " + kernel.name + ": grid " + triple(grid) +
                 ", block " + triple(block_size) + ", shared " +
                 std::to_string(launch.shared_bytes));
   }
-  ++kernel.launches;
   // As many blocks at a time as share the device; they start in order.
-  const size_t resident = launch.shuffled ? number_from("PTXRUN_RESIDENT", 4) : 1;
+  const size_t resident = launch.shuffled ? number_from("LEXFORGE_PTX_RESIDENT", 4) : 1;
   std::deque<Block> slots(std::min<uint64_t>(resident, blocks));
   uint64_t next = 0;
   size_t running = 0;
@@ -505,13 +499,14 @@ void run(Kernel& kernel, Dim grid, Dim block_size, uint32_t dynamic_shared,
       }
       if (try_barrier(block)) progress = true;
       if (!progress) throw Error(deadlock(block));
-      if (launch.instructions > limit) throw Error("ptxrun: no end of " + kernel.name);
+      if (launch.instructions > limit) throw Error("ptx: no end of " + kernel.name);
     }
   }
+  ++kernel.launches;
   ++totals.launches;
   totals.warp_instructions += launch.instructions;
   totals.lane_instructions += launch.lane_instructions;
   totals.seconds += processor_seconds() - start;
 }
 
-}  // namespace ptxrun
+}  // namespace ptx

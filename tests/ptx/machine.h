@@ -4,7 +4,8 @@
 // group with the smallest program counter goes first, so that they meet again at the join; the
 // instructions of a whole warp (.sync) wait for every lane of their mask, like the hardware's.
 //
-// Blocks start in order. Global memory is host memory.
+// Blocks start in order. Global memory is host memory. Every .cpp of this folder is part of the
+// device; runtime.cpp alone needs the CUDA headers.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace ptxrun {
+namespace ptx {
 
 constexpr int kLanes = 32;
 constexpr uint32_t kAll = 0xFFFFFFFFu;
@@ -166,9 +167,9 @@ void check_race(Warp& warp, const Instruction& instruction, int lane, uint32_t a
                 bool write, bool atomic);
 
 struct Totals {
-  uint64_t launches = 0, warp_instructions = 0, lane_instructions = 0, races = 0;
+  uint64_t launches = 0, warp_instructions = 0, lane_instructions = 0;
   double seconds = 0;
 };
 extern Totals totals;
 
-}  // namespace ptxrun
+}  // namespace ptx

@@ -8,7 +8,7 @@
 
 #include "machine.h"
 
-namespace ptxrun {
+namespace ptx {
 namespace {
 
 // ---- lanes
@@ -932,4 +932,4 @@ Action find_action(const std::string& opcode) {
   return found == table.end() ? nullptr : found->second;
 }
 
-}  // namespace ptxrun
+}  // namespace ptx

@@ -5,7 +5,7 @@
 
 #include "machine.h"
 
-namespace ptxrun {
+namespace ptx {
 namespace {
 
 bool is_word(char c) {
@@ -818,4 +818,4 @@ class Parser {
 
 std::unique_ptr<Module> parse_module(std::string text) { return Parser(std::move(text)).parse(); }
 
-}  // namespace ptxrun
+}  // namespace ptx

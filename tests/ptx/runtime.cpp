@@ -1,6 +1,9 @@
 // The part of the CUDA runtime that nvcc's host code and CUB call, over the PTX of the fat binary.
 #include <cuda_runtime_api.h>
 #undef cudaFuncGetAttributes
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,7 +17,7 @@ cudaError_t cudaGetLastError();
 
 namespace {
 
-using namespace ptxrun;
+using namespace ptx;
 
 struct Registration {
   std::string text;
@@ -46,52 +49,62 @@ thread_local std::vector<Configuration> configurations;
 
 Kernel& kernel_of(const void* host) {
   const auto found = functions().find(host);
-  if (found == functions().end()) throw Error("ptxrun: unknown kernel");
+  if (found == functions().end()) throw Error("ptx: unknown kernel");
   Registration& registration = *found->second.registration;
   if (!registration.module) registration.module = parse_module(registration.text);
   const auto kernel = registration.module->kernels.find(found->second.name);
-  if (kernel == registration.module->kernels.end()) throw Error("ptxrun: no " + found->second.name);
+  if (kernel == registration.module->kernels.end()) throw Error("ptx: no " + found->second.name);
   return *kernel->second;
 }
 
-// What ran, at the end of the process: PTXRUN_STATISTICS names a folder.
+int multiprocessors() {
+  const char* count = std::getenv("LEXFORGE_PTX_MULTIPROCESSORS");
+  return count != nullptr ? std::atoi(count) : 2;
+}
+
+// What ran, at the end of the process: LEXFORGE_PTX_STATISTICS names a folder. Every registered
+// kernel is there, those that were not launched with zeros.
 struct Report {
   ~Report() {
-    const char* folder = std::getenv("PTXRUN_STATISTICS");
-    if (folder == nullptr || *folder == 0 || totals.launches == 0) return;
-    const std::string path = std::string(folder) + "/" + std::to_string(getpid_()) + ".txt";
+    const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
+    if (folder == nullptr || *folder == 0) return;
+    const std::string path = std::string(folder) + "/" + std::to_string(getpid()) + ".json";
     FILE* out = std::fopen(path.c_str(), "w");
     if (out == nullptr) return;
-    std::fprintf(
-        out, "launches %lu warp_instructions %lu lane_instructions %lu seconds %.3f races %lu\n",
-        totals.launches, totals.warp_instructions, totals.lane_instructions, totals.seconds,
-        totals.races);
-    for (const auto& registration : registrations()) {
-      if (!registration->module) continue;
-      const Module& module = *registration->module;
-      for (const auto& [name, kernel] : module.kernels) {
-        uint64_t covered = 0;
-        for (const Instruction& i : kernel->code) covered += i.runs != 0;
-        std::fprintf(out, "kernel %s launches %lu covered %lu of %zu\n", name.c_str(),
-                     kernel->launches, covered, kernel->code.size() - 1);
-        if (kernel->launches == 0) continue;
-        for (const Instruction& i : kernel->code) {
-          if (i.file == 0) continue;
-          const auto file = module.files.find(i.file);
-          std::fprintf(out, "%s %s:%d\n", i.runs != 0 ? "hit" : "miss",
-                       file != module.files.end() ? file->second.c_str() : "?", i.line);
+    std::fprintf(out, "{\"kernels\": {");
+    const char* separator = "";
+    for (const auto& [host, function] : functions()) {
+      uint64_t launches = 0, instructions = 0;
+      if (const auto& module = function.registration->module) {
+        const auto kernel = module->kernels.find(function.name);
+        if (kernel != module->kernels.end()) {
+          launches = kernel->second->launches;
+          for (const Instruction& i : kernel->second->code) instructions += i.runs;
         }
       }
+      std::fprintf(out, "%s\n  \"%s\": {\"launches\": %lu, \"instructions\": %lu}", separator,
+                   function.name.c_str(), launches, instructions);
+      separator = ",";
     }
+    std::fprintf(out, "\n}}\n");
     std::fclose(out);
   }
-  static int getpid_();
 };
 
-}  // namespace
+// As if a stream were being captured into a graph: what may not be done then is refused.
+std::atomic<bool> capturing = false;
 
-#include <unistd.h>
-int Report::getpid_() { return getpid(); }
+cudaError_t refused(const char* what) {
+  message = std::string("operation not permitted when stream is capturing: ") + what;
+  return last_error = cudaErrorStreamCaptureUnsupported;
+}
+
+cudaError_t failed(cudaError_t error, const std::string& what) {
+  message = what;
+  return last_error = error;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -158,10 +171,9 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t handle, dim3 grid, dim3 block, void*
     run(kernel, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
         static_cast<uint32_t>(shared), std::move(parameters));
   } catch (const std::exception& error) {
-    message = error.what();
-    last_error = cudaErrorLaunchFailure;
+    return failed(cudaErrorLaunchFailure, error.what());
   }
-  return last_error;
+  return cudaSuccess;
 }
 
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* host,
@@ -171,6 +183,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* ho
                             config->stream);
 }
 cudaError_t cudaMalloc(void** address, size_t bytes) {
+  if (capturing) return refused("cudaMalloc");
   *address = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   return *address != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -188,9 +201,18 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return capturing ? refused("cudaStreamSynchronize") : cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  return capturing ? refused("cudaDeviceSynchronize") : cudaSuccess;
+}
+// From 1 on streams count as being captured, until 0.
+void lexforge_ptx_set_capturing(int value) { capturing = value != 0; }
+// Host memory is pageable here: there is no cudaMallocHost.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
+  if (capturing && kind != cudaMemcpyDeviceToDevice) return refused("cudaMemcpyAsync, pageable");
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
@@ -214,7 +236,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ho
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
-      *value = 2;
+      *value = multiprocessors();
       break;
     case cudaDevAttrMaxThreadsPerMultiProcessor:
       *value = 2048;
@@ -241,7 +263,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 0x7FFFFFFF;
       break;
     default:
-      std::fprintf(stderr, "ptxrun: attribute %d\n", attribute);
+      std::fprintf(stderr, "ptx: attribute %d\n", attribute);
       *value = 0;
   }
   return cudaSuccess;
@@ -249,15 +271,5 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void*, int,
                                                                    size_t, unsigned) {
   return *blocks = 2, cudaSuccess;
-}
-
-// For tests without the host code: the kernel whose name contains `part`.
-int ptxrun_totals(uint64_t* launches, uint64_t* warp_instructions, uint64_t* lane_instructions,
-                  double* seconds) {
-  *launches = totals.launches;
-  *warp_instructions = totals.warp_instructions;
-  *lane_instructions = totals.lane_instructions;
-  *seconds = totals.seconds;
-  return 0;
 }
 }
