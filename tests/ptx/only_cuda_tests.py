@@ -6,6 +6,9 @@ out, or reads of its scratch what it has not written, cannot be right by luck. T
 is torch's own; no op of the package asks for the other things it switches.
 """
 
+import ctypes
+import os
+
 import torch
 
 from lexforge import _library
@@ -19,6 +22,12 @@ def device_name(item) -> str | None:
 def pytest_configure():
     if _library.emulated():
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def pytest_unconfigure():
+    # The processes of pytest-xdist end without what libraries do at the end of a process.
+    if os.environ.get("LEXFORGE_PTX_STATISTICS"):
+        ctypes.CDLL(os.environ["LEXFORGE_OPS_LIBRARY"]).lexforge_ptx_write_statistics()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,16 +1,20 @@
-"""Runs the op tests on the emulated device.
+"""Runs the op tests on nvcc's PTX, on the CPU.
 
-    python tests/cuda_emulation/run.py [--sanitize] [--order SEED] [pytest arguments]
+    python tests/ptx/run.py [options] [pytest arguments]
 
-Builds the emulated op library and runs pytest in a process that loads it instead of the ordinary
-one. Without a path among the arguments it takes the tests of every op family that has CUDA kernels;
-of those, the tests that use the ``device`` fixture.
+Builds the op library of the device and runs pytest in a process that loads it instead of the
+ordinary one. Without a path among the arguments it takes the tests of every op family that has
+CUDA kernels; of those, the tests that use the ``device`` fixture. A race in shared memory makes the
+launch fail, with the lines of both sides. Without nvcc it says so and succeeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +22,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import build  # noqa: E402
+
+# CUB starts this one to learn for which architecture it was compiled, and only where the runtime
+# cannot tell it.
+NEVER_LAUNCHED = re.compile(r"\bcub::.*\bEmptyKernel\b")
 
 
 def families() -> list[str]:
@@ -27,7 +35,10 @@ def families() -> list[str]:
 
 
 def sanitizer_environment() -> dict[str, str]:
-    """What a Python without sanitizers needs in order to load a library with them."""
+    """What a Python without sanitizers needs in order to load a library with them.
+
+    Every access of a kernel to global memory is then looked up at the allocator.
+    """
     compiler = os.environ.get("CXX", "g++")
 
     def library(name: str) -> str:
@@ -43,31 +54,98 @@ def sanitizer_environment() -> dict[str, str]:
     }
 
 
-def main() -> int:
+def device_environment(options: argparse.Namespace) -> dict[str, str]:
+    """What the device is told."""
+    settings = {
+        "LEXFORGE_PTX_RACES": None if options.no_races else "1",
+        "LEXFORGE_PTX_ORDER": options.order,
+        "LEXFORGE_PTX_EARLY_COPIES": "1" if options.early_copies else None,
+        "LEXFORGE_PTX_RESIDENT": options.resident,
+        "LEXFORGE_PTX_JITTER": options.jitter,
+        "LEXFORGE_PTX_MULTIPROCESSORS": options.multiprocessors,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    return given | (sanitizer_environment() if options.sanitize else {})
+
+
+def launched_kernels(folder: Path) -> dict[str, int]:
+    """Launches of every registered kernel, over the processes that left their record."""
+    launches: dict[str, int] = {}
+    for record in folder.glob("*.json"):
+        for name, counts in json.loads(record.read_text())["kernels"].items():
+            launches[name] = launches.get(name, 0) + counts["launches"]
+    return launches
+
+
+def demangle(names: list[str]) -> list[str]:
+    if not names or not (tool := shutil.which("c++filt")):
+        return names
+    done = subprocess.run([tool], input="\n".join(names), capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def unlaunched(launches: dict[str, int]) -> list[str]:
+    """The kernels, by their readable names, that no test has launched."""
+    names = demangle([name for name, count in launches.items() if count == 0])
+    return sorted(name for name in names if not NEVER_LAUNCHED.search(name))
+
+
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sanitize", action="store_true", help="address and UB sanitizers")
-    parser.add_argument("--order", metavar="SEED", help="shuffle threads and blocks by this seed")
-    options, arguments = parser.parse_known_args()
+    add = parser.add_argument
+    add("--sanitize", action="store_true", help="check every access to global memory")
+    add("--no-races", action="store_true", help="do not look for races in shared memory")
+    add("--order", metavar="SEED", help="shuffle threads and blocks by this seed")
+    add("--early-copies", action="store_true", help="copy_async copies at once, not at the wait")
+    add("--resident", metavar="BLOCKS", help="so many blocks run at a time, in turns")
+    add("--jitter", metavar="SEED", help="approximate functions are off by their error bound")
+    add("--multiprocessors", metavar="N", help="of the device; 2 if not given")
+    add("--every-kernel", action="store_true", help="fail if a kernel was launched by no test")
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    """Runs pytest as the arguments say; returns its exit status."""
+    options, arguments = parser().parse_known_args(arguments)
+    try:
+        library = build.build_ops(sanitize=options.sanitize)
+    except build.CompileError as error:
+        print(error, file=sys.stderr)
+        return 1
     environment = {
         **os.environ,
-        "LEXFORGE_OPS_LIBRARY": str(build.build_ops(sanitize=options.sanitize)),
+        **device_environment(options),
+        "LEXFORGE_OPS_LIBRARY": str(library),
         "PYTHONPATH": os.pathsep.join(
             [str(build.ROOT / "pyext"), str(HERE), os.environ.get("PYTHONPATH", "")]
         ),
     }
-    if options.order is not None:
-        environment["LEXFORGE_EMULATION_ORDER"] = options.order
-    if options.sanitize:
-        environment.update(sanitizer_environment())
+    statistics = build.OUTPUT / "statistics"
+    if options.every_kernel:
+        shutil.rmtree(statistics, ignore_errors=True)
+        statistics.mkdir(parents=True)
+        environment["LEXFORGE_PTX_STATISTICS"] = str(statistics)
     if not any(Path(argument.split("::")[0]).exists() for argument in arguments):
         arguments = [*families(), *arguments]
-        if not families():
-            print("no op family has CUDA kernels yet")
-            return 0
     command = [sys.executable, "-m", "pytest", "-p", "only_cuda_tests", *arguments]
-    return subprocess.run(command, env=environment, cwd=build.ROOT, check=False).returncode
+    status = subprocess.run(command, env=environment, cwd=build.ROOT, check=False).returncode
+    if not options.every_kernel:
+        return status
+    launches = launched_kernels(statistics)
+    missing = unlaunched(launches)
+    for name in missing:
+        print(f"ptx: no test launches {name}", file=sys.stderr)
+    print(f"ptx: {sum(map(bool, launches.values()))} of {len(launches)} kernels launched")
+    return status or int(bool(missing) or not launches)
+
+
+def main() -> int:
+    if build.find_toolkit() is None:
+        print(f"ptx: {build.NO_TOOLKIT}")
+        return 0
+    return run(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -62,10 +62,11 @@ int multiprocessors() {
   return count != nullptr ? std::atoi(count) : 2;
 }
 
-// What ran, at the end of the process: LEXFORGE_PTX_STATISTICS names a folder. Every registered
-// kernel is there, those that were not launched with zeros.
+// What ran: LEXFORGE_PTX_STATISTICS names a folder. Every registered kernel is there, those that
+// were not launched with zeros.
 struct Report {
-  ~Report() {
+  ~Report() { write(); }
+  static void write() {
     const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
     if (folder == nullptr || *folder == 0) return;
     const std::string path = std::string(folder) + "/" + std::to_string(getpid()) + ".json";
@@ -209,6 +210,8 @@ cudaError_t cudaDeviceSynchronize() {
 }
 // From 1 on streams count as being captured, until 0.
 void lexforge_ptx_set_capturing(int value) { capturing = value != 0; }
+// What is written at the end of the process otherwise, for processes that end by _exit.
+void lexforge_ptx_write_statistics() { Report::write(); }
 // Host memory is pageable here: there is no cudaMallocHost.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
