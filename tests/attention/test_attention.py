@@ -104,6 +104,18 @@ def test_packed(lengths, dtype, causal, dropout_p, device):
     assert_as_good_as_plain(ours, plain, exact, dtype)
 
 
+@pytest.mark.parametrize("dropout_p", [0.0, 0.2])
+@pytest.mark.parametrize("dim", [24, 96, 200])
+def test_float64(dim, dropout_p, device):
+    """To the rounding of dropout's scale, which is float32 (common/dropout.h)."""
+    heads = batch((1, 2, 37, dim), device, dtype=torch.float64)
+    options = {"causal": True, "dropout_p": dropout_p, "seed": 4}
+    exact = gradients(reference.attention, heads, **options)
+    ours = gradients(attention, heads, **options)
+    for x, z in zip(ours, exact, strict=True):
+        torch.testing.assert_close(x, z, rtol=0, atol=1e-5 if dropout_p else 1e-12)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_as_good_as_scaled_dot_product_attention(dtype, device):
     """Root mean square errors at BERT's shape, against torch's own fused kernel."""

@@ -224,7 +224,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  const char* bytes = std::getenv("LEXFORGE_EMULATION_MEMORY");
+  const char* bytes = std::getenv("LEXFORGE_PTX_MEMORY");
   *free = *total = bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : size_t{64} << 20;
   return cudaSuccess;
 }
