@@ -103,11 +103,17 @@ def compile_object(source: Path, command: Sequence[str]) -> Object:
     return Object(target, report.read_text())
 
 
-def nvcc(csrc: Path = CSRC, code: Sequence[str] = MACHINE_CODE) -> list[str]:
-    """The command for ``.cu`` files. The PTX is left as text in the object."""
+def nvcc(code: Sequence[str] = MACHINE_CODE, before: Path | None = None) -> list[str]:
+    """The command for ``.cu`` files. The PTX is left as text in the object.
+
+    Args:
+        code: what to make.
+        before: a folder whose headers come before the project's.
+    """
+    folders = [CSRC] if before is None else [before, CSRC]
     return [
         *(f"{find_toolkit()}/bin/nvcc", *setup_module().NVCC_FLAGS, "--Werror", "all-warnings"),
-        *("--no-compress", "-Xcompiler", "-fPIC", f"-I{csrc}", *code),
+        *("--no-compress", "-Xcompiler", "-fPIC", *(f"-I{folder}" for folder in folders), *code),
     ]
 
 
@@ -167,12 +173,12 @@ def link(objects: Iterable[Path], target: Path, libraries: Sequence[str] = ()) -
     return target
 
 
-def build_kernels(source: Path, csrc: Path = CSRC) -> Path:
+def build_kernels(source: Path, before: Path | None = None) -> Path:
     """A library of one ``.cu`` file and the interpreter, for ctypes: kernels of the tests here.
 
     Args:
         source: the file; its launches are entries of C.
-        csrc: the folder of headers, the project's own or a changed copy.
+        before: a folder whose headers come before the project's.
 
     Returns:
         The library's path.
@@ -181,7 +187,7 @@ def build_kernels(source: Path, csrc: Path = CSRC) -> Path:
         CompileError: with the command and the compiler's words.
     """
     sources = [*interpreter_sources(), source]
-    commands = [interpreter()] * (len(sources) - 1) + [nvcc(csrc, PTX_ONLY)]
+    commands = [interpreter()] * (len(sources) - 1) + [nvcc(PTX_ONLY, before)]
     objects = in_parallel(compile_object, sources, commands)
     name = hashlib.sha256(str(objects[-1].path).encode()).hexdigest()[:8]
     target = OUTPUT / "kernels" / f"{source.stem}-{name}.so"

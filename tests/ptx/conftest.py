@@ -43,5 +43,5 @@ def toolkit() -> str:
 
 @pytest.fixture(scope="session")
 def kernels(toolkit):
-    """Builds a file of this folder; returns its entries."""
-    return lambda name: Kernels(build.build_kernels(HERE / name))
+    """Builds a file of this folder, some headers changed or none; returns its entries."""
+    return lambda name, before=None: Kernels(build.build_kernels(HERE / name, before))

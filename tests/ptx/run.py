@@ -54,8 +54,8 @@ def sanitizer_environment() -> dict[str, str]:
     }
 
 
-def device_environment(options: argparse.Namespace) -> dict[str, str]:
-    """What the device is told."""
+def environment(options: argparse.Namespace, library: Path) -> dict[str, str]:
+    """The environment of a process whose ops are those of the library, on the device."""
     settings = {
         "LEXFORGE_PTX_RACES": None if options.no_races else "1",
         "LEXFORGE_PTX_ORDER": options.order,
@@ -64,8 +64,19 @@ def device_environment(options: argparse.Namespace) -> dict[str, str]:
         "LEXFORGE_PTX_JITTER": options.jitter,
         "LEXFORGE_PTX_MULTIPROCESSORS": options.multiprocessors,
     }
-    given = {name: value for name, value in settings.items() if value is not None}
-    return given | (sanitizer_environment() if options.sanitize else {})
+    folders = [str(build.ROOT / "pyext"), str(HERE), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        **{name: value for name, value in settings.items() if value is not None},
+        **(sanitizer_environment() if options.sanitize else {}),
+        "LEXFORGE_OPS_LIBRARY": str(library),
+        "PYTHONPATH": os.pathsep.join(folders),
+    }
+
+
+def command(arguments: list[str]) -> list[str]:
+    """The pytest that runs the tests of CUDA kernels among those that the arguments name."""
+    return [sys.executable, "-m", "pytest", "-p", "only_cuda_tests", *arguments]
 
 
 def launched_kernels(folder: Path) -> dict[str, int]:
@@ -114,23 +125,17 @@ def run(arguments: list[str]) -> int:
     except build.CompileError as error:
         print(error, file=sys.stderr)
         return 1
-    environment = {
-        **os.environ,
-        **device_environment(options),
-        "LEXFORGE_OPS_LIBRARY": str(library),
-        "PYTHONPATH": os.pathsep.join(
-            [str(build.ROOT / "pyext"), str(HERE), os.environ.get("PYTHONPATH", "")]
-        ),
-    }
+    variables = environment(options, library)
     statistics = build.OUTPUT / "statistics"
     if options.every_kernel:
         shutil.rmtree(statistics, ignore_errors=True)
         statistics.mkdir(parents=True)
-        environment["LEXFORGE_PTX_STATISTICS"] = str(statistics)
+        variables["LEXFORGE_PTX_STATISTICS"] = str(statistics)
     if not any(Path(argument.split("::")[0]).exists() for argument in arguments):
         arguments = [*families(), *arguments]
-    command = [sys.executable, "-m", "pytest", "-p", "only_cuda_tests", *arguments]
-    status = subprocess.run(command, env=environment, cwd=build.ROOT, check=False).returncode
+    status = subprocess.run(
+        command(arguments), env=variables, cwd=build.ROOT, check=False
+    ).returncode
     if not options.every_kernel:
         return status
     launches = launched_kernels(statistics)

@@ -7,15 +7,19 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="module")
-def call(kernels):
-    """Calls an entry of tensor_core_kernels.cu, which must raise no error."""
-    entries = kernels("tensor_core_kernels.cu")
+def checked(entries):
+    """Calls an entry, which must raise no error."""
 
-    def run(name, *arguments):
+    def call(name, *arguments):
         assert (message := entries(name, *arguments)) is None, message
 
-    return run
+    return call
+
+
+@pytest.fixture(scope="module")
+def call(kernels):
+    """Calls an entry of tensor_core_kernels.cu."""
+    return checked(kernels("tensor_core_kernels.cu"))
 
 
 def bf16_bits(values: np.ndarray) -> np.ndarray:
