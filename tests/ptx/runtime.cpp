@@ -1,4 +1,7 @@
 // The part of the CUDA runtime that nvcc's host code and CUB call, over the PTX of the fat binary.
+//
+// Launches happen when they are made: streams have nothing to wait for. While
+// lexforge_ptx_set_capturing(1) holds, what a stream capture does not permit is refused.
 #include <cuda_runtime_api.h>
 #undef cudaFuncGetAttributes
 #include <unistd.h>
@@ -9,36 +12,29 @@
 #include <cstring>
 #include <mutex>
 
+#include "fat_binary.h"
 #include "machine.h"
-
-extern "C" {
-cudaError_t cudaGetLastError();
-}
 
 namespace {
 
 using namespace ptx;
 
 struct Registration {
-  std::string text;
-  std::unique_ptr<Module> module;  // parsed at the first launch
+  FatBinary binary;
+  std::unique_ptr<Module> module;  // scanned at the first launch
 };
 struct Function {
   Registration* registration;
   std::string name;
 };
 
+// Never destroyed: host code unregisters, and the statistics are written, in an order of their own.
 std::map<const void*, Function>& functions() {
-  static auto* all = new std::map<const void*, Function>;  // never destroyed: the report needs it
+  static auto* all = new std::map<const void*, Function>;
   return *all;
 }
-std::vector<std::unique_ptr<Registration>>& registrations() {
-  static auto* all = new std::vector<std::unique_ptr<Registration>>;
-  return *all;
-}
-std::mutex lock;
-thread_local std::string message;
-thread_local cudaError_t last_error = cudaSuccess;
+
+std::mutex lock;  // of the device: one launch at a time
 
 struct Configuration {
   dim3 grid, block;
@@ -47,93 +43,173 @@ struct Configuration {
 };
 thread_local std::vector<Configuration> configurations;
 
-Kernel& kernel_of(const void* host) {
-  const auto found = functions().find(host);
-  if (found == functions().end()) throw Error("ptx: unknown kernel");
-  Registration& registration = *found->second.registration;
-  if (!registration.module) registration.module = parse_module(registration.text);
-  const auto kernel = registration.module->kernels.find(found->second.name);
-  if (kernel == registration.module->kernels.end()) throw Error("ptx: no " + found->second.name);
-  return *kernel->second;
-}
+// ---- errors: the code, and for the last one of a thread more than the runtime's own words
 
-int multiprocessors() {
-  const char* count = std::getenv("LEXFORGE_PTX_MULTIPROCESSORS");
-  return count != nullptr ? std::atoi(count) : 2;
-}
-
-// What ran: LEXFORGE_PTX_STATISTICS names a folder. Every registered kernel is there, those that
-// were not launched with zeros.
-struct Report {
-  ~Report() { write(); }
-  static void write() {
-    const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
-    if (folder == nullptr || *folder == 0) return;
-    const std::string path = std::string(folder) + "/" + std::to_string(getpid()) + ".json";
-    FILE* out = std::fopen(path.c_str(), "w");
-    if (out == nullptr) return;
-    std::fprintf(out, "{\"kernels\": {");
-    const char* separator = "";
-    for (const auto& [host, function] : functions()) {
-      uint64_t launches = 0, instructions = 0;
-      if (const auto& module = function.registration->module) {
-        const auto kernel = module->kernels.find(function.name);
-        if (kernel != module->kernels.end()) {
-          launches = kernel->second->launches;
-          for (const Instruction& i : kernel->second->code) instructions += i.runs;
-        }
-      }
-      std::fprintf(out, "%s\n  \"%s\": {\"launches\": %lu, \"instructions\": %lu}", separator,
-                   function.name.c_str(), launches, instructions);
-      separator = ",";
-    }
-    std::fprintf(out, "\n}}\n");
-    std::fclose(out);
-  }
-};
-
-// As if a stream were being captured into a graph: what may not be done then is refused.
-std::atomic<bool> capturing = false;
-
-cudaError_t refused(const char* what) {
-  message = std::string("operation not permitted when stream is capturing: ") + what;
-  return last_error = cudaErrorStreamCaptureUnsupported;
-}
+thread_local cudaError_t last_error = cudaSuccess, explained = cudaSuccess;
+thread_local std::string message;
 
 cudaError_t failed(cudaError_t error, const std::string& what) {
   message = what;
-  return last_error = error;
+  return last_error = explained = error;
+}
+
+cudaError_t code_of(Fault fault) {
+  switch (fault) {
+    case Fault::kInvalidValue:
+      return cudaErrorInvalidValue;
+    case Fault::kInvalidConfiguration:
+      return cudaErrorInvalidConfiguration;
+    case Fault::kOutOfResources:
+      return cudaErrorLaunchOutOfResources;
+    case Fault::kInvalidPtx:
+      return cudaErrorInvalidPtx;
+    case Fault::kLaunch:
+      break;
+  }
+  return cudaErrorLaunchFailure;
+}
+
+const char* words_of(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorLaunchOutOfResources:
+      return "too many resources requested for launch";
+    case cudaErrorInvalidPtx:
+      return "a PTX JIT compilation failed";
+    case cudaErrorLaunchFailure:
+      return "unspecified launch failure";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    default:
+      return "unrecognized error code";
+  }
+}
+
+// Does what may throw.
+template <typename F>
+cudaError_t guarded(F&& f) {
+  const std::lock_guard<std::mutex> guard(lock);
+  try {
+    f();
+    return cudaSuccess;
+  } catch (const Error& error) {
+    const cudaError_t code = code_of(error.fault);
+    return failed(code, std::string(words_of(code)) + ": " + error.what());
+  } catch (const std::exception& error) {
+    return failed(cudaErrorUnknown, error.what());
+  }
+}
+
+std::atomic<bool> capturing = false;
+
+cudaError_t refused_in_capture(const char* what) {
+  return failed(cudaErrorStreamCaptureUnsupported,
+                std::string(words_of(cudaErrorStreamCaptureUnsupported)) + ": " + what);
+}
+
+// ---- kernels
+
+Kernel& kernel_of(const void* host) {
+  const auto found = functions().find(host);
+  if (found == functions().end()) throw Error(Fault::kInvalidValue, "a kernel nobody registered");
+  const std::string& name = found->second.name;
+  Registration& registration = *found->second.registration;
+  if (!registration.module) {
+    if (registration.binary.ptx.empty()) {
+      throw Error(Fault::kInvalidPtx, "no uncompressed PTX in the object of " + name);
+    }
+    registration.module = std::make_unique<Module>(std::move(registration.binary.ptx));
+  }
+  Kernel* kernel = registration.module->find(name);
+  if (kernel == nullptr) throw Error(Fault::kInvalidPtx, "no kernel " + name);
+  const auto registers = registration.binary.registers.find(name);
+  if (registers != registration.binary.registers.end()) kernel->registers = registers->second;
+  return *kernel;
+}
+
+// What ran, at the end of the process: LEXFORGE_PTX_STATISTICS names a folder. Every registered
+// kernel is there, those that were not launched with zeros, and the lines of the sources: how often
+// warps executed an instruction of them, for the kernels that were launched.
+class Statistics {
+ public:
+  ~Statistics() {
+    const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
+    if (folder == nullptr || *folder == 0) return;
+    const std::string path = std::string(folder) + "/" + std::to_string(getpid()) + ".json";
+    out_ = std::fopen(path.c_str(), "w");
+    if (out_ == nullptr) return;
+    std::fprintf(out_, "{\"kernels\": {");
+    separator_ = "";
+    for (const auto& [host, function] : functions()) write_kernel(function);
+    std::fprintf(out_, "\n}, \"lines\": {");
+    separator_ = "";
+    for (const auto& [file, lines] : lines_) {
+      std::fprintf(out_, "%s\n  \"%s\": {", separator_, file.c_str());
+      const char* between = "";
+      for (const auto& [line, runs] : lines) {
+        std::fprintf(out_, "%s\"%d\": %llu", between, line, static_cast<unsigned long long>(runs));
+        between = ", ";
+      }
+      std::fprintf(out_, "}");
+      separator_ = ",";
+    }
+    std::fprintf(out_, "\n}}\n");
+    std::fclose(out_);
+  }
+
+ private:
+  void write_kernel(const Function& function) {
+    uint64_t launches = 0, instructions = 0;
+    if (const auto& module = function.registration->module) {
+      const auto found = module->kernels.find(function.name);
+      if (found != module->kernels.end()) {
+        const Kernel& kernel = *found->second;
+        launches = kernel.launches;
+        instructions = kernel.instructions();
+        for (size_t n = 0; n < kernel.code.size() && launches > 0; ++n) {
+          const auto file = module->files.find(kernel.origins[n].file);
+          if (file == module->files.end()) continue;
+          lines_[file->second][kernel.origins[n].line] += kernel.code[n].runs;
+        }
+      }
+    }
+    std::fprintf(out_, "%s\n  \"%s\": {\"launches\": %llu, \"instructions\": %llu}", separator_,
+                 function.name.c_str(), static_cast<unsigned long long>(launches),
+                 static_cast<unsigned long long>(instructions));
+    separator_ = ",";
+  }
+
+  FILE* out_ = nullptr;
+  const char* separator_ = "";
+  std::map<std::string, std::map<int, uint64_t>> lines_;
+};
+
+int from_environment(const char* name, int otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != 0 ? std::atoi(value) : otherwise;
 }
 
 }  // namespace
 
 extern "C" {
 
+// From 1 on streams count as being captured, until 0.
+void lexforge_ptx_set_capturing(int value) { capturing = value != 0; }
+// The statistics so far, for processes that end without destructors.
+void lexforge_ptx_write_statistics() { Statistics(); }
+
+// ---- registration and launches
+
 void** __cudaRegisterFatBinary(void* wrapper) {
-  static Report report;
-  registrations().push_back(std::make_unique<Registration>());
-  Registration& registration = *registrations().back();
-  const uint8_t* data;
-  std::memcpy(&data, static_cast<const uint8_t*>(wrapper) + 8, sizeof data);
-  uint16_t header_bytes;
-  uint64_t bytes;
-  std::memcpy(&header_bytes, data + 6, 2);
-  std::memcpy(&bytes, data + 8, 8);
-  for (const uint8_t *at = data + header_bytes, *end = at + bytes; at < end;) {
-    uint16_t kind;
-    uint32_t entry_header;
-    uint64_t entry_bytes;
-    std::memcpy(&kind, at, 2);
-    std::memcpy(&entry_header, at + 4, 4);
-    std::memcpy(&entry_bytes, at + 8, 8);
-    if (kind == 1) {
-      registration.text.assign(reinterpret_cast<const char*>(at + entry_header), entry_bytes);
-      registration.text.resize(std::strlen(registration.text.c_str()));
-    }
-    at += entry_header + entry_bytes;
-  }
-  // Code for other architectures only: kernels of this file cannot run.
-  return reinterpret_cast<void**>(&registration);
+  static Statistics statistics;
+  return reinterpret_cast<void**>(new Registration{read_fat_binary(wrapper), nullptr});
 }
 void __cudaRegisterFatBinaryEnd(void**) {}
 void __cudaUnregisterFatBinary(void**) {}
@@ -161,34 +237,55 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* host) {
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t handle, dim3 grid, dim3 block, void** arguments,
                                size_t shared, cudaStream_t) {
-  const std::lock_guard<std::mutex> guard(lock);
-  try {
+  return guarded([&] {
     Kernel& kernel = kernel_of(reinterpret_cast<const void*>(handle));
-    std::vector<uint8_t> parameters((kernel.parameter_bytes + 15) / 16 * 16);
-    for (size_t n = 0; n < kernel.parameters.size(); ++n) {
-      const Parameter& parameter = kernel.parameters[n];
-      std::memcpy(parameters.data() + parameter.offset, arguments[n], parameter.bytes);
-    }
     run(kernel, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
-        static_cast<uint32_t>(shared), std::move(parameters));
-  } catch (const std::exception& error) {
-    return failed(cudaErrorLaunchFailure, error.what());
-  }
-  return cudaSuccess;
+        static_cast<uint32_t>(shared), pack_parameters(kernel, arguments));
+  });
 }
-
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* host,
                                 void** arguments) {
   return __cudaLaunchKernel(reinterpret_cast<cudaKernel_t>(const_cast<void*>(host)),
                             config->gridDim, config->blockDim, arguments, config->dynamicSmemBytes,
                             config->stream);
 }
-cudaError_t cudaMalloc(void** address, size_t bytes) {
-  if (capturing) return refused("cudaMalloc");
-  *address = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *address != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+
+// ---- attributes of kernels
+
+cudaError_t cudaFuncSetAttribute(const void* host, cudaFuncAttribute attribute, int value) {
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  return guarded([&] {
+    Kernel& kernel = kernel_of(host);
+    if (value < 0 || static_cast<uint32_t>(value) + kernel.static_shared > Limits::kSharedOfBlock) {
+      throw Error(Fault::kInvalidValue, std::to_string(value) + " bytes of dynamic and " +
+                                            std::to_string(kernel.static_shared) +
+                                            " of static shared memory for " + readable(kernel));
+    }
+    kernel.dynamic_shared = static_cast<uint32_t>(value);
+  });
 }
-cudaError_t cudaFree(void* address) { return std::free(address), cudaSuccess; }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* host) {
+  return guarded([&] {
+    const Kernel& kernel = kernel_of(host);
+    std::memset(attributes, 0, sizeof *attributes);
+    attributes->ptxVersion = attributes->binaryVersion = 90;
+    attributes->maxThreadsPerBlock = static_cast<int>(kernel.max_threads);
+    attributes->sharedSizeBytes = kernel.static_shared;
+    attributes->localSizeBytes = kernel.local_bytes;
+    attributes->numRegs = static_cast<int>(kernel.registers);
+    attributes->maxDynamicSharedSizeBytes = static_cast<int>(kernel.dynamic_shared);
+  });
+}
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void* host,
+                                                                   int threads, size_t shared,
+                                                                   unsigned) {
+  return guarded([&] {
+    *blocks = blocks_per_multiprocessor(kernel_of(host), static_cast<uint32_t>(threads),
+                                        static_cast<uint32_t>(shared));
+  });
+}
+
+// ---- errors
 
 cudaError_t cudaGetLastError() {
   const cudaError_t error = last_error;
@@ -197,61 +294,40 @@ cudaError_t cudaGetLastError() {
 }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaSuccess ? "no error" : message.empty() ? "error" : message.c_str();
+  return error != cudaSuccess && error == explained ? message.c_str() : words_of(error);
 }
+
+// ---- the device
+
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  return capturing ? refused("cudaStreamSynchronize") : cudaSuccess;
-}
-cudaError_t cudaDeviceSynchronize() {
-  return capturing ? refused("cudaDeviceSynchronize") : cudaSuccess;
-}
-// From 1 on streams count as being captured, until 0.
-void lexforge_ptx_set_capturing(int value) { capturing = value != 0; }
-// What is written at the end of the process otherwise, for processes that end by _exit.
-void lexforge_ptx_write_statistics() { Report::write(); }
-// Host memory is pageable here: there is no cudaMallocHost.
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
-  if (capturing && kind != cudaMemcpyDeviceToDevice) return refused("cudaMemcpyAsync, pageable");
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-  if (bytes > 0) std::memset(to, value, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  const char* bytes = std::getenv("LEXFORGE_PTX_MEMORY");
-  *free = *total = bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : size_t{64} << 20;
-  return cudaSuccess;
-}
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* host) {
-  std::memset(attributes, 0, sizeof *attributes);
-  attributes->ptxVersion = attributes->binaryVersion = 90;
-  attributes->maxThreadsPerBlock = 1024;
-  (void)host;
-  return cudaSuccess;
-}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
-      *value = multiprocessors();
+      *value = from_environment("LEXFORGE_PTX_MULTIPROCESSORS", 2);
+      break;
+    case cudaDevAttrMaxThreadsPerBlock:
+      *value = Limits::kThreads;
       break;
     case cudaDevAttrMaxThreadsPerMultiProcessor:
-      *value = 2048;
+      *value = Limits::kThreadsPerMultiprocessor;
+      break;
+    case cudaDevAttrMaxRegistersPerBlock:
+    case cudaDevAttrMaxRegistersPerMultiprocessor:
+      *value = Limits::kRegisters;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlock:
-      *value = 48 * 1024;
+      *value = Limits::kSharedWithoutOptIn;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = 227 * 1024;
+      *value = Limits::kSharedOfBlock;
       break;
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
-      *value = 228 * 1024;
+      *value = Limits::kShared;
+      break;
+    case cudaDevAttrReservedSharedMemoryPerBlock:
+      *value = Limits::kSharedReserved;
       break;
     case cudaDevAttrComputeCapabilityMajor:
       *value = 9;
@@ -259,20 +335,60 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
       break;
+    case cudaDevAttrWarpSize:
+      *value = kLanes;
+      break;
     case cudaDevAttrL2CacheSize:
       *value = 50 << 20;
       break;
     case cudaDevAttrMaxGridDimX:
-      *value = 0x7FFFFFFF;
+      *value = Limits::kGridX;
+      break;
+    case cudaDevAttrMaxGridDimY:
+    case cudaDevAttrMaxGridDimZ:
+      *value = Limits::kGridYZ;
       break;
     default:
-      std::fprintf(stderr, "ptx: attribute %d\n", attribute);
-      *value = 0;
+      return failed(cudaErrorInvalidValue, "ptx: no device attribute " + std::to_string(attribute));
   }
   return cudaSuccess;
 }
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void*, int,
-                                                                   size_t, unsigned) {
-  return *blocks = 2, cudaSuccess;
+
+// ---- streams and memory, which is the host's
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return capturing ? refused_in_capture("cudaStreamSynchronize") : cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  return capturing ? refused_in_capture("cudaDeviceSynchronize") : cudaSuccess;
+}
+cudaError_t cudaMalloc(void** address, size_t bytes) {
+  if (capturing) return refused_in_capture("cudaMalloc");
+  *address = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  return *address != nullptr ? cudaSuccess : failed(cudaErrorMemoryAllocation, "out of memory");
+}
+cudaError_t cudaFree(void* address) {
+  if (capturing) return refused_in_capture("cudaFree");
+  std::free(address);
+  return cudaSuccess;
+}
+// Host memory is pageable: cudaMallocHost is not there.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t) {
+  if (capturing && kind != cudaMemcpyDeviceToDevice) {
+    return refused_in_capture("cudaMemcpyAsync of pageable memory");
+  }
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  if (bytes > 0) std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+// A small device, so that tests reach what happens when memory is short.
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const char* bytes = std::getenv("LEXFORGE_PTX_MEMORY");
+  *free = *total = bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : size_t{64} << 20;
+  return cudaSuccess;
 }
 }
