@@ -140,11 +140,7 @@ Kernel& kernel_of(const void* host) {
 class Statistics {
  public:
   ~Statistics() {
-    const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
-    if (folder == nullptr || *folder == 0) return;
-    const std::string path = std::string(folder) + "/" + std::to_string(getpid()) + ".json";
-    out_ = std::fopen(path.c_str(), "w");
-    if (out_ == nullptr) return;
+    if (out_ = open(); out_ == nullptr) return;
     std::fprintf(out_, "{\"kernels\": {");
     separator_ = "";
     for (const auto& [host, function] : functions()) write_kernel(function);
@@ -165,6 +161,13 @@ class Statistics {
   }
 
  private:
+  static FILE* open() {
+    const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
+    if (folder == nullptr || *folder == 0) return nullptr;
+    const std::string path = std::string(folder) + "/" + std::to_string(getpid()) + ".json";
+    return std::fopen(path.c_str(), "w");
+  }
+
   void write_kernel(const Function& function) {
     uint64_t launches = 0, instructions = 0;
     if (const auto& module = function.registration->module) {
