@@ -132,7 +132,7 @@ def run(arguments: list[str]) -> int:
         statistics.mkdir(parents=True)
         variables["LEXFORGE_PTX_STATISTICS"] = str(statistics)
     if not any(Path(argument.split("::")[0]).exists() for argument in arguments):
-        arguments = [*families(), *arguments]
+        arguments = [*families(), str(HERE / "test_capture.py"), *arguments]
     status = subprocess.run(
         command(arguments), env=variables, cwd=build.ROOT, check=False
     ).returncode
