@@ -57,7 +57,7 @@ unit: $(BUILT) $(TEST)
 emulated: $(BUILT) $(TEST)
 	$(RUN) tests/cuda_emulation/run.py --sanitize -q -n 2
 
-cuda-check: $(TEST)
+cuda-check: $(BUILT) $(TEST)
 	$(RUN) tests/cuda_emulation/cuda_check.py
 
 bench: $(BUILT) $(TEST)

@@ -39,8 +39,9 @@ CUDA_TARGETS = "8.0;9.0+PTX"
 
 def packaged_toolkits() -> list[Path]:
     """The toolkits that pip installed (nvidia/cu13 beside torch), the newest first."""
-    folders = [folder for path in sys.path for folder in Path(path).glob("nvidia/cu[0-9]*")]
-    return sorted(folders, key=lambda folder: int(folder.name[2:]), reverse=True)
+    found = [folder for path in sys.path for folder in Path(path).glob("nvidia/cu*")]
+    versions = [folder for folder in found if folder.name[2:].isdigit()]  # cudnn is none
+    return sorted(versions, key=lambda folder: int(folder.name[2:]), reverse=True)
 
 
 def find_cuda_home() -> str | None:
