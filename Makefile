@@ -2,7 +2,7 @@
 # test        everything that is checked: lint, compile, all tests, the emulated GPU, CUDA sources
 # lint        style of Python and C++ (make format mends it)
 # bench       the benchmarks of this machine, into benchmarks/results
-# cuda-check  every CUDA source through nvcc, where there is one
+# cuda-check  every CUDA source through nvcc, and the library linked and loaded, where there is one
 # gpu         on a machine with a GPU: build, test, sanitizer, benchmarks
 #
 # PYTHON chooses the interpreter that .venv is made from; TORCH a build of torch other than the pin.

@@ -27,8 +27,9 @@ from pathlib import Path
 import torch
 from lexforge import _library
 
-stub, library = sys.argv[1:]
-ctypes.CDLL(stub, ctypes.RTLD_LOCAL)
+library, *stand_ins = sys.argv[1:]
+for stand_in in stand_ins:
+    ctypes.CDLL(stand_in, ctypes.RTLD_LOCAL)
 _library._open_cuda(Path(library))
 assert torch._C._dispatch_has_kernel_for_dispatch_key("lexforge::attention", "CUDA")
 """
@@ -127,14 +128,14 @@ def check_library(library: Path, folder: Path, setup: ModuleType, home: str) -> 
         runtime = setup.cuda_link_options(home)["library_dirs"]
         if missing := unprovided(library, [*cpp_extension.library_paths(), *runtime]):
             return "nothing that _ops_cuda needs defines " + ", ".join(sorted(missing))
-        if not torch.version.cuda:  # a torch with CUDA has the real one, and loads it at import
-            paths = os.pathsep.join([*runtime, os.environ.get("LD_LIBRARY_PATH", "")])
-            environment = {
-                **{k: v for k, v in os.environ.items() if k != "LEXFORGE_OPS_LIBRARY"},
-                **{"LD_LIBRARY_PATH": paths, "PYTHONPATH": str(ROOT / "pyext")},
-            }
-            stand_in = libtorch_cuda(folder)
-            run(sys.executable, "-c", LOAD, str(stand_in), str(library), env=environment)
+        # A torch that has CUDA has loaded the real one when it was imported.
+        stand_ins = [] if torch.version.cuda else [libtorch_cuda(folder)]
+        paths = os.pathsep.join([*runtime, os.environ.get("LD_LIBRARY_PATH", "")])
+        environment = {
+            **{k: v for k, v in os.environ.items() if k != "LEXFORGE_OPS_LIBRARY"},
+            **{"LD_LIBRARY_PATH": paths, "PYTHONPATH": str(ROOT / "pyext")},
+        }
+        run(sys.executable, "-c", LOAD, *map(str, [library, *stand_ins]), env=environment)
     except RuntimeError as error:
         return str(error)
     return ""
