@@ -2,7 +2,7 @@
 # test        everything that is checked: lint, compile, all tests, CUDA sources, their PTX on the CPU
 # lint        style of Python and C++ (make format mends it)
 # bench       the benchmarks of this machine, into benchmarks/results
-# cuda-check  every CUDA source through nvcc, where there is one
+# cuda-check  every CUDA source through nvcc, and the library linked and loaded, where there is one
 # ptx         the tests of the CUDA kernels on nvcc's PTX, executed on the CPU, where there is nvcc
 # gpu         on a machine with a GPU: build, test, sanitizer, benchmarks
 #
@@ -58,7 +58,7 @@ unit: $(BUILT) $(TEST)
 ptx: $(BUILT) $(TEST)
 	$(RUN) tests/ptx/check.py
 
-cuda-check: $(TEST)
+cuda-check: $(BUILT) $(TEST)
 	$(RUN) tests/ptx/cuda_check.py
 
 bench: $(BUILT) $(TEST)

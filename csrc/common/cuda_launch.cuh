@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cuda_runtime.h>
+#include <cxxabi.h>
 
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -17,9 +20,27 @@
 namespace lexforge {
 
 inline void check_cuda(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) {
-    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
-  }
+  if (status == cudaSuccess) return;
+  const std::string message = std::string(what) + ": " + cudaGetErrorString(status);
+  cudaGetLastError();  // told now: the next launch would tell of it again
+  throw std::runtime_error(message);
+}
+
+inline std::string kernel_name(const void* kernel) {
+  const char* name = nullptr;
+  if (cudaFuncGetName(&name, kernel) != cudaSuccess) return "a kernel";
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> readable(
+      abi::__cxa_demangle(name, nullptr, nullptr, &status), &std::free);
+  return readable != nullptr ? readable.get() : name;
+}
+
+// "at": the fault may be that of an earlier kernel, or of another library, which CUDA tells of at
+// the next call.
+inline void check_launch(const void* kernel) {
+  const cudaError_t status = cudaGetLastError();
+  if (status == cudaSuccess) return;
+  check_cuda(status, ("at the launch of " + kernel_name(kernel)).c_str());
 }
 
 template <typename... Parameters, typename... Arguments>
@@ -33,7 +54,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   // clang-format off: it would take the brackets apart
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
   // clang-format on
-  check_cuda(cudaGetLastError(), "kernel launch");
+  check_launch(reinterpret_cast<const void*>(kernel));
 }
 
 // Whole blocks of `block` threads that cover n elements, at least one.

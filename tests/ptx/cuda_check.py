@@ -4,7 +4,8 @@
 
 Every ``.cu`` file under csrc goes through nvcc for sm_90 and sm_80 with warnings as errors; a
 kernel whose registers spill to memory fails. Every ``*_ops_cuda.cpp`` goes through g++ against the
-installed torch's stable headers. ``--link`` also builds the whole CUDA op library as setup.py does.
+installed torch's stable headers. The objects are linked and loaded as a torch with CUDA would load
+them (tests/loading/cuda_library.py). ``--link`` also builds the CUDA op library by setup.py itself.
 Without nvcc it says so and succeeds. Only what changed is compiled again.
 """
 
@@ -21,7 +22,9 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent / "loading"))
 import build  # noqa: E402
+import cuda_library  # noqa: E402
 
 ROOT = build.ROOT
 
@@ -62,22 +65,22 @@ def short(name: str) -> str:
     return re.sub(r"\(anonymous namespace\)::|lexforge::|^void ", "", name)
 
 
-def compiled(source: Path, command: list[str]) -> tuple[str, str]:
-    """Compiles one file; returns the error text ("" if none) and the compiler's report."""
+def compiled(source: Path, command: list[str]) -> tuple[str, build.Object | None]:
+    """Compiles one file; returns the error text ("" if none) and the object."""
     try:
-        return "", build.compile_object(source, command).report
+        return "", build.compile_object(source, command)
     except build.CompileError as error:
-        return str(error), ""
+        return str(error), None
 
 
-def link(environment: dict[str, str]) -> str:
+def link(home: str) -> str:
     """Builds the extension as setup.py does, into a folder of its own; returns the error text."""
     folder = build.OUTPUT / "setup"
     folders = [f"--build-lib={folder}/lib", f"--build-temp={folder}/temp"]
     done = subprocess.run(
         [sys.executable, "setup.py", "build_ext", *folders],
         cwd=ROOT,
-        env={**os.environ, **environment, "LEXFORGE_CUDA": "1"},
+        env={**os.environ, "CUDA_HOME": home, "LEXFORGE_CUDA": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -85,11 +88,7 @@ def link(environment: dict[str, str]) -> str:
     libraries = list((folder / "lib" / "lexforge").glob("_ops_cuda*.so"))
     if done.returncode != 0 or not libraries:
         return (done.stdout + done.stderr)[-4000:] or "no _ops_cuda library was built"
-    symbols = subprocess.run(
-        ["nm", "-uC", str(libraries[0])], capture_output=True, text=True, check=True
-    ).stdout
-    missing = [line.strip() for line in symbols.splitlines() if " lexforge::" in line]
-    return "\n".join(missing)
+    return cuda_library.check_library(libraries[0], folder, build.setup_module(), home)
 
 
 def main() -> int:
@@ -109,13 +108,12 @@ def main() -> int:
     bindings = [(source, command) for source in sorted(build.CSRC.glob("**/*_ops_cuda.cpp"))]
     work = [*kernels, *bindings]
     failures = []
-    for (source, _), (error, report) in zip(
-        work, build.in_parallel(compiled, *zip(*work, strict=True)), strict=True
-    ):
+    results = build.in_parallel(compiled, *zip(*work, strict=True))
+    for (source, _), (error, made) in zip(work, results, strict=True):
         print(source.relative_to(ROOT))
         if error:
             failures.append(f"{source.relative_to(ROOT)}:\n{error}")
-        found = parse_ptxas(report)
+        found = parse_ptxas(made.report if made is not None else "")
         names = demangle([kernel.name for kernel in found])
         for name, kernel in zip(names, found, strict=True):
             # The library's own kernels are not ours to mend.
@@ -128,7 +126,11 @@ def main() -> int:
                 line += f", {kernel.spilled} bytes spilled"
                 failures.append(f"{source.relative_to(ROOT)}: {short(name)} spills on {line}")
             print(f"  {line:40} {short(name)[:100]}")
-    if options.link and (error := link({"CUDA_HOME": home})):
+    if not failures:
+        objects = [made.path for _, made in results]
+        if error := cuda_library.check(objects, build.OUTPUT, setup, home):
+            failures.append(f"loading _ops_cuda:\n{error}")
+    if options.link and (error := link(home)):
         failures.append(f"linking _ops_cuda:\n{error}")
     for failure in failures:
         print(f"cuda-check: {failure}", file=sys.stderr)

@@ -299,6 +299,11 @@ cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorString(cudaError_t error) {
   return error != cudaSuccess && error == explained ? message.c_str() : words_of(error);
 }
+cudaError_t cudaFuncGetName(const char** name, const void* host) {
+  const auto found = functions().find(host);
+  if (found == functions().end()) return cudaErrorInvalidDeviceFunction;
+  return *name = found->second.name.c_str(), cudaSuccess;
+}
 
 // ---- the device
 
