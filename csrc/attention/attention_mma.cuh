@@ -74,27 +74,72 @@ __device__ __forceinline__ void pack_a(uint32_t (&a)[4], const float (&left)[4],
   a[3] = pack_bf16(right[2], right[3]);
 }
 
-// Fetches rows first ... first + kRows - 1 of a head into a tile: zeros where !wanted(row) and
-// beyond `dim`. With aligned rows it only starts the copies (see copy_async).
+// Who fetches what of a tile: kLanes neighbouring threads a row, each every kLanes-th of its chunks
+// and every kRowStep-th row. Both keep a chunk's turn, so that everything but the row's address is
+// a constant from the first copy on.
+template <int kColumns, int kThreads>
+struct FetchPattern {
+  static constexpr int kChunks = kColumns / 8, kLanes = kChunks & -kChunks;
+  static constexpr int kRowStep = kThreads / kLanes;
+  static_assert(kRowStep % 8 == 0);
+
+  int row = static_cast<int>(threadIdx.x) / kLanes;
+  int chunk = static_cast<int>(threadIdx.x) % kLanes;
+  int offset = tile_offset<kColumns>(row, chunk);
+
+  // Of the thread's chunk i in row `row + step`, from `offset` on.
+  __device__ static constexpr int further(int step, int i) {
+    return step * kColumns + 8 * kLanes * i;
+  }
+};
+
+// Fetches rows first ... first + kRows - 1 of a head into a tile: zeros at and beyond `end` and
+// `dim` and where !wanted(row). With aligned rows it only starts the copies (see copy_async).
 template <int kColumns, int kRows, int kThreads, typename Wanted>
 __device__ __forceinline__ void fetch_tile(Bfloat16* tile, const HeadRows<const Bfloat16>& rows,
-                                           int first, int dim, bool aligned, const Wanted& wanted) {
-  constexpr int kChunks = kColumns / 8;
-#pragma unroll 4
-  for (int step = 0; step < (kRows * kChunks + kThreads - 1) / kThreads; ++step) {
-    const int index = step * kThreads + static_cast<int>(threadIdx.x);
-    if (kRows * kChunks % kThreads != 0 && index >= kRows * kChunks) break;
-    const int row = index / kChunks, chunk = index % kChunks;
-    const bool there = wanted(first + row);
-    const Bfloat16* from = rows.data + (there ? (first + row) * rows.stride + 8 * chunk : 0);
-    Bfloat16* to = tile + tile_offset<kColumns>(row, chunk);
-    if (aligned) {
-      const bool inside = there && 8 * chunk < dim;
-      copy_async<16>(to, inside ? from : rows.data, inside);
-    } else {
-      for (int i = 0; i < 8; ++i) to[i] = there && 8 * chunk + i < dim ? from[i] : Bfloat16{0};
+                                           int first, int end, int dim, bool aligned,
+                                           const Wanted& wanted) {
+  using Pattern = FetchPattern<kColumns, kThreads>;
+  constexpr int kLanes = Pattern::kLanes, kRowStep = Pattern::kRowStep;
+  static_assert(kRows % kRowStep == 0);
+  const Pattern pattern;
+  const int row = first + pattern.row, rows_left = end - row,
+            columns_left = dim - 8 * pattern.chunk;
+  const Bfloat16* from = rows.data + row * rows.stride + 8 * pattern.chunk;
+  Bfloat16* to = tile + pattern.offset;
+  if (aligned) {
+#pragma unroll
+    for (int step = 0; step < kRows; step += kRowStep) {
+      const bool there = step < rows_left && wanted(row + step);
+#pragma unroll
+      for (int i = 0; i < Pattern::kChunks / kLanes; ++i) {
+        const bool inside = there && 8 * kLanes * i < columns_left;
+        copy_async<16>(to + Pattern::further(step, i), inside ? from + 8 * kLanes * i : rows.data,
+                       inside);
+      }
+      from += kRowStep * rows.stride;
+    }
+  } else {
+#pragma unroll 1
+    for (int step = 0; step < kRows; step += kRowStep) {
+      const bool there = step < rows_left && wanted(row + step);
+#pragma unroll 1
+      for (int i = 0; i < Pattern::kChunks / kLanes; ++i) {
+        for (int e = 0; e < 8; ++e) {
+          const int column = 8 * kLanes * i + e;
+          to[Pattern::further(step, i) + e] =
+              there && column < columns_left ? from[column] : Bfloat16{0};
+        }
+      }
+      from += kRowStep * rows.stride;
     }
   }
+}
+template <int kColumns, int kRows, int kThreads>
+__device__ __forceinline__ void fetch_tile(Bfloat16* tile, const HeadRows<const Bfloat16>& rows,
+                                           int first, int end, int dim, bool aligned) {
+  fetch_tile<kColumns, kRows, kThreads>(tile, rows, first, end, dim, aligned,
+                                        [](int) { return true; });
 }
 
 // Lane t of every four gets, in place of word t of each of the four lanes' (one row, four tiles of
@@ -110,6 +155,21 @@ __device__ __forceinline__ void gather_tile(uint32_t (&words)[4], int lane) {
       const uint32_t got = __shfl_xor_sync(kAllLanes, sent, step);
       words[i] = upper ? got : words[i];
       words[i + step] = upper ? words[i + step] : got;
+    }
+  }
+}
+
+// Writes eight neighbouring elements, the first `count` of them if that is less. With aligned rows
+// `count` is a multiple of eight.
+__device__ __forceinline__ void store_words(Bfloat16* to, const uint32_t (&words)[4], int count,
+                                            bool aligned) {
+  if (aligned) {
+    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t bits = i % 2 == 0 ? words[i / 2] & 0xFFFFu : words[i / 2] >> 16;
+      if (i < count) to[i] = Bfloat16{static_cast<uint16_t>(bits)};
     }
   }
 }
@@ -132,16 +192,7 @@ __device__ __forceinline__ void store_results(const HeadRows<Bfloat16>& rows, in
     gather_tile(words, lane);
     const int first = column + 8 * (lane % 4);
     if (target >= end || first >= dim) continue;
-    Bfloat16* to = rows.data + target * rows.stride + first;
-    if (aligned) {
-      *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const uint32_t bits = i % 2 == 0 ? words[i / 2] & 0xFFFFu : words[i / 2] >> 16;
-        if (first + i < dim) to[i] = Bfloat16{static_cast<uint16_t>(bits)};
-      }
-    }
+    store_words(rows.data + target * rows.stride + first, words, dim - first, aligned);
   }
   __syncwarp();  // what follows may be an instruction of the whole warp
 }
