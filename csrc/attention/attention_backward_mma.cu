@@ -111,11 +111,11 @@ __device__ __forceinline__ void dots_of_fetched(float (&dots)[kTileRows], const 
   using Pattern = FetchPattern<kColumns, kThreads>;
   const Pattern pattern;
 #pragma unroll
-  for (int step = 0; step < kTileRows; step += Pattern::kRowStep) {
+  for (int row = 0; row < kTileRows; row += Pattern::kRowStep) {
     float sum = 0.0f;
 #pragma unroll
-    for (int i = 0; i < Pattern::kChunks / Pattern::kLanes; ++i) {
-      const int at = pattern.offset + Pattern::further(step, i);
+    for (int column = 0; column < kColumns; column += 8 * Pattern::kLanes) {
+      const int at = pattern.offset + row * kColumns + column;
       add_dot(sum, *reinterpret_cast<const uint4*>(x + at),
               *reinterpret_cast<const uint4*>(y + at));
     }
@@ -123,8 +123,23 @@ __device__ __forceinline__ void dots_of_fetched(float (&dots)[kTileRows], const 
     for (int lanes = 1; lanes < Pattern::kLanes; lanes *= 2) {
       sum += __shfl_xor_sync(kAllLanes, sum, lanes);
     }
-    if (pattern.chunk == 0) dots[pattern.row + step] = sum;
+    if (pattern.chunk == 0) dots[pattern.row + row] = sum;
   }
+}
+
+// Which of the rows that a thread fetches of a tile of queries see a key; see fetch_tile.
+template <int kColumns, int kThreads>
+__device__ __forceinline__ uint32_t queries_seeing(const AttentionShape& shape,
+                                                   const AttentionItem& item, int first, int end) {
+  if (!shape.valid_per_query) return ~uint32_t{0};
+  using Pattern = FetchPattern<kColumns, kThreads>;
+  const Pattern pattern;
+  uint32_t seeing = 0;
+  for (int i = 0; i < kTileRows / Pattern::kRowStep; ++i) {
+    const int query = first + pattern.row + i * Pattern::kRowStep;
+    seeing |= uint32_t{query < end && keys_of(shape, item, query) > 0} << i;
+  }
+  return seeing;
 }
 
 // Writes four results side by side to 16 rows and 32 columns of float32, from row `row` on; nothing
@@ -185,10 +200,9 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
   const auto v = head_rows(params.v, shape, item), grad = head_rows(params.grad_out, shape, item);
   const auto fetch = [&](int tile) {
     const int stage = tile % kStages, first = tile * kTileRows;
+    const uint32_t wanted = queries_seeing<kDim, kThreads>(shape, item, first, seeing);
     const auto fetch_queries = [&](Bfloat16* to, const HeadRows<const Bfloat16>& rows) {
-      fetch_tile<kDim, kTileRows, kThreads>(to, rows, first, seeing, dim, aligned, [&](int i) {
-        return !shape.valid_per_query || keys_of(shape, item, i) > 0;
-      });
+      fetch_tile<kDim, kTileRows, kThreads>(to, rows, first, seeing, dim, aligned, wanted);
     };
     fetch_queries(q_tiles + stage * kTile, q);
     fetch_queries(g_tiles + stage * kTile, grad);

@@ -75,8 +75,8 @@ __device__ __forceinline__ void pack_a(uint32_t (&a)[4], const float (&left)[4],
 }
 
 // Who fetches what of a tile: kLanes neighbouring threads a row, each every kLanes-th of its chunks
-// and every kRowStep-th row. Both keep a chunk's turn, so that everything but the row's address is
-// a constant from the first copy on.
+// and every kRowStep-th row. Neither step changes a chunk's turn, so that beyond the first chunk
+// all offsets into the tile are constants.
 template <int kColumns, int kThreads>
 struct FetchPattern {
   static constexpr int kChunks = kColumns / 8, kLanes = kChunks & -kChunks;
@@ -86,60 +86,46 @@ struct FetchPattern {
   int row = static_cast<int>(threadIdx.x) / kLanes;
   int chunk = static_cast<int>(threadIdx.x) % kLanes;
   int offset = tile_offset<kColumns>(row, chunk);
-
-  // Of the thread's chunk i in row `row + step`, from `offset` on.
-  __device__ static constexpr int further(int step, int i) {
-    return step * kColumns + 8 * kLanes * i;
-  }
 };
 
 // Fetches rows first ... first + kRows - 1 of a head into a tile: zeros at and beyond `end` and
-// `dim` and where !wanted(row). With aligned rows it only starts the copies (see copy_async).
-template <int kColumns, int kRows, int kThreads, typename Wanted>
+// `dim`, and for the thread's row i where bit i of `wanted` is not set. With aligned rows it only
+// starts the copies (see copy_async).
+template <int kColumns, int kRows, int kThreads>
 __device__ __forceinline__ void fetch_tile(Bfloat16* tile, const HeadRows<const Bfloat16>& rows,
                                            int first, int end, int dim, bool aligned,
-                                           const Wanted& wanted) {
+                                           uint32_t wanted = ~uint32_t{0}) {
   using Pattern = FetchPattern<kColumns, kThreads>;
   constexpr int kLanes = Pattern::kLanes, kRowStep = Pattern::kRowStep;
-  static_assert(kRows % kRowStep == 0);
+  static_assert(kRows % kRowStep == 0 && kRows / kRowStep <= 32);
   const Pattern pattern;
-  const int row = first + pattern.row, rows_left = end - row,
-            columns_left = dim - 8 * pattern.chunk;
+  const int row = first + pattern.row;
+  const int rows_left = end - row, columns_left = dim - 8 * pattern.chunk;
   const Bfloat16* from = rows.data + row * rows.stride + 8 * pattern.chunk;
   Bfloat16* to = tile + pattern.offset;
   if (aligned) {
 #pragma unroll
-    for (int step = 0; step < kRows; step += kRowStep) {
-      const bool there = step < rows_left && wanted(row + step);
+    for (int i = 0; i < kRows / kRowStep; ++i, from += kRowStep * rows.stride) {
+      const bool there = i * kRowStep < rows_left && (wanted >> i & 1u) != 0;
 #pragma unroll
-      for (int i = 0; i < Pattern::kChunks / kLanes; ++i) {
-        const bool inside = there && 8 * kLanes * i < columns_left;
-        copy_async<16>(to + Pattern::further(step, i), inside ? from + 8 * kLanes * i : rows.data,
+      for (int column = 0; column < kColumns; column += 8 * kLanes) {
+        const bool inside = there && column < columns_left;
+        copy_async<16>(to + i * kRowStep * kColumns + column, inside ? from + column : rows.data,
                        inside);
       }
-      from += kRowStep * rows.stride;
     }
   } else {
 #pragma unroll 1
-    for (int step = 0; step < kRows; step += kRowStep) {
-      const bool there = step < rows_left && wanted(row + step);
+    for (int i = 0; i < kRows / kRowStep; ++i, from += kRowStep * rows.stride) {
+      const bool there = i * kRowStep < rows_left && (wanted >> i & 1u) != 0;
 #pragma unroll 1
-      for (int i = 0; i < Pattern::kChunks / kLanes; ++i) {
-        for (int e = 0; e < 8; ++e) {
-          const int column = 8 * kLanes * i + e;
-          to[Pattern::further(step, i) + e] =
-              there && column < columns_left ? from[column] : Bfloat16{0};
-        }
+      for (int e = 0; e < kColumns / kLanes; ++e) {
+        const int column = e / 8 * 8 * kLanes + e % 8;
+        to[i * kRowStep * kColumns + column] =
+            there && column < columns_left ? from[column] : Bfloat16{0};
       }
-      from += kRowStep * rows.stride;
     }
   }
-}
-template <int kColumns, int kRows, int kThreads>
-__device__ __forceinline__ void fetch_tile(Bfloat16* tile, const HeadRows<const Bfloat16>& rows,
-                                           int first, int end, int dim, bool aligned) {
-  fetch_tile<kColumns, kRows, kThreads>(tile, rows, first, end, dim, aligned,
-                                        [](int) { return true; });
 }
 
 // Lane t of every four gets, in place of word t of each of the four lanes' (one row, four tiles of
