@@ -65,17 +65,17 @@ __device__ __forceinline__ uint32_t transposed_keep_bits(const Dropout& dropout,
 //   dv += P^T g, dk += E^T q
 //
 // With kWithQuery, E^T also goes to shared memory, and dq = E k of the tile follows: five products
-// in all. delta is found here, too: a thread multiplies the chunks of g and out that it fetched
-// itself. What becomes of dq depends on whether the block has all keys of the head. If so, it is
-// complete and written at once, every input has been read once, and this is the only kernel. If
-// not, the block writes its share in float32 to `partials`, which a second kernel sums in the order
-// of the keys: no sum across blocks depends on which of them comes first.
+// in all. delta = dot(g, out) is found here, too. What becomes of dq depends on whether the block
+// has all keys of the head. If so, dq is complete and written at once: this kernel is the only one
+// and reads every input once. If not, the block leaves its share of dq in float32, and a second
+// kernel sums the shares in the order of the keys: deterministic, whichever block is first.
 //
 // Without kWithQuery dq is left to a kernel that does S and dP again, seven products in all: for
-// sequences whose partials would take too much memory.
+// sequences whose shares would take too much memory.
 //
-// Occupancy on sm_90, from registers and shared memory: three blocks of 64 keys a multiprocessor up
-// to head_dim 64 and two above; two blocks of 128 keys with four warps; one with eight.
+// Blocks on a multiprocessor of sm_90, from registers: three of four warps with one strip up to
+// head_dim 64, two of four warps otherwise, one of eight. Shared memory is enough for them, and on
+// sm_80 for at least one.
 template <int kDim, int kWarps, int kStrips, bool kWithQuery>
 struct KeyBlock {
   static constexpr int kThreads = kWarps * kWarp, kKeys = 16 * kStrips * kWarps;
@@ -103,8 +103,9 @@ __device__ __forceinline__ float4 sum_of(const float4& x, const float4& y) {
   return make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
 }
 
-// The dots of the rows of two tiles, from those threads' chunks that they fetched: visible to them
-// without a barrier, and the dots are visible after one. All lanes of a warp call it.
+// The dots of the rows of two tiles. A thread multiplies those chunks that it fetched itself, which
+// it sees without a barrier and may fetch anew right after; the dots are to be seen after a
+// barrier. All lanes of a warp call it.
 template <int kColumns, int kThreads>
 __device__ __forceinline__ void dots_of_fetched(float (&dots)[kTileRows], const Bfloat16* x,
                                                 const Bfloat16* y) {
@@ -142,8 +143,8 @@ __device__ __forceinline__ uint32_t queries_seeing(const AttentionShape& shape,
   return seeing;
 }
 
-// Writes four results side by side to 16 rows and 32 columns of float32, from row `row` on; nothing
-// at and beyond `end`.
+// Writes four results side by side to the 16 rows from `row` on and 32 columns from `column` on, in
+// float32; nothing at and beyond `end`.
 __device__ __forceinline__ void store_partials(const HeadRows<float>& rows, int row, int end,
                                                int column, const float (&results)[4][4], int lane) {
 #pragma unroll
@@ -228,7 +229,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
   const uint64_t position = dropout_rows(shape, item);
   float grad_k[kStrips][kDim / 8][4] = {}, grad_v[kStrips][kDim / 8][4] = {};
 
-  // A block whose keys nobody sees has no part in dq; if it is the only one, dq is zeros.
+  // A block whose keys nobody sees has no share in dq; if it is the only one, it writes zeros.
   const int last = item.first < seen_keys || (kWithQuery && partials == nullptr) ? length : 0;
   for (int tile = first_tile; tile * kTileRows < last; ++tile) {
     const int stage = tile % kStages, tile_row = tile * kTileRows;
@@ -375,8 +376,9 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
 
 constexpr int kSumThreads = 256;
 
-// dq from the shares of the blocks of keys, those of them that the query sees: in their order.
-// A thread has eight columns of a row. Bound by the bandwidth of memory.
+// dq: for each query, the sum of the shares of those blocks of keys that it sees, in their order. A
+// thread has eight columns of a row at a time. Bound by the bandwidth of memory; five blocks, 1280
+// threads, on a multiprocessor.
 template <int kDim>
 __global__ void __launch_bounds__(kSumThreads)
     attention_backward_sum_kernel(BackwardParams params, const float* partials, int block_keys,

@@ -21,7 +21,8 @@ struct AttentionItem {
 };
 
 // Neighbouring blocks of the grid share a head, whose rows then come from the L2 cache. A task is a
-// head of a sequence; all divisions are of 32 bits, which take a quarter of the instructions.
+// head of a sequence. Divisions are of 32 bits: of 64, they are longer than a block's share of a
+// short sequence deserves.
 __device__ __forceinline__ AttentionItem attention_item(const AttentionShape& shape,
                                                         uint32_t blocks_per_head,
                                                         uint32_t first_task, int block_rows) {

@@ -16,12 +16,14 @@ namespace lexforge {
 
 constexpr int64_t kMaxMmaDim = 128;
 
-// bfloat16 on tensor cores: how dq of a sequence is found depends on the bound S of the lengths.
-// Up to 64, 128 or, for head_dim up to 64, 256, one block has the whole head. Up to
-// kMaxPartialsLength every 256 keys (128 above head_dim 64) leave a share of dq in float32, which
-// are summed in order: scratch of ceil(S / 256) or ceil(S / 128) times 4 bytes for every element
-// of q, head_dim rounded up to 32, 64, 96 or 128. Beyond, scratch is 4 bytes for every row of a
-// head, and the scores are found twice.
+// The backward on tensor cores has three forms, by the bound S of the lengths. With K = 256 keys
+// for head_dim up to 64, and 128 above:
+//   S <= K                   one kernel, no scratch
+//   S <= kMaxPartialsLength  every K keys leave a share of dq in float32, and the shares are summed
+//                            in order: scratch of 4 ceil(S / K) bytes for every element of q, with
+//                            head_dim rounded up to 32, 64, 96 or 128
+//   above                    dq has a kernel of its own that does two of the five products again;
+//                            scratch of 4 bytes for every row of a head (delta)
 constexpr int64_t kMaxPartialsLength = 1024;
 
 template <typename scalar_t, typename stat_t>
@@ -36,8 +38,8 @@ void launch_attention_backward(const AttentionBackwardParams<scalar_t, stat_t>& 
                                stat_t* scratch, void* stream);
 
 // The parts on tensor cores. `aligned`: every row of every tensor starts at a multiple of 16 bytes
-// and head_dim is a multiple of 8. `scratch`: attention_partials(shape) elements for the shares of
-// dq, or delta above kMaxPartialsLength.
+// and head_dim is a multiple of 8. `scratch` is room for attention_partials(shape) elements, or
+// above kMaxPartialsLength holds delta.
 void launch_attention_mma(const AttentionParams<Bfloat16, float>& params, bool aligned,
                           void* stream);
 int64_t attention_partials(const AttentionShape& shape);

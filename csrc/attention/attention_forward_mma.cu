@@ -130,7 +130,8 @@ struct ForwardWarp {
 // results in registers. Keys and values come in tiles of 64 through two stages, the next one on its
 // way while one is worked on: sequences of up to 128 tokens are in shared memory whole, those of up
 // to 64 are never rescaled. Two strips a warp halve the reads of shared memory per product, which
-// bound it, and take the registers of head_dim 64.
+// bound it, and take the registers of head_dim 64. Blocks on a multiprocessor, from registers: four
+// up to head_dim 64 with one strip, else two.
 template <int kDim, int kStrips>
 __global__ void __launch_bounds__(kThreads, kDim <= 64 && kStrips == 1 ? 4 : 1)
     attention_forward_mma_kernel(AttentionParams<Bfloat16, float> params, bool aligned,
