@@ -10,7 +10,8 @@
 //
 // At 100 dimensions (28 lanes work) a window of 6 contexts and K = 5 reads and adds to 37 rows with
 // noise per pair and 12 with shared noise: 17 and 5 KB each way between a multiprocessor and the
-// cache (computed), which is the limit, rather than arithmetic.
+// cache (computed). That is expected to be the limit with noise per pair, and the number of
+// instructions with shared noise (benchmarks/NOTES.md).
 #include <algorithm>
 
 #include "common/cuda_launch.cuh"
@@ -641,7 +642,7 @@ void launch_for(const SkipgramStreamParams<float>& params, int64_t token_count,
                                                  params.share_negatives, params.stride);
   const int64_t warps = std::max<int64_t>(
       1,
-      std::min({kWarpsPerBlock * kBlocks<kPacks> * multiprocessors,
+      std::min({int64_t{kWarpsPerBlock} * kBlocks<kPacks> * multiprocessors,
                 params.vocab_size / kWordsPerWarp, token_count / kTokensPerWarp, sentence_count}));
   const int64_t warps_per_block =
       std::min({int64_t{kWarpsPerBlock}, warps, kSkipgramCudaMaxWarpBytes / bytes});
