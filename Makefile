@@ -52,7 +52,7 @@ format: $(TEST)
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format -i
 
 unit: $(BUILT) $(TEST)
-	$(RUN) -m pytest -q -n 2 tests --ignore tests/ptx
+	$(RUN) -m pytest -q -n 2 --dist=loadfile tests --ignore tests/ptx
 
 # What nvcc makes of the kernels, executed on the CPU instruction by instruction.
 ptx: $(BUILT) $(TEST)

@@ -17,6 +17,7 @@ import hashlib
 import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,16 @@ def run(command: Sequence[str]) -> str:
     if done.returncode != 0:
         raise CompileError(f"{shlex.join(command)}\n{done.stderr}{done.stdout}")
     return done.stderr + done.stdout
+
+
+def demangle(names: list[str], *options: str) -> list[str]:
+    """The linker's names as a reader has them, by c++filt if there is one."""
+    if not names or not (tool := shutil.which("c++filt")):
+        return names
+    done = subprocess.run(
+        [tool, *options], input="\n".join(names), capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
 
 
 def is_current(target: Path, record: Path) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,13 +51,6 @@ def parse_ptxas(report: str) -> list[Kernel]:
         numbers = (int(match[field]) for field in ("registers", "spilled", "stack"))
         kernels.append(Kernel(match["name"], match["architecture"], *numbers))
     return kernels
-
-
-def demangle(names: list[str]) -> list[str]:
-    if not names or not (tool := shutil.which("c++filt")):
-        return names
-    done = subprocess.run([tool, "-p"], input="\n".join(names), capture_output=True, text=True)
-    return done.stdout.splitlines()
 
 
 def short(name: str) -> str:
@@ -114,7 +106,7 @@ def main() -> int:
         if error:
             failures.append(f"{source.relative_to(ROOT)}:\n{error}")
         found = parse_ptxas(made.report if made is not None else "")
-        names = demangle([kernel.name for kernel in found])
+        names = build.demangle([kernel.name for kernel in found], "-p")
         for name, kernel in zip(names, found, strict=True):
             # The library's own kernels are not ours to mend.
             if re.search(r"\b(cub|thrust)::", name):

@@ -23,8 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import build  # noqa: E402
 
-# CUB starts this one to learn for which architecture it was compiled, and only where the runtime
-# cannot tell it.
+# CUB asks the runtime for which architecture this one was compiled; nobody launches it.
 NEVER_LAUNCHED = re.compile(r"\bcub::.*\bEmptyKernel\b")
 
 
@@ -88,16 +87,9 @@ def launched_kernels(folder: Path) -> dict[str, int]:
     return launches
 
 
-def demangle(names: list[str]) -> list[str]:
-    if not names or not (tool := shutil.which("c++filt")):
-        return names
-    done = subprocess.run([tool], input="\n".join(names), capture_output=True, text=True)
-    return done.stdout.splitlines()
-
-
 def unlaunched(launches: dict[str, int]) -> list[str]:
     """The kernels, by their readable names, that no test has launched."""
-    names = demangle([name for name, count in launches.items() if count == 0])
+    names = build.demangle([name for name, count in launches.items() if count == 0])
     return sorted(name for name in names if not NEVER_LAUNCHED.search(name))
 
 

@@ -37,7 +37,12 @@ def report(library: str) -> str:
     tests = sorted({mutant.tests for mutant in planted})
     done = subprocess.run(
         run.command([*tests, "-p", "no:cacheprovider", "-q", "--tb=line"]),
-        env=run.environment(run.parser().parse_args(options), mutants.build_ops(library, planted)),
+        env={
+            **run.environment(
+                run.parser().parse_args(options), mutants.build_ops(library, planted)
+            ),
+            "COLUMNS": "1000",  # or pytest cuts what a failure says
+        },
         cwd=build.ROOT,
         capture_output=True,
         text=True,
