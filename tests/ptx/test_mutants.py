@@ -35,14 +35,11 @@ def report(library: str) -> str:
     """What pytest says of the tests named by the library's mutants."""
     options, planted = mutants.LIBRARIES[library]
     tests = sorted({mutant.tests for mutant in planted})
+    built = mutants.build_ops(library, planted)
+    environment = run.environment(run.parser().parse_args(options), built)
     done = subprocess.run(
         run.command([*tests, "-p", "no:cacheprovider", "-q", "--tb=line"]),
-        env={
-            **run.environment(
-                run.parser().parse_args(options), mutants.build_ops(library, planted)
-            ),
-            "COLUMNS": "1000",  # or pytest cuts what a failure says
-        },
+        env={**environment, "COLUMNS": "1000"},  # or pytest cuts what a failure says
         cwd=build.ROOT,
         capture_output=True,
         text=True,
