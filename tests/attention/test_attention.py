@@ -104,6 +104,18 @@ def test_packed(lengths, dtype, causal, dropout_p, device):
     assert_as_good_as_plain(ours, plain, exact, dtype)
 
 
+@pytest.mark.parametrize("dropout_p", [0.0, 0.2])
+@pytest.mark.parametrize("dim", [24, 96, 200])
+def test_float64(dim, dropout_p, device):
+    """To the rounding of dropout's scale, which is float32 (common/dropout.h)."""
+    heads = batch((1, 2, 37, dim), device, dtype=torch.float64)
+    options = {"causal": True, "dropout_p": dropout_p, "seed": 4}
+    exact = gradients(reference.attention, heads, **options)
+    ours = gradients(attention, heads, **options)
+    for x, z in zip(ours, exact, strict=True):
+        torch.testing.assert_close(x, z, rtol=0, atol=1e-5 if dropout_p else 1e-12)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_as_good_as_scaled_dot_product_attention(dtype, device):
     """Root mean square errors at BERT's shape, against torch's own fused kernel."""
@@ -409,12 +421,13 @@ def test_padded_errors(device):
 FORGED = [[0, 4], [1, 9], [0, 12, 9], [0, -5, 9], [0, 2**31 - 1], [0, 9, 9, 100]]
 
 
+@pytest.mark.parametrize(("dtype", "longest"), [(torch.float32, 9), (torch.bfloat16, 300)])
 @pytest.mark.parametrize("bounds", FORGED)
-def test_forged_bounds_do_not_leave_the_tensors(bounds, device):
+def test_forged_bounds_do_not_leave_the_tensors(bounds, dtype, longest, device):
     """Callers of torch.ops directly get an error on the CPU; elsewhere bounds are clamped."""
-    q, k, v, weights = batch((9, 2, 8), device)
+    q, k, v, weights = batch((9, 2, 8), device, dtype=dtype)
     forged = torch.tensor(bounds, dtype=torch.int32, device=device)
-    rest = (forged, None, None, 9, False, 0.0, 1.0)
+    rest = (forged, None, None, longest, False, 0.0, 1.0)
     lse = torch.zeros(9, 2, device=device)
     calls = [
         lambda: torch.ops.lexforge.attention.default(q, k, v, *rest),

@@ -199,6 +199,8 @@ extern "C" {
 
 // From 1 on streams count as being captured, until 0.
 void lexforge_ptx_set_capturing(int value) { capturing = value != 0; }
+// The statistics so far, for processes that end without destructors.
+void lexforge_ptx_write_statistics() { Statistics(); }
 
 // ---- registration and launches
 
@@ -291,6 +293,11 @@ cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorString(cudaError_t error) {
   return error != cudaSuccess && error == explained ? message.c_str() : words_of(error);
 }
+cudaError_t cudaFuncGetName(const char** name, const void* host) {
+  const auto found = functions().find(host);
+  if (found == functions().end()) return cudaErrorInvalidDeviceFunction;
+  return *name = found->second.name.c_str(), cudaSuccess;
+}
 
 // ---- the device
 
@@ -382,7 +389,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
 }
 // A small device, so that tests reach what happens when memory is short.
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  const char* bytes = std::getenv("LEXFORGE_EMULATION_MEMORY");
+  const char* bytes = std::getenv("LEXFORGE_PTX_MEMORY");
   *free = *total = bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : size_t{64} << 20;
   return cudaSuccess;
 }

@@ -111,7 +111,7 @@ class Case:
 
 
 @pytest.mark.parametrize("sharing", SHARING)
-@pytest.mark.parametrize("dim", [4, 16, 48, 64, 100, 128, 200, 300, 336, 500])
+@pytest.mark.parametrize("dim", [4, 16, 48, 64, 100, 128, 200, 300, 336, 500, 600])
 def test_one_sentence_equals_the_oracle(device, dim, sharing):
     Case([60], dim=dim, negative_sharing=sharing, scale=4 / dim**0.5).check_sequential(device)
 

@@ -56,7 +56,14 @@ def varlen_attention(
         Results and gradients are bit-identical for any number of threads and from run to run. What
         is dropped depends on (seed, b, head, query, key) alone: the same on CPU and GPU, packed
         or padded. On CUDA the content of ``cu_seqlens`` is not looked at, since that would wait for
-        the device; wrong bounds there give wrong results but stay inside the tensors.
+        the device. Wrong bounds there stay inside the tensors, but a sequence longer than
+        ``max_seqlen`` is cut, and rows that no sequence covers are never written: they hold what
+        was in memory before, perhaps NaN, in the result and in the gradients of q, k and v.
+
+        Memory of the backward on CUDA beyond its results, in bfloat16 with D up to 128: none for
+        ``max_seqlen`` up to 256 (128 with D above 64); up to 1024, 4 bytes for every element of
+        ``q`` and every 256 (128) tokens of ``max_seqlen``, D rounded up to a multiple of 32;
+        beyond, as in other dtypes, one number for every row of ``q``.
 
     Example:
         >>> qkv = torch.randn(7, 3, 2, 16)
