@@ -910,8 +910,8 @@ class KernelParser {
 
   // setp.lt.s32 p, a, b; setp.lt.s32 p|q, a, b;
   void parse_comparison() {
-    want(3);
     act(opcode_);
+    want(3);
     const auto both = split(operands_[0], '|');
     instruction_.d = write(both[0], Class::kPredicate);
     if (both.size() > 1) instruction_.e = write(both[1], Class::kPredicate);
@@ -930,8 +930,8 @@ class KernelParser {
   }
 
   void parse_bit_field_insert() {
-    want(5);
     act(opcode_);
+    want(5);
     const Class cls = class_of(parts_.back());
     instruction_.d = write(operands_[0], cls);
     instruction_.a = read(operands_[1], cls);

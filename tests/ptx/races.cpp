@@ -39,8 +39,11 @@ void SharedRaces::access(const Warp& warp, const Instruction& instruction, int l
     const bool over = cell->read.stamp == 0 || ordered(cell->read, warp, same_warp);
     if (write) {
       if (!ours && !over) report(warp, instruction, lane, at, write, cell->read, false);
-      cell->write = now;
-      if (atomic) cell->write.who |= kAtomic;
+      // A thread's atomic does not hide its plain write before, which others must not have met.
+      const bool plain_before =
+          writer == thread && cell->write.stamp >= warp.stamp && !(cell->write.who & kAtomic);
+      if (!(atomic && plain_before)) cell->write = now;
+      if (atomic && !plain_before) cell->write.who |= kAtomic;
     } else if (ours || over) {
       cell->read = now;
     } else {
