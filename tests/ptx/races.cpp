@@ -17,8 +17,9 @@ void SharedRaces::start(uint32_t shared_bytes, uint32_t granule) {
   barrier();
 }
 
+// For an access since the block's last barrier; those before it are ordered before everything.
 bool SharedRaces::ordered(const Access& earlier, const Warp& warp, bool same_warp) const {
-  return same_warp ? earlier.stamp < warp.stamp : earlier.stamp < barrier_;
+  return same_warp && earlier.stamp < warp.stamp;
 }
 
 void SharedRaces::access(const Warp& warp, const Instruction& instruction, int lane, uint32_t at,
@@ -28,27 +29,32 @@ void SharedRaces::access(const Warp& warp, const Instruction& instruction, int l
   const Access now{warp.stamp, thread | pc << kPcShift};
   for (Cell *cell = &cells_[at >> shift_], *end = &cells_[(at + bytes - 1) >> shift_]; cell <= end;
        ++cell) {
-    const uint32_t writer = cell->write.who & kThread;
-    if (writer != thread && cell->write.stamp != 0 && !(atomic && (cell->write.who & kAtomic)) &&
-        !ordered(cell->write, warp, writer / kLanes == thread / kLanes)) {
-      report(warp, instruction, lane, at, write, cell->write, true);
+    bool hides_plain_write = false;
+    if (cell->write.stamp >= barrier_) {
+      const uint32_t writer = cell->write.who & kThread;
+      const bool by_atomic = cell->write.who & kAtomic;
+      if (writer != thread && !(atomic && by_atomic) &&
+          !ordered(cell->write, warp, writer / kLanes == thread / kLanes)) {
+        report(warp, instruction, lane, at, write, cell->write, true);
+      }
+      // A thread's atomic must not cover its own plain write before, which others may meet.
+      hides_plain_write = atomic && !by_atomic && writer == thread;
     }
-    const uint32_t reader = cell->read.who & kThread;
-    const bool same_warp = reader / kLanes == thread / kLanes && !(cell->read.who & kManyRead);
-    const bool ours = reader == thread && !(cell->read.who & (kWarpReads | kManyRead));
-    const bool over = cell->read.stamp == 0 || ordered(cell->read, warp, same_warp);
-    if (write) {
-      if (!ours && !over) report(warp, instruction, lane, at, write, cell->read, false);
-      // A thread's atomic does not hide its plain write before, which others must not have met.
-      const bool plain_before =
-          writer == thread && cell->write.stamp >= warp.stamp && !(cell->write.who & kAtomic);
-      if (!(atomic && plain_before)) cell->write = now;
-      if (atomic && !plain_before) cell->write.who |= kAtomic;
-    } else if (ours || over) {
+    bool unordered = false, same_warp = false;  // reads by others
+    if (cell->read.stamp >= barrier_) {
+      const uint32_t reader = cell->read.who & kThread;
+      same_warp = reader / kLanes == thread / kLanes && !(cell->read.who & kManyRead);
+      const bool ours = reader == thread && !(cell->read.who & (kWarpReads | kManyRead));
+      unordered = !ours && !ordered(cell->read, warp, same_warp);
+    }
+    if (!write) {
       cell->read = now;
+      if (unordered) cell->read.who |= same_warp ? kWarpReads : kManyRead;
     } else {
-      cell->read = now;
-      cell->read.who |= same_warp ? kWarpReads : kManyRead;
+      if (unordered) report(warp, instruction, lane, at, write, cell->read, false);
+      if (hides_plain_write) continue;
+      cell->write = now;
+      if (atomic) cell->write.who |= kAtomic;
     }
   }
 }
