@@ -209,8 +209,12 @@ void launch_bias_activation_backward(const BiasActivationBackwardParams<scalar_t
     });
   }
   if (params.grad_bias != nullptr) {
-    launch_sum_groups(params.partial, bias_groups(params.rows), params.width, params.width,
-                      params.grad_bias, cuda_stream);
+    launch_sum_groups<stat_t>({.partial = params.partial,
+                               .groups = bias_groups(params.rows),
+                               .stride = params.width,
+                               .width = params.width,
+                               .to = {params.grad_bias}},
+                              1, cuda_stream);
   }
 }
 
