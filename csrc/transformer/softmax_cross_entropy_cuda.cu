@@ -118,8 +118,8 @@ struct RowOfBlock {
 
 // One block per row, which it reads twice: for the statistics, and (from the second-level cache)
 // for the gradient. 32 registers: four blocks, all of the 64 warps that a multiprocessor has room
-// for. Of bfloat16 with a bias, an element takes 11 instructions in either pass (SASS of sm_90), one
-// of which is of the special-function unit.
+// for. Of bfloat16 with a bias, an element takes 11 instructions in either pass (SASS of sm_90),
+// one of which is of the special-function unit.
 template <typename scalar_t, typename stat_t>
 __global__ void __launch_bounds__(kThreads)
     softmax_cross_entropy_kernel(SoftmaxCrossEntropyParams<scalar_t, stat_t> params) {
