@@ -2,7 +2,8 @@
 
     python benchmarks/gpu/build.py FOLDER _ops_cuda [_ops_cpu _text]
 
-The flags are those of setup.py. LEXFORGE_CUDA, TORCH_CUDA_ARCH_LIST and MAX_JOBS count as there.
+They come to FOLDER/lexforge, object files to FOLDER-objects, where a later build finds them. The
+flags are those of setup.py. LEXFORGE_CUDA, TORCH_CUDA_ARCH_LIST and MAX_JOBS count as there.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main() -> None:
     setuptools.setup(
         ext_modules=wanted,
         cmdclass={"build_ext": BuildExtension.with_options(use_ninja=True)},
-        script_args=["build_ext", "--build-lib", into, "--build-temp", f"{into}/objects"],
+        script_args=["build_ext", "--build-lib", into, "--build-temp", f"{into}-objects"],
     )
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 
@@ -57,15 +56,17 @@ def main() -> None:
     import torch
 
     root = Path(__file__).resolve().parents[2]
+    git = ("git", "-C", str(root))
     found = {
-        "commit": first_line("git", "-C", str(root), "rev-parse", "HEAD"),
+        # A copy of the tree that has no history is told the commit.
+        "commit": first_line(*git, "rev-parse", "HEAD") or os.environ.get("LEXFORGE_COMMIT"),
+        "uncommitted_changes": bool(first_line(*git, "status", "--porcelain")),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "cores": len(os.sched_getaffinity(0)),
         **gpu(),
     }
-    sys.stdout.flush()
     print(json.dumps(found | loaded()), flush=True)
 
 

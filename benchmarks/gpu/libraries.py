@@ -9,11 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from processes import Clock
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-NAMES = ("_ops_cpu", "_ops_cuda", "_text")
+OPS, TEXT = ("_ops_cpu", "_ops_cuda"), "_text"
 BUILD_SECONDS = 240
 
 Run = Callable[..., dict]
@@ -45,60 +43,57 @@ class Package:
             path.unlink()
 
 
-def check(package: Package, run: Run, output: Path, clock: Clock) -> dict:
-    """What environment.py says, or the failure of it with all libraries under suspicion."""
-    command = [sys.executable, str(HERE / "environment.py")]
-    result = run(command, clock.left(60), output=output)
+def check(run: Run, output: Path) -> dict:
+    """What environment.py says, or its failure, with all libraries under suspicion."""
+    result = run([sys.executable, str(HERE / "environment.py")], 60, output=output)
     lines = output.read_text(errors="replace").splitlines()
     if result["outcome"] != "passed" or not lines:
-        return {**result, "problems": dict.fromkeys(NAMES, "the check died")}
+        return {**result, "problems": dict.fromkeys((*OPS, TEXT), "the check died")}
     return {**result, **json.loads(lines[-1])}
+
+
+def build(package: Package, names: list[str], run: Run, output: Path, **environment: str) -> dict:
+    """Builds libraries into the package, in the place of those that are there."""
+    for name in names:
+        package.drop(name)
+    command = [sys.executable, str(HERE / "build.py"), str(package.folder), *names]
+    jobs = str(len(os.sched_getaffinity(0)))
+    result = run(command, BUILD_SECONDS, output=output, MAX_JOBS=jobs, **environment)
+    return {"names": names, **result}
 
 
 def prepare(
     package: Package,
-    given: Path | None,
+    given: Path,
     run: Run,
     scratch: Path,
-    clock: Clock,
     *,
     may_build: bool,
     needs_cuda: bool,
 ) -> dict:
-    """Takes the given libraries, builds those that do not load here, and says what came of it.
+    """Takes the given libraries of ops, builds those that do not load here, and says what came.
 
     Args:
+        given: folder of libraries.
         run: ``run(command, seconds, output=FILE, **environment)``, the outcome of a program.
-        may_build: or else what does not load stays out of use.
+        may_build: or else what does not load is a failure.
         needs_cuda: not so on a stand-in for a GPU.
 
     Returns:
-        The environment, with "outcome" failed where no op can run, "taken", "built" and
+        The environment, with "outcome" failed where no op can run, "taken", "built", and
         "problems" by library.
     """
-    taken = package.take(given) if given else []
-    found = check(package, run, scratch / "environment-1.txt", clock)
+    taken = package.take(given)
+    found = check(run, scratch / "environment.txt")
 
     def wrong() -> list[str]:
-        names = NAMES if needs_cuda else [name for name in NAMES if name != "_ops_cuda"]
-        return [name for name in names if found["problems"][name]]
+        return [x for x in (OPS if needs_cuda else OPS[:1]) if found["problems"][x]]
 
     built: dict[str, object] = {}
     if wrong() and may_build:
-        first = found["problems"]
-        names = wrong()
-        for name in names:
-            package.drop(name)
-        command = [sys.executable, str(HERE / "build.py"), str(package.folder), *names]
-        built = {"names": names, "because": first}
-        built |= run(
-            command,
-            clock.left(BUILD_SECONDS),
-            output=scratch / "build.txt",
-            LEXFORGE_CUDA="1" if needs_cuda else "0",
-            MAX_JOBS=str(len(os.sched_getaffinity(0))),
-        )
-        found = check(package, run, scratch / "environment-2.txt", clock)
-    # Without _text there is no corpus and no BERT, but every kernel runs.
-    usable = not set(wrong()) - {"_text"}
-    return {**found, "outcome": "passed" if usable else "failed", "taken": taken, "built": built}
+        reasons, cuda = found["problems"], "1" if needs_cuda else "0"
+        built = build(package, wrong(), run, scratch / "build.txt", LEXFORGE_CUDA=cuda)
+        built["because"] = reasons
+        found = check(run, scratch / "environment-built.txt")
+    outcome = "failed" if wrong() else "passed"
+    return {**found, "outcome": outcome, "taken": taken, "built": built}

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,9 +19,10 @@ from pathlib import Path
 
 from processes import GRACE, TURN, Child, Clock
 
-FAULT = 86  # exit status of a program whose CUDA context a fault has ruined
+FAULT = 87  # exit status of a program whose CUDA context a fault has ruined
 FILE, GROUP, LEAVE_OUT = "LEXFORGE_LINES", "LEXFORGE_LINES_GROUP", "LEXFORGE_LINES_LEAVE_OUT"
 _RESTARTS = 12
+_START = 20.0  # seconds that a program may take to its first line
 _FAULTS = re.compile(
     "illegal memory access|misaligned address|illegal instruction|invalid program counter"
     "|illegal address|device-side assert|unspecified launch failure|hardware stack error"
@@ -62,9 +64,8 @@ def is_fault(message: str) -> bool:
 
 def found_fault() -> str | None:
     """The error of kernels that have run so far, if they left one; waits for the GPU."""
-    import torch
-
-    if not torch.cuda.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
         return None
     try:
         torch.cuda.synchronize()
@@ -105,7 +106,7 @@ class Group:
         scratch: folder for its output.
         folder: where it runs.
         environment: its variables.
-        stall: seconds for an item (the start of the program included) after which it hangs.
+        stall: seconds for an item, after which it hangs.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Group:
             self._environment | {name: str(value) for name, value in named.items()},
         )
         self._starts += 1
-        self._latest = time.monotonic()
+        self._latest = time.monotonic() + _START
 
     def _heard(self) -> bool:
         """Whether lines of this group have come to the file."""

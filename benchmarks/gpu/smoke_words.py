@@ -197,7 +197,7 @@ def skipgram_stream(device, sharing, dim=100, negatives=5):
     return near(*both, 2e-5, "tables")
 
 
-for _sharing, _dim in itertools.product(("pair", "window"), (100, 300, 600)):
+for _sharing, _dim in itertools.product(("pair", "window"), (100, 200, 300, 500, 600)):
     _name = f"skip-gram stream, {_sharing}, dim {_dim}"
     ITEMS.add(_name, skipgram_stream, "skipgram_train_", sharing=_sharing, dim=_dim)
 for _sharing in ("pair", "window"):
