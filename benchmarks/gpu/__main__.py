@@ -39,8 +39,13 @@ def gpu_name() -> str | None:
     if program is None:
         return None
     command = [program, "--query-gpu=name", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    return done.stdout.strip().split("\n")[0] or None if done.returncode == 0 else None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except subprocess.CalledProcessError:
+        return None
+    except (OSError, subprocess.TimeoutExpired):
+        return "gpu"  # it cannot say; the check of the libraries will tell
+    return done.stdout.strip().split("\n")[0] or None
 
 
 def arguments() -> argparse.Namespace:
@@ -48,7 +53,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = [case.name for case in COURSE]
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "gpu")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "gpu-results")
     parser.add_argument("--seconds", type=float, default=520, help="for everything, from the start")
     parser.add_argument("--libraries", type=Path, help="folder of prebuilt libraries")
     parser.add_argument("--skip-build", action="store_true", help="use only what loads")

@@ -14,6 +14,7 @@ from pathlib import Path
 import libraries
 from libraries import ROOT
 from lines import Group, mend, run_groups
+from processes import Clock
 from session import Session
 
 ENOUGH = 10.0  # seconds that must be left for a case to begin
@@ -79,7 +80,7 @@ def ceilings(session: Session, seconds: float) -> dict:
 def groups_of(session: Session, groups: list[Group], name: str, workers: int, seconds: float):
     """Runs groups of items; their results so far are in the record all the while."""
     results: dict[str, dict] = {}
-    clock = type(session.clock)(session.clock.left(seconds))
+    clock = Clock(session.clock.left(seconds))
 
     def told(group: Group) -> None:
         results[group.name] = group.result()
@@ -95,12 +96,13 @@ def groups_of(session: Session, groups: list[Group], name: str, workers: int, se
 
 
 def summary(results: dict[str, dict]) -> dict:
-    """Counts over all groups, and the groups."""
+    """Counts over all groups, how many items there are, and the groups."""
     counts: dict[str, int] = {}
     for result in results.values():
         for outcome, count in result["counts"].items():
             counts[outcome] = counts.get(outcome, 0) + count
-    return {"counts": counts, "groups": results}
+    total = sum(result["total"] or 0 for result in results.values())
+    return {"counts": counts, "total": total, "groups": results}
 
 
 def smoke(session: Session, seconds: float) -> dict:

@@ -39,7 +39,8 @@ class Package:
         return [path.name for path in found]
 
     def drop(self, name: str) -> None:
-        for path in self._home.glob(f"{name}*.so"):
+        """Removes a library, with the record of how it was built."""
+        for path in [*self._home.glob(f"{name}*.so"), *self._home.glob("_build.json")]:
             path.unlink()
 
 
@@ -91,8 +92,11 @@ def prepare(
 
     built: dict[str, object] = {}
     if wrong() and may_build:
-        reasons, cuda = found["problems"], "1" if needs_cuda else "0"
-        built = build(package, wrong(), run, scratch / "build.txt", LEXFORGE_CUDA=cuda)
+        reasons = found["problems"]
+        variables = {"LEXFORGE_CUDA": "1" if needs_cuda else "0"}
+        if "capability" in found:  # for other GPUs it would take longer
+            variables["TORCH_CUDA_ARCH_LIST"] = str(found["capability"])
+        built = build(package, wrong(), run, scratch / "build.txt", **variables)
         built["because"] = reasons
         found = check(run, scratch / "environment-built.txt")
     outcome = "failed" if wrong() else "passed"
