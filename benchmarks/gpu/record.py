@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -62,7 +63,8 @@ class Record:
         temporary.replace(self.path)
 
     def say(self, text: str) -> None:
-        """A line for the reader and the log."""
-        print(text, flush=True)
+        """A line for the log and the reader, who may have gone."""
         with self.log.open("a") as file:
             file.write(text + "\n")
+        with contextlib.suppress(BrokenPipeError):
+            print(text, flush=True)

@@ -71,8 +71,11 @@ def padded(device, dtype, length, dim, causal=False):
     return judge(ours, plain, leaves, dtype)
 
 
-def packed(device, dtype, dim, offset=0):
-    """Sequences of many lengths as views of one projection; with an offset, unaligned."""
+def packed(device, dtype, dim, offset=0, bound=130):
+    """Sequences of many lengths as views of one projection; with an offset, unaligned.
+
+    The bound of the lengths, and not the lengths, chooses among the forms of the backward.
+    """
     lengths = torch.tensor([1, 64, 17, 100, 130])
     bounds = functional.pad(lengths.cumsum(0), (1, 0)).int().to(device)
     tokens = int(lengths.sum())
@@ -82,7 +85,7 @@ def packed(device, dtype, dim, offset=0):
         return rows.view(tokens, 3, 2, dim).unbind(1)
 
     def ours(leaf):
-        return varlen_attention(*heads(leaf), bounds, 130)
+        return varlen_attention(*heads(leaf), bounds, bound)
 
     def plain(leaf):
         return attention_reference.varlen_attention(*heads(leaf), bounds)
@@ -101,6 +104,8 @@ for _dtype, _dim in [(BF16, 200), (FLOAT, 64), (FLOAT, 128), (FLOAT, 200), (DOUB
     _name = f"attention, {short(_dtype)}, head {_dim}, 70 tokens"
     ITEMS.add(_name, padded, *ATTENTION, dtype=_dtype, length=70, dim=_dim)
 ITEMS.add("attention, packed", packed, *ATTENTION, dtype=BF16, dim=64)
+ITEMS.add("attention, packed, bound 600", packed, *ATTENTION, dtype=BF16, dim=64, bound=600)
+ITEMS.add("attention, packed, bound 1100", packed, *ATTENTION, dtype=BF16, dim=64, bound=1100)
 ITEMS.add("attention, packed, unaligned", packed, *ATTENTION, dtype=BF16, dim=64, offset=1)
 
 
@@ -161,7 +166,7 @@ for _activation in ("gelu", "relu"):
 
 
 def embedded(device, dtype, width, with_norm):
-    count, rows = 120, (50, 2, 40)
+    count, rows = 120, (700, 2, 40)  # short and long tables
     generator = torch.Generator().manual_seed(1)
     ids = [torch.randint(0, n, (count,), generator=generator) for n in rows]
     ids[0][: count // 3] = 7  # as a frequent token is

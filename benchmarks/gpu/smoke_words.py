@@ -98,22 +98,23 @@ ITEMS.add("noise words", noise_words, "sample_noise")
 # -- skip-gram -----------------------------------------------------------------------------------
 
 
-def minibatch(device, *, rows=97, batch=33, length=24, dim=100, dtype=torch.float32):
-    """Ragged examples of a minibatch, and two tables."""
+def minibatch(device, dim: int):
+    """Ragged examples of a minibatch, and two tables; a fifth of all ids are one row."""
+    rows, batch, length = 97, 200, 12
     generator = torch.Generator().manual_seed(1)
 
-    def ids(*shape):  # the first ones are frequent
-        return (torch.rand(shape, generator=generator) ** 2 * rows).long().to(device)
+    def ids(*shape):
+        return (torch.rand(shape, generator=generator) ** 3 * rows).long().to(device)
 
     lengths = torch.randint(0, length + 1, (batch, 1), generator=generator)
     mask = (torch.arange(length) < lengths).long().to(device)
     label = torch.randint(0, 2, (batch, length), generator=generator).to(device)
-    tables = [torch.randn(rows, dim, generator=generator).to(device, dtype) / 3 for _ in range(2)]
+    tables = [torch.randn(rows, dim, generator=generator).to(device) / 3 for _ in range(2)]
     return [ids(batch), ids(batch, length), mask, label], tables
 
 
 def skipgram_losses(device, sparse):
-    ids, tables = minibatch(device)
+    ids, tables = minibatch(device, 100)
 
     def ours(*leaves: Tensor) -> Tensor:
         return skipgram_loss(*ids, *leaves, sparse=sparse)
@@ -141,7 +142,7 @@ OPTIMIZERS = {
 
 def skipgram_steps(device, optimizer):
     dim = 20
-    ids, tables = minibatch(device, batch=16, length=12, dim=dim)
+    ids, tables = minibatch(device, dim)
     ours = [padded_table(len(table), dim).to(device) for table in tables]
     for table, values in zip(ours, tables, strict=True):
         table[:, :dim] = values
