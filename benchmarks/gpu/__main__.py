@@ -78,10 +78,13 @@ def arguments() -> argparse.Namespace:
 
 def do(case: Case, session: Session) -> dict:
     """Does a case; what it lets escape is its failure, and not that of the cases after it."""
+    mark = session.clocks.mark()
     try:
-        return case.work(session, session.clock.left(case.seconds))
+        result = case.work(session, session.clock.left(case.seconds))
     except Exception as error:
         return {"outcome": "failed", "output": f"{type(error).__name__}: {error}"}
+    clocks = session.clocks.since(mark)
+    return result | ({"clocks": clocks} if clocks else {})
 
 
 def go_through(session: Session) -> None:

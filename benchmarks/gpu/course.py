@@ -242,7 +242,6 @@ def benchmark(name: str, script: str, words: str, seconds: float, small: str | N
         ends = ("--json", report, "--budget", budget)
         command = session.script(script, "--device", session.device, *chosen, *ends)
         earlier = session.record.cases.get(name, {}).get("results", {"cases": []})
-        mark = session.clocks.mark()
 
         def results() -> dict:
             """Those of this call, or of an earlier one that came further."""
@@ -256,7 +255,7 @@ def benchmark(name: str, script: str, words: str, seconds: float, small: str | N
 
         latest: dict = {}
         result = session.run(command, limit, each_turn=each_turn)
-        return result | {"results": results(), "clocks": session.clocks.since(mark)}
+        return result | {"results": results()}
 
     return Case(name, seconds + SLACK, work)
 

@@ -556,6 +556,9 @@ def test_without_a_gpu_it_says_so(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+SMI = """#!/bin/sh
+while true; do echo "1980, 3201, 512.5, 41"; echo "345, 3201, [N/A], 40"; sleep 0.1; done
+"""
 TOOL = """#!/bin/sh
 echo "$0 $*" >>{log}
 while [ $# -gt 0 ]; do
@@ -591,9 +594,9 @@ def test_tools_and_a_benchmark_on_the_stand_in(tmp_path):
     """The real program and scripts; the tools only pretend."""
     log = tmp_path / "tools.log"
     (tmp_path / "bin").mkdir()
-    for name in ("compute-sanitizer", "ncu"):
+    for name, text in {"compute-sanitizer": TOOL, "ncu": TOOL, "nvidia-smi": SMI}.items():
         tool = tmp_path / "bin" / name
-        tool.write_text(TOOL.format(log=log))
+        tool.write_text(text.replace("{log}", str(log)))
         tool.chmod(0o755)
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     finished, cases = stand_in(tmp_path, "memcheck", "ncu", "sampling", path=path)
@@ -603,6 +606,7 @@ def test_tools_and_a_benchmark_on_the_stand_in(tmp_path):
     assert cases["sampling"]["outcome"] == "passed"
     assert cases["sampling"]["results"]["complete"] is True
     assert len(cases["sampling"]["results"]["cases"]) == 6
+    assert cases["sampling"]["clocks"]["sm_mhz"] == [1980, 1980, 1980]
     memcheck = cases["memcheck"]
     assert (memcheck["outcome"], memcheck["summary"]) == ("failed", "1 error")
     assert "Invalid __global__ write" in memcheck["found"]
@@ -653,7 +657,6 @@ def test_scripts_know_the_options_they_are_given(gpu, monkeypatch):
         scratch=Path("nowhere"),
         clock=gpu.processes.Clock(100),
         record=SimpleNamespace(cases={}, put=lambda *x: None),
-        clocks=SimpleNamespace(mark=lambda: 0, since=lambda mark: {}),
         run=lambda *x, **y: {"outcome": "passed"},
         script=script,
     )
