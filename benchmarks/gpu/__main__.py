@@ -7,8 +7,9 @@ load here (but for --skip-build), and goes through the cases of course.py in ord
 ceilings, every kernel once against the reference, the op tests, short benchmarks, sanitizers,
 training quality, profiles. The results are in FOLDER/<gpu>.json after every step, whatever ends the
 program; what is printed is in FOLDER/log.txt, and a line for each kernel and test in smoke.jsonl
-and tests.jsonl. Another call with the same folder goes on: what has passed is not done again,
-unless --only names it. Exits with 1 when something failed, or when there is no GPU.
+and tests.jsonl. Another call with the same folder goes on: what has passed is not done again; a
+case that --only names is, but not the kernels and tests in it that have passed (for those, take
+another folder). Exits with 1 when something failed, or when there is no GPU.
 """
 
 from __future__ import annotations

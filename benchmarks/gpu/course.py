@@ -13,7 +13,7 @@ from pathlib import Path
 
 import libraries
 from libraries import ROOT
-from lines import Group, mend, run_groups
+from lines import Group, mend, read_lines, run_groups
 from processes import Clock
 from session import Session
 
@@ -207,8 +207,7 @@ def quality(session: Session, seconds: float) -> dict:
     command = session.script("quality.py", "--device", session.device, "--json", output, *small)
 
     def models() -> dict[str, dict]:
-        lines = output.read_text().splitlines() if output.exists() else []
-        return {line["model"]: line for line in map(json.loads, lines)}
+        return {line["model"]: line for line in read_lines(output)}
 
     def each_turn() -> None:
         if models() != latest:

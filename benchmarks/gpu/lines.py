@@ -126,9 +126,10 @@ class Group:
         self._writer = Writer(lines, name)
         self.output = scratch / f"{name.replace('/', '-')}.txt"
         self._leave_out = scratch / f"{name.replace('/', '-')}.json"
+        items = self.items()
         self._earlier = {
             item
-            for item, line in self.items().items()
+            for item, line in items.items()
             if line["outcome"] in ("passed", "skipped") and item is not None
         }
         self._done: set[str] = set()  # by this object, whatever came of it
@@ -136,7 +137,8 @@ class Group:
         self._starts = self._seen = 0
         self._latest = 0.0
         self.problem: str | None = None
-        self.finished = False
+        # An earlier call may have done them all.
+        self.finished = len(self._earlier) >= items.get(None, {}).get("total", 1)
 
     def items(self) -> dict[str | None, dict]:
         """The last line of each item; under None how many there are ("total")."""
@@ -252,7 +254,8 @@ def run_groups(
             while waiting and len(active) < workers:
                 active.append(waiting.pop(0))
             for group in active:
-                group.turn(clock)
+                if not group.finished:
+                    group.turn(clock)
             for group in [group for group in active if group.finished]:
                 active.remove(group)
                 each(group)
@@ -261,5 +264,6 @@ def run_groups(
         for group in active:
             group.close()
     for group in waiting:
-        group.problem = "out of time"
+        if not group.finished:
+            group.problem = "out of time"
         each(group)

@@ -256,6 +256,9 @@ def test_the_rest_of_a_ruined_family_runs_in_a_fresh_process(gpu, family):
     result = again.result()
     assert (result["outcome"], result["starts"]) == ("passed", 1)
     assert result["counts"] == {"passed": 6, "skipped": 1}
+    nothing = group(gpu, family)
+    gpu.lines.run_groups([nothing], 2, gpu.processes.Clock(90))
+    assert nothing.result() == {**result, "starts": 0}
 
 
 def test_families_out_of_time_say_so(gpu, family):
