@@ -301,9 +301,9 @@ __device__ __forceinline__ void for_each_window(const SkipgramStreamParams<float
 // Lists of more noise words than this are not searched for repeated ones: they likely have some.
 constexpr int32_t kMostSearched = 128;
 
-// Lists noise word k of context j as entry j K + k and returns the contexts that are late: the
-// word, or one of its noise words, stands before it in the window, whose training changes the row.
-// Bit j % 32 stands for context j.
+// Lists noise word k of context j as entry j K + k and returns the contexts that are late: their
+// word, or one of their noise words, occurs earlier in the window too, and training on it changes
+// the row. Bit j % 32 stands for context j.
 __device__ __forceinline__ unsigned draw_noise(const Window& window, int32_t negatives, Entry* list,
                                                int lane) {
   const int32_t count = window.contexts * negatives;
