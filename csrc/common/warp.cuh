@@ -24,28 +24,67 @@ __device__ __forceinline__ T warp_dot(const T* v, const T* row, int64_t dim, int
   return warp_sum(sum);
 }
 
-// kCount sums over the warp at the price of little more than kCount shuffles, where kCount calls of
-// warp_sum take five each: at every step half of the values go to the other half of the lanes.
-// Lane l gets the sum of values[l * kCount / 32]; kCount is a power of two up to 32.
+// kCount sums over the warp, 1 <= kCount <= 32, at the price of little more than kCount shuffles,
+// where kCount calls of warp_sum take five each: at every step half of the values go to the other
+// half of the lanes. Lane l gets the sum of values[warp_sums_index<kCount>(l)]; for a power of two
+// that is l * kCount / 32, and other numbers leave lanes without a value.
 template <int kCount>
 __device__ __forceinline__ float warp_sums(float (&values)[kCount], int lane) {
   int step = kWarp / 2;
 #pragma unroll
-  for (int half = kCount / 2; half > 0; half /= 2, step /= 2) {
+  for (int count = kCount; count > 1; count = (count + 1) / 2, step /= 2) {
+    const int half = (count + 1) / 2;
     const bool upper = (lane & step) != 0;
 #pragma unroll
     for (int i = 0; i < half; ++i) {
-      const float sent = upper ? values[i] : values[i + half];
-      const float kept = upper ? values[i + half] : values[i];
+      const float other = i + half < count ? values[i + half] : 0.0f;
+      const float sent = upper ? values[i] : other;
+      const float kept = upper ? other : values[i];
       values[i] = kept + __shfl_xor_sync(kAllLanes, sent, step);
     }
   }
   float sum = values[0];
 #pragma unroll
-  for (step = kWarp / 2 / kCount; step > 0; step /= 2) {
-    sum += __shfl_xor_sync(kAllLanes, sum, step);
-  }
+  for (; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
   return sum;
+}
+
+// Which sum a lane gets, or kCount where it gets none.
+template <int kCount>
+__device__ __forceinline__ int warp_sums_index(int lane) {
+  int index = 0, left = kCount;
+#pragma unroll
+  for (int count = kCount, step = kWarp / 2; count > 1; count = (count + 1) / 2, step /= 2) {
+    const int half = (count + 1) / 2;
+    if ((lane & step) != 0) {
+      index += half;
+      left -= half;
+    } else {
+      left = min(left, half);
+    }
+  }
+  return left > 0 ? index : kCount;
+}
+
+// How many lanes get each sum: the lanes from warp_sums_lane<kCount>(index) on.
+template <int kCount>
+__device__ constexpr int warp_sums_copies() {
+  int copies = kWarp;
+  for (int count = kCount; count > 1; count = (count + 1) / 2) copies /= 2;
+  return copies;
+}
+
+template <int kCount>
+__device__ constexpr int warp_sums_lane(int index) {
+  int lane = 0, step = kWarp / 2;
+  for (int count = kCount; count > 1; count = (count + 1) / 2, step /= 2) {
+    const int half = (count + 1) / 2;
+    if (index >= half) {
+      index -= half;
+      lane += step;
+    }
+  }
+  return lane;
 }
 
 // Four floats from memory that atomics of this and other multiprocessors change, or zeros where

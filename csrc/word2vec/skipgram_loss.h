@@ -16,6 +16,8 @@
 //   d embed_v[r] = sum over b with center[b] = r, then over l, of g[b] error[b, l] embed_u[target]
 //   d embed_u[r] = sum over (b, l) with target[b, l] = r of g[b] error[b, l] embed_v[center[b]]
 // Each row is summed by one writer in the order of (b, l): bit-identical for any number of threads.
+// CUDA adds up long runs of one row in parts, whose sums it joins in order: also bit-identical from
+// run to run.
 // Slots with error 0 are left out, and so are examples of nothing else.
 #pragma once
 
@@ -93,6 +95,7 @@ struct SkipgramLossBackwardCudaParams {
   const int32_t *center_run, *target_run;
   scalar_t* grad_v;
   scalar_t* grad_u;
+  scalar_t* partial;  // [run_partials(max(B, B L)), D] scratch
 };
 
 template <typename scalar_t>

@@ -58,27 +58,35 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// One warp per occurrence; the first one of a row adds up the row's whole run, in order.
+// Where the sum of a part goes: to the gradient's row, or among the partial sums.
+template <typename scalar_t>
+__device__ __forceinline__ scalar_t* part_sum(
+    const SkipgramLossBackwardCudaParams<scalar_t>& params, const RunPart& part, scalar_t* grad,
+    const int32_t* keys, const int32_t* run, int64_t i) {
+  if (!part.whole) return params.partial + part.partial * params.dim;
+  return grad + (run != nullptr ? run[i] - 1 : keys[i]) * params.dim;
+}
+
+// One warp per occurrence, of which the first of each part works.
 template <typename scalar_t>
 __global__ void __launch_bounds__(kRowThreads)
     skipgram_loss_grad_v_kernel(SkipgramLossBackwardCudaParams<scalar_t> params) {
   const int64_t i = global_warp();
-  const int64_t count = run_at(params.sorted_center, params.batch, params.rows_v, i);
-  if (count == 0) return;
-  const int64_t row =
-      params.center_run != nullptr ? params.center_run[i] - 1 : params.sorted_center[i];
+  const RunPart part = run_part_at(params.sorted_center, params.batch, params.rows_v, i);
+  if (part.count == 0) return;
+  scalar_t* to = part_sum(params, part, params.grad_v, params.sorted_center, params.center_run, i);
   for (int64_t d = threadIdx.x % kWarp; d < params.dim; d += kWarp) {
     scalar_t sum = 0;
-    for (int64_t member = i; member < i + count; ++member) {
+    for (int64_t member = i; member < i + part.count; ++member) {
       const int64_t b = params.sorted_example[member];
-      scalar_t part = 0;
+      scalar_t gradient = 0;
       for (int64_t slot = b * params.length; slot < (b + 1) * params.length; ++slot) {
         const scalar_t error = params.error[slot];
-        if (error != 0) part += error * params.embed_u[params.target[slot] * params.dim + d];
+        if (error != 0) gradient += error * params.embed_u[params.target[slot] * params.dim + d];
       }
-      sum += params.grad_loss[b] * part;
+      sum += params.grad_loss[b] * gradient;
     }
-    params.grad_v[row * params.dim + d] = sum;
+    to[d] = sum;
   }
 }
 
@@ -87,19 +95,37 @@ __global__ void __launch_bounds__(kRowThreads)
     skipgram_loss_grad_u_kernel(SkipgramLossBackwardCudaParams<scalar_t> params) {
   const int64_t i = global_warp();
   const int64_t n = params.batch * params.length;
-  const int64_t count = run_at(params.sorted_target, n, params.rows_u, i);
-  if (count == 0) return;
-  const int64_t row =
-      params.target_run != nullptr ? params.target_run[i] - 1 : params.sorted_target[i];
-  for (int64_t d = threadIdx.x % kWarp; d < params.dim; d += kWarp) {
-    scalar_t sum = 0;
-    for (int64_t member = i; member < i + count; ++member) {
-      const int64_t slot = params.sorted_slot[member];
-      const int64_t b = slot / params.length;
-      sum += params.error[slot] * params.grad_loss[b] *
-             params.embed_v[params.center[b] * params.dim + d];
-    }
-    params.grad_u[row * params.dim + d] = sum;
+  const RunPart part = run_part_at(params.sorted_target, n, params.rows_u, i);
+  if (part.count == 0) return;
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  scalar_t* to = part_sum(params, part, params.grad_u, params.sorted_target, params.target_run, i);
+  int32_t center = 0;
+  scalar_t scale = 0;
+  if (lane < part.count) {
+    const int32_t slot = params.sorted_slot[i + lane];
+    // Slots are 32-bit numbers; a 64-bit division would be a call.
+    const uint32_t b = static_cast<uint32_t>(slot) / static_cast<uint32_t>(params.length);
+    center = params.center[b];
+    scale = params.error[slot] * params.grad_loss[b];
+  }
+  for (int64_t d = lane; d - lane < params.dim; d += kWarp) {
+    const scalar_t sum = sum_rows(params.embed_v, params.dim, d, part.count, center, scale);
+    if (d < params.dim) to[d] = sum;
+  }
+}
+
+// One warp for every kRunPart occurrences: adds up the run that starts there and goes on.
+template <typename scalar_t>
+__global__ void __launch_bounds__(kRowThreads)
+    skipgram_loss_join_kernel(const int32_t* keys, const int32_t* run, int64_t n, int64_t rows,
+                              const scalar_t* partial, int64_t dim, scalar_t* grad) {
+  const int64_t c = global_warp();
+  const int64_t parts = run_parts_from(keys, n, rows, c);
+  if (parts == 0) return;
+  const int64_t last = (c + 1) * kRunPart;
+  scalar_t* to = grad + (run != nullptr ? run[last] - 1 : keys[last]) * dim;
+  for (int64_t d = threadIdx.x % kWarp; d < dim; d += kWarp) {
+    to[d] = sum_parts(partial, dim, c, parts, d);
   }
 }
 
@@ -140,10 +166,21 @@ void launch_skipgram_loss_backward(const SkipgramLossBackwardCudaParams<scalar_t
                                    void* stream) {
   const int64_t slots = params.batch * params.length;
   if (slots == 0) return;
-  launch(skipgram_loss_grad_v_kernel<scalar_t>, dim3(blocks_for(params.batch, kRowWarps)),
-         dim3(kRowThreads), 0, static_cast<cudaStream_t>(stream), params);
-  launch(skipgram_loss_grad_u_kernel<scalar_t>, dim3(blocks_for(slots, kRowWarps)),
-         dim3(kRowThreads), 0, static_cast<cudaStream_t>(stream), params);
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const dim3 block(kRowThreads);
+  // `partial` serves one table after the other.
+  const auto join = [&](const int32_t* keys, const int32_t* run, int64_t n, int64_t rows,
+                        scalar_t* grad) {
+    if (n <= kRunPart) return;  // no run goes on
+    launch(skipgram_loss_join_kernel<scalar_t>, dim3(blocks_for(n, kRunPart * kRowWarps)), block, 0,
+           cuda_stream, keys, run, n, rows, params.partial, params.dim, grad);
+  };
+  launch(skipgram_loss_grad_v_kernel<scalar_t>, dim3(blocks_for(params.batch, kRowWarps)), block, 0,
+         cuda_stream, params);
+  join(params.sorted_center, params.center_run, params.batch, params.rows_v, params.grad_v);
+  launch(skipgram_loss_grad_u_kernel<scalar_t>, dim3(blocks_for(slots, kRowWarps)), block, 0,
+         cuda_stream, params);
+  join(params.sorted_target, params.target_run, slots, params.rows_u, params.grad_u);
 }
 
 #define LEXFORGE_INSTANTIATE(scalar_t)                                                         \

@@ -4,6 +4,7 @@
 
 #include "common/cuda_binding.h"
 #include "word2vec/skipgram_loss_binding.h"
+#include "word2vec/skipgram_run_parts.h"
 
 namespace lexforge {
 namespace {
@@ -130,6 +131,9 @@ Gradients backward(const Tensor& grad_loss, const Tensor& error, const Tensor& c
   }
   params.grad_v = data<scalar_t>(gradients.values_v);
   params.grad_u = data<scalar_t>(gradients.values_u);
+  const Tensor partial =
+      torch::stable::new_empty(embed_v, {run_partials(std::max(params.batch, slots)), params.dim});
+  params.partial = data<scalar_t>(partial);
   launch_skipgram_loss_backward(params, stream);
   return gradients;
 }

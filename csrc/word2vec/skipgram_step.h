@@ -32,7 +32,8 @@
 // every kMaxPending steps all rows are brought up to date.
 //
 // Every row has one writer and sums run in batch order: results are bit-identical for any number of
-// threads.
+// threads. CUDA sums long runs of one row in parts and joins these in order: results are
+// bit-identical from run to run.
 #pragma once
 
 #include <cstdint>
@@ -121,7 +122,7 @@ struct SkipgramStepCudaParams {
   SkipgramOptimizer optimizer;
   float lr, epsilon;
   int64_t step;
-  const AdamStep* adam;   // on the device
+  AdamStep adam;          // adam, lazy_adam; a kernel's parameters may take 32 KB since CUDA 12.1
   const int32_t* center;  // [B]
   const int32_t* target;  // [B, L]
   const float* mask;      // [B, L]
@@ -132,6 +133,7 @@ struct SkipgramStepCudaParams {
   float *center_row, *center_grad;                // [B, stride]
   float* error;                                   // [B, L]
   float* loss;                                    // [B]
+  float* partial;                                 // [run_partials(max(B, B L)), stride]
 };
 
 // Keys and values to sort: keys_v, example [B]; keys_u, slot [B L].
@@ -139,9 +141,7 @@ void launch_skipgram_step_keys(const SkipgramStepCudaParams& params, int32_t* ke
                                int32_t* example, int32_t* keys_u, int32_t* slot, void* stream);
 void launch_skipgram_step(const SkipgramStepCudaParams& params, void* stream);
 // Brings a table to step `step`; adam describes step + 1.
-void launch_skipgram_sync(const SkipgramTable& table, int64_t stride, const AdamStep* adam,
+void launch_skipgram_sync(const SkipgramTable& table, int64_t stride, const AdamStep& adam,
                           int64_t step, void* stream);
-// Copies a step's values to the device; `adam` may go away afterwards.
-void skipgram_copy_adam_step(const AdamStep& adam, AdamStep* on_device, void* stream);
 
 }  // namespace lexforge

@@ -41,8 +41,8 @@ __device__ void apply_pending(const float* row, const float* moments, int64_t st
 }
 
 __global__ void __launch_bounds__(kThreads)
-    skipgram_step_keys_kernel(SkipgramStepCudaParams params, int32_t* keys_v, int32_t* example,
-                              int32_t* keys_u, int32_t* slot) {
+    skipgram_step_keys_kernel(const __grid_constant__ SkipgramStepCudaParams params,
+                              int32_t* keys_v, int32_t* example, int32_t* keys_u, int32_t* slot) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < params.batch * params.length) {
     keys_u[i] = params.mask[i] != 0 ? params.target[i] : static_cast<int32_t>(params.out.size);
@@ -61,19 +61,19 @@ __global__ void __launch_bounds__(kThreads)
 // Brings the out rows of the batch up to date: one warp per occurrence, of which the first of each
 // row works.
 __global__ void __launch_bounds__(kRowThreads)
-    skipgram_step_refresh_kernel(SkipgramStepCudaParams params) {
+    skipgram_step_refresh_kernel(const __grid_constant__ SkipgramStepCudaParams params) {
   const int64_t i = global_warp();
-  if (run_at(params.sorted_target, params.batch * params.length, params.out.size, i) == 0) return;
+  if (!run_starts(params.sorted_target, params.batch * params.length, params.out.size, i)) return;
   const int64_t row = params.sorted_target[i];
   const int64_t k = pending_steps(params.out, row, params.step);
   if (k == 0) return;
   float* p = params.out.rows + row * params.stride;
-  apply_pending(p, params.out.moments + row * 2 * params.stride, params.stride, *params.adam, k, p);
+  apply_pending(p, params.out.moments + row * 2 * params.stride, params.stride, params.adam, k, p);
 }
 
 // One warp per example: centre row, scores, loss, errors, gradient of the centre row.
 __global__ void __launch_bounds__(kRowThreads)
-    skipgram_step_examples_kernel(SkipgramStepCudaParams params) {
+    skipgram_step_examples_kernel(const __grid_constant__ SkipgramStepCudaParams params) {
   const int64_t b = global_warp();
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   if (b >= params.batch) return;
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kRowThreads)
                               ? pending_steps(params.in, center, params.step)
                               : 0;
   if (pending > 0) {
-    apply_pending(v, params.in.moments + center * 2 * stride, stride, *params.adam, pending,
+    apply_pending(v, params.in.moments + center * 2 * stride, stride, params.adam, pending,
                   current);
   } else {
     for (int64_t d = lane; d < stride; d += kWarp) current[d] = v[d];
@@ -132,7 +132,7 @@ __device__ __forceinline__ float update(const SkipgramStepCudaParams& params,
       return p - params.lr * (g / (sqrtf(sum) + params.epsilon));
     }
     default: {
-      const AdamStep& adam = *params.adam;
+      const AdamStep& adam = params.adam;
       float& m = table.moments[row * 2 * params.stride + d];
       float& v = table.moments[(row * 2 + 1) * params.stride + d];
       m = adam.decay1[steps] * m + adam.fresh1 * g;
@@ -149,56 +149,105 @@ __device__ __forceinline__ int64_t decay_steps(const SkipgramStepCudaParams& par
                                                       : 1;
 }
 
-__global__ void __launch_bounds__(kRowThreads)
-    skipgram_step_update_out_kernel(SkipgramStepCudaParams params) {
-  const int64_t i = global_warp();
-  const int64_t count =
-      run_at(params.sorted_target, params.batch * params.length, params.out.size, i);
-  if (count == 0) return;
+// Updates a row by its gradient: sum_at(d) is element d, called by all lanes with d < stride + 31.
+// `before` is the row as it was at the step's beginning, which may be the row itself.
+template <typename SumAt>
+__device__ __forceinline__ void update_row(const SkipgramStepCudaParams& params,
+                                           const SkipgramTable& table, int64_t row,
+                                           const float* before, SumAt sum_at) {
   const int lane = static_cast<int>(threadIdx.x % kWarp);
-  const int64_t row = params.sorted_target[i], stride = params.stride;
-  const int64_t steps = decay_steps(params, params.out, row);
-  // Slots are 32-bit numbers; a 64-bit division would be a call that spills registers.
-  const uint32_t length = static_cast<uint32_t>(params.length);
-  for (int64_t d = lane; d < stride; d += kWarp) {
-    float sum = 0;
-    for (int64_t member = i; member < i + count; ++member) {
-      const uint32_t slot = static_cast<uint32_t>(params.sorted_slot[member]);
-      sum += params.error[slot] * params.center_row[int64_t{slot / length} * stride + d];
-    }
-    float& p = params.out.rows[row * stride + d];
-    p = update(params, params.out, row, d, steps, p, sum);
+  const int64_t stride = params.stride, steps = decay_steps(params, table, row);
+  float* p = table.rows + row * stride;
+  for (int64_t d = lane; d - lane < stride; d += kWarp) {
+    const float sum = sum_at(d);
+    if (d < stride) p[d] = update(params, table, row, d, steps, before[d], sum);
   }
   __syncwarp();
   if (lane == 0 && params.optimizer == SkipgramOptimizer::kAdam) {
-    params.out.last[row] = static_cast<int32_t>(params.step);
+    table.last[row] = static_cast<int32_t>(params.step);
+  }
+}
+
+// One warp per occurrence, of which the first of each part works: it updates the row, or keeps the
+// part's sum.
+template <typename SumAt>
+__device__ __forceinline__ void use_part(const SkipgramStepCudaParams& params,
+                                         const SkipgramTable& table, const RunPart& part,
+                                         int64_t row, const float* before, SumAt sum_at) {
+  if (part.whole) {
+    update_row(params, table, row, before, sum_at);
+    return;
+  }
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  float* partial = params.partial + part.partial * params.stride;
+  for (int64_t d = lane; d - lane < params.stride; d += kWarp) {
+    const float sum = sum_at(d);
+    if (d < params.stride) partial[d] = sum;
   }
 }
 
 __global__ void __launch_bounds__(kRowThreads)
-    skipgram_step_update_in_kernel(SkipgramStepCudaParams params) {
-  const int64_t i = global_warp();
-  const int64_t count = run_at(params.sorted_center, params.batch, params.in.size, i);
-  if (count == 0) return;
+    skipgram_step_update_out_kernel(const __grid_constant__ SkipgramStepCudaParams params) {
+  const int64_t i = global_warp(), n = params.batch * params.length;
+  const RunPart part = run_part_at(params.sorted_target, n, params.out.size, i);
+  if (part.count == 0) return;
   const int lane = static_cast<int>(threadIdx.x % kWarp);
-  const int64_t row = params.sorted_center[i], stride = params.stride;
-  const int64_t steps = decay_steps(params, params.in, row);
-  const float* current = params.center_row + params.sorted_example[i] * stride;
-  for (int64_t d = lane; d < stride; d += kWarp) {
-    float sum = 0;
-    for (int64_t member = i; member < i + count; ++member) {
-      sum += params.center_grad[params.sorted_example[member] * stride + d];
-    }
-    params.in.rows[row * stride + d] = update(params, params.in, row, d, steps, current[d], sum);
+  int32_t example = 0;
+  float error = 0;
+  if (lane < part.count) {
+    const int32_t slot = params.sorted_slot[i + lane];
+    // Slots are 32-bit numbers; a 64-bit division would be a call that spills registers.
+    example =
+        static_cast<int32_t>(static_cast<uint32_t>(slot) / static_cast<uint32_t>(params.length));
+    error = params.error[slot];
   }
-  __syncwarp();
-  if (lane == 0 && params.optimizer == SkipgramOptimizer::kAdam) {
-    params.in.last[row] = static_cast<int32_t>(params.step);
-  }
+  const int64_t row = params.sorted_target[i];
+  use_part(params, params.out, part, row, params.out.rows + row * params.stride, [&](int64_t d) {
+    return sum_rows(params.center_row, params.stride, d, part.count, example, error);
+  });
 }
 
 __global__ void __launch_bounds__(kRowThreads)
-    skipgram_sync_kernel(SkipgramTable table, int64_t stride, const AdamStep* adam, int64_t step) {
+    skipgram_step_update_in_kernel(const __grid_constant__ SkipgramStepCudaParams params) {
+  const int64_t i = global_warp();
+  const RunPart part = run_part_at(params.sorted_center, params.batch, params.in.size, i);
+  if (part.count == 0) return;
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  const int32_t example = lane < part.count ? params.sorted_example[i + lane] : 0;
+  const int64_t first = params.sorted_example[i];
+  const float* before = params.center_row + first * params.stride;
+  use_part(params, params.in, part, params.sorted_center[i], before, [&](int64_t d) {
+    return sum_rows(params.center_grad, params.stride, d, part.count, example, 1.0f);
+  });
+}
+
+// One warp for every kRunPart occurrences: updates the row whose run starts there and goes on.
+__global__ void __launch_bounds__(kRowThreads)
+    skipgram_step_join_out_kernel(const __grid_constant__ SkipgramStepCudaParams params) {
+  const int64_t c = global_warp(), n = params.batch * params.length;
+  const int64_t parts = run_parts_from(params.sorted_target, n, params.out.size, c);
+  if (parts == 0) return;
+  const int64_t row = params.sorted_target[(c + 1) * kRunPart];
+  update_row(params, params.out, row, params.out.rows + row * params.stride, [&](int64_t d) {
+    return d < params.stride ? sum_parts(params.partial, params.stride, c, parts, d) : 0.0f;
+  });
+}
+
+__global__ void __launch_bounds__(kRowThreads)
+    skipgram_step_join_in_kernel(const __grid_constant__ SkipgramStepCudaParams params) {
+  const int64_t c = global_warp();
+  const int64_t parts = run_parts_from(params.sorted_center, params.batch, params.in.size, c);
+  if (parts == 0) return;
+  const int64_t member = (c + 1) * kRunPart;
+  const float* before = params.center_row + params.sorted_example[member] * params.stride;
+  update_row(params, params.in, params.sorted_center[member], before, [&](int64_t d) {
+    return d < params.stride ? sum_parts(params.partial, params.stride, c, parts, d) : 0.0f;
+  });
+}
+
+__global__ void __launch_bounds__(kRowThreads)
+    skipgram_sync_kernel(SkipgramTable table, int64_t stride, const __grid_constant__ AdamStep adam,
+                         int64_t step) {
   const int64_t row = global_warp();
   if (row >= table.size) return;
   const int64_t k = pending_steps(table, row, step + 1);
@@ -206,10 +255,10 @@ __global__ void __launch_bounds__(kRowThreads)
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   float* p = table.rows + row * stride;
   float* m = table.moments + row * 2 * stride;
-  apply_pending(p, m, stride, *adam, k, p);
+  apply_pending(p, m, stride, adam, k, p);
   for (int64_t d = lane; d < stride; d += kWarp) {
-    m[d] *= adam->decay1[k];
-    m[stride + d] *= adam->decay2[k];
+    m[d] *= adam.decay1[k];
+    m[stride + d] *= adam.decay2[k];
   }
   __syncwarp();
   if (lane == 0) table.last[row] = static_cast<int32_t>(step);
@@ -234,22 +283,24 @@ void launch_skipgram_step(const SkipgramStepCudaParams& params, void* stream) {
     launch(skipgram_step_refresh_kernel, slots, block, 0, cuda_stream, params);
   }
   launch(skipgram_step_examples_kernel, examples, block, 0, cuda_stream, params);
+  // `partial` serves one table after the other. Among kRunPart occurrences no run goes on.
+  const auto parts = [](int64_t n) { return dim3(blocks_for(n, kRunPart * kRowWarps)); };
   launch(skipgram_step_update_out_kernel, slots, block, 0, cuda_stream, params);
+  if (params.batch * params.length > kRunPart) {
+    launch(skipgram_step_join_out_kernel, parts(params.batch * params.length), block, 0,
+           cuda_stream, params);
+  }
   launch(skipgram_step_update_in_kernel, examples, block, 0, cuda_stream, params);
+  if (params.batch > kRunPart) {
+    launch(skipgram_step_join_in_kernel, parts(params.batch), block, 0, cuda_stream, params);
+  }
 }
 
-void launch_skipgram_sync(const SkipgramTable& table, int64_t stride, const AdamStep* adam,
+void launch_skipgram_sync(const SkipgramTable& table, int64_t stride, const AdamStep& adam,
                           int64_t step, void* stream) {
   if (table.size == 0) return;
   launch(skipgram_sync_kernel, dim3(blocks_for(table.size, kRowWarps)), dim3(kRowThreads), 0,
          static_cast<cudaStream_t>(stream), table, stride, adam, step);
-}
-
-void skipgram_copy_adam_step(const AdamStep& adam, AdamStep* on_device, void* stream) {
-  // From pageable memory the call returns once the values are staged.
-  check_cuda(cudaMemcpyAsync(on_device, &adam, sizeof adam, cudaMemcpyHostToDevice,
-                             static_cast<cudaStream_t>(stream)),
-             "values of the Adam step");
 }
 
 }  // namespace lexforge

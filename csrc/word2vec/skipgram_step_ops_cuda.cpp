@@ -1,25 +1,21 @@
 // CUDA binding of skipgram_step.h. Row numbers are checked by the Python wrapper; `history` is a
 // tensor on the CPU.
+#include <algorithm>
 #include <string>
 
 #include "common/cuda_binding.h"
-#include "word2vec/skipgram_loss.h"
+#include "word2vec/skipgram_run_parts.h"
 #include "word2vec/skipgram_step_binding.h"
 
 namespace lexforge {
 namespace {
 
 void sync_tables(const SkipgramStepParams& params, const AdamSettings& settings, double* history,
-                 int64_t done, AdamStep* on_device, void* stream) {
+                 int64_t done, void* stream) {
   AdamStep adam{};
   describe_pending(adam, history, settings, done);
-  skipgram_copy_adam_step(adam, on_device, stream);
-  launch_skipgram_sync(params.in, params.stride, on_device, done, stream);
-  launch_skipgram_sync(params.out, params.stride, on_device, done, stream);
-}
-
-Tensor device_adam(const Tensor& like) {
-  return torch::stable::new_empty(like, {static_cast<int64_t>(sizeof(AdamStep))}, ScalarType::Byte);
+  launch_skipgram_sync(params.in, params.stride, adam, done, stream);
+  launch_skipgram_sync(params.out, params.stride, adam, done, stream);
 }
 
 struct Sorted {
@@ -70,17 +66,12 @@ void skipgram_step(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tens
   params.length = target.size(1);
   params.loss = data<float>(loss);
 
-  Tensor adam_tensor = device_adam(in_table);
-  auto* on_device = static_cast<AdamStep*>(adam_tensor.data_ptr());
   if (is_adam(settings.optimizer)) {
     if (settings.optimizer == SkipgramOptimizer::kAdam && step > 1 &&
         (step - 1) % kMaxPending == 0) {
-      sync_tables(tables, settings, past, step - 1, on_device, stream);
+      sync_tables(tables, settings, past, step - 1, stream);
     }
-    AdamStep adam{};
-    begin_adam_step(adam, past, settings, step);
-    skipgram_copy_adam_step(adam, on_device, stream);
-    params.adam = on_device;
+    begin_adam_step(params.adam, past, settings, step);
   }
 
   const int64_t slots = target.numel();
@@ -101,6 +92,9 @@ void skipgram_step(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tens
   params.center_row = data<float>(rows);
   params.center_grad = params.center_row + params.batch * params.stride;
   params.error = data<float>(error);
+  const Tensor partial = torch::stable::new_empty(
+      in_table, {run_partials(std::max(params.batch, slots)), params.stride});
+  params.partial = data<float>(partial);
   launch_skipgram_step(params, stream);
 }
 
@@ -114,8 +108,7 @@ void skipgram_sync(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tens
   double* past = step_history(op, history);
   if (settings.optimizer != SkipgramOptimizer::kAdam) return;
   const CudaCall call(in_table);
-  Tensor adam = device_adam(in_table);
-  sync_tables(tables, settings, past, step, static_cast<AdamStep*>(adam.data_ptr()), call.stream());
+  sync_tables(tables, settings, past, step, call.stream());
 }
 
 }  // namespace

@@ -10,7 +10,8 @@
 //
 // At 100 dimensions (28 lanes work) a window of 6 contexts and K = 5 reads and adds to 37 rows with
 // noise per pair and 12 with shared noise: 17 and 5 KB each way between a multiprocessor and the
-// cache (computed), which is the limit, rather than arithmetic.
+// cache (computed). That is expected to be the limit with noise per pair, and the number of
+// instructions with shared noise (benchmarks/NOTES.md).
 #include <algorithm>
 
 #include "common/cuda_launch.cuh"
@@ -24,14 +25,14 @@ namespace {
 
 constexpr int kWarpsPerBlock = 4;
 
-// Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90): for 1, 2, 3, 4 and 8 packs
-// 128, 182, 166, 212 and 255 with noise per pair, 126, 215, 183, 221 and 248 with shared noise.
-template <int kPacks>
-constexpr int kPairBlocks = kPacks == 1   ? 4
-                            : kPacks == 3 ? 3
-                                          : 2;
-template <int kPacks>
-constexpr int kSharedBlocks = kPacks == 1 ? 4 : 2;
+// Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
+// 4 and 8 packs, 113, 159, 196, 233 and 245 with noise per pair; 114, 165, 230, 220 and 247 with
+// shared noise in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2 packs 127 and 214 in tiles
+// of 8.
+template <int kPacks, int kRows>
+constexpr int kBlocks = kPacks == 1                 ? 4
+                        : kPacks == 2 && kRows <= 6 ? 3
+                                                    : 2;
 
 // A token that survived sub-sampling, in the warp's ring.
 struct alignas(16) KeptToken {
@@ -54,6 +55,10 @@ struct Row {
 
 __device__ __forceinline__ float4 fma4(float a, float4 x, float4 y) {
   return make_float4(fmaf(a, x.x, y.x), fmaf(a, x.y, y.y), fmaf(a, x.z, y.z), fmaf(a, x.w, y.w));
+}
+
+__device__ __forceinline__ float4 scaled(float a, float4 x) {
+  return make_float4(a * x.x, a * x.y, a * x.z, a * x.w);
 }
 
 template <int kPacks>
@@ -92,31 +97,60 @@ struct Table {
   __device__ Table(float* table, uint32_t row_stride, int lane)
       : start(reinterpret_cast<float4*>(table)), stride(row_stride), lane(lane) {}
 
-  __device__ bool used(int pack) const { return column(pack) < stride; }
+  // Rows are longer than what the next smaller number of packs holds.
+  __device__ bool used(int pack) const {
+    return pack < (kPacks <= 4 ? kPacks - 1 : kPacks / 2) || column(pack) < stride;
+  }
   __device__ uint32_t column(int pack) const { return static_cast<uint32_t>(lane + pack * kWarp); }
 
   // Zeros past the row's end, and for row -1.
   __device__ __forceinline__ void load(Row<kPacks>& into, int32_t row) const {
-    const uint32_t first = static_cast<uint32_t>(row) * stride;
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) into.pack[p] = load_live4(at(row, p), row >= 0 && used(p));
+  }
+
+  // row += addend, nothing for row -1.
+  __device__ __forceinline__ void add(int32_t row, const Row<kPacks>& addend) const {
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
-      into.pack[p] = load_live4(start + (first + column(p)), row >= 0 && used(p));
+      if (row >= 0 && used(p)) atomic_add4(at(row, p), addend.pack[p]);
     }
   }
 
-  // row += scale * addend.
-  __device__ __forceinline__ void add(int32_t row, float scale, const Row<kPacks>& addend) const {
-    const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    const uint32_t first = static_cast<uint32_t>(row) * stride;
+  // rows[r] += scale[r] * v. Mostly all rows are there, and one branch does for all of them.
+  template <int kRows>
+  __device__ __forceinline__ void add_scaled(const int32_t (&row)[kRows],
+                                             const float (&scale)[kRows],
+                                             const Row<kPacks>& v) const {
+    bool all = true;
 #pragma unroll
-    for (int p = 0; p < kPacks; ++p) {
-      if (used(p)) atomic_add4(start + (first + column(p)), fma4(scale, addend.pack[p], zero));
+    for (int r = 0; r < kRows; ++r) all &= row[r] >= 0;
+    if (all) {
+#pragma unroll
+      for (int p = 0; p < kPacks; ++p) {
+        if (!used(p)) continue;
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) atomic_add4(at(row[r], p), scaled(scale[r], v.pack[p]));
+      }
+    } else {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (int p = 0; p < kPacks; ++p) {
+          if (row[r] >= 0 && used(p)) atomic_add4(at(row[r], p), scaled(scale[r], v.pack[p]));
+        }
+      }
     }
+  }
+
+  __device__ float4* at(int32_t row, int pack) const {
+    return start + (static_cast<uint32_t>(row) * stride + column(pack));
   }
 };
 
-// label - sigmoid(x), and adds weight times the loss. __expf and the quotient are within 4 units of
-// the last place for these arguments, the logarithm within 1e-7.
+// label - sigmoid(x), and adds weight times the loss. The sigmoid is within a few units of the last
+// place for logits around zero; __expf loses some 25 of them at 20, where it no longer matters. The
+// logarithm of [1, 2], which goes into the loss alone, is within 2^-21.4 = 3.6e-7.
 __device__ __forceinline__ float logistic(float x, bool positive, float weight, float& loss) {
   const float e = __expf(-fabsf(x));
   const float sigmoid = __fdividef(x < 0.0f ? e : 1.0f, 1.0f + e);
@@ -190,6 +224,18 @@ struct Window {
     return reader.ring[(first_slot + j + (j >= before)) & reader.ring_mask].token;
   }
 
+  // Noise words 2 m and 2 m + 1, which come from one quad; -1 where they are left out.
+  __device__ int2 noise_pair(int32_t m) const {
+    static_assert(kDrawsPerQuad == 2);
+    const SkipgramStreamParams<float>& params = reader.params;
+    const PhiloxQuad quad = philox_at(params.seed, params.epoch, static_cast<uint64_t>(position),
+                                      RandomStream::kNegative, static_cast<uint32_t>(m));
+    const auto size = static_cast<uint32_t>(params.vocab_size);
+    const int32_t first = alias_draw(params.noise, size, quad.word[0], quad.word[1]);
+    const int32_t second = alias_draw(params.noise, size, quad.word[2], quad.word[3]);
+    return make_int2(first == center ? -1 : first, second == center ? -1 : second);
+  }
+
   // A noise word, or -1 where it is left out.
   __device__ int32_t noise(int32_t draw) const {
     const SkipgramStreamParams<float>& params = reader.params;
@@ -252,138 +298,165 @@ __device__ __forceinline__ void for_each_window(const SkipgramStreamParams<float
 
 // ---- noise per pair -----------------------------------------------------------------------------
 
-// Lists of more targets than this are not searched for repeated words: they likely have some.
+// Lists of more noise words than this are not searched for repeated ones: they likely have some.
 constexpr int32_t kMostSearched = 128;
 
-// Lists target t of context j as entry j (1 + K) + t; the centre's are no rows. Returns whether a
-// context or a noise word occurs twice.
-__device__ __forceinline__ bool list_targets(const Window& window, int32_t negatives, Entry* list,
-                                             int lane) {
-  const int32_t targets = 1 + negatives, count = window.contexts * targets;
-  bool repeated = window.contexts > kWarp || count > kMostSearched;
+// Lists noise word k of context j as entry j K + k and returns the contexts that are late: their
+// word, or one of their noise words, occurs earlier in the window too, and training on it changes
+// the row. Bit j % 32 stands for context j.
+__device__ __forceinline__ unsigned draw_noise(const Window& window, int32_t negatives, Entry* list,
+                                               int lane) {
+  const int32_t count = window.contexts * negatives;
+  for (int32_t base = 0; base < count; base += 2 * kWarp) {
+    const int32_t n = base + 2 * lane;
+    if (n < count) {
+      const int2 words = window.noise_pair(n / 2);
+      list[n].row = words.x;
+      if (n + 1 < count) list[n + 1].row = words.y;
+    }
+  }
+  __syncwarp();
+  if (window.contexts > kWarp || count > kMostSearched) return kAllLanes;
+  const unsigned before = (1u << lane) - 1;
+  const int32_t context = lane < window.contexts ? window.context(lane) : -1 - lane;
+  unsigned late = (__match_any_sync(kAllLanes, context) & before) != 0 ? 1u << lane : 0u;
   for (int32_t base = 0; base < count; base += kWarp) {
     const int32_t n = base + lane;
-    int32_t row = -1;
-    if (n < count) {
-      const int32_t j = n / targets, t = n % targets;
-      if (t > 0) row = window.noise(j * negatives + t - 1);
-      list[n] = {row, 0.0f};
-    }
-    if (count <= kMostSearched) {
-      repeated |= __popc(__match_any_sync(kAllLanes, row)) > 1 && row >= 0;
-      for (int32_t s = 0; s < base; ++s) repeated |= row >= 0 && list[s].row == row;
-    }
-    __syncwarp();
+    const int32_t row = n < count ? list[n].row : -1;
+    bool seen = (__match_any_sync(kAllLanes, row) & before) != 0;
+    for (int32_t s = 0; s < base; ++s) seen |= list[s].row == row;
+    if (seen && row >= 0) late |= 1u << (n / negatives);
   }
-  const int32_t context = lane < window.contexts ? window.context(lane) : -1;
-  repeated |= __popc(__match_any_sync(kAllLanes, context)) > 1 && context >= 0;
-  return __any_sync(kAllLanes, repeated);
+  return __reduce_or_sync(kAllLanes, late);
 }
 
-// Contexts in order, each with its targets in tiles of kRows: kRows reads of 16 bytes a lane are in
-// flight, one transposed reduction gives their logits (9 shuffles for 8), and every lane does one
-// sigmoid. Where all rows of a window differ, a context is read, trained and written in one go; no
-// other context sees the change. Otherwise all errors come first, from the tables as they are
-// before the window, and a second sweep reads the rows again, which then hold the changes of the
-// contexts before: 35 to 45 % of the windows of PTB and WikiText-2, with window 5 and K = 5, on
+// Contexts in order, each with its noise words in tiles of kNoise; the centre's row, as it was and
+// as it is, stays in registers. kNoise reads of 16 bytes a lane are in flight, one transposed
+// reduction gives their logits and the centre's (8 shuffles for 6), and every lane does one
+// sigmoid. A context is read, trained and written in one go, which no other one sees unless it is
+// late. The errors of late contexts come first, from the tables as they are before the window; the
+// sweep over all of them finds these in the list and reads rows that hold the changes so far.
+// Of the windows of PTB and WikiText-2, with window 5 and K = 5, 35 to 45 % have a late context, by
 // frequent words among the noise (counted with lexforge.reference).
-template <int kPacks, int kRows>
-__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kPairBlocks<kPacks>)
+template <int kPacks, int kNoise>
+__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, 1 + kNoise>)
     skipgram_pair_kernel(const __grid_constant__ SkipgramStreamParams<float> params,
                          int64_t token_count, uint32_t row_packs, int32_t ring_size,
                          int32_t warp_bytes, unsigned long long* next_sentence, double* stats) {
-  constexpr int kLanesPerRow = kWarp / kRows;  // lanes that get the same logit
+  constexpr int kTargets = 1 + kNoise;  // the centre, then noise words
   LEXFORGE_DYNAMIC_SHARED(char, shared);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int of_tile = lane / kLanesPerRow;
+  // This lane's target, beyond all where it has none.
+  const int sum = warp_sums_index<kTargets>(lane), target = sum < kTargets ? sum : INT32_MAX;
+  const bool positive = target == 0;
   char* own = shared + static_cast<int>(threadIdx.x) / kWarp * warp_bytes;
   KeptToken* ring = reinterpret_cast<KeptToken*>(own);
   Entry* list = reinterpret_cast<Entry*>(ring + ring_size);
+  const int32_t negatives = params.negatives;
+  float* center_error = reinterpret_cast<float*>(list + 2 * params.window * negatives);
   const Table<kPacks> in_table(params.in_table, row_packs, lane);
   const Table<kPacks> out_table(params.out_table, row_packs, lane);
-  const int32_t targets = 1 + params.negatives;
 
   const auto train = [&](const Window& window) {
     float loss = 0.0f;
-    Row<kPacks> center, center_change;
+    Row<kPacks> center, center_now, v, rows[kNoise];
+    int32_t row[kNoise];
     out_table.load(center, window.center);
-    zero_row(center_change);
-    const bool repeated = list_targets(window, params.negatives, list, lane);
-    bool find_errors = true, update = !repeated;
-    while (true) {
+    center_now = center;
+    const unsigned late = draw_noise(window, negatives, list, lane);
+    const auto is_late = [&](int32_t j) { return (late >> (j % kWarp) & 1) != 0; };
+    // Whether there is a target for this lane in a tile of a context, and where its error is kept.
+    const auto given = [&](int32_t tile) {
+      return positive ? tile == 0 : target <= negatives - tile;
+    };
+    const auto kept_error = [&](int32_t j, int32_t tile) -> float& {
+      return positive ? center_error[j] : list[j * negatives + tile + target - 1].value;
+    };
+    const auto read_tile = [&](int32_t j, int32_t tile) {
+      const Entry* entry = list + (j * negatives + tile);
+#pragma unroll
+      for (int r = 0; r < kNoise; ++r) row[r] = r < negatives - tile ? entry[r].row : -1;
+#pragma unroll
+      for (int r = 0; r < kNoise; ++r) out_table.load(rows[r], row[r]);
+    };
+    const auto find_error = [&](int32_t j, int32_t tile) {
+      float parts[kTargets];
+      parts[0] = dot_part(v, center);
+#pragma unroll
+      for (int r = 0; r < kNoise; ++r) parts[1 + r] = dot_part(v, rows[r]);
+      const float x = warp_sums(parts, lane);
+      float error = 0.0f;
+      if (given(tile) && (positive || list[j * negatives + tile + target - 1].row >= 0)) {
+        error = window.lr * logistic(x, positive, 1.0f, loss);
+      }
+      return error;
+    };
+
+    if (late != 0) {
 #pragma unroll 1
       for (int32_t j = 0; j < window.contexts; ++j) {
-        const int32_t context = window.context(j);
-        Row<kPacks> v, gradient;
-        in_table.load(v, context);
-        zero_row(gradient);
-        float repeats = 0.0f;
+        if (!is_late(j)) continue;
+        in_table.load(v, window.context(j));
+        int32_t tile = 0;
 #pragma unroll 1
-        for (int32_t tile = 0; tile < targets; tile += kRows) {
-          Entry* entry = list + j * targets + tile;
-          const int32_t here = min(targets - tile, kRows);
-          int32_t row[kRows];
-          Row<kPacks> rows[kRows];
-#pragma unroll
-          for (int r = 0; r < kRows; ++r) row[r] = r < here ? entry[r].row : -1;
-#pragma unroll
-          for (int r = 0; r < kRows; ++r) out_table.load(rows[r], row[r]);
-          if (tile == 0) rows[0] = center;
-
-          float error = 0.0f;  // of target `of_tile`
-          if (find_errors) {
-            float parts[kRows];
-#pragma unroll
-            for (int r = 0; r < kRows; ++r) parts[r] = dot_part(v, rows[r]);
-            const float x = warp_sums(parts, lane);
-            const bool positive = tile + of_tile == 0;
-            if (positive || (of_tile < here && entry[of_tile].row >= 0)) {
-              error = window.lr * logistic(x, positive, 1.0f, loss);
-            }
-            if (!update && of_tile < here && lane % kLanesPerRow == 0) {
-              entry[of_tile].value = error;
-            }
-          } else if (of_tile < here) {
-            error = entry[of_tile].value;
-          }
-          if (update) {
-            float each[kRows];
-#pragma unroll
-            for (int r = 0; r < kRows; ++r) {
-              each[r] = __shfl_sync(kAllLanes, error, r * kLanesPerRow);
-              accumulate(gradient, each[r], rows[r]);
-              if (row[r] >= 0) out_table.add(row[r], each[r], v);
-            }
-            if (tile == 0) {
-              accumulate(gradient, each[0], center_change);
-              accumulate(center_change, each[0], v);
-            }
-            if (repeated) {  // a row twice in the tile: the second sees the first one's change
-#pragma unroll
-              for (int r = 1; r < kRows; ++r) {
-#pragma unroll
-                for (int s = 0; s < r; ++s) {
-                  if (row[r] >= 0 && row[r] == row[s]) repeats = fmaf(each[r], each[s], repeats);
-                }
-              }
-            }
-          }
-        }
-        if (update) {
-          accumulate(gradient, repeats, v);
-          in_table.add(context, 1.0f, gradient);
-        }
+        do {
+          read_tile(j, tile);
+          const float error = find_error(j, tile);
+          if (given(tile)) kept_error(j, tile) = error;
+          tile += kNoise;
+        } while (tile < negatives);
       }
-      if (update) break;
-      __syncwarp();  // the errors are in the list
-      find_errors = false;
-      update = true;
+      __syncwarp();
     }
-    out_table.add(window.center, 1.0f, center_change);
+#pragma unroll 1
+    for (int32_t j = 0; j < window.contexts; ++j) {
+      const int32_t context = window.context(j);
+      in_table.load(v, context);
+      Row<kPacks> gradient;
+      zero_row(gradient);
+      int32_t tile = 0;
+#pragma unroll 1
+      do {
+        read_tile(j, tile);
+        float error = 0.0f;  // of this lane's target
+        if (!is_late(j)) {
+          error = find_error(j, tile);
+        } else if (given(tile)) {
+          error = kept_error(j, tile);
+        }
+        const float center_scale = __shfl_sync(kAllLanes, error, warp_sums_lane<kTargets>(0));
+        float scale[kNoise];
+#pragma unroll
+        for (int r = 0; r < kNoise; ++r) {
+          scale[r] = __shfl_sync(kAllLanes, error, warp_sums_lane<kTargets>(1 + r));
+        }
+        accumulate(gradient, center_scale, center_now);
+        accumulate(center_now, center_scale, v);
+#pragma unroll
+        for (int r = 0; r < kNoise; ++r) accumulate(gradient, scale[r], rows[r]);
+        out_table.add_scaled(row, scale, v);
+        if (is_late(j)) {  // a row twice in the tile: the second sees the first one's change
+          float repeats = 0.0f;
+#pragma unroll
+          for (int r = 1; r < kNoise; ++r) {
+#pragma unroll
+            for (int s = 0; s < r; ++s) {
+              if (row[r] >= 0 && row[r] == row[s]) repeats = fmaf(scale[r], scale[s], repeats);
+            }
+          }
+          accumulate(gradient, repeats, v);
+        }
+        tile += kNoise;
+      } while (tile < negatives);
+      in_table.add(context, gradient);
+    }
+    Row<kPacks> center_change = center_now;
+    accumulate(center_change, -1.0f, center);
+    out_table.add(window.center, center_change);
     return loss;
   };
-  for_each_window(params, token_count, ring, ring_size, lane, next_sentence, stats, kLanesPerRow,
-                  train);
+  for_each_window(params, token_count, ring, ring_size, lane, next_sentence, stats,
+                  warp_sums_copies<kTargets>(), train);
 }
 
 // ---- shared noise -------------------------------------------------------------------------------
@@ -421,14 +494,14 @@ __device__ __forceinline__ int32_t list_distinct(Entry* list, int32_t size, int3
 // is trained. With more targets than that, tiles of them take turns at the contexts; their rows and
 // errors are kept in shared memory, and the contexts are updated when all errors are known.
 template <int kPacks, int kRows>
-__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kSharedBlocks<kPacks>)
+__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, kRows>)
     skipgram_shared_kernel(const __grid_constant__ SkipgramStreamParams<float> params,
                            int64_t token_count, uint32_t row_packs, int32_t ring_size,
                            int32_t warp_bytes, unsigned long long* next_sentence, double* stats) {
-  constexpr int kLanesPerRow = kWarp / kRows;  // lanes that get the same logit
   LEXFORGE_DYNAMIC_SHARED(char, shared);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int of_tile = lane / kLanesPerRow;
+  // This lane's target in a tile, beyond all where it has none.
+  const int sum = warp_sums_index<kRows>(lane), of_tile = sum < kRows ? sum : INT32_MAX;
   char* own = shared + static_cast<int>(threadIdx.x) / kWarp * warp_bytes;
   KeptToken* ring = reinterpret_cast<KeptToken*>(own);
   float4* kept_rows = reinterpret_cast<float4*>(ring + ring_size);
@@ -452,7 +525,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kSharedBlocks<kPacks>)
     for (int32_t tile = 0; tile < targets; tile += kRows) {
       const int32_t here = min(targets - tile, kRows);
       const float weight = of_tile < here ? target[tile + of_tile].value : 0.0f;
-      const bool positive = tile + of_tile == 0;
+      const bool positive = tile == 0 && of_tile == 0;
       Row<kPacks> rows[kRows], change[kRows], v;
       in_table.load(v, context[0].row);
 #pragma unroll
@@ -486,20 +559,20 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kSharedBlocks<kPacks>)
         zero_row(gradient);
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          const float each = __shfl_sync(kAllLanes, error, r * kLanesPerRow);
+          const float each = __shfl_sync(kAllLanes, error, warp_sums_lane<kRows>(r));
           accumulate(gradient, each, rows[r]);
           accumulate(change[r], each, v);
         }
         if (one_tile) {
-          in_table.add(input.row, 1.0f, gradient);
-        } else if (of_tile < here && lane % kLanesPerRow == 0) {
+          in_table.add(input.row, gradient);
+        } else if (of_tile < here) {
           kept_error[j * most_targets + tile + of_tile] = error;
         }
         v = next;
       }
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        if (r < here) out_table.add(target[tile + r].row, 1.0f, change[r]);
+        out_table.add(r < here ? target[tile + r].row : -1, change[r]);
       }
     }
     if (!one_tile) {
@@ -517,13 +590,13 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kSharedBlocks<kPacks>)
             }
           }
         }
-        in_table.add(context[j].row, 1.0f, gradient);
+        in_table.add(context[j].row, gradient);
       }
     }
     return loss;
   };
-  for_each_window(params, token_count, ring, ring_size, lane, next_sentence, stats, kLanesPerRow,
-                  train);
+  for_each_window(params, token_count, ring, ring_size, lane, next_sentence, stats,
+                  warp_sums_copies<kRows>(), train);
 }
 
 // ---- launcher -----------------------------------------------------------------------------------
@@ -537,47 +610,56 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kSharedBlocks<kPacks>)
 constexpr int64_t kWordsPerWarp = 32;
 constexpr int64_t kTokensPerWarp = 1024;
 
-// Rows handled together: as many as leave the tile in registers.
-template <int kPacks>
-constexpr int kRowsTogether = kPacks <= 2   ? 8
-                              : kPacks <= 4 ? 4
-                                            : 2;
-
 int64_t ring_size_for(int64_t window) {
   int64_t size = kWarp;
   while (size < 2 * window + 1 + kWarp) size *= 2;
   return size;
 }
 
-int64_t rows_together(int64_t stride) {
-  return stride <= 256 ? kRowsTogether<2> : stride <= 512 ? kRowsTogether<4> : kRowsTogether<8>;
+// Targets with shared noise that make a tile: as many as stay in registers, and 6 or 8 by what
+// leaves less of the last tile empty.
+int64_t rows_together(int64_t targets, int64_t stride) {
+  if (stride > 512) return 2;
+  if (stride > 384) return 4;
+  const auto in_tiles = [&](int64_t rows) { return (targets + rows - 1) / rows * rows; };
+  return stride <= 256 && in_tiles(8) <= in_tiles(6) ? 8 : 6;
 }
 
 template <int kPacks>
 void launch_for(const SkipgramStreamParams<float>& params, int64_t token_count,
                 int64_t sentence_count, unsigned long long* next_sentence, double* stats,
                 cudaStream_t stream) {
-  constexpr int kRows = kRowsTogether<kPacks>;
   int device = 0, multiprocessors = 0;
   check_cuda(cudaGetDevice(&device), "skipgram_train_");
   check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
              "skipgram_train_");
-  const auto kernel = params.share_negatives ? skipgram_shared_kernel<kPacks, kRows>
-                                             : skipgram_pair_kernel<kPacks, kRows>;
-  const int64_t blocks_each = params.share_negatives ? kSharedBlocks<kPacks> : kPairBlocks<kPacks>;
-  const int64_t bytes = skipgram_cuda_warp_bytes(params.window, params.negatives,
-                                                 params.share_negatives, params.stride);
-  const int64_t warps = std::max<int64_t>(
-      1,
-      std::min({kWarpsPerBlock * blocks_each * multiprocessors, params.vocab_size / kWordsPerWarp,
-                token_count / kTokensPerWarp, sentence_count}));
-  const int64_t warps_per_block =
-      std::min({int64_t{kWarpsPerBlock}, warps, kSkipgramCudaMaxWarpBytes / bytes});
-  launch(kernel, blocks_for(warps, warps_per_block), static_cast<uint32_t>(kWarp * warps_per_block),
-         static_cast<size_t>(bytes * warps_per_block), stream, params, token_count,
-         static_cast<uint32_t>(params.stride / 4),
-         static_cast<int32_t>(ring_size_for(params.window)), static_cast<int32_t>(bytes),
-         next_sentence, stats);
+  const auto start = [&](auto* kernel, int64_t blocks_each) {
+    const int64_t bytes = skipgram_cuda_warp_bytes(params.window, params.negatives,
+                                                   params.share_negatives, params.stride);
+    const int64_t warps = std::max<int64_t>(
+        1,
+        std::min({kWarpsPerBlock * blocks_each * multiprocessors, params.vocab_size / kWordsPerWarp,
+                  token_count / kTokensPerWarp, sentence_count}));
+    const int64_t warps_per_block =
+        std::min({int64_t{kWarpsPerBlock}, warps, kSkipgramCudaMaxWarpBytes / bytes});
+    launch(kernel, blocks_for(warps, warps_per_block),
+           static_cast<uint32_t>(kWarp * warps_per_block),
+           static_cast<size_t>(bytes * warps_per_block), stream, params, token_count,
+           static_cast<uint32_t>(params.stride / 4),
+           static_cast<int32_t>(ring_size_for(params.window)), static_cast<int32_t>(bytes),
+           next_sentence, stats);
+  };
+  if (!params.share_negatives) {
+    constexpr int kNoise = kPacks <= 4 ? 5 : 1;  // K is mostly a multiple of five
+    return start(skipgram_pair_kernel<kPacks, kNoise>, kBlocks<kPacks, 1 + kNoise>);
+  }
+  if constexpr (kPacks <= 2) {
+    if (rows_together(1 + params.negatives, params.stride) == 8) {
+      return start(skipgram_shared_kernel<kPacks, 8>, kBlocks<kPacks, 8>);
+    }
+  }
+  constexpr int kRows = kPacks <= 3 ? 6 : kPacks <= 4 ? 4 : 2;
+  start(skipgram_shared_kernel<kPacks, kRows>, kBlocks<kPacks, kRows>);
 }
 
 }  // namespace
@@ -588,11 +670,12 @@ int64_t skipgram_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_n
   int64_t bytes = ring_size_for(window) * static_cast<int64_t>(sizeof(KeptToken));
   if (share_negatives) {
     bytes += (contexts + targets) * static_cast<int64_t>(sizeof(Entry));
-    if (targets > rows_together(stride)) {
+    if (targets > rows_together(targets, stride)) {
       bytes += targets * (stride + contexts) * static_cast<int64_t>(sizeof(float));
     }
   } else {
-    bytes += contexts * targets * static_cast<int64_t>(sizeof(Entry));
+    bytes += contexts * (negatives * static_cast<int64_t>(sizeof(Entry)) +
+                         static_cast<int64_t>(sizeof(float)));
   }
   return (bytes + 15) / 16 * 16;
 }

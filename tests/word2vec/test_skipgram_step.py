@@ -98,6 +98,23 @@ def test_equals_torch_optim(optimizer, dim, steps, device):
     assert (state.in_table[:, dim:] == 0).all() and (state.out_table[:, dim:] == 0).all()
 
 
+@pytest.mark.parametrize("optimizer", list(TORCH))
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_rows_that_occur_often(optimizer, rows, device):
+    """Sums of up to thousands of occurrences, which CUDA splits between warps."""
+    in_table, out_table = tables(rows, 20, device)
+    state = SkipgramState.create(in_table, out_table, optimizer)
+    exact = [torch.nn.Parameter(t[:, :20].double().clone()) for t in (in_table, out_table)]
+    run = TORCH[optimizer](exact)
+    generator = torch.Generator().manual_seed(7)
+    for batch, length in ((1, 40), (32, 1), (33, 3), (200, 30)):
+        given = minibatch(generator, rows, batch, length, device)
+        skipgram_step_(state, *given, lr=LR)
+        plain_step(run, exact, given)
+    skipgram_sync_(state)
+    assert distance(state, exact, 20) <= 2e-5
+
+
 @pytest.mark.parametrize("early", [1, 5, 40])
 @pytest.mark.parametrize(
     "wait", [1, 3, 100, MAX_PENDING - 1, MAX_PENDING + 1, 2 * MAX_PENDING + 50]

@@ -111,7 +111,7 @@ class Case:
 
 
 @pytest.mark.parametrize("sharing", SHARING)
-@pytest.mark.parametrize("dim", [4, 16, 48, 64, 100, 128, 200, 300, 336, 500])
+@pytest.mark.parametrize("dim", [4, 16, 48, 64, 100, 128, 200, 300, 336, 500, 600])
 def test_one_sentence_equals_the_oracle(device, dim, sharing):
     Case([60], dim=dim, negative_sharing=sharing, scale=4 / dim**0.5).check_sequential(device)
 
@@ -241,7 +241,7 @@ def test_windows_up_to_the_limit_work(device):
 @pytest.mark.parametrize("negatives", [0, 1, 4, 5, 6, 11, 20])
 def test_numbers_of_noise_words(device, negatives, sharing):
     """Around the sizes of the tiles in which targets are handled."""
-    for dim in (20, 100):
+    for dim in (20, 100, 200):
         case = Case([45], dim=dim, negatives=negatives, negative_sharing=sharing)
         case.check_sequential(device, tolerance=2e-5)
 
