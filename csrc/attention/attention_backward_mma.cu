@@ -5,8 +5,6 @@ namespace {
 
 using BackwardParams = AttentionBackwardParams<Bfloat16, float>;
 
-constexpr int kStages = 2;
-
 // What the products need to know of a tile's queries. One without keys is masked whatever else
 // stands here.
 struct QueryStats {
@@ -66,63 +64,160 @@ __device__ __forceinline__ uint32_t transposed_keep_bits(const Dropout& dropout,
 //   S^T = k q^T, dP^T = v g^T; P^T and E^T in registers, where they are operands of
 //   dv += P^T g, dk += E^T q
 //
-// Where the block has all keys of the head (kWithQuery: sequences up to 256, and what registers
-// hold) E^T also goes to shared memory, and dq = E k of the tile is complete and written at once:
-// five products in all, every input read once. Longer ones leave dq to a kernel of its own, which
-// does S and dP again: seven products, but no sums across blocks, whose order would have to be
-// kept.
+// With kWithQuery, E^T also goes to shared memory, and dq = E k of the tile follows: five products
+// in all. delta = dot(g, out) is found here, too. What becomes of dq depends on whether the block
+// has all keys of the head. If so, dq is complete and written at once: this kernel is the only one
+// and reads every input once. If not, the block leaves its share of dq in float32, and a second
+// kernel sums the shares in the order of the keys: deterministic, whichever block is first.
+//
+// Without kWithQuery dq is left to a kernel that does S and dP again, seven products in all: for
+// sequences whose shares would take too much memory.
+//
+// Blocks on a multiprocessor of sm_90, from registers: three of four warps with one strip up to
+// head_dim 64, two of four warps otherwise, one of eight. Shared memory is enough for them, and on
+// sm_80 for at least one.
 template <int kDim, int kWarps, int kStrips, bool kWithQuery>
 struct KeyBlock {
   static constexpr int kThreads = kWarps * kWarp, kKeys = 16 * kStrips * kWarps;
   static constexpr int kTile = kTileRows * kDim;
-  static constexpr size_t kBytes = sizeof(Bfloat16) * (2 * kKeys * kDim + 2 * kStages * kTile +
-                                                       (kWithQuery ? kKeys * kTileRows : 0)) +
-                                   kStages * sizeof(QueryStats);
+  // Who has 64 keys has all of the head, and its queries are a single tile.
+  static constexpr int kStages = kWithQuery && kKeys <= kTileRows ? 1 : 2;
+  static constexpr size_t kBytes =
+      sizeof(Bfloat16) *
+          (2 * kKeys * kDim + 2 * kStages * kTile + (kWithQuery ? kTile + kKeys * kTileRows : 0)) +
+      kStages * sizeof(QueryStats);
 };
 
+// sum += dot(x, y) of eight elements each.
+__device__ __forceinline__ void add_dot(float& sum, const uint4& x, const uint4& y) {
+  const uint32_t left[4] = {x.x, x.y, x.z, x.w}, right[4] = {y.x, y.y, y.z, y.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sum = fmaf(__uint_as_float(left[i] << 16), __uint_as_float(right[i] << 16), sum);
+    sum =
+        fmaf(__uint_as_float(left[i] & 0xFFFF0000u), __uint_as_float(right[i] & 0xFFFF0000u), sum);
+  }
+}
+
+__device__ __forceinline__ float4 sum_of(const float4& x, const float4& y) {
+  return make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
+}
+
+// The dots of the rows of two tiles. A thread multiplies those chunks that it fetched itself, which
+// it sees without a barrier and may fetch anew right after; the dots are to be seen after a
+// barrier. All lanes of a warp call it.
+template <int kColumns, int kThreads>
+__device__ __forceinline__ void dots_of_fetched(float (&dots)[kTileRows], const Bfloat16* x,
+                                                const Bfloat16* y) {
+  using Pattern = FetchPattern<kColumns, kThreads>;
+  const Pattern pattern;
+#pragma unroll
+  for (int row = 0; row < kTileRows; row += Pattern::kRowStep) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int column = 0; column < kColumns; column += 8 * Pattern::kLanes) {
+      const int at = pattern.offset + row * kColumns + column;
+      add_dot(sum, *reinterpret_cast<const uint4*>(x + at),
+              *reinterpret_cast<const uint4*>(y + at));
+    }
+#pragma unroll
+    for (int lanes = 1; lanes < Pattern::kLanes; lanes *= 2) {
+      sum += __shfl_xor_sync(kAllLanes, sum, lanes);
+    }
+    if (pattern.chunk == 0) dots[pattern.row + row] = sum;
+  }
+}
+
+// Which of the rows that a thread fetches of a tile of queries see a key; see fetch_tile.
+template <int kColumns, int kThreads>
+__device__ __forceinline__ uint32_t queries_seeing(const AttentionShape& shape,
+                                                   const AttentionItem& item, int first, int end) {
+  if (!shape.valid_per_query) return ~uint32_t{0};
+  using Pattern = FetchPattern<kColumns, kThreads>;
+  const Pattern pattern;
+  uint32_t seeing = 0;
+  for (int i = 0; i < kTileRows / Pattern::kRowStep; ++i) {
+    const int query = first + pattern.row + i * Pattern::kRowStep;
+    seeing |= uint32_t{query < end && keys_of(shape, item, query) > 0} << i;
+  }
+  return seeing;
+}
+
+// Writes four results side by side to the 16 rows from `row` on and 32 columns from `column` on, in
+// float32; nothing at and beyond `end`.
+__device__ __forceinline__ void store_partials(const HeadRows<float>& rows, int row, int end,
+                                               int column, const float (&results)[4][4], int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int target = row + lane / 4 + 8 * half;
+    if (target >= end) continue;
+    float* to = rows.data + target * rows.stride + column + 2 * (lane % 4);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      *reinterpret_cast<float2*>(to + 8 * i) =
+          make_float2(results[i][2 * half], results[i][2 * half + 1]);
+    }
+  }
+  __syncwarp();  // what follows may be an instruction of the whole warp
+}
+
+// Where block `block` of the keys of an item's head leaves its share of dq: [blocks, T, H, kDim].
+template <int kDim, typename T>
+__device__ __forceinline__ HeadRows<T> partial_rows(T* partials, const AttentionShape& shape,
+                                                    const AttentionItem& item, int block) {
+  const int64_t row = (block * shape.tokens + item.token) * shape.heads + item.head;
+  return {partials + row * kDim, shape.heads * kDim};
+}
+
+// `delta` is given without kWithQuery; `partials` with it, unless a block has all keys of a head.
 template <int kDim, int kWarps, int kStrips, bool kWithQuery>
 __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && kDim <= 64 ? 3 : 1)
-    attention_backward_keys_kernel(BackwardParams params, const float* delta, bool aligned,
-                                   int64_t blocks_per_head, int64_t first_item) {
+    attention_backward_keys_kernel(BackwardParams params, const float* delta, float* partials,
+                                   bool aligned, uint32_t blocks_per_head, uint32_t first_task) {
   using Block = KeyBlock<kDim, kWarps, kStrips, kWithQuery>;
   constexpr int kThreads = Block::kThreads, kKeys = Block::kKeys, kTile = Block::kTile;
+  constexpr int kStages = Block::kStages;
   LEXFORGE_DYNAMIC_SHARED(Bfloat16, shared);
   Bfloat16* k_tile = shared;
   Bfloat16* v_tile = k_tile + kKeys * kDim;
   Bfloat16* q_tiles = v_tile + kKeys * kDim;
   Bfloat16* g_tiles = q_tiles + kStages * kTile;
-  Bfloat16* e_tile = g_tiles + kStages * kTile;  // E^T: a row of 64 queries for each key
+  Bfloat16* out_tile = g_tiles + kStages * kTile;
+  Bfloat16* e_tile = out_tile + (kWithQuery ? kTile : 0);  // E^T: a row of 64 queries for each key
   auto* stats = reinterpret_cast<QueryStats*>(e_tile + (kWithQuery ? kKeys * kTileRows : 0));
 
   const AttentionShape& shape = params.shape;
-  const AttentionItem item = attention_item(shape, blocks_per_head, first_item + blockIdx.x, kKeys);
+  const AttentionItem item = attention_item(shape, blocks_per_head, first_task, kKeys);
   if (item.first >= item.length) return;
   const int dim = static_cast<int>(shape.dim), length = item.length;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4, t = lane % 4;
   const int seen_keys = keys_of_any(shape, item, 0, length);
+  const int seeing = seen_keys > 0 ? length : 0;  // no query beyond sees a key
   const int warp_key = warp * 16 * kStrips, first_key = item.first + warp_key;
 
   const auto q = head_rows(params.q, shape, item), k = head_rows(params.k, shape, item);
   const auto v = head_rows(params.v, shape, item), grad = head_rows(params.grad_out, shape, item);
   const auto fetch = [&](int tile) {
     const int stage = tile % kStages, first = tile * kTileRows;
-    const auto seeing = [&](int i) { return i < length && keys_of(shape, item, i) > 0; };
-    fetch_tile<kDim, kTileRows, kThreads>(q_tiles + stage * kTile, q, first, dim, aligned, seeing);
-    fetch_tile<kDim, kTileRows, kThreads>(g_tiles + stage * kTile, grad, first, dim, aligned,
-                                          seeing);
+    const uint32_t wanted = queries_seeing<kDim, kThreads>(shape, item, first, seeing);
+    const auto fetch_queries = [&](Bfloat16* to, const HeadRows<const Bfloat16>& rows) {
+      fetch_tile<kDim, kTileRows, kThreads>(to, rows, first, seeing, dim, aligned, wanted);
+    };
+    fetch_queries(q_tiles + stage * kTile, q);
+    fetch_queries(g_tiles + stage * kTile, grad);
+    if constexpr (kWithQuery) fetch_queries(out_tile, head_rows(params.out, shape, item));
     for (int i = static_cast<int>(threadIdx.x); i < kTileRows; i += kThreads) {
       const bool there = first + i < length;
       const int64_t row = there ? (item.token + first + i) * shape.heads + item.head : 0;
       copy_async<4>(&stats[stage].lse[i], params.lse + row, there);
-      copy_async<4>(&stats[stage].delta[i], delta + row, there);
+      if constexpr (!kWithQuery) copy_async<4>(&stats[stage].delta[i], delta + row, there);
       stats[stage].keys[i] = there ? keys_of(shape, item, first + i) : 0;
     }
   };
-  const auto seen = [&](int key) { return key < seen_keys; };
-  fetch_tile<kDim, kKeys, kThreads>(k_tile, k, item.first, dim, aligned, seen);
-  fetch_tile<kDim, kKeys, kThreads>(v_tile, v, item.first, dim, aligned, seen);
+  fetch_tile<kDim, kKeys, kThreads>(k_tile, k, item.first, seen_keys, dim, aligned);
+  fetch_tile<kDim, kKeys, kThreads>(v_tile, v, item.first, seen_keys, dim, aligned);
   const int first_tile = shape.causal ? item.first / kTileRows : 0;
   fetch(first_tile);
   commit_copies();
@@ -134,12 +229,17 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
   const uint64_t position = dropout_rows(shape, item);
   float grad_k[kStrips][kDim / 8][4] = {}, grad_v[kStrips][kDim / 8][4] = {};
 
-  for (int tile = first_tile; tile * kTileRows < length; ++tile) {
-    if ((tile + 1) * kTileRows < length) fetch(tile + 1);
-    commit_copies();
-    wait_for_copies<1>();
-    __syncthreads();
+  // A block whose keys nobody sees has no share in dq; if it is the only one, it writes zeros.
+  const int last = item.first < seen_keys || (kWithQuery && partials == nullptr) ? length : 0;
+  for (int tile = first_tile; tile * kTileRows < last; ++tile) {
     const int stage = tile % kStages, tile_row = tile * kTileRows;
+    wait_for_copies<0>();
+    if constexpr (kWithQuery) {
+      dots_of_fetched<kDim, kThreads>(stats[stage].delta, out_tile, g_tiles + stage * kTile);
+    }
+    if (kStages > 1 && (tile + 1) * kTileRows < last) fetch(tile + 1);
+    commit_copies();
+    __syncthreads();
     const Bfloat16* q_tile = q_tiles + stage * kTile;
     const Bfloat16* g_tile = g_tiles + stage * kTile;
     // Keys that the tile's queries see; a warp whose keys are all beyond has nothing to add.
@@ -232,12 +332,12 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
     if constexpr (kWithQuery) {
       const int row = warp % 4 * 16;
       if (tile_row + row < length) {
-        const auto grad_q = head_rows(params.grad_q, shape, item);
+        const int block_keys = min(tile_keys - item.first, kKeys);
 #pragma unroll 1
         for (int group = warp / 4; group < kDim / 32; group += kWarps / 4) {
           float result[4][4] = {};
 #pragma unroll 1
-          for (int key = 0; key < tile_keys; key += 16) {
+          for (int key = 0; key < block_keys; key += 16) {
             uint32_t a[4], b[4];
             load_a_transposed<kTileRows>(a, e_tile, key, row / 8, lane);
 #pragma unroll
@@ -247,8 +347,13 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
               mma_bf16(result[2 * i + 1], a, b[2], b[3]);
             }
           }
-          store_results(grad_q, tile_row + row, length, 32 * group, dim, aligned, result, scale,
-                        scale, lane);
+          if (partials != nullptr) {
+            store_partials(partial_rows<kDim>(partials, shape, item, item.first / kKeys),
+                           tile_row + row, length, 32 * group, result, lane);
+          } else {
+            store_results(head_rows(params.grad_q, shape, item), tile_row + row, length, 32 * group,
+                          dim, aligned, result, scale, scale, lane);
+          }
         }
       }
     }
@@ -269,11 +374,48 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 4 && kStrips == 1 && 
   }
 }
 
+constexpr int kSumThreads = 256;
+
+// dq: for each query, the sum of the shares of those blocks of keys that it sees, in their order. A
+// thread has eight columns of a row at a time. Bound by the bandwidth of memory; five blocks, 1280
+// threads, on a multiprocessor.
+template <int kDim>
+__global__ void __launch_bounds__(kSumThreads)
+    attention_backward_sum_kernel(BackwardParams params, const float* partials, int block_keys,
+                                  bool aligned, uint32_t blocks_per_head, uint32_t first_task) {
+  constexpr int kChunks = kDim / 8;
+  const AttentionShape& shape = params.shape;
+  const AttentionItem item = attention_item(shape, blocks_per_head, first_task, kTileRows);
+  const int dim = static_cast<int>(shape.dim), end = min(item.first + kTileRows, item.length);
+  const float scale = static_cast<float>(shape.scale);
+  const auto from = partial_rows<kDim>(partials, shape, item, 0);
+  const auto to = head_rows(params.grad_q, shape, item);
+  const int64_t next_block = shape.tokens * from.stride;
+  for (int index = static_cast<int>(threadIdx.x); index < kTileRows * kChunks;
+       index += kSumThreads) {
+    const int row = item.first + index / kChunks, column = index % kChunks * 8;
+    if (row >= end || column >= dim) continue;
+    const float* partial = from.data + row * from.stride + column;
+    const int keys = keys_of(shape, item, row);
+    float4 low = {}, high = {};
+#pragma unroll 4
+    for (int key = 0; key < keys; key += block_keys, partial += next_block) {
+      low = sum_of(low, *reinterpret_cast<const float4*>(partial));
+      high = sum_of(high, *reinterpret_cast<const float4*>(partial + 4));
+    }
+    const uint32_t words[4] = {
+        pack_bf16(scale * low.x, scale * low.y), pack_bf16(scale * low.z, scale * low.w),
+        pack_bf16(scale * high.x, scale * high.y), pack_bf16(scale * high.z, scale * high.w)};
+    store_words(to.data + row * to.stride + column, words, dim - column, aligned);
+  }
+}
+
+constexpr int kQueryStages = 2;
 constexpr int kQueryWarps = 4, kQueryThreads = kQueryWarps * kWarp;
 
 template <int kDim>
 constexpr size_t query_bytes(int rows) {
-  return sizeof(Bfloat16) * kDim * (2 * rows + 2 * kStages * kTileRows);
+  return sizeof(Bfloat16) * kDim * (2 * rows + 2 * kQueryStages * kTileRows);
 }
 
 // dq of sequences that no block holds whole: like the forward kernel, a warp has 16 kStrips queries
@@ -281,15 +423,15 @@ constexpr size_t query_bytes(int rows) {
 template <int kDim, int kStrips>
 __global__ void __launch_bounds__(kQueryThreads, 2)
     attention_backward_queries_kernel(BackwardParams params, const float* delta, bool aligned,
-                                      int64_t blocks_per_head, int64_t first_item) {
+                                      uint32_t blocks_per_head, uint32_t first_task) {
   constexpr int kRows = 16 * kStrips * kQueryWarps, kTile = kTileRows * kDim;
   LEXFORGE_DYNAMIC_SHARED(Bfloat16, shared);
   Bfloat16* q_tile = shared;
   Bfloat16* g_tile = q_tile + kRows * kDim;
   Bfloat16* k_tiles = g_tile + kRows * kDim;
-  Bfloat16* v_tiles = k_tiles + kStages * kTile;
+  Bfloat16* v_tiles = k_tiles + kQueryStages * kTile;
   const AttentionShape& shape = params.shape;
-  const AttentionItem item = attention_item(shape, blocks_per_head, first_item + blockIdx.x, kRows);
+  const AttentionItem item = attention_item(shape, blocks_per_head, first_task, kRows);
   if (item.first >= item.length) return;
   const int dim = static_cast<int>(shape.dim), end = min(item.first + kRows, item.length);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -298,16 +440,14 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 
   const auto k = head_rows(params.k, shape, item), v = head_rows(params.v, shape, item);
   const auto fetch = [&](int tile) {
-    const auto seen = [&](int key) { return key < block_keys; };
-    const int at = tile % kStages * kTile, first = tile * kTileRows;
-    fetch_tile<kDim, kTileRows, kQueryThreads>(k_tiles + at, k, first, dim, aligned, seen);
-    fetch_tile<kDim, kTileRows, kQueryThreads>(v_tiles + at, v, first, dim, aligned, seen);
+    const int at = tile % kQueryStages * kTile, first = tile * kTileRows;
+    fetch_tile<kDim, kTileRows, kQueryThreads>(k_tiles + at, k, first, block_keys, dim, aligned);
+    fetch_tile<kDim, kTileRows, kQueryThreads>(v_tiles + at, v, first, block_keys, dim, aligned);
   };
-  const auto there = [&](int row) { return row < end; };
-  fetch_tile<kDim, kRows, kQueryThreads>(q_tile, head_rows(params.q, shape, item), item.first, dim,
-                                         aligned, there);
+  fetch_tile<kDim, kRows, kQueryThreads>(q_tile, head_rows(params.q, shape, item), item.first, end,
+                                         dim, aligned);
   fetch_tile<kDim, kRows, kQueryThreads>(g_tile, head_rows(params.grad_out, shape, item),
-                                         item.first, dim, aligned, there);
+                                         item.first, end, dim, aligned);
   if (block_keys > 0) fetch(0);
   commit_copies();
 
@@ -337,8 +477,8 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
     commit_copies();
     wait_for_copies<1>();
     __syncthreads();
-    const Bfloat16* k_tile = k_tiles + tile % kStages * kTile;
-    const Bfloat16* v_tile = v_tiles + tile % kStages * kTile;
+    const Bfloat16* k_tile = k_tiles + tile % kQueryStages * kTile;
+    const Bfloat16* v_tile = v_tiles + tile % kQueryStages * kTile;
 #pragma unroll 1
     for (int part = 0; part < kTileRows; part += 32) {
       const int first_key = tile * kTileRows + part;
@@ -424,43 +564,79 @@ __global__ void __launch_bounds__(kQueryThreads, 2)
 }
 
 template <int kDim, int kWarps, int kStrips, bool kWithQuery>
-void start_keys(const BackwardParams& params, const float* delta, bool aligned, void* stream) {
+void start_keys(const BackwardParams& params, const float* delta, float* partials, bool aligned,
+                cudaStream_t stream) {
   using Block = KeyBlock<kDim, kWarps, kStrips, kWithQuery>;
-  for_each_item(params.shape, Block::kKeys, [&](uint32_t grid, int64_t per_head, int64_t first) {
+  for_each_item(params.shape, Block::kKeys, [&](uint32_t grid, uint32_t per_head, uint32_t first) {
     launch(attention_backward_keys_kernel<kDim, kWarps, kStrips, kWithQuery>, grid, Block::kThreads,
-           Block::kBytes, static_cast<cudaStream_t>(stream), params, delta, aligned, per_head,
-           first);
+           Block::kBytes, stream, params, delta, partials, aligned, per_head, first);
+  });
+}
+
+template <int kDim, int kWarps, int kStrips>
+void start_whole(const BackwardParams& params, bool aligned, cudaStream_t stream) {
+  start_keys<kDim, kWarps, kStrips, true>(params, nullptr, nullptr, aligned, stream);
+}
+
+// The widest block of keys whose gradients fit into registers.
+template <int kDim>
+struct WidestBlock {
+  static constexpr int kWarps = 8, kStrips = kDim <= 64 ? 2 : 1;
+  static constexpr int kKeys = 16 * kStrips * kWarps;
+};
+
+template <int kDim>
+void start_partials(const BackwardParams& params, float* partials, bool aligned,
+                    cudaStream_t stream) {
+  using Block = WidestBlock<kDim>;
+  start_keys<kDim, Block::kWarps, Block::kStrips, true>(params, nullptr, partials, aligned, stream);
+  for_each_item(params.shape, kTileRows, [&](uint32_t grid, uint32_t per_head, uint32_t first) {
+    launch(attention_backward_sum_kernel<kDim>, grid, kSumThreads, 0, stream, params, partials,
+           Block::kKeys, aligned, per_head, first);
   });
 }
 
 template <int kDim, int kStrips>
-void start_queries(const BackwardParams& params, const float* delta, bool aligned, void* stream) {
+void start_queries(const BackwardParams& params, const float* delta, bool aligned,
+                   cudaStream_t stream) {
   constexpr int kRows = 16 * kStrips * kQueryWarps;
-  for_each_item(params.shape, kRows, [&](uint32_t grid, int64_t per_head, int64_t first) {
+  for_each_item(params.shape, kRows, [&](uint32_t grid, uint32_t per_head, uint32_t first) {
     launch(attention_backward_queries_kernel<kDim, kStrips>, grid, kQueryThreads,
-           query_bytes<kDim>(kRows), static_cast<cudaStream_t>(stream), params, delta, aligned,
-           per_head, first);
+           query_bytes<kDim>(kRows), stream, params, delta, aligned, per_head, first);
   });
 }
 
 }  // namespace
 
-void launch_attention_backward_mma(const BackwardParams& params, const float* delta, bool aligned,
+int64_t attention_partials(const AttentionShape& shape) {
+  int64_t partials = 0;
+  with_columns(shape.dim, [&](auto columns) {
+    constexpr int kKeys = WidestBlock<columns>::kKeys;
+    if (shape.max_length <= kKeys || shape.max_length > kMaxPartialsLength) return;
+    const int64_t blocks = (shape.max_length + kKeys - 1) / kKeys;
+    partials = blocks * shape.tokens * shape.heads * columns;
+  });
+  return partials;
+}
+
+void launch_attention_backward_mma(const BackwardParams& params, float* scratch, bool aligned,
                                    void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
   const int64_t length = params.shape.max_length;
   with_columns(params.shape.dim, [&](auto columns) {
     constexpr int kDim = columns;
-    if (length <= 64) return start_keys<kDim, 4, 1, true>(params, delta, aligned, stream);
+    using Widest = WidestBlock<kDim>;
+    if (length <= 64) return start_whole<kDim, 4, 1>(params, aligned, on);
     if constexpr (kDim <= 64) {
-      if (length <= 128) return start_keys<kDim, 4, 2, true>(params, delta, aligned, stream);
-      if (length <= 256) return start_keys<kDim, 8, 2, true>(params, delta, aligned, stream);
-      start_keys<kDim, 4, 2, false>(params, delta, aligned, stream);
-      start_queries<kDim, 2>(params, delta, aligned, stream);
-    } else {
-      if (length <= 128) return start_keys<kDim, 8, 1, true>(params, delta, aligned, stream);
-      start_keys<kDim, 8, 1, false>(params, delta, aligned, stream);
-      start_queries<kDim, 1>(params, delta, aligned, stream);
+      if (length <= 128) return start_whole<kDim, 4, 2>(params, aligned, on);
     }
+    if (length <= Widest::kKeys) {
+      return start_whole<kDim, Widest::kWarps, Widest::kStrips>(params, aligned, on);
+    }
+    if (length <= kMaxPartialsLength) return start_partials<kDim>(params, scratch, aligned, on);
+    start_keys<kDim, kDim <= 64 ? 4 : 8, Widest::kStrips, false>(params, scratch, nullptr, aligned,
+                                                                 on);
+    start_queries<kDim, Widest::kStrips>(params, scratch, aligned, on);
   });
 }
 

@@ -179,16 +179,15 @@ __device__ __forceinline__ T over_row(T value, const Combine& combine) {
 
 template <typename scalar_t, typename stat_t, int kPer, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1)
-    attention_forward_kernel(AttentionParams<scalar_t, stat_t> params, int64_t blocks_per_head,
-                             int64_t first_item) {
+    attention_forward_kernel(AttentionParams<scalar_t, stat_t> params, uint32_t blocks_per_head,
+                             uint32_t first_task) {
   using Tile = FmaTile<stat_t, kPer, kColumns>;
   LEXFORGE_DYNAMIC_SHARED(stat_t, shared);
   stat_t* q_tile = shared;
   stat_t* kv_tile = q_tile + Tile::kTile;
   stat_t* weights = kv_tile + Tile::kTile;
   const AttentionShape& shape = params.shape;
-  const AttentionItem item =
-      attention_item(shape, blocks_per_head, first_item + blockIdx.x, Tile::kRows);
+  const AttentionItem item = attention_item(shape, blocks_per_head, first_task, Tile::kRows);
   if (item.first >= item.length) return;
   const int dim = static_cast<int>(shape.dim), end = min(item.first + Tile::kRows, item.length);
   const int x = static_cast<int>(threadIdx.x) % kSide, y = static_cast<int>(threadIdx.x) / kSide;
@@ -269,7 +268,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <typename scalar_t, typename stat_t, int kPer, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_grad_keys_kernel(AttentionBackwardParams<scalar_t, stat_t> params,
-                               const stat_t* delta, int64_t blocks_per_head, int64_t first_item) {
+                               const stat_t* delta, uint32_t blocks_per_head, uint32_t first_task) {
   using Tile = FmaTile<stat_t, kPer, kColumns>;
   LEXFORGE_DYNAMIC_SHARED(stat_t, shared);
   stat_t* k_tile = shared;
@@ -279,8 +278,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   stat_t* p_tile = g_tile + Tile::kTile;
   stat_t* e_tile = p_tile + Tile::kWeights;
   const AttentionShape& shape = params.shape;
-  const AttentionItem item =
-      attention_item(shape, blocks_per_head, first_item + blockIdx.x, Tile::kRows);
+  const AttentionItem item = attention_item(shape, blocks_per_head, first_task, Tile::kRows);
   if (item.first >= item.length) return;
   const int dim = static_cast<int>(shape.dim), length = item.length;
   const int x = static_cast<int>(threadIdx.x) % kSide, y = static_cast<int>(threadIdx.x) / kSide;
@@ -336,8 +334,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <typename scalar_t, typename stat_t, int kPer, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1)
     attention_grad_queries_kernel(AttentionBackwardParams<scalar_t, stat_t> params,
-                                  const stat_t* delta, int64_t blocks_per_head,
-                                  int64_t first_item) {
+                                  const stat_t* delta, uint32_t blocks_per_head,
+                                  uint32_t first_task) {
   using Tile = FmaTile<stat_t, kPer, kColumns>;
   LEXFORGE_DYNAMIC_SHARED(stat_t, shared);
   stat_t* q_tile = shared;
@@ -346,8 +344,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   stat_t* v_tile = k_tile + Tile::kTile;
   stat_t* e_tile = v_tile + Tile::kTile;
   const AttentionShape& shape = params.shape;
-  const AttentionItem item =
-      attention_item(shape, blocks_per_head, first_item + blockIdx.x, Tile::kRows);
+  const AttentionItem item = attention_item(shape, blocks_per_head, first_task, Tile::kRows);
   if (item.first >= item.length) return;
   const int dim = static_cast<int>(shape.dim), end = min(item.first + Tile::kRows, item.length);
   const int x = static_cast<int>(threadIdx.x) % kSide, y = static_cast<int>(threadIdx.x) / kSide;
@@ -445,16 +442,28 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- launchers ---------------------------------------------------------------------------------
 
+template <typename scalar_t>
+constexpr bool kHasMma = std::is_same_v<scalar_t, Bfloat16>;
+
 // Tile sizes that three resident tiles and more fit into the shared memory of sm_80.
 template <typename scalar_t, typename F>
 void with_tile(int64_t dim, const F& f) {
   using std::integral_constant;
   constexpr int kLargest = sizeof(scalar_t) == 8 ? 2 : 4;
-  if (dim <= 64) return f(integral_constant<int, kLargest>(), integral_constant<int, 64>());
+  // bfloat16 comes here above kMaxMmaDim only.
+  if constexpr (!kHasMma<scalar_t>) {
+    if (dim <= 64) return f(integral_constant<int, kLargest>(), integral_constant<int, 64>());
+  }
   if constexpr (std::is_same_v<scalar_t, float>) {
     if (dim <= 128) return f(integral_constant<int, 2>(), integral_constant<int, 128>());
   }
   f(integral_constant<int, kLargest / 2>(), integral_constant<int, 256>());
+}
+
+// The kernels on tensor cores find it themselves up to kMaxPartialsLength.
+template <typename scalar_t>
+bool needs_delta(const AttentionShape& shape) {
+  return !kHasMma<scalar_t> || shape.dim > kMaxMmaDim || shape.max_length > kMaxPartialsLength;
 }
 
 template <typename scalar_t>
@@ -469,7 +478,7 @@ bool is_aligned(const AttentionRows<scalar_t>& rows) {
 template <typename scalar_t, typename stat_t>
 void launch_attention(const AttentionParams<scalar_t, stat_t>& params, void* stream) {
   const AttentionShape& shape = params.shape;
-  if constexpr (std::is_same_v<scalar_t, Bfloat16>) {
+  if constexpr (kHasMma<scalar_t>) {
     if (shape.dim <= kMaxMmaDim) {
       const bool aligned = shape.dim % 8 == 0 && is_aligned(params.q) && is_aligned(params.k) &&
                            is_aligned(params.v) && is_aligned(params.out);
@@ -478,46 +487,54 @@ void launch_attention(const AttentionParams<scalar_t, stat_t>& params, void* str
   }
   with_tile<scalar_t>(shape.dim, [&](auto per, auto columns) {
     using Tile = FmaTile<stat_t, per, columns>;
-    for_each_item(shape, Tile::kRows, [&](uint32_t grid, int64_t per_head, int64_t first) {
+    for_each_item(shape, Tile::kRows, [&](uint32_t grid, uint32_t per_head, uint32_t first) {
       launch(attention_forward_kernel<scalar_t, stat_t, per, columns>, grid, kThreads,
              Tile::bytes(2, 1), static_cast<cudaStream_t>(stream), params, per_head, first);
     });
   });
 }
 
+template <typename scalar_t>
+int64_t attention_backward_scratch(const AttentionShape& shape) {
+  if (needs_delta<scalar_t>(shape)) return shape.tokens * shape.heads;
+  return attention_partials(shape);
+}
+
 template <typename scalar_t, typename stat_t>
 void launch_attention_backward(const AttentionBackwardParams<scalar_t, stat_t>& params,
-                               stat_t* delta, void* stream) {
+                               stat_t* scratch, void* stream) {
   const AttentionShape& shape = params.shape;
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   if (shape.tokens == 0 || shape.heads == 0) return;
   const bool read_aligned = shape.dim * sizeof(scalar_t) % 16 == 0 && is_aligned(params.out) &&
                             is_aligned(params.grad_out);
-  launch(attention_delta_kernel<scalar_t, stat_t>, blocks_for(shape.tokens * kWarp, kThreads),
-         kThreads, 0, cuda_stream, params, delta, read_aligned);
-  if constexpr (std::is_same_v<scalar_t, Bfloat16>) {
+  if (needs_delta<scalar_t>(shape)) {
+    launch(attention_delta_kernel<scalar_t, stat_t>, blocks_for(shape.tokens * kWarp, kThreads),
+           kThreads, 0, cuda_stream, params, scratch, read_aligned);
+  }
+  if constexpr (kHasMma<scalar_t>) {
     if (shape.dim <= kMaxMmaDim) {
       const bool aligned = read_aligned && is_aligned(params.q) && is_aligned(params.k) &&
                            is_aligned(params.v) && is_aligned(params.grad_q) &&
                            is_aligned(params.grad_k) && is_aligned(params.grad_v);
-      return launch_attention_backward_mma(params, delta, aligned, stream);
+      return launch_attention_backward_mma(params, scratch, aligned, stream);
     }
   }
+  const stat_t* delta = scratch;
   with_tile<scalar_t>(shape.dim, [&](auto per, auto columns) {
     using Tile = FmaTile<stat_t, per, columns>;
-    for_each_item(shape, Tile::kRows, [&](uint32_t grid, int64_t per_head, int64_t first) {
+    for_each_item(shape, Tile::kRows, [&](uint32_t grid, uint32_t per_head, uint32_t first) {
       launch(attention_grad_keys_kernel<scalar_t, stat_t, per, columns>, grid, kThreads,
-             Tile::bytes(4, 2), cuda_stream, params, static_cast<const stat_t*>(delta), per_head,
-             first);
+             Tile::bytes(4, 2), cuda_stream, params, delta, per_head, first);
       launch(attention_grad_queries_kernel<scalar_t, stat_t, per, columns>, grid, kThreads,
-             Tile::bytes(4, 1), cuda_stream, params, static_cast<const stat_t*>(delta), per_head,
-             first);
+             Tile::bytes(4, 1), cuda_stream, params, delta, per_head, first);
     });
   });
 }
 
 #define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                              \
   template void launch_attention(const AttentionParams<scalar_t, stat_t>&, void*);          \
+  template int64_t attention_backward_scratch<scalar_t>(const AttentionShape&);             \
   template void launch_attention_backward(const AttentionBackwardParams<scalar_t, stat_t>&, \
                                           stat_t*, void*);
 LEXFORGE_INSTANTIATE(float, float)

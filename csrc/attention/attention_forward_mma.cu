@@ -130,18 +130,19 @@ struct ForwardWarp {
 // results in registers. Keys and values come in tiles of 64 through two stages, the next one on its
 // way while one is worked on: sequences of up to 128 tokens are in shared memory whole, those of up
 // to 64 are never rescaled. Two strips a warp halve the reads of shared memory per product, which
-// bound it, and take the registers of head_dim 64.
+// bound it, and take the registers of head_dim 64. Blocks on a multiprocessor, from registers: four
+// up to head_dim 64 with one strip, else two.
 template <int kDim, int kStrips>
 __global__ void __launch_bounds__(kThreads, kDim <= 64 && kStrips == 1 ? 4 : 1)
     attention_forward_mma_kernel(AttentionParams<Bfloat16, float> params, bool aligned,
-                                 int64_t blocks_per_head, int64_t first_item) {
+                                 uint32_t blocks_per_head, uint32_t first_task) {
   constexpr int kRows = 16 * kStrips * kWarps, kTile = kTileRows * kDim;
   LEXFORGE_DYNAMIC_SHARED(Bfloat16, shared);
   Bfloat16* q_tile = shared;
   Bfloat16* k_tiles = q_tile + kRows * kDim;
   Bfloat16* v_tiles = k_tiles + kStages * kTile;
   const AttentionShape& shape = params.shape;
-  const AttentionItem item = attention_item(shape, blocks_per_head, first_item + blockIdx.x, kRows);
+  const AttentionItem item = attention_item(shape, blocks_per_head, first_task, kRows);
   if (item.first >= item.length) return;
   const int dim = static_cast<int>(shape.dim), end = min(item.first + kRows, item.length);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -150,13 +151,12 @@ __global__ void __launch_bounds__(kThreads, kDim <= 64 && kStrips == 1 ? 4 : 1)
 
   const auto k = head_rows(params.k, shape, item), v = head_rows(params.v, shape, item);
   const auto fetch = [&](int tile) {
-    const auto seen = [&](int key) { return key < block_keys; };
     const int at = tile % kStages * kTile, first = tile * kTileRows;
-    fetch_tile<kDim, kTileRows, kThreads>(k_tiles + at, k, first, dim, aligned, seen);
-    fetch_tile<kDim, kTileRows, kThreads>(v_tiles + at, v, first, dim, aligned, seen);
+    fetch_tile<kDim, kTileRows, kThreads>(k_tiles + at, k, first, block_keys, dim, aligned);
+    fetch_tile<kDim, kTileRows, kThreads>(v_tiles + at, v, first, block_keys, dim, aligned);
   };
-  fetch_tile<kDim, kRows, kThreads>(q_tile, head_rows(params.q, shape, item), item.first, dim,
-                                    aligned, [&](int row) { return row < end; });
+  fetch_tile<kDim, kRows, kThreads>(q_tile, head_rows(params.q, shape, item), item.first, end, dim,
+                                    aligned);
   if (block_keys > 0) fetch(0);
   commit_copies();
 
@@ -224,7 +224,7 @@ __global__ void __launch_bounds__(kThreads, kDim <= 64 && kStrips == 1 ? 4 : 1)
 template <int kDim, int kStrips>
 void start(const AttentionParams<Bfloat16, float>& params, bool aligned, void* stream) {
   constexpr int kRows = 16 * kStrips * kWarps;
-  for_each_item(params.shape, kRows, [&](uint32_t grid, int64_t per_head, int64_t first) {
+  for_each_item(params.shape, kRows, [&](uint32_t grid, uint32_t per_head, uint32_t first) {
     launch(attention_forward_mma_kernel<kDim, kStrips>, grid, kThreads, forward_bytes<kDim>(kRows),
            static_cast<cudaStream_t>(stream), params, aligned, per_head, first);
   });

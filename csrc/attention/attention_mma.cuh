@@ -74,25 +74,56 @@ __device__ __forceinline__ void pack_a(uint32_t (&a)[4], const float (&left)[4],
   a[3] = pack_bf16(right[2], right[3]);
 }
 
-// Fetches rows first ... first + kRows - 1 of a head into a tile: zeros where !wanted(row) and
-// beyond `dim`. With aligned rows it only starts the copies (see copy_async).
-template <int kColumns, int kRows, int kThreads, typename Wanted>
+// Who fetches what of a tile: kLanes neighbouring threads a row, each every kLanes-th of its chunks
+// and every kRowStep-th row. Neither step changes a chunk's turn, so that beyond the first chunk
+// all offsets into the tile are constants.
+template <int kColumns, int kThreads>
+struct FetchPattern {
+  static constexpr int kChunks = kColumns / 8, kLanes = kChunks & -kChunks;
+  static constexpr int kRowStep = kThreads / kLanes;
+  static_assert(kRowStep % 8 == 0);
+
+  int row = static_cast<int>(threadIdx.x) / kLanes;
+  int chunk = static_cast<int>(threadIdx.x) % kLanes;
+  int offset = tile_offset<kColumns>(row, chunk);
+};
+
+// Fetches rows first ... first + kRows - 1 of a head into a tile: zeros at and beyond `end` and
+// `dim`, and for the thread's row i where bit i of `wanted` is not set. With aligned rows it only
+// starts the copies (see copy_async).
+template <int kColumns, int kRows, int kThreads>
 __device__ __forceinline__ void fetch_tile(Bfloat16* tile, const HeadRows<const Bfloat16>& rows,
-                                           int first, int dim, bool aligned, const Wanted& wanted) {
-  constexpr int kChunks = kColumns / 8;
-#pragma unroll 4
-  for (int step = 0; step < (kRows * kChunks + kThreads - 1) / kThreads; ++step) {
-    const int index = step * kThreads + static_cast<int>(threadIdx.x);
-    if (kRows * kChunks % kThreads != 0 && index >= kRows * kChunks) break;
-    const int row = index / kChunks, chunk = index % kChunks;
-    const bool there = wanted(first + row);
-    const Bfloat16* from = rows.data + (there ? (first + row) * rows.stride + 8 * chunk : 0);
-    Bfloat16* to = tile + tile_offset<kColumns>(row, chunk);
-    if (aligned) {
-      const bool inside = there && 8 * chunk < dim;
-      copy_async<16>(to, inside ? from : rows.data, inside);
-    } else {
-      for (int i = 0; i < 8; ++i) to[i] = there && 8 * chunk + i < dim ? from[i] : Bfloat16{0};
+                                           int first, int end, int dim, bool aligned,
+                                           uint32_t wanted = ~uint32_t{0}) {
+  using Pattern = FetchPattern<kColumns, kThreads>;
+  constexpr int kLanes = Pattern::kLanes, kRowStep = Pattern::kRowStep;
+  static_assert(kRows % kRowStep == 0 && kRows / kRowStep <= 32);
+  const Pattern pattern;
+  const int row = first + pattern.row;
+  const int rows_left = end - row, columns_left = dim - 8 * pattern.chunk;
+  const Bfloat16* from = rows.data + row * rows.stride + 8 * pattern.chunk;
+  Bfloat16* to = tile + pattern.offset;
+  if (aligned) {
+#pragma unroll
+    for (int i = 0; i < kRows / kRowStep; ++i, from += kRowStep * rows.stride) {
+      const bool there = i * kRowStep < rows_left && (wanted >> i & 1u) != 0;
+#pragma unroll
+      for (int column = 0; column < kColumns; column += 8 * kLanes) {
+        const bool inside = there && column < columns_left;
+        copy_async<16>(to + i * kRowStep * kColumns + column, inside ? from + column : rows.data,
+                       inside);
+      }
+    }
+  } else {
+#pragma unroll 1
+    for (int i = 0; i < kRows / kRowStep; ++i, from += kRowStep * rows.stride) {
+      const bool there = i * kRowStep < rows_left && (wanted >> i & 1u) != 0;
+#pragma unroll 1
+      for (int e = 0; e < kColumns / kLanes; ++e) {
+        const int column = e / 8 * 8 * kLanes + e % 8;
+        to[i * kRowStep * kColumns + column] =
+            there && column < columns_left ? from[column] : Bfloat16{0};
+      }
     }
   }
 }
@@ -110,6 +141,21 @@ __device__ __forceinline__ void gather_tile(uint32_t (&words)[4], int lane) {
       const uint32_t got = __shfl_xor_sync(kAllLanes, sent, step);
       words[i] = upper ? got : words[i];
       words[i + step] = upper ? words[i + step] : got;
+    }
+  }
+}
+
+// Writes eight neighbouring elements, the first `count` of them if that is less. With aligned rows
+// `count` is a multiple of eight.
+__device__ __forceinline__ void store_words(Bfloat16* to, const uint32_t (&words)[4], int count,
+                                            bool aligned) {
+  if (aligned) {
+    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t bits = i % 2 == 0 ? words[i / 2] & 0xFFFFu : words[i / 2] >> 16;
+      if (i < count) to[i] = Bfloat16{static_cast<uint16_t>(bits)};
     }
   }
 }
@@ -132,16 +178,7 @@ __device__ __forceinline__ void store_results(const HeadRows<Bfloat16>& rows, in
     gather_tile(words, lane);
     const int first = column + 8 * (lane % 4);
     if (target >= end || first >= dim) continue;
-    Bfloat16* to = rows.data + target * rows.stride + first;
-    if (aligned) {
-      *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const uint32_t bits = i % 2 == 0 ? words[i / 2] & 0xFFFFu : words[i / 2] >> 16;
-        if (first + i < dim) to[i] = Bfloat16{static_cast<uint16_t>(bits)};
-      }
-    }
+    store_words(rows.data + target * rows.stride + first, words, dim - first, aligned);
   }
   __syncwarp();  // what follows may be an instruction of the whole warp
 }

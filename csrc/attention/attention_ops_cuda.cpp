@@ -64,8 +64,9 @@ void backward(const AttentionShape& shape, const Tensor& grad_out, const Tensor&
                                                          attention_rows<scalar_t>(grads.q),
                                                          attention_rows<scalar_t>(grads.k),
                                                          attention_rows<scalar_t>(grads.v)};
-  const Tensor delta = new_lse(q);
-  launch_attention_backward(params, data<stat_t>(delta), stream);
+  const Tensor scratch =
+      torch::stable::new_empty(q, {attention_backward_scratch<scalar_t>(shape)}, lse.scalar_type());
+  launch_attention_backward(params, data<stat_t>(scratch), stream);
 }
 
 std::tuple<Tensor, Tensor, Tensor> attention_backward(

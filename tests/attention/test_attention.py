@@ -409,12 +409,13 @@ def test_padded_errors(device):
 FORGED = [[0, 4], [1, 9], [0, 12, 9], [0, -5, 9], [0, 2**31 - 1], [0, 9, 9, 100]]
 
 
+@pytest.mark.parametrize(("dtype", "longest"), [(torch.float32, 9), (torch.bfloat16, 300)])
 @pytest.mark.parametrize("bounds", FORGED)
-def test_forged_bounds_do_not_leave_the_tensors(bounds, device):
+def test_forged_bounds_do_not_leave_the_tensors(bounds, dtype, longest, device):
     """Callers of torch.ops directly get an error on the CPU; elsewhere bounds are clamped."""
-    q, k, v, weights = batch((9, 2, 8), device)
+    q, k, v, weights = batch((9, 2, 8), device, dtype=dtype)
     forged = torch.tensor(bounds, dtype=torch.int32, device=device)
-    rest = (forged, None, None, 9, False, 0.0, 1.0)
+    rest = (forged, None, None, longest, False, 0.0, 1.0)
     lse = torch.zeros(9, 2, device=device)
     calls = [
         lambda: torch.ops.lexforge.attention.default(q, k, v, *rest),
