@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge.models import bert
-from lexforge.models.bert_encoding import evaluating
 from lexforge.models.skipgram import SkipgramData, SkipgramProgress, train_skipgram
 from lexforge.ops.sampling import alias_sample, build_alias, seed_from
 from lexforge.text.bert import (

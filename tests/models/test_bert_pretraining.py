@@ -22,8 +22,8 @@ from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_pretraining import STANDARD, pretrain
 from lexforge.text.bert import BertExamples, WordTokenizer, tokenize_paragraphs
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
-from lexforge.training.loop import TrainingDivergedError
 from lexforge.training.progress import Progress
+from lexforge.training.state import TrainingDivergedError
 from planted_paragraphs import planted_paragraphs
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "max_positions": 20}

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from lexforge.training.loop import TrainerState
 from lexforge.training.progress import Progress, clock, count
+from lexforge.training.stream_job import StreamState
 
 
 class Terminal(io.StringIO):
@@ -20,13 +20,13 @@ def advance(state, seconds, tokens, loss):
     """`seconds` of training on `tokens` tokens, two pairs each, at a mean loss of `loss`."""
     state.seconds += seconds
     state.done += tokens
-    state.pairs += 2 * tokens
-    state.loss_sum += 2 * tokens * loss
+    state.sums["pairs"] += 2 * tokens
+    state.sums["loss_sum"] += 2 * tokens * loss
 
 
 def simulate(progress, calls=40):
     """Calls of half a second at 2000 words/s, the loss falling by 0.01 each."""
-    state = TrainerState(epochs=2, total=1000 * calls, alpha=0.1, min_alpha=0.0)
+    state = StreamState(epochs=2, total=1000 * calls, alpha=0.1, min_alpha=0.0)
     progress.begin(state)
     for call in range(calls):
         state.epoch = 2 * call // calls
@@ -72,7 +72,7 @@ def test_live_line_on_a_terminal(monkeypatch):
 
 def test_live_line_leaves_standard_output_alone(capsys):
     with Progress(True, stream=Terminal()) as progress:
-        progress.begin(TrainerState(epochs=1, total=1, alpha=0.1, min_alpha=0.0))
+        progress.begin(StreamState(epochs=1, total=1, alpha=0.1, min_alpha=0.0))
         print("a result")
     assert capsys.readouterr().out == "a result\n"
 
@@ -142,10 +142,11 @@ def test_json_log(tmp_path):
 
 def test_entries_instead_of_words(tmp_path):
     stream, path = io.StringIO(), tmp_path / "log.jsonl"
-    state = TrainerState(epochs=25, total=5000, alpha=0.05, min_alpha=0.05, unit="entries")
+    state = StreamState(epochs=25, total=5000, alpha=0.05, min_alpha=0.05, unit="entries")
     with Progress(True, stream=stream, log_json=path) as progress:
         progress.begin(state)
-        state.seconds, state.done, state.pairs, state.loss_sum = 2.0, 3000, 3000, 240.0
+        state.seconds, state.done = 2.0, 3000
+        state.sums.update(pairs=3000, loss_sum=240.0)
         progress.end(state)
     assert stream.getvalue().startswith("epoch 1/25   60%  1.5 k entries/s  loss 0.0800  lr 0.05")
     record = json.loads(path.read_text())
@@ -154,7 +155,7 @@ def test_entries_instead_of_words(tmp_path):
 
 def test_interval_without_pairs_has_no_loss(tmp_path):
     path = tmp_path / "log.jsonl"
-    state = TrainerState(epochs=1, total=10, alpha=0.1, min_alpha=0.0)
+    state = StreamState(epochs=1, total=10, alpha=0.1, min_alpha=0.0)
     with Progress(log_json=path) as progress:
         progress.begin(state)
         state.seconds, state.done = 2.0, 10

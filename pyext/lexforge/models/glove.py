@@ -38,9 +38,10 @@ from lexforge.ops.glove_train import (
 from lexforge.text import Vocabulary, resolve_corpus
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.corpus_identity import counts_identity
-from lexforge.training.loop import TrainerState, train_stream
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
+from lexforge.training.run import Events, run
+from lexforge.training.stream_job import StreamJob, StreamState
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class GloVe:
         self._word_table: torch.Tensor | None = None  # records as in csrc/glove/glove_train.h
         self._context_table: torch.Tensor | None = None
         self._wv: KeyedVectors | None = None
-        self._state: TrainerState | None = None
+        self._state: StreamState | None = None
 
         if corpus is not None:
             self.train(corpus)
@@ -386,7 +387,7 @@ class GloVe:
         parts = self.parts or glove_default_parts(
             len(self.vocabulary), self.vector_size, self.optimizer
         )
-        self._state = TrainerState(
+        self._state = StreamState(
             epochs=passes,
             total=passes * nnz,
             alpha=self.learning_rate,
@@ -485,39 +486,23 @@ class GloVe:
             fetch()
             self.save(checkpoint_folder)
 
-        def call(event: str) -> None:
-            if callbacks:
-                fetch()
-            for callback in callbacks:
-                if (method := getattr(callback, event, None)) is not None:
-                    method(self)
-
-        if state.done == 0:
-            call("on_train_begin")
+        tell = Events(callbacks, self, fetch)
         try:
-            train_stream(
-                state,
-                offsets,
-                step,
-                stats,
+            run(
+                StreamJob(state, offsets, step, stats, tell),
                 progress=progress,
+                tell=tell,
                 stop=stop,
                 save=None if checkpoint_folder is None else save,
                 save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
-                on_epoch_begin=lambda: call("on_epoch_begin"),
-                on_epoch_end=lambda: call("on_epoch_end"),
             )
         finally:
             fetch()
-        if state.finished:
-            call("on_train_end")
-            if checkpoint_folder is not None:
-                save()
 
     # -- results ------------------------------------------------------------------------------
 
     @property
-    def state(self) -> TrainerState | None:
+    def state(self) -> StreamState | None:
         """Where the last run stands; None before the first."""
         return self._state
 
@@ -696,7 +681,7 @@ class GloVe:
         }
         try:
             model = cls(**{name: found.config[name] for name in HYPER_PARAMETERS}, **machine)
-            state = TrainerState.from_json(found.state) if found.state else None
+            state = StreamState.from_json(found.state) if found.state else None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model.vocabulary, model._state = found.vocabulary, state
