@@ -753,6 +753,7 @@ class _Curves(Progress):
         """One more point."""
         means = state.sums["mlm"] / state.done, state.sums["nsp"] / state.done
         self._animator.add(state.done, means)
+        super().update(state)
 
 
 # BERT encoding

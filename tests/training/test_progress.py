@@ -2,8 +2,11 @@
 
 import io
 import json
+import logging
 import re
+import sys
 import time
+import types
 
 import pytest
 
@@ -161,6 +164,76 @@ def test_interval_without_pairs_has_no_loss(tmp_path):
         state.seconds, state.done = 2.0, 10
         progress.end(state)
     assert json.loads(path.read_text())["loss"] is None
+
+
+def test_logger_hears_what_is_said(caplog, monkeypatch):
+    """Shown or not, on a terminal or not: lines as they are where there is none."""
+    monkeypatch.setenv("TERM", "xterm")
+    heard = []
+    for show, stream in ((False, io.StringIO()), (True, io.StringIO()), (True, Terminal())):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "lexforge"), Progress(show, stream=stream) as progress:
+            progress.say("210 words")
+            simulate(progress)
+        heard.append([(record.name, record.levelname) for record in caplog.records])
+        assert caplog.messages[0] == "210 words" and len(caplog.messages) == 3
+        assert caplog.messages[1].startswith("epoch 1/2   50%  2 k words/s  loss 3.9050")
+    assert heard == [[("lexforge", "INFO")] * 3] * 3
+    caplog.clear()
+    with Progress(True, stream=io.StringIO()) as progress:  # at the level that is usual
+        simulate(progress)
+    assert caplog.messages == []
+
+
+def test_evaluation_is_said_and_logged(tmp_path):
+    stream, path = io.StringIO(), tmp_path / "log.jsonl"
+    state = StreamState(epochs=1, total=10, alpha=0.1, min_alpha=0.0, seconds=2.0)
+    with Progress(True, stream=stream, log_json=path) as progress:
+        progress.evaluation(state, {"step": 4, "epoch": 1, "loss": 2.5}, "evaluation: 2.5")
+    assert stream.getvalue() == "evaluation: 2.5\n"
+    assert json.loads(path.read_text()) == {"time": 2.0, "step": 4, "epoch": 1, "eval_loss": 2.5}
+
+
+class Writer:
+    """What stands in for TensorBoard's own."""
+
+    def __init__(self, folder):
+        self.folder, self.scalars, self.open = folder, [], True
+        Writer.last = self
+
+    def add_scalar(self, name, value, step):
+        self.scalars.append((name, value, step))
+
+    def close(self):
+        self.open = False
+
+
+def test_tensorboard(tmp_path, monkeypatch):
+    """The numbers of the log, over the units done."""
+    module = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    path = tmp_path / "log.jsonl"
+    with Progress(log_json=path, tensorboard=tmp_path / "board") as progress:
+        simulate(progress)
+        writer = Writer.last
+        assert writer.open and writer.folder == str(tmp_path / "board")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    expected = [(n, x, record["words"]) for record in records for n, x in record.items()]
+    assert writer.scalars == expected and not writer.open
+
+
+def test_tensorboard_writes_its_files(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    with Progress(tensorboard=tmp_path) as progress:
+        simulate(progress)
+    (file,) = tmp_path.iterdir()
+    assert b"words_per_second" in file.read_bytes()
+
+
+def test_tensorboard_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="needs its package: pip install tensorboard"):
+        Progress(tensorboard=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Digests of short runs of every trainer, for comparing two versions of the loop on one machine.
 
-    python tests/training/bits.py FOLDER
+    python tests/training_bits.py FOLDER
 
 trains from fixed seeds, undisturbed and in two parts, and prints one line per run: digests of
 weights and of losses. The first part of a run in two leaves its checkpoint in FOLDER, where a later
@@ -20,8 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import lexforge.bert
 from lexforge import GloVe, Word2Vec, cooccurrence, d2l
