@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import copy
 import hashlib
-import itertools
 import os
 import random
 import tarfile
@@ -18,7 +17,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +35,13 @@ from lexforge.text.bert import (
     tokenize_paragraphs,
 )
 from lexforge.text.datasets import cache_folder, dataset_path
-from lexforge.training.network_job import NetworkJob, NetworkState, evaluating
+from lexforge.training.network_job import (
+    Minibatch,
+    NetworkJob,
+    NetworkState,
+    evaluating,
+    minibatches,
+)
 from lexforge.training.progress import Progress
 from lexforge.training.run import run
 from lexforge.vectors import similarity
@@ -699,8 +703,8 @@ def train_bert(
     animator = Animator(xlabel="step", ylabel="loss", xlim=[1, num_steps], legend=["mlm", "nsp"])
     sums = torch.zeros(2, dtype=torch.float64, device=device)
 
-    def step(data: _Minibatch, rate: float) -> None:
-        batch = [x.to(device) for x in data.arrays]
+    def step(batch: Minibatch, rate: float) -> None:
+        batch = [x.to(device) for x in batch.data]
         trainer.zero_grad()
         mlm_l, nsp_l, l = _get_batch_loss_bert(net, loss, vocab_size, *batch, compat=compat)
         l.backward()
@@ -708,38 +712,18 @@ def train_bert(
         sums.add_(torch.stack((mlm_l.detach(), nsp_l.detach())))
 
     state = NetworkState(total=num_steps)
-    job = NetworkJob(
-        state, _minibatches(train_iter), step, ("mlm", "nsp"), sums, lambda step: lr, patience=0.0
+    steps = minibatches(
+        lambda epoch: train_iter,
+        lambda arrays: {"pairs": len(arrays[0])},
+        what="train_bert: train_iter",
     )
+    job = NetworkJob(state, steps, step, ("mlm", "nsp"), sums, lambda step: lr, patience=0.0)
     run(job, progress=_Curves(animator))
     mlm, nsp = state.sums["mlm"] / num_steps, state.sums["nsp"] / num_steps
     rate = state.sums["pairs"] / state.seconds
     print(f"MLM loss {mlm:.3f}, NSP loss {nsp:.3f}")
     print(f"{rate:.1f} sentence pairs/sec on {[str(device) for device in devices]}")
     return BertTrainResult(mlm, nsp, rate, state.seconds, animator)
-
-
-class _Minibatch(NamedTuple):
-    """The seven arrays, and where in the epochs they stand."""
-
-    arrays: Sequence[Tensor]
-    epoch: int
-    batch: int
-    ends_epoch: bool = False  # is not known before the next one is asked for
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {"pairs": len(self.arrays[0])}
-
-
-def _minibatches(train_iter: Iterable) -> Iterator[_Minibatch]:
-    """Without an end: iterated again and again."""
-    for epoch in itertools.count():
-        number = 0
-        for number, arrays in enumerate(train_iter, 1):
-            yield _Minibatch(arrays, epoch, number)
-        if number == 0:
-            raise ValueError("train_bert: train_iter must have minibatches, got none")
 
 
 class _Curves(Progress):

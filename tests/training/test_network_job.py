@@ -2,31 +2,41 @@
 
 import json
 import math
+from itertools import islice
 
 import pytest
 import torch
 from torch import nn
 
-from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState, evaluating
+from lexforge.training.events import Events
+from lexforge.training.network_job import (
+    Evaluation,
+    NetworkJob,
+    NetworkState,
+    evaluating,
+    minibatches,
+)
 from lexforge.training.optimizer import NetworkOptimizer
 from lexforge.training.progress import Progress
-from lexforge.training.run import Events, run
+from lexforge.training.run import run
 from lexforge.training.schedules import Schedule
 from lexforge.training.state import TrainingDivergedError
 
 BATCHES = 4  # in an epoch
 
 
-class Batch:
+def points(seed, size=16):
     """Points of the plane, of class 1 above the diagonal."""
+    found = torch.randn(size, 2, generator=torch.Generator().manual_seed(seed))
+    return found, (found[:, 1] > found[:, 0]).long()
 
-    def __init__(self, step, size=16):
-        generator = torch.Generator().manual_seed(step)
-        self.points = torch.randn(size, 2, generator=generator)
-        self.classes = (self.points[:, 1] > self.points[:, 0]).long()
-        self.epoch, self.batch = step // BATCHES, step % BATCHES + 1
-        self.ends_epoch = self.batch == BATCHES
-        self.counts = {"examples": size}
+
+def epochs(number):
+    return [points(BATCHES * number + batch) for batch in range(BATCHES)]
+
+
+def count_examples(batch):
+    return {"examples": len(batch[0])}
 
 
 class Classifier:
@@ -38,7 +48,7 @@ class Classifier:
         self.optimizer = NetworkOptimizer(self.network, "adam")
         self.state = NetworkState(total=steps)
         self.events, self.best = [], []
-        self.held_out = Batch(10_000, size=200)
+        self.held_out = points(10_000, size=200)
         self.sums = torch.zeros(2, dtype=torch.float64)
         self.options = evaluation
         self.schedule = Schedule("constant", rate, steps)
@@ -46,17 +56,18 @@ class Classifier:
     def step(self, batch, rate):
         self.optimizer.set_learning_rate(rate)
         self.optimizer.zero_grad()
-        logits = self.network(batch.points)
-        loss = nn.functional.cross_entropy(logits, batch.classes)
+        inputs, classes = batch.data
+        logits = self.network(inputs)
+        loss = nn.functional.cross_entropy(logits, classes)
         loss.backward()
         self.optimizer.step()
-        correct = (logits.argmax(1) == batch.classes).sum()
+        correct = (logits.argmax(1) == classes).sum()
         self.sums += torch.stack((loss.detach().double(), correct.double()))
 
     def measure(self):
         with torch.no_grad(), evaluating(self.network):
-            logits = self.network(self.held_out.points)
-            return {"loss": float(nn.functional.cross_entropy(logits, self.held_out.classes))}
+            inputs, classes = self.held_out
+            return {"loss": float(nn.functional.cross_entropy(self.network(inputs), classes))}
 
     def run(self, progress=None, **options):
         state, evaluation = self.state, None
@@ -67,7 +78,7 @@ class Classifier:
         tell = Events([self], self)
         job = NetworkJob(
             state,
-            map(Batch, range(state.done, 10_000)),
+            minibatches(epochs, count_examples, state.epoch, state.position),
             self.step,
             ("loss", "correct"),
             self.sums,
@@ -197,6 +208,19 @@ def test_shown_and_logged(tmp_path):
     state = NetworkState(total=4, done=2, learning_rate=0.5, sums={"loss": 3.0})
     reading = state.reading(state.amounts()._replace(seconds=0.5))
     assert reading.title == "step 2/4" and reading.detail == "loss 1.5000  4 steps/s  lr 0.5"
+
+
+def test_minibatches():
+    """An epoch's end is known where it has a length; a run may begin anywhere."""
+    drawn = list(islice(minibatches(lambda number: "ab", lambda data: {data: 1}), 5))
+    assert drawn[1] == ("b", 0, 2, True, {"b": 1})
+    assert [batch.ends_epoch for batch in drawn] == [False, True, False, True, False]
+    again = minibatches(lambda number: "ab", lambda data: {data: 1}, drawn[1].epoch, drawn[1].batch)
+    assert list(islice(again, 3)) == drawn[2:]
+    endless = minibatches(lambda number: (x for x in "ab"), lambda data: {})
+    assert not any(batch.ends_epoch for batch in islice(endless, 4))
+    with pytest.raises(ValueError, match="train_iter must have minibatches, got none"):
+        next(minibatches(lambda number: [], lambda data: {}, what="train_iter"))
 
 
 def test_modes_are_restored():

@@ -3,8 +3,9 @@
 import pytest
 
 from lexforge.training import run as loop
+from lexforge.training.events import Events
 from lexforge.training.progress import Progress
-from lexforge.training.run import Events, Watch, run
+from lexforge.training.run import Watch, run
 from lexforge.training.state import Reading, RunState
 
 

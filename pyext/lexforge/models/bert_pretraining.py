@@ -32,10 +32,11 @@ from lexforge.text.bert import (
     tokenize_paragraphs,
 )
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
+from lexforge.training.events import Events
 from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
 from lexforge.training.optimizer import OPTIMIZERS, NetworkOptimizer
 from lexforge.training.progress import Progress, count
-from lexforge.training.run import Events, run
+from lexforge.training.run import run
 from lexforge.training.schedules import SCHEDULES, Schedule
 from lexforge.training.state import Amounts, Reading, require
 

@@ -38,9 +38,10 @@ from lexforge.ops.glove_train import (
 from lexforge.text import Vocabulary, resolve_corpus
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.corpus_identity import counts_identity
+from lexforge.training.events import Events
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
-from lexforge.training.run import Events, run
+from lexforge.training.run import run
 from lexforge.training.stream_job import StreamJob, StreamState
 from lexforge.vectors import KeyedVectors
 

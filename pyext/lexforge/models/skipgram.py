@@ -18,9 +18,9 @@ from lexforge.ops.skipgram_batch import (
 )
 from lexforge.ops.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
 from lexforge.ops.skipgram_stream import padded_table
-from lexforge.training.progress import Progress, count
+from lexforge.training.progress import Progress
 from lexforge.training.run import Watch, run
-from lexforge.training.state import Amounts, Reading, RunState
+from lexforge.training.state import RunState
 
 
 class SkipgramData:
@@ -166,17 +166,6 @@ class SkipgramProgress(RunState):
     def slots_per_second(self) -> float:
         """Context and noise words per second."""
         return self.slots / max(self.seconds, 1e-9)
-
-    def reading(self, part: Amounts) -> Reading:
-        """Speed and loss."""
-        rate = round(part.sums["examples"] / part.seconds, 1)
-        loss = part.sums["loss_sum"] / max(part.sums["examples"], 1)
-        return Reading(
-            f"epoch {self.epoch + 1}/{self.total}",
-            f"{count(rate)} examples/s  loss {loss:.4f}",
-            {"time": self.seconds, "epoch": self.epoch + 1, "examples_per_second": rate}
-            | {"loss": loss},
-        )
 
 
 def padded_rows(weight: Tensor) -> Tensor:

@@ -28,9 +28,10 @@ from lexforge.text import (
 )
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.corpus_identity import corpus_identity
+from lexforge.training.events import Events
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
-from lexforge.training.run import Events, run
+from lexforge.training.run import run
 from lexforge.training.stream_job import StreamJob, StreamState
 from lexforge.vectors import KeyedVectors
 

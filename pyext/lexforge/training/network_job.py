@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import length_hint
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lexforge.training.progress import count
 from lexforge.training.run import Watch
 from lexforge.training.state import (
     HISTORY_POINTS,
@@ -31,6 +32,46 @@ class Drawn(Protocol):
     batch: int  # next one of the epoch
     ends_epoch: bool
     counts: Mapping[str, int]  # what is known on the host and adds up: examples, tokens
+
+
+class Minibatch(NamedTuple):
+    """Any data of a step, as :func:`minibatches` draws them."""
+
+    data: Any
+    epoch: int
+    batch: int
+    ends_epoch: bool
+    counts: Mapping[str, int]
+
+
+def minibatches(
+    epochs: Callable[[int], Iterable[Any]],
+    counts: Callable[[Any], Mapping[str, int]],
+    epoch: int = 0,
+    batch: int = 0,
+    what: str = "epochs",
+) -> Iterator[Minibatch]:
+    """The minibatches of one epoch after another, without an end.
+
+    Args:
+        epochs: ``epochs(number)`` iterates over the minibatches of an epoch. Its end can be told
+            (``ends_epoch``) where it has a length.
+        counts: Of a minibatch, e.g. its examples.
+        epoch, batch: Where to begin; minibatches before that are drawn and dropped.
+        what: What an error calls them.
+
+    Raises:
+        ValueError: An epoch without minibatches.
+    """
+    for number in itertools.count(epoch):
+        drawn = epochs(number)
+        size, index = length_hint(drawn, -1), 0
+        for index, data in enumerate(drawn, 1):
+            if index > batch:
+                yield Minibatch(data, number, index, index == size, counts(data))
+        if index == 0:
+            raise ValueError(f"{what} must have minibatches, got none")
+        batch = 0
 
 
 @dataclass(kw_only=True)
@@ -64,26 +105,11 @@ class NetworkState(RunState):
             return 0
         return len(self.evaluations) - 1 - self.evaluations.index(self.best_evaluation)
 
-    def measures(self, part: Amounts) -> dict[str, float]:
-        """Losses and the like over a stretch of the run: here each sum's mean per step."""
-        return {name: round(value / max(part.done, 1), 6) for name, value in part.sums.items()}
-
     def reading(self, part: Amounts) -> Reading:
-        """Measures, speed, learning rate."""
-        measures, per_second = self.measures(part), round(part.done / part.seconds, 1)
-        words = "  ".join(f"{name} {value:.4f}" for name, value in measures.items())
-        return Reading(
-            f"step {self.done}/{self.total}",
-            f"{words}  {count(per_second)} steps/s  lr {self.learning_rate:.3g}",
-            {
-                "time": round(self.seconds, 3),
-                "step": self.done,
-                "epoch": self.epoch + 1,
-                **measures,
-                "steps_per_second": per_second,
-                "lr": self.learning_rate,
-            },
-        )
+        """The learning rate too."""
+        title, detail, values = super().reading(part)
+        detail = f"{detail}  lr {self.learning_rate:.3g}"
+        return Reading(title, detail, {**values, "lr": self.learning_rate})
 
 
 def _loss(evaluation: Mapping[str, Any]) -> float:
@@ -118,8 +144,8 @@ class NetworkJob:
         schedule: The learning rate of a step, the first one being 0.
         patience: Seconds between looks.
         evaluation: What to evaluate, how often, and what follows from it.
-        tell: Called with the events of epochs and evaluations
-            (:class:`~lexforge.training.run.Events`). An epoch's end is that of data that tell it.
+        tell: Called with the events of evaluations and of epochs, whose end is told where the data
+            tell it (:class:`~lexforge.training.events.Events`).
     """
 
     def __init__(

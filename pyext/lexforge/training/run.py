@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from lexforge.training.progress import Progress
@@ -34,15 +34,10 @@ class Watch:
 
 
 class Job(Protocol):
-    """What :func:`run` needs to know of a trainer.
+    """What :func:`run` needs to know of a trainer."""
 
-    Attributes:
-        state: Where it stands.
-        patience: Seconds of training that may go by between two looks, 0 for a look every time.
-    """
-
-    state: RunState
-    patience: float
+    state: RunState  # where it stands
+    patience: float  # seconds that may go by between two looks; 0: look every time
 
     def advance(self, watch: Watch) -> None:
         """One kernel call or one step; never waits for the device."""
@@ -53,32 +48,6 @@ class Job(Protocol):
         Raises:
             TrainingDivergedError: The loss is no longer finite.
         """
-
-
-class Events:
-    """Tells callbacks what happens in a run; they are the same for every trainer.
-
-    ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``, ``on_train_end``; of trainers that
-    evaluate on held-out data also ``on_evaluate``. A resumed run begins no epoch that had begun
-    before, and a stopped one does not end.
-
-    Args:
-        callbacks: Objects with methods of these names, or some of them.
-        subject: What each is called with.
-        before: Called before they are, e.g. to fetch tables from a GPU.
-    """
-
-    def __init__(
-        self, callbacks: Sequence[Any], subject: Any, before: Callable[[], None] | None = None
-    ) -> None:
-        self._callbacks, self._subject, self._before = callbacks, subject, before
-
-    def __call__(self, event: str) -> None:
-        methods = [getattr(callback, event, None) for callback in self._callbacks]
-        if self._callbacks and self._before is not None:
-            self._before()
-        for method in filter(None, methods):
-            method(self._subject)
 
 
 def run(
@@ -95,7 +64,7 @@ def run(
     Args:
         job: Advanced in place. A finished one is left as it is.
         progress: Told of every look.
-        tell: Called with the events of the run's two ends (:class:`Events`).
+        tell: Called with the events ``on_train_begin`` and ``on_train_end``.
         stop: Looked at after every advance; when requested the loop saves and returns.
         save: Writes a checkpoint of the present state: when stopped, and at the end.
         save_every: Seconds between checkpoints; None for none in between.

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
+from lexforge.training.progress import count
+
 HISTORY_POINTS = 200  # of the loss curve kept in a checkpoint
 
 
@@ -21,8 +23,7 @@ class Amounts(NamedTuple):
     sums: dict[str, float]
 
 
-@dataclass
-class Reading:
+class Reading(NamedTuple):
     """A stretch of a run, as it is shown and logged."""
 
     title: str  # which part of the run it is: "epoch 2/5"
@@ -38,7 +39,7 @@ class RunState:
     goes on (losses, predictions, hits, ...) stands in ``sums`` by name. Every random decision is
     a function of the seed and the place in the run, so no generator state is kept.
 
-    Subclasses say what a reading of theirs shows (:meth:`reading`).
+    Subclasses say in their words what a stretch of a run gave (:meth:`measures`, :meth:`reading`).
     """
 
     # Fields that a file has under another name, and those that it has only when they are used.
@@ -74,9 +75,26 @@ class RunState:
         """So far."""
         return Amounts(self.seconds, self.done, dict(self.sums))
 
+    def measures(self, part: Amounts) -> dict[str, float]:
+        """Losses and the like over a stretch of the run: here the mean of each sum per unit."""
+        return {name: round(value / max(part.done, 1), 6) for name, value in part.sums.items()}
+
     def reading(self, part: Amounts) -> Reading:
         """The stretch of the run that ends here and in which this much was done."""
-        raise NotImplementedError
+        one, measures = self.unit.removesuffix("s"), self.measures(part)
+        words = [f"{name} {value:.4f}" for name, value in measures.items()]
+        per_second = round(part.done / part.seconds, 1)
+        return Reading(
+            f"{one} {self.done}/{self.total}",
+            "  ".join([*words, f"{count(per_second)} {self.unit}/s"]),
+            {
+                "time": round(self.seconds, 3),
+                one: self.done,
+                "epoch": self.epoch + 1,
+                **measures,
+                f"{self.unit}_per_second": per_second,
+            },
+        )
 
     def meter(self) -> Meter:
         """For intervals from here on."""

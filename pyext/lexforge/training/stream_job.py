@@ -157,7 +157,7 @@ class StreamJob:
             ``state.first_epoch + epoch`` and adds to ``stats``.
         stats: float64 [3] on the device: sums of loss, pairs and centres over this run; [2] where
             there are no centres. Overwritten with the state's own sums first.
-        tell: Called with the events of epochs (:class:`~lexforge.training.run.Events`).
+        tell: Called with the events of epochs (:class:`~lexforge.training.events.Events`).
     """
 
     patience = 0.0  # a call is as long as one can be patient
