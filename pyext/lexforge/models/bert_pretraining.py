@@ -447,10 +447,12 @@ def pretrain(
     if resume and out is None:
         raise ValueError("pretrain: out must be the folder of the run to resume, got None")
     evaluation = {
-        "eval_every": None if eval_every is None else _whole("eval_every", eval_every),
-        "early_stopping": (
-            None if early_stopping is None else _whole("early_stopping", early_stopping, low=0)
-        ),
+        name: _whole(name, value, low=low)
+        for name, value, low in (
+            ("eval_every", eval_every, 1),
+            ("early_stopping", early_stopping, 0),
+        )
+        if value is not None
     }
     if out is not None and not (resume or overwrite):
         for folder in [Path(out), *([] if eval_file is None else [Path(out) / BEST])]:
@@ -475,9 +477,7 @@ def pretrain(
             tokenizer=tokenizer,
             min_count=_whole("min_count", min_count),
         )
-        pretraining.hold_out(
-            eval_file, {name: value for name, value in evaluation.items() if value is not None}
-        )
+        pretraining.hold_out(eval_file, evaluation)
         progress.say(pretraining.describe())
         if stop is not None:
             stack.enter_context(stop)

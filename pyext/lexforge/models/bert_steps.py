@@ -88,7 +88,8 @@ def draw_steps(
         empty += batch == 0
         size = batch_size // accumulation
         # An epoch's last step may have fewer parts.
-        first = min(batch * accumulation, examples.num_batches(epoch, size))
+        parts_of_epoch = examples.num_batches(epoch, size)
+        first = min(batch * accumulation, parts_of_epoch)
         drawn = examples.batches(
             epoch,
             size,
@@ -121,7 +122,7 @@ def draw_steps(
                 tokens,
                 epoch,
                 batch,
-                batch * accumulation >= examples.num_batches(epoch, size),
+                batch * accumulation >= parts_of_epoch,
             )
             step += 1
         epoch, batch = epoch + 1, 0

@@ -42,7 +42,7 @@ from lexforge.training.events import Events
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
 from lexforge.training.run import run
-from lexforge.training.stream_job import StreamJob, StreamState
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class GloVe:
                 self._set_vocabulary(counts.vocab, counts.nnz)
             identity = counts_identity(counts)
             if resume:
-                self._check_resume(identity, epochs)
+                check_resume(self._state, {"epochs": epochs}, "counts", identity)
             else:
                 self._begin_run(identity, passes, counts.nnz)
             with self._tiles(counts, checkpoint_folder, shown) as tiles:
@@ -398,21 +398,6 @@ class GloVe:
             # The default may be another one on the machine that resumes.
             corpus={**identity, "parts": min(parts, len(self.vocabulary))},
         )
-
-    def _check_resume(self, identity: dict[str, Any], epochs: int | None) -> None:
-        state = self._state
-        if state is None or state.finished:
-            raise ValueError("train: there is nothing to resume, the last run is complete")
-        pairs = [
-            ("epochs", state.epochs, epochs),
-            *((f"counts {name}", state.corpus.get(name), identity[name]) for name in identity),
-        ]
-        if differences := [
-            f"{name} is {now} now, {then} in the interrupted run"
-            for name, then, now in pairs
-            if now is not None and now != then
-        ]:
-            raise ValueError("train: cannot resume: " + "; ".join(differences))
 
     @contextmanager
     def _tiles(

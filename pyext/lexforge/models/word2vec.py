@@ -32,7 +32,7 @@ from lexforge.training.events import Events
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
 from lexforge.training.run import run
-from lexforge.training.stream_job import StreamJob, StreamState
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
@@ -401,7 +401,8 @@ class Word2Vec:
             self.corpus_count = self.corpus_count or encoded.num_sentences
             identity = corpus_identity(encoded, self.vocabulary)
             if resume:
-                self._check_resume(identity, epochs, start_alpha, end_alpha)
+                given = {"epochs": epochs, "alpha": start_alpha, "min_alpha": end_alpha}
+                check_resume(self._state, given, "corpus", identity)
             else:
                 passes = _whole("epochs", self.epochs if epochs is None else epochs)
                 alpha = self.alpha if start_alpha is None else start_alpha
@@ -541,29 +542,6 @@ class Word2Vec:
         if self._state is None:
             return 0
         return self._state.first_epoch + min(self._state.epoch + 1, self._state.epochs)
-
-    def _check_resume(
-        self,
-        identity: dict[str, Any],
-        epochs: int | None,
-        start_alpha: float | None,
-        end_alpha: float | None,
-    ) -> None:
-        state = self._state
-        if state is None or state.finished:
-            raise ValueError("train: there is nothing to resume, the last run is complete")
-        pairs = [
-            ("epochs", state.epochs, epochs),
-            ("alpha", state.alpha, start_alpha),
-            ("min_alpha", state.min_alpha, end_alpha),
-            *((f"corpus {name}", state.corpus.get(name), identity[name]) for name in identity),
-        ]
-        if differences := [
-            f"{name} is {now} now, {then} in the interrupted run"
-            for name, then, now in pairs
-            if now is not None and now != then
-        ]:
-            raise ValueError("train: cannot resume: " + "; ".join(differences))
 
     # -- results ------------------------------------------------------------------------------
 

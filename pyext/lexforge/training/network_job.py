@@ -28,10 +28,21 @@ LOOK_SECONDS = 0.25  # between looks at the losses, for which a GPU is waited
 class Drawn(Protocol):
     """The data of a step, and where the data go on after it."""
 
-    epoch: int
-    batch: int  # next one of the epoch
-    ends_epoch: bool
-    counts: Mapping[str, int]  # what is known on the host and adds up: examples, tokens
+    @property
+    def epoch(self) -> int:
+        """That they are of."""
+
+    @property
+    def batch(self) -> int:
+        """Next one of the epoch."""
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether there is none."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What is known on the host and adds up: examples, tokens."""
 
 
 class Minibatch(NamedTuple):

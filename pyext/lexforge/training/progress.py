@@ -19,9 +19,17 @@ _LOGGER = logging.getLogger("lexforge")
 class Shown(Protocol):
     """One interval of training: what :class:`Progress` shows and logs of it."""
 
-    title: str  # which part of the run it is: "epoch 2/5"
-    detail: str  # it in words: speed, loss, learning rate
-    values: dict[str, Any]  # it as plain values
+    @property
+    def title(self) -> str:
+        """Which part of the run it is: "epoch 2/5"."""
+
+    @property
+    def detail(self) -> str:
+        """It in words: speed, loss, learning rate."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """It as plain values."""
 
 
 class Intervals(Protocol):
@@ -39,7 +47,10 @@ class Trained(Protocol):
 
     seconds: float  # of training so far
     done: int  # units
-    share: float  # of the run that is done, 0 to 1
+
+    @property
+    def share(self) -> float:
+        """Of the run that is done, 0 to 1."""
 
     def meter(self) -> Intervals:
         """For intervals from here on."""
@@ -180,8 +191,7 @@ class Progress:
         self._end_live()
 
     def evaluation(self, state: Trained, values: Mapping[str, Any], text: str) -> None:
-        """What was measured on held-out data: said as `text`, and logged, the step as it is and
-        all else as ``eval_<name>``."""
+        """What was measured on held-out data: `text` is said, the values logged as ``eval_*``."""
         self.say(text)
         places = ("step", "epoch")
         named = {name if name in places else f"eval_{name}": x for name, x in values.items()}

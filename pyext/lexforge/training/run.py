@@ -36,8 +36,13 @@ class Watch:
 class Job(Protocol):
     """What :func:`run` needs to know of a trainer."""
 
-    state: RunState  # where it stands
-    patience: float  # seconds that may go by between two looks; 0: look every time
+    @property
+    def state(self) -> RunState:
+        """Where it stands."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that may go by between two looks; 0 for a look every time."""
 
     def advance(self, watch: Watch) -> None:
         """One kernel call or one step; never waits for the device."""

@@ -147,6 +147,30 @@ def _with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"unit": "words", "epoch_sums": [], **content, "loss_history": history}
 
 
+def check_resume(
+    state: StreamState | None, given: Mapping[str, Any], what: str, identity: Mapping[str, Any]
+) -> None:
+    """ValueError unless this is an unfinished run, of these settings and on the same data.
+
+    Args:
+        given: Settings by name; None for that of the run.
+        what: A name of the data.
+        identity: What must be equal for the data to be the same.
+    """
+    if state is None or state.finished:
+        raise ValueError("train: there is nothing to resume, the last run is complete")
+    pairs = [
+        *((name, getattr(state, name), value) for name, value in given.items()),
+        *((f"{what} {name}", state.corpus.get(name), value) for name, value in identity.items()),
+    ]
+    if differences := [
+        f"{name} is {now} now, {then} in the interrupted run"
+        for name, then, now in pairs
+        if now is not None and now != then
+    ]:
+        raise ValueError("train: cannot resume: " + "; ".join(differences))
+
+
 class StreamJob:
     """Calls of a kernel on ranges of positions, of about :data:`CALL_SECONDS` each.
 
