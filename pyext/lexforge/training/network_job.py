@@ -176,7 +176,8 @@ class NetworkJob:
         self._steps, self._step, self._schedule = steps, step, schedule
         self._names, self._sums = names, sums
         self._patience, self._evaluation, self._tell = patience, evaluation, tell
-        sums.copy_(torch.tensor([state.sums.get(n, 0.0) for n in names], dtype=torch.float64))
+        state.sums = {**dict.fromkeys(names, 0.0), **state.sums}
+        sums.copy_(torch.tensor([state.sums[name] for name in names], dtype=torch.float64))
         self._every = max(state.total // HISTORY_POINTS, 1)
         self._points: list[tuple[dict[str, Any], Tensor]] = []
         self._epoch_ends = self._evaluate = False  # after the latest step
