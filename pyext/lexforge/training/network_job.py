@@ -112,9 +112,8 @@ class NetworkState(RunState):
     @property
     def evaluations_since_best(self) -> int:
         """How many came after it."""
-        if not self.evaluations:
-            return 0
-        return len(self.evaluations) - 1 - self.evaluations.index(self.best_evaluation)
+        best = self.best_evaluation
+        return 0 if best is None else len(self.evaluations) - 1 - self.evaluations.index(best)
 
     def reading(self, part: Amounts) -> Reading:
         """The learning rate too."""
@@ -231,7 +230,7 @@ class NetworkJob:
                 f"{state.learning_rate:.4g}: try a smaller one, or --clip"
             )
         with watch.paused():
-            if self._evaluate:
+            if self._evaluate and self._evaluation is not None:
                 self._evaluate_now(self._evaluation)
             if self._epoch_ends:
                 self._tell("on_epoch_end")

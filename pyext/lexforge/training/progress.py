@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 LIVE_SECONDS = 0.25
 PLAIN_SECONDS = 10.0
@@ -40,6 +40,14 @@ class Intervals(Protocol):
 
     def read(self, state: Any) -> Shown:
         """The interval since the last reading; the next one starts here."""
+
+
+class _Meters(NamedTuple):
+    """Each output has intervals of its own."""
+
+    shown: Intervals  # on the live line
+    said: Intervals  # as lines of text
+    logged: Intervals
 
 
 class Trained(Protocol):
@@ -107,8 +115,9 @@ class Progress:
         if log_json is not None:
             self._log = open(log_json, "a" if append else "w", encoding="utf-8")  # noqa: SIM115
         self._board = None if tensorboard is None else _tensorboard(tensorboard)
-        self._live = self._task = None
-        self._shown = self._said = self._logged = None
+        self._live: Any = None  # rich's display, and its one task
+        self._task: Any = None
+        self._meters: _Meters | None = None  # from begin() on
 
     def __enter__(self) -> Progress:
         return self
@@ -145,13 +154,14 @@ class Progress:
         self._end_live()
         due = LIVE_SECONDS if self._terminal else self._every
         last = time.monotonic()
-        began = before = None
+        began, before = last, 0
+        started = False
 
         def report(done: int, total: int | None) -> None:
-            nonlocal last, began, before
+            nonlocal last, began, before, started
             now = time.monotonic()
-            if unit and (before is None or done < before):
-                last, began, before = now, now, done
+            if unit and (not started or done < before):
+                last, began, before, started = now, now, done, True
             complete = self._terminal and done == total
             if now - last < due and not complete:
                 return
@@ -177,7 +187,7 @@ class Progress:
     def begin(self, state: Trained) -> None:
         """Start of training: intervals are measured from here."""
         self._end_live()
-        self._shown, self._said, self._logged = state.meter(), state.meter(), state.meter()
+        self._meters = _Meters(state.meter(), state.meter(), state.meter())
         if self._terminal:
             self._update_live("training", 0.0, "")
 
@@ -199,18 +209,20 @@ class Progress:
 
     def _tell(self, state: Trained, live: float, plain: float, log: float) -> None:
         """Whatever is due after so many seconds."""
-        if self._terminal and _due(self._shown, state, live):
-            self._update_live(*_line(state, self._shown.read(state)))
+        assert self._meters is not None, "begin() comes first"
+        shown, said, logged = self._meters
+        if self._terminal and _due(shown, state, live):
+            self._update_live(*_line(state, shown.read(state)))
         lines = self._show and not self._terminal
-        if (lines or _LOGGER.isEnabledFor(logging.INFO)) and _due(self._said, state, plain):
-            title, share, detail = _line(state, self._said.read(state))
+        if (lines or _LOGGER.isEnabledFor(logging.INFO)) and _due(said, state, plain):
+            title, share, detail = _line(state, said.read(state))
             text = f"{title}  {share:4.0%}  {detail}"
             if lines:
                 self.say(text)
             else:
                 _LOGGER.info("%s", text)
-        if (self._log is not None or self._board is not None) and _due(self._logged, state, log):
-            self._record(state, self._logged.read(state).values)
+        if (self._log is not None or self._board is not None) and _due(logged, state, log):
+            self._record(state, logged.read(state).values)
 
     def _record(self, state: Trained, values: Mapping[str, Any]) -> None:
         if self._log is not None:

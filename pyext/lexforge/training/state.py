@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from lexforge.training.progress import count
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HISTORY_POINTS = 200  # of the loss curve kept in a checkpoint
 
@@ -109,7 +112,7 @@ class RunState:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> RunState:
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`.
 
         Raises:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -20,6 +20,9 @@ from lexforge.training.state import (
     TrainingDivergedError,
     require,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CALL_SECONDS = 0.4  # of work per kernel call: long enough to cost nothing, short enough to stop
 FIRST_CALL_UNITS = 20_000
@@ -124,7 +127,7 @@ class StreamState(RunState):
         return {**content.pop("sums"), **content}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> StreamState:
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`; also reads the names that format version 1 began with.
 
         Raises:
