@@ -4,7 +4,8 @@
 # bench       the benchmarks of this machine, into benchmarks/results
 # cuda-check  every CUDA source through nvcc, and the library linked and loaded, where there is one
 # ptx         the tests of the CUDA kernels on nvcc's PTX, executed on the CPU, where there is nvcc
-# gpu         on a machine with a GPU: build, test, sanitizer, benchmarks
+# gpu         on a machine with a GPU: tests, benchmarks, sanitizers, within minutes
+# gpu-libraries  the libraries for it, built beforehand and elsewhere, into build/gpu-libraries
 #
 # PYTHON chooses the interpreter that .venv is made from; TORCH a build of torch other than the pin.
 PYTHON ?= python3
@@ -17,7 +18,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml
 BUILT := $(VENV)/.built
 
-.PHONY: demo test lint format bench gpu cuda-check unit ptx clean
+.PHONY: demo test lint format bench gpu gpu-libraries cuda-check unit ptx clean
 
 demo: $(BUILT)
 	$(BIN)/lexforge demo --out demo-out
@@ -44,6 +45,7 @@ $(BUILT): $(NATIVE) $(DEV)
 lint: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
 format: $(TEST)
@@ -64,9 +66,17 @@ cuda-check: $(BUILT) $(TEST)
 bench: $(BUILT) $(TEST)
 	$(RUN) benchmarks/run.py
 
-# Uses the Python at hand, whose torch must have CUDA: it installs nothing.
+# Uses the Python at hand, whose torch must have CUDA: it installs nothing. OUTPUT is the folder of
+# the results, LIBRARIES one of prebuilt libraries, and GPU_OPTIONS what else there is to say.
 gpu:
-	$(PYTHON) benchmarks/gpu.py
+	$(PYTHON) benchmarks/gpu $(if $(OUTPUT),--output $(OUTPUT)) \
+	  $(if $(LIBRARIES),--libraries $(LIBRARIES)) $(GPU_OPTIONS)
+
+# Any torch from 2.10 on loads them, but for _text, which wants the same version of Python.
+gpu-libraries: $(DEV)
+	PATH="$(abspath $(BIN)):$$PATH" LEXFORGE_CUDA=1 \
+	  TORCH_CUDA_ARCH_LIST="$${TORCH_CUDA_ARCH_LIST:-9.0}" \
+	  $(RUN) benchmarks/gpu/build.py build/gpu-libraries _ops_cpu _ops_cuda _text
 
 clean:
 	rm -rf build $(VENV) demo-out pyext/*.egg-info pyext/lexforge/*.so

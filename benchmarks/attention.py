@@ -20,13 +20,12 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness import alternate, write_report
+from harness import Report, add_report_options, alternate
 from lexforge.ops.attention import varlen_attention
 
 try:
@@ -145,13 +144,13 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     on_gpu = options.device == "cuda"
     lengths = options.lengths or ([64, 128, 256, 512, 1024] if on_gpu else [128, 512])
 
-    records = []
+    report = Report(options, options.device)
     print("| S | batch | dtype | direction | lexforge ms | torch ms | ratio | GFLOP/s | GB/s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for dtype in options.dtypes:
@@ -182,7 +181,6 @@ def main() -> None:
                         "bytes_per_s": least_bytes / ours,
                         "times_s": times,
                     }
-                    records.append(record)
                     print(
                         f"| {length} | {'ragged' if ragged else 'dense'} | {dtype} | {direction} "
                         f"| {1e3 * ours:.2f} | {1e3 * median[best]:.2f} ({best}) "
@@ -190,8 +188,8 @@ def main() -> None:
                         f"| {record['bytes_per_s'] / 1e9:.0f} |",
                         flush=True,
                     )
-    if options.json:
-        write_report(options.json, options.device, records)
+                    report.add(record)
+    report.close()
 
 
 if __name__ == "__main__":

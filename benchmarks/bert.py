@@ -49,7 +49,7 @@ import torch
 from torch import Tensor
 
 from bert_reference import Batch, make_vocab, read_paragraphs, static_examples
-from harness import process_bytes, write_report
+from harness import Report, add_report_options, process_bytes
 from lexforge._library import cpu_has_bf16
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
@@ -615,24 +615,22 @@ class DeviceRun:
         return 1 / seconds_of(work, self.device) * pairs
 
 
-def on_device(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
+def on_device(corpus: Path | None, options: argparse.Namespace, report: Report) -> None:
     """The small model, then base size, as far as the time allows."""
     device, cuda = options.device, options.device == "cuda"
     end = time.monotonic() + options.seconds
     each = options.seconds * SHARE
     peak = matmul_peak(device, MATMUL_SIZE)
-    records = [{"case": "product", "dtype": "bfloat16", "flops_per_s": peak}]
+    report.add({"case": "product", "dtype": "bfloat16", "flops_per_s": peak})
     print(f"bfloat16 product: {peak / 1e12:.1f} TFLOP/s\n")
     print("| GPU | precision | graphs | pairs/s | with drawing | TFLOP/s | of the product's |")
     print("|---|---|---|---|---|---|---|")
 
     def show(record: dict, *cells: str) -> None:
-        records.append(record)
         graphs = "yes" if record["graphs"] else "no"
         first = [record["case"], record["precision"], graphs, f"{record['pairs_per_s']:,.0f}"]
         print(f"| {' | '.join([*first, *cells])} |", flush=True)
-        if options.json:  # at once: benchmarks/gpu.py may run out of time
-            write_report(options.json, device, records)
+        report.add(record)
 
     def measure(
         case: str,
@@ -699,7 +697,6 @@ def on_device(corpus: Path | None, options: argparse.Namespace) -> list[dict]:
         side.rates.clear()
         side.turn(PREPARED)
         show({**side.record(), "case": "small, plain PyTorch", "graphs": False}, "", "", "")
-    return records
 
 
 PARTS = {"training": training, "memory": memory, "data": data, "encoding": encoding}
@@ -718,7 +715,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=128, help="to encode")
     parser.add_argument("--corpus", type=Path, help="instead of WikiText-2")
     parser.add_argument("--seconds", type=float, default=90, help="for everything on a GPU")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     parser.add_argument("--job", choices=["training", "memory"], help=argparse.SUPPRESS)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -732,17 +729,16 @@ def main() -> None:
     if options.job == "memory":
         print(json.dumps(memory_job(options.side, corpus, options.batch)))
         return
+    report = Report(options, options.device)
     if options.device == "cuda":
-        records = on_device(corpus, options)
+        on_device(corpus, options, report)
     elif corpus is None:
         raise SystemExit("LEXFORGE_DATA must name the folder of real data sets")
     else:
-        records = []
         for part in options.only:
-            records += PARTS[part](corpus, options)
+            report.add(*PARTS[part](corpus, options))
             print(flush=True)
-    if options.json:
-        write_report(options.json, options.device, records)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from harness import measure, write_report
+from harness import Report, add_report_options, measure
 from lexforge.ops.cooccurrence import (
     cooccurrence_index,
     cooccurrence_merge,
@@ -130,7 +129,7 @@ def main() -> None:
     parser.add_argument("--corpus", help="a text to count instead: data set, file or folder")
     parser.add_argument("--windows", type=int, nargs="+", default=[10])
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     arguments = parser.parse_args()
 
     if arguments.corpus:
@@ -142,18 +141,17 @@ def main() -> None:
     text = {"corpus": arguments.corpus or "zipf", "vocab_size": vocab_size, "tokens": len(tokens)}
     print(f"{text['corpus']}: {len(tokens)} words, vocabulary {vocab_size}\n")
     print("| case | window | threads | million per second | best |\n|---|---|---|---|---|")
-    records = []
+    report = Report(arguments, arguments.device)
     for window in arguments.windows:
         for what, count, work in cases(tokens, offsets, vocab_size, window):
             for threads in arguments.threads:
                 record = text | {"case": what, "window": window, "threads": threads, "count": count}
                 record |= measure(work, threads, arguments.seconds)
                 record["per_s"] = count / record["median_s"]
-                records.append(record)
                 median, best = (count / record[key] / 1e6 for key in ("median_s", "best_s"))
                 print(f"| {what} | {window} | {threads} | {median:.2f} | {best:.2f} |", flush=True)
-    if arguments.json:
-        write_report(arguments.json, arguments.device, records)
+                report.add(record)
+    report.close()
 
 
 if __name__ == "__main__":

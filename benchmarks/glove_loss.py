@@ -13,12 +13,11 @@ gradients are not counted. Plain PyTorch looks rows up by index, as everybody wr
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from torch.nn.functional import embedding
 
-from harness import measure, write_report
+from harness import Report, add_report_options, measure
 from lexforge.ops.glove_loss import glove_loss
 from lexforge.ops.sampling import alias_sample, build_alias
 from lexforge.reference.glove_loss import glove_loss as plain_loss
@@ -57,11 +56,11 @@ def main() -> None:
     parser.add_argument("--vocab-size", type=int, default=71_000)
     parser.add_argument("--entries", type=int, help="default 131,072, on a GPU 1,048,576")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     options = parser.parse_args()
     entries = options.entries or (1 << 20 if options.device == "cuda" else 1 << 17)
 
-    records = []
+    report = Report(options, options.device)
     print("| loss | dim | threads | forward, M entries/s | with backward, M entries/s | GB/s |")
     print("|---|---|---|---|---|---|")
     for dim in options.dim:
@@ -81,12 +80,6 @@ def main() -> None:
                 gigabytes = rates[1] * 4 * 4 * dim / 1e9
                 shape = {"dim": dim, "threads": threads, "entries": entries}
                 shape["vocab_size"] = options.vocab_size
-                for what, timing, rate in (
-                    ("forward", fast, rates[0]),
-                    ("both", whole, rates[1]),
-                ):
-                    case = {"case": name, "what": what, **shape, **timing, "entries_per_s": rate}
-                    records.append(case)
                 cells = [f"{rate / 1e6:.2f}" for rate in rates]
                 print(
                     "|",
@@ -94,8 +87,15 @@ def main() -> None:
                     "|",
                     flush=True,
                 )
-    if options.json:
-        write_report(options.json, options.device, records)
+                report.add(
+                    *(
+                        {"case": name, "what": what, **shape, **timing, "entries_per_s": rate}
+                        for what, timing, rate in zip(
+                            ("forward", "both"), (fast, whole), rates, strict=True
+                        )
+                    )
+                )
+    report.close()
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import torch
 
-from harness import measure, write_report
+from harness import Report, add_report_options, measure
 from lexforge.ops.glove_train import (
     RECORD_PARTS,
     glove_deal_parts,
@@ -95,7 +94,7 @@ def main() -> None:
     parser.add_argument("--optimizer", nargs="+", choices=RECORD_PARTS, default=["adagrad"])
     parser.add_argument("--parts", type=int, nargs="+", help="default glove_default_parts")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     options = parser.parse_args()
     device, vocab_size = options.device, options.vocab_size
     matrix = random_matrix(
@@ -103,7 +102,7 @@ def main() -> None:
     )
     entries = len(matrix[1])
 
-    records = []
+    figures = Report(options, device)
     print("| trainer | dim | parts | threads | M entries/s | GB/s |")
     print("|---|---|---|---|---|---|")
 
@@ -113,10 +112,10 @@ def main() -> None:
         padded = -(-(dim + 2) // 16) * 16
         record = {"case": name, "dim": dim, "parts": parts, "threads": threads}
         record |= {"vocab_size": vocab_size, "entries": entries, **more, **timing}
-        records.append(record | {"entries_per_s": rate})
         moved = 4 * more.get("record_parts", 2) * 4 * padded * rate / 1e9
         cells = [name, dim, parts or "", threads, f"{rate / 1e6:.2f}", f"{moved:.1f}"]
         print("|", " | ".join(map(str, cells)), "|", flush=True)
+        figures.add(record | {"entries_per_s": rate})
 
     threads_of = options.threads if device == "cpu" else [1]
     modes = {"": True} if device == "cpu" else {", deterministic": True, ", fast": False}
@@ -167,8 +166,7 @@ def main() -> None:
         for threads in threads_of:
             work = torch_case(matrix, dim, device, batch)
             report(f"torch, {batch} entries a batch", dim, None, threads, work, batch)
-    if options.json:
-        write_report(options.json, device, records)
+    figures.close()
 
 
 if __name__ == "__main__":

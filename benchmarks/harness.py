@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
 import math
 import os
@@ -18,8 +20,10 @@ import lexforge
 from lexforge._files import replacing
 
 CALLS = 5  # of one work between two events of a GPU
+BEGIN = time.perf_counter()
 
 
+@functools.cache
 def environment(device: str = "cpu") -> dict[str, object]:
     """Where and with what a benchmark runs."""
     commit = subprocess.run(
@@ -114,8 +118,49 @@ def process_bytes(field: str) -> int:
     raise KeyError(field)
 
 
-def write_report(path: Path, device: str, cases: list[dict]) -> None:
+def write_report(path: Path, device: str, cases: list[dict], complete: bool = True) -> None:
     """The JSON file of one script: the environment and one record per case."""
-    report = {"environment": environment(device), "cases": cases}
+    report = {"environment": environment(device), "complete": complete, "cases": cases}
     with replacing(path) as file:
         file.write(json.dumps(report, indent=2).encode() + b"\n")
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """``--json`` and ``--budget``, which `Report` takes."""
+    parser.add_argument("--json", type=Path, help="file for the figures, whole after every case")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=math.inf,
+        metavar="SECONDS",
+        help="begin no case later than this after the start",
+    )
+
+
+class Report:
+    """The cases of one script, on disk after each of them, as far as the time goes.
+
+    Args:
+        options: with ``json`` and ``budget`` (`add_report_options`).
+        device: of the environment.
+    """
+
+    def __init__(self, options: argparse.Namespace, device: str):
+        self.cases: list[dict] = []
+        self._options, self._device = options, device
+
+    def add(self, *cases: dict) -> None:
+        """Writes the cases down; ends the script, as a success, where its time is over."""
+        self.cases += cases
+        self._write(complete=False)
+        if time.perf_counter() - BEGIN > self._options.budget:
+            print(f"out of time after {len(self.cases)} cases", flush=True)
+            raise SystemExit(0)
+
+    def close(self) -> None:
+        """After the last case."""
+        self._write(complete=True)
+
+    def _write(self, complete: bool) -> None:
+        if self._options.json:
+            write_report(self._options.json, self._device, self.cases, complete)

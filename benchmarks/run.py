@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOT_BENCHMARKS = {"run", "gpu", "harness", "bert_reference"}
+NOT_BENCHMARKS = {"run", "harness", "bert_reference"}
 NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
 
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from harness import measure, write_report
+from harness import Report, add_report_options, measure
 from lexforge.ops.sampling import alias_sample, build_alias, noise_weights, sample_noise
 
 
@@ -73,19 +72,19 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4_000_000, help="draws per call")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
     parser.add_argument("--philox", action="store_true", help="the generator alone, one thread")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     arguments = parser.parse_args()
 
-    records = []
+    report = Report(arguments, arguments.device)
     print("| case | V | threads | million per second | best |\n|---|---|---|---|---|")
 
     def run(what: str, vocab_size: int, threads: int, count: int, work: Callable) -> None:
         record = {"case": what, "vocab_size": vocab_size, "threads": threads, "count": count}
         record |= measure(work, threads, arguments.seconds)
         record["per_s"] = count / record["median_s"]
-        records.append(record)
         median, best = (count / record[key] / 1e6 for key in ("median_s", "best_s"))
         print(f"| {what} | {vocab_size} | {threads} | {median:.1f} | {best:.1f} |", flush=True)
+        report.add(record)
 
     if arguments.philox:
         for what, count, work in philox_cases(1_000_000):
@@ -95,8 +94,7 @@ def main() -> None:
             for what, count, work in cases(vocab_size, arguments.draws, arguments.device):
                 for threads in arguments.threads:
                     run(what, vocab_size, threads, count, work)
-    if arguments.json:
-        write_report(arguments.json, arguments.device, records)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ written once per window, without reuse between windows.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 
-from harness import measure, write_report
+from harness import Report, add_report_options, measure
 from lexforge.ops.sampling import alias_sample, build_alias, keep_probability, noise_weights
 from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
 
@@ -96,23 +95,23 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="default 1 million, on a GPU 17 million")
     parser.add_argument("--threshold", type=float, nargs="+", default=[0.0, 1e-4])
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     arguments = parser.parse_args()
     device = arguments.device
     tokens = arguments.tokens or (17_000_000 if device == "cuda" else 1_000_000)
 
-    records = []
+    figures = Report(arguments, device)
     print("| case | V | dim | threshold | threads | M tokens/s | M windows/s | GB/s |")
     print("|---|---|---|---|---|---|---|---|")
 
     def report(what: str, threads: int, work, call: dict, **shape) -> None:
         timing = measure(work, threads, arguments.seconds)
         rates = {f"{name}_per_s": count / timing["median_s"] for name, count in call.items()}
-        records.append({"case": what, "threads": threads, **shape, **timing, **rates})
         cells = [rates["tokens_per_s"] / 1e6, rates["windows_per_s"] / 1e6]
         cells.append(rates["bytes_per_s"] / 1e9)
         columns = [what, *shape.values(), threads, *(f"{cell:.2f}" for cell in cells)]
         print("|", " | ".join(map(str, columns)), "|", flush=True)
+        figures.add({"case": what, "threads": threads, **shape, **timing, **rates})
 
     for vocab_size in arguments.vocab_size:
         for threshold in arguments.threshold:
@@ -138,8 +137,7 @@ def main() -> None:
                     moved = 2 * 4 * dim * (batch * (1 + NEGATIVES) + batch)
                     call = {"tokens": worth, "windows": worth * windows_per_token, "bytes": moved}
                     report(f"torch, {batch} pairs a batch", threads, work, call, **shape)
-    if arguments.json:
-        write_report(arguments.json, device, records)
+    figures.close()
 
 
 if __name__ == "__main__":

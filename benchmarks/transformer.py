@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness import alternate, process_bytes, write_report
+from harness import Report, add_report_options, alternate, process_bytes
 from lexforge.ops.add_layer_norm import add_layer_norm
 from lexforge.ops.bias_activation import bias_activation
 from lexforge.ops.embedding_sum import embedding_sum
@@ -349,13 +349,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[dict]:
         yield record
 
 
-def save(options: argparse.Namespace, records: list[dict]) -> None:
-    if options.json:
-        write_report(options.json, options.device, records)
-
-
-def timings(options: argparse.Namespace) -> list[dict]:
-    records = []
+def timings(options: argparse.Namespace, report: Report) -> None:
     print(
         "| op | shape | dtype | direction | lexforge ms | torch ms | ratio | rate "
         "| error | torch's |"
@@ -365,18 +359,17 @@ def timings(options: argparse.Namespace) -> list[dict]:
         for name, cases in OPS.items():
             if name in options.only:
                 for case in cases(Draw(options.device), options.rows, dtype):
-                    records += measure(case, options)
-            save(options, records)  # benchmarks/gpu.py may run out of time
+                    for record in measure(case, options):
+                        report.add(record)
         if "head" in options.only:
             for vocab_size, hidden in HEADS:
                 draw = Draw(options.device)
                 case = head_case(draw, dtype, vocab_size, hidden, options.predictions)
-                records += measure(case, options)
-    return records
+                for record in measure(case, options):
+                    report.add(record)
 
 
-def memories(options: argparse.Namespace) -> list[dict]:
-    records = []
+def memories(options: argparse.Namespace, report: Report) -> None:
     print("\n| head's memory | dtype | lexforge MB | torch MB | share |\n|---|---|---|---|---|")
     for dtype in options.dtypes:
         for vocab_size, hidden in HEADS:
@@ -390,13 +383,12 @@ def memories(options: argparse.Namespace) -> list[dict]:
                 "torch_bytes": found["torch"],
                 "share": found["lexforge"] / max(found["torch"], 1),
             }
-            records.append(record)
             print(
                 f"| {record['shape']} | {dtype} | {found['lexforge'] / 1e6:.0f} "
                 f"| {found['torch'] / 1e6:.0f} | {record['share']:.2f} |",
                 flush=True,
             )
-    return records
+            report.add(record)
 
 
 def main() -> None:
@@ -411,7 +403,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", metavar="HIDDEN:ROWS", help="tokens by hidden size")
     parser.add_argument("--predictions", type=int, default=PREDICTIONS)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_report_options(parser)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -422,10 +414,11 @@ def main() -> None:
     if options.rows:
         rows = {int(h): int(n) for h, n in (pair.split(":") for pair in options.rows)}
     options.rows = rows
-    records = timings(options)
+    report = Report(options, options.device)
+    timings(options, report)
     if "head" in options.only:
-        records += memories(options)
-    save(options, records)
+        memories(options, report)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@
 //
 //   delta_i = dot(g_i, out_i)          equals sum_j P_ij z_ij dot(g_i, v_j)
 //   E_ij = P_ij (z_ij dot(g_i, v_j) - delta_i)
-//   dq_i = scale sum_j E_ij k_j        dk_j = scale sum_i E_ij q_i        dv_j = sum_i z_ij P_ij
-//   g_i
+//   dq_i = scale sum_j E_ij k_j        dk_j = scale sum_i E_ij q_i
+//   dv_j = sum_i z_ij P_ij g_i
 //
 // Rows with n = 0 take no part; keys that no query sees get zeros. lse has no gradient. Where
 // lengths are given per query, the CPU kernels multiply such rows by zero, so there they must be

@@ -2,8 +2,8 @@
 //
 //   lexforge::_philox(counters int32 [n, 4], seed) -> int32 [n, 4]
 //     quad i = philox4x32(key of seed, counters[i])
-//   lexforge::_philox_run(like, seed, epoch, position, stream, slot, count, along_slots) -> int32
-//   [n, 4]
+//   lexforge::_philox_run(like, seed, epoch, position, stream, slot, count, along_slots)
+//     -> int32 [count, 4]
 //     quad i = philox_at(...) with slot + i or position + i; on the device of `like`
 //   lexforge::_philox_xor(seed, count) -> int
 //     all words of quads (seed, epoch 0, position i, kAliasSample, slot 0), i < count, xored: what

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 
 #include "transformer/add_layer_norm.h"
@@ -111,8 +112,17 @@ __global__ void __launch_bounds__(kThreads)
 // A block per group of rows, kThreads / kLanes of them at a time. A thread has the same columns of
 // every row it sees and keeps their sums over rows in registers; at the end the block adds up those
 // of its threads in order.
+//
+// A block waits for its loads before it has the row's means, so other blocks have to keep the
+// memory busy: 3 loads of kOctets octets a thread are 6 KB a block in bfloat16, 12 KB in float32,
+// times kOctets, and a multiprocessor wants 36 KB or more under way. 80, 128, 168 and 217 registers
+// for 1 to 4 octets in bfloat16, 72, 142, 184 and 230 in float32.
+template <typename scalar_t, int kOctets>
+constexpr int kBackwardBlocks = kOctets == 1                                              ? 6
+                                : kOctets == 2 || (kOctets == 3 && sizeof(scalar_t) == 2) ? 3
+                                                                                          : 2;
 template <typename scalar_t, int kLanes, int kOctets>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, (kBackwardBlocks<scalar_t, kOctets>))
     add_layer_norm_backward_kernel(AddLayerNormBackwardParams<scalar_t, float> params) {
   constexpr int kRows = kThreads / kLanes, kWidth = kOctet * kOctets * kLanes;
   __shared__ float shared[2][kLanes > kWarp ? kLanes / kWarp : 1][2];
@@ -270,7 +280,21 @@ __global__ void __launch_bounds__(kThreads)
 
 constexpr int64_t kMaxBlocks = int64_t{1} << 20;
 
+// A group has at least so many rows, and there are at most as many groups as blocks that the
+// multiprocessors of an H100 hold at a time. Those of other devices hold as many: sums depend on
+// the problem alone.
+constexpr int64_t kRowsPerGroup = 8, kMultiprocessors = 132;
+
 }  // namespace
+
+template <typename scalar_t>
+int64_t add_layer_norm_groups(int64_t rows, int64_t dim) {
+  int64_t blocks = 3;  // of the general kernel
+  if (dim % kOctet == 0 && dim <= kMaxRegisterDim) {
+    with_row_shape(dim, [&](auto shape) { blocks = kBackwardBlocks<scalar_t, shape.kOctets>; });
+  }
+  return std::clamp<int64_t>(rows / kRowsPerGroup, 1, blocks * kMultiprocessors);
+}
 
 template <typename scalar_t, typename stat_t>
 void launch_add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>& params, void* stream) {
@@ -312,14 +336,16 @@ void launch_add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, s
     launch(add_layer_norm_general_backward_kernel<scalar_t, stat_t>, grid, block, 0, cuda_stream,
            params);
   }
-  stat_t* sums[] = {params.grad_weight, params.grad_bias, params.grad_x_bias};
-  for (int64_t which = 0; which < (params.grad_x_bias != nullptr ? 3 : 2); ++which) {
-    launch_sum_groups(params.partial + which * params.dim, params.groups, 3 * params.dim,
-                      params.dim, sums[which], cuda_stream);
-  }
+  launch_sum_groups<stat_t>({.partial = params.partial,
+                             .groups = params.groups,
+                             .stride = 3 * params.dim,
+                             .width = params.dim,
+                             .to = {params.grad_weight, params.grad_bias, params.grad_x_bias}},
+                            params.grad_x_bias != nullptr ? 3 : 2, cuda_stream);
 }
 
 #define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                             \
+  template int64_t add_layer_norm_groups<scalar_t>(int64_t, int64_t);                      \
   template void launch_add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, void*); \
   template void launch_add_layer_norm_backward(                                            \
       const AddLayerNormBackwardParams<scalar_t, stat_t>&, void*);

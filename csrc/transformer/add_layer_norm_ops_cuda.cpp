@@ -1,5 +1,4 @@
 // CUDA binding of add_layer_norm.h.
-#include <algorithm>
 #include <tuple>
 
 #include "common/cuda_binding.h"
@@ -7,11 +6,6 @@
 
 namespace lexforge {
 namespace {
-
-// A group has at least so many rows, and there are at most so many groups: the three blocks that
-// each of the 132 multiprocessors of an H100 holds for bfloat16 rows of 768.
-constexpr int64_t kRowsPerGroup = 8;
-constexpr int64_t kMaxGroups = 396;
 
 std::tuple<Tensor, Tensor, Tensor> add_layer_norm(const Tensor& x, const OptionalTensor& residual,
                                                   const OptionalTensor& x_bias,
@@ -40,7 +34,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> add_layer_norm_backward(
   const Dropout dropout = check_norm_arguments(op, x, residual, x_bias, weight, seed, dropout_p);
   check_norm_saved(op, grad_y, x, mean, rstd);
   const CudaCall call(x);
-  const int64_t groups = std::clamp<int64_t>(x.size(0) / kRowsPerGroup, 1, kMaxGroups);
+  int64_t groups = 0;
+  for_norm_types(op, x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
+    groups = add_layer_norm_groups<scalar_t>(x.size(0), x.size(1));
+  });
   const AddLayerNormGradients grads(x, residual, x_bias, groups);
   for_norm_types(op, x, [&]<typename scalar_t, typename stat_t>(scalar_t, stat_t) {
     launch_add_layer_norm_backward(

@@ -4,7 +4,7 @@
 //   out[r, h] = f(x[r, h] + bias[h])        x: [R, H], bias: [H] or none
 //
 //   gelu  f(z) = z Phi(z), Phi(z) = erfc(-z / sqrt 2) / 2 (Hendrycks and Gimpel 2016); its limits
-//         at infinity, 0 and infinity
+//         at infinity, 0 and infinity; in float32 and bfloat16 by a polynomial (gelu.h)
 //   relu  f(z) = max(z, 0)
 //   tanh  f(z) = tanh(z)
 //

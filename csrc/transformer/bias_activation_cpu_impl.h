@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "transformer/bias_activation.h"
+#include "transformer/gelu.h"
 // The instruction set applies from here on.
 #include "common/simd.h"
 // What needs it.
@@ -14,8 +15,8 @@ namespace lexforge::LEXFORGE_ISA {
 // ---- Activations -------------------------------------------------------------------------------
 // value(z), and slope(z, g) = f'(z) g.
 
-constexpr double kRootHalf = 0.70710678118654752;       // 1 / sqrt 2
-constexpr double kDensityAtZero = 0.39894228040143268;  // 1 / sqrt(2 pi)
+constexpr double kRootHalf = 0.70710678118654752;         // 1 / sqrt 2
+constexpr double kDensityAtZero64 = 0.39894228040143268;  // 1 / sqrt(2 pi)
 
 // 1 / d within relative 4e-4, and within two roundings. On x86 an estimate spares the divider.
 template <typename L>
@@ -38,41 +39,39 @@ LEXFORGE_INLINE typename L::reg reciprocal(typename L::reg d) {
 #endif
 }
 
-// Phi(-t) = exp(-t^2 / 2) y P(y) for t >= 0, with y = 1 / (t + c) and P a minimax polynomial on t
-// <= 13.2. In float32, gelu is then relatively accurate far into the negative, where 1 + erf
-// cancels. kBrief is for results that are rounded to bfloat16, whose relative precision is 2e-3.
+// kBrief is for results that are rounded to bfloat16 (gelu.h).
 template <typename scalar_t>
 constexpr bool kBrief = sizeof(scalar_t) == sizeof(Bfloat16);
+
+template <typename L, bool kShort>
+LEXFORGE_INLINE typename L::reg ratio_at(typename L::reg y) {
+  using Tail = GaussianTail<kShort>;
+  auto p = L::broadcast(Tail::coefficient(0));
+#pragma GCC unroll 8
+  for (int i = 1; i < Tail::kTerms; ++i) p = L::fma(p, y, L::broadcast(Tail::coefficient(i)));
+  return L::mul(y, p);
+}
+
+// exp(-t^2 / 2), and Phi(-t) over it, for 0 <= t <= kFar.
 template <bool kShort>
-struct GaussianTail {
-  // P within relative 4e-8.
-  static constexpr float kFar = 15.0f;  // exp(-t^2 / 2) is 0 from here on
+struct TailLanes {
+  static constexpr float kFar = kGeluFar;
   template <typename L>
   static LEXFORGE_INLINE typename L::reg exponential(typename L::reg t) {
-    return exp2<L>(L::mul(L::mul(t, t), L::broadcast(-0.72134752f)));  // log2(e) / 2
+    return exp2<L>(L::mul(L::mul(t, t), L::broadcast(-kHalfLog2E)));
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg ratio(typename L::reg t) {
-    const auto y = reciprocal<L>(L::add(t, L::broadcast(3.0f)));
-    auto p = L::broadcast(-458.526306f);
-    p = L::fma(p, y, L::broadcast(866.847351f));
-    p = L::fma(p, y, L::broadcast(-604.411499f));
-    p = L::fma(p, y, L::broadcast(163.737656f));
-    p = L::fma(p, y, L::broadcast(-13.8865862f));
-    p = L::fma(p, y, L::broadcast(9.83857441f));
-    p = L::fma(p, y, L::broadcast(3.02504826f));
-    p = L::fma(p, y, L::broadcast(1.20263159f));
-    p = L::fma(p, y, L::broadcast(0.398856193f));
-    return L::mul(y, p);
+    return ratio_at<L, false>(reciprocal<L>(L::add(t, L::broadcast(GaussianTail<false>::kOffset))));
   }
 };
 template <>
-struct GaussianTail<true> {
-  // P within relative 5e-5, 2^x within 8e-5.
+struct TailLanes<true> {
+  // 2^x within relative 8e-5.
   static constexpr float kFar = 13.2f;  // the power of two below is at least 2^-126
   template <typename L>
   static LEXFORGE_INLINE typename L::reg exponential(typename L::reg t) {
-    const auto x = L::mul(L::mul(t, t), L::broadcast(-0.72134752f));
+    const auto x = L::mul(L::mul(t, t), L::broadcast(-kHalfLog2E));
     const auto n = L::round(x), r = L::sub(x, n);
     auto p = L::broadcast(5.51716648e-2f);
     p = L::fma(p, r, L::broadcast(2.42611125e-1f));
@@ -82,19 +81,14 @@ struct GaussianTail<true> {
   }
   template <typename L>
   static LEXFORGE_INLINE typename L::reg ratio(typename L::reg t) {
-    const auto y = reciprocal_estimate<L>(L::add(t, L::broadcast(4.0f)));
-    auto p = L::broadcast(247.527878f);
-    p = L::fma(p, y, L::broadcast(-26.6734886f));
-    p = L::fma(p, y, L::broadcast(11.5626917f));
-    p = L::fma(p, y, L::broadcast(1.28671002f));
-    p = L::fma(p, y, L::broadcast(0.40544489f));
-    return L::mul(y, p);
+    return ratio_at<L, true>(
+        reciprocal_estimate<L>(L::add(t, L::broadcast(GaussianTail<true>::kOffset))));
   }
 };
 
 template <bool kShort>
 struct Gelu {
-  using Tail = GaussianTail<kShort>;
+  using Tail = TailLanes<kShort>;
 
   // Phi(z), and e = exp(-z^2 / 2).
   template <typename L>
@@ -119,14 +113,14 @@ struct Gelu {
   static LEXFORGE_INLINE typename L::reg slope(typename L::reg z, typename L::reg g) {
     if constexpr (L::kWidth == 1) {
       const double near = z < -40 ? -40 : z > 40 ? 40 : z;
-      const double density = kDensityAtZero * std::exp(-0.5 * near * near);
+      const double density = kDensityAtZero64 * std::exp(-0.5 * near * near);
       return (0.5 * std::erfc(-near * kRootHalf) + near * density) * g;
     } else {
       typename L::reg e;
       const auto p = probability<L>(z, e);
       const auto far = L::broadcast(Tail::kFar);
       const auto near = L::min(far, L::max(L::sub(L::zero(), far), z));
-      const auto density = L::mul(e, L::broadcast(static_cast<float>(kDensityAtZero)));
+      const auto density = L::mul(e, L::broadcast(kDensityAtZero));
       return L::mul(L::fma(near, density, p), g);
     }
   }

@@ -20,9 +20,11 @@
 // Sums have parts that depend on the problem alone, so they are bit-identical for any number of
 // threads and from run to run. grad_weight and grad_bias add up groups of consecutive t, then the
 // groups. A table's row adds up parts of its t in ascending order, then the parts: on the CPU every
-// kEmbeddingPart of its t, on CUDA those among every kEmbeddingPart of all t sorted by id.
+// kEmbeddingPart of its t; on CUDA those among every kEmbeddingPart of all t sorted by id or, of
+// segments and positions whose tables are short, those in ranges of consecutive t.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "common/bfloat16.h"
@@ -126,5 +128,25 @@ struct EmbeddingCudaSums {
 };
 template <typename from_t, typename stat_t>
 void launch_embedding_grad_sums(const EmbeddingCudaSums<from_t, stat_t>& sums, void* stream);
+
+// The same for a table of at most kShortTable rows, without sorted ids: for every row a look at all
+// ids, which costs less than a sort. A range has about 32 t for each row, so that the sums of
+// ranges are an eighth of `from` or less, but there are not many more ranges than kShortRanges.
+constexpr int64_t kShortTable = 512, kShortRanges = 256, kMaxShortRange = 4096;
+inline int64_t short_range(int64_t count, int64_t rows) {
+  const int64_t wanted = std::max({int64_t{64}, 32 * rows, count / kShortRanges});
+  return std::min((wanted + 7) / 8 * 8, kMaxShortRange);  // an eighth for each warp of a block
+}
+template <typename from_t, typename stat_t>
+struct EmbeddingShortSums {
+  const from_t* from;  // [T, H]
+  const int32_t* ids;  // [T]
+  int64_t count, rows, width;
+  int64_t range;    // short_range(T, rows)
+  stat_t* to;       // [rows, H]
+  stat_t* partial;  // [ceil(T / range), rows, H] scratch; unused where there is one range
+};
+template <typename from_t, typename stat_t>
+void launch_embedding_short_sums(const EmbeddingShortSums<from_t, stat_t>& sums, void* stream);
 
 }  // namespace lexforge

@@ -419,6 +419,77 @@ __global__ void __launch_bounds__(kWarp* kSlices)
   sums.to[id * sums.width + column] = sum;
 }
 
+// One block for each range of t and each row of a short table. Each warp looks through an eighth of
+// the range for the row's t and adds those up, four at a time, 128 columns at a time; the block
+// adds up its warps' sums in order.
+template <typename from_t, typename stat_t>
+__global__ void __launch_bounds__(kWarp* kSlices)
+    embedding_short_kernel(EmbeddingShortSums<from_t, stat_t> sums) {
+  __shared__ uint16_t members[kSlices][kMaxShortRange / kSlices];
+  __shared__ stat_t shared[kSlices][kColumns];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int slice = static_cast<int>(threadIdx.x) / kWarp;
+  const auto id = static_cast<int32_t>(blockIdx.y);
+  const int64_t piece = sums.range / kSlices, first = blockIdx.x * sums.range + slice * piece;
+  const int n = static_cast<int>(max(int64_t{0}, min(piece, sums.count - first)));
+
+  int found = 0;
+  for (int base = lane; base - lane < n; base += kAhead * kWarp) {
+    int32_t seen[kAhead];
+#pragma unroll
+    for (int a = 0; a < kAhead; ++a) {
+      const int m = base + a * kWarp;
+      seen[a] = m < n ? sums.ids[first + m] : -1;
+    }
+#pragma unroll
+    for (int a = 0; a < kAhead; ++a) {
+      const unsigned which = __ballot_sync(kAllLanes, seen[a] == id);
+      if (which == 0) continue;
+      if (seen[a] == id) {
+        members[slice][found + __popc(which & ((1u << lane) - 1))] =
+            static_cast<uint16_t>(base + a * kWarp);
+      }
+      found += __popc(which);
+    }
+  }
+  __syncwarp();
+
+  stat_t* to = gridDim.x == 1 ? sums.to : sums.partial + blockIdx.x * sums.rows * sums.width;
+  for (int64_t block = 0; block < sums.width; block += kColumns) {
+    stat_t sum[kPerLane] = {};
+    for (int base = 0; base < found; base += kAhead) {
+      stat_t value[kAhead][kPerLane];
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a) {
+        const int m = members[slice][min(base + a, found - 1)];
+        const from_t* from = sums.from + (first + m) * sums.width;
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) {
+          const int64_t column = block + j * kWarp + lane;
+          value[a][j] = column < sums.width ? static_cast<stat_t>(number(from[column])) : stat_t(0);
+        }
+      }
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a) {
+        if (base + a >= found) break;
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j) sum[j] += value[a][j];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kPerLane; ++j) shared[slice][j * kWarp + lane] = sum[j];
+    __syncthreads();
+    const int64_t column = block + threadIdx.x;
+    if (threadIdx.x < kColumns && column < sums.width) {
+      stat_t total = 0;
+#pragma unroll
+      for (int s = 0; s < kSlices; ++s) total += shared[s][threadIdx.x];
+      to[int64_t{id} * sums.width + column] = total;
+    }
+    __syncthreads();
+  }
+}
+
 constexpr int64_t kMaxBlocks = int64_t{1} << 20;
 
 }  // namespace
@@ -470,8 +541,12 @@ template <typename stat_t>
 void launch_embedding_group_sums(const stat_t* partial, int64_t groups, int64_t width,
                                  stat_t* weight, stat_t* bias, void* stream) {
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  launch_sum_groups(partial, groups, 2 * width, width, weight, cuda_stream);
-  launch_sum_groups(partial + width, groups, 2 * width, width, bias, cuda_stream);
+  launch_sum_groups<stat_t>({.partial = partial,
+                             .groups = groups,
+                             .stride = 2 * width,
+                             .width = width,
+                             .to = {weight, bias}},
+                            2, cuda_stream);
 }
 
 template <typename from_t, typename stat_t>
@@ -486,11 +561,29 @@ void launch_embedding_grad_sums(const EmbeddingCudaSums<from_t, stat_t>& sums, v
          dim3(kWarp * kSlices), 0, cuda_stream, sums);
 }
 
+template <typename from_t, typename stat_t>
+void launch_embedding_short_sums(const EmbeddingShortSums<from_t, stat_t>& sums, void* stream) {
+  if (sums.count == 0 || sums.rows == 0) return;
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const uint32_t ranges = blocks_for(sums.count, sums.range);
+  launch(embedding_short_kernel<from_t, stat_t>, dim3(ranges, static_cast<uint32_t>(sums.rows)),
+         dim3(kWarp * kSlices), 0, cuda_stream, sums);
+  if (ranges == 1) return;
+  const int64_t numbers = sums.rows * sums.width;
+  launch_sum_groups<stat_t>({.partial = sums.partial,
+                             .groups = ranges,
+                             .stride = numbers,
+                             .width = numbers,
+                             .to = {sums.to}},
+                            1, cuda_stream);
+}
+
 #define LEXFORGE_INSTANTIATE(out_t, stat_t)                                                     \
   template void launch_embedding_sum(const EmbeddingSumParams<out_t, stat_t>&, void*);          \
   template void launch_embedding_sum_backward(const EmbeddingSumBackwardParams<out_t, stat_t>&, \
                                               void*);                                           \
-  template void launch_embedding_grad_sums(const EmbeddingCudaSums<out_t, stat_t>&, void*);
+  template void launch_embedding_grad_sums(const EmbeddingCudaSums<out_t, stat_t>&, void*);     \
+  template void launch_embedding_short_sums(const EmbeddingShortSums<out_t, stat_t>&, void*);
 LEXFORGE_INSTANTIATE(float, float)
 LEXFORGE_INSTANTIATE(double, double)
 LEXFORGE_INSTANTIATE(Bfloat16, float)

@@ -33,9 +33,10 @@ std::tuple<Tensor, Tensor, Tensor> embedding_sum(
   return {result.out, result.mean, result.rstd};
 }
 
-// The sums of the rows of `from` [T, H] by id.
+// The sums of the rows of `from` [T, H] by id, sorted: what this costs does not grow with the
+// table.
 template <typename from_t, typename stat_t>
-void table_gradient(const from_t* from, const Tensor& ids, const Tensor& grad, void* stream) {
+void sorted_gradient(const from_t* from, const Tensor& ids, const Tensor& grad, void* stream) {
   const int64_t count = ids.size(0), rows = grad.size(0), width = grad.size(1);
   Tensor zeros = grad;  // the same memory
   torch::stable::zero_(zeros);
@@ -68,10 +69,33 @@ void table_gradient(const from_t* from, const Tensor& ids, const Tensor& grad, v
       stream);
 }
 
+// The same directly where the table is short.
+template <typename from_t, typename stat_t>
+void table_gradient(const from_t* from, const Tensor& ids, const Tensor& grad, void* stream) {
+  const int64_t count = ids.size(0), rows = grad.size(0), width = grad.size(1);
+  if (rows > kShortTable || count == 0) {
+    return sorted_gradient<from_t, stat_t>(from, ids, grad, stream);
+  }
+  const int64_t range = short_range(count, rows), ranges = (count + range - 1) / range;
+  const Tensor partial = torch::stable::new_empty(grad, {ranges == 1 ? 0 : ranges * rows, width});
+  launch_embedding_short_sums(
+      EmbeddingShortSums<from_t, stat_t>{
+          .from = from,
+          .ids = data<const int32_t>(ids),
+          .count = count,
+          .rows = rows,
+          .width = width,
+          .range = range,
+          .to = data<stat_t>(grad),
+          .partial = data<stat_t>(partial),
+      },
+      stream);
+}
+
 template <typename from_t, typename stat_t>
 void table_gradients(const EmbeddingArguments& arguments, const from_t* from,
                      const EmbeddingGradients& grads, void* stream) {
-  table_gradient<from_t, stat_t>(from, arguments.tokens, grads.tokens, stream);
+  sorted_gradient<from_t, stat_t>(from, arguments.tokens, grads.tokens, stream);
   if (arguments.segments.has_value()) {
     table_gradient<from_t, stat_t>(from, *arguments.segments, grads.segments, stream);
   }

@@ -124,37 +124,52 @@ void with_row_shape(int64_t dim, const Function& function) {
   return function(RowShape<128, 4>{});
 }
 
-// to[column] = sum over groups of partial[group * stride + column] for 32 columns of a block: each
-// of its kSlices rows of threads adds every kSlices-th group, and these in order.
-constexpr int kSlices = 8;
+// The last step of sums over rows that are cut into groups: one to three sums of `width` columns,
+//   to[s][column] = sum over groups of partial[group * stride + s * width + column].
 template <typename stat_t>
-__global__ void __launch_bounds__(kWarp* kSlices)
-    sum_groups_kernel(const stat_t* partial, int64_t groups, int64_t stride, int64_t width,
-                      stat_t* to) {
-  __shared__ stat_t shared[kSlices][kWarp];
+struct GroupSums {
+  const stat_t* partial;
+  int64_t groups, stride, width;
+  stat_t* to[3];
+};
+
+// A block has 32 columns of a sum. Each of its slices, a row of threads, adds every kCount-th
+// group, and these are added in order. Bound by how long loads take, not by how many there are, so
+// that many groups want many slices.
+constexpr int kSlices = 8, kManySlices = 32;
+constexpr int64_t kManyGroups = 256;
+template <int kCount, typename stat_t>
+__global__ void __launch_bounds__(kWarp* kCount) sum_groups_kernel(GroupSums<stat_t> sums) {
+  __shared__ stat_t shared[kCount][kWarp];
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int slice = static_cast<int>(threadIdx.x) / kWarp;
   const int64_t column = int64_t{blockIdx.x} * kWarp + lane;
+  const stat_t* partial = sums.partial + blockIdx.y * sums.width + column;
   stat_t sum = 0;
-  if (column < width) {
+  if (column < sums.width) {
 #pragma unroll 4
-    for (int64_t group = slice; group < groups; group += kSlices) {
-      sum += partial[group * stride + column];
+    for (int64_t group = slice; group < sums.groups; group += kCount) {
+      sum += partial[group * sums.stride];
     }
   }
   shared[slice][lane] = sum;
   __syncthreads();
-  if (slice != 0 || column >= width) return;
+  if (slice != 0 || column >= sums.width) return;
 #pragma unroll
-  for (int s = 1; s < kSlices; ++s) sum += shared[s][lane];
-  to[column] = sum;
+  for (int s = 1; s < kCount; ++s) sum += shared[s][lane];
+  // Not to[blockIdx.y], for which the compiler would copy the array to memory.
+  (blockIdx.y == 0 ? sums.to[0] : blockIdx.y == 1 ? sums.to[1] : sums.to[2])[column] = sum;
 }
 
 template <typename stat_t>
-void launch_sum_groups(const stat_t* partial, int64_t groups, int64_t stride, int64_t width,
-                       stat_t* to, cudaStream_t stream) {
-  launch(sum_groups_kernel<stat_t>, dim3(blocks_for(width, kWarp)), dim3(kWarp * kSlices), 0,
-         stream, partial, groups, stride, width, to);
+void launch_sum_groups(const GroupSums<stat_t>& sums, uint32_t count, cudaStream_t stream) {
+  const dim3 grid(blocks_for(sums.width, kWarp), count);
+  if (sums.groups > kManyGroups) {
+    launch(sum_groups_kernel<kManySlices, stat_t>, grid, dim3(kWarp * kManySlices), 0, stream,
+           sums);
+  } else {
+    launch(sum_groups_kernel<kSlices, stat_t>, grid, dim3(kWarp * kSlices), 0, stream, sums);
+  }
 }
 
 }  // namespace lexforge

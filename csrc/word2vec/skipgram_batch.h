@@ -3,8 +3,8 @@
 //
 // skipgram_windows: sub-sampling and windows of one epoch.
 //   for each sentence s, p = position in the corpus:
-//     kept = positions p with keep_token(p)                        skipgram_stream.h's
-//     skipgram_keep for each kept position p, i = its rank among all kept ones of the corpus:
+//     kept = positions p with keep_token(p)     (skipgram_keep of skipgram_stream.h)
+//     for each kept position p, i = its rank among all kept ones of the corpus:
 //       w = window drawn at p (skipgram_window), or always `window`
 //       the contexts are the kept tokens of rank first .. last - 1 without i,
 //       [first, last) = [i - w, i + w + 1) cut to the sentence; a centre without one is left out

@@ -25,12 +25,14 @@ namespace {
 
 constexpr int kWarpsPerBlock = 4;
 
-// Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90): for 1, 2, 3, 4 and 8 packs
-// 113, 159, 196, 233 and 245 with noise per pair, 114, 165, 230, 220 and 247 with shared noise.
-template <int kPacks>
-constexpr int kBlocks = kPacks == 1   ? 4
-                        : kPacks == 2 ? 3
-                                      : 2;
+// Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
+// 4 and 8 packs, 113, 159, 196, 233 and 245 with noise per pair; 114, 165, 230, 220 and 247 with
+// shared noise in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2 packs 127 and 214 in tiles
+// of 8.
+template <int kPacks, int kRows>
+constexpr int kBlocks = kPacks == 1                 ? 4
+                        : kPacks == 2 && kRows <= 6 ? 3
+                                                    : 2;
 
 // A token that survived sub-sampling, in the warp's ring.
 struct alignas(16) KeptToken {
@@ -299,9 +301,9 @@ __device__ __forceinline__ void for_each_window(const SkipgramStreamParams<float
 // Lists of more noise words than this are not searched for repeated ones: they likely have some.
 constexpr int32_t kMostSearched = 128;
 
-// Lists noise word k of context j as entry j K + k and returns the contexts that are late: the
-// word, or one of its noise words, stands before it in the window, whose training changes the row.
-// Bit j % 32 stands for context j.
+// Lists noise word k of context j as entry j K + k and returns the contexts that are late: their
+// word, or one of their noise words, occurs earlier in the window too, and training on it changes
+// the row. Bit j % 32 stands for context j.
 __device__ __forceinline__ unsigned draw_noise(const Window& window, int32_t negatives, Entry* list,
                                                int lane) {
   const int32_t count = window.contexts * negatives;
@@ -337,7 +339,7 @@ __device__ __forceinline__ unsigned draw_noise(const Window& window, int32_t neg
 // Of the windows of PTB and WikiText-2, with window 5 and K = 5, 35 to 45 % have a late context, by
 // frequent words among the noise (counted with lexforge.reference).
 template <int kPacks, int kNoise>
-__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
+__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, 1 + kNoise>)
     skipgram_pair_kernel(const __grid_constant__ SkipgramStreamParams<float> params,
                          int64_t token_count, uint32_t row_packs, int32_t ring_size,
                          int32_t warp_bytes, unsigned long long* next_sentence, double* stats) {
@@ -492,7 +494,7 @@ __device__ __forceinline__ int32_t list_distinct(Entry* list, int32_t size, int3
 // is trained. With more targets than that, tiles of them take turns at the contexts; their rows and
 // errors are kept in shared memory, and the contexts are updated when all errors are known.
 template <int kPacks, int kRows>
-__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
+__global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, kRows>)
     skipgram_shared_kernel(const __grid_constant__ SkipgramStreamParams<float> params,
                            int64_t token_count, uint32_t row_packs, int32_t ring_size,
                            int32_t warp_bytes, unsigned long long* next_sentence, double* stats) {
@@ -608,49 +610,56 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
 constexpr int64_t kWordsPerWarp = 32;
 constexpr int64_t kTokensPerWarp = 1024;
 
-// Noise words of a pair handled together, and rows of shared ones: as many as leave the tile in
-// registers. K is mostly a multiple of five.
-template <int kPacks>
-constexpr int kNoiseTogether = kPacks <= 4 ? 5 : 1;
-template <int kPacks>
-constexpr int kRowsTogether = kPacks <= 3   ? 6
-                              : kPacks <= 4 ? 4
-                                            : 2;
-
 int64_t ring_size_for(int64_t window) {
   int64_t size = kWarp;
   while (size < 2 * window + 1 + kWarp) size *= 2;
   return size;
 }
 
-int64_t rows_together(int64_t stride) {
-  return stride <= 384 ? kRowsTogether<3> : stride <= 512 ? kRowsTogether<4> : kRowsTogether<8>;
+// Targets with shared noise that make a tile: as many as stay in registers, and 6 or 8 by what
+// leaves less of the last tile empty.
+int64_t rows_together(int64_t targets, int64_t stride) {
+  if (stride > 512) return 2;
+  if (stride > 384) return 4;
+  const auto in_tiles = [&](int64_t rows) { return (targets + rows - 1) / rows * rows; };
+  return stride <= 256 && in_tiles(8) <= in_tiles(6) ? 8 : 6;
 }
 
 template <int kPacks>
 void launch_for(const SkipgramStreamParams<float>& params, int64_t token_count,
                 int64_t sentence_count, unsigned long long* next_sentence, double* stats,
                 cudaStream_t stream) {
-  constexpr int kRows = kRowsTogether<kPacks>;
   int device = 0, multiprocessors = 0;
   check_cuda(cudaGetDevice(&device), "skipgram_train_");
   check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
              "skipgram_train_");
-  const auto kernel = params.share_negatives ? skipgram_shared_kernel<kPacks, kRows>
-                                             : skipgram_pair_kernel<kPacks, kNoiseTogether<kPacks>>;
-  const int64_t bytes = skipgram_cuda_warp_bytes(params.window, params.negatives,
-                                                 params.share_negatives, params.stride);
-  const int64_t warps = std::max<int64_t>(
-      1,
-      std::min({int64_t{kWarpsPerBlock} * kBlocks<kPacks> * multiprocessors,
-                params.vocab_size / kWordsPerWarp, token_count / kTokensPerWarp, sentence_count}));
-  const int64_t warps_per_block =
-      std::min({int64_t{kWarpsPerBlock}, warps, kSkipgramCudaMaxWarpBytes / bytes});
-  launch(kernel, blocks_for(warps, warps_per_block), static_cast<uint32_t>(kWarp * warps_per_block),
-         static_cast<size_t>(bytes * warps_per_block), stream, params, token_count,
-         static_cast<uint32_t>(params.stride / 4),
-         static_cast<int32_t>(ring_size_for(params.window)), static_cast<int32_t>(bytes),
-         next_sentence, stats);
+  const auto start = [&](auto* kernel, int64_t blocks_each) {
+    const int64_t bytes = skipgram_cuda_warp_bytes(params.window, params.negatives,
+                                                   params.share_negatives, params.stride);
+    const int64_t warps = std::max<int64_t>(
+        1,
+        std::min({kWarpsPerBlock * blocks_each * multiprocessors, params.vocab_size / kWordsPerWarp,
+                  token_count / kTokensPerWarp, sentence_count}));
+    const int64_t warps_per_block =
+        std::min({int64_t{kWarpsPerBlock}, warps, kSkipgramCudaMaxWarpBytes / bytes});
+    launch(kernel, blocks_for(warps, warps_per_block),
+           static_cast<uint32_t>(kWarp * warps_per_block),
+           static_cast<size_t>(bytes * warps_per_block), stream, params, token_count,
+           static_cast<uint32_t>(params.stride / 4),
+           static_cast<int32_t>(ring_size_for(params.window)), static_cast<int32_t>(bytes),
+           next_sentence, stats);
+  };
+  if (!params.share_negatives) {
+    constexpr int kNoise = kPacks <= 4 ? 5 : 1;  // K is mostly a multiple of five
+    return start(skipgram_pair_kernel<kPacks, kNoise>, kBlocks<kPacks, 1 + kNoise>);
+  }
+  if constexpr (kPacks <= 2) {
+    if (rows_together(1 + params.negatives, params.stride) == 8) {
+      return start(skipgram_shared_kernel<kPacks, 8>, kBlocks<kPacks, 8>);
+    }
+  }
+  constexpr int kRows = kPacks <= 3 ? 6 : kPacks <= 4 ? 4 : 2;
+  start(skipgram_shared_kernel<kPacks, kRows>, kBlocks<kPacks, kRows>);
 }
 
 }  // namespace
@@ -661,7 +670,7 @@ int64_t skipgram_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_n
   int64_t bytes = ring_size_for(window) * static_cast<int64_t>(sizeof(KeptToken));
   if (share_negatives) {
     bytes += (contexts + targets) * static_cast<int64_t>(sizeof(Entry));
-    if (targets > rows_together(stride)) {
+    if (targets > rows_together(targets, stride)) {
       bytes += targets * (stride + contexts) * static_cast<int64_t>(sizeof(float));
     }
   } else {

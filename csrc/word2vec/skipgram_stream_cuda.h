@@ -21,8 +21,8 @@ constexpr int64_t kSkipgramCudaMaxWarpBytes = 160 * 1024;
 // Shared memory of one warp: 16 bytes for each token in reach and, with T = 1 + K targets,
 //   noise per pair   4 bytes for each of the 2 window contexts and 8 for each of its noise words
 //   shared noise     8 bytes for each of the 2 window contexts and T targets; where the targets do
-//                    not fit into registers (6 up to 384 floats, 4 up to 512, 2 beyond) also 4 T
-//                    (stride + 2 window)
+//                    not fit into registers (8 up to 256 floats, 6 up to 384, 4 up to 512, 2
+//                    beyond) also 4 T (stride + 2 window)
 int64_t skipgram_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_negatives,
                                  int64_t stride);
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from lexforge._version import __version__
 
 if TYPE_CHECKING:
     from lexforge._library import build_info, cpu_capability, cuda_usable

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,7 +56,7 @@ def replacing(path: str | os.PathLike, *, sync: bool = True) -> Iterator[BinaryI
         yield file
 
 
-def read_into(file: BinaryIO, array: Any) -> bool:
+def read_into(file: BufferedIOBase | RawIOBase, array: Any) -> bool:
     """Fills a contiguous numpy array with the bytes that come next; whether there were enough."""
     view = memoryview(array.view("u1"))
     while view:

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge.models import bert
-from lexforge.models.bert_encoding import evaluating
 from lexforge.models.skipgram import SkipgramData, SkipgramProgress, train_skipgram
 from lexforge.ops.sampling import alias_sample, build_alias, seed_from
 from lexforge.text.bert import (
@@ -36,6 +35,15 @@ from lexforge.text.bert import (
     tokenize_paragraphs,
 )
 from lexforge.text.datasets import cache_folder, dataset_path
+from lexforge.training.network_job import (
+    Minibatch,
+    NetworkJob,
+    NetworkState,
+    evaluating,
+    minibatches,
+)
+from lexforge.training.progress import Progress
+from lexforge.training.run import run
 from lexforge.vectors import similarity
 
 # Data sets
@@ -693,27 +701,43 @@ def train_bert(
         net.vocabulary = train_iter.tokenizer.tokens
     trainer = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     animator = Animator(xlabel="step", ylabel="loss", xlim=[1, num_steps], legend=["mlm", "nsp"])
-    metric, timer = Accumulator(4), Timer()  # sums of both losses, of pairs, and steps
-    while metric[3] < num_steps:
-        before = metric[3]
-        for batch in train_iter:
-            batch = [x.to(device) for x in batch]
-            trainer.zero_grad()
-            mlm_l, nsp_l, l = _get_batch_loss_bert(net, loss, vocab_size, *batch, compat=compat)
-            l.backward()
-            trainer.step()
-            metric.add(mlm_l.detach(), nsp_l.detach(), len(batch[0]), 1)
-            step = metric[3]
-            animator.add(int(step), (metric[0] / step, metric[1] / step))
-            if step == num_steps:
-                break
-        if metric[3] == before:
-            raise ValueError("train_bert: train_iter must have minibatches, got none")
-    timer.stop()
-    mlm, nsp, rate = metric[0] / metric[3], metric[1] / metric[3], metric[2] / timer.sum()
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def step(batch: Minibatch, rate: float) -> None:
+        batch = [x.to(device) for x in batch.data]
+        trainer.zero_grad()
+        mlm_l, nsp_l, l = _get_batch_loss_bert(net, loss, vocab_size, *batch, compat=compat)
+        l.backward()
+        trainer.step()
+        sums.add_(torch.stack((mlm_l.detach(), nsp_l.detach())))
+
+    state = NetworkState(total=num_steps)
+    steps = minibatches(
+        lambda epoch: train_iter,
+        lambda arrays: {"pairs": len(arrays[0])},
+        what="train_bert: train_iter",
+    )
+    job = NetworkJob(state, steps, step, ("mlm", "nsp"), sums, lambda step: lr, patience=0.0)
+    run(job, progress=_Curves(animator))
+    mlm, nsp = state.sums["mlm"] / num_steps, state.sums["nsp"] / num_steps
+    rate = state.sums["pairs"] / state.seconds
     print(f"MLM loss {mlm:.3f}, NSP loss {nsp:.3f}")
     print(f"{rate:.1f} sentence pairs/sec on {[str(device) for device in devices]}")
-    return BertTrainResult(mlm, nsp, rate, timer.sum(), animator)
+    return BertTrainResult(mlm, nsp, rate, state.seconds, animator)
+
+
+class _Curves(Progress):
+    """Mean losses over all steps so far, after every step."""
+
+    def __init__(self, animator: Animator) -> None:
+        super().__init__()
+        self._animator = animator
+
+    def update(self, state: NetworkState) -> None:
+        """One more point."""
+        means = state.sums["mlm"] / state.done, state.sums["nsp"] / state.done
+        self._animator.add(state.done, means)
+        super().update(state)
 
 
 # BERT encoding

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import random
 import sys
 import zipfile
@@ -233,8 +234,11 @@ def test_steps_of_a_device(script, corpus, monkeypatch, tmp_path, keeps_threads,
     monkeypatch.setattr(script, "BASE", {**base, "intermediate_size": 8})
     monkeypatch.setattr(script, "BASE_BATCHES", [(48, 8)])
     options = argparse.Namespace(device="cpu", seconds=60.0, batch=8, json=tmp_path / "report.json")
+    options.budget = math.inf
     monkeypatch.setattr(script, "SHARE", 1e-3)
-    product, *cases = script.on_device(corpus if real else None, options)
+    report = script.Report(options, "cpu")
+    script.on_device(corpus if real else None, options, report)
+    product, *cases = report.cases
     assert product["flops_per_s"] > 0
     assert [(x["case"], x["precision"]) for x in cases] == [
         ("small", "bf16"),

@@ -3,6 +3,7 @@
 import json
 import shlex
 import signal
+import sys
 import time
 
 import pytest
@@ -108,6 +109,9 @@ def test_going_on_from_a_model(invoke, paragraphs_file, tmp_path):
         (["{corpus}", "--heads", "3"], 1, "num_heads must divide hidden_size 128, got 3"),
         (["{corpus}", "--batch-size", "9", "--accumulation", "2"], 1, "must divide batch_size 9"),
         (["{corpus}", "--max-len", "2000"], 1, "max_len must be at most max_positions = 1000"),
+        (["{corpus}", "--eval-every", "3"], 2, "need --eval-file"),
+        (["{corpus}", "--eval-file", "/nowhere/eval.txt"], 1, "/nowhere/eval.txt"),
+        (["{corpus}", "--tensorboard", "{corpus}"], 2, "--tensorboard must be a folder"),
         (["{one}"], 1, "must have a paragraph of two sentences"),
         (["{corpus}", "--min-count", "100000"], 1, "no word has min_freq=100000"),
     ],
@@ -135,11 +139,44 @@ def test_a_run_is_not_overwritten(invoke, paragraphs_file, tmp_path):
     assert (out / "model.safetensors").read_bytes() != before
 
 
+def test_evaluation(invoke, paragraphs_file, tmp_path):
+    """Held-out losses are told and logged, the best model is kept, and a bad run ends early."""
+    held_out, out, log = tmp_path / "held-out.txt", tmp_path / "bert", tmp_path / "log.jsonl"
+    held_out.write_text("".join(paragraphs_file.read_text().splitlines(keepends=True)[:20]))
+    train = ("bert", "pretrain", paragraphs_file, "--out", out, *SMALL)
+    evaluation = ("--eval-file", held_out, "--eval-every", 2, "--early-stopping", 2)
+    result = invoke(*train, "--steps", 200, "--lr", 0.5, "--log-json", log, *evaluation)
+    assert result.exit_code == 0, result.output
+    lines = result.stderr.splitlines()
+    told = [line for line in lines if line.startswith("evaluation at step")]
+    assert told[0].startswith("evaluation at step 2: MLM ") and told[0].endswith(
+        ", the best so far"
+    )
+    assert any(line.startswith("stopped at step ") and "no evaluation" in line for line in lines)
+    assert any(line.startswith("best on held-out text at step ") for line in lines)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [record["step"] for record in records if "eval_loss" in record]
+    assert steps == list(range(2, 2 * len(told) + 1, 2)) and steps[-1] < 200
+    best = json.loads((out / "best/trainer_state.json").read_text())["state"]
+    assert best["step"] == steps[-3]
+    assert BertModel.from_pretrained(out / "best").config.hidden_size == 32
+
+
+def test_tensorboard_is_missing(invoke, paragraphs_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    result = invoke("bert", "pretrain", paragraphs_file, "--tensorboard", tmp_path / "board")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: writing for TensorBoard needs its package: pip install tensorboard\n"
+    )
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_stopped_and_resumed(invoke, spawn, paragraphs_file, tmp_path, number, code):
     """A stopped run says how to go on, and the resumed one ends as if nothing had happened."""
     whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log.jsonl"
-    train = ("bert", "pretrain", paragraphs_file, *SMALL, "--steps", 150)
+    evaluation = ("--eval-file", paragraphs_file, "--eval-every", 150)
+    train = ("bert", "pretrain", paragraphs_file, *SMALL, "--steps", 150, *evaluation)
     assert invoke(*train, "--out", whole).exit_code == 0
 
     often = ("--checkpoint-every", 1e-6)
@@ -152,6 +189,7 @@ def test_stopped_and_resumed(invoke, spawn, paragraphs_file, tmp_path, number, c
     _, err = process.communicate(timeout=120)
     assert process.returncode == code, err
     command = f"lexforge bert pretrain {paragraphs_file} --out {out} --resume"
+    command += f" --eval-file {paragraphs_file}"
     assert err.splitlines()[-1] == f"stopped and saved; continue with: {command}"
     state = json.loads((out / "trainer_state.json").read_text())["state"]
     assert 0 < state["step"] < state["steps"] == 150
@@ -165,7 +203,8 @@ def test_stopped_and_resumed(invoke, spawn, paragraphs_file, tmp_path, number, c
         assert result.exit_code == 1 and message in result.stderr
     other = tmp_path / "other.txt"
     other.write_text(paragraphs_file.read_text() + "t1w1 t1w2 . t1w3 t1w4\n")
-    result = invoke("bert", "pretrain", other, "--out", out, "--resume")
+    evaluated = ("--eval-file", paragraphs_file)
+    result = invoke("bert", "pretrain", other, "--out", out, "--resume", *evaluated)
     assert result.exit_code == 1 and "cannot resume on another corpus" in result.stderr
 
     # As printed: options that are not repeated are those of the run.

@@ -1,5 +1,6 @@
 """The text's BERT training, with the loss that its formula means."""
 
+import logging
 import re
 
 import pytest
@@ -90,9 +91,11 @@ def test_packed_and_padded_are_the_same(data, net):
     torch.testing.assert_close(*halves)
 
 
-def test_training(data, net, capsys):
+def test_training(data, net, capsys, caplog):
     devices = d2l.try_all_gpus()
-    result = d2l.train_bert(data, net, nn.CrossEntropyLoss(), data.vocab_size, devices, 30)
+    with caplog.at_level(logging.INFO, "lexforge"):
+        result = d2l.train_bert(data, net, nn.CrossEntropyLoss(), data.vocab_size, devices, 30)
+    assert caplog.messages[-1].startswith("step 30/30  100%  mlm ")
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == f"MLM loss {result.mlm_loss:.3f}, NSP loss {result.nsp_loss:.3f}"
     assert re.fullmatch(r"\d+\.\d sentence pairs/sec on \['(cpu|cuda:0.*)'.*\]", printed[1])

@@ -22,8 +22,8 @@ from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_pretraining import STANDARD, pretrain
 from lexforge.text.bert import BertExamples, WordTokenizer, tokenize_paragraphs
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
-from lexforge.training.loop import TrainingDivergedError
 from lexforge.training.progress import Progress
+from lexforge.training.state import TrainingDivergedError
 from planted_paragraphs import planted_paragraphs
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "max_positions": 20}
@@ -317,6 +317,156 @@ def test_earlier_checkpoints_stay(paragraphs, tmp_path):
     pretrain(paragraphs, **{**SMALL, "steps": 3}, out=tmp_path / kept[1], overwrite=True, keep=1)
     pretrain(paragraphs, **{**SMALL, "steps": 2}, out=tmp_path / kept[1], overwrite=True, keep=1)
     assert [path.name for path in (tmp_path / kept[1]).glob("step-*")] == ["step-00000002"]
+
+
+# -- evaluation and callbacks
+
+EVALUATED = {"eval_file": planted_paragraphs(topics=6, paragraphs=20, seed=1), "eval_every": 4}
+
+
+@pytest.fixture(scope="module")
+def evaluated(paragraphs, tmp_path_factory):
+    """An undisturbed run with evaluations, and its folder."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    return pretrain(paragraphs, **SMALL, **EVALUATED, early_stopping=9, out=folder), folder
+
+
+def test_evaluation(evaluated, whole):
+    """It measures what is held out, in between and at the end, and changes nothing."""
+    result, folder = evaluated
+    assert [point["step"] for point in result.evaluations] == [4, 8, 12]
+    for point in result.evaluations:
+        assert point["loss"] == pytest.approx(point["mlm_loss"] + point["nsp_loss"], abs=2e-6)
+        assert 2 < point["mlm_loss"] < 5 and 0.4 < point["nsp_loss"] < 1.5
+        assert 0 <= point["mlm_accuracy"] <= 1 and 0 <= point["nsp_accuracy"] <= 1
+    plain = whole("float32")
+    weights = result.model.state_dict().values(), plain.model.state_dict().values()
+    assert all(map(torch.equal, *weights)) and result.model.training
+    assert result.state.sums == plain.state.sums and result.history == plain.history
+    record = json.loads((folder / "trainer_state.json").read_text())
+    assert record["evaluation"].keys() == {"eval_every", "early_stopping", "corpus"}
+
+
+@pytest.mark.parametrize("follows", [1, 0])
+def test_evaluation_is_the_model_s_own_loss(evaluated, paragraphs, follows):
+    """By hand: in evaluation mode, over all pairs at once, by the classes that the model learns."""
+    result, _ = evaluated
+    if follows == 0:
+        tokenizer = WordTokenizer.build(paragraphs, min_freq=1)
+        config = BertConfig.standard(len(tokenizer), 32, 1, 2, 48, 20)
+        options = {**SMALL, **EVALUATED, "steps": 1, "tokenizer": tokenizer, "shape": None}
+        result = pretrain(paragraphs, **options, config=config)
+    assert result.model.config.follows == follows
+    numbers = tokenize_paragraphs(EVALUATED["eval_file"], result.tokenizer)
+    examples = BertExamples(numbers, result.tokenizer, max_len=16)
+    (batch,) = examples.batches(0, 1000)
+    if follows == 0:
+        batch = batch._replace(next_labels=1 - batch.next_labels)
+    result.model.eval()
+    with torch.no_grad():
+        losses = result.model.losses(batch)
+    result.model.train()
+    measured = result.evaluations[-1]
+    assert measured["mlm_loss"] == pytest.approx(float(losses.mlm_loss), rel=1e-5)
+    assert measured["nsp_loss"] == pytest.approx(float(losses.nsp_loss), rel=1e-5)
+
+
+def test_best_checkpoint(evaluated, paragraphs):
+    """It is a checkpoint of its own: the model after the best evaluation, which can go on."""
+    result, folder = evaluated
+    assert {path.name for path in (folder / "best").iterdir()} >= FILES
+    record = json.loads((folder / "best/trainer_state.json").read_text())
+    step = result.state.best_evaluation["step"]
+    assert record["state"]["step"] == step
+    shorter = pretrain(paragraphs, **{**SMALL, "steps": step})
+    best = BertModel.from_pretrained(folder / "best")
+    assert all(map(torch.equal, best.state_dict().values(), shorter.model.state_dict().values()))
+
+
+@pytest.mark.parametrize("steps", [3, 4, 7])
+def test_resume_with_evaluation_is_exact(evaluated, paragraphs, tmp_path, steps):
+    undisturbed, folder = evaluated
+    options = {**SMALL, **EVALUATED, "early_stopping": 9, "out": tmp_path}
+    pretrain(paragraphs, **options, stop=StopAfter(steps))
+    machine = {"threads": 1, "device": "cpu", "out": tmp_path, "resume": True}
+    assert same(pretrain(paragraphs, eval_file=EVALUATED["eval_file"], **machine), undisturbed)
+    for name in ("model.safetensors", "best/model.safetensors", "best/optimizer.safetensors"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_early_stopping(paragraphs, tmp_path):
+    """A rate that is far too high: the first evaluation stays the best."""
+    options = {**SMALL, "steps": 300, "learning_rate": 0.5, "out": tmp_path}
+    evaluation = {**EVALUATED, "eval_every": 2, "early_stopping": 2}
+    result = pretrain(paragraphs, **options, **evaluation)
+    state = result.state
+    assert state.finished and state.stopped_early and state.step < 300
+    assert state.evaluations_since_best == 2
+    assert state.best_evaluation["step"] == state.step - 4
+    assert result.history[-1]["step"] == state.step
+    again = pretrain(paragraphs, eval_file=evaluation["eval_file"], out=tmp_path, resume=True)
+    assert again.state.step == state.step  # it is complete
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({}, "cannot resume without the eval_file that the run began with"),
+        ({**EVALUATED, "eval_every": 5}, "eval_every is 5, 4 in the run"),
+        ({**EVALUATED, "early_stopping": 1}, "early_stopping is 1, 9 in the run"),
+        ({"eval_file": planted_paragraphs(topics=6)}, "cannot resume with another eval_file"),
+    ],
+)
+def test_resume_with_another_evaluation(evaluated, paragraphs, tmp_path, changes, message):
+    folder = shutil.copytree(evaluated[1], tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        pretrain(paragraphs, **changes, out=folder, resume=True)
+
+
+def test_evaluation_is_refused(paragraphs, stopped, tmp_path, evaluated):
+    with pytest.raises(ValueError, match="cannot resume with eval_file: the run began without it"):
+        pretrain(paragraphs, **EVALUATED, out=stopped, resume=True)
+    with pytest.raises(ValueError, match="eval_every, early_stopping must come with eval_file"):
+        pretrain(paragraphs, eval_every=3, early_stopping=2, **SMALL)
+    with pytest.raises(ValueError, match="eval_every must be >= 1, got 0"):
+        pretrain(paragraphs, **{**EVALUATED, "eval_every": 0}, **SMALL)
+    with pytest.raises(ValueError, match="a paragraph of two sentences"):
+        pretrain(paragraphs, eval_file=[["one sentence"]], **SMALL)
+    shutil.copytree(evaluated[1] / "best", tmp_path / "best")
+    with pytest.raises(FileExistsError, match="best holds a run or a model"):
+        pretrain(paragraphs, **EVALUATED, **SMALL, out=tmp_path)
+
+
+def test_callbacks(paragraphs):
+    """The events of every trainer, each with the run as it stands."""
+
+    class Recorder:
+        events = []  # noqa: RUF012
+
+        def __getattr__(self, name):
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda run: self.events.append((name[3:], run.state.step, run.state.epoch))
+
+    result = pretrain(paragraphs, **{**SMALL, "steps": 20}, **EVALUATED, callbacks=[Recorder()])
+    examples = BertExamples(
+        tokenize_paragraphs(paragraphs, result.tokenizer), result.tokenizer, max_len=16
+    )
+    end = examples.num_batches(0, 32)
+    assert 8 < end < 20
+    events = [event for event in Recorder.events if event[0] != "evaluate"]
+    assert events == [
+        ("train_begin", 0, 0),
+        ("epoch_begin", 0, 0),
+        ("epoch_end", end, 0),
+        ("epoch_begin", end, 1),
+        ("train_end", 20, 1),
+    ]
+    steps = [event[1] for event in Recorder.events if event[0] == "evaluate"]
+    assert steps == [4, 8, 12, 16, 20]
+
+
+# -- killed
 
 
 TRAINING = """

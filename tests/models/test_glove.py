@@ -19,10 +19,10 @@ from lexforge import Cooccurrence, GloVe, KeyedVectors, _library, cooccurrence, 
 from lexforge.models import glove_tiles
 from lexforge.models.glove import first_round, rounds_between
 from lexforge.text import Vocabulary
-from lexforge.training import loop
+from lexforge.training import stream_job
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
-from lexforge.training.loop import TrainingDivergedError
 from lexforge.training.progress import Progress
+from lexforge.training.state import TrainingDivergedError
 from planted import planted_corpus, synonym_score
 
 pytestmark = pytest.mark.skipif(
@@ -54,8 +54,8 @@ def model(counts):
 @pytest.fixture
 def short_calls(monkeypatch):
     """Calls of single rounds rather than of whole passes: the planted counts are few."""
-    monkeypatch.setattr(loop, "FIRST_CALL_UNITS", 100)
-    monkeypatch.setattr(loop, "LARGEST_GROWTH", 1.0)
+    monkeypatch.setattr(stream_job, "FIRST_CALL_UNITS", 100)
+    monkeypatch.setattr(stream_job, "LARGEST_GROWTH", 1.0)
 
 
 def same_tables(a, b):

@@ -13,8 +13,8 @@ import pytest
 
 from lexforge import KeyedVectors, Word2Vec, _library
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
-from lexforge.training.loop import TrainingDivergedError
 from lexforge.training.progress import Progress
+from lexforge.training.state import TrainingDivergedError
 from planted import planted_corpus, synonym_score
 
 pytestmark = pytest.mark.skipif(

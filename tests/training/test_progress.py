@@ -2,13 +2,16 @@
 
 import io
 import json
+import logging
 import re
+import sys
 import time
+import types
 
 import pytest
 
-from lexforge.training.loop import TrainerState
 from lexforge.training.progress import Progress, clock, count
+from lexforge.training.stream_job import StreamState
 
 
 class Terminal(io.StringIO):
@@ -20,13 +23,13 @@ def advance(state, seconds, tokens, loss):
     """`seconds` of training on `tokens` tokens, two pairs each, at a mean loss of `loss`."""
     state.seconds += seconds
     state.done += tokens
-    state.pairs += 2 * tokens
-    state.loss_sum += 2 * tokens * loss
+    state.sums["pairs"] += 2 * tokens
+    state.sums["loss_sum"] += 2 * tokens * loss
 
 
 def simulate(progress, calls=40):
     """Calls of half a second at 2000 words/s, the loss falling by 0.01 each."""
-    state = TrainerState(epochs=2, total=1000 * calls, alpha=0.1, min_alpha=0.0)
+    state = StreamState(epochs=2, total=1000 * calls, alpha=0.1, min_alpha=0.0)
     progress.begin(state)
     for call in range(calls):
         state.epoch = 2 * call // calls
@@ -72,7 +75,7 @@ def test_live_line_on_a_terminal(monkeypatch):
 
 def test_live_line_leaves_standard_output_alone(capsys):
     with Progress(True, stream=Terminal()) as progress:
-        progress.begin(TrainerState(epochs=1, total=1, alpha=0.1, min_alpha=0.0))
+        progress.begin(StreamState(epochs=1, total=1, alpha=0.1, min_alpha=0.0))
         print("a result")
     assert capsys.readouterr().out == "a result\n"
 
@@ -142,10 +145,11 @@ def test_json_log(tmp_path):
 
 def test_entries_instead_of_words(tmp_path):
     stream, path = io.StringIO(), tmp_path / "log.jsonl"
-    state = TrainerState(epochs=25, total=5000, alpha=0.05, min_alpha=0.05, unit="entries")
+    state = StreamState(epochs=25, total=5000, alpha=0.05, min_alpha=0.05, unit="entries")
     with Progress(True, stream=stream, log_json=path) as progress:
         progress.begin(state)
-        state.seconds, state.done, state.pairs, state.loss_sum = 2.0, 3000, 3000, 240.0
+        state.seconds, state.done = 2.0, 3000
+        state.sums.update(pairs=3000, loss_sum=240.0)
         progress.end(state)
     assert stream.getvalue().startswith("epoch 1/25   60%  1.5 k entries/s  loss 0.0800  lr 0.05")
     record = json.loads(path.read_text())
@@ -154,12 +158,82 @@ def test_entries_instead_of_words(tmp_path):
 
 def test_interval_without_pairs_has_no_loss(tmp_path):
     path = tmp_path / "log.jsonl"
-    state = TrainerState(epochs=1, total=10, alpha=0.1, min_alpha=0.0)
+    state = StreamState(epochs=1, total=10, alpha=0.1, min_alpha=0.0)
     with Progress(log_json=path) as progress:
         progress.begin(state)
         state.seconds, state.done = 2.0, 10
         progress.end(state)
     assert json.loads(path.read_text())["loss"] is None
+
+
+def test_logger_hears_what_is_said(caplog, monkeypatch):
+    """Shown or not, on a terminal or not: lines as they are where there is none."""
+    monkeypatch.setenv("TERM", "xterm")
+    heard = []
+    for show, stream in ((False, io.StringIO()), (True, io.StringIO()), (True, Terminal())):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "lexforge"), Progress(show, stream=stream) as progress:
+            progress.say("210 words")
+            simulate(progress)
+        heard.append([(record.name, record.levelname) for record in caplog.records])
+        assert caplog.messages[0] == "210 words" and len(caplog.messages) == 3
+        assert caplog.messages[1].startswith("epoch 1/2   50%  2 k words/s  loss 3.9050")
+    assert heard == [[("lexforge", "INFO")] * 3] * 3
+    caplog.clear()
+    with Progress(True, stream=io.StringIO()) as progress:  # at the level that is usual
+        simulate(progress)
+    assert caplog.messages == []
+
+
+def test_evaluation_is_said_and_logged(tmp_path):
+    stream, path = io.StringIO(), tmp_path / "log.jsonl"
+    state = StreamState(epochs=1, total=10, alpha=0.1, min_alpha=0.0, seconds=2.0)
+    with Progress(True, stream=stream, log_json=path) as progress:
+        progress.evaluation(state, {"step": 4, "epoch": 1, "loss": 2.5}, "evaluation: 2.5")
+    assert stream.getvalue() == "evaluation: 2.5\n"
+    assert json.loads(path.read_text()) == {"time": 2.0, "step": 4, "epoch": 1, "eval_loss": 2.5}
+
+
+class Writer:
+    """What stands in for TensorBoard's own."""
+
+    def __init__(self, folder):
+        self.folder, self.scalars, self.open = folder, [], True
+        Writer.last = self
+
+    def add_scalar(self, name, value, step):
+        self.scalars.append((name, value, step))
+
+    def close(self):
+        self.open = False
+
+
+def test_tensorboard(tmp_path, monkeypatch):
+    """The numbers of the log, over the units done."""
+    module = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    path = tmp_path / "log.jsonl"
+    with Progress(log_json=path, tensorboard=tmp_path / "board") as progress:
+        simulate(progress)
+        writer = Writer.last
+        assert writer.open and writer.folder == str(tmp_path / "board")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    expected = [(n, x, record["words"]) for record in records for n, x in record.items()]
+    assert writer.scalars == expected and not writer.open
+
+
+def test_tensorboard_writes_its_files(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    with Progress(tensorboard=tmp_path) as progress:
+        simulate(progress)
+    (file,) = tmp_path.iterdir()
+    assert b"words_per_second" in file.read_bytes()
+
+
+def test_tensorboard_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="needs its package: pip install tensorboard"):
+        Progress(tensorboard=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,20 @@ def test_values_and_gradients(shape, dtype, dropout_p, with_residual, with_x_bia
     assert_as_good_as_plain(ours, peer, exact, dtype)
 
 
+@pytest.mark.parametrize("with_x_bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_rows(dtype, with_x_bias, device):
+    """More groups of rows than one step of their sum takes on CUDA, the last of them shorter."""
+    tensors = problem((2123, 8), device, dtype=dtype)
+    tensors[4] = tensors[4] if with_x_bias else None
+    ours = gradients(add_layer_norm, tensors)
+    exact = gradients(in_dtype(plain, torch.float64), tensors)
+    if dtype == torch.float64:
+        torch.testing.assert_close(ours, exact, rtol=0, atol=1e-11)
+    else:
+        assert_as_good_as_plain(ours, gradients(plain, tensors), exact, dtype)
+
+
 @pytest.mark.parametrize("dropout_p", [0.0, 0.1, 1.0])
 def test_float64(dropout_p, device):
     """To the rounding of dropout's scale, which is float32 (common/dropout.h)."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,6 +99,17 @@ def test_gelu_far_into_the_negative(device):
     exact = 0.5 * x.double() * torch.special.erfc(-x.double() / math.sqrt(2))
     error = (bias_activation(x, None).double() - exact).abs() / exact.abs()
     assert error.max() <= 2e-5
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_gelu_error_bounds(tmp_path):
+    """Those that csrc/transformer/gelu.h states, over a dense sweep; limits, zeros and NaN."""
+    here = Path(__file__).resolve().parent
+    program = tmp_path / "gelu"
+    flags = ["-std=c++20", "-O2", "-ffp-contract=off", f"-I{here.parents[1] / 'csrc'}"]
+    subprocess.run(["g++", *flags, str(here / "gelu.cpp"), "-o", str(program)], check=True)
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float64])

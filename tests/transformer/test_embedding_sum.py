@@ -159,6 +159,56 @@ def test_skewed_ids(count, device):
             torch.testing.assert_close(x.double(), z, rtol=1e-5, atol=1e-4)
 
 
+def table_gradients(ids, rows, grad):
+    """The op's gradients of the tables, without a norm and dropout."""
+    tables = [torch.zeros(size, grad.shape[1], device=grad.device) for size in rows]
+    none = torch.zeros(0, device=grad.device)
+    ids = [x.to(grad.device, torch.int32) for x in ids]
+    op = torch.ops.lexforge.embedding_sum_backward.default
+    return op(grad, *ids, *tables, None, None, none, none, 0.0)[:3]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spread", ["one", "runs", "random"])
+@pytest.mark.parametrize(
+    ("count", "width", "rows"),
+    [
+        (1, 5, (1, 1, 1)),
+        (64, 8, (3, 2, 512)),  # the longest table whose rows are summed without a sort on CUDA
+        (65, 8, (3, 2, 513)),
+        (700, 131, (3, 3, 7)),  # columns beyond one pass of a warp; ranges that differ
+        (5000, 4, (600, 2, 130)),  # ranges of the longest
+        (17000, 2, (600, 2, 1)),  # as many ranges as there may be
+    ],
+)
+def test_tables_of_any_length(count, width, rows, spread, dtype, device):
+    """Short tables and long ones: all of one row, runs of a row, rows without any."""
+    generator = torch.Generator().manual_seed(count)
+    spreads = {
+        "one": lambda size: torch.full((count,), size - 1),
+        "runs": lambda size: torch.arange(count) * size // count,
+        "random": lambda size: torch.randint(0, size, (count,), generator=generator),
+    }
+    ids = [spreads[spread](size) for size in rows]
+    grad = torch.randn(count, width, generator=generator).to(device, dtype)
+    ours = table_gradients(ids, rows, grad)
+    again = table_gradients(ids, rows, grad)
+    for one, size, x, y in zip(ids, rows, ours, again, strict=True):
+        assert torch.equal(x, y)
+        exact = torch.zeros(size, width, dtype=torch.float64, device=device)
+        exact.index_add_(0, one.to(device), grad.double())
+        torch.testing.assert_close(x.double(), exact, rtol=1e-5, atol=1e-6 * count**0.5)
+
+
+def test_many_rows_with_a_norm(device):
+    """More groups of rows than one step of their sum takes on CUDA."""
+    arguments = problem(3200, 8, device)
+    ours = gradients(embedding_sum, arguments)
+    exact = gradients(reference.embedding_sum, widened(arguments))
+    plain = gradients(reference.embedding_sum, arguments)
+    assert_as_good_as_plain(ours, plain, exact, torch.float32)
+
+
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("segments", [False, True])
 def test_gradcheck(segments, norm, device):
@@ -166,11 +216,15 @@ def test_gradcheck(segments, norm, device):
     arguments = problem(70, 3, device, dtype=torch.float64, **options)
     names = [name for name in (*TABLES, *NORM) if arguments[name] is not None]
     leaves = [arguments[name].requires_grad_() for name in names]
+    # The gradient of one weighted sum: of each output by itself would be as many backward passes.
+    weights = torch.randn(70, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    weights = weights.to(device)
     for dropout_p in (0.0, 0.25):
 
         def call(*leaves, dropout_p=dropout_p):
             given = dict(zip(names, leaves, strict=True))
-            return embedding_sum(**arguments | given, dropout_p=dropout_p, seed=3, eps=0.1)
+            out = embedding_sum(**arguments | given, dropout_p=dropout_p, seed=3, eps=0.1)
+            return (out * weights).sum()
 
         assert torch.autograd.gradcheck(call, leaves)
 

@@ -221,6 +221,44 @@ def test_ties_are_the_first(device):
     assert linear_cross_entropy(hidden, weight, None, labels)[1] == 1
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float64])
+@pytest.mark.parametrize("classes", [8, 37])
+def test_the_first_of_the_largest_is_right(classes, dtype, device):
+    """Every label of rows with many ties, wherever rows begin among the octets of the kernel."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 3, (4, classes), generator=generator)
+    logits = rows.repeat_interleave(classes, 0).to(device, dtype)
+    labels = torch.arange(classes).repeat(4).to(device)
+    scale = torch.ones(4 * classes, device=device, dtype=torch.promote_types(dtype, torch.float32))
+    first = (logits == logits.amax(1, keepdim=True)).long().argmax(1)
+    op = torch.ops.lexforge.softmax_cross_entropy_.default
+    _, correct = op(logits, None, labels, scale, False)
+    assert torch.equal(correct, (first == labels).long()) and correct.sum() == 4
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_logits_far_from_zero(dtype, with_bias, device):
+    """Differences count, to their own precision; p below e^-60 of the largest is 0 in float32."""
+    differences = torch.tensor([0, -1, -59, -61, -80, -90, -1e4], dtype=torch.float64)
+    for largest in (0.0, 1024.0, -1024.0, 1e6):
+        for label in range(3):
+            logits = (largest + differences).to(device, dtype).repeat(2, 1)
+            wide = logits[0].double().requires_grad_()
+            bias = torch.zeros(7, device=device, dtype=dtype) if with_bias else None
+            labels = torch.tensor([label, 0], device=device)
+            exact = functional.cross_entropy(wide, labels[0])
+            exact.backward()
+            scale = torch.ones(2, device=device, dtype=dtype)
+            op = torch.ops.lexforge.softmax_cross_entropy_.default
+            loss, _ = op(logits, bias, labels, scale, True)
+            tight = {"rtol": 1e-6, "atol": 1e-7}
+            torch.testing.assert_close(loss[0].double(), exact.detach(), **tight)
+            torch.testing.assert_close(logits[0].double(), wide.grad, **tight)
+            if dtype == torch.float32:
+                assert (logits[0] != 0).tolist() == [True, True, True, False, False, False, False]
+
+
 def test_only_the_gradients_that_are_wanted(device):
     hidden, weight, bias, labels, _ = problem(20, 40, 8, device)
     expected = run(linear_cross_entropy, hidden, weight, bias, labels)

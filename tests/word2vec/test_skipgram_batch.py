@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -288,7 +289,7 @@ def test_fresh_and_static_samples():
         assert same == static
 
 
-def test_training_paths_agree_and_learn():
+def test_training_paths_agree_and_learn(caplog):
     """The fused path and a list of padded minibatches do the same; the loss falls."""
     source = data(static_samples=True)
     results = []
@@ -303,6 +304,8 @@ def test_training_paths_agree_and_learn():
     assert all(torch.equal(x, y) for x, y in zip(tables, others, strict=True))
     assert fused.loss == pytest.approx(stepwise.loss, rel=1e-6)
     assert (fused.examples, fused.slots) == (stepwise.examples, stepwise.slots)
-    longer = train_skipgram(*embeddings, source, lr=0.02, epochs=3)
+    with caplog.at_level(logging.INFO, "lexforge"):
+        longer = train_skipgram(*embeddings, source, lr=0.02, epochs=3)
+    assert caplog.messages[-1].startswith("epoch 3/3  100%  loss_sum ")
     assert len(longer.epoch_losses) == 3
     assert longer.epoch_losses[2] < longer.epoch_losses[0] < fused.loss

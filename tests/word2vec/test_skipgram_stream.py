@@ -241,7 +241,7 @@ def test_windows_up_to_the_limit_work(device):
 @pytest.mark.parametrize("negatives", [0, 1, 4, 5, 6, 11, 20])
 def test_numbers_of_noise_words(device, negatives, sharing):
     """Around the sizes of the tiles in which targets are handled."""
-    for dim in (20, 100):
+    for dim in (20, 100, 200):
         case = Case([45], dim=dim, negatives=negatives, negative_sharing=sharing)
         case.check_sequential(device, tolerance=2e-5)
 

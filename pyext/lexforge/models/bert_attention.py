@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from lexforge._files import replacement
 from lexforge.models._arguments import whole
-from lexforge.models.bert_encoding import Text, evaluating, prepare
+from lexforge.models.bert_encoding import Text, prepare
+from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:
     from lexforge.models.bert import BertModel

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lexforge.text.bert import Tokenizer
 
 OPTIMIZER = "optimizer.safetensors"
+BEST = "best"  # folder of the checkpoint with the lowest loss on held-out text
 KEPT = "step-"  # and the step: folders of earlier checkpoints
 
 

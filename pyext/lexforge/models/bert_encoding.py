@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lexforge.models._arguments import whole
+from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:
     from lexforge.models.bert import BertModel
@@ -225,18 +226,6 @@ def prepare(op: str, tokenizer: Tokenizer, text: Text, max_len: int) -> tuple[li
     window = _Inputs(op, tokenizer, max_len, False, lambda _: "the text").window(0, [text])
     length, first = int(window.lengths[0]), int(window.first_lengths[0])
     return window.tokens.tolist(), [0] * first + [1] * (length - first)
-
-
-@contextlib.contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode; each part's mode is restored afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class _Window(NamedTuple):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import time
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from lexforge._library import cpu_has_bf16, resolve_device
 from lexforge.models._arguments import real, whole
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
-from lexforge.models.bert_checkpoint import load_run, save_run
+from lexforge.models.bert_checkpoint import BEST, load_run, save_run
 from lexforge.models.bert_steps import Stepper, draw_steps
 from lexforge.text.bert import (
     BertExamples,
@@ -32,10 +32,13 @@ from lexforge.text.bert import (
     tokenize_paragraphs,
 )
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
-from lexforge.training.loop import HISTORY_POINTS, TrainingDivergedError
+from lexforge.training.events import Events
+from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
 from lexforge.training.optimizer import OPTIMIZERS, NetworkOptimizer
 from lexforge.training.progress import Progress, count
+from lexforge.training.run import run
 from lexforge.training.schedules import SCHEDULES, Schedule
+from lexforge.training.state import Amounts, Reading, require
 
 if TYPE_CHECKING:
     from lexforge.text.bert import Tokenizer
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 _whole, _real = partial(whole, "pretrain"), partial(real, "pretrain")
 
 PRECISIONS = ("float32", "bf16")
-READ_SECONDS = 0.25  # between looks at the losses, for which a GPU is waited
+EVALUATIONS = 10  # of a run with held-out data, where nothing else is asked for
 SAMPLE_BATCHES = 8  # that tell the size of a graph
 
 
@@ -116,77 +119,6 @@ STANDARD = PretrainingSettings(
 )
 
 
-@dataclass
-class PretrainingState:
-    """Where a run stands; with parameters and optimiser, all that a resume needs.
-
-    A step is a function of these, the seed and the step's number, so no generator state is kept.
-    """
-
-    steps: int
-    max_len: int
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0  # next one of the epoch
-    seconds: float = 0.0  # in training, without preparation and saving
-    learning_rate: float = 0.0  # of the last step
-    sequences: int = 0
-    tokens: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * len(Sums._fields))
-    corpus: dict[str, Any] = field(default_factory=dict)  # what identifies it
-    history: list[dict[str, Any]] = field(default_factory=list)
-    history_sums: list[float] = field(default_factory=lambda: [0.0] * len(Sums._fields))
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are done."""
-        return self.step >= self.steps
-
-    @property
-    def share(self) -> float:
-        """Of the run that is done."""
-        return self.step / self.steps
-
-    @property
-    def totals(self) -> Sums:
-        """Losses and hits of the whole run."""
-        return Sums(*self.sums)
-
-    @property
-    def sequences_per_second(self) -> float:
-        """Sentence pairs per second of training."""
-        return self.sequences / self.seconds if self.seconds else 0.0
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens, none of them padding, per second of training."""
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def padding_saved(self) -> float:
-        """Share of padding in batches that were padded to ``max_len``."""
-        return 1 - self.tokens / (self.sequences * self.max_len) if self.sequences else 0.0
-
-    def meter(self) -> Meter:
-        """For intervals from here on."""
-        return Meter(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> PretrainingState:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: A field is missing.
-        """
-        if missing := [f.name for f in fields(cls) if f.name not in content]:
-            raise ValueError(f"trainer state must have {', '.join(missing)}")
-        return cls(**{f.name: content[f.name] for f in fields(cls)})
-
-
 class Sums(NamedTuple):
     """Over the predictions of some steps."""
 
@@ -197,9 +129,10 @@ class Sums(NamedTuple):
     nsp_count: float
     nsp_hits: float
 
-    def since(self, earlier: Sums) -> Sums:
-        """Those of the steps after `earlier`."""
-        return Sums(*(now - before for now, before in zip(self, earlier, strict=True)))
+    @classmethod
+    def of(cls, sums: Mapping[str, float]) -> Sums:
+        """Those of a state."""
+        return cls(*(sums[name] for name in cls._fields))
 
     @property
     def mlm_loss(self) -> float:
@@ -227,69 +160,136 @@ class Sums(NamedTuple):
         return {name: round(getattr(self, name), 6) for name in names}
 
 
-class Meter:
-    """Turns the running totals of a :class:`PretrainingState` into readings per interval."""
+@dataclass(kw_only=True)
+class PretrainingState(NetworkState):
+    """Where a run stands; with parameters and optimiser, all that a resume needs.
 
-    def __init__(self, state: PretrainingState) -> None:
-        self._start(state)
+    A step is a function of these, the seed and the step's number, so no generator state is kept.
+    """
 
-    def _start(self, state: PretrainingState) -> None:
-        self._seconds, self._totals = state.seconds, state.totals
-        self._sequences, self._tokens = state.sequences, state.tokens
+    NAMES_IN_FILE: ClassVar[Mapping[str, str]] = {
+        "total": "steps",
+        "done": "step",
+        "position": "batch",
+        "noted": "history_sums",
+    }
+    OPTIONAL: ClassVar[frozenset[str]] = NetworkState.OPTIONAL | {"unit"}
 
-    def seconds(self, state: PretrainingState) -> float:
-        """Training time since the last reading."""
-        return state.seconds - self._seconds
+    max_len: int
+    sums: dict[str, float] = field(
+        default_factory=lambda: {**dict.fromkeys(Sums._fields, 0.0), "sequences": 0, "tokens": 0}
+    )
+    noted: dict[str, float] = field(default_factory=lambda: dict.fromkeys(Sums._fields, 0.0))
 
-    def read(self, state: PretrainingState) -> Reading:
-        """The interval since the last reading; the next one starts here."""
-        part = PretrainingState(
-            state.steps,
-            state.max_len,
-            seconds=max(self.seconds(state), 1e-9),
-            sequences=state.sequences - self._sequences,
-            tokens=state.tokens - self._tokens,
-        )
-        sums = state.totals.since(self._totals)
-        self._start(state)
-        return Reading(
-            f"step {state.step}/{state.steps}",
-            {
-                "time": round(state.seconds, 3),
-                "step": state.step,
-                "epoch": state.epoch + 1,
-                **sums.record(),
-                "sequences": state.sequences,
-                "tokens": state.tokens,
-                "sequences_per_second": round(part.sequences_per_second, 1),
-                "tokens_per_second": round(part.tokens_per_second, 1),
-                "padding_saved": round(part.padding_saved, 4),
-                "lr": state.learning_rate,
-            },
-        )
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.total
 
+    @property
+    def step(self) -> int:
+        """How many are done."""
+        return self.done
 
-@dataclass
-class Reading:
-    """One interval of training, as it is shown and logged."""
+    @property
+    def batch(self) -> int:
+        """Next one of the epoch."""
+        return self.position
 
-    title: str
-    values: dict[str, Any]
+    @property
+    def sequences(self) -> int:
+        """Sentence pairs so far."""
+        return int(self.sums["sequences"])
 
-    def describe(self) -> str:
+    @property
+    def tokens(self) -> int:
+        """Tokens so far, none of them padding."""
+        return int(self.sums["tokens"])
+
+    @property
+    def totals(self) -> Sums:
+        """Losses and hits of the whole run."""
+        return Sums.of(self.sums)
+
+    @property
+    def sequences_per_second(self) -> float:
+        """Sentence pairs per second of training."""
+        return self.sequences / self.seconds if self.seconds else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens, none of them padding, per second of training."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def padding_saved(self) -> float:
+        """Share of padding in batches that were padded to ``max_len``."""
+        return self._padding_saved(self.sums)
+
+    def _padding_saved(self, sums: Mapping[str, float]) -> float:
+        slots = sums["sequences"] * self.max_len
+        return 1 - sums["tokens"] / slots if slots else 0.0
+
+    def measures(self, part: Amounts) -> dict[str, float]:
+        """Losses and accuracies by name."""
+        return Sums.of(part.sums).record()
+
+    def reading(self, part: Amounts) -> Reading:
         """Losses, accuracies, speed, padding saved, learning rate."""
-        v = self.values
-        return (
-            f"MLM {v['mlm_loss']:.4f} ({v['mlm_accuracy']:.1%})  "
-            f"NSP {v['nsp_loss']:.4f} ({v['nsp_accuracy']:.1%})  "
+        v = {
+            "time": round(self.seconds, 3),
+            "step": self.step,
+            "epoch": self.epoch + 1,
+            **self.measures(part),
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "sequences_per_second": round(part.sums["sequences"] / part.seconds, 1),
+            "tokens_per_second": round(part.sums["tokens"] / part.seconds, 1),
+            "padding_saved": round(self._padding_saved(part.sums), 4),
+            "lr": self.learning_rate,
+        }
+        return Reading(
+            f"step {self.step}/{self.steps}",
+            f"{describe(v)}  "
             f"{count(v['sequences_per_second'])} pairs/s  "
             f"{count(v['tokens_per_second'])} tokens/s  "
-            f"padding saved {v['padding_saved']:.0%}  lr {v['lr']:.3g}"
+            f"padding saved {v['padding_saved']:.0%}  lr {v['lr']:.3g}",
+            v,
         )
 
-    def record(self) -> dict[str, Any]:
-        """The values by name."""
-        return self.values
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        content = super().to_json()
+        del content["unit"]
+        sums = content["sums"]
+        return {
+            **content,
+            "sums": [sums[name] for name in Sums._fields],
+            "history_sums": [content["history_sums"][name] for name in Sums._fields],
+            "sequences": sums["sequences"],
+            "tokens": sums["tokens"],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> PretrainingState:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: A field is missing.
+        """
+        require(content, ("sums", "history_sums", "sequences", "tokens"))
+        noted = Sums(*content["history_sums"])._asdict()
+        counts = {name: content[name] for name in ("sequences", "tokens")}
+        sums = {**Sums(*content["sums"])._asdict(), **counts}
+        return super().from_json({**content, "sums": sums, "history_sums": noted})
+
+
+def describe(values: Mapping[str, float]) -> str:
+    """Losses and accuracies in words."""
+    return (
+        f"MLM {values['mlm_loss']:.4f} ({values['mlm_accuracy']:.1%})  "
+        f"NSP {values['nsp_loss']:.4f} ({values['nsp_accuracy']:.1%})"
+    )
 
 
 @dataclass
@@ -305,6 +305,11 @@ class PretrainingResult:
     def history(self) -> list[dict[str, Any]]:
         """Losses and accuracies over stretches of the run, by ``step`` at their ends."""
         return self.state.history
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Those of held-out data, by ``step``; ``loss`` is the sum of both losses."""
+        return self.state.evaluations
 
 
 def pretrain(
@@ -331,6 +336,9 @@ def pretrain(
     precision: str | None = None,
     static_masks: bool | None = None,
     seed: int | None = None,
+    eval_file: Any = None,
+    eval_every: int | None = None,
+    early_stopping: int | None = None,
     device: str | torch.device = "auto",
     threads: int | None = None,
     cuda_graphs: bool = True,
@@ -338,6 +346,7 @@ def pretrain(
     keep: int = 0,
     progress: Progress | bool = False,
     stop: StopRequest | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> PretrainingResult:
     """Pretrain BERT on masked words and next sentences (Devlin et al. 2019, section 3.1).
 
@@ -379,6 +388,13 @@ def pretrain(
             parameters and sums in float32. On the CPU only where it has the instructions.
         static_masks: Pairs and masks of the first epoch in all epochs, as in the text.
         seed: Of everything random.
+        eval_file: Text that is not trained on, as `corpus`, whose losses are measured in between
+            and at the end: on pairs and masks drawn once, without dropout. Training is the same
+            without it. With `out`, the checkpoint of the lowest sum of both losses so far stays in
+            ``out/best``. A run that is resumed needs it again.
+        eval_every: Steps between evaluations; a tenth of the run by default.
+        early_stopping: The run ends after so many evaluations in a row without a smaller loss; 0,
+            the default, for never.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         threads: Of the CPU; torch's number by default.
         cuda_graphs: On a GPU run steps as CUDA graphs (with `accumulation` 1).
@@ -386,6 +402,8 @@ def pretrain(
         keep: So many of the last checkpoints stay, besides `out` itself, in ``out/step-<n>``.
         progress: Where to show and log it; True for standard error.
         stop: Entered for the time of training; when it is requested, training saves and returns.
+        callbacks: Objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
+            ``on_train_end``, ``on_evaluate``, each called with the result so far.
 
     Returns:
         Model (in training mode, on the device), tokenizer, and how it went.
@@ -393,7 +411,8 @@ def pretrain(
     Raises:
         ValueError, TypeError: An argument out of range or of the wrong kind; a corpus without two
             neighbouring sentences that fit; a resume with other settings or another corpus.
-        FileExistsError: `out` holds a run, and neither `resume` nor `overwrite` is set.
+        FileExistsError: `out` (or ``out/best``, which an evaluated run fills) holds a run, and
+            neither `resume` nor `overwrite` is set.
         FileNotFoundError: Nothing to resume, or no such corpus.
         TrainingDivergedError: A loss is no longer finite; no checkpoint was written since.
         CheckpointError: A checkpoint could not be written, or is damaged.
@@ -427,16 +446,30 @@ def pretrain(
     device = resolve_device("pretrain", device)
     if resume and out is None:
         raise ValueError("pretrain: out must be the folder of the run to resume, got None")
-    if out is not None and not (resume or overwrite) and is_checkpoint(out):
-        raise FileExistsError(f"{out} holds a run or a model: resume it, or overwrite it")
+    evaluation = {
+        name: _whole(name, value, low=low)
+        for name, value, low in (
+            ("eval_every", eval_every, 1),
+            ("early_stopping", early_stopping, 0),
+        )
+        if value is not None
+    }
+    if out is not None and not (resume or overwrite):
+        for folder in [Path(out), *([] if eval_file is None else [Path(out) / BEST])]:
+            if is_checkpoint(folder):
+                raise FileExistsError(
+                    f"{folder} holds a run or a model: resume it, or overwrite it"
+                )
     with ExitStack() as stack:
         if not isinstance(progress, Progress):
             progress = stack.enter_context(Progress(bool(progress)))
         if threads is not None:
             stack.enter_context(_cpu_threads(_whole("threads", threads)))
-        run = _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, given)
-        _check_precision(given.get("precision", run.settings.precision), device)
-        run.prepare(
+        pretraining = (
+            _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, given)
+        )
+        _check_precision(given.get("precision", pretraining.settings.precision), device)
+        pretraining.prepare(
             corpus,
             given,
             None if epochs is None else _whole("epochs", epochs),
@@ -444,10 +477,11 @@ def pretrain(
             tokenizer=tokenizer,
             min_count=_whole("min_count", min_count),
         )
-        progress.say(run.describe())
+        pretraining.hold_out(eval_file, evaluation)
+        progress.say(pretraining.describe())
         if stop is not None:
             stack.enter_context(stop)
-        run.fit(
+        pretraining.fit(
             device,
             graphs=cuda_graphs,
             progress=progress,
@@ -455,8 +489,9 @@ def pretrain(
             checkpoint_every=checkpoint_every,
             keep=keep,
             stop=stop,
+            callbacks=callbacks,
         )
-    return PretrainingResult(run.model, run.tokenizer, run.settings, run.state)
+    return pretraining.result
 
 
 @contextmanager
@@ -480,11 +515,18 @@ class _Run:
     settings: PretrainingSettings
     state: PretrainingState
     examples: BertExamples
+    held_out: BertExamples
 
     def __init__(self, settings: PretrainingSettings, saved: PretrainingState | None) -> None:
         self.settings, self._saved = settings, saved
         self._config: str | BertConfig | Path = "reference"
         self._optimizer: dict[str, Tensor] | None = None
+        self._evaluated: dict[str, Any] | None = None  # how, and what identifies the data
+
+    @property
+    def result(self) -> PretrainingResult:
+        """As far as it has come."""
+        return PretrainingResult(self.model, self.tokenizer, self.settings, self.state)
 
     @classmethod
     def new(cls, config: str | os.PathLike | BertConfig | None, given: Mapping[str, Any]) -> _Run:
@@ -522,6 +564,7 @@ class _Run:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the trainer state in {folder} is damaged: {error}") from error
         run.model, run.tokenizer, run._optimizer = saved.model, saved.tokenizer, saved.optimizer
+        run._evaluated = saved.record.get("evaluation")
         if tokenizer is not None and list(tokenizer.tokens) != list(run.tokenizer.tokens):
             raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
         named = run.model.config
@@ -587,13 +630,50 @@ class _Run:
                 for epoch in range(epochs or 1)
             )
         if saved is not None:
-            _refuse_changes(settings, given)
+            may_change = ("steps",) if settings.schedule == "constant" else ()
+            _refuse_changes(asdict(settings), given, may_change)
         settings = replace(settings, **given)
         if settings.warmup_steps is None:
             settings = replace(settings, warmup_steps=settings.steps // 10)
         self.settings = settings
-        self.state = saved or PretrainingState(settings.steps, settings.max_len, corpus=identity)
-        self.state.steps = settings.steps
+        self.state = saved or PretrainingState(
+            total=settings.steps, max_len=settings.max_len, corpus=identity
+        )
+        self.state.total = settings.steps
+
+    def hold_out(self, corpus: Any, given: Mapping[str, int]) -> None:
+        """Read and number what the run is evaluated on, if anything.
+
+        Raises:
+            ValueError: The run to resume is evaluated on other text, in another way or not at all.
+        """
+        if corpus is None:
+            if given:
+                raise ValueError(f"pretrain: {', '.join(given)} must come with eval_file")
+            if self._evaluated is not None:
+                raise ValueError("cannot resume without the eval_file that the run began with")
+            return
+        if self._saved is not None and self._evaluated is None:
+            raise ValueError("cannot resume with eval_file: the run began without it")
+        numbers = tokenize_paragraphs(read_paragraphs(corpus), self.tokenizer)
+        settings = self.settings
+        defaults = {
+            "eval_every": max(settings.steps // EVALUATIONS, 1),
+            "early_stopping": 0,
+            "corpus": _identity(numbers, self.tokenizer),
+        }
+        if self._evaluated is None:
+            self._evaluated = {**defaults, **given}
+        elif self._evaluated["corpus"] != defaults["corpus"]:
+            raise ValueError("cannot resume with another eval_file: it is not the run's text")
+        _refuse_changes(self._evaluated, given)
+        self.held_out = BertExamples(
+            numbers,
+            self.tokenizer,
+            max_len=settings.max_len,
+            seed=settings.seed,
+            static_masks=True,
+        )
 
     def _make_model(
         self,
@@ -634,6 +714,7 @@ class _Run:
         checkpoint_every: float | None,
         keep: int,
         stop: StopRequest | None,
+        callbacks: Sequence[Any],
     ) -> None:
         """Train to the end, or until asked to stop; saves what is to be saved."""
         settings, state = self.settings, self.state
@@ -648,24 +729,27 @@ class _Run:
             samples = islice(self.examples.batches(0, settings.batch_size), SAMPLE_BATCHES)
             capacity = BatchCapacity.of(samples, settings.batch_size, settings.max_len)
         stepper = Stepper(model, optimizer, settings.precision, capacity)
-        stepper.sums.copy_(torch.tensor(state.sums, dtype=torch.float64))
         schedule = Schedule(
             settings.schedule, settings.learning_rate, settings.steps, settings.warmup_steps
         )
-        history = _History(state, stepper.sums)
 
-        def save() -> None:
-            if out is not None:
-                save_run(
-                    out,
-                    model=model,
-                    tokenizer=self.tokenizer,
-                    optimizer=optimizer.tensors(),
-                    record={"settings": asdict(settings), "state": state.to_json()},
-                    step=state.step,
-                    keep=keep,
-                )
+        def save(folder: str | os.PathLike, keep: int = 0) -> None:
+            record = {"settings": asdict(settings), "state": state.to_json()}
+            if self._evaluated is not None:
+                record["evaluation"] = self._evaluated
+            save_run(
+                folder,
+                model=model,
+                tokenizer=self.tokenizer,
+                optimizer=optimizer.tensors(),
+                record=record,
+                step=state.step,
+                keep=keep,
+            )
 
+        if out is not None and self._evaluated is not None and not state.evaluations:
+            shutil.rmtree(Path(out) / BEST, ignore_errors=True)  # that of a run before this one
+        tell = Events(callbacks, self.result)
         steps = draw_steps(
             self.examples,
             batch_size=settings.batch_size,
@@ -678,71 +762,58 @@ class _Run:
             capacity=capacity,
             on_cuda=device.type == "cuda",
         )
-        progress.begin(state)
-        try:
-            with closing(steps):
-                read_at = saved_at = tick = time.perf_counter()
-                while not state.finished:
-                    data = next(steps)
-                    state.learning_rate = schedule(state.step)
-                    stepper(data, state.learning_rate)
-                    state.step += 1
-                    state.epoch, state.batch = data.epoch, data.batch
-                    state.sequences += data.sequences
-                    state.tokens += data.tokens
-                    history.note()
-                    now = time.perf_counter()
-                    state.seconds, tick = state.seconds + now - tick, now
-                    stopping = stop is not None and stop.requested
-                    due = checkpoint_every is not None and now - saved_at >= checkpoint_every
-                    if stopping or due or state.finished or now - read_at >= READ_SECONDS:
-                        history.read()  # waits for the device
-                        _check_finite(state)
-                        now = time.perf_counter()
-                        state.seconds, read_at, tick = state.seconds + now - tick, now, now
-                        progress.update(state)
-                    if stopping or due or state.finished:
-                        save()
-                        saved_at = tick = time.perf_counter()
-                    if stopping:
-                        return
-        finally:
-            progress.end(state)
+        keep_best = None if out is None else partial(save, Path(out) / BEST)
+        job = NetworkJob(
+            state,
+            steps,
+            stepper,
+            Sums._fields,
+            stepper.sums,
+            schedule,
+            evaluation=self._evaluation(stepper, progress, keep_best),
+            tell=tell,
+        )
+        with closing(steps):
+            run(
+                job,
+                progress=progress,
+                tell=tell,
+                stop=stop,
+                save=None if out is None else partial(save, out, keep),
+                save_every=checkpoint_every,
+            )
+        if state.stopped_early:
+            best = state.best_evaluation
+            progress.say(
+                f"stopped at step {state.step}: no evaluation was better than that at step "
+                f"{best['step']}, of loss {best['loss']:.4f}"
+            )
 
+    def _evaluation(
+        self, stepper: Stepper, progress: Progress, keep: Callable[[], None] | None
+    ) -> Evaluation | None:
+        if self._evaluated is None:
+            return None
+        size = self.settings.batch_size // self.settings.accumulation
 
-class _History:
-    """Keeps the sums on the device until they are wanted, those of the loss curve too."""
+        def measure() -> dict[str, float]:
+            batches = self.held_out.batches(0, size)
+            if self.model.config.follows == 0:
+                batches = (part._replace(next_labels=1 - part.next_labels) for part in batches)
+            sums = Sums(*stepper.evaluate(batches))
+            return {"loss": round(sums.mlm_loss + sums.nsp_loss, 6), **sums.record()}
 
-    def __init__(self, state: PretrainingState, sums: Tensor) -> None:
-        self._state, self._sums = state, sums
-        self._every = max(state.steps // HISTORY_POINTS, 1)
-        self._points: list[tuple[dict[str, Any], Tensor]] = []
+        def report(values: dict[str, Any]) -> None:
+            best = ", the best so far" if self.state.evaluations_since_best == 0 else ""
+            text = f"evaluation at step {values['step']}: {describe(values)}{best}"
+            progress.evaluation(self.state, values, text)
 
-    def note(self) -> None:
-        """After a step."""
-        state = self._state
-        if state.step % self._every == 0 or state.finished:
-            about = {"step": state.step, "epoch": state.epoch + 1, "lr": state.learning_rate}
-            self._points.append((about, self._sums.clone()))
-
-    def read(self) -> None:
-        """Bring the state's sums and history up to date."""
-        state = self._state
-        latest = torch.stack([*(sums for _, sums in self._points), self._sums]).tolist()
-        for (about, _), sums in zip(self._points, latest[:-1], strict=True):
-            since = Sums(*sums).since(Sums(*state.history_sums))
-            state.history.append({**about, **since.record()})
-            state.history_sums = sums
-        self._points = []
-        state.sums = latest[-1]
-
-
-def _check_finite(state: PretrainingState) -> None:
-    totals = state.totals
-    if not math.isfinite(totals.mlm_loss_sum + totals.nsp_loss_sum):
-        raise TrainingDivergedError(
-            f"the loss became {totals.mlm_loss_sum + totals.nsp_loss_sum} by step {state.step}, "
-            f"at learning rate {state.learning_rate:.4g}: try a smaller one, or --clip"
+        return Evaluation(
+            measure,
+            self._evaluated["eval_every"],
+            self._evaluated["early_stopping"],
+            report,
+            keep,
         )
 
 
@@ -760,13 +831,14 @@ def _check_precision(precision: str, device: torch.device) -> None:
         )
 
 
-def _refuse_changes(settings: PretrainingSettings, given: Mapping[str, Any]) -> None:
+def _refuse_changes(
+    settings: Mapping[str, Any], given: Mapping[str, Any], may_change: Sequence[str] = ()
+) -> None:
     """ValueError naming the settings that a resumed run must not change."""
     changes = [
-        f"{name} is {value}, {getattr(settings, name)} in the run"
+        f"{name} is {value}, {settings[name]} in the run"
         for name, value in given.items()
-        if value != getattr(settings, name)
-        and not (name == "steps" and settings.schedule == "constant")
+        if value != settings[name] and name not in may_change
     ]
     if changes:
         raise ValueError("cannot resume with other settings: " + "; ".join(changes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lexforge.models.bert import IGNORED, BertModel
+from lexforge.models.bert import IGNORED, BertLosses, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
 from lexforge.text.bert import PackedBatch
 from lexforge.training.graphs import GraphedStep
 from lexforge.training.memory import keep_freed_memory
+from lexforge.training.network_job import evaluating
 from lexforge.training.optimizer import NetworkOptimizer
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ class StepData(NamedTuple):
     tokens: int
     epoch: int
     batch: int
+    ends_epoch: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is known on the host and adds up."""
+        return {"sequences": self.sequences, "tokens": self.tokens}
 
 
 _EMPTY_EPOCHS = 100  # in a row, after which no more data are expected
@@ -81,7 +88,8 @@ def draw_steps(
         empty += batch == 0
         size = batch_size // accumulation
         # An epoch's last step may have fewer parts.
-        first = min(batch * accumulation, examples.num_batches(epoch, size))
+        parts_of_epoch = examples.num_batches(epoch, size)
+        first = min(batch * accumulation, parts_of_epoch)
         drawn = examples.batches(
             epoch,
             size,
@@ -114,6 +122,7 @@ def draw_steps(
                 tokens,
                 epoch,
                 batch,
+                batch * accumulation >= parts_of_epoch,
             )
             step += 1
         epoch, batch = epoch + 1, 0
@@ -188,16 +197,35 @@ class Stepper:
         self, batch: PackedBatch, seed: Tensor, mlm_share: float, nsp_share: float
     ) -> None:
         """Add the gradients of a part of the step's loss, and its losses to the sums."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-            losses = self._model.losses(batch, seed=seed)
+        losses = self._losses(batch, seed)
         (losses.mlm_loss * mlm_share + losses.nsp_loss * nsp_share).backward()
-        self.sums += torch.stack(
-            [
-                losses.mlm_loss.detach().double() * losses.mlm_count,
-                losses.mlm_count.double(),
-                losses.mlm_correct.double(),
-                losses.nsp_loss.detach().double() * losses.nsp_count,
-                losses.nsp_count.double(),
-                losses.nsp_correct.double(),
-            ]
-        )
+        self.sums += _sums(losses)
+
+    def _losses(self, batch: PackedBatch, seed: Tensor | None) -> BertLosses:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            return self._model.losses(batch, seed=seed)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[PackedBatch]) -> list[float]:
+        """The sums over batches that nothing is learned from, without dropout."""
+        sums = torch.zeros_like(self.sums)
+        with evaluating(self._model):
+            for batch in batches:
+                if self._device.type == "cpu":
+                    batch = BatchCapacity.around(batch).fill(batch)
+                sums += _sums(self._losses(batch.to(self._device, non_blocking=True), None))
+        return sums.tolist()
+
+
+def _sums(losses: BertLosses) -> Tensor:
+    """float64 [6], as in :attr:`Stepper.sums`."""
+    return torch.stack(
+        [
+            losses.mlm_loss.detach().double() * losses.mlm_count,
+            losses.mlm_count.double(),
+            losses.mlm_correct.double(),
+            losses.nsp_loss.detach().double() * losses.nsp_count,
+            losses.nsp_count.double(),
+            losses.nsp_correct.double(),
+        ]
+    )

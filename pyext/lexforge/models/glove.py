@@ -38,9 +38,11 @@ from lexforge.ops.glove_train import (
 from lexforge.text import Vocabulary, resolve_corpus
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.corpus_identity import counts_identity
-from lexforge.training.loop import TrainerState, train_stream
+from lexforge.training.events import Events
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
+from lexforge.training.run import run
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
@@ -197,7 +199,7 @@ class GloVe:
         self._word_table: torch.Tensor | None = None  # records as in csrc/glove/glove_train.h
         self._context_table: torch.Tensor | None = None
         self._wv: KeyedVectors | None = None
-        self._state: TrainerState | None = None
+        self._state: StreamState | None = None
 
         if corpus is not None:
             self.train(corpus)
@@ -254,7 +256,7 @@ class GloVe:
                 self._set_vocabulary(counts.vocab, counts.nnz)
             identity = counts_identity(counts)
             if resume:
-                self._check_resume(identity, epochs)
+                check_resume(self._state, {"epochs": epochs}, "counts", identity)
             else:
                 self._begin_run(identity, passes, counts.nnz)
             with self._tiles(counts, checkpoint_folder, shown) as tiles:
@@ -386,7 +388,7 @@ class GloVe:
         parts = self.parts or glove_default_parts(
             len(self.vocabulary), self.vector_size, self.optimizer
         )
-        self._state = TrainerState(
+        self._state = StreamState(
             epochs=passes,
             total=passes * nnz,
             alpha=self.learning_rate,
@@ -396,21 +398,6 @@ class GloVe:
             # The default may be another one on the machine that resumes.
             corpus={**identity, "parts": min(parts, len(self.vocabulary))},
         )
-
-    def _check_resume(self, identity: dict[str, Any], epochs: int | None) -> None:
-        state = self._state
-        if state is None or state.finished:
-            raise ValueError("train: there is nothing to resume, the last run is complete")
-        pairs = [
-            ("epochs", state.epochs, epochs),
-            *((f"counts {name}", state.corpus.get(name), identity[name]) for name in identity),
-        ]
-        if differences := [
-            f"{name} is {now} now, {then} in the interrupted run"
-            for name, then, now in pairs
-            if now is not None and now != then
-        ]:
-            raise ValueError("train: cannot resume: " + "; ".join(differences))
 
     @contextmanager
     def _tiles(
@@ -485,39 +472,23 @@ class GloVe:
             fetch()
             self.save(checkpoint_folder)
 
-        def call(event: str) -> None:
-            if callbacks:
-                fetch()
-            for callback in callbacks:
-                if (method := getattr(callback, event, None)) is not None:
-                    method(self)
-
-        if state.done == 0:
-            call("on_train_begin")
+        tell = Events(callbacks, self, fetch)
         try:
-            train_stream(
-                state,
-                offsets,
-                step,
-                stats,
+            run(
+                StreamJob(state, offsets, step, stats, tell),
                 progress=progress,
+                tell=tell,
                 stop=stop,
                 save=None if checkpoint_folder is None else save,
                 save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
-                on_epoch_begin=lambda: call("on_epoch_begin"),
-                on_epoch_end=lambda: call("on_epoch_end"),
             )
         finally:
             fetch()
-        if state.finished:
-            call("on_train_end")
-            if checkpoint_folder is not None:
-                save()
 
     # -- results ------------------------------------------------------------------------------
 
     @property
-    def state(self) -> TrainerState | None:
+    def state(self) -> StreamState | None:
         """Where the last run stands; None before the first."""
         return self._state
 
@@ -696,7 +667,7 @@ class GloVe:
         }
         try:
             model = cls(**{name: found.config[name] for name in HYPER_PARAMETERS}, **machine)
-            state = TrainerState.from_json(found.state) if found.state else None
+            state = StreamState.from_json(found.state) if found.state else None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model.vocabulary, model._state = found.vocabulary, state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +18,9 @@ from lexforge.ops.skipgram_batch import (
 )
 from lexforge.ops.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
 from lexforge.ops.skipgram_stream import padded_table
+from lexforge.training.progress import Progress
+from lexforge.training.run import Watch, run
+from lexforge.training.state import RunState
 
 
 class SkipgramData:
@@ -121,17 +123,34 @@ class SkipgramData:
             yield skipgram_batch(examples, first, min(first + self.batch_size, len(examples)))
 
 
-@dataclass
-class SkipgramProgress:
-    """Where training stands. Losses are means over examples."""
+@dataclass(kw_only=True)
+class SkipgramProgress(RunState):
+    """Where training stands. Losses are means over examples.
 
-    epoch: int = 0  # of the last report, from 0
+    ``epoch`` is that of the last report, from 0, and ``seconds`` are of training, drawing included.
+    """
+
+    unit: str = "epochs"
     fraction: float = 0.0  # of that epoch
-    seconds: float = 0.0  # of training, drawing included
-    examples: int = 0  # centres so far, all epochs
-    slots: int = 0  # context and noise words so far
-    loss_sum: float = 0.0
+    sums: dict[str, float] = field(
+        default_factory=lambda: {"loss_sum": 0.0, "examples": 0, "slots": 0}
+    )
     epoch_losses: list[float] = field(default_factory=list)
+
+    @property
+    def loss_sum(self) -> float:
+        """Of all examples so far."""
+        return self.sums["loss_sum"]
+
+    @property
+    def examples(self) -> int:
+        """Centres so far, all epochs."""
+        return int(self.sums["examples"])
+
+    @property
+    def slots(self) -> int:
+        """Context and noise words so far."""
+        return int(self.sums["slots"])
 
     @property
     def loss(self) -> float:
@@ -196,80 +215,101 @@ def train_skipgram(
     state = SkipgramState.create(
         padded_rows(embed_v.weight), padded_rows(embed_u.weight), optimizer
     )
-    fused = isinstance(data, SkipgramData) and state.in_table.device.type == "cpu"
-    run = _fused_epoch if fused else _stepwise_epoch
-    progress = SkipgramProgress()
-    for epoch in range(epochs):
-        progress.epoch = epoch
-        losses, examples = progress.loss_sum, progress.examples
-        start = time.perf_counter()
-        for fraction in run(state, data, progress, lr=lr, reports=reports):
-            progress.seconds += time.perf_counter() - start
-            progress.fraction = fraction
-            if report is not None:
-                report(progress)
-            start = time.perf_counter()
-        progress.epoch_losses.append(
-            (progress.loss_sum - losses) / max(progress.examples - examples, 1)
-        )
-    start = time.perf_counter()
+    job = _Job(state, data, lr=lr, epochs=epochs, reports=reports, report=report)
+    run(job, progress=Progress())
+    watch = Watch(job.state)
     skipgram_sync_(state)
     with torch.no_grad():
         embed_v.weight.copy_(state.in_table[:, : embed_v.embedding_dim])
         embed_u.weight.copy_(state.out_table[:, : embed_u.embedding_dim])
-    progress.seconds += time.perf_counter() - start
-    return progress
+    watch.lap()
+    return job.state
 
 
-def _fused_epoch(
-    state: SkipgramState,
-    data: SkipgramData,
-    progress: SkipgramProgress,
-    *,
-    lr: float,
-    reports: int,
-) -> Iterator[float]:
-    """One epoch in `reports` calls; yields the fraction done after each."""
-    examples = data.next_epoch()
-    batches = -(-len(examples) // data.batch_size)
-    stride = max(1, -(-batches // reports)) * data.batch_size
-    for first in range(0, len(examples), stride):
-        last = min(first + stride, len(examples))
-        stats = torch.zeros(3, dtype=torch.float64)
-        skipgram_epoch_(
-            state, stats, examples, batch_size=data.batch_size, lr=lr, first=first, last=last
-        )
-        _count(progress, stats)
-        yield last / len(examples)
+class _Job:
+    """So many calls an epoch, each of which is reported."""
 
+    patience = 0.0
 
-def _stepwise_epoch(
-    state: SkipgramState, data: Iterable, progress: SkipgramProgress, *, lr: float, reports: int
-) -> Iterator[float]:
-    """One epoch a minibatch at a time; yields the fraction done `reports` times."""
-    device = state.in_table.device
-    own = isinstance(data, SkipgramData)
-    total = max(len(data) if hasattr(data, "__len__") else 1, 1)
-    every = max(1, total // reports)
-    batches = data.minibatches(data.next_epoch()) if own else data
-    stats = torch.zeros(3, dtype=torch.float64, device=device)
-    number = 0
-    for number, batch in enumerate(batches, 1):
-        center, targets, mask, label = (tensor.to(device) for tensor in batch)
-        loss = skipgram_step_(state, center, targets, mask, label, lr=lr, check_indices=not own)
-        stats += torch.stack(
-            (loss.sum().double(), loss.new_tensor(len(loss)).double(), (mask != 0).sum().double())
-        )
-        if number % every == 0 and number < total:
-            _count(progress, stats)
-            stats.zero_()
-            yield number / total
-    _count(progress, stats)
-    yield 1.0
+    def __init__(
+        self,
+        tables: SkipgramState,
+        data: SkipgramData | Iterable,
+        *,
+        lr: float,
+        epochs: int,
+        reports: int,
+        report: Callable[[SkipgramProgress], None] | None,
+    ) -> None:
+        self.state = SkipgramProgress(total=epochs)
+        self._tables, self._data, self._lr = tables, data, lr
+        self._reports, self._report = reports, report
+        fused = isinstance(data, SkipgramData) and tables.in_table.device.type == "cpu"
+        self._epoch = self._fused_epoch if fused else self._stepwise_epoch
+        self._calls: Iterator[float] | None = None  # of the present epoch
+        self._fraction: float | None = None  # of it that is done; None when no call was made
+        self._stats = torch.zeros(3, dtype=torch.float64, device=tables.in_table.device)
+        self._before = (0.0, 0)  # losses and examples of earlier epochs
 
+    def advance(self, watch: Watch) -> None:
+        """One call; or, when the epoch is complete, its account."""
+        state = self.state
+        if self._calls is None:
+            state.epoch, self._calls = state.done, self._epoch()
+        self._fraction = next(self._calls, None)
+        if self._fraction is None:
+            losses, examples = self._before
+            self._before = state.loss_sum, state.examples
+            state.epoch_losses.append((state.loss_sum - losses) / max(state.examples - examples, 1))
+            state.done += 1
+            self._calls = None
 
-def _count(progress: SkipgramProgress, stats: Tensor) -> None:
-    loss_sum, examples, slots = stats.tolist()
-    progress.loss_sum += loss_sum
-    progress.examples += int(examples)
-    progress.slots += int(slots)
+    def look(self, watch: Watch) -> None:
+        """Account for the latest call, and report it."""
+        state = self.state
+        if self._fraction is None:
+            return
+        for name, number in zip(state.sums, self._stats.tolist(), strict=True):
+            state.sums[name] += number
+        self._stats.zero_()
+        state.fraction = self._fraction
+        with watch.paused():
+            if self._report is not None:
+                self._report(state)
+
+    def _fused_epoch(self) -> Iterator[float]:
+        """One epoch in `reports` calls; yields the fraction done after each."""
+        size = self._data.batch_size
+        examples = self._data.next_epoch()
+        batches = -(-len(examples) // size)
+        stride = max(1, -(-batches // self._reports)) * size
+        for first in range(0, len(examples), stride):
+            last = min(first + stride, len(examples))
+            skipgram_epoch_(
+                self._tables,
+                self._stats,
+                examples,
+                batch_size=size,
+                lr=self._lr,
+                first=first,
+                last=last,
+            )
+            yield last / len(examples)
+
+    def _stepwise_epoch(self) -> Iterator[float]:
+        """One epoch a minibatch at a time; yields the fraction done `reports` times."""
+        data, device = self._data, self._stats.device
+        own = isinstance(data, SkipgramData)
+        total = max(len(data) if hasattr(data, "__len__") else 1, 1)
+        every = max(1, total // self._reports)
+        batches = data.minibatches(data.next_epoch()) if own else data
+        for number, batch in enumerate(batches, 1):
+            center, targets, mask, label = (tensor.to(device) for tensor in batch)
+            loss = skipgram_step_(
+                self._tables, center, targets, mask, label, lr=self._lr, check_indices=not own
+            )
+            examples = loss.new_tensor(len(loss)).double()
+            self._stats += torch.stack((loss.sum().double(), examples, (mask != 0).sum().double()))
+            if number % every == 0 and number < total:
+                yield number / total
+        yield 1.0

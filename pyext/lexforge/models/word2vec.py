@@ -28,9 +28,11 @@ from lexforge.text import (
 )
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.corpus_identity import corpus_identity
-from lexforge.training.loop import TrainerState, train_stream
+from lexforge.training.events import Events
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
+from lexforge.training.run import run
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
@@ -212,7 +214,7 @@ class Word2Vec:
         self.wv: KeyedVectors | None = None
         self._in_table: torch.Tensor | None = None
         self._out_table: torch.Tensor | None = None
-        self._state: TrainerState | None = None
+        self._state: StreamState | None = None
 
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
@@ -399,12 +401,13 @@ class Word2Vec:
             self.corpus_count = self.corpus_count or encoded.num_sentences
             identity = corpus_identity(encoded, self.vocabulary)
             if resume:
-                self._check_resume(identity, epochs, start_alpha, end_alpha)
+                given = {"epochs": epochs, "alpha": start_alpha, "min_alpha": end_alpha}
+                check_resume(self._state, given, "corpus", identity)
             else:
                 passes = _whole("epochs", self.epochs if epochs is None else epochs)
                 alpha = self.alpha if start_alpha is None else start_alpha
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
-                self._state = TrainerState(
+                self._state = StreamState(
                     epochs=passes,
                     total=encoded.num_tokens * passes,
                     alpha=_real("start_alpha", alpha),
@@ -467,34 +470,18 @@ class Word2Vec:
             fetch()
             self.save(checkpoint_folder)
 
-        def call(event: str) -> None:
-            if callbacks:
-                fetch()
-            for callback in callbacks:
-                if (method := getattr(callback, event, None)) is not None:
-                    method(self)
-
-        if state.done == 0:
-            call("on_train_begin")
+        tell = Events(callbacks, self, fetch)
         try:
-            train_stream(
-                state,
-                lambda epoch: corpus.offsets,
-                step,
-                stats,
+            run(
+                StreamJob(state, lambda epoch: corpus.offsets, step, stats, tell),
                 progress=progress,
+                tell=tell,
                 stop=stop,
                 save=None if checkpoint_folder is None else save,
                 save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
-                on_epoch_begin=lambda: call("on_epoch_begin"),
-                on_epoch_end=lambda: call("on_epoch_end"),
             )
         finally:
             fetch()
-        if state.finished:
-            call("on_train_end")
-            if checkpoint_folder is not None:
-                save()
 
     @contextmanager
     def _encoded(self, corpus: Corpus, progress: Progress) -> Iterator[EncodedCorpus]:
@@ -556,33 +543,10 @@ class Word2Vec:
             return 0
         return self._state.first_epoch + min(self._state.epoch + 1, self._state.epochs)
 
-    def _check_resume(
-        self,
-        identity: dict[str, Any],
-        epochs: int | None,
-        start_alpha: float | None,
-        end_alpha: float | None,
-    ) -> None:
-        state = self._state
-        if state is None or state.finished:
-            raise ValueError("train: there is nothing to resume, the last run is complete")
-        pairs = [
-            ("epochs", state.epochs, epochs),
-            ("alpha", state.alpha, start_alpha),
-            ("min_alpha", state.min_alpha, end_alpha),
-            *((f"corpus {name}", state.corpus.get(name), identity[name]) for name in identity),
-        ]
-        if differences := [
-            f"{name} is {now} now, {then} in the interrupted run"
-            for name, then, now in pairs
-            if now is not None and now != then
-        ]:
-            raise ValueError("train: cannot resume: " + "; ".join(differences))
-
     # -- results ------------------------------------------------------------------------------
 
     @property
-    def state(self) -> TrainerState | None:
+    def state(self) -> StreamState | None:
         """Where the last run stands; None before the first."""
         return self._state
 
@@ -722,7 +686,7 @@ class Word2Vec:
                 device=device,
                 progress=progress,
             )
-            state = TrainerState.from_json(found.state) if found.state else None
+            state = StreamState.from_json(found.state) if found.state else None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model.vocabulary, model._state = found.vocabulary, state

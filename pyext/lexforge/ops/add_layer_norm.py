@@ -76,8 +76,10 @@ def add_layer_norm(
             raise ValueError(f"{_OP}: residual must be on {x.device} like x, got {residual.device}")
     dim, stat = x.shape[-1], _stat_dtype(x)
     for name, vector in (("weight", weight), ("bias", bias), ("x_bias", x_bias)):
-        if vector is None and name == "x_bias":
-            continue
+        if vector is None:
+            if name == "x_bias":
+                continue
+            raise TypeError(f"{_OP}: {name} must be a tensor, got None")
         if vector.dtype != stat:
             raise TypeError(f"{_OP}: {name} must be {stat}, got {vector.dtype}")
         if vector.shape != (dim,):

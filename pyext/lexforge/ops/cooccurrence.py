@@ -244,10 +244,10 @@ def cooccurrence_merge(
             raise ValueError(
                 f"{op}: counts must be [n] = {list(cols.shape)}, got {list(counts.shape)}"
             )
-    row_sizes, cols, counts = (list(tensors) for tensors in zip(*parts, strict=True))
+    row_sizes, all_cols, all_counts = (list(tensors) for tensors in zip(*parts, strict=True))
     merged = CountedRows(
         *torch.ops.lexforge.cooccurrence_merge.default(
-            row_sizes, cols, counts, vocab_size, _checked_threads(op, threads)
+            row_sizes, all_cols, all_counts, vocab_size, _checked_threads(op, threads)
         )
     )
     _check_saturation(op, merged, 0)

@@ -20,10 +20,10 @@ def _check_entries(rows: Tensor, cols: Tensor, counts: Tensor, vocab_size: int) 
             raise IndexError(
                 f"{_OP}: {name} must be in [0, {vocab_size}), got {low if low < 0 else high}"
             )
-    low, high = (float(x) for x in torch.aminmax(counts))
-    if not (low > 0 and high < math.inf):
+    least, largest = (float(x) for x in torch.aminmax(counts))
+    if not (least > 0 and largest < math.inf):
         raise ValueError(
-            f"{_OP}: counts must be positive and finite, got {high if low > 0 else low}"
+            f"{_OP}: counts must be positive and finite, got {largest if least > 0 else least}"
         )
 
 

@@ -164,7 +164,8 @@ def _linear_cross_entropy(
 
     wanted = needs_hidden or needs_weight or needs_bias
     loss, correct = scale.new_zeros(()), labels.new_zeros(())
-    grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+    nothing = hidden.new_empty(0)
+    grad_hidden = torch.empty_like(hidden) if needs_hidden else nothing
     grad_weight = torch.empty_like(classifier, dtype=stat) if needs_weight else None
     grad_bias = scale.new_empty(classes) if needs_bias else None
     rows = _chunk_rows(hidden, classes)
@@ -181,13 +182,12 @@ def _linear_cross_entropy(
         if needs_weight or needs_bias:
             parameter_gradients_(grad_weight, grad_bias, logits, hidden[chunk], add=first > 0)
         del logits  # so that the next chunk gets its memory
-    nothing = hidden.new_empty(0)
     return (
         loss,
         correct,
-        grad_hidden if needs_hidden else nothing,
-        grad_weight.to(weight.dtype) if needs_weight else nothing.clone(),
-        grad_bias.to(bias.dtype) if needs_bias else nothing.clone(),
+        grad_hidden,
+        nothing.clone() if grad_weight is None else grad_weight.to(weight.dtype),
+        nothing.clone() if bias is None or grad_bias is None else grad_bias.to(bias.dtype),
     )
 
 

@@ -177,9 +177,9 @@ def skipgram_train_(
     ):
         if not low <= value <= high:
             raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
-    for name, value in (("alpha", alpha), ("min_alpha", min_alpha)):
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{op}: {name} must be finite and >= 0, got {value}")
+    for name, rate in (("alpha", alpha), ("min_alpha", min_alpha)):
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(f"{op}: {name} must be finite and >= 0, got {rate}")
     threads = torch.get_num_threads() if threads is None else threads
     if threads < 1:
         raise ValueError(f"{op}: threads must be >= 1, got {threads}")

@@ -29,7 +29,7 @@ def cooccurrence(
     """
     weight = unit(window, distance_weighting)
     units = [weight // d if distance_weighting else 1 for d in range(1, window + 1)]
-    counts = Counter()
+    counts: Counter[tuple[int, int]] = Counter()
     offset = 0
     for sentence in sentences:
         size = len(sentence)
@@ -48,7 +48,8 @@ def index(
     sentences: Sequence[Sequence[int]], window: int, *, first: int, last: int, vocab_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The index of the centres [first, last): ``padded``, ``starts`` and ``positions``."""
-    padded, centers = [], []
+    padded: list[int] = []
+    centers: list[tuple[int, int]] = []
     offset = 0
     for sentence in sentences:
         end = offset + len(sentence)

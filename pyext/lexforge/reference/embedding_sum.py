@@ -35,10 +35,10 @@ def embedding_sum(
     Arguments as in :func:`lexforge.ops.embedding_sum.embedding_sum`.
     """
     z = token_table[tokens.long()]
-    if segments is not None:
+    if segments is not None and segment_table is not None:
         z = z + segment_table[segments.long()]
     z = z + position_table[positions.long()]
-    if norm_weight is not None:
+    if norm_weight is not None and norm_bias is not None:
         mean = z.mean(-1, keepdim=True)
         variance = (z - mean).square().mean(-1, keepdim=True)
         z = (z - mean) * torch.rsqrt(variance + eps) * norm_weight + norm_bias

@@ -59,7 +59,9 @@ def tiles(
             p, q = int(part[row]), int(part[cols[e]])
             tile = entries[p * parts + (q - p) % parts]
             tile.append((int(row), int(cols[e]), float(np.log(values[e]))))
-    tile_begin, segment_row, segment_begin, column, log_count = [0], [], [], [], []
+    tile_begin, segment_row, segment_begin = [0], [], []
+    column: list[int] = []
+    log_count: list[float] = []
     for tile in entries:
         last = -1
         for row, col, log_x in tile:

@@ -66,10 +66,11 @@ def windows(
         words = tokens[kept].tolist()
         reaches = [window] * len(kept)
         if dynamic_window:
-            drawn = words_at(seed, epoch, kept, WINDOW).astype(np.uint64)
-            reaches = (1 + (drawn * np.uint64(window) >> np.uint64(32))).tolist()
+            luck = words_at(seed, epoch, kept, WINDOW).astype(np.uint64)
+            reaches = (1 + (luck * np.uint64(window) >> np.uint64(32))).tolist()
         for i, (position, reach) in enumerate(zip(kept.tolist(), reaches, strict=True)):
             contexts = words[max(0, i - reach) : i] + words[i + 1 : i + 1 + reach]
+            each: list[list[int]]
             if negative_sharing == "window":
                 drawn = noise_words(noise, seed, epoch, position, negatives)
                 each = [drawn] * len(contexts)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -62,12 +62,11 @@ class PackedBatch(NamedTuple):
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedBatch:
         """The same batch on another device."""
-        return PackedBatch(
-            *(
-                part.to(device, non_blocking=non_blocking) if isinstance(part, Tensor) else part
-                for part in self
-            )
+        parts = (
+            part.to(device, non_blocking=non_blocking) if isinstance(part, Tensor) else part
+            for part in self
         )
+        return PackedBatch(*parts)  # type: ignore[arg-type]  # each part is of its field's type
 
 
 def read_paragraphs(corpus, *, lowercase: bool = True) -> list[list[str]]:
@@ -103,7 +102,7 @@ def read_paragraphs(corpus, *, lowercase: bool = True) -> list[list[str]]:
     return paragraphs
 
 
-def _lines(paths: Iterable[os.PathLike]) -> Iterator[str]:
+def _lines(paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
         with open_text(path) as (file, _):
             for number, line in enumerate(file):

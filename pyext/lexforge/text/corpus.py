@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, "int | None"], None]
 
-_DECOMPRESSORS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+_DECOMPRESSORS: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
+}
 _BLOCK_BYTES = 1 << 20  # read from a file at a time
 _CHUNK_BYTES = 1 << 20  # scanned by one thread at a time
 _BATCH_SENTENCES = 1000  # taken from an iterable at a time
@@ -105,7 +109,7 @@ class Corpus:
 
     def _feed_sentences(self, reader, progress: Progress) -> None:
         reader.begin_document(self.name, framed=True)
-        sentences, done = iter(self.sentences), 0
+        sentences, done = iter(self.sentences or ()), 0
         while batch := list(itertools.islice(sentences, _BATCH_SENTENCES)):
             reader.feed_sentences(batch)
             done += len(batch)
@@ -120,7 +124,7 @@ class Corpus:
             # A name is bytes to the system; what messages show of it has to be text.
             reader.begin_document(os.fsencode(path).decode(errors="replace"))
             with open_text(path) as (file, raw):
-                while size := file.readinto(buffer):
+                while size := file.readinto(buffer):  # type: ignore[attr-defined]
                     reader.feed(buffer[:size])
                     progress(before + raw.tell(), total)
                 before += raw.tell()

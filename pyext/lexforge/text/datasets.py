@@ -144,7 +144,8 @@ def _pydocs_path() -> Path:
     if not path.exists():
         roots = [Path(sysconfig.get_path("stdlib"))]
         for package in _PACKAGES:
-            roots += map(Path, importlib.util.find_spec(package).submodule_search_locations)
+            spec = importlib.util.find_spec(package)
+            roots += map(Path, (spec and spec.submodule_search_locations) or ())
         seen: set[str] = set()
         with replacing(path) as file:
             for root in roots:

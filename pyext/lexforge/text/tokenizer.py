@@ -23,13 +23,20 @@ class Tokenizer(Protocol):
         ordinary_ids: int32 [n], ascending; the tokens that text consists of, all but special ones.
     """
 
-    tokens: Sequence[str]
-    unk_id: int
-    pad_id: int
-    mask_id: int
-    cls_id: int
-    sep_id: int
-    ordinary_ids: np.ndarray
+    @property
+    def tokens(self) -> Sequence[str]: ...
+    @property
+    def unk_id(self) -> int: ...
+    @property
+    def pad_id(self) -> int: ...
+    @property
+    def mask_id(self) -> int: ...
+    @property
+    def cls_id(self) -> int: ...
+    @property
+    def sep_id(self) -> int: ...
+    @property
+    def ordinary_ids(self) -> np.ndarray: ...
 
     def __len__(self) -> int:
         """V."""

@@ -77,7 +77,7 @@ class Vocabulary:
             return NotImplemented
         return self.words == other.words and np.array_equal(self.counts, other.counts)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # equal ones may differ later: not hashable
 
     def __repr__(self) -> str:
         return f"Vocabulary({len(self):,} words, {self.total:,} occurrences)"
@@ -141,26 +141,27 @@ class Vocabulary:
             ValueError: a line is not "<word> <count>" in UTF-8 (named by its number), or a word
                 comes twice; a count ascends, if the lines are to be as numbered.
         """
-        words, counts = [], []
+        words: list[str] = []
+        counts: list[int] = []
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                word, _, count = line.rstrip(b"\r\n").rpartition(b" ")
+            for row, line in enumerate(file, 1):
+                written, _, number = line.rstrip(b"\r\n").rpartition(b" ")
                 try:
-                    if not word or not count.isdigit():
+                    if not written or not number.isdigit():
                         raise ValueError("no count")
-                    words.append(word.decode())
+                    words.append(written.decode())
                 except ValueError as error:
                     raise ValueError(
-                        f"{os.fspath(path)}: line {number} must be '<word> <count>' in UTF-8, "
+                        f"{os.fspath(path)}: line {row} must be '<word> <count>' in UTF-8, "
                         f"got {line[:80]!r}"
                     ) from error
-                counts.append(int(count))
+                counts.append(int(number))
         order = sorted(range(len(words)), key=lambda i: -counts[i])
         if as_numbered and order != list(range(len(words))):
-            line = next(i for i in range(1, len(counts)) if counts[i] > counts[i - 1]) + 1
+            ascends = next(i for i in range(1, len(counts)) if counts[i] > counts[i - 1])
             raise ValueError(
                 f"{os.fspath(path)}: counts must not ascend, since other files go by the numbers "
-                f"of the lines; line {line} has more than the one before"
+                f"of the lines; line {ascends + 1} has more than the one before"
             )
         return cls([words[i] for i in order], [counts[i] for i in order])
 

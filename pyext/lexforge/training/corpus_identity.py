@@ -21,7 +21,7 @@ def corpus_identity(corpus: EncodedCorpus, vocabulary: Vocabulary) -> dict[str, 
     digest = hashlib.sha1(usedforsecurity=False)
     for name, size in (("tokens", corpus.num_tokens), ("offsets", corpus.num_sentences + 1)):
         for first in range(0, size, _CHUNK):
-            digest.update(corpus.read(name, first, min(first + _CHUNK, size)).numpy())
+            digest.update(corpus.read(name, first, min(first + _CHUNK, size)).numpy().data)
     return {
         "tokens": corpus.num_tokens,
         "sentences": corpus.num_sentences,

@@ -52,7 +52,7 @@ class GraphedStep:
                 for name, tensor in inputs.items()
             }
             self._fill(inputs)
-            self._record()
+            self._graph = self._record()
         else:
             self._fill(inputs)
         self._graph.replay()
@@ -69,7 +69,7 @@ class GraphedStep:
                 )
             buffer.copy_(given, non_blocking=True)
 
-    def _record(self) -> None:
+    def _record(self) -> torch.cuda.CUDAGraph:
         before = [tensor.clone() for tensor in self._changed()]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -85,4 +85,4 @@ class GraphedStep:
             self._step(**self._buffers)
         for tensor, content in zip(self._changed(), before, strict=True):
             tensor.copy_(content)
-        self._graph = graph
+        return graph

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from lexforge.training.loop import TrainerState
+from collections.abc import Callable, Mapping
+from typing import IO, Any, NamedTuple, Protocol
 
 LIVE_SECONDS = 0.25
 PLAIN_SECONDS = 10.0
 JSON_SECONDS = 1.0
+_LOGGER = logging.getLogger("lexforge")
 
 
 class Shown(Protocol):
     """One interval of training: what :class:`Progress` shows and logs of it."""
 
-    title: str  # which part of the run it is: "epoch 2/5"
+    @property
+    def title(self) -> str:
+        """Which part of the run it is: "epoch 2/5"."""
 
-    def describe(self) -> str:
+    @property
+    def detail(self) -> str:
         """It in words: speed, loss, learning rate."""
 
-    def record(self) -> dict[str, Any]:
+    @property
+    def values(self) -> Mapping[str, Any]:
         """It as plain values."""
 
 
@@ -40,89 +42,26 @@ class Intervals(Protocol):
         """The interval since the last reading; the next one starts here."""
 
 
+class _Meters(NamedTuple):
+    """Each output has intervals of its own."""
+
+    shown: Intervals  # on the live line
+    said: Intervals  # as lines of text
+    logged: Intervals
+
+
 class Trained(Protocol):
     """Where a run stands, as far as :class:`Progress` is concerned."""
 
     seconds: float  # of training so far
-    share: float  # of the run that is done, 0 to 1
+    done: int  # units
+
+    @property
+    def share(self) -> float:
+        """Of the run that is done, 0 to 1."""
 
     def meter(self) -> Intervals:
         """For intervals from here on."""
-
-
-@dataclass
-class Reading:
-    """One interval of training, as it is shown and logged.
-
-    ``done`` and ``per_second`` count units: words of the corpus after the vocabulary filter and
-    before sub-sampling, or entries of a co-occurrence matrix. ``loss`` is the mean per (centre,
-    context) pair over the interval.
-    """
-
-    unit: str
-    time: float
-    epoch: int
-    epochs: int
-    done: int
-    per_second: float
-    pairs_per_second: float
-    loss: float | None
-    lr: float
-
-    @property
-    def title(self) -> str:
-        """The epoch, from 1, and how many there are."""
-        return f"epoch {self.epoch}/{self.epochs}"
-
-    def describe(self) -> str:
-        """Speed, loss, learning rate."""
-        loss = "-" if self.loss is None else f"{self.loss:.4f}"
-        return f"{count(self.per_second)} {self.unit}/s  loss {loss}  lr {self.lr:.5f}"
-
-    def record(self) -> dict[str, Any]:
-        """As it is logged and kept, the unit in the names of what is counted in it."""
-        return {
-            "time": self.time,
-            "epoch": self.epoch,
-            self.unit: self.done,
-            f"{self.unit}_per_second": self.per_second,
-            "pairs_per_second": self.pairs_per_second,
-            "loss": self.loss,
-            "lr": self.lr,
-        }
-
-
-class Meter:
-    """Turns the running totals of a :class:`TrainerState` into readings per interval."""
-
-    def __init__(self, state: TrainerState) -> None:
-        self._start(state)
-
-    def _start(self, state: TrainerState) -> None:
-        self._seconds, self._done = state.seconds, state.done
-        self._loss, self._pairs = state.loss_sum, state.pairs
-
-    def seconds(self, state: TrainerState) -> float:
-        """Training time since the last reading."""
-        return state.seconds - self._seconds
-
-    def read(self, state: TrainerState) -> Reading:
-        """The interval since the last reading; the next one starts here."""
-        seconds = max(self.seconds(state), 1e-9)
-        pairs = state.pairs - self._pairs
-        reading = Reading(
-            unit=state.unit,
-            time=round(state.seconds, 3),
-            epoch=min(state.epoch + 1, state.epochs),
-            epochs=state.epochs,
-            done=state.done,
-            per_second=round((state.done - self._done) / seconds, 1),
-            pairs_per_second=round(pairs / seconds, 1),
-            loss=round((state.loss_sum - self._loss) / pairs, 6) if pairs else None,
-            lr=state.learning_rate,
-        )
-        self._start(state)
-        return reading
 
 
 def count(number: float) -> str:
@@ -143,15 +82,21 @@ def clock(seconds: float) -> str:
 class Progress:
     """Shows training on a stream and logs it to a file; silent unless told otherwise.
 
+    What is said, shown or not, also goes to the logger ``lexforge``, at level INFO.
+
     Args:
         show: Show it: a live line when the stream is a terminal, else a plain line every
             ``every`` seconds.
         log_json: File that gets one JSON object per line and second of training. Of a streaming
             trainer: ``time`` (seconds of training), ``epoch`` (from 1), ``words`` and
             ``words_per_second`` (or what else is counted), ``pairs_per_second``, ``loss``, ``lr``.
+        tensorboard: Folder for TensorBoard, which gets the same numbers over the units done.
         append: Keep what the log holds already (a resumed run).
         every: Seconds between plain lines.
         stream: Where to show it; standard error by default.
+
+    Raises:
+        ImportError: ``tensorboard`` without that package.
     """
 
     def __init__(
@@ -159,6 +104,7 @@ class Progress:
         show: bool = False,
         *,
         log_json: str | os.PathLike | None = None,
+        tensorboard: str | os.PathLike | None = None,
         append: bool = False,
         every: float = PLAIN_SECONDS,
         stream: IO[str] | None = None,
@@ -168,8 +114,10 @@ class Progress:
         self._log: IO[str] | None = None
         if log_json is not None:
             self._log = open(log_json, "a" if append else "w", encoding="utf-8")  # noqa: SIM115
-        self._live = self._task = None
-        self._shown = self._logged = None
+        self._board = None if tensorboard is None else _tensorboard(tensorboard)
+        self._live: Any = None  # rich's display, and its one task
+        self._task: Any = None
+        self._meters: _Meters | None = None  # from begin() on
 
     def __enter__(self) -> Progress:
         return self
@@ -179,6 +127,9 @@ class Progress:
         if self._log is not None:
             self._log.close()
             self._log = None
+        if self._board is not None:
+            self._board.close()
+            self._board = None
 
     @property
     def _terminal(self) -> bool:
@@ -186,6 +137,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line of text, when progress is shown at all; it ends a live line."""
+        _LOGGER.info("%s", text)
         if self._show:
             self._end_live()
             print(text, file=self._stream, flush=True)
@@ -202,13 +154,14 @@ class Progress:
         self._end_live()
         due = LIVE_SECONDS if self._terminal else self._every
         last = time.monotonic()
-        began = before = None
+        began, before = last, 0
+        started = False
 
         def report(done: int, total: int | None) -> None:
-            nonlocal last, began, before
+            nonlocal last, began, before, started
             now = time.monotonic()
-            if unit and (before is None or done < before):
-                last, began, before = now, now, done
+            if unit and (not started or done < before):
+                last, began, before, started = now, now, done, True
             complete = self._terminal and done == total
             if now - last < due and not complete:
                 return
@@ -234,40 +187,51 @@ class Progress:
     def begin(self, state: Trained) -> None:
         """Start of training: intervals are measured from here."""
         self._end_live()
-        self._shown, self._logged = state.meter(), state.meter()
+        self._meters = _Meters(state.meter(), state.meter(), state.meter())
         if self._terminal:
             self._update_live("training", 0.0, "")
 
     def update(self, state: Trained) -> None:
-        """Called after every kernel call; shows and logs when an interval is over."""
-        if self._show:
-            due = LIVE_SECONDS if self._terminal else self._every
-            if self._shown.seconds(state) >= due:
-                self._show_state(state)
-        if self._log is not None and self._logged.seconds(state) >= JSON_SECONDS:
-            self._log_state(state)
+        """Called when the state is up to date; shows and logs when an interval is over."""
+        self._tell(state, LIVE_SECONDS, self._every, JSON_SECONDS)
 
     def end(self, state: Trained) -> None:
         """End of training, complete or not: the last interval is shown and logged too."""
-        if self._show and self._shown.seconds(state) > 0:
-            self._show_state(state)
-        if self._log is not None and self._logged.seconds(state) > 0:
-            self._log_state(state)
+        self._tell(state, 0.0, 0.0, 0.0)
         self._end_live()
 
-    def _show_state(self, state: Trained) -> None:
-        reading = self._shown.read(state)
-        share = state.share
-        left = state.seconds / share - state.seconds if share else 0.0
-        detail = f"{reading.describe()}  left {clock(left)}"
-        if self._terminal:
-            self._update_live(reading.title, share, detail)
-        else:
-            self.say(f"{reading.title}  {share:4.0%}  {detail}")
+    def evaluation(self, state: Trained, values: Mapping[str, Any], text: str) -> None:
+        """What was measured on held-out data: `text` is said, the values logged as ``eval_*``."""
+        self.say(text)
+        places = ("step", "epoch")
+        named = {name if name in places else f"eval_{name}": x for name, x in values.items()}
+        self._record(state, {"time": round(state.seconds, 3), **named})
 
-    def _log_state(self, state: Trained) -> None:
-        self._log.write(json.dumps(self._logged.read(state).record()) + "\n")
-        self._log.flush()
+    def _tell(self, state: Trained, live: float, plain: float, log: float) -> None:
+        """Whatever is due after so many seconds."""
+        assert self._meters is not None, "begin() comes first"
+        shown, said, logged = self._meters
+        if self._terminal and _due(shown, state, live):
+            self._update_live(*_line(state, shown.read(state)))
+        lines = self._show and not self._terminal
+        if (lines or _LOGGER.isEnabledFor(logging.INFO)) and _due(said, state, plain):
+            title, share, detail = _line(state, said.read(state))
+            text = f"{title}  {share:4.0%}  {detail}"
+            if lines:
+                self.say(text)
+            else:
+                _LOGGER.info("%s", text)
+        if (self._log is not None or self._board is not None) and _due(logged, state, log):
+            self._record(state, logged.read(state).values)
+
+    def _record(self, state: Trained, values: Mapping[str, Any]) -> None:
+        if self._log is not None:
+            self._log.write(json.dumps(values) + "\n")
+            self._log.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                if value is not None:
+                    self._board.add_scalar(name, value, state.done)
 
     def _update_live(self, name: str, share: float, detail: str) -> None:
         if self._live is None:
@@ -293,3 +257,24 @@ class Progress:
         if self._live is not None:
             self._live.stop()
             self._live = self._task = None
+
+
+def _due(meter: Intervals, state: Trained, seconds: float) -> bool:
+    return meter.seconds(state) >= seconds and meter.seconds(state) > 0
+
+
+def _line(state: Trained, reading: Shown) -> tuple[str, float, str]:
+    """Title, share, and all the rest."""
+    share = state.share
+    left = state.seconds / share - state.seconds if share else 0.0
+    return reading.title, share, f"{reading.detail}  left {clock(left)}"
+
+
+def _tensorboard(folder: str | os.PathLike) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "writing for TensorBoard needs its package: pip install tensorboard"
+        ) from error
+    return SummaryWriter(os.fspath(folder))

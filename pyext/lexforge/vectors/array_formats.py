@@ -215,7 +215,7 @@ def _words_beside(path: Path) -> tuple[list[str], np.ndarray | None]:
     if isinstance(words, dict):  # token -> row
         if sorted(words.values()) != list(range(len(words))):
             raise ValueError(f"{found.name}: rows must be 0 to {len(words) - 1}, each once")
-        words = sorted(words, key=words.get)
+        words = sorted(words, key=words.__getitem__)
     return words, None
 
 

@@ -189,26 +189,28 @@ def score_analogies(
     """
     cases = _Cases(kv, restrict_vocab, case_insensitive)
     sections: list[AnalogySection] = []
-    questions: list[tuple[AnalogySection, tuple[str, ...], bool]] = []
+    questions: list[tuple[AnalogySection, tuple[str, str, str, str], bool]] = []
     for number, line in enumerate(Path(analogies).read_text(encoding="utf8").split("\n"), 1):
         if line.startswith(":"):
             sections.append(AnalogySection(line.lstrip(": ").strip()))
             continue
-        words = tuple(cases.fold(word) for word in line.split())
-        if len(words) != 4:
+        fields = [cases.fold(word) for word in line.split()]
+        if len(fields) != 4:
             continue
+        a, b, c, expected = fields
+        question = (a, b, c, expected)
         if not sections:
             raise ValueError(f"{analogies}: line {number} comes before any ': section' heading")
-        known = all(word in cases for word in words)
+        known = all(word in cases for word in question)
         sections[-1].questions += 1
         sections[-1].unknown += not known
         if known or dummy4unknown:
-            questions.append((sections[-1], words, known))
-    rows = [[cases.first_row[word] for word in words] for _, words, known in questions if known]
+            questions.append((sections[-1], question, known))
+    rows = [[cases.first_row[w] for w in question] for _, question, known in questions if known]
     answers = iter(_answers(kv, np.array(rows, dtype=np.int64).reshape(-1, 4), cases))
-    for section, words, known in questions:
+    for section, question, known in questions:
         right = known and next(answers)
-        (section.correct if right else section.incorrect).append(words)
+        (section.correct if right else section.incorrect).append(question)
     return sections
 
 
@@ -240,8 +242,8 @@ def _answers(kv: KeyedVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:
         best_expected = np.full(len(block), -np.inf, dtype=np.float32)
         for first in range(0, vocabulary, _VOCABULARY_BLOCK):
             last = min(first + _VOCABULARY_BLOCK, vocabulary)
-            candidates = kv.vectors[first:last].astype(np.float32, copy=False)
-            candidates = torch.from_numpy(candidates / norms[first:last, None])
+            rows_here = kv.vectors[first:last].astype(np.float32, copy=False)
+            candidates = torch.from_numpy(rows_here / norms[first:last, None])
             scores = scores_memory[: len(block) * (last - first)].view(len(block), -1)
             torch.mm(targets, candidates.T, out=scores)
             inside = slice(*np.searchsorted(row, (first, last)))

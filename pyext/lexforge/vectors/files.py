@@ -95,19 +95,18 @@ def load_vectors(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    options = {"limit": limit, "mmap": mmap}
     try:
         if path.is_dir() or format == "checkpoint":
-            table = array_formats.read_checkpoint(path, **options)
+            table = array_formats.read_checkpoint(path, limit=limit, mmap=mmap)
         else:
             with open_for_reading(path) as stream:
                 head = _read_head(stream)
                 if format == "auto":
                     format = sniff_format(head)
                 if format == "safetensors":
-                    table = array_formats.read_safetensors(path, **options)
+                    table = array_formats.read_safetensors(path, limit=limit, mmap=mmap)
                 elif format == "npy":
-                    table = array_formats.read_npy(path, **options)
+                    table = array_formats.read_npy(path, limit=limit, mmap=mmap)
                 else:
                     if mmap:
                         raise ValueError(f"mmap=True needs safetensors or npy, this is {format}")
@@ -120,7 +119,7 @@ def load_vectors(
                         allow_nonfinite=allow_nonfinite,
                         threads=threads or row_formats.default_threads(),
                     )
-                    table = _without_repeats(Table(words, vectors))
+                    table = _without_repeats(words, vectors)
         if not allow_nonfinite and not mmap and format in ("safetensors", "npy", "checkpoint"):
             array_formats.check_finite(table.vectors)
         return KeyedVectors(table.words, table.vectors.astype(dtype, copy=False), table.counts)
@@ -237,15 +236,14 @@ def _read_head(stream) -> bytes:
     return head
 
 
-def _without_repeats(table: Table) -> Table:
+def _without_repeats(words: list[str | None], vectors: np.ndarray) -> Table:
     """Drops rows without a word (skipped), and all but the first row of each word."""
-    words = table.words
     first_row: dict[str, int] = {}
     for row, word in enumerate(words):
         if word is not None:
             first_row.setdefault(word, row)
     if len(first_row) == len(words):
-        return table
+        return Table(list(first_row), vectors)
     repeats = len(words) - words.count(None) - len(first_row)
     if repeats:
         warnings.warn(
@@ -253,7 +251,7 @@ def _without_repeats(table: Table) -> Table:
         )
     if skipped := words.count(None):
         warnings.warn(f"{skipped} rows with a token that is not UTF-8 are left out", stacklevel=3)
-    return Table(list(first_row), table.vectors[list(first_row.values())])
+    return Table(list(first_row), vectors[list(first_row.values())])
 
 
 def _checked_dtype(name: str, dtype, allowed: tuple[str, ...]) -> str:

@@ -80,13 +80,13 @@ class KeyedVectors:
     @property
     def norms(self) -> np.ndarray:
         """Euclidean norms of the rows, float32 [V]; kept from the first use on."""
-        self.fill_norms()
-        return self._norms
+        return self.fill_norms()
 
-    def fill_norms(self, force: bool = False) -> None:
+    def fill_norms(self, force: bool = False) -> np.ndarray:
         """Compute the row norms unless they are known; `force` after `vectors` was changed."""
         if self._norms is None or force:
             self._norms = row_norms(self.vectors)
+        return self._norms
 
     def __len__(self) -> int:
         return len(self.index_to_key)
@@ -103,7 +103,7 @@ class KeyedVectors:
 
     def get_index(self, key: str | int, default: int | None = None) -> int:
         """The row of a word (or of a row number); `default`, else KeyError, when unknown."""
-        row = self.key_to_index.get(key)
+        row = self.key_to_index.get(key)  # type: ignore[arg-type]  # a row number is not found
         if row is not None:
             return row
         if isinstance(key, Integral) and 0 <= key < len(self):
@@ -115,7 +115,7 @@ class KeyedVectors:
     def __getitem__(self, key_or_keys) -> np.ndarray:
         """The vector [D] of a key, or the vectors [N, D] of a list of N keys."""
         if isinstance(key_or_keys, str | Integral):
-            return self.get_vector(key_or_keys)
+            return self.get_vector(key_or_keys)  # type: ignore[arg-type]  # numpy integers too
         return self.vectors[[self.get_index(key) for key in key_or_keys]]
 
     def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:
@@ -265,14 +265,12 @@ class KeyedVectors:
         """
         if len(keys) == 0:
             raise ValueError("get_mean_vector: keys must hold at least one key, got none")
-        weights = np.ones(len(keys)) if weights is None else np.asarray(weights)
-        if weights.shape != (len(keys),):
-            raise ValueError(
-                f"get_mean_vector: weights must be [N={len(keys)}], got {weights.shape}"
-            )
+        scale = np.ones(len(keys)) if weights is None else np.asarray(weights)
+        if scale.shape != (len(keys),):
+            raise ValueError(f"get_mean_vector: weights must be [N={len(keys)}], got {scale.shape}")
         mean = np.zeros(self.vector_size, dtype=np.float32)
         total = 0.0
-        for key, weight in zip(keys, weights.astype(np.float32), strict=True):
+        for key, weight in zip(keys, scale.astype(np.float32), strict=True):
             if isinstance(key, np.ndarray):
                 vector = key
             elif key in self or not ignore_missing:
@@ -384,7 +382,7 @@ class KeyedVectors:
 
     def rank_by_centrality(
         self, words: Sequence[str | int], use_norm: bool = True
-    ) -> list[tuple[float, str]]:
+    ) -> list[tuple[float, str | int]]:
         """``(cosine to the mean of all, word)`` of known words, most central first.
 
         Raises:
@@ -401,7 +399,7 @@ class KeyedVectors:
         central = (vectors.astype(np.float32, copy=False) @ mean).tolist()
         return sorted(zip(central, known, strict=True), reverse=True)
 
-    def doesnt_match(self, words: Sequence[str | int]) -> str:
+    def doesnt_match(self, words: Sequence[str | int]) -> str | int:
         """The word furthest from the mean of all of them; unknown words are left out."""
         return self.rank_by_centrality(words)[-1][1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ def is_text_row(line: bytes) -> bool:
 
 
 def read_rows(
-    stream: BinaryIO,
+    stream: IO[bytes],
     head: bytes,
     format: str,
     *,
@@ -46,8 +46,8 @@ def read_rows(
     errors: str,
     allow_nonfinite: bool,
     threads: int,
-) -> tuple[list[str], np.ndarray]:
-    """Words and vectors of a "text", "binary" or "glove" file.
+) -> tuple[list[str | None], np.ndarray]:
+    """Words and vectors of a "text", "binary" or "glove" file; None for a word to be skipped.
 
     Args:
         stream: the file behind `head`.

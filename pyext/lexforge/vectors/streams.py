@@ -8,19 +8,24 @@ import lzma
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from lexforge._files import replacing
 
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-COMPRESSION_SUFFIXES = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_Opener = Callable[..., Any]
+_OPENERS: dict[bytes, _Opener] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+COMPRESSION_SUFFIXES: dict[str, _Opener] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 @contextmanager
-def open_for_reading(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def open_for_reading(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed when it begins like gzip, bzip2, xz or zip.
 
     Raises:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from lexforge.training.progress import Progress
 
 # Options by the panel of the help text that they stand in.
-corpus_option, model_option, training_option, output_option = (
+corpus_option, model_option, training_option, evaluation_option, output_option = (
     partial(typer.Option, rich_help_panel=panel)
-    for panel in ("Corpus", "Model", "Training", "Output")
+    for panel in ("Corpus", "Model", "Training", "Evaluation", "Output")
 )
 
 
@@ -76,6 +76,14 @@ def pretrain(
         Path | None,
         output_option(
             help="Write losses, accuracies and speed to this file, one JSON object per second."
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        output_option(
+            metavar="FOLDER",
+            help="Write the same for TensorBoard (pip install tensorboard).",
+            show_default=False,
         ),
     ] = None,
     quiet: Annotated[bool, output_option("--quiet", "-q", help="Print nothing.")] = False,
@@ -199,6 +207,33 @@ def pretrain(
             show_default=False,
         ),
     ] = None,
+    eval_file: Annotated[
+        str | None,
+        evaluation_option(
+            metavar="CORPUS",
+            help="Text that is not trained on, whose losses are measured in between. The best "
+            "model so far stays in `--out/best`.",
+            show_default=False,
+        ),
+    ] = None,
+    eval_every: Annotated[
+        int | None,
+        evaluation_option(
+            min=1,
+            metavar="STEPS",
+            help="Measure that often; 10 times by default.",
+            show_default=False,
+        ),
+    ] = None,
+    early_stopping: Annotated[
+        int | None,
+        evaluation_option(
+            min=0,
+            metavar="EVALUATIONS",
+            help="End after so many without a smaller loss; never by default.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         training_option(help="Of all randomness; 1 by default.", show_default=False),
@@ -234,6 +269,7 @@ def pretrain(
     - `lexforge bert pretrain wikitext-2 --out bert/`
     - `lexforge bert pretrain wiki.txt --out bert/ --steps 20000 --lr 0.001 --precision bf16`
     - `lexforge bert pretrain wiki.txt --out bert/ --resume`
+    - `lexforge bert pretrain wiki.txt --out bert/ --eval-file held-out.txt --early-stopping 3`
     - `lexforge bert pretrain wiki.txt --out base/ --config standard --epochs 10 --accumulation 8`
     - `lexforge bert pretrain news.txt --out news/ --config bert/ --epochs 1`
     """
@@ -250,7 +286,11 @@ def pretrain(
                 f"{out} holds a run or a model: continue it with --resume, or --overwrite it"
             )
         check_folder("--out", out)
+    if eval_file is None and (eval_every is not None or early_stopping is not None):
+        raise typer.BadParameter("--eval-every and --early-stopping need --eval-file")
     check_files(log_json)
+    if tensorboard is not None:
+        check_folder("--tensorboard", tensorboard)
     shape = {
         "num_layers": layers,
         "hidden_size": hidden_size,
@@ -274,8 +314,12 @@ def pretrain(
         "precision": precision and precision.value,
         "static_masks": static_masks or None,
         "seed": seed,
+        "eval_file": eval_file,
+        "eval_every": eval_every,
+        "early_stopping": early_stopping,
     }
-    with Progress(not quiet, log_json=log_json, append=resume) as progress, folder_of_run(out):
+    shown = Progress(not quiet, log_json=log_json, tensorboard=tensorboard, append=resume)
+    with shown as progress, folder_of_run(out):
         from lexforge.models.bert_pretraining import pretrain as run
         from lexforge.training.signals import StopRequest
 
@@ -298,16 +342,16 @@ def pretrain(
             **settings,
         )
         if not result.state.finished:
-            tell_of_stop(_resume_command(corpus, out) if out else None)
+            tell_of_stop(_resume_command(corpus, out, eval_file) if out else None)
             raise typer.Exit(stop.exit_code)
         _tell_result(result, out, progress)
 
 
-def _resume_command(corpus: str, out: Path) -> str:
+def _resume_command(corpus: str, out: Path, eval_file: str | None) -> str:
     import shlex
 
     command = ["lexforge", "bert", "pretrain", corpus, "--out", str(out), "--resume"]
-    return shlex.join(command)
+    return shlex.join(command if eval_file is None else [*command, "--eval-file", eval_file])
 
 
 def _tell_result(result: PretrainingResult, out: Path | None, progress: Progress) -> None:
@@ -329,6 +373,12 @@ def _tell_result(result: PretrainingResult, out: Path | None, progress: Progress
         f"NSP loss {end['nsp_loss']:.3f} at the end, {whole.nsp_loss:.3f} over the run; accuracy "
         f"{end['nsp_accuracy']:.1%}"
     )
+    if state.evaluations:
+        best = state.best_evaluation
+        progress.say(
+            f"best on held-out text at step {best['step']}: MLM loss {best['mlm_loss']:.3f}, NSP "
+            f"loss {best['nsp_loss']:.3f}" + ("" if out is None else f"  {out / 'best'}")
+        )
     if out is not None:
         progress.say(f"  {out}")
         progress.say(f"try: lexforge bert encode {out} LINES.txt --out vectors.npy")

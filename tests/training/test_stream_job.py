@@ -1,4 +1,4 @@
-"""The loop covers every sentence once per epoch, whatever the sizes of its calls."""
+"""A run covers every sentence once per epoch, whatever the sizes of its calls."""
 
 import math
 
@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from lexforge.text import EncodedCorpus
-from lexforge.training import loop
-from lexforge.training.loop import TrainerState, TrainingDivergedError, train_stream
+from lexforge.training import run as loop
+from lexforge.training import stream_job
 from lexforge.training.progress import Progress
+from lexforge.training.state import HISTORY_POINTS, TrainingDivergedError
+from lexforge.training.stream_job import StreamJob, StreamState
 
 LENGTHS = [3, 1, 70_000, 2, 40_000, 5, 5, 1]
 
@@ -19,7 +21,7 @@ def corpus_of(lengths=LENGTHS):
 
 def new_state(corpus, epochs=2):
     total = epochs * corpus.num_tokens
-    return TrainerState(epochs=epochs, total=total, alpha=0.1, min_alpha=0.0)
+    return StreamState(epochs=epochs, total=total, alpha=0.1, min_alpha=0.0)
 
 
 class Recorder:
@@ -50,8 +52,10 @@ class StopAfter:
         return self.looks < 0
 
 
-def run(state, step, **options):
-    train_stream(state, step.offsets, step, step.stats, progress=Progress(), **options)
+def run(state, step, stats=None, offsets=None, tell=lambda event: None, **options):
+    corpus_offsets, stats = offsets or step.offsets, step.stats if stats is None else stats
+    job = StreamJob(state, corpus_offsets, step, stats, tell)
+    loop.run(job, progress=Progress(), tell=tell, **options)
 
 
 def check_complete(state, step):
@@ -65,16 +69,12 @@ def test_covers_everything_once():
     step = Recorder(corpus_of())
     state = new_state(step.corpus)
     events = []
-    run(
-        state,
-        step,
-        on_epoch_begin=lambda: events.append("begin"),
-        on_epoch_end=lambda: events.append("end"),
-    )
+    run(state, step, tell=events.append)
     check_complete(state, step)
-    assert events == ["begin", "end"] * 2
+    epoch = ["on_epoch_begin", "on_epoch_end"]
+    assert events == ["on_train_begin", *epoch, *epoch, "on_train_end"]
     assert len(step.calls) == 2 * 2  # two calls an epoch: up to 20,000 tokens, and four times that
-    assert 0 < len(state.loss_history) <= loop.HISTORY_POINTS
+    assert 0 < len(state.loss_history) <= HISTORY_POINTS
     assert state.loss_history[-1]["words"] == state.total
 
 
@@ -85,7 +85,7 @@ def test_stopped_saved_and_continued(looks):
     saved = []
     run(state, step, stop=StopAfter(looks), save=lambda: saved.append(state.to_json()))
     assert not state.finished and len(saved) == 1
-    resumed = TrainerState.from_json(saved[0])
+    resumed = StreamState.from_json(saved[0])
     step.stats = torch.zeros(3, dtype=torch.float64)  # as in a new process
     run(resumed, step)
     check_complete(resumed, step)
@@ -95,7 +95,7 @@ def test_saves_now_and_then():
     step = Recorder(corpus_of())
     saved = []
     run(new_state(step.corpus), step, save=lambda: saved.append(1), save_every=0.0)
-    assert len(saved) == len(step.calls)
+    assert len(saved) == len(step.calls) + 1  # after every call, and at the end of the run
 
 
 def test_call_size_follows_the_speed(monkeypatch):
@@ -110,9 +110,7 @@ def test_call_size_follows_the_speed(monkeypatch):
         tokens.append(10 * (last - first))
         clock[0] += tokens[-1] / 500_000  # words per second
 
-    train_stream(
-        new_state(step.corpus, epochs=3), step.offsets, timed, step.stats, progress=Progress()
-    )
+    run(new_state(step.corpus, epochs=3), timed, step.stats, step.offsets)
     assert tokens[:3] == [20_000, 80_000, 200_000]  # 0.4 s at 500,000 words/s
     assert max(tokens) == 200_000
 
@@ -130,12 +128,11 @@ def test_diverged_loss_stops_without_saving(bad):
     with pytest.raises(
         TrainingDivergedError, match=r"loss became (nan|inf) in epoch 1, after 4 words"
     ):
-        train_stream(
+        run(
             new_state(step.corpus),
-            step.offsets,
             diverge,
             step.stats,
-            progress=Progress(),
+            step.offsets,
             save=lambda: saved.append(len(step.calls)),
             save_every=0.0,
         )
@@ -145,7 +142,7 @@ def test_diverged_loss_stops_without_saving(bad):
 def test_recent_loss():
     state = new_state(corpus_of())
     assert math.isnan(state.recent_loss)
-    state.loss_history = [{"loss": 3.0}, {"loss": 2.0}, {"loss": None}]
+    state.history = [{"loss": 3.0}, {"loss": 2.0}, {"loss": None}]
     assert state.recent_loss == 2.0
 
 
@@ -159,10 +156,10 @@ def test_losses_of_epochs():
 
 def test_each_epoch_has_its_own_offsets(monkeypatch):
     """Rounds of co-occurrence tiles come in another order each time, and have other sizes then."""
-    monkeypatch.setattr(loop, "FIRST_CALL_UNITS", 5)
+    monkeypatch.setattr(stream_job, "FIRST_CALL_UNITS", 5)
     offsets = [torch.tensor([0, 4, 10]), torch.tensor([0, 6, 10])]
     stats = torch.zeros(2, dtype=torch.float64)
-    state = TrainerState(epochs=2, total=20, alpha=0.1, min_alpha=0.1, unit="entries")
+    state = StreamState(epochs=2, total=20, alpha=0.1, min_alpha=0.1, unit="entries")
     done = []
 
     def step(epoch, first, last):
@@ -172,9 +169,7 @@ def test_each_epoch_has_its_own_offsets(monkeypatch):
 
     stop = StopAfter(0)
     while not state.finished:  # one call at a time
-        train_stream(
-            state, lambda epoch: offsets[epoch], step, stats, progress=Progress(), stop=stop
-        )
+        run(state, step, stats, lambda epoch: offsets[epoch], stop=stop)
     assert done == [(0, 0), (1, 4), (0, 10), (1, 16)]
     assert state.done == state.pairs == 20 and state.centers == 0
     assert state.epoch_losses == [2.0, 2.0]
@@ -188,15 +183,15 @@ def test_state_with_the_first_names():
         "pairs": 6, "centers": 5, "corpus": {"sha1": "0"},
         "loss_history": [{"time": 1.0, "tokens": 60, "loss": 2.0}],
     }  # fmt: skip
-    state = TrainerState.from_json(first)
+    state = StreamState.from_json(first)
     assert (state.total, state.position, state.done, state.unit) == (100, 7, 60, "words")
     assert (state.first_epoch, state.epoch, state.pairs, state.centers) == (3, 1, 6, 5)
     assert state.loss_history == [{"time": 1.0, "words": 60, "loss": 2.0}]
-    assert state.recent_loss == 2.0 and TrainerState.from_json(state.to_json()) == state
+    assert state.recent_loss == 2.0 and StreamState.from_json(state.to_json()) == state
 
 
 def test_state_of_another_version():
     with pytest.raises(ValueError, match="trainer state must have total"):
         content = new_state(corpus_of()).to_json()
         del content["total"]
-        TrainerState.from_json(content)
+        StreamState.from_json(content)

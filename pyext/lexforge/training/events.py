@@ -1,0 +1,32 @@
+"""What a run tells of itself: the same events for every trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class Events:
+    """Tells callbacks what happens in a run; they are the same for every trainer.
+
+    ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``, ``on_train_end``; of trainers that
+    evaluate on held-out data also ``on_evaluate``. A resumed run begins no epoch that had begun
+    before, and a stopped one does not end.
+
+    Args:
+        callbacks: Objects with methods of these names, or some of them.
+        subject: What each is called with.
+        before: Called before they are, e.g. to fetch tables from a GPU.
+    """
+
+    def __init__(
+        self, callbacks: Sequence[Any], subject: Any, before: Callable[[], None] | None = None
+    ) -> None:
+        self._callbacks, self._subject, self._before = callbacks, subject, before
+
+    def __call__(self, event: str) -> None:
+        methods = [getattr(callback, event, None) for callback in self._callbacks]
+        if self._callbacks and self._before is not None:
+            self._before()
+        for method in filter(None, methods):
+            method(self._subject)

@@ -1,0 +1,265 @@
+"""Training by a kernel that walks over positions: call sizes, accounting, epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from lexforge.training.progress import count
+from lexforge.training.run import Watch
+from lexforge.training.state import (
+    HISTORY_POINTS,
+    Amounts,
+    Reading,
+    RunState,
+    TrainingDivergedError,
+    require,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+CALL_SECONDS = 0.4  # of work per kernel call: long enough to cost nothing, short enough to stop
+FIRST_CALL_UNITS = 20_000
+LARGEST_GROWTH = 4.0  # of the call size from one call to the next
+
+
+@dataclass(kw_only=True)
+class StreamState(RunState):
+    """Where a run stands that goes through its data a number of times.
+
+    An epoch is a walk over positions, which cannot be cut further (sentences of a corpus, rounds of
+    co-occurrence tiles), and what it gets through is counted in units (words, entries). The
+    learning rate depends on the units done.
+    """
+
+    NAMES_IN_FILE: ClassVar[Mapping[str, str]] = {"history": "loss_history"}
+    # Of the losses, of what they are of, and of the words that sub-sampling kept.
+    SUMS: ClassVar[tuple[str, ...]] = ("loss_sum", "pairs", "centers")
+
+    epochs: int
+    alpha: float
+    min_alpha: float
+    unit: str = "words"
+    first_epoch: int = 0  # key of this run's first epoch: the epochs of earlier runs come before
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(StreamState.SUMS, 0))
+    epoch_sums: list[list[float]] = field(default_factory=list)  # [loss_sum, pairs] at ends
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """At the position reached."""
+        return self.alpha + (self.min_alpha - self.alpha) * self.share
+
+    @property
+    def loss_sum(self) -> float:
+        """Of all pairs of the run."""
+        return self.sums["loss_sum"]
+
+    @property
+    def pairs(self) -> int:
+        """Of words: the losses that are summed."""
+        return int(self.sums["pairs"])
+
+    @property
+    def centers(self) -> int:
+        """Words that sub-sampling kept."""
+        return int(self.sums["centers"])
+
+    @property
+    def loss_history(self) -> list[dict[str, Any]]:
+        """Readings over stretches of the run."""
+        return self.history
+
+    @property
+    def mean_loss(self) -> float:
+        """Per pair over the whole run; nan before the first pair."""
+        return self.loss_sum / self.pairs if self.pairs else math.nan
+
+    @property
+    def recent_loss(self) -> float:
+        """Per pair over the latest stretch of the loss history that had pairs; nan before."""
+        losses = (point["loss"] for point in reversed(self.history))
+        return next((loss for loss in losses if loss is not None), math.nan)
+
+    @property
+    def epoch_losses(self) -> list[float]:
+        """Per pair over each complete epoch; nan for one without pairs."""
+        ends = [(0.0, 0), *self.epoch_sums]
+        return [
+            (loss - loss_before) / (pairs - pairs_before) if pairs > pairs_before else math.nan
+            for (loss_before, pairs_before), (loss, pairs) in pairwise(ends)
+        ]
+
+    def reading(self, part: Amounts) -> Reading:
+        """Speed, loss per pair, learning rate; the unit in the names of what is counted in it."""
+        pairs = part.sums["pairs"]
+        per_second = round(part.done / part.seconds, 1)
+        loss = round(part.sums["loss_sum"] / pairs, 6) if pairs else None
+        epoch, lr = min(self.epoch + 1, self.epochs), self.learning_rate
+        shown = "-" if loss is None else f"{loss:.4f}"
+        return Reading(
+            f"epoch {epoch}/{self.epochs}",
+            f"{count(per_second)} {self.unit}/s  loss {shown}  lr {lr:.5f}",
+            {
+                "time": round(self.seconds, 3),
+                "epoch": epoch,
+                self.unit: self.done,
+                f"{self.unit}_per_second": per_second,
+                "pairs_per_second": round(pairs / part.seconds, 1),
+                "loss": loss,
+                "lr": lr,
+            },
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values; the sums stand for themselves."""
+        content = super().to_json()
+        return {**content.pop("sums"), **content}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`; also reads the names that format version 1 began with.
+
+        Raises:
+            ValueError: A field is missing.
+        """
+        if "tokens_done" in content:
+            content = _with_present_names(content)
+        require(content, cls.SUMS)
+        return super().from_json({**content, "sums": {name: content[name] for name in cls.SUMS}})
+
+
+def _with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A state from when words were the only unit."""
+    names = {"total_tokens": "total", "sentence": "position", "tokens_done": "done"}
+    content = {names.get(name, name): value for name, value in content.items()}
+    history = [
+        {"words" if name == "tokens" else name: value for name, value in point.items()}
+        for point in content.get("loss_history", [])
+    ]
+    return {"unit": "words", "epoch_sums": [], **content, "loss_history": history}
+
+
+def check_resume(
+    state: StreamState | None, given: Mapping[str, Any], what: str, identity: Mapping[str, Any]
+) -> None:
+    """ValueError unless this is an unfinished run, of these settings and on the same data.
+
+    Args:
+        given: Settings by name; None for that of the run.
+        what: A name of the data.
+        identity: What must be equal for the data to be the same.
+    """
+    if state is None or state.finished:
+        raise ValueError("train: there is nothing to resume, the last run is complete")
+    pairs = [
+        *((name, getattr(state, name), value) for name, value in given.items()),
+        *((f"{what} {name}", state.corpus.get(name), value) for name, value in identity.items()),
+    ]
+    if differences := [
+        f"{name} is {now} now, {then} in the interrupted run"
+        for name, then, now in pairs
+        if now is not None and now != then
+    ]:
+        raise ValueError("train: cannot resume: " + "; ".join(differences))
+
+
+class StreamJob:
+    """Calls of a kernel on ranges of positions, of about :data:`CALL_SECONDS` each.
+
+    Args:
+        state: Advanced in place after every call.
+        offsets: ``offsets(epoch)`` is int64 [S + 1], units before each position of that epoch.
+        step: ``step(epoch, first, last)`` trains positions [first, last) of epoch
+            ``state.first_epoch + epoch`` and adds to ``stats``.
+        stats: float64 [3] on the device: sums of loss, pairs and centres over this run; [2] where
+            there are no centres. Overwritten with the state's own sums first.
+        tell: Called with the events of epochs (:class:`~lexforge.training.events.Events`).
+    """
+
+    patience = 0.0  # a call is as long as one can be patient
+
+    def __init__(
+        self,
+        state: StreamState,
+        offsets: Callable[[int], torch.Tensor],
+        step: Callable[[int, int, int], None],
+        stats: torch.Tensor,
+        tell: Callable[[str], None] = lambda event: None,
+    ) -> None:
+        self.state = state
+        self._offsets, self._step, self._stats, self._tell = offsets, step, stats, tell
+        sums = [state.sums[name] for name in state.SUMS[: stats.numel()]]
+        stats.copy_(torch.tensor(sums, dtype=torch.float64))
+        self._history, self._between = state.meter(), max(state.total // HISTORY_POINTS, 1)
+        self._call_units = float(FIRST_CALL_UNITS)
+        self._before: torch.Tensor | None = None  # offsets of the present epoch
+        self._called: tuple[int, int] | None = None  # end of the latest call, and its units
+
+    def advance(self, watch: Watch) -> None:
+        """One call, where epochs are left."""
+        state = self.state
+        while not state.finished:
+            if self._before is None:
+                if state.position == 0:
+                    with watch.paused():
+                        self._tell("on_epoch_begin")
+                self._before = self._offsets(state.epoch)
+            if state.position < self._before.numel() - 1:
+                self._called = _cut(self._before, state.position, int(self._call_units))
+                self._step(state.epoch, state.position, self._called[0])
+                return
+            state.epoch += 1
+            state.position = 0
+            state.epoch_sums.append([state.loss_sum, state.pairs])
+            self._before = None
+            with watch.paused():
+                self._tell("on_epoch_end")
+
+    def look(self, watch: Watch) -> None:
+        """Account for the latest call.
+
+        Raises:
+            TrainingDivergedError: The loss became infinite or not a number.
+        """
+        if self._called is None:
+            return
+        state, (last, units), self._called = self.state, self._called, None
+        loss_sum, *counts = self._stats.tolist()  # waits for the device
+        seconds = watch.lap()
+        if not math.isfinite(loss_sum):
+            raise TrainingDivergedError(
+                f"the loss became {loss_sum} in epoch {state.epoch + 1}, after {state.done:,} "
+                f"{state.unit} at learning rate {state.learning_rate:.4g}: try a smaller one"
+            )
+        points_before = state.done // self._between
+        state.position = last
+        state.done += units
+        state.sums.update(zip(state.SUMS, [loss_sum, *map(int, counts)], strict=False))
+        if state.done // self._between > points_before:
+            state.history.append(self._history.read(state).values)
+        if 2 * units >= self._call_units:  # not cut short by the end of the epoch
+            wanted = units * CALL_SECONDS / max(seconds, 1e-6)
+            self._call_units = min(wanted, units * LARGEST_GROWTH)
+
+
+def _cut(offsets: torch.Tensor, first: int, units: int) -> tuple[int, int]:
+    """Where to end a run of whole positions, one at least, with about that many units.
+
+    Returns:
+        The position after the last one, and the number of units in the run.
+    """
+    start = int(offsets[first])
+    last = int(torch.searchsorted(offsets, start + units, right=True)) - 1
+    last = min(max(last, first + 1), offsets.numel() - 1)
+    return last, int(offsets[last]) - start

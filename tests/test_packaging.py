@@ -1,0 +1,99 @@
+"""The archives that pip builds and installs: nothing is missing from them.
+
+`make package` runs the test that builds; a build takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAINING = """
+import lexforge
+model = lexforge.Word2Vec([["ice", "cold", "water"], ["steam", "hot", "water"]] * 50,
+                          vector_size=8, min_count=1, epochs=2, workers=1, seed=1)
+print(lexforge.__version__, lexforge.__file__, model.wv["water"].shape)
+"""
+
+
+def run(*command: str | Path, **options) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def tracked(*folders: str) -> list[str]:
+    """What git knows under those folders."""
+    return run("git", "-C", ROOT, "ls-files", *folders).split()
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A copy of the repository's files, so that a build leaves nothing here."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    folder = tmp_path_factory.mktemp("tree")
+    for name in tracked():
+        target = folder / name
+        if (ROOT / name).exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+def archive(tree: Path, kind: str, folder: Path) -> Path:
+    """An sdist or wheel of the tree, by the build backend that pyproject.toml names."""
+    code = f"import setuptools.build_meta as b; print(b.build_{kind}({str(folder)!r}))"
+    return folder / run(sys.executable, "-c", code, cwd=tree).split()[-1]
+
+
+def test_sdist_holds_all_sources(tree, tmp_path):
+    """It once held neither headers nor CUDA files, and could not be built."""
+    with tarfile.open(archive(tree, "sdist", tmp_path)) as sdist:
+        names = {name.split("/", 1)[1] for name in sdist.getnames() if "/" in name}
+    wanted = {*tracked("csrc", "pyext"), "setup.py", "pyproject.toml", "README.md", "LICENSE"}
+    assert sorted(wanted - names) == []
+
+
+def test_version_is_written_once(tree, tmp_path):
+    import lexforge
+
+    assert archive(tree, "sdist", tmp_path).name == f"lexforge-{lexforge.__version__}.tar.gz"
+
+
+@pytest.mark.slow
+def test_wheel_of_the_sdist_trains_in_an_empty_environment(tree, tmp_path):
+    sdist = archive(tree, "sdist", tmp_path)
+    with tarfile.open(sdist) as content:
+        content.extractall(tmp_path, filter="data")
+    wheel = archive(tmp_path / sdist.name.removesuffix(".tar.gz"), "wheel", tmp_path)
+    with zipfile.ZipFile(wheel) as content:
+        names = set(content.namelist())
+    assert {"lexforge/py.typed", "lexforge/_build.json"} <= names
+    assert {name.split("/")[-1].split(".")[0] for name in names if name.endswith(".so")} >= {
+        "_ops_cpu",
+        "_text",
+    }
+    venv.create(tmp_path / "empty", with_pip=True)
+    python = tmp_path / "empty" / "bin" / "python"
+    # The locked versions of what it needs: pip would choose another torch.
+    lock = (ROOT / "requirements-dev.txt").read_text().split()
+    needed = [
+        line for line in lock if line.split("==")[0] in {"torch", "numpy", "safetensors", "typer"}
+    ]
+    run(python, "-m", "pip", "install", "--quiet", *needed, "rich", wheel)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    printed = run(python, "-c", TRAINING, cwd=tmp_path, env=environment)
+    assert str(tmp_path / "empty") in printed
+    assert "(8,)" in printed
+    assert "CPU kernels" in run(python.parent / "lexforge", "info", cwd=tmp_path, env=environment)
