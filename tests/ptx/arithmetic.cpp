@@ -342,40 +342,41 @@ struct DivideApproximate {
   static float apply(float a, float b) { return a / b; }
 };
 
-uint64_t random(Launch& launch) {  // splitmix64
-  uint64_t z = launch.noise += 0x9E3779B97F4A7C15u;
+// Noise of an instruction's operands and the seed: like the hardware's, an error is the same
+// whenever and wherever the same is computed.
+uint64_t noise(const Launch& launch, float a, float b) {  // a step of splitmix64
+  uint64_t z = uint64_t{bit_cast<uint32_t>(a)} << 32 | bit_cast<uint32_t>(b);
+  z += (launch.settings.jitter_seed + 1) * 0x9E3779B97F4A7C15u;
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
   z = (z ^ z >> 27) * 0x94D049BB133111EBu;
   return z ^ z >> 31;
 }
+double unit(uint64_t noise) { return static_cast<double>(noise >> 11) * 0x1p-52 - 1; }  // [-1, 1)
 
 // A neighbour of x, at most `ulps` away. Zeros, infinities and NaNs are what the ISA lists exactly.
-float disturbed(Launch& launch, float x, int ulps) {
+float disturbed(float x, int ulps, uint64_t noise) {
   if (!std::isnormal(x) || ulps == 0) return x;
-  const auto span = static_cast<uint64_t>(2 * ulps + 1);
-  const auto by = static_cast<int32_t>(random(launch) % span) - ulps;
+  const auto by = static_cast<int32_t>(noise % static_cast<uint64_t>(2 * ulps + 1)) - ulps;
   const float y = bit_cast<float>(bit_cast<int32_t>(x) + by);
   return std::isnormal(y) ? y : x;
 }
 
 template <typename F>
-float approximate(Launch& launch, float a) {
+float approximate(const Launch& launch, float a) {
   const float exact = F::apply(a);
+  const uint64_t error = noise(launch, a, 0);
   if constexpr (requires { F::kAbsolute; }) {
-    if (!std::isfinite(exact)) return exact;
-    const double unit = static_cast<double>(random(launch) >> 11) * 0x1p-52 - 1;  // [-1, 1)
-    return static_cast<float>(exact + unit * F::kAbsolute);
+    return std::isfinite(exact) ? static_cast<float>(exact + unit(error) * F::kAbsolute) : exact;
   }
   if (std::is_same_v<F, Log2> && a > 0.5f && a < 2.0f) {
-    const double unit = static_cast<double>(random(launch) >> 11) * 0x1p-52 - 1;
-    return static_cast<float>(exact + unit * 0x1p-22);
+    return static_cast<float>(exact + unit(error) * 0x1p-22);
   }
-  return disturbed(launch, exact, F::kUlps);
+  return disturbed(exact, F::kUlps, error);
 }
 
 template <typename F>
 void approximate_unary(Warp& w, const Instruction& i, uint32_t lanes) {
-  Launch& launch = *w.block->launch;
+  const Launch& launch = *w.block->launch;
   if (!launch.settings.jitter) return unary<float, float, F>(w, i, lanes);
   const auto a = source<float>(w, i.a);
   const auto d = target<float>(w, i.d);
@@ -385,7 +386,7 @@ void approximate_unary(Warp& w, const Instruction& i, uint32_t lanes) {
   }
 }
 void approximate_divide(Warp& w, const Instruction& i, uint32_t lanes) {
-  Launch& launch = *w.block->launch;
+  const Launch& launch = *w.block->launch;
   const auto a = source<float>(w, i.a), b = source<float>(w, i.b);
   const auto d = target<float>(w, i.d);
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
@@ -394,11 +395,12 @@ void approximate_divide(Warp& w, const Instruction& i, uint32_t lanes) {
     float result = x / y;
     // For 2^126 < |b| < infinity the hardware's 1 / b is flushed, and so is the result.
     if (std::fabs(y) > 0x1p126f && std::isfinite(y)) {
-      result = std::isinf(x)
-                   ? std::numeric_limits<float>::quiet_NaN()
-                   : std::copysign(0.0f, std::signbit(x) == std::signbit(y) ? 1.0f : -1.0f);
+      const bool negative = std::signbit(x) != std::signbit(y);
+      result = std::isinf(x) ? std::numeric_limits<float>::quiet_NaN() : negative ? -0.0f : 0.0f;
     }
-    if (launch.settings.jitter) result = disturbed(launch, result, DivideApproximate::kUlps);
+    if (launch.settings.jitter) {
+      result = disturbed(result, DivideApproximate::kUlps, noise(launch, x, y));
+    }
     d.set(l, result);
   }
 }

@@ -483,7 +483,6 @@ void run(Kernel& kernel, Dim grid, Dim block_size, uint32_t dynamic_shared,
   launch.parameters = std::move(parameters);
   launch.settings = Settings::from_environment();
   launch.order.seed(launch.settings.order_seed);
-  launch.noise = launch.settings.jitter_seed + (kernel.launches << 32);
   ++kernel.launches;
 
   const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;

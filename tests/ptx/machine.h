@@ -93,7 +93,6 @@ struct Launch {
   std::vector<uint8_t> parameters;
   Settings settings;
   std::mt19937 order;
-  uint64_t noise = 0;  // state of the jitter's generator
   uint64_t instructions = 0;
 };
 
