@@ -365,6 +365,12 @@ template <typename F>
 float approximate(const Launch& launch, float a) {
   const float exact = F::apply(a);
   const uint64_t error = noise(launch, a, 0);
+  if constexpr (std::is_same_v<F, Exp2> || std::is_same_v<F, Exp2Flushed>) {
+    // CUDA's own expm1f and expf keep their promise of one unit only if a whole power is exact and
+    // that of a fraction is within one.
+    if (std::trunc(a) == a) return exact;
+    if (std::fabs(a) < 1) return disturbed(exact, 1, error);
+  }
   if constexpr (requires { F::kAbsolute; }) {
     return std::isfinite(exact) ? static_cast<float>(exact + unit(error) * F::kAbsolute) : exact;
   }

@@ -143,7 +143,6 @@ constexpr int kPoison = 0xFF;  // a NaN, -1, true
 void start_block(Block& block, Launch& launch, uint64_t number) {
   const Kernel& kernel = *launch.kernel;
   block.launch = &launch;
-  block.number = number;
   block.index = {static_cast<uint32_t>(number % launch.grid.x),
                  static_cast<uint32_t>(number / launch.grid.x % launch.grid.y),
                  static_cast<uint32_t>(number / launch.grid.x / launch.grid.y)};

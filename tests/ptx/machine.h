@@ -49,7 +49,6 @@ struct Limits {
   static constexpr uint32_t kSharedOfBlock = kShared - kSharedReserved;
   static constexpr uint32_t kSharedWithoutOptIn = 48 << 10;
   static constexpr uint32_t kGridX = 0x7FFFFFFF, kGridYZ = 65535;
-  static constexpr uint32_t kParameterBytes = 4096;
 };
 
 // A cp.async under way.
@@ -99,7 +98,6 @@ struct Launch {
 struct Block {
   Launch* launch = nullptr;
   Dim index;
-  uint64_t number = 0;
   std::vector<uint8_t> shared;
   SharedRaces races;
   std::vector<Warp> warps;

@@ -243,9 +243,7 @@ class KernelParser {
         for (const string& size : split(cursor_.line(), ',')) {
           kernel_.max_threads *= static_cast<uint32_t>(std::atoi(size.c_str()));
         }
-      } else if (directive == ".minnctapersm") {
-        kernel_.min_blocks = static_cast<uint32_t>(std::atoi(cursor_.line().c_str()));
-      } else if (directive != ".maxnreg") {
+      } else if (directive != ".minnctapersm" && directive != ".maxnreg") {
         refuse("the directive '" + directive + "' of " + kernel_.name);
       }
       cursor_.skip_line();
@@ -607,7 +605,7 @@ class KernelParser {
   void parse_nothing() { act("nop"); }
   void parse_trap() { act("trap"); }
 
-  // The space, the type and, of atomics, the operation; width, bytes and strength on the way.
+  // The space, the type and, of atomics, the operation; width and bytes on the way.
   struct Access {
     string space = "global", type, operation;
   };
@@ -627,9 +625,8 @@ class KernelParser {
         instruction_.width = static_cast<uint8_t>(part[1] - '0');
       } else if (operations.contains(part)) {
         access.operation = part;
-      } else if (orders.contains(part)) {
-        instruction_.strong = true;
-      } else if (part != "const" && !hints.contains(part) && !part.starts_with("L1::") &&
+      } else if (part != "const" && !orders.contains(part) && !hints.contains(part) &&
+                 !part.starts_with("L1::") &&
                  !part.starts_with("L2::")) {  // constants lie in global memory
         refuse("the instruction '" + opcode_ + "'");
       }

@@ -59,7 +59,6 @@ struct Instruction {
   bool negated : 1 = false;      // the predicate operand is
   bool sign : 1 = false;         // a load or a conversion's source extends it
   bool target_sign : 1 = false;  // of a conversion
-  bool strong : 1 = false;       // volatile, relaxed, acquire, release: meant for other blocks
 };
 static_assert(sizeof(Instruction) == 64);
 
@@ -106,7 +105,7 @@ struct Kernel {
 
   std::vector<Parameter> parameters;
   uint32_t parameter_bytes = 0, static_shared = 0, local_bytes = 0;
-  uint32_t max_threads = 1024, min_blocks = 1;  // __launch_bounds__
+  uint32_t max_threads = 1024;  // __launch_bounds__
   std::vector<Instruction> code;
   std::vector<Origin> origins;
   std::vector<uint32_t> lists;
