@@ -1,8 +1,9 @@
 # demo        train word vectors on text that every Python carries, show neighbours, speed, a plot
-# test        everything that is checked: lint, compile, all tests, the emulated GPU, CUDA sources
+# test        everything that is checked: lint, compile, all tests, CUDA sources, their PTX on the CPU
 # lint        style of Python and C++ (make format mends it)
 # bench       the benchmarks of this machine, into benchmarks/results
 # cuda-check  every CUDA source through nvcc, and the library linked and loaded, where there is one
+# ptx         the tests of the CUDA kernels on nvcc's PTX, executed on the CPU, where there is nvcc
 # gpu         on a machine with a GPU: tests, benchmarks, sanitizers, within minutes
 # gpu-libraries  the libraries for it, built beforehand and elsewhere, into build/gpu-libraries
 #
@@ -17,12 +18,12 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml
 BUILT := $(VENV)/.built
 
-.PHONY: demo test lint format bench gpu gpu-libraries cuda-check unit emulated clean
+.PHONY: demo test lint format bench gpu gpu-libraries cuda-check unit ptx clean
 
 demo: $(BUILT)
 	$(BIN)/lexforge demo --out demo-out
 
-test: lint unit emulated cuda-check
+test: lint unit cuda-check ptx
 
 $(RUN):
 	$(PYTHON) -m venv $(VENV)
@@ -53,14 +54,14 @@ format: $(TEST)
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format -i
 
 unit: $(BUILT) $(TEST)
-	$(RUN) -m pytest -q tests
+	$(RUN) -m pytest -q -n 2 --dist=loadfile tests --ignore tests/ptx
 
-# The CUDA kernels run on the CPU, block by block, under address and undefined-behaviour sanitizers.
-emulated: $(BUILT) $(TEST)
-	$(RUN) tests/cuda_emulation/run.py --sanitize -q -n 2
+# What nvcc makes of the kernels, executed on the CPU instruction by instruction.
+ptx: $(BUILT) $(TEST)
+	$(RUN) tests/ptx/check.py
 
 cuda-check: $(BUILT) $(TEST)
-	$(RUN) tests/cuda_emulation/cuda_check.py
+	$(RUN) tests/ptx/cuda_check.py
 
 bench: $(BUILT) $(TEST)
 	$(RUN) benchmarks/run.py

@@ -30,15 +30,21 @@ def pytest_collection_modifyitems(config, items):
 
 
 def device_names() -> list[str]:
-    """The devices this process can test: the emulated one alone, or cpu and cuda."""
+    """The devices this process can test: the PTX device alone (tests/ptx), or cpu and cuda."""
     if _library.emulated():
         return ["cuda_emulated"]
     return ["cpu", "cuda"] if lexforge.cuda_usable else ["cpu"]
 
 
+@pytest.fixture(autouse=True)
+def the_same_draws():
+    """What a test draws without a seed of its own is the same every time."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(params=device_names())
 def device(request) -> torch.device:
-    """A torch device; on the emulated one tensors live on the CPU and CUDA kernels run on them."""
+    """A torch device; for the PTX device tensors live on the CPU and CUDA kernels run on them."""
     return torch.device("cuda" if request.param == "cuda" else "cpu")
 
 

@@ -1,4 +1,4 @@
-// CUB's device-wide algorithms, or their host twin on the emulated device.
+// CUB's device-wide algorithms.
 //
 // Use: query the temporary storage with a null pointer, allocate, call again:
 //
@@ -8,12 +8,8 @@
 //   check_cuda(cub::DeviceScan::ExclusiveSum(storage, bytes, in, out, n, stream), "scan");
 #pragma once
 
-#ifdef LEXFORGE_CUDA_EMULATED
-#include "cub_emulation.h"
-#else
 #include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_reduce.cuh>
 #include <cub/device/device_run_length_encode.cuh>
 #include <cub/device/device_scan.cuh>
 #include <cub/device/device_select.cuh>
-#endif

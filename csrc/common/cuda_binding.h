@@ -1,14 +1,14 @@
 // For *_ops_cuda.cpp: the device guard and the stream that every CUDA entry needs.
 //
-// Under LEXFORGE_CUDA_EMULATED the same binding registers its kernels for the CPU dispatch key, so
-// the emulated library is loaded instead of the ordinary one and the same tests run through it.
+// Under LEXFORGE_PTX_DEVICE the same binding registers its kernels for the CPU dispatch key: that
+// library is loaded instead of the ordinary one, and the tests run nvcc's PTX on the CPU (tests/ptx).
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
 #include "common/check.h"
 
-#ifdef LEXFORGE_CUDA_EMULATED
+#ifdef LEXFORGE_PTX_DEVICE
 #define LEXFORGE_CUDA_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m)
 #else
 #define LEXFORGE_CUDA_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(lexforge, CUDA, m)
@@ -19,7 +19,7 @@ namespace lexforge {
 // Makes the tensor's device current for one call and holds its current stream.
 class CudaCall {
  public:
-#ifdef LEXFORGE_CUDA_EMULATED
+#ifdef LEXFORGE_PTX_DEVICE
   explicit CudaCall(const Tensor&) {}
   void* stream() const { return nullptr; }
 #else

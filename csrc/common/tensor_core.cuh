@@ -1,15 +1,11 @@
 // Warp-level building blocks of tensor-core kernels, sm_80 and later: the instructions that the
-// CUDA language has no word for. The emulated device has a twin of each.
+// CUDA language has no word for.
 //
 // All 32 lanes of a warp call the collective ones together. Below, lane = 4 g + t.
 #pragma once
 
 #include "common/bfloat16.h"
 #include "common/cuda_launch.cuh"
-
-#ifdef LEXFORGE_CUDA_EMULATED
-#include "tensor_core_emulation.h"
-#endif
 
 namespace lexforge {
 
@@ -21,15 +17,11 @@ namespace lexforge {
 // So two tiles d side by side, packed, are a tile a.
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
                                          uint32_t b1) {
-#ifdef LEXFORGE_CUDA_EMULATED
-  emulation::mma_bf16(d, a, b0, b1);
-#else
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#endif
 }
 
 // Four 8 x 8 matrices of two-byte elements from shared memory. Lane 8 m + i brings the address of
@@ -38,9 +30,6 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], 
 template <bool kTransposed>
 __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const Bfloat16* tile,
                                               int offset) {
-#ifdef LEXFORGE_CUDA_EMULATED
-  emulation::load_matrices(words, tile + offset, kTransposed);
-#else
   const uint32_t address =
       static_cast<uint32_t>(__cvta_generic_to_shared(tile)) + offset * uint32_t{sizeof(Bfloat16)};
   if constexpr (kTransposed) {
@@ -54,7 +43,6 @@ __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const Bfloat
                  : "r"(address)
                  : "memory");
   }
-#endif
 }
 
 // Copies kBytes (4 or 16, both addresses at a multiple) from global to shared memory behind the
@@ -64,9 +52,6 @@ __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const Bfloat
 template <int kBytes>
 __device__ __forceinline__ void copy_async(void* shared, const void* global, bool wanted) {
   static_assert(kBytes == 4 || kBytes == 16);
-#ifdef LEXFORGE_CUDA_EMULATED
-  emulation::copy_async(shared, global, kBytes, wanted);
-#else
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   const int bytes = wanted ? kBytes : 0;
   if constexpr (kBytes == 16) {
@@ -78,37 +63,24 @@ __device__ __forceinline__ void copy_async(void* shared, const void* global, boo
                  "r"(bytes)
                  : "memory");
   }
-#endif
 }
 
 // Closes this thread's group of the copies since the last one (none is fine).
 __device__ __forceinline__ void commit_copies() {
-#ifdef LEXFORGE_CUDA_EMULATED
-  emulation::commit_copies();
-#else
   asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
 }
 
 // Waits until at most the last kPending groups are under way.
 template <int kPending>
 __device__ __forceinline__ void wait_for_copies() {
-#ifdef LEXFORGE_CUDA_EMULATED
-  emulation::wait_for_copies(kPending);
-#else
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-#endif
 }
 
 // Two floats rounded to the nearest bfloat16, ties to even: `low` in the low half.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
-#ifdef LEXFORGE_CUDA_EMULATED
-  return emulation::bf16_bits(low) | static_cast<uint32_t>(emulation::bf16_bits(high)) << 16;
-#else
   uint32_t packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
   return packed;
-#endif
 }
 
 __device__ __forceinline__ float to_float(Bfloat16 value) {
@@ -121,13 +93,9 @@ __device__ __forceinline__ Bfloat16 to_bf16(float value) {
 
 // 2^x to two units in the last place; results below 2^-126 are zero.
 __device__ __forceinline__ float exp2_fast(float x) {
-#ifdef LEXFORGE_CUDA_EMULATED
-  return std::exp2(x);
-#else
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-#endif
 }
 
 }  // namespace lexforge

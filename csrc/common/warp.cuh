@@ -91,7 +91,6 @@ __device__ constexpr int warp_sums_lane(int index) {
 // they are not wanted: no branch, so that many loads are in flight. Sees the calling thread's own
 // earlier atomic_add4 to the same address.
 __device__ __forceinline__ float4 load_live4(const float4* address, bool wanted) {
-#ifdef __CUDA_ARCH__
   float4 value;
   asm volatile(
       "{\n"
@@ -107,14 +106,11 @@ __device__ __forceinline__ float4 load_live4(const float4* address, bool wanted)
       : "l"(address), "r"(static_cast<int>(wanted))
       : "memory");
   return value;
-#else
-  return wanted ? *address : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#endif
 }
 
 // Adds four floats to memory, each atomically; one instruction from sm_90 on.
 __device__ __forceinline__ void atomic_add4(float4* address, float4 value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if __CUDA_ARCH__ >= 900
   asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(address),
                "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
                : "memory");

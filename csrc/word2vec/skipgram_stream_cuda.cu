@@ -349,6 +349,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, 1 + kNo
   // This lane's target, beyond all where it has none.
   const int sum = warp_sums_index<kTargets>(lane), target = sum < kTargets ? sum : INT32_MAX;
   const bool positive = target == 0;
+  const bool first = lane % warp_sums_copies<kTargets>() == 0;  // of the lanes with this target
   char* own = shared + static_cast<int>(threadIdx.x) / kWarp * warp_bytes;
   KeptToken* ring = reinterpret_cast<KeptToken*>(own);
   Entry* list = reinterpret_cast<Entry*>(ring + ring_size);
@@ -402,7 +403,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, 1 + kNo
         do {
           read_tile(j, tile);
           const float error = find_error(j, tile);
-          if (given(tile)) kept_error(j, tile) = error;
+          if (given(tile) && first) kept_error(j, tile) = error;
           tile += kNoise;
         } while (tile < negatives);
       }
@@ -565,7 +566,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, kRows>)
         }
         if (one_tile) {
           in_table.add(input.row, gradient);
-        } else if (of_tile < here) {
+        } else if (of_tile < here && lane % warp_sums_copies<kRows>() == 0) {
           kept_error[j * most_targets + tile + of_tile] = error;
         }
         v = next;

@@ -127,7 +127,7 @@ cuda_usable, cuda_state = _load()
 
 
 def emulated() -> bool:
-    """Whether the ops in this process are the CUDA kernels on the emulated device."""
+    """Whether the ops in this process are the CUDA kernels, as PTX on the CPU (tests/ptx)."""
     return bool(os.environ.get("LEXFORGE_OPS_LIBRARY"))
 
 

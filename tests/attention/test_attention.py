@@ -104,6 +104,18 @@ def test_packed(lengths, dtype, causal, dropout_p, device):
     assert_as_good_as_plain(ours, plain, exact, dtype)
 
 
+@pytest.mark.parametrize("dropout_p", [0.0, 0.2])
+@pytest.mark.parametrize("dim", [24, 96, 200])
+def test_float64(dim, dropout_p, device):
+    """To the rounding of dropout's scale, which is float32 (common/dropout.h)."""
+    heads = batch((1, 2, 37, dim), device, dtype=torch.float64)
+    options = {"causal": True, "dropout_p": dropout_p, "seed": 4}
+    exact = gradients(reference.attention, heads, **options)
+    ours = gradients(attention, heads, **options)
+    for x, z in zip(ours, exact, strict=True):
+        torch.testing.assert_close(x, z, rtol=0, atol=1e-5 if dropout_p else 1e-12)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_as_good_as_scaled_dot_product_attention(dtype, device):
     """Root mean square errors at BERT's shape, against torch's own fused kernel."""
@@ -152,13 +164,24 @@ def test_padded_and_packed_agree(causal, dropout_p, device):
 
 
 def test_gradcheck(device):
-    heads = [x.requires_grad_() for x in batch((2, 2, 9, 5), device, dtype=torch.float64)[:3]]
-    valid = torch.tensor([9, 4], device=device)
+    # The gradient of one weighted sum: of each output by itself would be as many backward passes.
+    *heads, weights = batch((2, 2, 6, 3), device, dtype=torch.float64)
+    heads = [x.requires_grad_() for x in heads]
+    valid = torch.tensor([6, 3], device=device)
     options = {"causal": True, "dropout_p": 0.25, "seed": 2}
-    assert torch.autograd.gradcheck(lambda *x: attention(*x, valid, **options), heads)
-    heads = [x.requires_grad_() for x in batch((9, 2, 5), device, dtype=torch.float64)[:3]]
-    bounds = torch.tensor([0, 4, 4, 9], dtype=torch.int32, device=device)
-    assert torch.autograd.gradcheck(lambda *x: varlen_attention(*x, bounds, 5, scale=0.9), heads)
+
+    def padded(*heads):
+        return (attention(*heads, valid, **options) * weights).sum()
+
+    assert torch.autograd.gradcheck(padded, heads)
+    *heads, weights = batch((7, 2, 3), device, dtype=torch.float64)
+    heads = [x.requires_grad_() for x in heads]
+    bounds = torch.tensor([0, 3, 3, 7], dtype=torch.int32, device=device)
+
+    def packed(*heads):
+        return (varlen_attention(*heads, bounds, 4, scale=0.9) * weights).sum()
+
+    assert torch.autograd.gradcheck(packed, heads)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

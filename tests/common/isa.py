@@ -15,13 +15,16 @@ ISAS = ("baseline", "avx2", "avx512")
 
 
 def run_under(isa: str, script: str, *arguments: str) -> str:
-    """The standard output of a Python script under LEXFORGE_CPU=isa; skips where there is none."""
+    """The standard output of a Python script under LEXFORGE_CPU=isa; skips where there is none.
+
+    What the script draws is the same every time.
+    """
     if _library.emulated():
         pytest.skip("the emulated device has no CPU kernels")
     if ISAS.index(isa) > ISAS.index(lexforge.cpu_capability()):
         pytest.skip(f"this processor (or LEXFORGE_CPU) has no {isa}")
     process = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, "-c", f"import torch\ntorch.manual_seed(0)\n{script}", *arguments],
         env={**os.environ, "LEXFORGE_CPU": isa, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

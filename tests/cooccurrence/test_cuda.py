@@ -132,7 +132,7 @@ def test_counters_beyond_64_bits(device):
 @pytest.mark.parametrize("window", [5, 23])
 def test_little_memory(device, monkeypatch, memory, window):
     """Parts of a few rows, of one row, and of some centres of a row are put together."""
-    monkeypatch.setenv("LEXFORGE_EMULATION_MEMORY", str(memory))
+    monkeypatch.setenv("LEXFORGE_PTX_MEMORY", str(memory))
     vocab_size = 30
     texts = [heavy_sentences(vocab_size, seed=seed, tokens=120) for seed in range(3)]
     parts = []

@@ -98,15 +98,18 @@ def dense(vocab_size: int = 60) -> tuple[Matrix, GloveTiles]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("optimizer", "dim"), [("adam", 10), ("adam", 300), ("rowwise", 10)])
+@pytest.mark.parametrize("dim", [10, 200, 300])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_warps_of_a_tile_lose_nothing(optimizer, dim, dtype, cuda_kernels):
     """Every entry is trained once and no update of a row is lost: adam counts them.
 
-    Rowwise accumulators only grow, by the entry at least; they would stay behind.
+    The accumulators of the others grow by squares of slopes. Steps as small as these hardly change
+    the slopes: the order of the entries does not matter, and a lost update does.
     """
     matrix, tiles = dense()
     tables = random_tables(60, dim, optimizer, scale=1 / dim**0.5, dtype=dtype)
-    options = {"dim": dim, "optimizer": optimizer, "learning_rate": 0.01}
+    rate, tolerance = (0.005, 0.15) if dtype == torch.float32 else (1e-5, 1e-3)
+    options = {"dim": dim, "optimizer": optimizer, "learning_rate": rate}
     word, context, stats = train(tables, tiles, cuda_kernels, deterministic=False, **options)
     assert stats[1] == len(matrix.cols)
     if optimizer == "adam":
@@ -114,9 +117,13 @@ def test_warps_of_a_tile_lose_nothing(optimizer, dim, dtype, cuda_kernels):
         assert context[:, 0, dim + 1].tolist() == np.bincount(matrix.cols, minlength=60).tolist()
     else:
         exact = train(tables, tiles, cuda_kernels, **options)
+        if optimizer == "adagrad":
+            part, columns = 1, slice(0, dim + 1)
+        else:
+            part, columns = 0, slice(dim + 1, dim + 2)
         for table, wanted in ((word, exact[0]), (context, exact[1])):
-            growth, expected = (t[:, 0, dim + 1] - 1 for t in (table, wanted))
-            torch.testing.assert_close(growth, expected, rtol=0.2, atol=1e-5)
+            growth, expected = ((t[:, part, columns].double() - 1).sum(1) for t in (table, wanted))
+            torch.testing.assert_close(growth, expected, rtol=tolerance, atol=(0.005 * rate) ** 2)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

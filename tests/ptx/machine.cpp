@@ -2,31 +2,20 @@
 #include "machine.h"
 
 #include <cxxabi.h>
-#include <time.h>
 
 #include <algorithm>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <set>
+#include <map>
 
-// Known if the process runs under the address sanitizer.
-extern "C" __attribute__((weak)) void* __asan_region_is_poisoned(void* begin, size_t bytes);
+namespace ptx {
 
-namespace ptxrun {
-
-Totals totals;
-
-namespace {
+// ---- names for errors
 
 std::string triple(const Dim& d) {
   return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
-}
-
-Dim thread_index(const Launch& launch, uint32_t thread) {
-  const Dim& b = launch.block;
-  return {thread % b.x, thread / b.x % b.y, thread / b.x / b.y};
 }
 
 std::string readable(const Kernel& kernel) {
@@ -37,186 +26,161 @@ std::string readable(const Kernel& kernel) {
   return result;
 }
 
+namespace {
+
+const Origin& origin(const Kernel& kernel, const Instruction& i) {
+  return kernel.origins[static_cast<size_t>(&i - kernel.code.data())];
+}
+
 std::string statement(const Kernel& kernel, const Instruction& i) {
   const std::string& text = kernel.module->text;
-  return text.substr(i.text, text.find(';', i.text) - i.text);
+  const size_t begin = origin(kernel, i).text;
+  return text.substr(begin, text.find(';', begin) - begin);
 }
 
-std::string source_line(const Kernel& kernel, const Instruction& i) {
-  const auto file = kernel.module->files.find(i.file);
-  if (file == kernel.module->files.end()) return "?";
-  return file->second + ":" + std::to_string(i.line);
-}
-
-std::set<std::string> races;  // already reported
-
-void report_race(Warp& w, const Instruction& i, int lane, const char* kind, int other, int line,
-                 uint32_t at) {
-  ++totals.races;
-  const Kernel& kernel = *w.block->launch->kernel;
-  const std::string place = kernel.name + kind + source_line(kernel, i) + std::to_string(line);
-  if (!races.insert(place).second) return;
-  std::fprintf(
-      stderr,
-      "ptxrun: race (%s) on shared byte %u between threads %d and %d, %s (other: line %d), "
-      "kernel %s\n",
-      kind, at, w.number * kLanes + lane, other, source_line(kernel, i).c_str(), line,
-      readable(kernel).c_str());
+Dim thread_index(const Launch& launch, uint32_t thread) {
+  const Dim& b = launch.block;
+  return {thread % b.x, thread / b.x % b.y, thread / b.x / b.y};
 }
 
 }  // namespace
 
-void fail(Warp& w, const Instruction& i, int lane, const std::string& what) {
+std::string source_line(const Kernel& kernel, const Instruction& i) {
+  const Origin& from = origin(kernel, i);
+  const auto file = kernel.module->files.find(from.file);
+  if (file == kernel.module->files.end()) return "'" + statement(kernel, i) + "'";
+  return file->second + ":" + std::to_string(from.line);
+}
+
+void fail(const Warp& w, const Instruction& i, int lane, const std::string& what) {
   const Launch& launch = *w.block->launch;
   const Dim thread = thread_index(launch, static_cast<uint32_t>(w.number * kLanes + lane));
-  throw Error("ptxrun: " + what + "; kernel " + readable(*launch.kernel) + ", block " +
-              triple(w.block->index) + ", thread " + triple(thread) + ", '" +
-              statement(*launch.kernel, i) + "' at " + source_line(*launch.kernel, i));
+  throw Error(Fault::kLaunch, what + "; kernel " + readable(*launch.kernel) + ", block " +
+                                  triple(w.block->index) + ", thread " + triple(thread) + ", '" +
+                                  statement(*launch.kernel, i) + "' at " +
+                                  source_line(*launch.kernel, i));
 }
 
-void check_global(Warp& w, const Instruction& i, int lane, uint64_t at, uint32_t bytes,
-                  bool write) {
-  if (at < 65536) fail(w, i, lane, "null pointer");
-  if (__asan_region_is_poisoned != nullptr &&
-      __asan_region_is_poisoned(reinterpret_cast<void*>(at), bytes) != nullptr) {
-    fail(w, i, lane,
-         std::string(write ? "write to" : "read of") + " memory that is not allocated, " +
-             std::to_string(bytes) + " bytes at " + std::to_string(at));
-  }
+uint64_t Kernel::instructions() const {
+  uint64_t sum = 0;
+  for (const Instruction& i : code) sum += i.runs;
+  return sum;
 }
 
-constexpr int16_t kWarpReads = 2000, kManyRead = 4000;
-
-void check_race(Warp& w, const Instruction& i, int lane, uint32_t at, uint32_t bytes, bool write,
-                bool atomic) {
-  Block& block = *w.block;
-  const auto thread = static_cast<int16_t>(w.number * kLanes + lane);
-  for (uint32_t b = at; b < at + bytes; ++b) {
-    Access& x = block.accesses[b];
-    if (x.writer >= 0 && x.writer != thread && x.write_epoch == block.epoch &&
-        !(atomic && x.atomic) && !(x.writer / kLanes == w.number && x.write_warp_epoch < w.epoch)) {
-      report_race(w, i, lane,
-                  x.writer / kLanes == w.number
-                      ? (write ? "write-write in a warp" : "write-read in a warp")
-                      : (write ? "write-write" : "write-read"),
-                  x.writer, x.write_line, b);
-    }
-    if (write) {
-      if (x.reader >= 0 && x.reader != thread && x.read_epoch == block.epoch) {
-        const bool own_warp = x.reader >= kManyRead    ? false
-                              : x.reader >= kWarpReads ? x.reader - kWarpReads == w.number
-                                                       : x.reader / kLanes == w.number;
-        if (!(own_warp && x.read_warp_epoch < w.epoch)) {
-          report_race(w, i, lane, own_warp ? "read-write in a warp" : "read-write", x.reader,
-                      x.read_line, b);
-        }
-      }
-      x.writer = thread;
-      x.write_epoch = block.epoch;
-      x.write_warp_epoch = w.epoch;
-      x.atomic = atomic;
-      x.write_line = i.line;
-    } else {
-      if (x.reader >= 0 && x.read_epoch == block.epoch && x.reader != thread) {
-        const int warp = x.reader >= kManyRead    ? -1
-                         : x.reader >= kWarpReads ? x.reader - kWarpReads
-                                                  : x.reader / kLanes;
-        if (warp != w.number) {
-          x.reader = kManyRead;
-        } else {  // readers before a bar.warp.sync have been waited for
-          x.reader = x.read_warp_epoch < w.epoch ? thread : static_cast<int16_t>(kWarpReads + warp);
-        }
-      } else {
-        x.reader = thread;
-      }
-      x.read_epoch = block.epoch;
-      x.read_line = i.line;
-      x.read_warp_epoch = w.epoch;
-    }
-  }
+Settings Settings::from_environment() {
+  Settings s;
+  const auto number = [](const char* name, uint64_t otherwise) {
+    const char* value = std::getenv(name);
+    return value != nullptr && *value != 0 ? std::strtoull(value, nullptr, 10) : otherwise;
+  };
+  const auto is_set = [](const char* name) {
+    const char* value = std::getenv(name);
+    return value != nullptr && *value != 0;
+  };
+  s.races = number("LEXFORGE_PTX_RACES", 0) != 0;
+  s.shuffled = is_set("LEXFORGE_PTX_ORDER");
+  s.order_seed = static_cast<uint32_t>(number("LEXFORGE_PTX_ORDER", 0));
+  s.early_copies = number("LEXFORGE_PTX_EARLY_COPIES", 0) != 0;
+  s.jitter = is_set("LEXFORGE_PTX_JITTER");
+  s.jitter_seed = static_cast<uint32_t>(number("LEXFORGE_PTX_JITTER", 0));
+  s.resident = std::max<uint64_t>(1, number("LEXFORGE_PTX_RESIDENT", s.resident));
+  s.limit = number("LEXFORGE_PTX_LIMIT", s.limit);
+  return s;
 }
 
 namespace {
 
+// ---- the start of a block
+
+uint32_t special_value(Special special, const Launch& launch, const Block& block, uint32_t thread) {
+  const uint32_t lane = thread % kLanes;
+  switch (special) {
+    case Special::kTidX:
+      return thread_index(launch, thread).x;
+    case Special::kTidY:
+      return thread_index(launch, thread).y;
+    case Special::kTidZ:
+      return thread_index(launch, thread).z;
+    case Special::kCtaidX:
+      return block.index.x;
+    case Special::kCtaidY:
+      return block.index.y;
+    case Special::kCtaidZ:
+      return block.index.z;
+    case Special::kNtidX:
+      return launch.block.x;
+    case Special::kNtidY:
+      return launch.block.y;
+    case Special::kNtidZ:
+      return launch.block.z;
+    case Special::kNctaidX:
+      return launch.grid.x;
+    case Special::kNctaidY:
+      return launch.grid.y;
+    case Special::kNctaidZ:
+      return launch.grid.z;
+    case Special::kLane:
+      return lane;
+    case Special::kWarp:
+      return thread / kLanes;
+    case Special::kMaskEqual:
+      return 1u << lane;
+    case Special::kMaskLess:
+      return (1u << lane) - 1;
+    case Special::kMaskLessEqual:
+      return (2u << lane) - 1;
+    case Special::kMaskGreater:
+      return ~((2u << lane) - 1);
+    case Special::kMaskGreaterEqual:
+      return ~((1u << lane) - 1);
+  }
+  return 0;
+}
+
+constexpr int kPoison = 0xFF;  // a NaN, -1, true
+
+// Registers, shared and local memory are poisoned: nothing that another block left is there.
 void start_block(Block& block, Launch& launch, uint64_t number) {
+  const Kernel& kernel = *launch.kernel;
   block.launch = &launch;
   block.index = {static_cast<uint32_t>(number % launch.grid.x),
                  static_cast<uint32_t>(number / launch.grid.x % launch.grid.y),
                  static_cast<uint32_t>(number / launch.grid.x / launch.grid.y)};
-  block.shared.assign(launch.shared_bytes, 0xFF);
-  if (launch.check_races) block.accesses.assign(launch.shared_bytes, {});
-  block.epoch = 1;
   block.done = false;
+  block.shared.resize(launch.shared_bytes);
+  std::memset(block.shared.data(), kPoison, launch.shared_bytes);
+  if (launch.settings.races) block.races.start(launch.shared_bytes, kernel.granule);
   const uint32_t warps = (launch.threads + kLanes - 1) / kLanes;
   block.warps.resize(warps);
-  block.files.resize(warps);
-  const Kernel& kernel = *launch.kernel;
+  const size_t stride = kernel.file_bytes / sizeof(uint64_t);
+  block.files.resize(stride * warps + 8);
+  std::memset(block.files.data(), kPoison, block.files.size() * sizeof(uint64_t));
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(block.files.data()) + 63) / 64 * 64;
   for (uint32_t n = 0; n < warps; ++n) {
     Warp& w = block.warps[n];
-    block.files[n].resize(kernel.file_bytes + 64);
-    const auto raw = reinterpret_cast<uintptr_t>(block.files[n].data());
-    w.file = reinterpret_cast<uint8_t*>((raw + 63) / 64 * 64);
-    std::memcpy(w.file, kernel.initial.data(), kernel.file_bytes);
     w.block = &block;
     w.number = static_cast<int>(n);
+    w.file = reinterpret_cast<uint8_t*>(start) + size_t{kernel.file_bytes} * n;
+    w.bases[0] = w.file;
+    w.bases[1] = kernel.constants.data() - 1;
+    w.local.assign(size_t{kernel.local_bytes} * kLanes, kPoison);
     const uint32_t lanes = std::min<uint32_t>(kLanes, launch.threads - n * kLanes);
     w.alive = lanes == kLanes ? kAll : (1u << lanes) - 1;
     w.waiting = w.at_barrier = 0;
-    w.epoch = 1;
-    for (int l = 0; l < kLanes; ++l) {
-      w.pc[l] = 0;
-      w.copies[l].clear();
-      w.groups[l] = 0;
-    }
-    for (const auto& [name, at] : kernel.special) {
+    w.stamp = block.races.next_stamp();
+    std::fill_n(w.pc, kLanes, 0);
+    std::fill_n(w.groups, kLanes, 0);
+    for (std::vector<Copy>& copies : w.copies) copies.clear();
+    for (const auto& [special, at] : kernel.specials) {
+      auto* values = reinterpret_cast<uint32_t*>(w.file + at);
       for (uint32_t l = 0; l < kLanes; ++l) {
-        const Dim t = thread_index(launch, n * kLanes + l);
-        uint32_t value = 0;
-        if (name == "%tid.x")
-          value = t.x;
-        else if (name == "%tid.y")
-          value = t.y;
-        else if (name == "%tid.z")
-          value = t.z;
-        else if (name == "%ntid.x")
-          value = launch.block.x;
-        else if (name == "%ntid.y")
-          value = launch.block.y;
-        else if (name == "%ntid.z")
-          value = launch.block.z;
-        else if (name == "%ctaid.x")
-          value = block.index.x;
-        else if (name == "%ctaid.y")
-          value = block.index.y;
-        else if (name == "%ctaid.z")
-          value = block.index.z;
-        else if (name == "%nctaid.x")
-          value = launch.grid.x;
-        else if (name == "%nctaid.y")
-          value = launch.grid.y;
-        else if (name == "%nctaid.z")
-          value = launch.grid.z;
-        else if (name == "%laneid")
-          value = l;
-        else if (name == "%warpid")
-          value = n;
-        else if (name == "%lanemask_eq")
-          value = 1u << l;
-        else if (name == "%lanemask_lt")
-          value = (1u << l) - 1;
-        else if (name == "%lanemask_le")
-          value = (2u << l) - 1;
-        else if (name == "%lanemask_gt")
-          value = ~((2u << l) - 1);
-        else if (name == "%lanemask_ge")
-          value = ~((1u << l) - 1);
-        else
-          throw Error("ptxrun: special register " + name);
-        w.words(at)[l] = value;
+        values[l] = special_value(special, launch, block, n * kLanes + l);
       }
     }
   }
 }
+
+// ---- a warp
 
 void set_pc(Warp& w, uint32_t lanes, int pc) {
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) w.pc[__builtin_ctz(rest)] = pc;
@@ -224,8 +188,6 @@ void set_pc(Warp& w, uint32_t lanes, int pc) {
 
 void act(Warp& w, Instruction& i, uint32_t lanes) {
   ++i.runs;
-  ++w.block->launch->instructions;
-  w.block->launch->lane_instructions += static_cast<uint64_t>(__builtin_popcount(lanes));
   i.action(w, i, lanes);
 }
 
@@ -243,17 +205,44 @@ void release(Warp& w) {
     if ((mask & w.alive & ~group) != 0) continue;
     const int pc = w.pc[first];
     w.waiting &= ~group;
-    act(w, w.block->launch->kernel->code[pc], group);
+    act(w, w.block->launch->kernel->code[static_cast<size_t>(pc)], group);
     set_pc(w, group, pc + 1);
   }
 }
 
+void check_exit(const Warp& w, const Instruction& i, uint32_t lanes) {
+  for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
+    const int l = __builtin_ctz(rest);
+    for (const Copy& copy : w.copies[l]) {
+      if (!copy.last_of_group) fail(w, i, l, "ends before its asynchronous copies were waited for");
+    }
+  }
+}
+
+// Lanes that have come to one instruction of the masks' lanes; whether all were there already.
+bool meet(Warp& w, const Instruction& i, uint32_t lanes) {
+  const auto* masks = reinterpret_cast<const uint32_t*>(w.bases[i.e & 1] + i.e);
+  bool all = true;
+  for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
+    const int l = __builtin_ctz(rest);
+    const uint32_t mask = masks[l];
+    if (!(mask >> l & 1)) {
+      fail(w, i, l, "a lane takes part that is not in its mask, " + std::to_string(mask));
+    }
+    w.sync_mask[l] = mask;
+    if ((mask & w.alive) != lanes) all = false;
+  }
+  return all;
+}
+
+// Where lanes have parted, one group may spin until another has done something.
+constexpr int64_t kPatience = 20000;
+
 // Runs a warp until no lane can go on, or `fuel` instructions; returns how many.
 int64_t run_warp(Warp& w, int64_t fuel) {
-  Launch& launch = *w.block->launch;
-  Instruction* code = launch.kernel->code.data();
+  Instruction* const code = w.block->launch->kernel->code.data();
   int64_t done = 0;
-  bool last_first = false;
+  bool last_first = false;  // the group furthest ahead, for once
   for (;;) {
     const uint32_t ready = w.alive & ~w.waiting & ~w.at_barrier;
     if (ready == 0 || done >= fuel) return done;
@@ -263,7 +252,7 @@ int64_t run_warp(Warp& w, int64_t fuel) {
       pc = last_first ? std::max(pc, at) : std::min(pc, at);
     }
     uint32_t active = 0;
-    int stop = INT_MAX;
+    int stop = INT_MAX;  // where others are
     for (uint32_t rest = ready; rest != 0; rest &= rest - 1) {
       const int l = __builtin_ctz(rest);
       if (w.pc[l] == pc) {
@@ -274,36 +263,36 @@ int64_t run_warp(Warp& w, int64_t fuel) {
     }
     if (last_first) stop = INT_MAX;
     last_first = false;
-    int64_t patience = stop == INT_MAX ? INT64_MAX : 20000;  // others may be what it waits for
+    const int64_t begin = done;
+    const int64_t patience = active == ready ? INT64_MAX : kPatience;
     for (;;) {
-      if (pc >= stop || done >= fuel || --patience < 0) {
+      if (pc >= stop || done >= fuel || done - begin > patience) {
         set_pc(w, active, pc);
-        last_first = patience < 0;
+        last_first = done - begin > patience;
         break;
       }
       Instruction& i = code[pc];
       ++done;
       uint32_t lanes = active;
-      if (i.has_guard) lanes &= i.guard_negated ? ~w.predicate(i.guard) : w.predicate(i.guard);
+      if (i.guard != 0) {
+        const uint32_t p = w.predicate(i.guard);
+        lanes &= i.guard_negated ? ~p : p;
+      }
       if (i.kind == Kind::kPlain) {
         ++i.runs;
-        ++launch.instructions;
-        launch.lane_instructions += static_cast<uint64_t>(__builtin_popcount(lanes));
         if (lanes != 0) i.action(w, i, lanes);
         ++pc;
         continue;
       }
       if (i.kind == Kind::kBranch) {
         ++i.runs;
-        ++launch.instructions;
-        launch.lane_instructions += static_cast<uint64_t>(__builtin_popcount(active));
         if (lanes == active) {
-          pc = i.target;
+          pc = static_cast<int>(i.immediate);
         } else if (lanes == 0) {
           ++pc;
         } else {
           set_pc(w, active & ~lanes, pc + 1);
-          set_pc(w, lanes, i.target);
+          set_pc(w, lanes, static_cast<int>(i.immediate));
           break;
         }
         continue;
@@ -313,205 +302,222 @@ int64_t run_warp(Warp& w, int64_t fuel) {
         ++pc;
         continue;
       }
-      set_pc(w, active & ~lanes, pc + 1);
-      set_pc(w, lanes, pc);
-      if (i.kind == Kind::kExit) {
-        ++i.runs;
-        for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
-          const int l = __builtin_ctz(rest);
-          for (const Copy& copy : w.copies[l]) {
-            if (!copy.last_of_group) fail(w, i, l, "ends before its copies were waited for");
-          }
-        }
-        w.alive &= ~lanes;
-        release(w);
-        break;
-      }
-      if (i.kind == Kind::kBarrier) {
-        w.at_barrier |= lanes;
-        break;
-      }
-      if (i.kind == Kind::kAligned) {
-        if (w.alive != kAll)
-          fail(w, i, __builtin_ctz(lanes), "not all lanes of the warp are there");
-        if (lanes == kAll) {
-          act(w, i, lanes);
-          ++pc;
-          continue;
-        }
-        for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
-          w.sync_mask[__builtin_ctz(rest)] = kAll;
-        }
-        w.waiting |= lanes;
-        release(w);
-        break;
-      }
-      bool at_once = true;
-      for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
-        const int l = __builtin_ctz(rest);
-        const uint32_t mask = w.words(i.e)[l];
-        if (!(mask >> l & 1)) fail(w, i, l, "a lane outside the mask takes part");
-        w.sync_mask[l] = mask;
-        if ((mask & w.alive) != lanes) at_once = false;
-      }
-      if (at_once && lanes == active) {
+      if (i.kind == Kind::kAligned && lanes == kAll) {
         act(w, i, lanes);
         ++pc;
         continue;
       }
-      w.waiting |= lanes;
-      release(w);
+      if (i.kind == Kind::kSync && meet(w, i, lanes) && lanes == active) {
+        act(w, i, lanes);
+        ++pc;
+        continue;
+      }
+      set_pc(w, active & ~lanes, pc + 1);
+      set_pc(w, lanes, pc);
+      if (i.kind == Kind::kExit) {
+        ++i.runs;
+        check_exit(w, i, lanes);
+        w.alive &= ~lanes;
+        release(w);
+      } else if (i.kind == Kind::kBarrier) {
+        ++i.runs;
+        w.at_barrier |= lanes;
+      } else {
+        if (i.kind == Kind::kAligned) {
+          if (w.alive != kAll) {
+            fail(w, i, __builtin_ctz(lanes), "not all lanes of the warp are there");
+          }
+          for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
+            w.sync_mask[__builtin_ctz(rest)] = kAll;
+          }
+        }
+        w.waiting |= lanes;
+        release(w);
+      }
       break;
     }
   }
 }
 
-// Opens the barrier if all threads of the block are at it.
-bool try_barrier(Block& block) {
+// ---- barriers
+
+struct Arrival {
   const Instruction* at = nullptr;
-  uint32_t votes = 0, there = 0;
-  for (Warp& w : block.warps) {
-    if (w.at_barrier != w.alive) return false;
-    int pc = -1;
-    for (uint32_t rest = w.alive; rest != 0; rest &= rest - 1) {
-      const int l = __builtin_ctz(rest);
-      Instruction& i = block.launch->kernel->code[w.pc[l]];
-      if (pc >= 0 && pc != w.pc[l]) fail(w, i, l, "lanes of a warp are at different barriers");
-      pc = w.pc[l];
-      if (at != nullptr && at->offset != i.offset) fail(w, i, l, "different kinds of barrier meet");
-      at = &i;
-      ++there;
-      if (i.offset != 0) {
-        const bool p = w.predicate(i.a) >> l & 1;
-        votes += p != i.negated;
-      }
-    }
-    if (pc >= 0) ++block.launch->kernel->code[pc].runs;
+  uint32_t threads = 0, votes = 0;
+  uint32_t wanted = 0;  // 0: all threads of the block
+};
+
+uint32_t word(const Warp& w, uint32_t at, int lane) {
+  return reinterpret_cast<const uint32_t*>(w.bases[at & 1] + at)[lane];
+}
+
+// What has come to a warp's barrier, which all its lanes must have reached.
+void arrive(const Warp& w, std::map<uint32_t, Arrival>& arrivals) {
+  const Kernel& kernel = *w.block->launch->kernel;
+  const int first = __builtin_ctz(w.alive);
+  const Instruction& i = kernel.code[static_cast<size_t>(w.pc[first])];
+  const uint32_t number = word(w, i.a, first);
+  if (number > 15) fail(w, i, first, "there is no barrier " + std::to_string(number));
+  Arrival& arrival = arrivals[number];
+  for (uint32_t rest = w.alive; rest != 0; rest &= rest - 1) {
+    const int l = __builtin_ctz(rest);
+    if (w.pc[l] != w.pc[first]) fail(w, i, l, "lanes of a warp are at different barriers");
+    ++arrival.threads;
+    if (i.immediate != 0) arrival.votes += (w.predicate(i.c) >> l & 1) != (i.negated ? 1 : 0);
   }
-  if (there == 0) return false;
+  const uint32_t wanted = i.b != 0 ? word(w, i.b, first) : 0;
+  if (wanted % kLanes != 0) fail(w, i, first, "a barrier's threads are whole warps");
+  if (arrival.at != nullptr) {
+    if (arrival.at->immediate != i.immediate) fail(w, i, first, "different kinds of barrier meet");
+    if (arrival.wanted != wanted) fail(w, i, first, "a barrier's counts of threads differ");
+  }
+  arrival.at = &i;
+  arrival.wanted = wanted;
+}
+
+// Lets go those at a barrier that all have reached; whether there were any.
+bool open_barriers(Block& block) {
+  uint32_t alive = 0;
+  bool everyone = true;
+  std::map<uint32_t, Arrival> arrivals;
+  for (const Warp& w : block.warps) {
+    if (w.alive == 0) continue;
+    alive += static_cast<uint32_t>(__builtin_popcount(w.alive));
+    if (w.at_barrier != w.alive) everyone = false;
+  }
+  if (alive == 0) return false;
+  for (const Warp& w : block.warps) {
+    if (w.alive != 0 && w.at_barrier == w.alive) arrive(w, arrivals);
+  }
+  bool opened = false;
   for (Warp& w : block.warps) {
+    if (w.alive == 0 || w.at_barrier != w.alive) continue;
+    const int first = __builtin_ctz(w.alive);
+    const Instruction& i = block.launch->kernel->code[static_cast<size_t>(w.pc[first])];
+    const Arrival& arrival = arrivals[word(w, i.a, first)];
+    if (arrival.wanted != 0 ? arrival.threads < arrival.wanted
+                            : !everyone || arrival.threads != alive) {
+      continue;
+    }
+    if (!opened) block.races.barrier();
+    opened = true;
     for (uint32_t rest = w.alive; rest != 0; rest &= rest - 1) {
       const int l = __builtin_ctz(rest);
-      const Instruction& i = block.launch->kernel->code[w.pc[l]];
-      if (i.offset == 1) w.words(i.d)[l] = votes;
-      if (i.offset >= 2) {
-        const bool result = i.offset == 2 ? votes != 0 : votes == there;
-        uint32_t& p = w.predicate(i.d);
-        p = (p & ~(1u << l)) | uint32_t{result} << l;
-      }
+      if (i.immediate == 'p') reinterpret_cast<uint32_t*>(w.file + i.d)[l] = arrival.votes;
       ++w.pc[l];
     }
+    if (i.immediate == 'o') w.set_predicate(i.d, w.alive, arrival.votes != 0 ? kAll : 0);
+    if (i.immediate == 'a') {
+      w.set_predicate(i.d, w.alive, arrival.votes == arrival.threads ? kAll : 0);
+    }
     w.at_barrier = 0;
+    w.stamp = block.races.next_stamp();
   }
-  ++block.epoch;
-  return true;
+  return opened;
 }
 
 std::string deadlock(const Block& block) {
-  std::string report = "ptxrun: deadlock, no thread can go on; kernel " +
-                       readable(*block.launch->kernel) + ", block " + triple(block.index);
-  std::map<std::pair<int, int>, int> groups;
+  const Kernel& kernel = *block.launch->kernel;
+  std::string report = "deadlock, no thread can go on; kernel " + readable(kernel) + ", block " +
+                       triple(block.index);
+  std::map<int, int> groups;
   for (const Warp& w : block.warps) {
-    for (uint32_t rest = w.alive; rest != 0; rest &= rest - 1) {
-      const int l = __builtin_ctz(rest);
-      ++groups[{w.pc[l], w.at_barrier >> l & 1 ? 1 : 0}];
-    }
+    for (uint32_t rest = w.alive; rest != 0; rest &= rest - 1) ++groups[w.pc[__builtin_ctz(rest)]];
   }
-  for (const auto& [where, count] : groups) {
-    const Instruction& i = block.launch->kernel->code[where.first];
-    report += "\n  " + std::to_string(count) + " threads at '" +
-              statement(*block.launch->kernel, i) + "', " + source_line(*block.launch->kernel, i);
+  for (const auto& [pc, count] : groups) {
+    const Instruction& i = kernel.code[static_cast<size_t>(pc)];
+    report += "\n  " + std::to_string(count) + " threads at '" + statement(kernel, i) + "', " +
+              source_line(kernel, i);
   }
   return report;
 }
 
-double processor_seconds() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+// ---- blocks
+
+// Every warp of the block in turn; whether any came further.
+bool run_block(Block& block, std::vector<size_t>& turns) {
+  Launch& launch = *block.launch;
+  turns.clear();
+  for (size_t n = 0; n < block.warps.size(); ++n) turns.push_back(n);
+  if (launch.settings.shuffled) std::shuffle(turns.begin(), turns.end(), launch.order);
+  bool progress = false;
+  for (const size_t n : turns) {
+    if (launch.settings.shuffled && launch.order() % 4 == 0) {
+      progress = true;  // left out this time
+      continue;
+    }
+    const int64_t fuel = launch.settings.shuffled ? 1 + launch.order() % 200 : 1'000'000;
+    const int64_t done = run_warp(block.warps[n], fuel);
+    launch.instructions += static_cast<uint64_t>(done);
+    if (done > 0) progress = true;
+  }
+  return progress;
 }
 
-uint64_t number_from(const char* name, uint64_t otherwise) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? std::strtoull(value, nullptr, 10) : otherwise;
+bool is_over(const Block& block) {
+  return std::all_of(block.warps.begin(), block.warps.end(),
+                     [](const Warp& w) { return w.alive == 0; });
 }
 
 }  // namespace
 
+std::vector<uint8_t> pack_parameters(const Kernel& kernel, void** values) {
+  std::vector<uint8_t> packed((kernel.parameter_bytes + 15) / 16 * 16);
+  for (size_t n = 0; n < kernel.parameters.size(); ++n) {
+    const Parameter& parameter = kernel.parameters[n];
+    std::memcpy(packed.data() + parameter.offset, values[n], parameter.bytes);
+  }
+  return packed;
+}
+
 void run(Kernel& kernel, Dim grid, Dim block_size, uint32_t dynamic_shared,
          std::vector<uint8_t> parameters) {
-  const double start = processor_seconds();
-  Launch launch{};
+  check_launch(kernel, grid, block_size, dynamic_shared);
+  Launch launch;
   launch.kernel = &kernel;
   launch.grid = grid;
   launch.block = block_size;
   launch.threads = block_size.x * block_size.y * block_size.z;
   launch.shared_bytes = kernel.static_shared + dynamic_shared;
   launch.parameters = std::move(parameters);
-  const char* order = std::getenv("PTXRUN_ORDER") ? "PTXRUN_ORDER" : "LEXFORGE_EMULATION_ORDER";
-  launch.shuffled = std::getenv(order) != nullptr;
-  launch.order.seed(static_cast<uint32_t>(number_from(order, 0)));
-  launch.check_races = number_from("PTXRUN_RACES", 0) != 0;
-  launch.early_copies = number_from("PTXRUN_EARLY_COPIES", 0) != 0;
-  const uint64_t limit = number_from("PTXRUN_LIMIT", 20'000'000'000);
-  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
-  if (launch.threads == 0 || launch.threads > 1024 ||
-      launch.threads > static_cast<uint32_t>(kernel.max_threads) || blocks == 0 || grid.y > 65535 ||
-      grid.z > 65535 || launch.shared_bytes > 227 * 1024) {
-    throw Error("ptxrun: invalid configuration of " + kernel.name + ": grid " + triple(grid) +
-                ", block " + triple(block_size) + ", shared " +
-                std::to_string(launch.shared_bytes));
-  }
+  launch.settings = Settings::from_environment();
+  launch.order.seed(launch.settings.order_seed);
   ++kernel.launches;
-  // As many blocks at a time as share the device; they start in order.
-  const size_t resident = launch.shuffled ? number_from("PTXRUN_RESIDENT", 4) : 1;
-  std::deque<Block> slots(std::min<uint64_t>(resident, blocks));
+
+  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
+  const size_t resident =
+      std::min<uint64_t>(launch.settings.shuffled ? launch.settings.resident : 1, blocks);
+  static std::deque<Block> slots;  // kept for their memory; launches follow one another
+  while (slots.size() < resident) slots.emplace_back();
   uint64_t next = 0;
-  size_t running = 0;
-  for (Block& block : slots) {
-    start_block(block, launch, next++);
-    ++running;
-  }
-  std::vector<size_t> turns;
+  for (size_t n = 0; n < resident; ++n) start_block(slots[n], launch, next++);
+  size_t running = resident;
+  std::vector<size_t> turns, block_turns;
+  for (size_t n = 0; n < resident; ++n) block_turns.push_back(n);
   while (running > 0) {
-    for (Block& block : slots) {
+    if (launch.settings.shuffled)
+      std::shuffle(block_turns.begin(), block_turns.end(), launch.order);
+    for (const size_t n : block_turns) {
+      Block& block = slots[n];
       if (block.done) continue;
-      bool progress = false;
-      turns.clear();
-      for (size_t n = 0; n < block.warps.size(); ++n) turns.push_back(n);
-      if (launch.shuffled) std::shuffle(turns.begin(), turns.end(), launch.order);
-      uint32_t alive = 0;
-      for (const size_t n : turns) {
-        Warp& w = block.warps[n];
-        if (launch.shuffled && launch.order() % 4 == 0) {
-          progress = true;
+      bool progress = run_block(block, turns);
+      if (is_over(block)) {
+        block.done = next == blocks;
+        if (block.done) {
+          --running;
         } else {
-          const int64_t fuel = launch.shuffled ? 1 + launch.order() % 200 : 1'000'000;
-          if (run_warp(w, fuel) > 0) progress = true;
-        }
-        alive |= w.alive;
-      }
-      if (alive == 0) {
-        for (const Warp& w : block.warps) alive |= w.alive;
-      }
-      if (alive == 0) {
-        block.done = true;
-        --running;
-        if (next < blocks) {
           start_block(block, launch, next++);
-          ++running;
         }
         continue;
       }
-      if (try_barrier(block)) progress = true;
-      if (!progress) throw Error(deadlock(block));
-      if (launch.instructions > limit) throw Error("ptxrun: no end of " + kernel.name);
+      if (open_barriers(block)) progress = true;
+      if (!progress) throw Error(Fault::kLaunch, deadlock(block));
+      if (launch.instructions > launch.settings.limit) {
+        throw Error(Fault::kLaunch, "no end after " + std::to_string(launch.instructions) +
+                                        " instructions; kernel " + readable(kernel));
+      }
     }
   }
-  ++totals.launches;
-  totals.warp_instructions += launch.instructions;
-  totals.lane_instructions += launch.lane_instructions;
-  totals.seconds += processor_seconds() - start;
 }
 
-}  // namespace ptxrun
+}  // namespace ptx

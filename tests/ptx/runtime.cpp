@@ -1,41 +1,40 @@
 // The part of the CUDA runtime that nvcc's host code and CUB call, over the PTX of the fat binary.
+//
+// Launches happen when they are made: streams have nothing to wait for. While
+// lexforge_ptx_set_capturing(1) holds, what a stream capture does not permit is refused.
 #include <cuda_runtime_api.h>
 #undef cudaFuncGetAttributes
-#include <cstdio>
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <mutex>
 
+#include "fat_binary.h"
 #include "machine.h"
-
-extern "C" {
-cudaError_t cudaGetLastError();
-}
 
 namespace {
 
-using namespace ptxrun;
+using namespace ptx;
 
 struct Registration {
-  std::string text;
-  std::unique_ptr<Module> module;  // parsed at the first launch
+  FatBinary binary;
+  std::unique_ptr<Module> module;  // scanned at the first launch
 };
 struct Function {
   Registration* registration;
   std::string name;
 };
 
+// Never destroyed: host code unregisters, and the statistics are written, in an order of their own.
 std::map<const void*, Function>& functions() {
-  static auto* all = new std::map<const void*, Function>;  // never destroyed: the report needs it
+  static auto* all = new std::map<const void*, Function>;
   return *all;
 }
-std::vector<std::unique_ptr<Registration>>& registrations() {
-  static auto* all = new std::vector<std::unique_ptr<Registration>>;
-  return *all;
-}
-std::mutex lock;
-thread_local std::string message;
-thread_local cudaError_t last_error = cudaSuccess;
+
+std::mutex lock;  // of the device: one launch at a time
 
 struct Configuration {
   dim3 grid, block;
@@ -44,82 +43,170 @@ struct Configuration {
 };
 thread_local std::vector<Configuration> configurations;
 
-Kernel& kernel_of(const void* host) {
-  const auto found = functions().find(host);
-  if (found == functions().end()) throw Error("ptxrun: unknown kernel");
-  Registration& registration = *found->second.registration;
-  if (!registration.module) registration.module = parse_module(registration.text);
-  const auto kernel = registration.module->kernels.find(found->second.name);
-  if (kernel == registration.module->kernels.end()) throw Error("ptxrun: no " + found->second.name);
-  return *kernel->second;
+// ---- errors: the code, and for the last one of a thread more than the runtime's own words
+
+thread_local cudaError_t last_error = cudaSuccess, explained = cudaSuccess;
+thread_local std::string message;
+
+cudaError_t failed(cudaError_t error, const std::string& what) {
+  message = what;
+  return last_error = explained = error;
 }
 
-// What ran, at the end of the process: PTXRUN_STATISTICS names a folder.
-struct Report {
-  ~Report() {
-    const char* folder = std::getenv("PTXRUN_STATISTICS");
-    if (folder == nullptr || *folder == 0 || totals.launches == 0) return;
-    const std::string path = std::string(folder) + "/" + std::to_string(getpid_()) + ".txt";
-    FILE* out = std::fopen(path.c_str(), "w");
-    if (out == nullptr) return;
-    std::fprintf(
-        out, "launches %lu warp_instructions %lu lane_instructions %lu seconds %.3f races %lu\n",
-        totals.launches, totals.warp_instructions, totals.lane_instructions, totals.seconds,
-        totals.races);
-    for (const auto& registration : registrations()) {
-      if (!registration->module) continue;
-      const Module& module = *registration->module;
-      for (const auto& [name, kernel] : module.kernels) {
-        uint64_t covered = 0;
-        for (const Instruction& i : kernel->code) covered += i.runs != 0;
-        std::fprintf(out, "kernel %s launches %lu covered %lu of %zu\n", name.c_str(),
-                     kernel->launches, covered, kernel->code.size() - 1);
-        if (kernel->launches == 0) continue;
-        for (const Instruction& i : kernel->code) {
-          if (i.file == 0) continue;
-          const auto file = module.files.find(i.file);
-          std::fprintf(out, "%s %s:%d\n", i.runs != 0 ? "hit" : "miss",
-                       file != module.files.end() ? file->second.c_str() : "?", i.line);
-        }
-      }
-    }
-    std::fclose(out);
+cudaError_t code_of(Fault fault) {
+  switch (fault) {
+    case Fault::kInvalidValue:
+      return cudaErrorInvalidValue;
+    case Fault::kInvalidConfiguration:
+      return cudaErrorInvalidConfiguration;
+    case Fault::kOutOfResources:
+      return cudaErrorLaunchOutOfResources;
+    case Fault::kInvalidPtx:
+      return cudaErrorInvalidPtx;
+    case Fault::kLaunch:
+      break;
   }
-  static int getpid_();
+  return cudaErrorLaunchFailure;
+}
+
+const char* words_of(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorLaunchOutOfResources:
+      return "too many resources requested for launch";
+    case cudaErrorInvalidPtx:
+      return "a PTX JIT compilation failed";
+    case cudaErrorLaunchFailure:
+      return "unspecified launch failure";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    default:
+      return "unrecognized error code";
+  }
+}
+
+// Does what may throw.
+template <typename F>
+cudaError_t guarded(F&& f) {
+  const std::lock_guard<std::mutex> guard(lock);
+  try {
+    f();
+    return cudaSuccess;
+  } catch (const Error& error) {
+    const cudaError_t code = code_of(error.fault);
+    return failed(code, std::string(words_of(code)) + ": " + error.what());
+  } catch (const std::exception& error) {
+    return failed(cudaErrorUnknown, error.what());
+  }
+}
+
+std::atomic<bool> capturing = false;
+
+cudaError_t refused_in_capture(const char* what) {
+  return failed(cudaErrorStreamCaptureUnsupported,
+                std::string(words_of(cudaErrorStreamCaptureUnsupported)) + ": " + what);
+}
+
+// ---- kernels
+
+Kernel& kernel_of(const void* host) {
+  const auto found = functions().find(host);
+  if (found == functions().end()) throw Error(Fault::kInvalidValue, "a kernel nobody registered");
+  const std::string& name = found->second.name;
+  Registration& registration = *found->second.registration;
+  if (!registration.module) {
+    if (registration.binary.ptx.empty()) {
+      throw Error(Fault::kInvalidPtx, "no uncompressed PTX in the object of " + name);
+    }
+    registration.module = std::make_unique<Module>(std::move(registration.binary.ptx));
+  }
+  Kernel* kernel = registration.module->find(name);
+  if (kernel == nullptr) throw Error(Fault::kInvalidPtx, "no kernel " + name);
+  const auto registers = registration.binary.registers.find(name);
+  if (registers != registration.binary.registers.end()) kernel->registers = registers->second;
+  return *kernel;
+}
+
+// What ran, at the end of the process: LEXFORGE_PTX_STATISTICS names a folder. Every registered
+// kernel is there, those that were not launched with zeros, and the lines of the sources: how often
+// warps executed an instruction of them, for the kernels that were launched.
+class Statistics {
+ public:
+  ~Statistics() {
+    const char* folder = std::getenv("LEXFORGE_PTX_STATISTICS");
+    if (folder == nullptr || *folder == 0) return;
+    std::ofstream out(std::string(folder) + "/" + std::to_string(getpid()) + ".json");
+    out << "{\"kernels\": {";
+    const char* between = "\n";
+    for (const auto& [host, function] : functions()) {
+      const Kernel* kernel = launched(function);
+      out << between << "  \"" << function.name
+          << "\": {\"launches\": " << (kernel ? kernel->launches : 0)
+          << ", \"instructions\": " << (kernel ? kernel->instructions() : 0) << "}";
+      between = ",\n";
+      if (kernel) count_lines(*kernel);
+    }
+    out << "\n}, \"lines\": {";
+    between = "\n";
+    for (const auto& [file, lines] : lines_) {
+      out << between << "  \"" << file << "\": {";
+      const char* comma = "";
+      for (const auto& [line, runs] : lines) {
+        out << comma << "\"" << line << "\": " << runs;
+        comma = ", ";
+      }
+      out << "}";
+      between = ",\n";
+    }
+    out << "\n}}\n";
+  }
+
+ private:
+  static const Kernel* launched(const Function& function) {
+    const auto& module = function.registration->module;
+    if (!module) return nullptr;
+    const auto found = module->kernels.find(function.name);
+    const bool was = found != module->kernels.end() && found->second->launches > 0;
+    return was ? found->second.get() : nullptr;
+  }
+
+  void count_lines(const Kernel& kernel) {
+    for (size_t n = 0; n < kernel.code.size(); ++n) {
+      const auto file = kernel.module->files.find(kernel.origins[n].file);
+      if (file == kernel.module->files.end()) continue;
+      lines_[file->second][kernel.origins[n].line] += kernel.code[n].runs;
+    }
+  }
+
+  std::map<std::string, std::map<int, uint64_t>> lines_;
 };
+
+int from_environment(const char* name, int otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != 0 ? std::atoi(value) : otherwise;
+}
 
 }  // namespace
 
-#include <unistd.h>
-int Report::getpid_() { return getpid(); }
-
 extern "C" {
 
+// From 1 on streams count as being captured, until 0.
+void lexforge_ptx_set_capturing(int value) { capturing = value != 0; }
+// The statistics so far, for processes that end without destructors.
+void lexforge_ptx_write_statistics() { Statistics(); }
+
+// ---- registration and launches
+
 void** __cudaRegisterFatBinary(void* wrapper) {
-  static Report report;
-  registrations().push_back(std::make_unique<Registration>());
-  Registration& registration = *registrations().back();
-  const uint8_t* data;
-  std::memcpy(&data, static_cast<const uint8_t*>(wrapper) + 8, sizeof data);
-  uint16_t header_bytes;
-  uint64_t bytes;
-  std::memcpy(&header_bytes, data + 6, 2);
-  std::memcpy(&bytes, data + 8, 8);
-  for (const uint8_t *at = data + header_bytes, *end = at + bytes; at < end;) {
-    uint16_t kind;
-    uint32_t entry_header;
-    uint64_t entry_bytes;
-    std::memcpy(&kind, at, 2);
-    std::memcpy(&entry_header, at + 4, 4);
-    std::memcpy(&entry_bytes, at + 8, 8);
-    if (kind == 1) {
-      registration.text.assign(reinterpret_cast<const char*>(at + entry_header), entry_bytes);
-      registration.text.resize(std::strlen(registration.text.c_str()));
-    }
-    at += entry_header + entry_bytes;
-  }
-  // Code for other architectures only: kernels of this file cannot run.
-  return reinterpret_cast<void**>(&registration);
+  static Statistics statistics;
+  return reinterpret_cast<void**>(new Registration{read_fat_binary(wrapper), nullptr});
 }
 void __cudaRegisterFatBinaryEnd(void**) {}
 void __cudaUnregisterFatBinary(void**) {}
@@ -147,34 +234,55 @@ cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* host) {
 }
 cudaError_t __cudaLaunchKernel(cudaKernel_t handle, dim3 grid, dim3 block, void** arguments,
                                size_t shared, cudaStream_t) {
-  const std::lock_guard<std::mutex> guard(lock);
-  try {
+  return guarded([&] {
     Kernel& kernel = kernel_of(reinterpret_cast<const void*>(handle));
-    std::vector<uint8_t> parameters((kernel.parameter_bytes + 15) / 16 * 16);
-    for (size_t n = 0; n < kernel.parameters.size(); ++n) {
-      const Parameter& parameter = kernel.parameters[n];
-      std::memcpy(parameters.data() + parameter.offset, arguments[n], parameter.bytes);
-    }
     run(kernel, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
-        static_cast<uint32_t>(shared), std::move(parameters));
-  } catch (const std::exception& error) {
-    message = error.what();
-    last_error = cudaErrorLaunchFailure;
-  }
-  return last_error;
+        static_cast<uint32_t>(shared), pack_parameters(kernel, arguments));
+  });
 }
-
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* host,
                                 void** arguments) {
   return __cudaLaunchKernel(reinterpret_cast<cudaKernel_t>(const_cast<void*>(host)),
                             config->gridDim, config->blockDim, arguments, config->dynamicSmemBytes,
                             config->stream);
 }
-cudaError_t cudaMalloc(void** address, size_t bytes) {
-  *address = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *address != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+
+// ---- attributes of kernels
+
+cudaError_t cudaFuncSetAttribute(const void* host, cudaFuncAttribute attribute, int value) {
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  return guarded([&] {
+    Kernel& kernel = kernel_of(host);
+    if (value < 0 || static_cast<uint32_t>(value) + kernel.static_shared > Limits::kSharedOfBlock) {
+      throw Error(Fault::kInvalidValue, std::to_string(value) + " bytes of dynamic and " +
+                                            std::to_string(kernel.static_shared) +
+                                            " of static shared memory for " + readable(kernel));
+    }
+    kernel.dynamic_shared = static_cast<uint32_t>(value);
+  });
 }
-cudaError_t cudaFree(void* address) { return std::free(address), cudaSuccess; }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* host) {
+  return guarded([&] {
+    const Kernel& kernel = kernel_of(host);
+    std::memset(attributes, 0, sizeof *attributes);
+    attributes->ptxVersion = attributes->binaryVersion = 90;
+    attributes->maxThreadsPerBlock = static_cast<int>(kernel.max_threads);
+    attributes->sharedSizeBytes = kernel.static_shared;
+    attributes->localSizeBytes = kernel.local_bytes;
+    attributes->numRegs = static_cast<int>(kernel.registers);
+    attributes->maxDynamicSharedSizeBytes = static_cast<int>(kernel.dynamic_shared);
+  });
+}
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void* host,
+                                                                   int threads, size_t shared,
+                                                                   unsigned) {
+  return guarded([&] {
+    *blocks = blocks_per_multiprocessor(kernel_of(host), static_cast<uint32_t>(threads),
+                                        static_cast<uint32_t>(shared));
+  });
+}
+
+// ---- errors
 
 cudaError_t cudaGetLastError() {
   const cudaError_t error = last_error;
@@ -183,55 +291,45 @@ cudaError_t cudaGetLastError() {
 }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaSuccess ? "no error" : message.empty() ? "error" : message.c_str();
+  return error != cudaSuccess && error == explained ? message.c_str() : words_of(error);
 }
 cudaError_t cudaFuncGetName(const char** name, const void* host) {
   const auto found = functions().find(host);
   if (found == functions().end()) return cudaErrorInvalidDeviceFunction;
   return *name = found->second.name.c_str(), cudaSuccess;
 }
+
+// ---- the device
+
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-  if (bytes > 0) std::memset(to, value, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  const char* bytes = std::getenv("LEXFORGE_EMULATION_MEMORY");
-  *free = *total = bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : size_t{64} << 20;
-  return cudaSuccess;
-}
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* host) {
-  std::memset(attributes, 0, sizeof *attributes);
-  attributes->ptxVersion = attributes->binaryVersion = 90;
-  attributes->maxThreadsPerBlock = 1024;
-  (void)host;
-  return cudaSuccess;
-}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
-      *value = 2;
+      *value = from_environment("LEXFORGE_PTX_MULTIPROCESSORS", 2);
+      break;
+    case cudaDevAttrMaxThreadsPerBlock:
+      *value = Limits::kThreads;
       break;
     case cudaDevAttrMaxThreadsPerMultiProcessor:
-      *value = 2048;
+      *value = Limits::kThreadsPerMultiprocessor;
+      break;
+    case cudaDevAttrMaxRegistersPerBlock:
+    case cudaDevAttrMaxRegistersPerMultiprocessor:
+      *value = Limits::kRegisters;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlock:
-      *value = 48 * 1024;
+      *value = Limits::kSharedWithoutOptIn;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = 227 * 1024;
+      *value = Limits::kSharedOfBlock;
       break;
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
-      *value = 228 * 1024;
+      *value = Limits::kShared;
+      break;
+    case cudaDevAttrReservedSharedMemoryPerBlock:
+      *value = Limits::kSharedReserved;
       break;
     case cudaDevAttrComputeCapabilityMajor:
       *value = 9;
@@ -239,30 +337,60 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
       break;
+    case cudaDevAttrWarpSize:
+      *value = kLanes;
+      break;
     case cudaDevAttrL2CacheSize:
       *value = 50 << 20;
       break;
     case cudaDevAttrMaxGridDimX:
-      *value = 0x7FFFFFFF;
+      *value = Limits::kGridX;
+      break;
+    case cudaDevAttrMaxGridDimY:
+    case cudaDevAttrMaxGridDimZ:
+      *value = Limits::kGridYZ;
       break;
     default:
-      std::fprintf(stderr, "ptxrun: attribute %d\n", attribute);
-      *value = 0;
+      return failed(cudaErrorInvalidValue, "ptx: no device attribute " + std::to_string(attribute));
   }
   return cudaSuccess;
 }
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void*, int,
-                                                                   size_t, unsigned) {
-  return *blocks = 2, cudaSuccess;
-}
 
-// For tests without the host code: the kernel whose name contains `part`.
-int ptxrun_totals(uint64_t* launches, uint64_t* warp_instructions, uint64_t* lane_instructions,
-                  double* seconds) {
-  *launches = totals.launches;
-  *warp_instructions = totals.warp_instructions;
-  *lane_instructions = totals.lane_instructions;
-  *seconds = totals.seconds;
-  return 0;
+// ---- streams and memory, which is the host's
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return capturing ? refused_in_capture("cudaStreamSynchronize") : cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  return capturing ? refused_in_capture("cudaDeviceSynchronize") : cudaSuccess;
+}
+cudaError_t cudaMalloc(void** address, size_t bytes) {
+  if (capturing) return refused_in_capture("cudaMalloc");
+  *address = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  return *address != nullptr ? cudaSuccess : failed(cudaErrorMemoryAllocation, "out of memory");
+}
+cudaError_t cudaFree(void* address) {
+  if (capturing) return refused_in_capture("cudaFree");
+  std::free(address);
+  return cudaSuccess;
+}
+// Host memory is pageable: cudaMallocHost is not there.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t) {
+  if (capturing && kind != cudaMemcpyDeviceToDevice) {
+    return refused_in_capture("cudaMemcpyAsync of pageable memory");
+  }
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  if (bytes > 0) std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+// A small device, so that tests reach what happens when memory is short.
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const char* bytes = std::getenv("LEXFORGE_PTX_MEMORY");
+  *free = *total = bytes != nullptr ? std::strtoull(bytes, nullptr, 10) : size_t{64} << 20;
+  return cudaSuccess;
 }
 }

@@ -68,7 +68,7 @@ def distance(state, exact, dim):
 
 
 @pytest.mark.parametrize("optimizer", list(TORCH))
-@pytest.mark.parametrize(("dim", "steps"), [(20, 300), (100, 40), (16, 1), (300, 3)])
+@pytest.mark.parametrize(("dim", "steps"), [(20, 120), (100, 40), (16, 1), (300, 3)])
 def test_equals_torch_optim(optimizer, dim, steps, device):
     """As close to float64 torch.optim as float32 torch.optim is, at any time it is looked at."""
     rows = 80
@@ -115,7 +115,7 @@ def test_rows_that_occur_often(optimizer, rows, device):
     assert distance(state, exact, 20) <= 2e-5
 
 
-@pytest.mark.parametrize("early", [1, 5, 40])
+@pytest.mark.parametrize("early", [1, 40])
 @pytest.mark.parametrize(
     "wait", [1, 3, 100, MAX_PENDING - 1, MAX_PENDING + 1, 2 * MAX_PENDING + 50]
 )

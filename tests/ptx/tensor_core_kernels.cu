@@ -1,6 +1,5 @@
 // The instructions of common/tensor_core.cuh one at a time, and the tiles of attention_mma.cuh:
-// nvcc compiles this file, the emulated device runs it, test_tensor_core_twin.py compares it with
-// NumPy.
+// test_tensor_core.py compares their results with NumPy.
 #include <exception>
 #include <string>
 

@@ -1,4 +1,4 @@
-// Small kernels, right and wrong, that test the emulated device itself (test_emulation.py).
+// Small kernels, right and wrong, that test the device itself (test_device.py).
 #include <exception>
 #include <string>
 

@@ -1,5 +1,6 @@
-"""What cuda_check.py reads in the compiler's report, and what it does without a compiler."""
+"""What the programs of this folder read, and what they do without a compiler."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import cuda_check  # noqa: E402
+import pytest  # noqa: E402
+
+import run  # noqa: E402
 
 REPORT = """\
 ptxas info    : 0 bytes gmem
@@ -30,9 +34,10 @@ def test_the_report_is_read():
     ]
 
 
-def test_without_nvcc_it_says_so_and_succeeds(tmp_path):
+@pytest.mark.parametrize("program", ["cuda_check.py", "run.py", "check.py"])
+def test_without_nvcc_it_says_so_and_succeeds(program, tmp_path):
     done = subprocess.run(
-        [sys.executable, str(HERE / "cuda_check.py")],
+        [sys.executable, str(HERE / program)],
         env={**os.environ, "CUDA_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -40,3 +45,18 @@ def test_without_nvcc_it_says_so_and_succeeds(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "no nvcc found" in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+def test_kernels_that_nothing_launched_are_named(tmp_path):
+    empty = "_ZN3cub11EmptyKernelIvEEvv"  # which nobody launches
+    records = (
+        {"_Z3onev": 1, "_Z3twov": 0, "_Z5threev": 0, empty: 0},
+        {"_Z3onev": 0, "_Z3twov": 2, "_Z5threev": 0, empty: 0},
+    )
+    for i, record in enumerate(records):
+        counts = {name: {"launches": n, "instructions": 7 * n} for name, n in record.items()}
+        (tmp_path / f"{i}.json").write_text(json.dumps({"kernels": counts}))
+    launches = run.launched_kernels(tmp_path)
+    assert launches == {"_Z3onev": 1, "_Z3twov": 2, "_Z5threev": 0, empty: 0}
+    assert run.unlaunched(launches) == ["three()"]

@@ -1,40 +1,25 @@
-"""The emulated device's twins of tensor-core instructions, and the tiles that feed them."""
+"""The instructions of common/tensor_core.cuh, and the tiles of attention that feed them."""
 
 from __future__ import annotations
-
-import ctypes
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-import build  # noqa: E402
+
+def checked(entries):
+    """Calls an entry, which must raise no error."""
+
+    def call(name, *arguments):
+        assert (message := entries(name, *arguments)) is None, message
+
+    return call
 
 
 @pytest.fixture(scope="module")
-def call():
-    """Calls an entry of tensor_core_kernels.cu, which must raise no error."""
-    path = build.build_library(
-        [HERE / "tensor_core_kernels.cu"],
-        build.OUTPUT / "tests" / "tensor_core_kernels.so",
-        with_torch=False,
-    )
-    library = ctypes.CDLL(str(path))
-
-    def run(name, *arguments):
-        entry = getattr(library, name)
-        entry.restype = ctypes.c_char_p
-        converted = [
-            ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else a for a in arguments
-        ]
-        message = entry(*converted)
-        assert message is None, message
-
-    return run
+def call(kernels):
+    """Calls an entry of tensor_core_kernels.cu."""
+    return checked(kernels("tensor_core_kernels.cu"))
 
 
 def bf16_bits(values: np.ndarray) -> np.ndarray:
@@ -58,7 +43,7 @@ def aligned(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("order", [None, "1"])
 def test_product(call, monkeypatch, order):
     if order is not None:
-        monkeypatch.setenv("LEXFORGE_EMULATION_ORDER", order)
+        monkeypatch.setenv("LEXFORGE_PTX_ORDER", order)
     a, b, d = integers(16, 16), integers(16, 8, seed=1), integers(16, 8, seed=2)
     expected = d + a @ b
     call("product", bf16_bits(a), bf16_bits(b), d)

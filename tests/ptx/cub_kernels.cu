@@ -1,5 +1,4 @@
-// CUB's algorithms as the project uses them: nvcc compiles this file against CUB, the emulated
-// device against its twin, and test_emulation.py compares the twin's results with NumPy.
+// CUB's algorithms as the project uses them: test_cub.py compares their results with NumPy.
 #include <exception>
 #include <string>
 

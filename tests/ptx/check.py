@@ -1,0 +1,79 @@
+"""Everything that is checked on nvcc's PTX: `make ptx`.
+
+The whole device suite runs once, with what costs nothing on top: races are looked for, and warps
+and blocks take turns in a shuffled order, which sees all that the order of their numbers sees. The
+rest are runs of the tests that a mode can tell something about:
+
+- Copies to shared memory that arrive at once instead of when they are waited for: attention alone
+  has any. With them, approximate functions that are off by as much as the manual allows.
+- Every access to global memory looked up at the allocator: tests that give kernels wrong indices,
+  and one of each kernel whose last row, tile or column is not whole.
+- Devices of one and of 132 multiprocessors: tests of kernels that divide their work by them.
+
+At last the device's own tests, and the planted bugs. Without nvcc it says so and succeeds.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import build  # noqa: E402
+
+import run  # noqa: E402
+
+STREAM = "tests/word2vec/test_skipgram_stream.py"
+COOCCURRENCE = "tests/cooccurrence/test_cuda.py"
+APPROXIMATE = [
+    "tests/attention/test_attention_cuda.py",
+    f"{STREAM}::test_one_sentence_equals_the_oracle",
+    "tests/glove/test_glove_train_cuda.py::test_every_size_of_a_record",
+    "tests/transformer/test_linear_cross_entropy.py::test_values_and_gradients",
+    "tests/transformer/test_bias_activation.py::test_values_and_gradients",
+]
+MEMORY = [
+    "tests/attention/test_attention.py",
+    "tests/glove/test_glove_train_cuda.py",
+    "tests/glove/test_glove_loss.py",
+    "tests/sampling",
+    STREAM,
+    COOCCURRENCE,
+    "tests/transformer",
+]
+MULTIPROCESSORS = [f"{STREAM}::test_sentences_trained_at_the_same_time", COOCCURRENCE]
+
+RUNS = [
+    ["--every-kernel", "--order", "1"],
+    ["--early-copies", "--jitter", "1", "--order", "2", *APPROXIMATE],
+    [
+        "--sanitize",
+        *MEMORY,
+        "-k",
+        "forged or without_a_row or out_of_range or equals_the_reference",
+    ],
+    *(["--multiprocessors", count, "--order", "3", *MULTIPROCESSORS] for count in ("1", "132")),
+]
+
+
+def main() -> int:
+    if build.find_toolkit() is None:
+        print(f"ptx: {build.NO_TOOLKIT}")
+        return 0
+    failed = []
+    for arguments in RUNS:
+        print(f"ptx: {' '.join(arguments)}", flush=True)
+        if run.run([*arguments, "-q", "-n", "2"]) != 0:
+            failed.append(" ".join(arguments))
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist=loadfile", "tests/ptx"]
+    if subprocess.run(command, cwd=build.ROOT, check=False).returncode != 0:
+        failed.append("tests/ptx")
+    for arguments in failed:
+        print(f"ptx: failed: {arguments}", file=sys.stderr)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
