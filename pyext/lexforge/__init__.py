@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from lexforge._lazy import attach
 from lexforge._version import __version__
 
 if TYPE_CHECKING:
@@ -41,14 +41,6 @@ _HOME = {
     "load_vectors": "lexforge.vectors",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'lexforge' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = attach(
+    __name__, _HOME, ("bert", "d2l", "ops", "reference", "text", "vectors")
+)

@@ -65,6 +65,8 @@ def environment(options: argparse.Namespace, library: Path) -> dict[str, str]:
     }
     folders = [str(build.ROOT / "pyext"), str(HERE), os.environ.get("PYTHONPATH", "")]
     return {
+        # Kernels run on one thread, and torch's others would only wait for work, which takes time.
+        "OMP_NUM_THREADS": "1",
         **os.environ,
         **{name: value for name, value in settings.items() if value is not None},
         **(sanitizer_environment() if options.sanitize else {}),

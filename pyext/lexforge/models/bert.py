@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from lexforge.training.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
     from lexforge.text.bert import PackedBatch
+
+_Layer = TypeVar("_Layer", bound=nn.Module)
 
 IGNORED = -100  # a label that takes no part in a loss
 
@@ -57,13 +59,16 @@ class BertBlock(nn.Module):
         self.output_norm = _unset(nn.LayerNorm, width, config.norm_eps)
 
     def forward(
-        self, x: Tensor, cu_seqlens: Tensor, max_seqlen: int, seeds: tuple[Tensor | None, ...]
+        self, x: Tensor, cu_seqlens: Tensor, max_seqlen: int, seeds: Sequence[Tensor | None]
     ) -> Tensor:
         """[T, H] to [T, H]; the seeds are those of the three dropouts."""
         heads = self.config.num_heads
         qkv = linear(x, self.qkv.weight, self.qkv.bias).view(len(x), 3, heads, -1)
+        q, k, v = qkv.unbind(1)
         attended = varlen_attention(
-            *qkv.unbind(1),
+            q,
+            k,
+            v,
             cu_seqlens,
             max_seqlen,
             dropout_p=self.config.attention_dropout if self.training else 0.0,
@@ -97,6 +102,9 @@ class BertEncoder(nn.Module):
         seed: of the first values; by default they come from torch's generator.
     """
 
+    blocks: Sequence[BertBlock]
+    seed_offsets: Tensor  # int64 [1 + 3 num_layers]
+
     def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
         super().__init__()
         self.config = config
@@ -107,10 +115,37 @@ class BertEncoder(nn.Module):
         self.embedding_norm = (
             _unset(nn.LayerNorm, width, config.norm_eps) if config.embedding_norm else None
         )
-        self.blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
+        blocks = nn.ModuleList(BertBlock(config) for _ in range(config.num_layers))
+        self.blocks = blocks  # type: ignore[assignment]  # torch does not say what it is a list of
         offsets = [seed_from(i * _GOLDEN % 2**64) for i in range(1 + 3 * config.num_layers)]
         self.register_buffer("seed_offsets", torch.tensor(offsets), persistent=False)
         _initialise(self, config, seed)
+
+    @overload
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        *,
+        seed: int | Tensor | None = None,
+        all_layers: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        *,
+        seed: int | Tensor | None = None,
+        all_layers: Literal[True],
+    ) -> list[Tensor]: ...
 
     def encode_packed(
         self,
@@ -150,7 +185,7 @@ class BertEncoder(nn.Module):
             segments = torch.zeros_like(tokens)
         dropout = self.config.dropout if self.training else 0.0
         attention_dropout = self.config.attention_dropout if self.training else 0.0
-        seeds: tuple[Tensor | None, ...] = (None,) * len(self.seed_offsets)
+        seeds: Sequence[Tensor | None] = (None,) * len(self.seed_offsets)
         if dropout > 0 or attention_dropout > 0:
             seeds = (self._seed(seed, tokens.device) + self.seed_offsets).split(1)
         norm = self.embedding_norm
@@ -216,6 +251,8 @@ class MaskLM(nn.Module):
         config: the shape.
         seed: as for :class:`BertEncoder`.
     """
+
+    weight: nn.Parameter | None  # None if it is the token table
 
     def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
         super().__init__()
@@ -320,9 +357,9 @@ class BertModel(nn.Module):
             FileNotFoundError: there is no model. CheckpointError: a file is damaged or of another
             kind of model; tensors that are missing, unexpected or of another shape, all listed.
         """
-        config, found, words = bert_files.read_folder(folder)
+        written, found, words = bert_files.read_folder(folder)
         try:
-            config = BertConfig.from_huggingface(config)
+            config = BertConfig.from_huggingface(written)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}: {bert_files.CONFIG}: {error}") from error
         if words is not None and len(words) > config.vocab_size:
@@ -451,21 +488,10 @@ class BertModel(nn.Module):
             _initialise(self, self.config, None)
         bert_files.fill(expected, found)
 
-    def encode_packed(
-        self,
-        tokens: Tensor,
-        segments: Tensor | None,
-        positions: Tensor,
-        cu_seqlens: Tensor,
-        max_seqlen: int,
-        *,
-        seed: int | Tensor | None = None,
-        all_layers: bool = False,
-    ) -> Tensor | list[Tensor]:
+    @property
+    def encode_packed(self):
         """See :meth:`BertEncoder.encode_packed`."""
-        return self.encoder.encode_packed(
-            tokens, segments, positions, cu_seqlens, max_seqlen, seed=seed, all_layers=all_layers
-        )
+        return self.encoder.encode_packed
 
     def pooled(self, encoded_cls: Tensor) -> Tensor:
         """dense + tanh of the encoded first positions [B, H]: [B, H]."""
@@ -474,7 +500,7 @@ class BertModel(nn.Module):
 
     def losses(self, batch: PackedBatch, *, seed: int | Tensor | None = None) -> BertLosses:
         """Both losses of a packed batch; with the parameters and a seed they determine a step."""
-        encoded = self.encode_packed(*batch[:5], seed=seed)
+        encoded = self.encode_packed(*batch.inputs, seed=seed)
         _check_predictions(batch)
         # Sequences of no tokens may end a batch that is filled up; they are ignored.
         first = batch.cu_seqlens[:-1].clamp(max=len(encoded) - 1)
@@ -531,7 +557,7 @@ class BertModel(nn.Module):
         encoded = self.encode_packed(*packed.inputs, seed=seed)
         nsp = self.nsp(self.pooled(encoded.index_select(0, first)))
         mlm = None
-        if pred_positions is not None:
+        if pred_positions is not None and index is not None:
             rows = encoded.index_select(0, index)
             mlm = self.mlm(rows, self.encoder.token_embedding.weight)
             mlm = mlm.unflatten(0, pred_positions.shape)
@@ -548,7 +574,7 @@ def _generator(seed: int | torch.Generator | None) -> torch.Generator | None:
     return torch.Generator().manual_seed(seed_from(seed))
 
 
-def _unset(layer: type[nn.Module], *arguments) -> nn.Module:
+def _unset(layer: type[_Layer], *arguments) -> _Layer:
     """A layer on the default device whose parameters are not filled."""
     return skip_init(layer, *arguments, device=torch.get_default_device())
 
@@ -577,14 +603,15 @@ def _initialise(module: nn.Module, config: BertConfig, seed: int | torch.Generat
         elif isinstance(layer, (nn.Linear, MaskLM)):
             inputs = config.hidden_size if layer.weight is None else layer.weight.shape[1]
             bound = 1 / math.sqrt(inputs)  # as nn.Linear has it
-            if layer.weight is not None and deviation is None:
-                draw(layer.weight, nn.init.uniform_, -bound, bound)
-            elif layer.weight is not None:
-                draw(layer.weight, nn.init.normal_, 0.0, deviation)
-            if deviation is None:
-                draw(layer.bias, nn.init.uniform_, -bound, bound)
-            else:
-                nn.init.zeros_(layer.bias)
+            for parameter in (layer.weight, layer.bias):
+                if parameter is None:
+                    continue
+                if deviation is None:
+                    draw(parameter, nn.init.uniform_, -bound, bound)
+                elif parameter is layer.bias:
+                    nn.init.zeros_(parameter)
+                else:
+                    draw(parameter, nn.init.normal_, 0.0, deviation)
 
 
 def _compute_dtype(table: Tensor) -> torch.dtype:

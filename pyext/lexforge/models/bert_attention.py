@@ -60,10 +60,12 @@ def attention_maps(
     device = next(model.parameters()).device
     length, heads = len(ids), model.config.num_heads
     inputs = (ids, segments, range(length), (0, length))
-    packed = [torch.tensor(values, dtype=torch.int32, device=device) for values in inputs]
+    tokens, kinds, positions, bounds = (
+        torch.tensor(values, dtype=torch.int32, device=device) for values in inputs
+    )
     weights = []
     with evaluating(model), torch.inference_mode():
-        layers = model.encode_packed(*packed, length, all_layers=True)
+        layers = model.encode_packed(tokens, kinds, positions, bounds, length, all_layers=True)
         for block, x in zip(model.encoder.blocks, layers, strict=False):  # not the last output
             qkv = functional.linear(x, block.qkv.weight, block.qkv.bias)
             q, k, _ = qkv.view(length, 3, heads, -1).permute(1, 2, 0, 3)

@@ -255,7 +255,8 @@ class _Inputs:
         """The next texts, of which the first has the number `first`."""
         cls, sep = [self._tokenizer.cls_id], [self._tokenizer.sep_id]
         parts: list[Sequence[int]] = []
-        first_lengths, second_lengths = [], []
+        first_list: list[int] = []
+        second_list: list[int] = []
         truncated = total = 0
         for number, text in enumerate(texts, first):
             a, b = self._pair(number, text)
@@ -270,13 +271,13 @@ class _Inputs:
                 a, b = _cut(a, b, self._max_len - special)
                 truncated += 1
             parts += (cls, a, sep) if b is None else (cls, a, sep, b, sep)
-            first_lengths.append(len(a) + 2)
-            second_lengths.append(0 if b is None else len(b) + 1)
-            total += first_lengths[-1] + second_lengths[-1]
+            first_list.append(len(a) + 2)
+            second_list.append(0 if b is None else len(b) + 1)
+            total += first_list[-1] + second_list[-1]
             if total >= WINDOW_TOKENS:
                 break
-        first_lengths = np.array(first_lengths, np.int64)
-        second_lengths = np.array(second_lengths, np.int64)
+        first_lengths = np.array(first_list, np.int64)
+        second_lengths = np.array(second_list, np.int64)
         lengths = first_lengths + second_lengths
         tokens = np.fromiter(itertools.chain.from_iterable(parts), np.int32, total)
         return _Window(
@@ -287,7 +288,7 @@ class _Inputs:
                 texts=len(lengths),
                 tokens=len(tokens),
                 words=len(tokens) - 2 * len(lengths) - np.count_nonzero(second_lengths),
-                unknown=np.count_nonzero(tokens == self._tokenizer.unk_id),
+                unknown=int(np.count_nonzero(tokens == self._tokenizer.unk_id)),
                 truncated=truncated,
             ),
         )
@@ -301,15 +302,16 @@ class _Inputs:
             )
         return self._ids(number, text[0]), self._ids(number, text[1])
 
-    def _ids(self, number: int, text: str | Sequence[str] | Sequence[int]) -> Sequence[int]:
+    def _ids(self, number: int, text: Any) -> Sequence[int]:
         if isinstance(text, str):
             return self._tokenizer.encode(text)
         if hasattr(text, "tolist"):  # an array or tensor
             text = text.tolist()
         if not isinstance(text, Sequence):
             raise TypeError(f"{self._name(number)} must be a string, words or ids, got {text!r}")
-        if all(isinstance(token, str) for token in text):
-            ids = self._tokenizer.convert_tokens_to_ids(text)
+        words = [token for token in text if isinstance(token, str)]
+        if len(words) == len(text):
+            ids: Sequence[int] = self._tokenizer.convert_tokens_to_ids(words)
         else:
             ids = self._checked_ids(number, text)
         if ids and ids[0] == self._tokenizer.cls_id:
@@ -396,7 +398,7 @@ class _Encoder:
     def _precision(self, device: torch.device) -> contextlib.AbstractContextManager:
         return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)
 
-    def _outputs(self, *packed: Tensor | int) -> list[Tensor]:
+    def _outputs(self, *packed: Any) -> list[Tensor]:
         """Of the wanted layers, [T, H] each."""
         last = self.model.config.num_layers
         if set(self.layers) == {last}:

@@ -67,7 +67,7 @@ class VectorFile:
 
     def append(self, window: EncodedWindow) -> None:
         """Write the vectors of a window."""
-        self._file.write(np.ascontiguousarray(window.vectors, "<f4"))
+        self._file.write(np.ascontiguousarray(window.vectors, "<f4").data)
         self._shape = (self._shape[0] + len(window.vectors), *window.vectors.shape[1:])
 
 
@@ -107,7 +107,7 @@ class _SafetensorsFile(VectorFile):
                 "token_ids": ("I32", np.concatenate(self._token_ids).astype("<i4")),
             }
             for name, (dtype, array) in arrays.items():
-                self._file.write(array)
+                self._file.write(array.data)
                 tensors[name] = (dtype, array.shape, array.nbytes)
         header: dict[str, object] = {"__metadata__": {"format": "pt", **self._metadata}}
         end = 0

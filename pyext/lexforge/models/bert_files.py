@@ -125,10 +125,10 @@ def named_tensors(model: BertModel, names: Names) -> dict[str, Tensor]:
         names.position: positions[None] if names is ARCHIVE else positions,
     }
 
-    def add(name: str, layer: nn.Module) -> None:
+    def add(name: str, layer: nn.Linear | nn.LayerNorm) -> None:
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = layer.weight, layer.bias
 
-    if encoder.embedding_norm is not None:
+    if encoder.embedding_norm is not None and names.embedding_norm is not None:
         add(names.embedding_norm, encoder.embedding_norm)
     for i, block in enumerate(encoder.blocks):
         prefix = names.block.format(i)

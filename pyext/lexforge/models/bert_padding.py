@@ -19,18 +19,18 @@ class PaddedBatch(NamedTuple):
     positions: Tensor  # [T]
     cu_seqlens: Tensor  # int32 [B + 1]
     shape: tuple[int, int]  # B, S
-    index: Tensor | None  # int64 [T]: where each token was in the flat batch; None: all were valid
+    place: Tensor | None  # int64 [T]: where each token was in the flat batch; None: all were valid
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
         """What encode_packed takes."""
-        return (*self[:4], self.shape[1])
+        return self.tokens, self.segments, self.positions, self.cu_seqlens, self.shape[1]
 
     def unpack(self, x: Tensor) -> Tensor:
         """[T, H] as [B, S, H], zeros where there is padding."""
-        if self.index is not None:
+        if self.place is not None:
             batch, length = self.shape
-            x = x.new_zeros(batch * length, x.shape[1]).index_copy(0, self.index, x)
+            x = x.new_zeros(batch * length, x.shape[1]).index_copy(0, self.place, x)
         return x.unflatten(0, self.shape)
 
     def index_of(self, pred_positions: Tensor | None) -> Tensor | None:
@@ -43,7 +43,7 @@ class PaddedBatch(NamedTuple):
                 f"got {tuple(pred_positions.shape)}"
             )
         _check_ids("pred_positions", pred_positions, self.tokens.device)
-        if pred_positions.numel() and (self.index is not None or readable(pred_positions)):
+        if pred_positions.numel() and (self.place is not None or readable(pred_positions)):
             lens = self.cu_seqlens.diff()
             wrong = (pred_positions < 0) | (pred_positions >= lens[:, None])
             if wrong.any():
@@ -80,10 +80,10 @@ def pack_padded(
     device = tokens.device
     positions = torch.arange(length, device=device, dtype=torch.int32)
     positions = positions.expand(batch, length)
-    inputs = [x.reshape(-1) for x in (tokens, segments, positions)]
+    ids, kinds, places = (x.reshape(-1) for x in (tokens, segments, positions))
     if valid_lens is None:
         bounds = torch.arange(0, batch * length + 1, length, device=device, dtype=torch.int32)
-        return PaddedBatch(*inputs, bounds, (batch, length), None)
+        return PaddedBatch(ids, kinds, places, bounds, (batch, length), None)
     _check_ids("valid_lens", valid_lens, device)
     if valid_lens.shape != (batch,):
         raise ValueError(f"BertModel: valid_lens must be [{batch}], got {tuple(valid_lens.shape)}")
@@ -94,7 +94,7 @@ def pack_padded(
         )
     index = (positions < valid_lens[:, None]).flatten().nonzero().squeeze(1)
     bounds = functional.pad(valid_lens.cumsum(0), (1, 0)).to(torch.int32)
-    return PaddedBatch(*(x[index] for x in inputs), bounds, (batch, length), index)
+    return PaddedBatch(ids[index], kinds[index], places[index], bounds, (batch, length), index)
 
 
 def _check_ids(name: str, ids: Tensor, device: torch.device) -> None:

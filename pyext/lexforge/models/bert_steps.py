@@ -130,8 +130,7 @@ def draw_steps(
 
 
 def _pinned(part: Part) -> Part:
-    batch = PackedBatch(*(x.pin_memory() if isinstance(x, Tensor) else x for x in part.batch))
-    return part._replace(batch=batch, seed=part.seed.pin_memory())
+    return part._replace(batch=part.batch.map(Tensor.pin_memory), seed=part.seed.pin_memory())
 
 
 class Stepper:
@@ -189,6 +188,7 @@ class Stepper:
         return sizes == self._capacity
 
     def _graphed(self, seed: Tensor, **inputs: Tensor) -> None:
+        assert self._capacity is not None  # graphs are made for batches of one size
         batch = PackedBatch(**inputs, max_seqlen=self._capacity.max_len)
         self._backward(batch, seed, 1.0, 1.0)
         self._optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -60,13 +60,19 @@ class PackedBatch(NamedTuple):
         """B."""
         return self.cu_seqlens.numel() - 1
 
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        """What an encoder takes."""
+        return self.tokens, self.segments, self.positions, self.cu_seqlens, self.max_seqlen
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> PackedBatch:
+        """The same batch of other tensors."""
+        parts = (function(part) if isinstance(part, Tensor) else part for part in self)
+        return PackedBatch(*parts)  # type: ignore[arg-type]  # each part is of its field's type
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedBatch:
         """The same batch on another device."""
-        parts = (
-            part.to(device, non_blocking=non_blocking) if isinstance(part, Tensor) else part
-            for part in self
-        )
-        return PackedBatch(*parts)  # type: ignore[arg-type]  # each part is of its field's type
+        return self.map(lambda part: part.to(device, non_blocking=non_blocking))
 
 
 def read_paragraphs(corpus, *, lowercase: bool = True) -> list[list[str]]:

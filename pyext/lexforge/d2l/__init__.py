@@ -1,0 +1,93 @@
+"""The reference text's names and argument order (word2vec, BERT), over lexforge's own parts.
+
+A module for each page of the text. Where it has a slip, the right behaviour is the default;
+docstrings say how to get the text's.
+"""
+
+from lexforge.d2l.bert import (
+    BERTEncoder,
+    BERTModel,
+    MaskLM,
+    NextSentencePred,
+    get_tokens_and_segments,
+    masked_softmax,
+)
+from lexforge.d2l.bert_dataset import WikiData, load_data_wiki
+from lexforge.d2l.bert_pretraining import (
+    BertTrainResult,
+    _get_batch_loss_bert,
+    get_bert_encoding,
+    train_bert,
+)
+from lexforge.d2l.hub import DATA_HUB, DATA_URL, download, download_extract
+from lexforge.d2l.similarity_analogy import TokenEmbedding, get_analogy, get_similar_tokens, knn
+from lexforge.d2l.text import Vocab, tokenize, truncate_pad
+from lexforge.d2l.tools import (
+    Accumulator,
+    Animator,
+    Timer,
+    accuracy,
+    evaluate_accuracy_gpu,
+    get_dataloader_workers,
+    load_array,
+    show_list_len_pair_hist,
+    try_all_gpus,
+    try_gpu,
+)
+from lexforge.d2l.word2vec_pretraining import SigmoidBCELoss, TrainResult, skip_gram, train
+from lexforge.d2l.word_embedding_dataset import (
+    RandomGenerator,
+    batchify,
+    get_centers_and_contexts,
+    get_negatives,
+    load_data_ptb,
+    read_ptb,
+    subsample,
+)
+
+__all__ = [
+    "DATA_HUB",
+    "DATA_URL",
+    "Accumulator",
+    "Animator",
+    "BERTEncoder",
+    "BERTModel",
+    "BertTrainResult",
+    "MaskLM",
+    "NextSentencePred",
+    "RandomGenerator",
+    "SigmoidBCELoss",
+    "Timer",
+    "TokenEmbedding",
+    "TrainResult",
+    "Vocab",
+    "WikiData",
+    "_get_batch_loss_bert",
+    "accuracy",
+    "batchify",
+    "download",
+    "download_extract",
+    "evaluate_accuracy_gpu",
+    "get_analogy",
+    "get_bert_encoding",
+    "get_centers_and_contexts",
+    "get_dataloader_workers",
+    "get_negatives",
+    "get_similar_tokens",
+    "get_tokens_and_segments",
+    "knn",
+    "load_array",
+    "load_data_ptb",
+    "load_data_wiki",
+    "masked_softmax",
+    "read_ptb",
+    "show_list_len_pair_hist",
+    "skip_gram",
+    "subsample",
+    "tokenize",
+    "train",
+    "train_bert",
+    "truncate_pad",
+    "try_all_gpus",
+    "try_gpu",
+]

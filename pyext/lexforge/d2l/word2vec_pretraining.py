@@ -1,0 +1,100 @@
+"""Pretraining word2vec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lexforge.d2l.tools import Animator, try_gpu
+from lexforge.models.skipgram import SkipgramProgress, train_skipgram
+
+
+def skip_gram(
+    center: Tensor, contexts_and_negatives: Tensor, embed_v: nn.Module, embed_u: nn.Module
+) -> Tensor:
+    """Dot products of centres [B, 1] with their contexts and negatives [B, L]: [B, 1, L]."""
+    v = embed_v(center)
+    u = embed_u(contexts_and_negatives)
+    return torch.bmm(v, u.permute(0, 2, 1))
+
+
+class SigmoidBCELoss(nn.Module):
+    """Binary cross-entropy with logits [B, L], weighted by a mask, mean over all L columns."""
+
+    def forward(self, inputs: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Loss [B]; mask and target may be of any real dtype."""
+        elements = functional.binary_cross_entropy_with_logits(
+            inputs,
+            target.to(inputs.dtype),
+            weight=None if mask is None else mask.to(inputs.dtype),
+            reduction="none",
+        )
+        return elements.mean(dim=1)
+
+
+@dataclass
+class TrainResult:
+    """What :func:`train` measured."""
+
+    loss: float  # mean over all examples of all epochs, as the text prints it
+    epoch_losses: list[float]  # mean over the examples of each epoch
+    tokens_per_second: float  # centres of all epochs over the training time
+    pairs_per_second: float  # (centre, context or noise word) pairs
+    seconds: float  # training time, drawing of minibatches included
+    animator: Animator
+
+
+def train(
+    net: nn.Sequential,
+    data_iter,
+    lr: float,
+    num_epochs: int,
+    device: torch.device | str | None = None,
+    *,
+    optimizer: str = "adam",
+) -> TrainResult:
+    """Train skip-gram with negative sampling, as the text does, by the fused kernels.
+
+    Both embeddings are initialised anew (Xavier uniform) and trained in place with dense Adam on
+    the sum over the minibatch of the normalised losses. Prints loss and speed in the text's form;
+    the speed is that of all epochs over the time of all epochs (the text divides the examples of
+    all epochs by the time of the last one).
+
+    Args:
+        net: ``nn.Sequential`` of the embeddings of centres and of contexts.
+        data_iter: from :func:`load_data_ptb`, or any iterable over minibatches (centers,
+            contexts_negatives, masks, labels).
+        lr: learning rate. num_epochs: epochs. device: where to train, default :func:`try_gpu`.
+        optimizer: as for :func:`lexforge.models.skipgram.train_skipgram`.
+    """
+    device = try_gpu() if device is None else torch.device(device)
+    for embedding in net:
+        nn.init.xavier_uniform_(embedding.weight)
+    animator = Animator(xlabel="epoch", ylabel="loss", xlim=[1, num_epochs])
+
+    def report(progress: SkipgramProgress) -> None:
+        animator.add(progress.epoch + progress.fraction, (progress.loss,))
+
+    progress = train_skipgram(
+        net[0],
+        net[1],
+        data_iter,
+        lr=lr,
+        epochs=num_epochs,
+        optimizer=optimizer,
+        device=device,
+        report=report,
+    )
+    rate = progress.examples_per_second
+    print(f"loss {progress.loss:.3f}, {rate:.1f} tokens/sec on {device!s}")
+    return TrainResult(
+        progress.loss,
+        progress.epoch_losses,
+        rate,
+        progress.slots_per_second,
+        progress.seconds,
+        animator,
+    )
