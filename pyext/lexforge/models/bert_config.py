@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from lexforge.models._arguments import real, whole
+from lexforge._arguments import real, whole
 from lexforge.ops.attention import MAX_HEAD_DIM
 
 ACTIVATIONS = ("gelu", "relu")
