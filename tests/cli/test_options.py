@@ -9,7 +9,13 @@ import pytest
 import typer.main
 
 from lexforge.cli import cooccurrence, glove, word2vec
-from lexforge.cli._options import CountingOptions, RunOptions, WorkOptions
+from lexforge.cli._options import (
+    CountingOptions,
+    RunOptions,
+    WorkOptions,
+    check_files,
+    check_folder,
+)
 from lexforge.cli.bert import pretrain
 from lexforge.cli.main import app
 from lexforge.models.bert_settings import EvaluationSettings, PretrainingSettings
@@ -174,6 +180,14 @@ def test_a_folder_that_cannot_be_made_comes_first(invoke, tmp_path, name):
     (tmp_path / "file").write_text("")
     result = invoke(*name.split(), NOWHERE, "--out", tmp_path / "file" / "out")
     assert result.exit_code == 2 and "--out must be a folder" in result.stderr
+
+
+def test_files_that_may_not_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("lexforge.cli._options.os.access", lambda path, mode: False)
+    with pytest.raises(typer.BadParameter, match="log must be a file to write, and may not be"):
+        check_files(tmp_path / "log")
+    with pytest.raises(typer.BadParameter, match="--out must be a folder to write to, and"):
+        check_folder("--out", tmp_path / "out")
 
 
 @pytest.mark.parametrize("memory", ["1", "1.0", "1GB", "1000MB"])

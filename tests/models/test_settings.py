@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
+import torch
 
 import lexforge.bert
 from lexforge import GloVe, Word2Vec, cooccurrence
@@ -88,6 +89,14 @@ def test_names_of_the_other_models():
         cooccurrence(sentences, workers=1, threads=1)
     with pytest.raises(TypeError, match="corpus_file names an argument that is given already"):
         Word2Vec(corpus=sentences, corpus_file=sentences)
+
+
+def test_vectors_that_are_too_long_for_the_gpu(monkeypatch):
+    device = torch.device("cuda")
+    monkeypatch.setattr("lexforge.models.word2vec.resolve_device", lambda *_: device)
+    with pytest.raises(ValueError, match="vector_size must be 1 to 1024 on CUDA, got 1025"):
+        Word2Vec(vector_size=1025)
+    assert Word2Vec(vector_size=1024).device == device
 
 
 NOWHERE = "/nowhere/corpus.txt"  # whoever opens it says so

@@ -33,11 +33,7 @@ output, resources, counting = (
 )
 tool = partial(setting, panel="As in the original tool", names="-")
 FOLDER_HELP = "Folder for the results: model or counts, vocabulary, checkpoint."
-LOG_HELP = "Write speed, losses and learning rate to this file, one JSON object per second."
-MEMORY_HELP = (
-    "Cap for counting and the order of training: 512MB, 4GB (a bare number is GB); more goes to "
-    "the disk. A model comes on top."
-)
+MEMORY_HELP = "Cap for counting and training order: 512MB, 4 (GB); more goes to the disk."
 
 
 @dataclass(frozen=True)
@@ -47,9 +43,7 @@ class WorkOptions:
     out: Path | None = output(None, FOLDER_HELP)
     overwrite: bool = output(False, "Replace what --out holds.")
     quiet: bool = output(False, "Print nothing.", names="-- -q")
-    workers: int | None = resources(
-        None, "Threads; all cores by default.", low=1, names="-- -threads"
-    )
+    workers: int | None = resources(None, "Threads; all by default.", low=1, names="-- -threads")
     device: str = resources("auto", "auto, cpu or cuda.")
     verbose: int = tool(2, "Accepted; see --quiet.", low=0, names="- -debug", hidden=True)
 
@@ -69,7 +63,7 @@ class RunOptions(WorkOptions):
     checkpoint_every: float = output(
         10.0, "Save that often; 0 only at the end.", low=0, metavar="MINUTES"
     )
-    log_json: Path | None = output(None, LOG_HELP)
+    log_json: Path | None = output(None, "Write losses and speed here, one JSON object per second.")
 
     def check(self, *files: Path | None, folders: Mapping[str, Path | None] = {}) -> None:
         """That, and whether --resume and --overwrite go with what is in the folder."""
@@ -90,9 +84,7 @@ class CountingOptions:
 
     memory: str = resources("2GB", MEMORY_HELP, names="-- -")
     vocab_file: Path | None = counting(
-        None,
-        "Use these words: lines of word and count. Goes with a cooccurrence.bin, too.",
-        names="-- -",
+        None, "Use these words: lines of word and count.", names="-- -"
     )
 
     @property

@@ -46,10 +46,7 @@ COUNTING = (
     "max_vocab_size",
     "lowercase",
 )
-COUNTS_HELP = (
-    "Train on these counts: a folder that holds ours, or a sorted cooccurrence.bin of the original "
-    "tool, which needs --vocab-file."
-)
+COUNTS_HELP = "Train on counts: our folder, or a cooccurrence.bin, which needs --vocab-file."
 PASSES_HELP = "Write -save-file each so many passes, with the number of the pass in its name."
 ENDINGS = ("txt", "bin")  # of the original tool's files
 COUNTS = "counts"  # folder of the counts in that of the run

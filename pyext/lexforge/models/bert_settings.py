@@ -24,9 +24,7 @@ class PretrainingSettings(Settings):
 
     OWNER: ClassVar[str] = "pretrain"
 
-    max_len: int = corpus(
-        64, "Longest pair in tokens, three special ones included; longer pairs are left out.", low=5
-    )
+    max_len: int = corpus(64, "Longest pair in tokens, 3 special ones included.", low=5)
     batch_size: int = training(512, "Pairs per step.", low=1)
     steps: int | None = training(50, "Length of the run; an epoch with another model.", low=1)
     optimizer: str = training("adam", "How steps are sized.", choices=("adam", "adamw"))
@@ -34,9 +32,7 @@ class PretrainingSettings(Settings):
     weight_decay: float = training(0.0, "Of matrices, not of biases and norms.", low=0)
     warmup_steps: int | None = training(0, WARMUP_HELP, low=0)
     schedule: str = training(
-        "constant",
-        "The rate after that: as it is, or in a line to 0.",
-        choices=("constant", "linear"),
+        "constant", "The rate after the warm-up.", choices=("constant", "linear")
     )
     clip: float = training(0.0, "Largest norm of a step's gradients; 0 for no limit.", low=0)
     accumulation: int = training(1, "Parts that a step is done in, to save memory.", low=1)
@@ -72,9 +68,5 @@ class EvaluationSettings(Settings):
 
     OWNER: ClassVar[str] = "pretrain"
 
-    eval_every: int | None = evaluation(
-        None, "Steps between evaluations; 10 times by default.", low=1
-    )
-    early_stopping: int = evaluation(
-        0, "End after so many without a smaller loss; 0: never.", low=0
-    )
+    eval_every: int | None = evaluation(None, "Steps between; a tenth of all by default.", low=1)
+    early_stopping: int = evaluation(0, "End after so many without a smaller loss; 0 never.", low=0)

@@ -11,8 +11,7 @@ from lexforge.training.settings import Settings
 
 VECTORS = ("sum", "word", "context")
 OPTIMIZER_HELP = (
-    "AdaGrad as in the original; with one sum per row (half the memory); or Adam, which wants "
-    "--learning-rate 0.001 or so."
+    "AdaGrad; with one sum per row (half the memory); or Adam, at a rate of 0.001 or so."
 )
 BIAS_RATES = {"adagrad": 20.0, "rowwise": 1.0, "adam": 1.0}  # by default
 
@@ -25,9 +24,7 @@ class GloVeSettings(Settings):
 
     vector_size: int = common.vector_size()
     window: int = common.window()
-    x_max: float = model(
-        100.0, "Count from which on errors have full weight.", low=0, above=0, names="-- -"
-    )
+    x_max: float = model(100.0, "Count from which weights are full.", low=0, above=0, names="-- -")
     alpha: float = model(0.75, "Exponent of the weight below --x-max.", low=0, names="-- -")
     learning_rate: float = training(0.05, "Learning rate.", low=0, names="-- --lr --eta -eta")
     bias_rate: float | None = training(
@@ -40,9 +37,7 @@ class GloVeSettings(Settings):
     distance_weighting: bool = common.distance_weighting()
     optimizer: str = training("adagrad", OPTIMIZER_HELP, choices=tuple(BIAS_RATES))
     grad_clip: float = training(100.0, "Limit of gradients.", low=0, above=0, names="-- -")
-    vectors: str = output(
-        "sum", "A word's vector: as a word, as a context, or the sum.", choices=VECTORS
-    )
+    vectors: str = output("sum", "Kept: the word's, its context's, or the sum.", choices=VECTORS)
     parts: int | None = setting(None, low=1, high=2**31 - 1)
     seed: int = common.seed()
     lowercase: bool = common.lowercase()

@@ -29,18 +29,12 @@ class Word2VecSettings(Settings):
     window: int = common.distance(5, "Largest distance of context.", panel="Model")
     shrink_windows: bool = setting(True)
     negative: int = model(5, "Noise words per pair.", low=1, high=1000, names="-- -")
-    negative_sharing: str = model(
-        "pair", "Draw noise words per pair, or once per window (faster).", choices=SHARING
-    )
+    negative_sharing: str = model("pair", "Noise per pair, or window (faster).", choices=SHARING)
     ns_exponent: float = model(0.75, "Noise words are drawn by count to this power.")
-    sample: float = corpus(
-        1e-3, "Thin out words above this share of the corpus; 0 for none.", low=0, names="-- -"
-    )
+    sample: float = corpus(1e-3, "Thin out words above this share; 0: none.", low=0, names="-- -")
     min_count: int = common.min_count()
     max_vocab_size: int | None = common.max_vocab_size()
-    max_final_vocab: int | None = corpus(
-        None, "Raise the minimum count until at most so many are left.", low=1
-    )
+    max_final_vocab: int | None = corpus(None, "Raise --min-count until so few are left.", low=1)
     max_sentence_length: int = common.max_sentence_length()
     lowercase: bool = common.lowercase()
     epochs: int = common.epochs(5, "Passes over the corpus.")

@@ -18,14 +18,8 @@ if TYPE_CHECKING:
     from lexforge.models.bert_pretraining import PretrainingResult
     from lexforge.training.progress import Progress
 
-CONFIG_HELP = (
-    "reference: a small model (2 layers of 128), the default. standard: published BERT, of base "
-    "size. Or the folder of a model to go on from."
-)
-EVAL_HELP = (
-    "Text that is not trained on, whose losses are measured in between. The best model so far "
-    "stays in `--out/best`."
-)
+CONFIG_HELP = "reference (2 layers of 128; the default), standard (BERT-base), or a model's folder."
+EVAL_HELP = "Text not trained on, measured in between; the best model stays in `--out/best`."
 GRAPHS_HELP = "On a GPU, start the kernels of a step together rather than one by one."
 GRAPHS = "--cuda-graphs/--no-cuda-graphs"
 
