@@ -29,12 +29,19 @@ def whole(model: str, name: str, value: Any, low: int = 1, high: int = LARGEST) 
     return number
 
 
-def real(model: str, name: str, value: Any, low: float = 0.0, above: float = -math.inf) -> float:
-    """The value as a finite float from `low` on, and above `above`.
+def real(
+    model: str,
+    name: str,
+    value: Any,
+    low: float = 0.0,
+    high: float = math.inf,
+    above: float = -math.inf,
+) -> float:
+    """The value as a finite float in [low, high], and above `above`.
 
     Raises:
         TypeError: It is not a number.
-        ValueError: It is infinite, not a number, below `low`, or not above `above`.
+        ValueError: It is infinite, not a number, outside [low, high], or not above `above`.
     """
     try:
         number = float(value)
@@ -43,6 +50,8 @@ def real(model: str, name: str, value: Any, low: float = 0.0, above: float = -ma
     if not math.isfinite(number) or number < low:
         expected = "finite" if low == -math.inf else f"finite and >= {low:g}"
         raise ValueError(f"{model}: {name} must be {expected}, got {number}")
+    if number > high:
+        raise ValueError(f"{model}: {name} must be {low:g} to {high:g}, got {number}")
     if number <= above:
         raise ValueError(f"{model}: {name} must be above {above:g}, got {value!r}")
     return number

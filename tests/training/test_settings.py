@@ -17,7 +17,7 @@ class Paint(Settings):
 
     coats: int = setting(2, "How many.", low=1, high=9, names="-- -c")
     layers: int | None = setting(None, "Or none.", low=0)
-    gloss: float = setting(0.5, "Share.", low=0)
+    gloss: float = setting(0.5, "Share.", low=0, high=1)
     thinner: float = setting(1.0, low=0, above=0)
     shift: float = setting(-1.5)
     colour: str = setting("red", "Which.", choices=("red", "blue"), names="--colour --color")
@@ -34,6 +34,7 @@ class Paint(Settings):
         ({"layers": 2**63}, f"Paint: layers must be <= {2**63 - 1}, got {2**63}"),
         ({"gloss": -0.1}, "Paint: gloss must be finite and >= 0, got -0.1"),
         ({"gloss": float("nan")}, "Paint: gloss must be finite and >= 0, got nan"),
+        ({"gloss": 1.5}, "Paint: gloss must be 0 to 1, got 1.5"),
         ({"thinner": 0}, "Paint: thinner must be above 0, got 0"),
         ({"shift": float("inf")}, "Paint: shift must be finite, got inf"),
         ({"colour": "pink"}, "Paint: colour must be one of red, blue, got 'pink'"),

@@ -85,7 +85,9 @@ def word2vec(
             model = Word2Vec.load(run.out, **machine)
             model.settings.refuse_changes(given)
             if model.state is None:
-                raise ValueError(f"{run.out} holds a model that was never trained")
+                raise ValueError(
+                    f"{run.out} holds a model that was never trained: no run to resume"
+                )
         else:
             model = Word2Vec(**given, **machine)
             model.build_vocab(corpus_file=corpus, progress=progress)

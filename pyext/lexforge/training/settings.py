@@ -63,7 +63,8 @@ class Knob:
             return whole(owner, self.name, value, low, high)
         if self.kind is float:
             least = -math.inf if self.low is None else self.low
-            return real(owner, self.name, value, least, self.above)
+            most = math.inf if self.high is None else self.high
+            return real(owner, self.name, value, least, most, self.above)
         if self.choices:
             return one_of(owner, self.name, value, self.choices)
         return self.kind(value)
