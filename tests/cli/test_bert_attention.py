@@ -44,8 +44,8 @@ def test_picture(invoke, folder, tmp_path):
         (("a " * 19,), "attention_maps: the text must be at most 20 tokens"),
         (("5 x", "--ids"), "TEXT must be token ids, got '5 x'"),
         (("5", "--ids", "--pair", "y"), "--pair must be token ids, got 'y'"),
-        (("a", "--layer", 2), "layer must be <= 1, got 2"),
-        (("a", "--head", 2), "heads must be <= 1, got 2"),
+        (("a", "--layer", 2), "layer must be -2 to 1, got 2"),
+        (("a", "--head", 2), "heads must be 0 to 1, got 2"),
     ],
 )
 def test_what_is_refused(invoke, folder, tmp_path, arguments, message):

@@ -83,7 +83,7 @@ def test_overwrite(invoke, corpus_file, tmp_path):
     assert invoke(*arguments).exit_code == 0
     result = invoke(*arguments, "--window", 2)
     assert result.exit_code == 2 and "holds counts" in result.stderr
-    assert Cooccurrence.load(tmp_path).window == 10
+    assert Cooccurrence.load(tmp_path).window == 15
     assert invoke(*arguments, "--window", 2, "--overwrite").exit_code == 0
     assert Cooccurrence.load(tmp_path).window == 2
 
@@ -92,7 +92,7 @@ def test_overwrite(invoke, corpus_file, tmp_path):
     "arguments, code, message",
     [
         (["--memory", "1KB"], 1, "memory must be at least"),
-        (["--memory", "4.0"], 1, "must be like '512MB' or '2GB', got '4.0'"),
+        (["--memory", "4 apples"], 1, "must be like '512MB' or '2GB', got '4 apples'"),
         (["--window", "0"], 2, "got '0'"),
         (["--window", "43"], 1, "window"),
         (["-symmetric", "2"], 2, "got '2'"),

@@ -140,7 +140,10 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
         (["{corpus}", "--out", "{out}", "--device", "abacus"], "auto, cpu or cuda, got 'abacus'"),
         (["{corpus}", "--out", "{out}", "--alpha", "inf"], "alpha must be finite"),
         (["{corpus}", "--out", "{out}", "--seed", "9" * 20], "seed must be <="),
-        (["{corpus}", "--out", "{out}", "--vector-size", "9" * 20], "vector_size must be <="),
+        (
+            ["{corpus}", "--out", "{out}", "--vector-size", "9" * 20],
+            "less than or equal to 16777216",
+        ),
         (["{corpus}", "--out", "{out}", "--cache", "{corpus}"], "--cache must be a folder"),
         (["{corpus}", "--out", "{corpus}/out"], "--out must be a folder"),
         (["{corpus}", "-output", "/"], "/ must be a file, and is a folder"),

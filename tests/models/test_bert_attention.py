@@ -113,8 +113,8 @@ def test_picture_of_chosen_heads(model, tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": 2}, "layer must be <= 1, got 2"),
-        ({"heads": [0, 3]}, "heads must be <= 2, got 3"),
+        ({"layer": 2}, "layer must be -2 to 1, got 2"),
+        ({"heads": [0, 3]}, "heads must be 0 to 2, got 3"),
         ({"heads": []}, "at least one head"),
         ({"path": "maps.xyz"}, "xyz"),
     ],

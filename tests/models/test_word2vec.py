@@ -161,16 +161,21 @@ def test_what_does_not_exist_yet(option):
 @pytest.mark.parametrize(
     "option, message",
     [
-        ({"vector_size": 0}, "vector_size must be >= 1, got 0"),
-        ({"window": 0}, "window must be >= 1, got 0"),
-        ({"negative": 0}, "negative must be >= 1, got 0"),
+        ({"vector_size": 0}, "vector_size must be 1 to 16777216, got 0"),
+        ({"window": 0}, "window must be 1 to 1000, got 0"),
+        ({"window": 2000}, "window must be 1 to 1000, got 2000"),
+        ({"negative": 0}, "negative must be 1 to 1000, got 0"),
+        ({"negative": 1001}, "negative must be 1 to 1000, got 1001"),
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
         ({"workers": 0}, "workers must be >= 1, got 0"),
         ({"alpha": -1.0}, "alpha must be finite and >= 0, got -1"),
         ({"alpha": float("nan")}, "alpha must be finite"),
         ({"sample": -1}, "sample must be finite and >= 0"),
         ({"ns_exponent": float("inf")}, "ns_exponent must be finite"),
-        ({"negative_sharing": "batch"}, "negative_sharing must be 'pair' or 'window', got 'batch'"),
+        (
+            {"negative_sharing": "batch"},
+            "negative_sharing must be one of pair, window, got 'batch'",
+        ),
         ({"trim_rule": lambda *_: 0}, "trim_rule is not supported"),
         ({"null_word": 1}, "null_word is not supported"),
         ({"sorted_vocab": 0}, "sorted_vocab must be 1"),
@@ -305,7 +310,7 @@ def test_load_of_a_changed_folder(model, tmp_path):
     for changes, message in (
         ({"vector_size": 21}, r"input must be \(210, 21\), got \(210, 20\)"),
         ({"window": "wide"}, "window must be an integer"),
-        ({"window": -1}, "window must be >= 1, got -1"),
+        ({"window": -1}, "window must be 1 to 1000, got -1"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
         with pytest.raises(CheckpointError, match=message):

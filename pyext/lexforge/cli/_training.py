@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -37,15 +37,6 @@ FILE_NAMES = {
 }
 
 
-def check_files(*paths: Path | None) -> None:
-    """Before the work rather than after it: can these be files?"""
-    for path in filter(None, paths):
-        if not path.parent.is_dir():
-            raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} must be a file, and is a folder")
-
-
 @contextmanager
 def folder_of_run(out: Path | None) -> Iterator[None]:
     """The folder, made when missing, and gone again when there was nothing to keep."""
@@ -57,23 +48,6 @@ def folder_of_run(out: Path | None) -> Iterator[None]:
     finally:
         if made and not any(out.iterdir()):
             out.rmdir()
-
-
-def given(ctx: typer.Context, name: str) -> bool:
-    """Whether the option stands on the command line (and is not a default)."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def refuse_changes(model: Word2Vec | GloVe, settings: dict[str, Any]) -> None:
-    """ValueError naming the settings that are not those of the run to resume."""
-    changes = [
-        f"{name} is {value}, {getattr(model, name)} in the run"
-        for name, value in settings.items()
-        if value != getattr(model, name)
-    ]
-    if changes:
-        raise ValueError("cannot resume with other settings: " + "; ".join(changes))
 
 
 def warn_of_bytes(vocabulary: Vocabulary, corpus: str) -> None:

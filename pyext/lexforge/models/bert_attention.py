@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from lexforge._arguments import whole
 from lexforge._files import replacement
-from lexforge.models._arguments import whole
 from lexforge.models.bert_encoding import Text, prepare
 from lexforge.training.network_job import evaluating
 

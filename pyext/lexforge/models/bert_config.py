@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from lexforge.models._arguments import real, whole
+from lexforge._arguments import real, whole
 from lexforge.ops.attention import MAX_HEAD_DIM
 
 ACTIVATIONS = ("gelu", "relu")
@@ -123,9 +123,7 @@ class BertConfig:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"BertConfig: {name} must be a bool, got {getattr(self, name)!r}")
         for name in ("dropout", "attention_dropout", "norm_eps"):
-            self._set(name, real("BertConfig", name, getattr(self, name)))
-            if getattr(self, name) > 1:
-                raise ValueError(f"BertConfig: {name} must be 0 to 1, got {getattr(self, name)}")
+            self._set(name, real("BertConfig", name, getattr(self, name), high=1))
         if self.initializer_range is not None:
             deviation = real("BertConfig", "initializer_range", self.initializer_range)
             self._set("initializer_range", deviation)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lexforge.models._arguments import whole
+from lexforge._arguments import whole
 from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:

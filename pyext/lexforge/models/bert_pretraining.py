@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lexforge._arguments import either, real, whole
 from lexforge._library import cpu_has_bf16, resolve_device
-from lexforge.models._arguments import real, whole
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
 from lexforge.models.bert_checkpoint import BEST, load_run, save_run
+from lexforge.models.bert_settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.bert_steps import Stepper, draw_steps
 from lexforge.text.bert import (
     BertExamples,
@@ -34,89 +35,19 @@ from lexforge.text.bert import (
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.events import Events
 from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
-from lexforge.training.optimizer import OPTIMIZERS, NetworkOptimizer
+from lexforge.training.optimizer import NetworkOptimizer
 from lexforge.training.progress import Progress, count
 from lexforge.training.run import run
-from lexforge.training.schedules import SCHEDULES, Schedule
+from lexforge.training.schedules import Schedule
+from lexforge.training.settings import changes, refuse
 from lexforge.training.state import Amounts, Reading, require
 
 if TYPE_CHECKING:
     from lexforge.text.bert import Tokenizer
     from lexforge.training.signals import StopRequest
 
-_whole, _real = partial(whole, "pretrain"), partial(real, "pretrain")
-
-PRECISIONS = ("float32", "bf16")
 EVALUATIONS = 10  # of a run with held-out data, where nothing else is asked for
 SAMPLE_BATCHES = 8  # that tell the size of a graph
-
-
-@dataclass(frozen=True)
-class PretrainingSettings:
-    """What a run's result depends on, beside model, tokenizer and corpus.
-
-    The defaults are the reference text's; :data:`STANDARD` is what published BERT was trained with,
-    for a run of moderate length. There ``steps`` is None until the corpus tells how many make an
-    epoch, and ``warmup_steps`` until they are known: a tenth of them.
-
-    Raises:
-        TypeError, ValueError: a setting of the wrong kind or out of range.
-    """
-
-    max_len: int = 64
-    batch_size: int = 512
-    steps: int | None = 50
-    optimizer: str = "adam"
-    learning_rate: float = 0.01
-    weight_decay: float = 0.0
-    warmup_steps: int | None = 0
-    schedule: str = "constant"
-    clip: float = 0.0
-    accumulation: int = 1
-    precision: str = "float32"
-    static_masks: bool = False
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        smallest = {"max_len": 5, "batch_size": 1, "steps": 1, "warmup_steps": 0, "accumulation": 1}
-        for name, low in smallest.items():
-            if getattr(self, name) is not None:
-                self._set(name, _whole(name, getattr(self, name), low=low))
-        self._set("seed", _whole("seed", self.seed, low=-(2**63), high=2**64 - 1))
-        for name in ("learning_rate", "weight_decay", "clip"):
-            self._set(name, _real(name, getattr(self, name)))
-        self._set("static_masks", bool(self.static_masks))
-        for name, choices in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"pretrain: {name} must be one of {', '.join(choices)}, "
-                    f"got {getattr(self, name)!r}"
-                )
-        if self.batch_size % self.accumulation:
-            raise ValueError(
-                f"pretrain: accumulation must divide batch_size {self.batch_size}, "
-                f"got {self.accumulation}"
-            )
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)  # plain numbers, which go into a checkpoint
-
-
-STANDARD = PretrainingSettings(
-    max_len=128,
-    batch_size=256,
-    steps=None,
-    optimizer="adamw",
-    learning_rate=1e-4,
-    weight_decay=0.01,
-    warmup_steps=None,
-    schedule="linear",
-    clip=1.0,
-)
 
 
 class Sums(NamedTuple):
@@ -340,13 +271,14 @@ def pretrain(
     eval_every: int | None = None,
     early_stopping: int | None = None,
     device: str | torch.device = "auto",
-    threads: int | None = None,
+    workers: int | None = None,
     cuda_graphs: bool = True,
     checkpoint_every: float | None = None,
     keep: int = 0,
     progress: Progress | bool = False,
     stop: StopRequest | None = None,
     callbacks: Sequence[Any] = (),
+    threads: int | None = None,
 ) -> PretrainingResult:
     """Pretrain BERT on masked words and next sentences (Devlin et al. 2019, section 3.1).
 
@@ -396,7 +328,7 @@ def pretrain(
         early_stopping: The run ends after so many evaluations in a row without a smaller loss; 0,
             the default, for never.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
-        threads: Of the CPU; torch's number by default.
+        workers: Threads of the CPU; torch's number by default.
         cuda_graphs: On a GPU run steps as CUDA graphs (with `accumulation` 1).
         checkpoint_every: Minutes; None for no checkpoints in between.
         keep: So many of the last checkpoints stay, besides `out` itself, in ``out/step-<n>``.
@@ -404,6 +336,7 @@ def pretrain(
         stop: Entered for the time of training; when it is requested, training saves and returns.
         callbacks: Objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
             ``on_train_end``, ``on_evaluate``, each called with the result so far.
+        threads: Earlier name of `workers`.
 
     Returns:
         Model (in training mode, on the device), tokenizer, and how it went.
@@ -424,9 +357,17 @@ def pretrain(
     """
     if steps is not None and epochs is not None:
         raise ValueError(f"pretrain: give steps or epochs, got {steps} and {epochs}")
-    keep = _whole("keep", keep, low=0)
+    keep, min_count = (
+        whole("pretrain", "keep", keep, low=0),
+        whole("pretrain", "min_count", min_count),
+    )
     if checkpoint_every is not None:
-        checkpoint_every = 60 * _real("checkpoint_every", checkpoint_every)
+        checkpoint_every = 60 * real("pretrain", "checkpoint_every", checkpoint_every)
+    workers = either("pretrain", workers, threads=threads)
+    if workers is not None:
+        workers = whole("pretrain", "workers", workers)
+    if epochs is not None:
+        epochs = whole("pretrain", "epochs", epochs)
     settings = {
         "max_len": max_len,
         "batch_size": batch_size,
@@ -446,14 +387,11 @@ def pretrain(
     device = resolve_device("pretrain", device)
     if resume and out is None:
         raise ValueError("pretrain: out must be the folder of the run to resume, got None")
-    evaluation = {
-        name: _whole(name, value, low=low)
-        for name, value, low in (
-            ("eval_every", eval_every, 1),
-            ("early_stopping", early_stopping, 0),
-        )
-        if value is not None
-    }
+    evaluation = {"eval_every": eval_every, "early_stopping": early_stopping}
+    evaluation = {name: value for name, value in evaluation.items() if value is not None}
+    EvaluationSettings(**evaluation)
+    if evaluation and eval_file is None:
+        raise ValueError(f"pretrain: {', '.join(evaluation)} must come with eval_file")
     if out is not None and not (resume or overwrite):
         for folder in [Path(out), *([] if eval_file is None else [Path(out) / BEST])]:
             if is_checkpoint(folder):
@@ -463,19 +401,19 @@ def pretrain(
     with ExitStack() as stack:
         if not isinstance(progress, Progress):
             progress = stack.enter_context(Progress(bool(progress)))
-        if threads is not None:
-            stack.enter_context(_cpu_threads(_whole("threads", threads)))
+        if workers is not None:
+            stack.enter_context(_cpu_threads(workers))
         pretraining = (
-            _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, given)
+            _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, shape, given)
         )
         _check_precision(given.get("precision", pretraining.settings.precision), device)
         pretraining.prepare(
             corpus,
             given,
-            None if epochs is None else _whole("epochs", epochs),
+            epochs,
             shape=shape,
             tokenizer=tokenizer,
-            min_count=_whole("min_count", min_count),
+            min_count=min_count,
         )
         pretraining.hold_out(eval_file, evaluation)
         progress.say(pretraining.describe())
@@ -529,8 +467,17 @@ class _Run:
         return PretrainingResult(self.model, self.tokenizer, self.settings, self.state)
 
     @classmethod
-    def new(cls, config: str | os.PathLike | BertConfig | None, given: Mapping[str, Any]) -> _Run:
-        """A run by the recipe that goes with the model."""
+    def new(
+        cls,
+        config: str | os.PathLike | BertConfig | None,
+        shape: Mapping[str, Any] | None,
+        given: Mapping[str, Any],
+    ) -> _Run:
+        """A run by the recipe that goes with the model.
+
+        Raises:
+            ValueError: No such config, a wrong shape, or sequences that are too long for it.
+        """
         recipe = PretrainingSettings() if config in (None, "reference") else STANDARD
         run = cls(replace(recipe, **given), None)
         if isinstance(config, BertConfig) or config in ("reference", "standard"):
@@ -542,6 +489,20 @@ class _Run:
                     f"with a model, got {config!r}"
                 )
             run._config = Path(config)
+        if isinstance(run._config, Path):
+            if shape:
+                raise ValueError(
+                    f"pretrain: shape must be that of the model in {config}, got {shape}"
+                )
+            run.model = BertModel.from_pretrained(run._config)
+            planned = run.model.config
+        else:
+            planned = _config(run._config, shape)
+        if run.settings.max_len > planned.max_positions:
+            raise ValueError(
+                f"pretrain: max_len must be at most max_positions = {planned.max_positions}, "
+                f"got {run.settings.max_len}"
+            )
         return run
 
     @classmethod
@@ -594,6 +555,9 @@ class _Run:
         Raises:
             ValueError: The run to resume had another corpus or other settings.
         """
+        may_change = ("steps",) if self.settings.schedule == "constant" else ()
+        if self._saved is not None:
+            self.settings.refuse_changes(given, may_change)
         paragraphs = read_paragraphs(corpus)
         if self._saved is None:
             self._make_model(paragraphs, shape, tokenizer, min_count)
@@ -604,11 +568,6 @@ class _Run:
             raise ValueError(
                 f"pretrain: vocab_size must be at least the {len(self.tokenizer)} tokens of the "
                 f"tokenizer, got {config.vocab_size}"
-            )
-        if settings.max_len > config.max_positions:
-            raise ValueError(
-                f"pretrain: max_len must be at most max_positions = {config.max_positions}, "
-                f"got {settings.max_len}"
             )
         if saved is not None and saved.corpus != identity:
             raise ValueError(
@@ -630,8 +589,7 @@ class _Run:
                 for epoch in range(epochs or 1)
             )
         if saved is not None:
-            may_change = ("steps",) if settings.schedule == "constant" else ()
-            _refuse_changes(asdict(settings), given, may_change)
+            settings.refuse_changes(given, may_change)
         settings = replace(settings, **given)
         if settings.warmup_steps is None:
             settings = replace(settings, warmup_steps=settings.steps // 10)
@@ -648,8 +606,6 @@ class _Run:
             ValueError: The run to resume is evaluated on other text, in another way or not at all.
         """
         if corpus is None:
-            if given:
-                raise ValueError(f"pretrain: {', '.join(given)} must come with eval_file")
             if self._evaluated is not None:
                 raise ValueError("cannot resume without the eval_file that the run began with")
             return
@@ -666,7 +622,7 @@ class _Run:
             self._evaluated = {**defaults, **given}
         elif self._evaluated["corpus"] != defaults["corpus"]:
             raise ValueError("cannot resume with another eval_file: it is not the run's text")
-        _refuse_changes(self._evaluated, given)
+        refuse(changes(self._evaluated, given))
         self.held_out = BertExamples(
             numbers,
             self.tokenizer,
@@ -683,11 +639,6 @@ class _Run:
         min_count: int,
     ) -> None:
         if isinstance(self._config, Path):
-            if shape:
-                raise ValueError(
-                    f"pretrain: shape must be that of the model in {self._config}, got {shape}"
-                )
-            self.model = BertModel.from_pretrained(self._config)
             self.tokenizer = tokenizer or WordTokenizer.load(self._config)
         else:
             self.tokenizer = tokenizer or WordTokenizer.build(paragraphs, min_freq=min_count)
@@ -734,7 +685,7 @@ class _Run:
         )
 
         def save(folder: str | os.PathLike, keep: int = 0) -> None:
-            record = {"settings": asdict(settings), "state": state.to_json()}
+            record = {"settings": settings.record(), "state": state.to_json()}
             if self._evaluated is not None:
                 record["evaluation"] = self._evaluated
             save_run(
@@ -831,25 +782,13 @@ def _check_precision(precision: str, device: torch.device) -> None:
         )
 
 
-def _refuse_changes(
-    settings: Mapping[str, Any], given: Mapping[str, Any], may_change: Sequence[str] = ()
-) -> None:
-    """ValueError naming the settings that a resumed run must not change."""
-    changes = [
-        f"{name} is {value}, {settings[name]} in the run"
-        for name, value in given.items()
-        if value != settings[name] and name not in may_change
-    ]
-    if changes:
-        raise ValueError("cannot resume with other settings: " + "; ".join(changes))
-
-
 def _config(
-    config: str | BertConfig, shape: Mapping[str, Any] | None, tokenizer: Tokenizer
+    config: str | BertConfig, shape: Mapping[str, Any] | None, tokenizer: Tokenizer | None = None
 ) -> BertConfig:
+    """What is meant; for no words yet without a tokenizer."""
     if not isinstance(config, BertConfig):
-        config = getattr(BertConfig, config)(len(tokenizer))
-        config = replace(config, pad_token_id=tokenizer.pad_id)
+        config = getattr(BertConfig, config)(1 if tokenizer is None else len(tokenizer))
+        config = replace(config, pad_token_id=0 if tokenizer is None else tokenizer.pad_id)
     try:
         return replace(config, **(shape or {}))
     except TypeError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import operator
 import os
 import shutil
 import tempfile
@@ -18,8 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from lexforge._arguments import either, whole
 from lexforge._files import flush, replacing
 from lexforge._library import resolve_device
+from lexforge.models.cooccurrence_settings import CooccurrenceSettings
 from lexforge.models.counting import (
     CountSettings,
     RunStore,
@@ -351,7 +352,7 @@ def _short(number: float) -> str:
 def cooccurrence(
     corpus: Any,
     *,
-    window: int = 10,
+    window: int = 15,
     symmetric: bool = True,
     distance_weighting: bool = True,
     min_count: int = 5,
@@ -361,10 +362,11 @@ def cooccurrence(
     cross_sentences: bool = False,
     max_sentence_length: int = 10_000,
     lowercase: bool = False,
-    threads: int | None = None,
+    workers: int | None = None,
     device: str | torch.device = "auto",
     folder: str | os.PathLike | None = None,
     progress: Progress | bool | None = None,
+    threads: int | None = None,
 ) -> Cooccurrence:
     """Count how often words stand within a window of each other (Pennington et al. 2014).
 
@@ -389,12 +391,13 @@ def cooccurrence(
         cross_sentences: Windows reach over the ends of sentences.
         max_sentence_length: Longer sentences are split there.
         lowercase: Turn words to lower case while reading.
-        threads: CPU threads, ``torch.get_num_threads()`` by default.
+        workers: CPU threads, ``torch.get_num_threads()`` by default.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         folder: Keep the result there (:meth:`Cooccurrence.load`). An interrupted call with the same
             arguments goes on where it was. By default the result is in a temporary file that goes
             with the object.
         progress: Where to show it; True shows it on standard error.
+        threads: Earlier name of ``workers``.
 
     Returns:
         :class:`Cooccurrence`.
@@ -411,20 +414,29 @@ def cooccurrence(
         memory does not hold the index of the whole corpus (about 12 bytes a word) 12 for each entry
         of each part, twice that while parts are merged.
     """
-    settings = CountSettings(
-        window=operator.index(window),
-        symmetric=bool(symmetric),
-        distance_weighting=bool(distance_weighting),
-        cross_sentences=bool(cross_sentences),
+    checked = CooccurrenceSettings(
+        window=window,
+        symmetric=symmetric,
+        distance_weighting=distance_weighting,
+        cross_sentences=cross_sentences,
+        min_count=min_count,
+        max_vocab_size=max_vocab_size,
+        max_sentence_length=max_sentence_length,
+        lowercase=lowercase,
     )
-    settings.unit  # noqa: B018  refuses a window out of range
+    settings = CountSettings(
+        checked.window, checked.symmetric, checked.distance_weighting, checked.cross_sentences
+    )
     memory = parse_bytes("cooccurrence: memory", memory)
-    threads = torch.get_num_threads() if threads is None else operator.index(threads)
-    if threads < 1:
-        raise ValueError(f"cooccurrence: threads must be >= 1, got {threads}")
+    workers = either("cooccurrence", workers, threads=threads)
+    if workers is None:
+        workers = torch.get_num_threads()
+    threads = whole("cooccurrence", "workers", workers)
     device = resolve_device("cooccurrence", device)
+    # More may be needed once the words are known; less never is.
+    plan_memory(memory, vocab_size=0, window=settings.window, threads=threads)
     if not isinstance(corpus, EncodedCorpus):
-        corpus = resolve_corpus(corpus, lowercase=lowercase)
+        corpus = resolve_corpus(corpus, lowercase=checked.lowercase)
     elif vocabulary is None:
         raise TypeError("cooccurrence: an EncodedCorpus needs its vocabulary")
 
@@ -439,15 +451,15 @@ def cooccurrence(
             work,
             corpus,
             {
-                "min_count": min_count,
-                "max_vocab_size": max_vocab_size,
+                "min_count": max(checked.min_count, 1),
+                "max_vocab_size": checked.max_vocab_size,
                 "vocabulary_sha1": None if vocabulary is None else vocabulary.sha1(),
-                "max_sentence_length": max_sentence_length,
+                "max_sentence_length": checked.max_sentence_length,
             },
         )
         vocab = preparation.vocabulary(threads, shown) if vocabulary is None else vocabulary
         # What these refuse is refused before the work of encoding.
-        plan = plan_memory(memory, vocab_size=len(vocab), window=window, threads=threads)
+        plan = plan_memory(memory, vocab_size=len(vocab), window=settings.window, threads=threads)
         if device.type == "cuda":
             plan = plan.on_device(torch.cuda.mem_get_info(device)[0], len(vocab))
         if keep:

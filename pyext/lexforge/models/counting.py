@@ -118,9 +118,10 @@ def plan_memory(memory: int, *, vocab_size: int, window: int, threads: int) -> M
     smallest_chunk = chunk_bytes(centers, centers // 8 + 2 * window, window)
     minimum = fixed + smallest_range * ENTRY_BYTES + smallest_chunk
     if memory < minimum:
+        words = f"for {vocab_size:,} words" if vocab_size else "for any words"
         raise ValueError(
-            f"cooccurrence: memory must be at least {-(-minimum // 10**6)}MB for {vocab_size:,} "
-            f"words, window {window} and {threads} threads, got {show_bytes(memory)}"
+            f"cooccurrence: memory must be at least {-(-minimum // 10**6)}MB {words}, "
+            f"window {window} and {threads} threads, got {show_bytes(memory)}"
         )
     left = memory - fixed
     entries = max(smallest_range, min(left // 3 // ENTRY_BYTES, LARGEST_RANGE))

@@ -8,17 +8,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from lexforge._arguments import one_of, whole
 from lexforge._files import replacing
 from lexforge._library import resolve_device
-from lexforge.models._arguments import real, whole
 from lexforge.models.cooccurrence import Cooccurrence, cooccurrence
+from lexforge.models.cooccurrence_settings import check_window
 from lexforge.models.glove_files import (
     SUM,
     read_tables,
@@ -26,9 +26,9 @@ from lexforge.models.glove_files import (
     write_tables,
     write_vectors,
 )
+from lexforge.models.glove_settings import GloVeSettings
 from lexforge.models.glove_tiles import build_tiles, round_sizes, tile_bytes
 from lexforge.ops.glove_train import (
-    OPTIMIZERS,
     RECORD_PARTS,
     GloveTiles,
     glove_default_parts,
@@ -42,38 +42,15 @@ from lexforge.training.events import Events
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
 from lexforge.training.run import run
+from lexforge.training.settings import knobs
 from lexforge.training.stream_job import StreamJob, StreamState, check_resume
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
 
-_whole, _real = partial(whole, "GloVe"), partial(real, "GloVe")
-
 SCRATCH = ".tiles"  # folder, in that of a run, of the training order
 COUNTS_REQUEST = "request.json"  # beside kept counts: the files and settings they come from
-VECTORS = ("sum", "word", "context")
-BIAS_RATES = {"adagrad": 20.0, "rowwise": 1.0, "adam": 1.0}  # by default
-# What a checkpoint records, and what a resumed run must not change.
-HYPER_PARAMETERS = (
-    "vector_size",
-    "window",
-    "x_max",
-    "alpha",
-    "learning_rate",
-    "bias_rate",
-    "epochs",
-    "min_count",
-    "max_vocab_size",
-    "symmetric",
-    "distance_weighting",
-    "optimizer",
-    "grad_clip",
-    "vectors",
-    "parts",
-    "seed",
-    "lowercase",
-)
 
 
 class GloVe:
@@ -169,29 +146,29 @@ class GloVe:
         counts_folder: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> None:
-        self.vector_size = _whole("vector_size", vector_size, high=2**24)
-        self.window = _whole("window", window)
-        self.epochs = _whole("epochs", epochs)
-        self.min_count = _whole("min_count", min_count, low=0)
-        self.max_vocab_size = (
-            None if max_vocab_size is None else _whole("max_vocab_size", max_vocab_size)
+        settings = GloVeSettings(
+            vector_size=vector_size,
+            window=window,
+            x_max=x_max,
+            alpha=alpha,
+            learning_rate=learning_rate,
+            bias_rate=bias_rate,
+            epochs=epochs,
+            min_count=min_count,
+            max_vocab_size=max_vocab_size,
+            symmetric=symmetric,
+            distance_weighting=distance_weighting,
+            optimizer=optimizer,
+            grad_clip=grad_clip,
+            vectors=vectors,
+            parts=parts,
+            seed=seed,
+            lowercase=lowercase,
         )
-        self.x_max, self.alpha = _above_zero("x_max", x_max), _real("alpha", alpha)
-        self.learning_rate = _real("learning_rate", learning_rate)
-        self.grad_clip = _above_zero("grad_clip", grad_clip)
-        self.symmetric, self.distance_weighting = bool(symmetric), bool(distance_weighting)
-        self.optimizer = _one_of("optimizer", optimizer, OPTIMIZERS)
-        if bias_rate is None:
-            bias_rate = BIAS_RATES[self.optimizer]
-        self.bias_rate = _real("bias_rate", bias_rate)
-        if self.optimizer == "adam" and self.bias_rate != 1:
-            raise ValueError(f"GloVe: bias_rate must be 1 with adam, got {self.bias_rate}")
-        self.vectors = _one_of("vectors", vectors, VECTORS)
+        vars(self).update(settings.record())
         self.memory = parse_bytes("GloVe: memory", memory)
-        self.parts = None if parts is None else _whole("parts", parts, high=2**31 - 1)
-        self.seed = _whole("seed", seed, low=-(2**63), high=2**64 - 1)
-        self.workers = None if workers is None else _whole("workers", workers)
-        self.lowercase, self.counts_folder = bool(lowercase), counts_folder
+        self.workers = None if workers is None else whole("GloVe", "workers", workers)
+        self.counts_folder = counts_folder
         self.progress = progress
         self.device = resolve_device("GloVe", device)
         self.vocabulary: Vocabulary | None = None
@@ -203,6 +180,15 @@ class GloVe:
 
         if corpus is not None:
             self.train(corpus)
+
+    @property
+    def settings(self) -> GloVeSettings:
+        """What the result depends on, as the attributes have it now.
+
+        Raises:
+            TypeError, ValueError: One was set to a wrong value.
+        """
+        return GloVeSettings.of(self)
 
     # -- training -----------------------------------------------------------------------------
 
@@ -243,7 +229,7 @@ class GloVe:
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
             CheckpointError: A checkpoint could not be written.
         """
-        passes = _whole("epochs", self.epochs if epochs is None else epochs)
+        passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
         shown = progress or Progress(self.progress)
         with shown if progress is None else nullcontext(shown):
             counts = self._counted(corpus, shown)
@@ -298,6 +284,7 @@ class GloVe:
         Raises:
             As :func:`~lexforge.cooccurrence`.
         """
+        check_window("GloVe", self.window, self.distance_weighting)
         corpus = resolve_corpus(corpus, lowercase=self.lowercase)
         vocabulary = vocabulary or self.vocabulary
         settings = {
@@ -325,7 +312,7 @@ class GloVe:
                 **words,
                 vocabulary=vocabulary,
                 memory=self.memory,
-                threads=self.workers,
+                workers=self.workers,
                 device=self.device,
                 folder=self.counts_folder,
                 progress=shown,
@@ -512,7 +499,9 @@ class GloVe:
         """
         return KeyedVectors(
             self._trained("keyed_vectors").words,
-            self._rows(_one_of("vectors", vectors, VECTORS)),
+            self._rows(
+                one_of("keyed_vectors", "vectors", vectors, knobs(GloVeSettings)["vectors"].choices)
+            ),
             counts=self.vocabulary.counts,
         )
 
@@ -629,7 +618,7 @@ class GloVe:
                 )
         save_checkpoint(
             folder,
-            config={"model": "glove", **{name: getattr(self, name) for name in HYPER_PARAMETERS}},
+            config={"model": "glove", **self.settings.record()},
             vocabulary=self.vocabulary,
             tensors=tensors,
             state={} if self._state is None else self._state.to_json(),
@@ -666,7 +655,7 @@ class GloVe:
             "progress": progress,
         }
         try:
-            model = cls(**{name: found.config[name] for name in HYPER_PARAMETERS}, **machine)
+            model = cls(**GloVeSettings.of(found.config).record(), **machine)
             state = StreamState.from_json(found.state) if found.state else None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
@@ -814,16 +803,3 @@ def _emptied(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _above_zero(name: str, value: Any) -> float:
-    number = _real(name, value)
-    if number == 0:
-        raise ValueError(f"GloVe: {name} must be above 0, got {value!r}")
-    return number
-
-
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"GloVe: {name} must be {', '.join(allowed)}, got {value!r}")
-    return value

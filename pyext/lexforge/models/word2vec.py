@@ -7,15 +7,15 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from lexforge._arguments import either, real, whole
 from lexforge._library import resolve_device
-from lexforge.models._arguments import real, whole
+from lexforge.models.word2vec_settings import Word2VecSettings
 from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
 from lexforge.text import (
@@ -38,30 +38,7 @@ from lexforge.vectors import KeyedVectors
 if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
 
-_whole, _real = partial(whole, "Word2Vec"), partial(real, "Word2Vec")
-
-# What a checkpoint records, and what a resumed run must not change.
-HYPER_PARAMETERS = (
-    "vector_size",
-    "alpha",
-    "min_alpha",
-    "window",
-    "shrink_windows",
-    "negative",
-    "negative_sharing",
-    "ns_exponent",
-    "sample",
-    "min_count",
-    "max_vocab_size",
-    "max_final_vocab",
-    "max_sentence_length",
-    "lowercase",
-    "epochs",
-    "seed",
-    "sg",
-    "hs",
-    "cbow_mean",
-)
+LARGEST_CUDA_SIZE = 1024  # of a vector: a warp's registers hold a row
 
 
 class Word2Vec:
@@ -113,6 +90,8 @@ class Word2Vec:
         max_sentence_length: Longer sentences are split there.
         lowercase: Turn words to lower case while reading.
         progress: Show vocabulary building and training on standard error.
+        corpus, learning_rate, min_learning_rate: What the other models call ``corpus_file``
+            (sentences too), ``alpha`` and ``min_alpha``.
 
     Attributes:
         wv: :class:`~lexforge.KeyedVectors` on the same memory as the table being trained.
@@ -169,45 +148,47 @@ class Word2Vec:
         max_sentence_length: int = 10_000,
         lowercase: bool = False,
         progress: bool = False,
+        corpus: Any = None,
+        learning_rate: float | None = None,
+        min_learning_rate: float | None = None,
     ) -> None:
-        if not sg or hs:
-            raise NotImplementedError(
-                "Word2Vec: skip-gram with negative sampling (sg=1, hs=0) is what exists, "
-                f"got sg={sg}, hs={hs}"
-            )
         if trim_rule is not None:
             raise ValueError("Word2Vec: trim_rule is not supported; use min_count or filter words")
         if null_word:
             raise ValueError("Word2Vec: null_word is not supported")
         if not sorted_vocab:
             raise ValueError("Word2Vec: sorted_vocab must be 1: words are ordered by count")
-        if negative_sharing not in ("pair", "window"):
-            raise ValueError(
-                f"Word2Vec: negative_sharing must be 'pair' or 'window', got {negative_sharing!r}"
-            )
-        self.vector_size = _whole("vector_size", vector_size, high=2**24)
-        self.window = _whole("window", window)
-        self.negative = _whole("negative", negative)
-        self.epochs = _whole("epochs", epochs)
-        self.max_sentence_length = _whole("max_sentence_length", max_sentence_length)
-        self.min_count = _whole("min_count", min_count, low=0)
-        self.seed = _whole("seed", seed, low=-(2**63), high=2**64 - 1)
-        self.workers = None if workers is None else _whole("workers", workers)
-        self.max_vocab_size = (
-            None if max_vocab_size is None else _whole("max_vocab_size", max_vocab_size)
+        settings = Word2VecSettings(
+            vector_size=vector_size,
+            alpha=alpha if learning_rate is None else learning_rate,
+            min_alpha=min_alpha if min_learning_rate is None else min_learning_rate,
+            window=window,
+            shrink_windows=shrink_windows,
+            negative=negative,
+            negative_sharing=negative_sharing,
+            ns_exponent=ns_exponent,
+            sample=sample,
+            min_count=min_count,
+            max_vocab_size=max_vocab_size,
+            max_final_vocab=max_final_vocab,
+            max_sentence_length=max_sentence_length,
+            lowercase=lowercase,
+            epochs=epochs,
+            seed=seed,
+            sg=sg,
+            hs=hs,
+            cbow_mean=cbow_mean,
         )
-        self.max_final_vocab = (
-            None if max_final_vocab is None else _whole("max_final_vocab", max_final_vocab)
-        )
-        self.alpha, self.min_alpha = _real("alpha", alpha), _real("min_alpha", min_alpha)
-        self.sample = _real("sample", sample)
-        self.ns_exponent = _real("ns_exponent", ns_exponent, low=-math.inf)
-        self.sg, self.hs, self.cbow_mean = int(sg), int(hs), int(cbow_mean)
-        self.negative_sharing, self.shrink_windows = negative_sharing, bool(shrink_windows)
-        self.lowercase, self.encoded_folder = bool(lowercase), encoded_folder
+        vars(self).update(settings.record())
+        self.workers = None if workers is None else whole("Word2Vec", "workers", workers)
+        self.encoded_folder = encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
         self.progress = progress
         self.device = resolve_device("Word2Vec", device)
+        if self.device.type == "cuda" and self.vector_size > LARGEST_CUDA_SIZE:
+            raise ValueError(
+                f"Word2Vec: vector_size must be 1 to {LARGEST_CUDA_SIZE} on CUDA, got {vector_size}"
+            )
         self.corpus_count = 0
         self.corpus_total_words = 0
         self.vocabulary: Vocabulary | None = None
@@ -216,9 +197,19 @@ class Word2Vec:
         self._out_table: torch.Tensor | None = None
         self._state: StreamState | None = None
 
+        corpus_file = either("Word2Vec", corpus, corpus_file=corpus_file)
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
             self.train(sentences, corpus_file, epochs=epochs, callbacks=callbacks)
+
+    @property
+    def settings(self) -> Word2VecSettings:
+        """What the result depends on, as the attributes have it now.
+
+        Raises:
+            TypeError, ValueError: One was set to a wrong value.
+        """
+        return Word2VecSettings.of(self)
 
     # -- vocabulary ---------------------------------------------------------------------------
 
@@ -404,14 +395,14 @@ class Word2Vec:
                 given = {"epochs": epochs, "alpha": start_alpha, "min_alpha": end_alpha}
                 check_resume(self._state, given, "corpus", identity)
             else:
-                passes = _whole("epochs", self.epochs if epochs is None else epochs)
+                passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
                 alpha = self.alpha if start_alpha is None else start_alpha
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
                 self._state = StreamState(
                     epochs=passes,
                     total=encoded.num_tokens * passes,
-                    alpha=_real("start_alpha", alpha),
-                    min_alpha=_real("end_alpha", min_alpha),
+                    alpha=real("train", "start_alpha", alpha),
+                    min_alpha=real("train", "end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
                     corpus=identity,
                 )
@@ -648,7 +639,7 @@ class Word2Vec:
             folder,
             config={
                 "model": "word2vec",
-                **{name: getattr(self, name) for name in HYPER_PARAMETERS},
+                **self.settings.record(),
                 "corpus_count": self.corpus_count,
                 "corpus_total_words": self.corpus_total_words,
                 "comment": self.comment,
@@ -680,7 +671,7 @@ class Word2Vec:
         found = load_checkpoint(folder, model="word2vec")
         try:
             model = cls(
-                **{name: found.config[name] for name in HYPER_PARAMETERS},
+                **Word2VecSettings.of(found.config).record(),
                 comment=found.config["comment"],
                 workers=workers,
                 device=device,

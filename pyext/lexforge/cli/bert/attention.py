@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lexforge.cli._training import check_files
+from lexforge.cli._options import check_files
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
 
 

@@ -10,9 +10,8 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from lexforge.cli._training import check_files
+from lexforge.cli._options import check_files
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
-from lexforge.cli.bert.pretrain import Precision
 
 
 class What(str, Enum):
@@ -28,6 +27,13 @@ class Pairs(str, Enum):
     """How the two texts of a pair are separated."""
 
     TAB = "tab"
+
+
+class Precision(str, Enum):
+    """Of products and activations."""
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
 
 
 def encode(

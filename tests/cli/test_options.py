@@ -1,0 +1,214 @@
+"""Options of the four training commands: a help, limits and spellings for each of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from lexforge.cli import cooccurrence, glove, word2vec
+from lexforge.cli._options import (
+    CountingOptions,
+    RunOptions,
+    WorkOptions,
+    check_files,
+    check_folder,
+)
+from lexforge.cli.bert import pretrain
+from lexforge.cli.main import app
+from lexforge.models.bert_settings import EvaluationSettings, PretrainingSettings
+from lexforge.models.cooccurrence_settings import CooccurrenceSettings
+from lexforge.models.glove_settings import GloVeSettings
+from lexforge.models.word2vec_settings import Word2VecSettings
+from lexforge.training.memory import parse_bytes
+from lexforge.training.settings import knobs
+
+GROUPS = {
+    "word2vec": (Word2VecSettings, RunOptions, word2vec.FileOptions),
+    "glove": (GloVeSettings, CountingOptions, RunOptions, glove.FileOptions),
+    "cooccurrence": (
+        CooccurrenceSettings, CountingOptions, WorkOptions, cooccurrence.FileOptions,
+    ),
+    "bert pretrain": (
+        pretrain.ShapeOptions, PretrainingSettings, pretrain.PretrainingOptions,
+        EvaluationSettings, RunOptions,
+    ),
+}  # fmt: skip
+# What must be known, however it is put together: ours in all of them, then by command.
+EVERYWHERE = "--out --overwrite --quiet -q --workers -threads --device --min-count -min-count"
+TRAINING = f"{EVERYWHERE} --resume --checkpoint-every --log-json --seed -seed --epochs -iter "
+TRAINING += "--learning-rate --lr"
+KNOWN = {
+    "word2vec": f"{TRAINING} -train -output -size -vector-size -window -window-size -sample -hs "
+    "-negative -alpha --alpha --min-alpha -debug -verbose -binary -save-vocab -cbow -max-vocab",
+    "glove": f"{TRAINING} -window -window-size -symmetric -distance-weighting -max-vocab -memory "
+    "-vocab-file -input-file -vector-size -size -x-max -alpha -eta --eta -grad-clip -save-file "
+    "-binary -model -write-header -save-gradsq -gradsq-file -init-param-file -init-gradsq-file "
+    "-load-init-param -load-init-gradsq -checkpoint-every -verbose",
+    "cooccurrence": f"{EVERYWHERE} -window -window-size -symmetric -distance-weighting -memory "
+    "-vocab-file -max-vocab -verbose --stanford --cross-sentences",
+    "bert pretrain": f"{TRAINING} --layers --heads --ffn-size --hidden-size --dropout --config "
+    "--max-len --eval-file --eval-every --early-stopping --keep --tensorboard",
+}
+UNBOUNDED = {"ns_exponent"}  # any number makes sense
+OPTIONS = [
+    pytest.param(name, knob, id=f"{name} {knob.name}")
+    for name, groups in GROUPS.items()
+    for group in groups
+    for knob in knobs(group).values()
+    if knob.help
+]
+
+
+def command_of(name):
+    command = typer.main.get_command(app)
+    for part in name.split():
+        command = command.commands[part]
+    return command
+
+
+def parsed(name, *arguments):
+    """The values of all parameters, without running the command."""
+    return command_of(name).make_context(name, ["corpus", *arguments]).params
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_options_are_the_fields(name):
+    """Nothing is left out, and there is nothing else but what a command says for itself."""
+    found = {param.name for param in command_of(name).params}
+    told = {option.values[1].name for option in OPTIONS if option.values[0] == name}
+    assert found - told <= {"corpus", "help"} and told <= found
+    for group in GROUPS[name]:
+        assert {each.name for each in fields(group)} == set(knobs(group))
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_known_spellings(name):
+    spellings = [each for param in command_of(name).params for each in param.opts]
+    assert set(KNOWN[name].split()) <= set(spellings)
+    assert len(spellings) == len(set(spellings))  # none stands for two things
+
+
+@pytest.mark.parametrize("name, knob", OPTIONS)
+def test_help_and_limits(name, knob):
+    assert len(knob.help) > 5 and knob.help.endswith((".", ")")) and knob.panel
+    if knob.kind in (int, float):
+        assert knob.low is not None or knob.name in UNBOUNDED
+    if knob.low is not None and knob.low > -(2**31):
+        with pytest.raises(Exception, match=r"greater than or equal|not in the range"):
+            parsed(name, knob.spellings[0], str(int(knob.low) - 1))
+    if knob.high is not None and knob.high < 2**31:
+        with pytest.raises(Exception, match=r"less than or equal|not in the range"):
+            parsed(name, knob.spellings[0], str(int(knob.high) + 1))
+    if knob.choices:
+        with pytest.raises(Exception, match="nonsense"):
+            parsed(name, knob.spellings[0], "nonsense")
+
+
+@pytest.mark.parametrize("name, knob", OPTIONS)
+def test_spellings(name, knob):
+    """Each of them is parsed to the same field, with the same value."""
+    for spelling in knob.spellings:
+        if "/" in spelling:
+            for number, each in enumerate(spelling.split("/")):
+                assert parsed(name, each)[knob.name] is (number == 0)
+            continue
+        if knob.kind is bool and not knob.default:
+            assert parsed(name)[knob.name] is False and parsed(name, spelling)[knob.name] is True
+            continue
+        text = knob.choices[-1] if knob.choices else _another(knob)
+        before, found = (parsed(name, *given)[knob.name] for given in ((), (spelling, text)))
+        assert found != before
+        assert str(getattr(found, "value", found)) == text
+
+
+def _another(knob):
+    """A value that is not the default, as the command line has it."""
+    if knob.kind is bool:
+        return "0"
+    if knob.kind is int:
+        high = 2**31 if knob.high is None else knob.high
+        return str(
+            next(n for n in range(int(knob.low or 0), 99) if n != knob.default and n <= high)
+        )
+    if knob.kind is float:
+        return "0.625"
+    return "text" if knob.kind in (str, Path) or knob.choices else knob.kind("text").value
+
+
+def test_help_tells_both_recipes(invoke):
+    """Of BERT's settings the defaults differ by model; the help has them from the recipes."""
+    text = " ".join(invoke("bert", "pretrain", "--help").output.replace("\u2502", " ").split())
+    for told in (
+        "64, or 128 with another model", "adam, or adamw with another model",
+        "0.01, or 0.0001 with another model", "constant, or linear with another model",
+    ):  # fmt: skip
+        assert told in text
+
+
+# -- what is told before the corpus is read -------------------------------------------------------
+
+NOWHERE = "/nowhere/corpus.txt"  # whoever opens it says so
+
+
+@pytest.mark.parametrize(
+    "name, arguments, message",
+    [
+        ("word2vec", ["--window", "2000"], "less than or equal to 1000, got '2000'"),
+        ("word2vec", ["-negative", "1001"], "less than or equal to 1000"),
+        ("word2vec", ["-size", "20000000"], "less than or equal to 16777216"),
+        ("word2vec", ["--lr", "inf"], "Word2Vec: alpha must be finite"),
+        ("glove", ["--window", "43"], "GloVe: window must be 1 to 42 with distance_weighting"),
+        ("glove", ["-window", "2000"], "less than or equal to 1000"),
+        ("glove", ["--memory", "0"], "memory must be above 0, got '0GB'"),
+        ("cooccurrence", ["-window", "43"], "window must be 1 to 42 with distance_weighting"),
+        ("cooccurrence", ["-memory", "0.001"], "for any words, window 15"),
+        ("bert pretrain", ["--max-len", "2000"], "max_len must be at most max_positions = 1000"),
+        ("bert pretrain", ["--heads", "3"], "num_heads must divide hidden_size 128, got 3"),
+    ],
+)
+def test_limits_come_first(invoke, tmp_path, name, arguments, message):
+    result = invoke(*name.split(), NOWHERE, "--out", tmp_path / "out", *arguments)
+    assert result.exit_code in (1, 2) and not (tmp_path / "out").exists()
+    assert message in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_folder_that_cannot_be_made_comes_first(invoke, tmp_path, name):
+    (tmp_path / "file").write_text("")
+    result = invoke(*name.split(), NOWHERE, "--out", tmp_path / "file" / "out")
+    assert result.exit_code == 2 and "--out must be a folder" in result.stderr
+
+
+def test_files_that_may_not_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("lexforge.cli._options.os.access", lambda path, mode: False)
+    with pytest.raises(typer.BadParameter, match="log must be a file to write, and may not be"):
+        check_files(tmp_path / "log")
+    with pytest.raises(typer.BadParameter, match="--out must be a folder to write to, and"):
+        check_folder("--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("memory", ["1", "1.0", "1GB", "1000MB"])
+def test_memory_without_a_unit_is_in_gigabytes(memory):
+    assert parse_bytes("memory", CountingOptions(memory=memory).cap) == 10**9
+
+
+@pytest.mark.parametrize(
+    "name, option, message",
+    [
+        ("word2vec", ("-size", 7), "vector_size is 7, 8 in the run"),
+        ("word2vec", ("--learning-rate", 0.5), "alpha is 0.5, 0.025 in the run"),
+        ("glove", ("--vector-size", 7), "vector_size is 7, 8 in the run"),
+        ("glove", ("--lr", 0.5), "learning_rate is 0.5, 0.05 in the run"),
+        ("glove", ("-symmetric", 0), "symmetric is False, True in the run"),
+    ],
+)
+def test_resume_refuses_other_settings(invoke, corpus_file, tmp_path, name, option, message):
+    run = (name, corpus_file, "--out", tmp_path, "--min-count", 1)
+    assert invoke(*run, "--vector-size", 8, "--epochs", 1).exit_code == 0
+    result = invoke(*run, "--resume", *option)
+    assert result.exit_code == 1
+    assert f"cannot resume with other settings: {message}" in result.stderr
+    assert invoke(*run, "--resume").exit_code == 0  # complete, and of these settings
