@@ -2,7 +2,7 @@
 # test        everything that is checked: lint, compile, all tests, the emulated GPU, CUDA sources
 # lint        style of Python and C++ (make format mends it)
 # bench       the benchmarks of this machine, into benchmarks/results
-# cuda-check  every CUDA source through nvcc, where there is one
+# cuda-check  every CUDA source through nvcc, and the library linked and loaded, where there is one
 # gpu         on a machine with a GPU: tests, benchmarks, sanitizers, within minutes
 # gpu-libraries  the libraries for it, built beforehand and elsewhere, into build/gpu-libraries
 #
@@ -59,7 +59,7 @@ unit: $(BUILT) $(TEST)
 emulated: $(BUILT) $(TEST)
 	$(RUN) tests/cuda_emulation/run.py --sanitize -q -n 2
 
-cuda-check: $(TEST)
+cuda-check: $(BUILT) $(TEST)
 	$(RUN) tests/cuda_emulation/cuda_check.py
 
 bench: $(BUILT) $(TEST)

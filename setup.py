@@ -3,14 +3,17 @@
 LEXFORGE_CUDA=auto  CUDA is built when a toolkit is found and this torch has CUDA (default)
 LEXFORGE_CUDA=0     never
 LEXFORGE_CUDA=1     always, against any torch; fails naming the missing piece
-TORCH_CUDA_ARCH_LIST  GPU generations to build for; 9.0 when unset and no GPU is visible
+CUDA_HOME           the CUDA toolkit; else nvcc on PATH, the package index's, /usr/local/cuda
+TORCH_CUDA_ARCH_LIST  GPUs to build for; 8.0 and 9.0, and PTX for later ones, when unset
 MAX_JOBS            compiler processes at a time
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pybind11
@@ -29,14 +32,26 @@ STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 TORCH_HEADERS = [flag for path in cpp_extension.include_paths() for flag in ("-isystem", path)]
 CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", *WARNINGS]
 NVCC_FLAGS = ["-O3", "-std=c++20", "-lineinfo", "--extended-lambda"]
+# The A100's generation and the H100's, and through PTX what came after. The GPU at hand changes
+# nothing: a build on one machine is the build on another.
+CUDA_TARGETS = "8.0;9.0+PTX"
+
+
+def packaged_toolkits() -> list[Path]:
+    """The toolkits that pip installed (nvidia/cu13 beside torch), the newest first."""
+    found = [folder for path in sys.path for folder in Path(path).glob("nvidia/cu*")]
+    versions = [folder for folder in found if folder.name[2:].isdigit()]  # cudnn is none
+    return sorted(versions, key=lambda folder: int(folder.name[2:]), reverse=True)
 
 
 def find_cuda_home() -> str | None:
-    """The toolkit folder: CUDA_HOME, else what the nvcc on PATH says of itself."""
+    """The toolkit folder: CUDA_HOME, else what the nvcc on PATH says of itself, else pip's, else
+    the usual place."""
     if home := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
         return home if (Path(home) / "bin" / "nvcc").exists() else None
     if not (nvcc := shutil.which("nvcc")):
-        return "/usr/local/cuda" if Path("/usr/local/cuda/bin/nvcc").exists() else None
+        homes = [*packaged_toolkits(), Path("/usr/local/cuda")]
+        return next((str(home) for home in homes if (home / "bin" / "nvcc").exists()), None)
     # The nvcc on PATH may be a wrapper script in some other folder, so its own path proves nothing.
     dry_run = subprocess.run(
         [nvcc, "--dryrun", "-c", "-x", "cu", os.devnull],
@@ -56,7 +71,7 @@ def cuda_decision() -> tuple[bool, str]:
     if choice not in {"auto", "0", "1"}:
         raise SystemExit(f"LEXFORGE_CUDA must be auto, 0 or 1, got {choice!r}")
     if choice == "0":
-        return False, "LEXFORGE_CUDA=0"
+        return False, "LEXFORGE_CUDA=0 at build"
     home = find_cuda_home()
     if choice == "1":
         if not home:
@@ -66,9 +81,9 @@ def cuda_decision() -> tuple[bool, str]:
             )
         return True, "LEXFORGE_CUDA=1"
     if not torch.version.cuda:
-        return False, "this torch has no CUDA"
+        return False, f"torch {torch.__version__} at build had no CUDA"
     if not home:
-        return False, "no CUDA toolkit found (no nvcc on PATH, CUDA_HOME unset)"
+        return False, "no CUDA toolkit at build (no nvcc on PATH, CUDA_HOME unset)"
     return True, f"toolkit at {home}, torch for CUDA {torch.version.cuda}"
 
 
@@ -90,6 +105,26 @@ def torch_extension(name: str, files: list[str], **options) -> Extension:
     )
 
 
+def cuda_link_options(home: str) -> dict[str, list[str]]:
+    """How the CUDA op library is linked: against the runtime of the toolkit, and libtorch.
+
+    Its streams come from libtorch_cuda, which the torch at build may not have. libtorch brings it
+    where there is one, and has no symbol of its own, so that the linker must be told to need it.
+    A torch loads its libraries for itself only: nothing else would bring them here.
+    """
+    folders = [path for name in ("lib64", "lib") if (path := Path(home, name)).exists()]
+    found = sorted(file for folder in folders for file in folder.glob("libcudart.so*"))
+    runtime = found[0] if found else None  # the shortest name; a package has libcudart.so.13 alone
+    version = re.search(r"\.so\.(\d+)", runtime.resolve().name) if runtime else None
+    return {
+        "libraries": [f":{runtime.name}" if runtime else "cudart"],
+        "library_dirs": [str(folder) for folder in folders],
+        # The runtime among the packages beside ours, for a torch that has none loaded.
+        "runtime_library_dirs": [f"$ORIGIN/../nvidia/cu{version[1]}/lib"] if version else [],
+        "extra_link_args": ["-Wl,--no-as-needed", "-ltorch"],
+    }
+
+
 def extensions(build_cuda: bool) -> list[Extension]:
     """What setup() builds."""
     built = [
@@ -109,8 +144,7 @@ def extensions(build_cuda: bool) -> list[Extension]:
     if build_cuda:
         # torch leaves it unset when it has no CUDA itself
         cpp_extension.CUDA_HOME = find_cuda_home()
-        if not os.environ.get("TORCH_CUDA_ARCH_LIST") and not torch.cuda.is_available():
-            os.environ["TORCH_CUDA_ARCH_LIST"] = "9.0"
+        os.environ["TORCH_CUDA_ARCH_LIST"] = os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_TARGETS
         cuda_flags = ["-DUSE_CUDA", "-isystem", f"{cpp_extension.CUDA_HOME}/include"]
         built.append(
             torch_extension(
@@ -120,8 +154,7 @@ def extensions(build_cuda: bool) -> list[Extension]:
                     "cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS + cuda_flags,
                     "nvcc": NVCC_FLAGS,
                 },
-                libraries=["cudart"],
-                library_dirs=[f"{cpp_extension.CUDA_HOME}/lib64"],
+                **cuda_link_options(cpp_extension.CUDA_HOME),
             )
         )
     return built
@@ -134,6 +167,9 @@ class BuildWithRecord(cpp_extension.BuildExtension):
         super().run()
         build_cuda, cuda_reason = cuda_decision()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"
+        if not build_cuda:  # an earlier build's would be loaded beside a newer CPU library
+            for stale in folder.glob("_ops_cuda*.so"):
+                stale.unlink()
         record = {
             "cuda": build_cuda,
             "cuda_reason": cuda_reason,

@@ -90,7 +90,9 @@ struct AttentionShape {
 };
 
 // The CPU binding checks cu_seqlens and valid_lens. They are not looked at on the host on CUDA:
-// kernels there read them through these, which keep any content inside the tensors.
+// kernels there read them through these, which keep any content inside the tensors. Rows that no
+// sequence covers, or only past max_length, are left as they were allocated, in out and lse as in
+// dq, dk and dv.
 struct AttentionSpan {
   int64_t first, length;  // rows of the sequence: first ... first + length - 1
 };

@@ -14,7 +14,6 @@ using OptionalTensor = std::optional<Tensor>;
 inline void check_rows(const char* op, const char* name, const Tensor& rows, const Tensor& q) {
   STD_TORCH_CHECK(rows.scalar_type() == q.scalar_type(), op, ": ", name,
                   " must have the dtype of q");
-  STD_TORCH_CHECK(rows.device() == q.device(), op, ": ", name, " must be on the device of q");
   STD_TORCH_CHECK(rows.dim() == q.dim(), op, ": ", name, " must have the shape of q");
   for (int64_t i = 0; i < q.dim(); ++i) {
     STD_TORCH_CHECK(rows.size(i) == q.size(i), op, ": ", name, " must have the shape of q");
@@ -36,6 +35,12 @@ inline AttentionShape attention_shape(const char* op, const Tensor& q, const Ten
   check_rows(op, "q", q, q);
   check_rows(op, "k", k, q);
   check_rows(op, "v", v, q);
+  check_devices(op, {{"q", q},
+                     {"k", k},
+                     {"v", v},
+                     {"cu_seqlens", cu_seqlens},
+                     {"valid_lens", valid_lens},
+                     {"seed", seed}});
   AttentionShape shape{};
   shape.heads = q.size(q.dim() - 2);
   shape.dim = q.size(q.dim() - 1);
@@ -47,8 +52,6 @@ inline AttentionShape attention_shape(const char* op, const Tensor& q, const Ten
   if (packed) {
     STD_TORCH_CHECK(!valid_lens.has_value(), op, ": valid_lens goes with padded tensors");
     check_contiguous(*cu_seqlens, ScalarType::Int, 1, op, "cu_seqlens");
-    STD_TORCH_CHECK(cu_seqlens->device() == q.device(), op,
-                    ": cu_seqlens must be on the device of q");
     STD_TORCH_CHECK(cu_seqlens->size(0) >= 1, op, ": cu_seqlens must be [B + 1]");
     shape.sequences = cu_seqlens->size(0) - 1;
     shape.tokens = q.size(0);
@@ -61,8 +64,6 @@ inline AttentionShape attention_shape(const char* op, const Tensor& q, const Ten
   if (valid_lens.has_value()) {
     shape.valid_per_query = valid_lens->dim() == 2;
     check_contiguous(*valid_lens, ScalarType::Int, shape.valid_per_query ? 2 : 1, op, "valid_lens");
-    STD_TORCH_CHECK(valid_lens->device() == q.device(), op,
-                    ": valid_lens must be on the device of q");
     STD_TORCH_CHECK(valid_lens->size(0) == shape.sequences &&
                         (!shape.valid_per_query || valid_lens->size(1) == max_seqlen),
                     op, ": valid_lens must be [B] or [B, S]");
@@ -75,9 +76,9 @@ inline AttentionShape attention_shape(const char* op, const Tensor& q, const Ten
   shape.causal = causal;
   shape.scale = scale;
   if (dropout_p > 0) {
-    STD_TORCH_CHECK(seed.has_value() && seed->scalar_type() == ScalarType::Long &&
-                        seed->numel() == 1 && seed->device() == q.device(),
-                    op, ": seed must be one int64 on the device of q");
+    STD_TORCH_CHECK(
+        seed.has_value() && seed->scalar_type() == ScalarType::Long && seed->numel() == 1, op,
+        ": seed must be one int64");
     shape.dropout = dropout_of(data<const int64_t>(*seed), dropout_p);
   } else {
     shape.dropout = dropout_of(nullptr, 0);
@@ -96,10 +97,10 @@ inline void check_saved(const char* op, const Tensor& grad_out, const Tensor& ou
                         const Tensor& lse, const Tensor& q) {
   check_rows(op, "grad_out", grad_out, q);
   check_rows(op, "out", out, q);
+  check_devices(op, {{"q", q}, {"grad_out", grad_out}, {"out", out}, {"lse", lse}});
   check_contiguous(lse,
                    q.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float,
                    q.dim() - 1, op, "lse");
-  STD_TORCH_CHECK(lse.device() == q.device(), op, ": lse must be on the device of q");
   for (int64_t i = 0; i < lse.dim(); ++i) {
     STD_TORCH_CHECK(lse.size(i) == q.size(i), op, ": lse must be [T, H] or [B, S, H]");
   }

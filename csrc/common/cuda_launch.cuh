@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -13,6 +15,7 @@
 #include "cuda_emulation.h"
 #else
 #include <cuda_runtime.h>
+#include <cxxabi.h>
 #endif
 
 // The block's dynamic shared memory as `type* name`, 16-byte aligned: inside a kernel, in place of
@@ -34,6 +37,25 @@ inline void check_cuda(cudaError_t status, const char* what) {
   }
 }
 
+#ifndef LEXFORGE_CUDA_EMULATED
+inline std::string kernel_name(const void* kernel) {
+  const char* name = nullptr;
+  if (cudaFuncGetName(&name, kernel) != cudaSuccess) return "a kernel";
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> readable(
+      abi::__cxa_demangle(name, nullptr, nullptr, &status), &std::free);
+  return readable != nullptr ? readable.get() : name;
+}
+
+// "at": the fault may be that of an earlier kernel, or of another library, which CUDA tells of at
+// the next call.
+inline void check_launch(const void* kernel) {
+  const cudaError_t status = cudaGetLastError();
+  if (status == cudaSuccess) return;
+  check_cuda(status, ("at the launch of " + kernel_name(kernel)).c_str());
+}
+#endif
+
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
             [[maybe_unused]] cudaStream_t stream, Arguments&&... arguments) {
@@ -49,7 +71,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   // clang-format off: it would take the brackets apart
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
   // clang-format on
-  check_cuda(cudaGetLastError(), "kernel launch");
+  check_launch(reinterpret_cast<const void*>(kernel));
 #endif
 }
 

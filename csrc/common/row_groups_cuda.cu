@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "common/cub.cuh"
 #include "common/cuda_launch.cuh"
 #include "common/row_groups.h"
@@ -38,7 +40,7 @@ size_t sort_by_row(void* storage, size_t bytes, const int32_t* keys_in, int32_t*
                                              values_out, static_cast<int>(n), 0, bits_of(rows),
                                              static_cast<cudaStream_t>(stream)),
              "sort by row");
-  return bytes;
+  return std::max(bytes, size_t{1});  // to CUB, no storage is the question for its size
 }
 
 }  // namespace lexforge

@@ -36,6 +36,10 @@ inline void check_parts(const char* op, const std::vector<Tensor>& row_sizes,
     check_contiguous(row_sizes[p], ScalarType::Long, 1, op, "row_size");
     check_contiguous(cols[p], ScalarType::Int, 1, op, "cols");
     check_contiguous(counts[p], ScalarType::Long, 1, op, "counts");
+    check_devices(op, {{"the first row_size", row_sizes[0]},
+                       {"row_size", row_sizes[p]},
+                       {"cols", cols[p]},
+                       {"counts", counts[p]}});
     STD_TORCH_CHECK(row_sizes[p].size(0) == row_sizes[0].size(0), op,
                     ": parts must have the same rows, got ", row_sizes[0].size(0), " and ",
                     row_sizes[p].size(0));

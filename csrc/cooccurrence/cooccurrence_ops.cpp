@@ -59,6 +59,7 @@ Tensors3 cooccurrence_index(const Tensor& tokens, const Tensor& offsets, int64_t
   const char* op = "cooccurrence_index";
   check_contiguous(tokens, ScalarType::Int, 1, op, "tokens");
   check_contiguous(offsets, ScalarType::Long, 1, op, "offsets");
+  check_devices(op, {{"tokens", tokens}, {"offsets", offsets}});
   check_vocab_size(op, vocab_size);
   check_window(op, window, false);
   const int64_t token_count = tokens.size(0);
@@ -337,6 +338,7 @@ Tensors3 cooccurrence_rows(const Tensor& padded, const Tensor& starts, const Ten
   check_contiguous(padded, ScalarType::Int, 1, op, "padded");
   check_contiguous(starts, ScalarType::Long, 1, op, "starts");
   check_contiguous(positions, ScalarType::Int, 1, op, "positions");
+  check_devices(op, {{"padded", padded}, {"starts", starts}, {"positions", positions}});
   check_window(op, window, distance_weighting);
   const int64_t vocab_size = starts.size(0) - 1;
   check_vocab_size(op, vocab_size);

@@ -21,10 +21,11 @@ Tensor empty(const Tensor& like, int64_t n, ScalarType dtype) {
 template <typename Word>
 constexpr ScalarType kWordType = sizeof(Word) == 4 ? ScalarType::Int : ScalarType::Long;
 
-// Calls an algorithm for the bytes it wants, and again with them.
+// Calls an algorithm for the bytes it wants, and again with them. Without storage it would tell the
+// bytes once more, so there is always some.
 template <typename Algorithm>
 void with_storage(const Tensor& like, Algorithm algorithm) {
-  size_t bytes = algorithm(nullptr, 0);
+  const size_t bytes = std::max(algorithm(nullptr, 0), size_t{1});
   Tensor storage = empty(like, static_cast<int64_t>(bytes), ScalarType::Byte);
   algorithm(storage.data_ptr(), bytes);
 }
@@ -43,6 +44,7 @@ Rows index(const Tensor& tokens, const Tensor& offsets, int64_t first, int64_t l
   const char* op = "cooccurrence_index";
   check_contiguous(tokens, ScalarType::Int, 1, op, "tokens");
   check_contiguous(offsets, ScalarType::Long, 1, op, "offsets");
+  check_devices(op, {{"tokens", tokens}, {"offsets", offsets}});
   check_vocab_size(op, vocab_size);
   check_window(op, window, false);
   STD_TORCH_CHECK(offsets.size(0) >= 1, op, ": offsets must be [S + 1], got [0]");
@@ -335,6 +337,7 @@ Rows rows(const Tensor& padded, const Tensor& starts, const Tensor& positions, i
   check_contiguous(padded, ScalarType::Int, 1, op, "padded");
   check_contiguous(starts, ScalarType::Long, 1, op, "starts");
   check_contiguous(positions, ScalarType::Int, 1, op, "positions");
+  check_devices(op, {{"padded", padded}, {"starts", starts}, {"positions", positions}});
   const int64_t vocab_size = starts.size(0) - 1;
   check_vocab_size(op, vocab_size);
   check_window(op, window, distance_weighting);

@@ -19,6 +19,7 @@ inline void check_glove_entries(const char* op, const Tensor& word, const Tensor
                   word.size(0));
   check_contiguous(rows, ScalarType::Int, 1, op, "rows");
   check_contiguous(cols, ScalarType::Int, 1, op, "cols");
+  check_devices(op, {{"word", word}, {"context", context}, {"rows", rows}, {"cols", cols}});
   STD_TORCH_CHECK(rows.size(0) <= INT32_MAX, op, ": rows must have fewer than 2^31 entries, got ",
                   rows.size(0));
   STD_TORCH_CHECK(cols.size(0) == rows.size(0), op, ": cols must have the length of rows");
@@ -40,6 +41,10 @@ inline void check_glove_loss(const char* op, const Tensor& word, const Tensor& c
   check_glove_vector(op, word_bias, dtype, word.size(0), "word_bias");
   check_glove_vector(op, context_bias, dtype, word.size(0), "context_bias");
   check_glove_vector(op, counts, dtype, rows.size(0), "counts");
+  check_devices(op, {{"word", word},
+                     {"word_bias", word_bias},
+                     {"context_bias", context_bias},
+                     {"counts", counts}});
 }
 
 inline void check_glove_gradient(const char* op, const Tensor& grad_loss, const Tensor& slope,
@@ -48,6 +53,7 @@ inline void check_glove_gradient(const char* op, const Tensor& grad_loss, const 
   check_glove_entries(op, word, context, rows, cols);
   check_glove_vector(op, grad_loss, word.scalar_type(), rows.size(0), "grad_loss");
   check_glove_vector(op, slope, word.scalar_type(), rows.size(0), "slope");
+  check_devices(op, {{"word", word}, {"grad_loss", grad_loss}, {"slope", slope}});
 }
 
 template <typename scalar_t>

@@ -35,6 +35,14 @@ GloveTrainParams<scalar_t> glove_train_params(
   check_contiguous(segment_begin, ScalarType::Long, 1, op, "segment_begin");
   check_contiguous(column, ScalarType::Int, 1, op, "column");
   check_contiguous(log_count, ScalarType::Float, 1, op, "log_count");
+  check_devices(op, {{"word_table", word_table},
+                     {"context_table", context_table},
+                     {"stats", stats},
+                     {"tile_begin", tile_begin},
+                     {"segment_row", segment_row},
+                     {"segment_begin", segment_begin},
+                     {"column", column},
+                     {"log_count", log_count}});
   const int64_t vocab_size = word_table.size(0), stride = word_table.size(2);
   STD_TORCH_CHECK(vocab_size <= INT32_MAX, op, ": word_table must have fewer than 2^31 rows");
   STD_TORCH_CHECK(word_table.size(1) == glove_record_parts(method), op, ": word_table must be [V, ",

@@ -46,6 +46,9 @@ inline SampleNoiseParams sample_noise_params(const Tensor& table, const Tensor& 
   check_table(table, "sample_noise");
   check_contiguous(positives, ScalarType::Int, 1, "sample_noise", "positives");
   check_contiguous(offsets, ScalarType::Long, 1, "sample_noise", "offsets");
+  check_devices(
+      "sample_noise",
+      {{"table", table}, {"positives", positives}, {"offsets", offsets}, {"positions", positions}});
   STD_TORCH_CHECK(offsets.size(0) >= 1, "sample_noise: offsets must be [R + 1], got [0]");
   const int64_t rows = offsets.size(0) - 1;
   if (positions.has_value()) {

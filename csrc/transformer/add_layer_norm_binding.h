@@ -19,7 +19,7 @@ inline void check_norm_rows(const char* op, const char* name, const Tensor& rows
   check_contiguous(rows, x.scalar_type(), 2, op, name);
   STD_TORCH_CHECK(rows.size(0) == x.size(0) && rows.size(1) == x.size(1), op, ": ", name,
                   " must have the shape of x");
-  STD_TORCH_CHECK(rows.device() == x.device(), op, ": ", name, " must be on the device of x");
+  check_devices(op, {{"x", x}, {name, rows}});
 }
 
 inline void check_norm_vector(const char* op, const char* name, const Tensor& vector,
@@ -27,7 +27,7 @@ inline void check_norm_vector(const char* op, const char* name, const Tensor& ve
   check_contiguous(vector, add_layer_norm_stat_type(x), 1, op, name);
   STD_TORCH_CHECK(vector.size(0) == size, op, ": ", name, " must be [", size, "], got [",
                   vector.size(0), "]");
-  STD_TORCH_CHECK(vector.device() == x.device(), op, ": ", name, " must be on the device of x");
+  check_devices(op, {{"x", x}, {name, vector}});
 }
 
 inline Dropout check_norm_arguments(const char* op, const Tensor& x, const OptionalTensor& residual,
@@ -41,9 +41,9 @@ inline Dropout check_norm_arguments(const char* op, const Tensor& x, const Optio
   check_norm_vector(op, "weight", weight, x, dim);
   STD_TORCH_CHECK(0 <= dropout_p && dropout_p <= 1, op, ": dropout_p must be 0 to 1");
   if (dropout_p == 0) return dropout_of(nullptr, 0);
-  STD_TORCH_CHECK(seed.has_value() && seed->scalar_type() == ScalarType::Long &&
-                      seed->numel() == 1 && seed->device() == x.device(),
-                  op, ": seed must be one int64 on the device of x");
+  STD_TORCH_CHECK(seed.has_value() && seed->scalar_type() == ScalarType::Long && seed->numel() == 1,
+                  op, ": seed must be one int64");
+  check_devices(op, {{"x", x}, {"seed", seed}});
   return dropout_of(data<const int64_t>(*seed), dropout_p);
 }
 

@@ -25,8 +25,8 @@ inline void check_bias_activation(const char* op, const Tensor& x, const Optiona
     check_contiguous(*bias, bias_dtype(x), 1, op, "bias");
     STD_TORCH_CHECK(bias->size(0) == x.size(1), op, ": bias must be [", x.size(1), "], got [",
                     bias->size(0), "]");
-    STD_TORCH_CHECK(bias->device() == x.device(), op, ": bias must be on the device of x");
   }
+  check_devices(op, {{"x", x}, {"bias", bias}});
   STD_TORCH_CHECK(0 <= activation && activation <= static_cast<int64_t>(Activation::kTanh), op,
                   ": activation must be 0, 1 or 2, got ", activation);
 }
@@ -35,7 +35,7 @@ inline void check_bias_gradient(const char* op, const Tensor& grad_out, const Te
   check_contiguous(grad_out, x.scalar_type(), 2, op, "grad_out");
   STD_TORCH_CHECK(grad_out.size(0) == x.size(0) && grad_out.size(1) == x.size(1), op,
                   ": grad_out must have the shape of x");
-  STD_TORCH_CHECK(grad_out.device() == x.device(), op, ": grad_out must be on the device of x");
+  check_devices(op, {{"x", x}, {"grad_out", grad_out}});
 }
 
 // The bias, or zeros.

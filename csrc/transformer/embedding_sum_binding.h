@@ -41,9 +41,10 @@ struct EmbeddingArguments {
     if (norm_weight.has_value()) check_vector(*norm_weight, token_table.size(1), "norm_weight");
     STD_TORCH_CHECK(0 <= dropout_p && dropout_p <= 1, op, ": dropout_p must be 0 to 1");
     if (dropout_p > 0) {
-      STD_TORCH_CHECK(seed.has_value() && seed->scalar_type() == ScalarType::Long &&
-                          seed->numel() == 1 && seed->device() == token_table.device(),
-                      op, ": seed must be one int64 on the device of the tables");
+      STD_TORCH_CHECK(
+          seed.has_value() && seed->scalar_type() == ScalarType::Long && seed->numel() == 1, op,
+          ": seed must be one int64");
+      check_device(*seed, "seed");
     }
   }
 
@@ -107,8 +108,7 @@ struct EmbeddingArguments {
                     " must be of the tables' dtype, or bfloat16 with float32 tables");
   }
   void check_device(const Tensor& tensor, const char* name) const {
-    STD_TORCH_CHECK(tensor.device() == token_table.device(), op, ": ", name,
-                    " must be on the device of token_table");
+    check_devices(op, {{"token_table", token_table}, {name, tensor}});
   }
   void check_table(const Tensor& table, const char* name) const {
     check_contiguous(table, token_table.scalar_type(), 2, op, name);

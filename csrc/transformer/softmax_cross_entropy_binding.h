@@ -32,12 +32,10 @@ std::tuple<Tensor, Tensor> softmax_cross_entropy_with(const Tensor& logits,
                   ": logits must have a column, and fewer than 2^31 rows and columns");
   STD_TORCH_CHECK(labels.size(0) == rows && scale.size(0) == rows, op,
                   ": labels and scale must be [R]");
-  STD_TORCH_CHECK(labels.device() == logits.device() && scale.device() == logits.device(), op,
-                  ": labels and scale must be on the device of logits");
+  check_devices(op, {{"logits", logits}, {"bias", bias}, {"labels", labels}, {"scale", scale}});
   if (bias.has_value()) {
     check_contiguous(*bias, stat, 1, op, "bias");
-    STD_TORCH_CHECK(bias->size(0) == classes && bias->device() == logits.device(), op,
-                    ": bias must be [V], on the device of logits");
+    STD_TORCH_CHECK(bias->size(0) == classes, op, ": bias must be [V]");
   }
   Tensor loss = torch::stable::new_empty(logits, {rows}, stat);
   Tensor correct = torch::stable::new_empty(labels, {rows});

@@ -16,6 +16,10 @@ inline void check_batch(const char* op, const Tensor& center, const Tensor& targ
   STD_TORCH_CHECK(embed_u.size(1) == embed_v.size(1), op, ": tables must have one row length");
   check_contiguous(center, ScalarType::Int, 1, op, "center");
   check_contiguous(target, ScalarType::Int, 2, op, "contexts_and_negatives");
+  check_devices(op, {{"embed_v", embed_v},
+                     {"embed_u", embed_u},
+                     {"center", center},
+                     {"contexts_and_negatives", target}});
   STD_TORCH_CHECK(target.size(0) == center.size(0), op, ": batch sizes differ");
   STD_TORCH_CHECK(target.numel() <= INT32_MAX, op, ": too many targets in one batch");
 }
@@ -23,6 +27,7 @@ inline void check_batch(const char* op, const Tensor& center, const Tensor& targ
 inline void check_slots(const char* op, const Tensor& slots, const Tensor& target, ScalarType dtype,
                         const char* name) {
   check_contiguous(slots, dtype, 2, op, name);
+  check_devices(op, {{"contexts_and_negatives", target}, {name, slots}});
   STD_TORCH_CHECK(slots.size(0) == target.size(0) && slots.size(1) == target.size(1), op, ": ",
                   name, " must have the shape of contexts_and_negatives");
 }
@@ -31,6 +36,7 @@ inline void check_gradients(const char* op, const Tensor& grad_loss, const Tenso
                             const Tensor& target, const Tensor& embed_v) {
   check_slots(op, error, target, embed_v.scalar_type(), "error");
   check_contiguous(grad_loss, embed_v.scalar_type(), 1, op, "grad_loss");
+  check_devices(op, {{"embed_v", embed_v}, {"grad_loss", grad_loss}});
   STD_TORCH_CHECK(grad_loss.size(0) == target.size(0), op, ": grad_loss must be [B]");
 }
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "common/cub.cuh"
 #include "common/cuda_launch.cuh"
 #include "word2vec/skipgram_loss.h"
@@ -164,7 +166,7 @@ size_t skipgram_number_runs(void* storage, size_t bytes, const int32_t* keys, in
   check_cuda(
       cub::DeviceScan::InclusiveSum(storage, bytes, flags, run, static_cast<int>(n), cuda_stream),
       "number runs");
-  return bytes;
+  return std::max(bytes, size_t{1});  // to CUB, no storage is the question for its size
 }
 
 void skipgram_list_runs(const int32_t* keys, const int32_t* run, int64_t n, int64_t rows,

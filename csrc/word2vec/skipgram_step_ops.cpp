@@ -121,7 +121,7 @@ void skipgram_step_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, 
   SkipgramStepParams params = step_params(op, in_table, out_table, in_moments, out_moments, in_last,
                                           out_last, settings, step);
   double* past = step_history(op, history);
-  check_step_batch(op, center, target, mask, label, loss);
+  check_step_batch(op, in_table, center, target, mask, label, loss);
   const int64_t batch = center.size(0);
   const SkipgramStepSizes sizes{batch, target.numel(), params.in.size, params.out.size,
                                 params.stride};

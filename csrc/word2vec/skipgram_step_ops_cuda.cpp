@@ -50,7 +50,7 @@ void skipgram_step(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tens
   const SkipgramStepParams tables = step_params(op, in_table, out_table, in_moments, out_moments,
                                                 in_last, out_last, settings, step);
   double* past = step_history(op, history);
-  check_step_batch(op, center, target, mask, label, loss);
+  check_step_batch(op, in_table, center, target, mask, label, loss);
   const CudaCall call(in_table);
   void* stream = call.stream();
 

@@ -24,6 +24,13 @@ SkipgramStreamParams<scalar_t> skipgram_stream_params(
   check_contiguous(offsets, ScalarType::Long, 1, op, "offsets");
   check_contiguous(keep, ScalarType::Float, 1, op, "keep");
   check_contiguous(noise, ScalarType::Int, 2, op, "noise");
+  check_devices(op, {{"in_table", in_table},
+                     {"out_table", out_table},
+                     {"stats", stats},
+                     {"tokens", tokens},
+                     {"offsets", offsets},
+                     {"keep", keep},
+                     {"noise", noise}});
   const int64_t vocab_size = in_table.size(0), stride = in_table.size(1);
   STD_TORCH_CHECK(out_table.size(0) == vocab_size && out_table.size(1) == stride, op,
                   ": out_table must have the shape of in_table");

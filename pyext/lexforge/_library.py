@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
+import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -15,6 +19,90 @@ _CPU_NAMES = ("baseline", "avx2", "avx512")
 def _find(stem: str) -> Path | None:
     found = sorted(_FOLDER.glob(f"{stem}*.so"))
     return found[0] if found else None
+
+
+def _build_record() -> dict[str, object]:
+    record = _FOLDER / "_build.json"
+    return json.loads(record.read_text()) if record.exists() else {}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error.__cause__ or error).partition("\n")[0]
+
+
+def _missing_gpu() -> str | None:
+    """None where a GPU is visible; else that none is, and what torch has to say about it."""
+    if not torch.version.cuda:
+        return f"this torch, {torch.__version__}, has no CUDA"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    return ": ".join(["no GPU is visible", *(_first_line(warning.message) for warning in said)])
+
+
+def _runs_on(targets: str, capability: tuple[int, int]) -> bool:
+    """Whether code for ``targets``, as in TORCH_CUDA_ARCH_LIST, runs on such a GPU.
+
+    Machine code runs on its own generation from its own minor version on, that of 9.0a on 9.0
+    alone, and PTX on whatever came later. Targets by name are not judged: True.
+    """
+    listed = re.findall(r"(\d+)\.(\d+)(a?)(\+PTX)?", targets)
+    for major, minor, alone, ptx in listed:
+        version = int(major), int(minor)
+        if version == capability or (
+            not alone and version < capability and (ptx or version[0] == capability[0])
+        ):
+            return True
+    return not listed
+
+
+def _open_cuda(library: Path) -> None:
+    """Load the CUDA kernels into the process.
+
+    Raises:
+        OSError: The dynamic linker's reason.
+    """
+    try:
+        torch.ops.load_library(str(library))
+    except OSError:
+        # They need libtorch, which brings libtorch_cuda. Should this torch's not do so: torch has
+        # opened libtorch_cuda for itself alone, and its symbols are found once all may see them.
+        with contextlib.suppress(OSError):
+            ctypes.CDLL("libtorch_cuda.so", ctypes.RTLD_GLOBAL)
+        torch.ops.load_library(str(library))
+
+
+def _load_cuda() -> tuple[bool, str]:
+    """Load the CUDA kernels where they are built and torch has CUDA.
+
+    Whatever is in the way, the CPU stays usable: the reason is returned, not raised.
+
+    Returns:
+        Whether they are usable here; the state of things in one line.
+    """
+    library, missing = _find("_ops_cuda"), _missing_gpu()
+    built = _build_record()
+    if library is None:
+        reason = built.get("cuda_reason", "no record of the build")
+        return False, f"not built: {reason}; {missing or 'build again to use this GPU'}"
+    if not torch.version.cuda:
+        return False, f"built, not loaded: {missing}"
+    try:
+        _open_cuda(library)
+    except OSError as error:
+        return False, f"built, not loaded: {_first_line(error)}"
+    if missing:
+        return False, f"loaded; {missing}"
+    try:
+        name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    except RuntimeError as error:
+        return False, f"loaded; the GPU cannot be used: {_first_line(error)}"
+    gpu = f"{name}, compute capability {capability[0]}.{capability[1]}"
+    targets = built.get("cuda_arch_list") or ""
+    if not _runs_on(targets, capability):
+        return False, f"built for {targets}, not for this GPU: {gpu}"
+    return True, gpu
 
 
 def _load() -> tuple[bool, str]:
@@ -32,15 +120,7 @@ def _load() -> tuple[bool, str]:
             "(or `-e .`) in the source folder"
         )
     torch.ops.load_library(str(cpu))
-    cuda = _find("_ops_cuda")
-    if cuda is None:
-        return False, "built without CUDA kernels"
-    if not torch.version.cuda:
-        return False, "CUDA kernels are built, but this torch has no CUDA"
-    torch.ops.load_library(str(cuda))
-    if not torch.cuda.is_available():
-        return False, "CUDA kernels are built, but no GPU is visible"
-    return True, torch.cuda.get_device_name()
+    return _load_cuda()
 
 
 cuda_usable, cuda_state = _load()
@@ -84,14 +164,13 @@ def build_info() -> dict[str, object]:
     """What was built, with what, and what of it is in use here.
 
     Returns:
-        A dict with ``cuda`` (bool, built), ``cuda_reason``, ``cuda_arch_list``,
-        ``torch_at_build``, ``compiler``, ``cpu_capability``, ``cpu_has_bf16``, ``cuda_usable``,
-        ``cuda_state``.
+        A dict with ``cuda`` (bool, the kernels are there), ``cuda_usable`` and ``cuda_state``
+        (now, in this process), ``cpu_capability``, ``cpu_has_bf16``; and from the build, where it
+        left a record: ``cuda_reason``, ``cuda_arch_list``, ``torch_at_build``, ``compiler``.
     """
-    record = _FOLDER / "_build.json"
-    built = json.loads(record.read_text()) if record.exists() else {}
     return {
-        **built,
+        **_build_record(),
+        "cuda": _find("_ops_cuda") is not None,
         "cpu_capability": cpu_capability(),
         "cpu_has_bf16": cpu_has_bf16(),
         "cuda_usable": cuda_usable,

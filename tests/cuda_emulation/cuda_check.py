@@ -4,7 +4,8 @@
 
 Every ``.cu`` file under csrc goes through nvcc for sm_90 and sm_80 with warnings as errors; a
 kernel whose registers spill to memory fails. Every ``*_ops_cuda.cpp`` goes through g++ against the
-installed torch's stable headers. ``--link`` also builds the whole CUDA op library as setup.py does.
+installed torch's stable headers. The objects are linked and loaded as a torch with CUDA would load
+them (tests/loading/cuda_library.py). ``--link`` also builds the CUDA op library by setup.py itself.
 Without nvcc it says so and succeeds. Only what changed is compiled again.
 """
 
@@ -25,7 +26,9 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent / "loading"))
 import build  # noqa: E402
+import cuda_library  # noqa: E402
 
 ROOT, CSRC = build.ROOT, build.CSRC
 OUTPUT = ROOT / "build" / "cuda_check"
@@ -76,9 +79,14 @@ def short(name: str) -> str:
     return re.sub(r"\(anonymous namespace\)::|lexforge::|^void ", "", name)
 
 
-def compile_kernels(source: Path, command: list[str]) -> tuple[Path, str, list[Kernel]]:
-    """Compiles one .cu file; returns it, the error text ("" if none) and its kernels."""
-    target = OUTPUT / (str(source.relative_to(ROOT)).replace("/", "-") + ".o")
+def object_of(source: Path) -> Path:
+    return OUTPUT / (str(source.relative_to(ROOT)).replace("/", "-") + ".o")
+
+
+def compile_source(source: Path, command: list[str]) -> tuple[str, str]:
+    """Compiles one file unless it is current; returns the error text ("" if none), or what the
+    compiler reported."""
+    target = object_of(source)
     report, record, used = (target.with_suffix(suffix) for suffix in (".txt", ".d", ".command"))
     command = [*command, "-c", str(source)]
     text = shlex.join(command)
@@ -91,25 +99,30 @@ def compile_kernels(source: Path, command: list[str]) -> tuple[Path, str, list[K
             check=False,
         )
         if done.returncode != 0:
-            return source, done.stderr + done.stdout, []
+            return done.stderr + done.stdout, ""
         report.write_text(done.stderr + done.stdout)
         used.write_text(text)
-    return source, "", parse_ptxas(report.read_text())
+    return "", report.read_text()
+
+
+def compile_kernels(source: Path, command: list[str]) -> tuple[Path, str, list[Kernel]]:
+    """Compiles one .cu file; returns it, the error text ("" if none) and its kernels."""
+    error, report = compile_source(source, command)
+    return source, error, parse_ptxas(report)
 
 
 def compile_binding(source: Path, command: list[str]) -> tuple[Path, str]:
-    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
-    return source, done.stderr if done.returncode != 0 else ""
+    return source, compile_source(source, command)[0]
 
 
-def link(environment: dict[str, str]) -> str:
+def link(home: str) -> str:
     """Builds the extension as setup.py does, into a folder of its own; returns the error text."""
     folder = OUTPUT / "setup"
     folders = [f"--build-lib={folder}/lib", f"--build-temp={folder}/temp"]
     done = subprocess.run(
         [sys.executable, "setup.py", "build_ext", *folders],
         cwd=ROOT,
-        env={**os.environ, **environment, "LEXFORGE_CUDA": "1"},
+        env={**os.environ, "CUDA_HOME": home, "LEXFORGE_CUDA": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -117,11 +130,7 @@ def link(environment: dict[str, str]) -> str:
     libraries = list((folder / "lib" / "lexforge").glob("_ops_cuda*.so"))
     if done.returncode != 0 or not libraries:
         return (done.stdout + done.stderr)[-4000:] or "no _ops_cuda library was built"
-    symbols = subprocess.run(
-        ["nm", "-uC", str(libraries[0])], capture_output=True, text=True, check=True
-    ).stdout
-    missing = [line.strip() for line in symbols.splitlines() if " lexforge::" in line]
-    return "\n".join(missing)
+    return cuda_library.check_library(libraries[0], folder, setup_module(), home)
 
 
 def main() -> int:
@@ -139,11 +148,11 @@ def main() -> int:
     nvcc = [
         f"{home}/bin/nvcc",
         *setup.NVCC_FLAGS,
-        *["--Werror", "all-warnings", "-Xptxas", "-v", f"-I{CSRC}"],
+        *["--Werror", "all-warnings", "-Xptxas", "-v", "-Xcompiler", "-fPIC", f"-I{CSRC}"],
         *(f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES),
     ]
     gxx = [
-        *[os.environ.get("CXX", "g++"), "-fsyntax-only", "-fvisibility=hidden"],
+        *[os.environ.get("CXX", "g++"), "-fPIC", "-fvisibility=hidden"],
         *["-std=c++20", "-DUSE_CUDA"],
         *["-Wall", "-Wextra", "-Werror", f"-I{CSRC}", "-isystem", f"{home}/include"],
         *[*setup.STABLE_ABI, *setup.TORCH_HEADERS],
@@ -176,7 +185,11 @@ def main() -> int:
         print(source.relative_to(ROOT))
         if error:
             failures.append(f"{source.relative_to(ROOT)}:\n{error}")
-    if options.link and (error := link({"CUDA_HOME": home})):
+    if not failures:
+        own = [object_of(source) for source in (*kernel_files, *bindings) if CSRC in source.parents]
+        if error := cuda_library.check(own, OUTPUT, setup, home):
+            failures.append(f"loading _ops_cuda:\n{error}")
+    if options.link and (error := link(home)):
         failures.append(f"linking _ops_cuda:\n{error}")
     for failure in failures:
         print(f"cuda-check: {failure}", file=sys.stderr)

@@ -185,6 +185,11 @@ cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaSuccess ? "no error" : message.empty() ? "error" : message.c_str();
 }
+cudaError_t cudaFuncGetName(const char** name, const void* host) {
+  const auto found = functions().find(host);
+  if (found == functions().end()) return cudaErrorInvalidDeviceFunction;
+  return *name = found->second.name.c_str(), cudaSuccess;
+}
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }

@@ -35,7 +35,6 @@ def info(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    cuda = "built" if built.get("cuda") else "not built"
     bf16 = " with bfloat16" if built["cpu_has_bf16"] else ""
     rows = [
         ("lexforge", facts["lexforge"]),
@@ -44,10 +43,9 @@ def info(
         ("numpy", facts["numpy"]),
         ("compiler", built.get("compiler", "unknown")),
         ("CPU kernels", f"{built['cpu_capability']}{bf16}, {facts['threads']} threads"),
-        ("CUDA kernels", f"{cuda}: {built.get('cuda_reason', 'no build record')}"),
-        ("CUDA device", built["cuda_state"]),
+        ("CUDA kernels", built["cuda_state"]),
     ]
-    if built.get("cuda_arch_list"):
+    if built["cuda"] and built.get("cuda_arch_list"):
         rows.append(("CUDA targets", built["cuda_arch_list"]))
     for name, value in rows:
         typer.echo(f"{name:<13} {value}")

@@ -56,7 +56,9 @@ def varlen_attention(
         Results and gradients are bit-identical for any number of threads and from run to run. What
         is dropped depends on (seed, b, head, query, key) alone: the same on CPU and GPU, packed
         or padded. On CUDA the content of ``cu_seqlens`` is not looked at, since that would wait for
-        the device; wrong bounds there give wrong results but stay inside the tensors.
+        the device. Wrong bounds there stay inside the tensors, but a sequence longer than
+        ``max_seqlen`` is cut, and rows that no sequence covers are never written: they hold what
+        was in memory before, perhaps NaN, in the result and in the gradients of q, k and v.
 
     Example:
         >>> qkv = torch.randn(7, 3, 2, 16)

@@ -1,0 +1,265 @@
+"""Every binding wants its tensors on one device, whoever calls torch.ops.
+
+A stranger reaches a binding only among tensors of its device: without a GPU, one of the meta device
+in a call that is sent to the CPU's key; with one, a tensor of the host among those of the GPU.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._C import DispatchKey, DispatchKeySet
+
+from lexforge import _library
+from lexforge.ops.skipgram_step import MAX_PENDING
+
+# For the CPU alone: the dispatcher finds no kernel when a tensor of a GPU is among theirs.
+CPU_ONLY = {
+    "_numerics",
+    "glove_deal_parts",
+    "glove_tiles",
+    "skipgram_batch",
+    "skipgram_epoch_",
+    "skipgram_windows",
+    "weight_gradient_",
+}
+# Not on the device of the others: what the host keeps, and an argument of the CPU kernel only.
+ELSEWHERE = {"history", "workspace"}
+
+
+def floats(*shape):
+    return torch.ones(shape)
+
+
+def ints(*values, dtype=torch.int32):
+    return torch.tensor(values, dtype=dtype)
+
+
+def longs(*values):
+    return ints(*values, dtype=torch.int64)
+
+
+def attention() -> dict:
+    rows = {name: torch.ones(2, 3, 1, 4) for name in ("q", "k", "v")}
+    return {
+        **rows,
+        "cu_seqlens": None,
+        "valid_lens": ints(3, 2),
+        "seed": longs(1),
+        "max_seqlen": 3,
+        "causal": False,
+        "dropout_p": 0.5,
+        "scale": 1.0,
+    }
+
+
+def packed_attention() -> dict:
+    rows = {name: torch.ones(3, 1, 4) for name in ("q", "k", "v")}
+    return {**attention(), **rows, "cu_seqlens": ints(0, 3), "valid_lens": None}
+
+
+def attention_backward() -> dict:
+    saved = {"grad_out": torch.ones(2, 3, 1, 4), "out": torch.ones(2, 3, 1, 4)}
+    return {**attention(), **saved, "lse": floats(2, 3, 1)}
+
+
+def norm() -> dict:
+    vectors = {name: floats(4) for name in ("x_bias", "weight", "bias")}
+    rows = {"x": floats(2, 4), "residual": floats(2, 4)}
+    return {**rows, **vectors, "seed": longs(1), "eps": 1e-5, "dropout_p": 0.5}
+
+
+def norm_backward() -> dict:
+    return {**norm(), "grad_y": floats(2, 4), "mean": floats(2), "rstd": floats(2)}
+
+
+def embedding() -> dict:
+    ids = {name: ints(0, 1) for name in ("tokens", "segments", "positions")}
+    tables = {f"{name}_table": floats(2, 4) for name in ("token", "segment", "position")}
+    norm = {"norm_weight": floats(4), "norm_bias": floats(4), "eps": 1e-5}
+    rest = {"seed": longs(1), "dropout_p": 0.5, "dtype": torch.float32}
+    return {**ids, **tables, **norm, **rest}
+
+
+def embedding_backward() -> dict:
+    return {**embedding(), "grad_out": floats(2, 4), "mean": floats(2), "rstd": floats(2)}
+
+
+def glove_loss() -> dict:
+    tables = {"word": floats(2, 4), "context": floats(2, 4)}
+    biases = {"word_bias": floats(2), "context_bias": floats(2)}
+    entries = {"rows": ints(0, 1, 1), "cols": ints(0, 0, 1)}
+    of_entries = {name: floats(3) for name in ("counts", "grad_loss", "slope")}
+    return {**tables, **biases, **entries, **of_entries, "x_max": 100.0, "alpha": 0.75}
+
+
+def glove_train() -> dict:
+    settings = dict.fromkeys(("learning_rate", "bias_rate", "x_max", "alpha", "clip"), 1.0)
+    adam = {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}
+    return {
+        **{name: torch.ones(2, 2, 16) for name in ("word_table", "context_table")},
+        "stats": torch.zeros(2, dtype=torch.float64),
+        "parts": 1,
+        "tile_begin": longs(0, 1),
+        "segment_row": ints(0),
+        "segment_begin": longs(0, 1),
+        "column": ints(1),
+        "log_count": floats(1),
+        **{"first_round": 0, "last_round": 1, "dim": 8, "optimizer": "adagrad"},
+        **{**settings, **adam, "deterministic": True, "threads": 1},
+    }
+
+
+def batch() -> dict:
+    target = {name: floats(2, 3) for name in ("mask", "label", "error")}
+    return {
+        "center": ints(0, 1),
+        "contexts_and_negatives": torch.zeros(2, 3, dtype=torch.int32),
+        **target,
+        **{"embed_v": floats(2, 16), "embed_u": floats(2, 16)},
+        **{"grad_loss": floats(2), "loss": floats(2)},
+    }
+
+
+def step() -> dict:
+    tables = {f"{side}_table": floats(2, 16) for side in ("in", "out")}
+    moments = {f"{side}_moments": torch.zeros(2, 2, 16) for side in ("in", "out")}
+    last = {f"{side}_last": ints(0, 0) for side in ("in", "out")}
+    workspace = torch.ops.lexforge.skipgram_step_workspace(2, 6, 2, 2, 16)
+    return {
+        **{**batch(), **tables, **moments, **last},
+        "history": torch.zeros(MAX_PENDING, 2, dtype=torch.float64),
+        "workspace": torch.zeros(workspace, dtype=torch.uint8),
+        **{"optimizer": "adam", "step": 1, "lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
+    }
+
+
+def stream() -> dict:
+    return {
+        **{"in_table": floats(2, 16), "out_table": floats(2, 16)},
+        "stats": torch.zeros(3, dtype=torch.float64),
+        **{"tokens": ints(0, 1, 0), "offsets": longs(0, 3), "keep": floats(2)},
+        "noise": torch.zeros(2, 2, dtype=torch.int32),
+        **{"first_sentence": 0, "last_sentence": 1, "window": 1, "negatives": 1},
+        **{"dynamic_window": False, "share_negatives": False, "alpha": 0.1, "min_alpha": 0.1},
+        **{"tokens_before": 0, "total_tokens": 3, "seed": 1, "epoch": 0, "threads": 1},
+    }
+
+
+def counting() -> dict:
+    """Two words, padded by the third, the separator."""
+    return {
+        **{"tokens": ints(0, 1), "offsets": longs(0, 2), "first": 0, "last": 2},
+        **{"padded": ints(2, 0, 1, 2), "starts": longs(0, 1, 2), "positions": ints(1, 2)},
+        **{"first_row": 0, "last_row": 2, "symmetric": True, "distance_weighting": False},
+        **{"row_sizes": [longs(1, 0)] * 2, "cols": [ints(1)] * 2, "counts": [longs(1)] * 2},
+        **{"vocab_size": 2, "window": 1, "cross_sentences": False, "threads": 1},
+    }
+
+
+def sampling() -> dict:
+    return {
+        "table": torch.zeros(2, 2, dtype=torch.int32),
+        **{"positives": ints(0, 1), "offsets": longs(0, 2), "positions": longs(0)},
+        **{"first_position": 0, "negatives": 1, "seed": 1, "epoch": 0},
+    }
+
+
+def activation() -> dict:
+    return {"x": floats(2, 4), "bias": floats(4), "grad_out": floats(2, 4), "activation": 1}
+
+
+def cross_entropy() -> dict:
+    rows = {"labels": longs(0, 1), "scale": floats(2)}
+    return {"logits": floats(2, 4), "bias": floats(4), **rows, "gradient": True}
+
+
+CALLS = [
+    ("add_layer_norm", norm),
+    ("add_layer_norm_backward", norm_backward),
+    ("attention", attention),
+    ("attention", packed_attention),
+    ("attention_backward", attention_backward),
+    ("bias_activation", activation),
+    ("bias_activation_backward", activation),
+    ("cooccurrence_index", counting),
+    ("cooccurrence_merge", counting),
+    ("cooccurrence_rows", counting),
+    ("embedding_sum", embedding),
+    ("embedding_sum_backward", embedding_backward),
+    ("glove_loss", glove_loss),
+    ("glove_loss_backward", glove_loss),
+    ("glove_train_", glove_train),
+    ("sample_noise", sampling),
+    ("skipgram_loss", batch),
+    ("skipgram_loss_backward", batch),
+    ("skipgram_loss_backward_rows", batch),
+    ("skipgram_step_", step),
+    ("skipgram_sync_", step),
+    ("skipgram_train_", stream),
+    ("softmax_cross_entropy_", cross_entropy),
+]
+
+
+def tensor_arguments(op) -> list[str]:
+    return [a.name for a in op._schema.arguments if "Tensor" in str(a.type)]
+
+
+def moved(value, device):
+    if isinstance(value, list):
+        return [moved(item, device) for item in value]
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def call(op, arguments: dict, device: torch.device):
+    key = DispatchKey.CUDA if device.type == "cuda" else DispatchKey.CPU
+    values = [arguments[argument.name] for argument in op._schema.arguments]
+    return op.redispatch(DispatchKeySet(key), *values)
+
+
+@pytest.mark.parametrize(("name", "arguments"), CALLS)
+def test_a_stranger_among_the_tensors_is_refused(name, arguments, device):
+    op = getattr(torch.ops.lexforge, name).default
+    stranger = "cpu" if device.type == "cuda" else "meta"
+
+    def fresh() -> dict:
+        places = {name: "cpu" if name == "history" else device for name in arguments()}
+        return {name: moved(value, places[name]) for name, value in arguments().items()}
+
+    call(op, fresh(), device)  # but for the stranger, the call is right
+    for tensor in tensor_arguments(op):
+        given = fresh()
+        if given[tensor] is None or tensor in ELSEWHERE:
+            continue
+        if isinstance(given[tensor], list):
+            given[tensor][-1] = given[tensor][-1].to(stranger)
+        else:
+            given[tensor] = given[tensor].to(stranger)
+        with pytest.raises(RuntimeError, match="must be on the device of"):
+            call(op, given, device)
+
+
+def test_what_the_host_keeps_is_refused_elsewhere(device):
+    op = torch.ops.lexforge.skipgram_step_.default
+    arguments = {name: moved(value, device) for name, value in step().items()}
+    arguments["history"] = step()["history"].to("cuda" if device.type == "cuda" else "meta")
+    with pytest.raises(RuntimeError, match="history must be on the CPU"):
+        call(op, arguments, device)
+
+
+def test_no_op_is_forgotten():
+    names = [
+        name for name in torch._C._dispatch_get_all_op_names() if name.startswith("lexforge::")
+    ]
+    called = {name for name, _ in CALLS}
+    for name in (full.removeprefix("lexforge::") for full in names):
+        op = getattr(torch.ops.lexforge, name).default
+        if len(tensor_arguments(op)) > 1 and name not in CPU_ONLY:
+            assert name in called, f"{name} is not among the calls above"
+
+
+@pytest.mark.skipif(_library.emulated(), reason="the emulated library has no CPU kernels")
+def test_cpu_only_ops_have_no_other_kernel():
+    for name in CPU_ONLY:
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lexforge::{name}", "CPU")
+        assert not torch._C._dispatch_has_kernel_for_dispatch_key(f"lexforge::{name}", "CUDA")
