@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-OPS, TEXT = ("_ops_cpu", "_ops_cuda"), "_text"
+OPS, TEXT = ("_ops_cpu", "_ops_cuda"), "_text_native"
 BUILD_SECONDS = 240
 
 Run = Callable[..., dict]

@@ -53,6 +53,20 @@ std::vector<std::string_view> framed_words(std::string_view block, int64_t count
   return words;
 }
 
+// Turns NUL into 0xFF and \n into 0xFE; `seen` says how many there were of each.
+LEXFORGE_TEXT_API void lexforge_frame(const char* block, int64_t size, char* framed,
+                                      int64_t seen[2]) {
+  int64_t nulls = 0, line_feeds = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const char byte = block[i];
+    nulls += byte == '\0';
+    line_feeds += byte == '\n';
+    framed[i] = byte == '\0' ? '\xFF' : byte == '\n' ? '\xFE' : byte;
+  }
+  seen[0] = nulls;
+  seen[1] = line_feeds;
+}
+
 LEXFORGE_TEXT_API const char* lexforge_error_message() { return last_message.c_str(); }
 LEXFORGE_TEXT_API int lexforge_error_errno() { return last_errno; }
 

@@ -81,16 +81,20 @@ LEXFORGE_TEXT_API uint64_t lexforge_counter_largest(const Reader* reader) {
   return counter(reader).largest_count();
 }
 
-// The words, each followed by 0xFF, and their counts as int64.
+// The words, each followed by the separator, and their counts as int64.
 LEXFORGE_TEXT_API int lexforge_counter_words(const Reader* reader, int64_t min_count,
-                                             int64_t max_words, std::string** words,
+                                             int64_t max_words, char separator, std::string** words,
                                              std::string** counts) {
   return checked([&] {
+    const auto entries = counter(reader).words(min_count, max_words);
+    size_t size = entries.size();
+    for (const auto* entry : entries) size += entry->length;
     auto block = std::make_unique<std::string>(), numbers = std::make_unique<std::string>();
-    for (const auto* entry : counter(reader).words(min_count, max_words)) {
-      block->append(entry->word()).push_back('\xFF');
-      const auto count = static_cast<int64_t>(entry->count);
-      numbers->append(reinterpret_cast<const char*>(&count), sizeof(count));
+    block->reserve(size);
+    numbers->reserve(entries.size() * sizeof(int64_t));
+    for (const auto* entry : entries) {
+      block->append(entry->word()).push_back(separator);
+      numbers->append(reinterpret_cast<const char*>(&entry->count), sizeof(int64_t));
     }
     *words = block.release();
     *counts = numbers.release();

@@ -85,6 +85,7 @@ _MATRIX = (c_void_p, c_int64, c_int64)
 _block_data = _plain(c_void_p, "block_data", c_void_p)
 _block_size = _plain(c_int64, "block_size", c_void_p)
 _block_free = _plain(None, "block_free", c_void_p)
+_frame = _plain(None, "frame", *_SPAN, c_void_p, c_void_p)
 _reader_free = _plain(None, "reader_free", c_void_p)
 _reader_begin = _checked("reader_begin", c_void_p, *_SPAN, c_bool)
 _reader_feed = _checked("reader_feed", c_void_p, *_SPAN)
@@ -94,7 +95,7 @@ _reader_tokens = _plain(c_uint64, "reader_tokens", c_void_p)
 _counter_new = _checked("counter_new", *_READER, c_void_p)
 _counter_types = _plain(c_uint64, "counter_types", c_void_p)
 _counter_largest = _plain(c_uint64, "counter_largest", c_void_p)
-_counter_words = _checked("counter_words", c_void_p, c_int64, c_int64, c_void_p, c_void_p)
+_counter_words = _checked("counter_words", c_void_p, c_int64, c_int64, c_char, c_void_p, c_void_p)
 _encoder_new = _checked(
     "encoder_new", *_SPAN, c_int64, c_int64, c_char_p, c_char_p, *_READER, c_void_p
 )
@@ -150,25 +151,26 @@ class _Handle:
         raise TypeError(f"cannot pickle or copy a {type(self).__name__}")
 
 
-class _Bytes:
+class _Memory:
     """Memory of the library, for numpy to look at."""
 
-    def __init__(self, address: int, size: int):
-        self.__array_interface__ = _interface(address, "|u1", size)
+    def __init__(self, address: int | None, typestr: str, *shape: int):
+        self.__array_interface__ = {
+            "data": (address or 0, False),
+            "typestr": typestr,
+            "shape": shape,
+            "version": 3,
+        }
 
 
-def _interface(address: int | None, typestr: str, *shape: int) -> dict[str, object]:
-    return {"data": (address or 0, False), "typestr": typestr, "shape": shape, "version": 3}
-
-
-def _content(block: c_void_p | int | None) -> bytes:
-    return np.asarray(_Bytes(_block_data(block), _block_size(block))).tobytes()
+def _bytes_of(block: c_void_p | int | None) -> np.ndarray:
+    return np.asarray(_Memory(_block_data(block), "|u1", _block_size(block)))
 
 
 def _take(block: c_void_p | int | None) -> bytes:
     """The content of a result, which is freed."""
     try:
-        return _content(block)
+        return _bytes_of(block).tobytes()
     finally:
         _block_free(block)
 
@@ -197,48 +199,46 @@ def _threads(threads: int) -> int:
 
 # -- words ---------------------------------------------------------------------------------------
 
-_PIECE_BYTES = 1 << 20  # decoded at a time
-_SEPARATORS = bytes.maketrans(b"\0\n", b"\xff\xfe")
+_PIECE_BYTES = 1 << 16  # decoded at a time
 
 
-def _framed(sentences: Sequence[Sequence[str]]) -> bytes:
+def _framed(sentences: Sequence[Sequence[str]]) -> np.ndarray:
     """Each word followed by 0xFF, each sentence by 0xFE, as csrc/text/corpus.h wants them.
 
     Raises:
         TypeError: A word is no str. UnicodeEncodeError: It holds a lone surrogate.
     """
     try:
-        # In one go, unless words hold the two characters that stand for those bytes.
-        block = "".join(["\0".join(words) + "\0\n" for words in sentences]).encode()
-        if block.count(b"\n") == len(sentences) and (
-            block.count(b"\0") == sum(len(words) or 1 for words in sentences)
-        ):
-            return block.translate(_SEPARATORS)
+        # All in one go, with characters for those bytes that words hardly ever hold.
+        block = "\0\n".join([*map("\0".join, sentences), ""]).encode()
+        framed, seen = np.empty(len(block), np.uint8), (c_int64 * 2)()
+        _frame(*_span(block), framed.ctypes, seen)
+        if seen[:] == [sum([len(words) or 1 for words in sentences]), len(sentences)]:
+            return framed
     except (TypeError, UnicodeEncodeError):
         pass  # raised again below, for the word at fault
-    framed = bytearray()
+    parts = []
     for words in sentences:
         for word in words:
             if not isinstance(word, str):
-                raise TypeError(
-                    "a sentence must be a list of str, got an element of type "
-                    + type(word).__name__
-                )
-            framed += word.encode() + b"\xff"
-        framed += b"\xfe"
-    return bytes(framed)
+                kind = type(word).__name__
+                raise TypeError(f"a sentence must be a list of str, got an element of type {kind}")
+            parts += [word.encode(), b"\xff"]
+        parts.append(b"\xfe")
+    return np.frombuffer(b"".join(parts), np.uint8)
 
 
-def _pieces(block: bytes, separator: bytes) -> Iterator[memoryview]:
-    """A block of words, each followed by the separator, in pieces of some words without the last
-    one's."""
-    begin = 0
-    while begin < len(block):
-        end = block.find(separator, begin + _PIECE_BYTES)
+def _pieces(block: np.ndarray, separator: bytes) -> Iterator[bytes]:
+    """A block of words, each followed by the separator, in pieces that end before one."""
+    begin, width = 0, _PIECE_BYTES
+    while begin < block.size:
+        piece = block[begin : begin + width].tobytes()
+        end = piece.rfind(separator)
         if end < 0:
-            end = len(block) - 1
-        yield memoryview(block)[begin:end]
-        begin = end + 1
+            width *= 2
+            continue
+        yield piece[:end]
+        begin, width = begin + end + 1, _PIECE_BYTES
 
 
 # -- corpora -------------------------------------------------------------------------------------
@@ -274,18 +274,17 @@ class _Reader(_Handle):
 
     def feed_sentences(self, sentences: Iterable[Iterable[str]]) -> None:
         """Lists of str, into a document begun with framed=True."""
-        lists = []
+        lists: list[Sequence[str]] = []
         for sentence in sentences:
-            try:
-                words = None if isinstance(sentence, str) else iter(sentence)
-            except TypeError:
-                words = None
-            if words is None:
+            if isinstance(sentence, (list, tuple)):
+                lists.append(sentence)
+                continue
+            if isinstance(sentence, str) or not isinstance(sentence, Iterable):
                 raise TypeError(
                     f"a sentence must be a list of str, got {type(sentence).__name__} "
                     "(split lines into words first)"
                 )
-            lists.append(list(words))
+            lists.append(list(sentence))
         self._call(_reader_feed, *_span(_framed(lists)))
 
     def end_document(self) -> None:
@@ -317,19 +316,21 @@ class WordCounter(_Reader):
 
     def words(self, min_count: int, max_words: int) -> tuple[list[str], bytes]:
         """(list of str, their counts as the bytes of an int64 array), by descending count."""
-        block, counts = c_void_p(), c_void_p()
-        self._call(
-            _counter_words,
-            _whole("min_count", min_count, 0),
-            _whole("max_words", max_words, 0),
-            byref(block),
-            byref(counts),
-        )
-        numbers = _take(counts)
-        words: list[str] = []
-        for piece in _pieces(_take(block), b"\xff"):
-            words += str(piece, "utf8", "surrogateescape").split("\udcff")
-        return words, numbers
+        limits = _whole("min_count", min_count, 0), _whole("max_words", max_words, 0)
+        # Words of a framed document may hold a line feed; no word holds the byte 0xFF.
+        for separator, errors in ((b"\n", "strict"), (b"\xff", "surrogateescape")):
+            block, numbers = c_void_p(), c_void_p()
+            self._call(_counter_words, *limits, separator, byref(block), byref(numbers))
+            counts = _take(numbers)
+            words: list[str] = []
+            try:
+                for piece in _pieces(_bytes_of(block), separator):
+                    words += piece.decode(errors=errors).split(separator.decode(errors=errors))
+            finally:
+                _block_free(block)
+            if len(words) == len(counts) // 8:
+                break
+        return words, counts
 
 
 class CorpusEncoder(_Reader):
@@ -380,7 +381,7 @@ class VectorRows(_Handle):
         self, *, dim: int, binary: bool, max_rows: int, allow_nonfinite: bool, threads: int
     ):
         self._dim = _whole("vector_size", dim, 1)
-        self._separator = " " if binary else "\n"
+        self._separator = b" " if binary else b"\n"
         self._shown = False
         super().__init__(
             _rows_free,
@@ -416,13 +417,12 @@ class VectorRows(_Handle):
     def take_words(self, errors: str) -> list[str | None]:
         """The words of all rows; None for a token that is not UTF-8 when errors is "skip"."""
         with self._lock:
-            block = _content(_rows_tokens(self))
             words: list[str | None] = []
-            for piece in _pieces(block, self._separator.encode()):
+            for piece in _pieces(_bytes_of(_rows_tokens(self)), self._separator):
                 try:
-                    words += str(piece, "utf8").split(self._separator)
+                    words += piece.decode().split(self._separator.decode())
                 except UnicodeDecodeError:
-                    for token in bytes(piece).split(self._separator.encode()):
+                    for token in piece.split(self._separator):
                         words.append(_decoded(token, len(words) + 1, errors))
             _rows_drop_tokens(self)
         return words
@@ -431,7 +431,7 @@ class VectorRows(_Handle):
     def __array_interface__(self) -> dict[str, object]:
         with self._lock:
             self._shown = True
-            return _interface(_rows_values(self), "<f4", len(self), self._dim)
+            return _Memory(_rows_values(self), "<f4", len(self), self._dim).__array_interface__
 
 
 def _decoded(token: bytes, row: int, errors: str) -> str | None:

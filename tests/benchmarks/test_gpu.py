@@ -402,7 +402,7 @@ def test_a_library_that_does_not_load_is_built(gpu, tmp_path, monkeypatch):
     assert found["outcome"] == "passed", found
     assert found["built"]["names"] == ["_ops_cpu"]
     assert "_ops_cpu" in found["built"]["because"]["_ops_cpu"]
-    assert found["problems"]["_ops_cpu"] is found["problems"]["_text"] is None
+    assert found["problems"]["_ops_cpu"] is found["problems"]["_text_native"] is None
     assert commands == ["environment.py", "environment.py", "build.py", "environment.py"]
 
 
