@@ -605,7 +605,7 @@ def test_tools_and_a_benchmark_on_the_stand_in(tmp_path):
     finished, cases = stand_in(tmp_path, "memcheck", "ncu", "sampling", path=path)
     assert finished.returncode == 1
     assert finished.stderr == "make gpu: failed: memcheck\n"
-    assert list(cases) == ["environment", "text", "sampling", "memcheck", "ncu"]
+    assert list(cases) == ["environment", "sampling", "memcheck", "ncu"]
     assert cases["sampling"]["outcome"] == "passed"
     assert cases["sampling"]["results"]["complete"] is True
     assert len(cases["sampling"]["results"]["cases"]) == 6
