@@ -1,6 +1,7 @@
 # demo        train word vectors on text that every Python carries, show neighbours, speed, a plot
 # test        everything that is checked: lint, compile, all tests, CUDA sources, their PTX on the CPU
 # lint        style of Python and C++ (make format mends it)
+# package     source archive and wheel, built, and installed in an empty environment
 # bench       the benchmarks of this machine, into benchmarks/results
 # cuda-check  every CUDA source through nvcc, and the library linked and loaded, where there is one
 # ptx         the tests of the CUDA kernels on nvcc's PTX, executed on the CPU, where there is nvcc
@@ -18,12 +19,12 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml
 BUILT := $(VENV)/.built
 
-.PHONY: demo test lint format bench gpu gpu-libraries cuda-check unit ptx clean
+.PHONY: demo test lint format package bench gpu gpu-libraries cuda-check unit ptx clean
 
 demo: $(BUILT)
 	$(BIN)/lexforge demo --out demo-out
 
-test: lint unit cuda-check ptx
+test: lint unit package cuda-check ptx
 
 $(RUN):
 	$(PYTHON) -m venv $(VENV)
@@ -63,6 +64,9 @@ ptx: $(BUILT) $(TEST)
 cuda-check: $(BUILT) $(TEST)
 	$(RUN) tests/ptx/cuda_check.py
 
+package: $(BUILT) $(TEST)
+	PATH="$(abspath $(BIN)):$$PATH" $(RUN) -m pytest -q --slow tests/test_packaging.py
+
 bench: $(BUILT) $(TEST)
 	$(RUN) benchmarks/run.py
 
@@ -72,11 +76,11 @@ gpu:
 	$(PYTHON) benchmarks/gpu $(if $(OUTPUT),--output $(OUTPUT)) \
 	  $(if $(LIBRARIES),--libraries $(LIBRARIES)) $(GPU_OPTIONS)
 
-# Any torch from 2.10 on loads them, but for _text, which wants the same version of Python.
+# Any Python loads them, beside any torch from 2.10 on.
 gpu-libraries: $(DEV)
 	PATH="$(abspath $(BIN)):$$PATH" LEXFORGE_CUDA=1 \
 	  TORCH_CUDA_ARCH_LIST="$${TORCH_CUDA_ARCH_LIST:-9.0}" \
-	  $(RUN) benchmarks/gpu/build.py build/gpu-libraries _ops_cpu _ops_cuda _text
+	  $(RUN) benchmarks/gpu/build.py build/gpu-libraries _ops_cpu _ops_cuda _text_native
 
 clean:
 	rm -rf build $(VENV) demo-out pyext/*.egg-info pyext/lexforge/*.so

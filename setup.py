@@ -1,4 +1,7 @@
-"""Builds the native parts: the op library (CPU, and CUDA where wanted) and the text module.
+"""Builds the native parts: the op libraries (CPU, and CUDA where wanted) and the text library.
+
+None of them uses a symbol of Python, and of torch only the stable ABI: one wheel serves every
+version of Python and torch that pyproject.toml admits.
 
 LEXFORGE_CUDA=auto  CUDA is built when a toolkit is found and this torch has CUDA (default)
 LEXFORGE_CUDA=0     never
@@ -16,9 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pybind11
 import torch
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent
@@ -134,11 +137,12 @@ def extensions(build_cuda: bool) -> list[Extension]:
             extra_compile_args={"cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS},
         ),
         Extension(
-            "lexforge._text",
+            "lexforge._text_native",
             sorted(str(path) for path in (CSRC / "text").glob("*.cpp")),
-            include_dirs=[str(ROOT / CSRC), pybind11.get_include()],
+            include_dirs=[str(ROOT / CSRC)],
             extra_compile_args=[*CXX_FLAGS, "-pthread"],
             language="c++",
+            py_limited_api=True,  # loaded by ctypes, never imported: no version in its name
         ),
     ]
     if build_cuda:
@@ -167,9 +171,11 @@ class BuildWithRecord(cpp_extension.BuildExtension):
         super().run()
         build_cuda, cuda_reason = cuda_decision()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"
-        if not build_cuda:  # an earlier build's would be loaded beside a newer CPU library
-            for stale in folder.glob("_ops_cuda*.so"):
-                stale.unlink()
+        # An earlier build's would be imported in the place of _text.py, or be loaded beside a newer
+        # CPU library.
+        for stale in ["_text.*.so"] if build_cuda else ["_text.*.so", "_ops_cuda*.so"]:
+            for path in folder.glob(stale):
+                path.unlink()
         record = {
             "cuda": build_cuda,
             "cuda_reason": cuda_reason,
@@ -185,12 +191,22 @@ class BuildWithRecord(cpp_extension.BuildExtension):
         (folder / "_build.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
+class AnyPythonWheel(bdist_wheel):
+    """py3-none-PLATFORM: abi3 would ask for CPython's ABI, of which nothing is used."""
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
+
+
 def main() -> None:
     build_cuda, cuda_reason = cuda_decision()
     print(f"lexforge: CUDA kernels {'on' if build_cuda else 'off'}: {cuda_reason}")
     os.environ.setdefault("MAX_JOBS", str(os.cpu_count() or 1))
-    command = BuildWithRecord.with_options(use_ninja=True)
-    setup(ext_modules=extensions(build_cuda), cmdclass={"build_ext": command})
+    build = BuildWithRecord.with_options(use_ninja=True)
+    setup(
+        ext_modules=extensions(build_cuda),
+        cmdclass={"build_ext": build, "bdist_wheel": AnyPythonWheel},
+    )
 
 
 # The checks of the CUDA sources import this file for its flags and its search for the toolkit.

@@ -71,19 +71,37 @@ def test_version_is_written_once(tree, tmp_path):
     assert archive(tree, "sdist", tmp_path).name == f"lexforge-{lexforge.__version__}.tar.gz"
 
 
-@pytest.mark.slow
-def test_wheel_of_the_sdist_trains_in_an_empty_environment(tree, tmp_path):
-    sdist = archive(tree, "sdist", tmp_path)
+@pytest.fixture(scope="module")
+def wheel(tree, tmp_path_factory) -> Path:
+    """The wheel that pip builds from the source archive: whoever installs that gets this."""
+    folder = tmp_path_factory.mktemp("wheel")
+    sdist = archive(tree, "sdist", folder)
     with tarfile.open(sdist) as content:
-        content.extractall(tmp_path, filter="data")
-    wheel = archive(tmp_path / sdist.name.removesuffix(".tar.gz"), "wheel", tmp_path)
+        content.extractall(folder, filter="data")
+    return archive(folder / sdist.name.removesuffix(".tar.gz"), "wheel", folder)
+
+
+@pytest.mark.slow
+def test_one_wheel_serves_every_python(wheel, tmp_path):
+    """No version of Python or of its ABI in the names, no symbol of Python in the libraries."""
+    python, abi, platform = wheel.stem.split("-")[2:]
+    assert (python, abi) == ("py3", "none") and platform != "any"
     with zipfile.ZipFile(wheel) as content:
-        names = set(content.namelist())
-    assert {"lexforge/py.typed", "lexforge/_build.json"} <= names
-    assert {name.split("/")[-1].split(".")[0] for name in names if name.endswith(".so")} >= {
+        libraries = [name for name in content.namelist() if name.endswith(".so")]
+        content.extractall(tmp_path)
+        assert {"lexforge/py.typed", "lexforge/_build.json"} <= set(content.namelist())
+    assert {name.removeprefix("lexforge/").split(".")[0] for name in libraries} >= {
         "_ops_cpu",
-        "_text",
+        "_text_native",
     }
+    for name in libraries:
+        assert "cpython" not in name
+        symbols = run("nm", "--dynamic", "--undefined-only", tmp_path / name).split()
+        assert [symbol for symbol in symbols if symbol.lstrip("_").startswith("Py")] == []
+
+
+@pytest.mark.slow
+def test_wheel_trains_in_an_empty_environment(wheel, tmp_path):
     venv.create(tmp_path / "empty", with_pip=True)
     python = tmp_path / "empty" / "bin" / "python"
     # The locked versions of what it needs: pip would choose another torch.

@@ -1,6 +1,6 @@
-"""Builds some of the native libraries into a folder, for the Python and the GPU at hand.
+"""Builds some of the native libraries into a folder, for the torch and the GPU at hand.
 
-    python benchmarks/gpu/build.py FOLDER _ops_cuda [_ops_cpu _text]
+    python benchmarks/gpu/build.py FOLDER _ops_cuda [_ops_cpu _text_native]
 
 They come to FOLDER/lexforge, object files to FOLDER-objects, where a later build finds them. The
 flags are those of setup.py. LEXFORGE_CUDA, TORCH_CUDA_ARCH_LIST and MAX_JOBS count as there.

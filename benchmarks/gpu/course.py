@@ -54,17 +54,6 @@ def environment(session: Session, seconds: float) -> dict:
     return found
 
 
-def text(session: Session, seconds: float) -> dict:
-    """The text module, which is tied to one version of Python; the kernels need none of it."""
-    problem = session.record.cases["environment"]["problems"][libraries.TEXT]
-    if problem is None:
-        return {"outcome": "passed"}
-    if session.options.skip_build:
-        return {"outcome": "missing", "output": problem}
-    output = session.scratch / "build-text.txt"
-    return libraries.build(session.package, [libraries.TEXT], session.run, output)
-
-
 def ceilings(session: Session, seconds: float) -> dict:
     small = ("--device", "cpu", "--bytes", 1 << 20, "--size", 64) if session.stand_in else ()
     output = session.scratch / "ceilings.txt"
@@ -315,7 +304,6 @@ COURSE = [
     Case("environment", 300, environment, always=True),
     Case("ceilings", 30, ceilings),
     Case("smoke", 60, smoke),
-    Case("text", 60, text, always=True),
     Case("tests", 110, tests),
     benchmark(
         "skipgram",

@@ -19,7 +19,7 @@ def first_line(*command: str) -> str | None:
 
 def loaded() -> dict[str, object]:
     """What came of loading each library; None where it loads."""
-    problems: dict[str, str | None] = {"_ops_cpu": None, "_ops_cuda": None, "_text": None}
+    problems: dict[str, str | None] = {"_ops_cpu": None, "_ops_cuda": None, "_text_native": None}
     try:
         from lexforge import _library
     except (ImportError, OSError) as error:
@@ -31,7 +31,7 @@ def loaded() -> dict[str, object]:
     try:
         from lexforge import _text  # noqa: F401
     except (ImportError, OSError) as error:
-        problems["_text"] = str(error)
+        problems["_text_native"] = str(error)
     return {"problems": problems, "cuda_state": _library.cuda_state}
 
 

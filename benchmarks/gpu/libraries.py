@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-OPS, TEXT = ("_ops_cpu", "_ops_cuda"), "_text"
+OPS, TEXT = ("_ops_cpu", "_ops_cuda"), "_text_native"
 BUILD_SECONDS = 240
 
 Run = Callable[..., dict]
@@ -72,7 +72,7 @@ def prepare(
     may_build: bool,
     needs_cuda: bool,
 ) -> dict:
-    """Takes the given libraries of ops, builds those that do not load here, and says what came.
+    """Takes the given libraries, builds those that do not load here, and says what came.
 
     Args:
         given: folder of libraries.
@@ -86,18 +86,19 @@ def prepare(
     """
     taken = package.take(given)
     found = check(run, scratch / "environment.txt")
+    needed = OPS if needs_cuda else OPS[:1]
 
-    def wrong() -> list[str]:
-        return [x for x in (OPS if needs_cuda else OPS[:1]) if found["problems"][x]]
+    def wrong(*names: str) -> list[str]:
+        return [name for name in names if found["problems"][name]]
 
     built: dict[str, object] = {}
-    if wrong() and may_build:
+    if wrong(*needed, TEXT) and may_build:
         reasons = found["problems"]
         variables = {"LEXFORGE_CUDA": "1" if needs_cuda else "0"}
         if "capability" in found:  # for other GPUs it would take longer
             variables["TORCH_CUDA_ARCH_LIST"] = str(found["capability"])
-        built = build(package, wrong(), run, scratch / "build.txt", **variables)
+        built = build(package, wrong(*needed, TEXT), run, scratch / "build.txt", **variables)
         built["because"] = reasons
         found = check(run, scratch / "environment-built.txt")
-    outcome = "failed" if wrong() else "passed"
+    outcome = "failed" if wrong(*needed) else "passed"
     return {**found, "outcome": outcome, "taken": taken, "built": built}

@@ -132,15 +132,23 @@ class ChunkPipeline {
   std::vector<std::thread> workers_;
 };
 
+// What documents are fed to.
+class Reader : public ChunkHandler {
+ public:
+  virtual ChunkPipeline& pipeline() = 0;
+  virtual void finish() = 0;  // pipeline().finish(), then what the reader has left to do
+  virtual uint64_t tokens() const = 0;
+};
+
 // Counts words. Order of the result: descending count, ties by first appearance in the corpus.
-class WordCounter final : public ChunkHandler {
+class WordCounter final : public Reader {
  public:
   explicit WordCounter(ReaderOptions options);
 
-  ChunkPipeline& pipeline() { return pipeline_; }
-  void finish();  // pipeline().finish(), then the threads' counts are merged
+  ChunkPipeline& pipeline() override { return pipeline_; }
+  void finish() override;  // merges the threads' counts
 
-  uint64_t tokens() const { return tokens_; }
+  uint64_t tokens() const override { return tokens_; }
   uint64_t types() const { return tables_.front().size(); }
   uint64_t largest_count() const;
   // Words with at least min_count occurrences, at most max_words of them; good while this lives.
@@ -161,17 +169,17 @@ class WordCounter final : public ChunkHandler {
 // another: offsets 0 = o[0] < o[1] < ... < o[S] = N, sentence s being tokens o[s] .. o[s+1].
 // Unknown words are dropped; a line is cut into sentences of max_sentence_length words, the last
 // one shorter; a line without known words leaves no sentence.
-class CorpusEncoder final : public ChunkHandler {
+class CorpusEncoder final : public Reader {
  public:
   // Word i has id i. Throws std::invalid_argument when a word comes twice.
   CorpusEncoder(ReaderOptions options, const std::vector<std::string_view>& words,
                 uint64_t max_sentence_length, const std::string& tokens_path,
                 const std::string& offsets_path);
 
-  ChunkPipeline& pipeline() { return pipeline_; }
-  void finish();  // pipeline().finish(), then the files are closed
+  ChunkPipeline& pipeline() override { return pipeline_; }
+  void finish() override;  // closes the files
 
-  uint64_t tokens() const { return tokens_written_; }
+  uint64_t tokens() const override { return tokens_written_; }
   uint64_t sentences() const { return sentences_; }
   uint64_t unknown() const { return unknown_; }
 

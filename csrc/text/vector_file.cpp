@@ -6,6 +6,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 namespace lexforge::text {
 namespace {
@@ -169,16 +170,6 @@ VectorRows::VectorRows(int64_t dim, RowLayout layout, int64_t max_rows, bool all
   }
 }
 
-std::string_view VectorRows::token(int64_t row) const {
-  const size_t begin = row == 0 ? 0 : token_ends_[row - 1];
-  return std::string_view(tokens_).substr(begin, token_ends_[row] - begin);
-}
-
-void VectorRows::drop_tokens() {
-  tokens_ = std::string();
-  token_ends_ = std::vector<size_t>();
-}
-
 void VectorRows::reserve(int64_t rows) {
   if (rows <= capacity_) return;
   capacity_ = std::max(rows, capacity_ + capacity_ / 2);
@@ -190,8 +181,7 @@ void VectorRows::reserve(int64_t rows) {
 }
 
 void VectorRows::add_token(std::string_view token) {
-  tokens_.append(token);
-  token_ends_.push_back(tokens_.size());
+  tokens_.append(token).push_back(layout_ == RowLayout::kText ? '\n' : ' ');
 }
 
 int64_t VectorRows::feed(std::string_view block, bool last) {

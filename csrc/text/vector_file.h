@@ -17,7 +17,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace lexforge::text {
 
@@ -39,8 +38,9 @@ class VectorRows {
   int64_t dim() const { return dim_; }
   bool full() const { return rows_ == max_rows_; }
   float* values() { return values_.get(); }  // [rows, dim]; valid until the next feed
-  std::string_view token(int64_t row) const;
-  void drop_tokens();  // frees their memory once they were taken over
+  // All tokens, each followed by the byte that none of them holds: \n in text, a space in binary.
+  const std::string& tokens() const { return tokens_; }
+  void drop_tokens() { tokens_ = std::string(); }  // frees their memory once they were taken over
 
  private:
   struct Free {
@@ -60,8 +60,7 @@ class VectorRows {
   int64_t rows_ = 0;
   int64_t capacity_ = 0;
   std::unique_ptr<float, Free> values_;
-  std::string tokens_;  // all tokens end to end
-  std::vector<size_t> token_ends_;
+  std::string tokens_;
 };
 
 // The number of numbers at the right end of a text row that leave a token in front of them: the D

@@ -402,7 +402,7 @@ def test_a_library_that_does_not_load_is_built(gpu, tmp_path, monkeypatch):
     assert found["outcome"] == "passed", found
     assert found["built"]["names"] == ["_ops_cpu"]
     assert "_ops_cpu" in found["built"]["because"]["_ops_cpu"]
-    assert found["problems"]["_ops_cpu"] is found["problems"]["_text"] is None
+    assert found["problems"]["_ops_cpu"] is found["problems"]["_text_native"] is None
     assert commands == ["environment.py", "environment.py", "build.py", "environment.py"]
 
 
@@ -605,7 +605,7 @@ def test_tools_and_a_benchmark_on_the_stand_in(tmp_path):
     finished, cases = stand_in(tmp_path, "memcheck", "ncu", "sampling", path=path)
     assert finished.returncode == 1
     assert finished.stderr == "make gpu: failed: memcheck\n"
-    assert list(cases) == ["environment", "text", "sampling", "memcheck", "ncu"]
+    assert list(cases) == ["environment", "sampling", "memcheck", "ncu"]
     assert cases["sampling"]["outcome"] == "passed"
     assert cases["sampling"]["results"]["complete"] is True
     assert len(cases["sampling"]["results"]["cases"]) == 6

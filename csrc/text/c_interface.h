@@ -1,0 +1,39 @@
+// The C interface of the text side, which lexforge/_text.py calls through ctypes. There is no
+// Python in it: one build serves every version.
+//
+// A function that can fail returns a status, and then the thread's last error says what was wrong.
+// Objects and results are opaque pointers, each with a function that frees it. Memory that comes in
+// is borrowed for the call: an address and a size. Counts, bounds and types are checked in
+// _text.py, and so is that no two threads use one reader at the same time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#define LEXFORGE_TEXT_API extern "C" __attribute__((visibility("default")))
+
+namespace lexforge::text {
+
+// What Python raises; the numbers are those of _ERRORS in _text.py.
+enum Status : int { kOk, kValueError, kIndexError, kOSError, kMemoryError, kRuntimeError };
+
+// The status of the exception being handled, whose message and errno become the thread's last.
+Status keep_error() noexcept;
+
+// Everything that may throw runs in here.
+template <typename Work>
+int checked(const Work& work) noexcept {
+  try {
+    work();
+    return kOk;
+  } catch (...) {
+    return keep_error();
+  }
+}
+
+// The words of a framed block (corpus.h), each followed by 0xFF.
+std::vector<std::string_view> framed_words(std::string_view block, int64_t count);
+
+}  // namespace lexforge::text

@@ -1,0 +1,609 @@
+"""The text side, without torch: corpus reader, vocabulary, BERT's examples, rows of vector files.
+
+The work is done by a library with a plain C interface (csrc/text), which holds no symbol of Python:
+one build serves every version. ctypes lets other threads run during a call, and no call lasts
+longer than a few chunks of text take, so that Ctrl-C is answered at once.
+"""
+
+from __future__ import annotations
+
+import array
+import operator
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ctypes import (
+    CDLL,
+    byref,
+    c_bool,
+    c_char,
+    c_char_p,
+    c_int,
+    c_int32,
+    c_int64,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+_Buffer: TypeAlias = bytes | bytearray | memoryview | np.ndarray
+
+# -- the library ---------------------------------------------------------------------------------
+
+
+def _load() -> CDLL:
+    found = sorted(Path(__file__).parent.glob("_text_native*.so"))
+    if not found:
+        raise ImportError(
+            "lexforge's text library is not built: run `pip install --no-build-isolation .` "
+            "(or `-e .`) in the source folder"
+        )
+    return CDLL(str(found[0]))
+
+
+_native = _load()
+_native.lexforge_error_message.restype = c_char_p
+
+# By the numbers of Status in csrc/text/c_interface.h; the first means that all went well.
+_EXCEPTIONS = (None, ValueError, IndexError, OSError, MemoryError, RuntimeError)
+
+
+def _check(status: int, function: object, arguments: object) -> None:
+    exception = _EXCEPTIONS[status]
+    if exception is None:
+        return
+    # A message may quote a file, cut anywhere.
+    message = _native.lexforge_error_message().decode(errors="replace")
+    if exception is OSError:
+        raise OSError(_native.lexforge_error_errno(), message)  # picks its own subclass
+    raise exception(message)
+
+
+def _plain(returns: Any, name: str, *parameters: Any) -> Callable[..., Any]:
+    """A function of the library; `returns` is None where nothing comes back."""
+    function = getattr(_native, f"lexforge_{name}")
+    function.argtypes, function.restype = parameters, returns
+    return function
+
+
+def _checked(name: str, *parameters: Any) -> Callable[..., Any]:
+    """A function of the library whose status is raised as an exception."""
+    function: Any = _plain(c_int, name, *parameters)
+    function.errcheck = _check
+    return function
+
+
+_SPAN = (c_void_p, c_int64)  # where something begins, and its size
+_READER = (c_int, c_int64, c_int, *_SPAN)  # threads, chunk_bytes, errors, lowercase
+_MATRIX = (c_void_p, c_int64, c_int64)
+
+_block_data = _plain(c_void_p, "block_data", c_void_p)
+_block_size = _plain(c_int64, "block_size", c_void_p)
+_block_free = _plain(None, "block_free", c_void_p)
+_frame = _plain(None, "frame", *_SPAN, c_void_p, c_void_p)
+_reader_free = _plain(None, "reader_free", c_void_p)
+_reader_begin = _checked("reader_begin", c_void_p, *_SPAN, c_bool)
+_reader_feed = _checked("reader_feed", c_void_p, *_SPAN)
+_reader_end = _checked("reader_end", c_void_p)
+_reader_finish = _checked("reader_finish", c_void_p)
+_reader_tokens = _plain(c_uint64, "reader_tokens", c_void_p)
+_counter_new = _checked("counter_new", *_READER, c_void_p)
+_counter_types = _plain(c_uint64, "counter_types", c_void_p)
+_counter_largest = _plain(c_uint64, "counter_largest", c_void_p)
+_counter_words = _checked("counter_words", c_void_p, c_int64, c_int64, c_char, c_void_p, c_void_p)
+_encoder_new = _checked(
+    "encoder_new", *_SPAN, c_int64, c_int64, c_char_p, c_char_p, *_READER, c_void_p
+)
+_encoder_sentences = _plain(c_uint64, "encoder_sentences", c_void_p)
+_encoder_unknown = _plain(c_uint64, "encoder_unknown", c_void_p)
+_rows_new = _checked("rows_new", c_int64, c_bool, c_int64, c_bool, c_int, c_void_p)
+_rows_free = _plain(None, "rows_free", c_void_p)
+_rows_feed = _checked("rows_feed", c_void_p, *_SPAN, c_bool, c_void_p)
+_rows_count = _plain(c_int64, "rows_count", c_void_p)
+_rows_full = _plain(c_bool, "rows_full", c_void_p)
+_rows_values = _plain(c_void_p, "rows_values", c_void_p)
+_rows_tokens = _plain(c_void_p, "rows_tokens", c_void_p)
+_rows_drop_tokens = _plain(None, "rows_drop_tokens", c_void_p)
+_count_numbers = _plain(c_int64, "count_numbers", *_SPAN)
+_ends_in_number = _plain(c_bool, "ends_in_number", *_SPAN)
+_format_text = _checked("format_text", *_SPAN, *_MATRIX, c_char, c_void_p, c_int)
+_format_binary = _checked("format_binary", *_SPAN, *_MATRIX, c_void_p)
+_prediction_count = _plain(c_int64, "prediction_count", c_int64)
+_examples_new = _checked(
+    "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
+)
+_examples_free = _plain(None, "examples_free", c_void_p)
+_examples_draw = _checked("examples_draw", c_void_p, c_uint32, c_int, c_void_p)
+_epoch_free = _plain(None, "epoch_free", c_void_p)
+_epoch_count = _plain(c_int64, "epoch_count", c_void_p)
+_epoch_pair = _checked("epoch_pair", c_void_p, c_int64, c_void_p)
+_epoch_measure = _checked("epoch_measure", c_void_p, c_int64, c_int64, c_void_p)
+_epoch_fill = _checked("epoch_fill", c_void_p, c_int64, c_int64, c_void_p, c_int)
+
+
+class _Handle:
+    """An object of the library, freed with this one.
+
+    Args:
+        free: what frees it.
+        make: a function of the library; its last parameter is where the object's address goes.
+        arguments: the others.
+    """
+
+    def __init__(self, free: Callable[..., Any], make: Callable[..., Any], *arguments: Any):
+        self._as_parameter_ = c_void_p()
+        self._lock = threading.RLock()
+        make(*arguments, byref(self._as_parameter_))
+        # At exit all is left as it is: arrays may still show the object's memory.
+        weakref.finalize(self, free, self._as_parameter_).atexit = False
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """For what changes the object or reads what changes: one thread at a time."""
+        with self._lock:
+            return function(self, *arguments)
+
+    def __reduce__(self):
+        raise TypeError(f"cannot pickle or copy a {type(self).__name__}")
+
+
+class _Memory:
+    """Memory of the library, for numpy to look at."""
+
+    def __init__(self, address: int | None, typestr: str, *shape: int):
+        self.__array_interface__ = {
+            "data": (address or 0, False),
+            "typestr": typestr,
+            "shape": shape,
+            "version": 3,
+        }
+
+
+def _bytes_of(block: c_void_p | int | None) -> np.ndarray:
+    return np.asarray(_Memory(_block_data(block), "|u1", _block_size(block)))
+
+
+def _take(block: c_void_p | int | None) -> bytes:
+    """The content of a result, which is freed."""
+    try:
+        return _bytes_of(block).tobytes()
+    finally:
+        _block_free(block)
+
+
+def _span(buffer: _Buffer) -> tuple[Any, int]:
+    """Where the bytes are, as an object that keeps them there, and how many."""
+    view = np.frombuffer(buffer, np.uint8)
+    return view.ctypes, view.size
+
+
+def _array(buffer: _Buffer) -> np.ndarray:
+    return buffer if isinstance(buffer, np.ndarray) else np.asarray(memoryview(buffer))
+
+
+def _whole(name: str, value: int, least: int, most: int = 2**63 - 1) -> int:
+    value = operator.index(value)
+    if not least <= value <= most:
+        bound = f">= {least}" if value < least else f"<= {most}"
+        raise ValueError(f"{name} must be {bound}, got {value}")
+    return value
+
+
+def _threads(threads: int) -> int:
+    return _whole("threads", threads, 1, 2**31 - 1)
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+_PIECE_BYTES = 1 << 16  # decoded at a time
+
+
+def _framed(sentences: Sequence[Sequence[str]]) -> np.ndarray:
+    """Each word followed by 0xFF, each sentence by 0xFE, as csrc/text/corpus.h wants them.
+
+    Raises:
+        TypeError: A word is no str. UnicodeEncodeError: It holds a lone surrogate.
+    """
+    try:
+        # All in one go, with characters for those bytes that words hardly ever hold.
+        block = "\0\n".join([*map("\0".join, sentences), ""]).encode()
+        framed, seen = np.empty(len(block), np.uint8), (c_int64 * 2)()
+        _frame(*_span(block), framed.ctypes, seen)
+        if seen[:] == [sum([len(words) or 1 for words in sentences]), len(sentences)]:
+            return framed
+    except (TypeError, UnicodeEncodeError):
+        pass  # raised again below, for the word at fault
+    parts = []
+    for words in sentences:
+        for word in words:
+            if not isinstance(word, str):
+                kind = type(word).__name__
+                raise TypeError(f"a sentence must be a list of str, got an element of type {kind}")
+            parts += [word.encode(), b"\xff"]
+        parts.append(b"\xfe")
+    return np.frombuffer(b"".join(parts), np.uint8)
+
+
+def _pieces(block: np.ndarray, separator: bytes) -> Iterator[bytes]:
+    """A block of words, each followed by the separator, in pieces that end before one."""
+    begin, width = 0, _PIECE_BYTES
+    while begin < block.size:
+        piece = block[begin : begin + width].tobytes()
+        end = piece.rfind(separator)
+        if end < 0:
+            width *= 2
+            continue
+        yield piece[:end]
+        begin, width = begin + end + 1, _PIECE_BYTES
+
+
+# -- corpora -------------------------------------------------------------------------------------
+
+_POLICIES = ("replace", "strict", "skip")  # by the numbers of BadUtf8
+
+
+def _options(
+    threads: int, chunk_bytes: int, errors: str, lowercase: Sequence[int]
+) -> tuple[int, int, int, Any, int]:
+    if errors not in _POLICIES:
+        raise ValueError(f"errors must be 'replace', 'strict' or 'skip', got {errors!r}")
+    table = np.frombuffer(array.array("I", lowercase or [0]), np.uint32)[: len(lowercase)]
+    return (
+        _threads(threads),
+        _whole("chunk_bytes", chunk_bytes, 1),
+        _POLICIES.index(errors),
+        table.ctypes,
+        table.size,
+    )
+
+
+class _Reader(_Handle):
+    """What documents are fed to, in order."""
+
+    def begin_document(self, name: str, framed: bool = False) -> None:
+        """Start a document, of text or `framed` (for `feed_sentences`); `name` is for messages."""
+        self._call(_reader_begin, *_span(name.encode()), framed)
+
+    def feed(self, bytes: _Buffer) -> None:
+        """Take the next bytes of the document. Waits while the threads are behind."""
+        self._call(_reader_feed, *_span(bytes))
+
+    def feed_sentences(self, sentences: Iterable[Iterable[str]]) -> None:
+        """Lists of str, into a document begun with framed=True."""
+        lists: list[Sequence[str]] = []
+        for sentence in sentences:
+            if isinstance(sentence, (list, tuple)):
+                lists.append(sentence)
+                continue
+            if isinstance(sentence, str) or not isinstance(sentence, Iterable):
+                raise TypeError(
+                    f"a sentence must be a list of str, got {type(sentence).__name__} "
+                    "(split lines into words first)"
+                )
+            lists.append(list(sentence))
+        self._call(_reader_feed, *_span(_framed(lists)))
+
+    def end_document(self) -> None:
+        self._call(_reader_end)
+
+    def finish(self) -> None:
+        """Wait for the threads; nothing more may be fed."""
+        self._call(_reader_finish)
+
+    @property
+    def tokens(self) -> int:
+        return self._call(_reader_tokens)
+
+
+class WordCounter(_Reader):
+    """Counts the words of documents fed in order."""
+
+    def __init__(self, *, threads: int, chunk_bytes: int, errors: str, lowercase: Sequence[int]):
+        options = _options(threads, chunk_bytes, errors, lowercase)
+        super().__init__(_reader_free, _counter_new, *options)
+
+    @property
+    def types(self) -> int:
+        return self._call(_counter_types)
+
+    @property
+    def largest_count(self) -> int:
+        return self._call(_counter_largest)
+
+    def words(self, min_count: int, max_words: int) -> tuple[list[str], bytes]:
+        """(list of str, their counts as the bytes of an int64 array), by descending count."""
+        limits = _whole("min_count", min_count, 0), _whole("max_words", max_words, 0)
+        # Words of a framed document may hold a line feed; no word holds the byte 0xFF.
+        for separator, errors in ((b"\n", "strict"), (b"\xff", "surrogateescape")):
+            block, numbers = c_void_p(), c_void_p()
+            self._call(_counter_words, *limits, separator, byref(block), byref(numbers))
+            counts = _take(numbers)
+            words: list[str] = []
+            try:
+                for piece in _pieces(_bytes_of(block), separator):
+                    words += piece.decode(errors=errors).split(separator.decode(errors=errors))
+            finally:
+                _block_free(block)
+            if len(words) == len(counts) // 8:
+                break
+        return words, counts
+
+
+class CorpusEncoder(_Reader):
+    """Writes the word ids of documents fed in order."""
+
+    def __init__(
+        self,
+        *,
+        words: list[str],
+        max_sentence_length: int,
+        tokens_path: str | bytes,
+        offsets_path: str | bytes,
+        threads: int,
+        chunk_bytes: int,
+        errors: str,
+        lowercase: Sequence[int],
+    ):
+        super().__init__(
+            _reader_free,
+            _encoder_new,
+            *_span(_framed([words])),
+            len(words),
+            _whole("max_sentence_length", max_sentence_length, 1),
+            os.fsencode(tokens_path),
+            os.fsencode(offsets_path),
+            *_options(threads, chunk_bytes, errors, lowercase),
+        )
+
+    @property
+    def sentences(self) -> int:
+        return self._call(_encoder_sentences)
+
+    @property
+    def unknown(self) -> int:
+        return self._call(_encoder_unknown)
+
+
+# -- vector files --------------------------------------------------------------------------------
+
+
+class VectorRows(_Handle):
+    """Rows of a vector file, collected block by block.
+
+    Once everything was fed, ``np.asarray`` shows them as float32 [rows, dim], without a copy.
+    """
+
+    def __init__(
+        self, *, dim: int, binary: bool, max_rows: int, allow_nonfinite: bool, threads: int
+    ):
+        self._dim = _whole("vector_size", dim, 1)
+        self._separator = b" " if binary else b"\n"
+        self._shown = False
+        super().__init__(
+            _rows_free,
+            _rows_new,
+            self._dim,
+            binary,
+            _whole("max_rows", max_rows, 0),
+            allow_nonfinite,
+            _threads(max(threads, 1)),
+        )
+
+    def feed(self, block: bytes, last: bool) -> int:
+        """Take the complete rows at the start of `block`; returns the bytes they fill.
+
+        Raises:
+            ValueError: "row 3: expected ...". RuntimeError: An array shows the rows, which a block
+                more may move.
+        """
+        consumed = c_int64()
+        with self._lock:
+            if self._shown:
+                raise RuntimeError("VectorRows: no block may be fed after the rows were shown")
+            _rows_feed(self, *_span(block), last, byref(consumed))
+        return consumed.value
+
+    def __len__(self) -> int:
+        return self._call(_rows_count)
+
+    @property
+    def full(self) -> bool:
+        return self._call(_rows_full)
+
+    def take_words(self, errors: str) -> list[str | None]:
+        """The words of all rows; None for a token that is not UTF-8 when errors is "skip"."""
+        with self._lock:
+            words: list[str | None] = []
+            for piece in _pieces(_bytes_of(_rows_tokens(self)), self._separator):
+                try:
+                    words += piece.decode().split(self._separator.decode())
+                except UnicodeDecodeError:
+                    for token in piece.split(self._separator):
+                        words.append(_decoded(token, len(words) + 1, errors))
+            _rows_drop_tokens(self)
+        return words
+
+    @property
+    def __array_interface__(self) -> dict[str, object]:
+        with self._lock:
+            self._shown = True
+            return _Memory(_rows_values(self), "<f4", len(self), self._dim).__array_interface__
+
+
+def _decoded(token: bytes, row: int, errors: str) -> str | None:
+    try:
+        return token.decode(errors="replace" if errors == "replace" else "strict")
+    except UnicodeDecodeError:
+        if errors == "skip":
+            return None
+        raise ValueError(
+            f'row {row}: token {token!r} is not UTF-8; errors="replace" or "skip" reads on'
+        ) from None
+
+
+def count_numbers(row: bytes) -> int:
+    """How many numbers end this text row, leaving a token in front of them."""
+    return _count_numbers(*_span(row))
+
+
+def ends_in_number(token: str) -> bool:
+    """Whether the last of several space-separated parts of this token is a number."""
+    return _ends_in_number(*_span(token.encode()))
+
+
+def _checked_matrix(vectors: _Buffer, rows: int) -> np.ndarray:
+    matrix = _array(vectors)
+    if matrix.dtype != np.float32 or matrix.ndim != 2 or not matrix.flags.c_contiguous:
+        raise ValueError("format_rows: vectors must be contiguous float32 [V, D]")
+    if len(matrix) != rows:
+        raise ValueError(f"format_rows: vectors must have {rows} rows, got {len(matrix)}")
+    return matrix
+
+
+def format_text_rows(
+    words: Sequence[str],
+    vectors: _Buffer,
+    *,
+    separator: str = " ",
+    with_words: bool = True,
+    threads: int = 1,
+) -> list[bytes]:
+    """Rows of text in parts, to be written in order; one for each thread."""
+    matrix = _checked_matrix(vectors, len(words))
+    block = _span(_framed([words])) if with_words else (None, 0)
+    parts = (c_void_p * max(1, min(len(words) // 64, threads)))()
+    _format_text(*block, matrix.ctypes, *matrix.shape, separator.encode(), parts, len(parts))
+    return [_take(part) for part in parts]
+
+
+def format_binary_rows(words: Sequence[str], vectors: _Buffer) -> bytes:
+    """Rows of a word2vec binary file."""
+    matrix = _checked_matrix(vectors, len(words))
+    made = c_void_p()
+    _format_binary(*_span(_framed([words])), matrix.ctypes, *matrix.shape, byref(made))
+    return _take(made)
+
+
+# -- BERT's examples -----------------------------------------------------------------------------
+
+
+def prediction_count(tokens: int) -> int:
+    """Predicted tokens of an example of so many."""
+    return _prediction_count(operator.index(tokens))
+
+
+def _integers(name: str, buffer: _Buffer, dtype: type[np.signedinteger]) -> np.ndarray:
+    values = _array(buffer)
+    if values.dtype != dtype or values.ndim != 1 or not values.flags.c_contiguous:
+        raise TypeError(
+            f"BertExamples: {name} must be a contiguous array of "
+            f"{8 * np.dtype(dtype).itemsize}-bit integers"
+        )
+    return values
+
+
+class BertExamples(_Handle):
+    """Draws sentence pairs and masks them; see csrc/text/bert_examples.h."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _Buffer,
+        sentences: _Buffer,
+        paragraphs: _Buffer,
+        ordinary: _Buffer,
+        mask: int,
+        cls: int,
+        sep: int,
+        max_len: int,
+        seed: int,
+        static_masks: bool,
+    ):
+        arrays = [
+            _integers("tokens", tokens, np.int32),
+            _integers("sentences", sentences, np.int64),
+            _integers("paragraphs", paragraphs, np.int64),
+            _integers("ordinary", ordinary, np.int32),
+        ]
+        least, most = -(2**31), 2**31 - 1
+        super().__init__(
+            _examples_free,
+            _examples_new,
+            *[part for values in arrays for part in (values.ctypes, values.size)],
+            _whole("mask", mask, least, most),
+            _whole("cls", cls, least, most),
+            _whole("sep", sep, least, most),
+            _whole("max_len", max_len, 0),
+            _whole("seed", seed, 0, 2**64 - 1),
+            static_masks,
+        )
+
+    def draw(self, epoch: int, *, threads: int) -> BertEpoch:
+        """The examples of an epoch, 0 .. 2^32 - 1."""
+        return BertEpoch(self, _whole("epoch", epoch, 0, 2**32 - 1), _threads(threads))
+
+
+class BertEpoch(_Handle):
+    """The examples of one epoch, in order; made by `BertExamples.draw`."""
+
+    def __init__(self, examples: BertExamples, epoch: int, threads: int):
+        self._examples = examples  # the library looks at them
+        super().__init__(_epoch_free, _examples_draw, examples, epoch, threads)
+
+    def __len__(self) -> int:
+        return _epoch_count(self)
+
+    def pair(self, example: int) -> tuple[int, int]:
+        """The numbers of an example's two sentences in the corpus."""
+        sentences = (c_int64 * 2)()
+        _epoch_pair(self, operator.index(example), sentences)
+        return sentences[0], sentences[1]
+
+    def measure(self, first: int, last: int) -> tuple[int, int, int]:
+        """Tokens, predictions and longest example of examples first .. last - 1."""
+        size = (c_int64 * 3)()
+        _epoch_measure(self, operator.index(first), operator.index(last), size)
+        return size[0], size[1], size[2]
+
+    def fill(
+        self,
+        first: int,
+        last: int,
+        tokens: _Buffer,
+        segments: _Buffer,
+        positions: _Buffer,
+        cu_seqlens: _Buffer,
+        prediction_index: _Buffer,
+        labels: _Buffer,
+        next_labels: _Buffer,
+        *,
+        threads: int,
+    ) -> None:
+        """Writes examples first .. last - 1 into arrays of the right sizes."""
+        total, predictions, _ = self.measure(first, last)
+
+        def target(
+            name: str, buffer: _Buffer, dtype: type[np.signedinteger], size: int
+        ) -> np.ndarray:
+            values = _integers(name, buffer, dtype)
+            if values.size != size:
+                raise ValueError(f"BertEpoch: {name} must hold {size} elements, got {values.size}")
+            if not values.flags.writeable:
+                raise ValueError(f"BertEpoch: {name} must be writable")
+            return values
+
+        targets = [
+            target("tokens", tokens, np.int32, total),
+            target("segments", segments, np.int32, total),
+            target("positions", positions, np.int32, total),
+            target("cu_seqlens", cu_seqlens, np.int32, last - first + 1),
+            target("prediction_index", prediction_index, np.int64, predictions),
+            target("labels", labels, np.int64, predictions),
+            target("next_labels", next_labels, np.int64, last - first),
+        ]
+        batch = (c_void_p * len(targets))(*[values.ctypes.data for values in targets])
+        _epoch_fill(self, first, last, batch, _threads(threads))
