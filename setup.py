@@ -101,6 +101,30 @@ def sources(*suffixes: str, excluding: tuple[str, ...] = ()) -> list[str]:
     )
 
 
+def instruction_set_sources(folder: Path) -> list[str]:
+    """Writes a file into `folder` for each instruction set of each CPU body: see common/simd.h.
+
+    A file keeps its date while its content stays, so that nothing is compiled again for nothing.
+    """
+    written = []
+    for body in sorted(CSRC.rglob("*_cpu_impl.h")):
+        isas = ["baseline", "avx2", "avx512"]
+        if "LEXFORGE_ISA_AVX512_BF16" in body.read_text():
+            isas.append("avx512::bf16")
+        for isa in isas:
+            parts = isa.upper().split("::")
+            macros = ["_".join(parts[: n + 1]) for n in range(len(parts))]
+            lines = [f"#define LEXFORGE_ISA {isa}"]
+            lines += [f"#define LEXFORGE_ISA_{macro}" for macro in macros]
+            lines += [f'#include "{body.relative_to(CSRC).as_posix()}"', ""]
+            path = folder / body.name.replace("impl.h", f"{isa.replace('::', '_')}.cpp")
+            if not path.exists() or path.read_text() != "\n".join(lines):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("\n".join(lines))
+            written.append(str(path))
+    return written
+
+
 def torch_extension(name: str, files: list[str], **options) -> Extension:
     """A shared library of ops: loaded by torch.ops.load_library, never imported."""
     return cpp_extension.CppExtension(
@@ -168,6 +192,8 @@ class BuildWithRecord(cpp_extension.BuildExtension):
     """Builds, and leaves a record of the switches beside the libraries for `lexforge info`."""
 
     def run(self):
+        # Not among the sources that setup() is told: a source distribution has no need of them.
+        self.extensions[0].sources += instruction_set_sources(Path(self.build_temp) / "isa")
         super().run()
         build_cuda, cuda_reason = cuda_decision()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"

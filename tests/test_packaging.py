@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -49,6 +50,32 @@ def tree(tmp_path_factory) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())
     return folder
+
+
+def test_a_body_is_compiled_for_each_instruction_set(tmp_path, monkeypatch):
+    """setup.py writes the files, and leaves those alone that would be the same."""
+    monkeypatch.chdir(ROOT)
+    spec = importlib.util.spec_from_file_location("lexforge_setup", ROOT / "setup.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    paths = [Path(path) for path in setup.instruction_set_sources(tmp_path)]
+    isas = ("baseline", "avx2", "avx512", "avx512_bf16")
+    assert [p.name for p in paths if p.name.startswith("attention_cpu")] == [
+        f"attention_cpu_{isa}.cpp" for isa in isas
+    ]
+    assert {p.name for p in paths} >= {f"probe_cpu_{isa}.cpp" for isa in isas[:3]}
+    assert not (tmp_path / "probe_cpu_avx512_bf16.cpp").exists()
+    assert (tmp_path / "attention_cpu_avx512_bf16.cpp").read_text().splitlines() == [
+        "#define LEXFORGE_ISA avx512::bf16",
+        "#define LEXFORGE_ISA_AVX512",
+        "#define LEXFORGE_ISA_AVX512_BF16",
+        '#include "attention/attention_cpu_impl.h"',
+    ]
+    os.utime(paths[0], (1, 1))
+    paths[1].write_text("// of another version")
+    setup.instruction_set_sources(tmp_path)
+    assert paths[0].stat().st_mtime == 1
+    assert paths[1].read_text().startswith("#define LEXFORGE_ISA")
 
 
 def archive(tree: Path, kind: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 
 // q, k, v: [T, H, D] with cu_seqlens, or [B, S, H, D]; any strides but unit stride in D. The
 // results are contiguous: (out, lse [T, H] or [B, S, H]), and gradients of q, k, v.

@@ -1,6 +1,8 @@
 // Which build of the CPU kernels runs here: decided once, at the first call.
 #pragma once
 
+#include <type_traits>
+
 namespace lexforge {
 
 enum class CpuCapability : int { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
@@ -24,5 +26,18 @@ Function* choose(Function* baseline, Function* avx2, Function* avx512) {
       return baseline;
   }
 }
+
+// The same of a template or an overloaded function, named once.
+#define LEXFORGE_CHOOSE(...) \
+  ::lexforge::choose(&baseline::__VA_ARGS__, &avx2::__VA_ARGS__, &avx512::__VA_ARGS__)
+
+// The same with the build for products of bfloat16, which exists for Bfloat16 alone.
+#define LEXFORGE_CHOOSE_BF16(scalar_t, ...)                  \
+  [] {                                                       \
+    if constexpr (std::is_same_v<scalar_t, Bfloat16>) {      \
+      if (cpu_has_bf16()) return &avx512::bf16::__VA_ARGS__; \
+    }                                                        \
+    return LEXFORGE_CHOOSE(__VA_ARGS__);                     \
+  }()
 
 }  // namespace lexforge

@@ -6,7 +6,7 @@
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
-#include "common/check.h"
+#include "common/binding.h"
 
 #ifdef LEXFORGE_PTX_DEVICE
 #define LEXFORGE_CUDA_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m)
@@ -16,9 +16,13 @@
 
 namespace lexforge {
 
-// Makes the tensor's device current for one call and holds its current stream.
+// The Device of bindings on CUDA: makes the tensor's device current for one call and holds its
+// current stream. Ids are looked at by the Python wrappers and the kernels, not here.
 class CudaCall {
  public:
+  static Tensor large(const Tensor& tensor) { return tensor; }
+  static void check_ids(const Checks&, const char*, const Tensor&, int64_t) {}
+
 #ifdef LEXFORGE_PTX_DEVICE
   explicit CudaCall(const Tensor&) {}
   void* stream() const { return nullptr; }

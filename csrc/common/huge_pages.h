@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "common/check.h"
+#include "common/binding.h"
 
 namespace lexforge {
 
@@ -13,16 +13,16 @@ namespace lexforge {
 // every 4 KB: half of the time of an op that is bound by memory. Huge pages cost a sixth of that.
 constexpr int64_t kMappedAfresh = int64_t{32} << 20;
 
-// A tensor that nothing has written yet, as it came.
-inline Tensor on_huge_pages(Tensor tensor) {
+// A tensor that nothing has written yet, as it came, if it has more bytes than that.
+inline Tensor on_huge_pages(Tensor tensor, int64_t least_bytes = kMappedAfresh) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   const int64_t bytes = tensor.numel() * static_cast<int64_t>(tensor.element_size());
-  if (bytes > kMappedAfresh) {
+  if (bytes > least_bytes) {
     constexpr uintptr_t kPage = 4096;
     const auto begin = reinterpret_cast<uintptr_t>(tensor.data_ptr());
     const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
     const uintptr_t last = (begin + static_cast<uintptr_t>(bytes)) / kPage * kPage;
-    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+    if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
   }
 #endif
   return tensor;

@@ -1,7 +1,7 @@
 // lexforge::cpu_capability: which build of the CPU kernels is in use (0 baseline, 1 AVX2, 2
 // AVX-512). lexforge::cpu_has_bf16: whether it multiplies bfloat16 by instructions of the
 // processor.
-#include "common/check.h"
+#include "common/binding.h"
 #include "common/cpu_capability.h"
 
 namespace {

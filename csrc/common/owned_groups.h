@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/binding.h"
 #include "common/row_groups.h"
 
 namespace lexforge {
@@ -21,5 +22,15 @@ struct OwnedGroups {
     group_rows(ids, n, head.data(), groups, ascending, used);
   }
 };
+
+// work(first group, last) over all groups on torch's threads, in tasks of even cost (row_groups.h).
+template <typename Work>
+void for_groups(const int32_t* begin, int64_t count, int64_t per_group, int64_t grain,
+                const Work& work) {
+  torch::stable::parallel_for(
+      0, group_cost(begin, count, per_group), grain, [&](int64_t first, int64_t last) {
+        work(group_at(begin, count, per_group, first), group_at(begin, count, per_group, last));
+      });
+}
 
 }  // namespace lexforge

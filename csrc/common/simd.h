@@ -1,13 +1,14 @@
 // SIMD lanes: one kernel body, three builds.
 //
-// A kernel body `x_cpu_impl.h` is included by three files, `x_cpu_baseline.cpp`, `x_cpu_avx2.cpp`
-// and `x_cpu_avx512.cpp`, each of which first defines LEXFORGE_ISA as baseline, avx2 or avx512 (and
-// LEXFORGE_ISA_AVX2 or LEXFORGE_ISA_AVX512). The body includes every standard and shared header it
-// needs BEFORE this one, then opens `namespace lexforge::LEXFORGE_ISA`. From here to the end of the
-// file the compiler may use the instruction set; what was included above stays baseline, so no
-// inline function of a shared header is emitted with instructions that another machine lacks.
-// A body that multiplies bfloat16 has a fourth file, with LEXFORGE_ISA avx512::bf16 and both
-// LEXFORGE_ISA_AVX512 and LEXFORGE_ISA_AVX512_BF16.
+// A kernel body `x_cpu_impl.h` is compiled once for each instruction set, from files that setup.py
+// writes into the build folder: each defines LEXFORGE_ISA as baseline, avx2 or avx512, and
+// LEXFORGE_ISA_BASELINE, _AVX2 or _AVX512, and includes the body. The body includes every standard
+// and shared header it needs BEFORE this one, then opens `namespace lexforge::LEXFORGE_ISA`. From
+// here to the end of the file the compiler may use the instruction set; what was included above
+// stays baseline, so no inline function of a shared header is emitted with instructions that
+// another machine lacks. A body that mentions LEXFORGE_ISA_AVX512_BF16, to multiply bfloat16, is
+// compiled a fourth time: LEXFORGE_ISA is avx512::bf16 there, and both LEXFORGE_ISA_AVX512 and
+// LEXFORGE_ISA_AVX512_BF16 are defined.
 //
 // FloatLanes is the widest register of the build (FloatUpTo8 the widest of at most eight lanes);
 // ScalarLanes<T> is the same interface with one lane, for the double instantiations that gradient

@@ -1,11 +1,8 @@
 // CPU binding of glove_train_.
-#include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <limits>
 #include <vector>
 
-#include "common/cpu_capability.h"
+#include "common/cpu_binding.h"
 #include "glove/glove_train_binding.h"
 #include "glove/glove_train_cpu.h"
 
@@ -43,59 +40,46 @@ GloveAdam<scalar_t> describe_adam(const GloveTrainParams<scalar_t>& params,
   return adam;
 }
 
-template <typename scalar_t>
-void train(const GloveTrainParams<scalar_t>& params, Tensor& stats, int64_t first_round,
-           int64_t last_round, int64_t threads, GloveTileFunction<scalar_t>* kernel) {
-  const GloveTiles& tiles = params.tiles;
-  std::vector<GloveAdamStep<scalar_t>> steps;
-  const GloveAdam<scalar_t> adam = describe_adam(params, steps);
-  std::vector<double> cost(static_cast<size_t>(tiles.parts));
-  std::atomic<bool> valid{true};
-  double* sums = data<double>(stats);
-  for (int64_t round = first_round; round < last_round; ++round) {
-    std::atomic<int64_t> next{0};
-    torch::stable::parallel_for(0, std::max<int64_t>(1, threads), 1, [&](int64_t, int64_t) {
-      for (int64_t p; valid && (p = next.fetch_add(1)) < tiles.parts;) {
-        if (!kernel(params, adam, p * tiles.parts + round, &cost[p])) valid = false;
+struct Cpu : CpuCall {
+  using CpuCall::CpuCall;
+
+  template <typename scalar_t>
+  void run(const GloveTrainParams<scalar_t>& params, Tensor& stats, int64_t first_round,
+           int64_t last_round, bool /*deterministic*/, int64_t threads) const {
+    GloveTileFunction<scalar_t>* kernel;
+    if constexpr (std::is_same_v<scalar_t, float>) {
+      kernel = LEXFORGE_CHOOSE(glove_train_tile);
+    } else {
+      kernel = baseline::glove_train_tile_double;
+    }
+    const GloveTiles& tiles = params.tiles;
+    std::vector<GloveAdamStep<scalar_t>> steps;
+    const GloveAdam<scalar_t> adam = describe_adam(params, steps);
+    std::vector<double> cost(static_cast<size_t>(tiles.parts));
+    std::atomic<bool> valid{true};
+    double* sums = data<double>(stats);
+    for (int64_t round = first_round; round < last_round; ++round) {
+      std::atomic<int64_t> next{0};
+      parallel_for(0, std::max<int64_t>(1, threads), 1, [&](int64_t, int64_t) {
+        for (int64_t p; valid && (p = next.fetch_add(1)) < tiles.parts;) {
+          if (!kernel(params, adam, p * tiles.parts + round, &cost[p])) valid = false;
+        }
+      });
+      STD_TORCH_CHECK(valid.load(), "glove_train_: tiles must have rows and columns in [0, ",
+                      params.vocab_size, ") and begins that rise within their arrays");
+      for (int64_t p = 0; p < tiles.parts; ++p) {
+        const int64_t tile = p * tiles.parts + round;
+        sums[0] += cost[p];
+        sums[1] += static_cast<double>(tiles.segment_begin[tiles.tile_begin[tile + 1]] -
+                                       tiles.segment_begin[tiles.tile_begin[tile]]);
       }
-    });
-    STD_TORCH_CHECK(valid.load(), "glove_train_: tiles must have rows and columns in [0, ",
-                    params.vocab_size, ") and begins that rise within their arrays");
-    for (int64_t p = 0; p < tiles.parts; ++p) {
-      const int64_t tile = p * tiles.parts + round;
-      sums[0] += cost[p];
-      sums[1] += static_cast<double>(tiles.segment_begin[tiles.tile_begin[tile + 1]] -
-                                     tiles.segment_begin[tiles.tile_begin[tile]]);
     }
   }
-}
-
-void glove_train(Tensor& word_table, Tensor& context_table, Tensor& stats, int64_t parts,
-                 const Tensor& tile_begin, const Tensor& segment_row, const Tensor& segment_begin,
-                 const Tensor& column, const Tensor& log_count, int64_t first_round,
-                 int64_t last_round, int64_t dim, std::string optimizer, double learning_rate,
-                 double bias_rate, double x_max, double alpha, double clip, double beta1,
-                 double beta2, double epsilon, bool, int64_t threads) {
-  const auto with = [&]<typename scalar_t>(GloveTileFunction<scalar_t>* kernel) {
-    const auto params = glove_train_params<scalar_t>(
-        word_table, context_table, stats, parts, tile_begin, segment_row, segment_begin, column,
-        log_count, first_round, last_round, dim, optimizer, learning_rate, bias_rate, x_max, alpha,
-        clip, beta1, beta2, epsilon);
-    train(params, stats, first_round, last_round, threads, kernel);
-  };
-  if (word_table.scalar_type() == ScalarType::Float) {
-    with.operator()<float>(
-        choose(baseline::glove_train_tile, avx2::glove_train_tile, avx512::glove_train_tile));
-  } else {
-    STD_TORCH_CHECK(word_table.scalar_type() == ScalarType::Double,
-                    "glove_train_: word_table must be float32 or float64");
-    with.operator()<double>(baseline::glove_train_tile_double);
-  }
-}
+};
 
 }  // namespace
 }  // namespace lexforge
 
 STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
-  m.impl("glove_train_", TORCH_BOX(&lexforge::glove_train));
+  m.impl("glove_train_", TORCH_BOX(&lexforge::glove_train<lexforge::Cpu>));
 }

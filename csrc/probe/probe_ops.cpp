@@ -1,52 +1,48 @@
-#include <atomic>
-
-#include "common/check.h"
-#include "common/cpu_capability.h"
+#include "common/cpu_binding.h"
 #include "probe/probe.h"
 
 namespace lexforge {
 namespace {
 
 Tensor philox_quads(const Tensor& counters, int64_t seed) {
-  check_contiguous(counters, ScalarType::Int, 2, "_philox", "counters");
-  STD_TORCH_CHECK(counters.size(1) == 4, "_philox: counters must be [n, 4]");
+  Checks("_philox", "counters", counters)
+      .tensor("counters", counters, ScalarType::Int, {Checks::kAny, 4});
   Tensor out = torch::stable::empty_like(counters);
-  choose(baseline::probe_philox, avx2::probe_philox, avx512::probe_philox)(
-      data<uint32_t>(counters), static_cast<uint64_t>(seed), counters.size(0), data<uint32_t>(out));
+  LEXFORGE_CHOOSE(probe_philox)
+  (data<uint32_t>(counters), static_cast<uint64_t>(seed), counters.size(0), data<uint32_t>(out));
   return out;
 }
 
 Tensor philox_run(const Tensor& like, int64_t seed, int64_t epoch, int64_t position, int64_t stream,
                   int64_t slot, int64_t count, bool along_slots) {
-  Tensor out = torch::stable::new_empty(like, {count, 4}, ScalarType::Int);
-  choose(baseline::probe_philox_run, avx2::probe_philox_run, avx512::probe_philox_run)(
-      philox_run_of(seed, epoch, position, stream, slot, along_slots), count, data<uint32_t>(out));
+  Tensor out = new_empty(like, {count, 4}, ScalarType::Int);
+  LEXFORGE_CHOOSE(probe_philox_run)
+  (philox_run_of(seed, epoch, position, stream, slot, along_slots), count, data<uint32_t>(out));
   return out;
 }
 
 Tensor numerics(const Tensor& x) {
-  STD_TORCH_CHECK(x.dim() == 1 && x.is_contiguous(), "_numerics: x must be [n], contiguous");
+  const Checks check("_numerics", "x", x);
+  check.tensor("x", x, x.scalar_type(), {Checks::kAny});
   const int64_t n = x.size(0);
-  Tensor out = torch::stable::new_empty(x, {4, n});
-  if (x.scalar_type() == ScalarType::Double) {
-    choose(baseline::probe_numerics_double, avx2::probe_numerics_double,
-           avx512::probe_numerics_double)(data<double>(x), n, data<double>(out));
-  } else {
-    check_contiguous(x, ScalarType::Float, 1, "_numerics", "x");
-    choose(baseline::probe_numerics_float, avx2::probe_numerics_float,
-           avx512::probe_numerics_float)(data<float>(x), n, data<float>(out));
-  }
+  Tensor out = new_empty(x, {4, n});
+  for_types<float, double>(check.op, "x", x.scalar_type(), [&]<typename scalar_t>() {
+    if constexpr (std::is_same_v<scalar_t, float>) {
+      LEXFORGE_CHOOSE(probe_numerics_float)(data<float>(x), n, data<float>(out));
+    } else {
+      LEXFORGE_CHOOSE(probe_numerics_double)(data<double>(x), n, data<double>(out));
+    }
+  });
   return out;
 }
 
 int64_t philox_xor(int64_t seed, int64_t count) {
-  return choose(baseline::probe_philox_xor, avx2::probe_philox_xor, avx512::probe_philox_xor)(
-      static_cast<uint64_t>(seed), count);
+  return LEXFORGE_CHOOSE(probe_philox_xor)(static_cast<uint64_t>(seed), count);
 }
 
 int64_t parallel_chunks(int64_t count, int64_t grain) {
   std::atomic<int64_t> chunks = 0;
-  torch::stable::parallel_for(0, count, grain, [&](int64_t, int64_t) { ++chunks; });
+  parallel_for(0, count, grain, [&](int64_t, int64_t) { ++chunks; });
   return chunks;
 }
 

@@ -5,8 +5,8 @@ namespace lexforge {
 namespace {
 
 Tensor philox_quads(const Tensor& counters, int64_t seed) {
-  check_contiguous(counters, ScalarType::Int, 2, "_philox", "counters");
-  STD_TORCH_CHECK(counters.size(1) == 4, "_philox: counters must be [n, 4]");
+  Checks("_philox", "counters", counters)
+      .tensor("counters", counters, ScalarType::Int, {Checks::kAny, 4});
   const CudaCall call(counters);
   Tensor out = torch::stable::empty_like(counters);
   launch_probe_philox(data<uint32_t>(counters), static_cast<uint64_t>(seed), counters.size(0),
@@ -17,7 +17,7 @@ Tensor philox_quads(const Tensor& counters, int64_t seed) {
 Tensor philox_run(const Tensor& like, int64_t seed, int64_t epoch, int64_t position, int64_t stream,
                   int64_t slot, int64_t count, bool along_slots) {
   const CudaCall call(like);
-  Tensor out = torch::stable::new_empty(like, {count, 4}, ScalarType::Int);
+  Tensor out = new_empty(like, {count, 4}, ScalarType::Int);
   launch_probe_philox_run(philox_run_of(seed, epoch, position, stream, slot, along_slots), count,
                           data<uint32_t>(out), call.stream());
   return out;

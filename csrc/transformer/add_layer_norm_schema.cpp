@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 
 // x, residual, grad_y: [N, H] contiguous. Results: (y, mean [N], rstd [N]); (grad_x, grad_residual,
 // grad_weight, grad_bias, grad_x_bias), of which grad_residual is [0, H] where there is no residual

@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 
 // x: [R, H] contiguous. Results: out, and (grad_x, grad_bias [H]; empty without a bias).
 STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {

@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 
 // Ids are int32 [T]; tables, norm_weight and norm_bias of one dtype, contiguous. Results:
 //   (out [T, H] of `dtype`, mean [T], rstd [T]), the last two empty without a norm;

@@ -5,19 +5,18 @@
 namespace lexforge {
 namespace {
 
-std::tuple<Tensor, Tensor> softmax_cross_entropy_cuda(const Tensor& logits,
-                                                      const OptionalTensor& bias,
-                                                      const Tensor& labels, const Tensor& scale,
-                                                      bool gradient) {
-  const CudaCall call(logits);
-  return softmax_cross_entropy_with(logits, bias, labels, scale, gradient, [&](const auto& params) {
-    launch_softmax_cross_entropy(params, call.stream());
-  });
-}
+struct Cuda : CudaCall {
+  using CudaCall::CudaCall;
+
+  template <typename scalar_t, typename stat_t>
+  void run(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& params) const {
+    launch_softmax_cross_entropy(params, stream());
+  }
+};
 
 }  // namespace
 }  // namespace lexforge
 
 LEXFORGE_CUDA_IMPL(m) {
-  m.impl("softmax_cross_entropy_", TORCH_BOX(&lexforge::softmax_cross_entropy_cuda));
+  m.impl("softmax_cross_entropy_", TORCH_BOX(&lexforge::softmax_cross_entropy<lexforge::Cuda>));
 }

@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 
 // In place: logits become their gradient. (loss [R], correct int64 [R]).
 STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {

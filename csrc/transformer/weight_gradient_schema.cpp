@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 
 STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
   m.def(

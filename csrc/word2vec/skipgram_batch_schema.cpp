@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 
 // The corpus of one epoch, as skipgram_batch.h's SkipgramSource.
 #define SOURCE                                                                              \

@@ -1,43 +1,104 @@
-// Checks that the CPU and the CUDA binding of skipgram_loss share.
+// The body of skipgram_loss.h's ops on any device.
 #pragma once
 
-#include "common/check.h"
+#include <tuple>
+
+#include "common/binding.h"
 #include "word2vec/skipgram_loss.h"
 
 namespace lexforge {
 
-inline void check_batch(const char* op, const Tensor& center, const Tensor& target,
-                        const Tensor& embed_v, const Tensor& embed_u) {
+// The arguments that all of them share.
+struct SkipgramLossBatch {
+  const Tensor& center;
+  const Tensor& target;
+  const Tensor& embed_v;
+  const Tensor& embed_u;
+
+  int64_t size() const { return target.size(0); }
+  int64_t length() const { return target.size(1); }
+  int64_t dim() const { return embed_v.size(1); }
+
+  template <typename Device>
+  Checks check(const char* op) const {
+    const Checks check(op, "embed_v", embed_v);
+    const ScalarType dtype = embed_v.scalar_type();
+    check.tensor("embed_v", embed_v, dtype, {Checks::kAny, Checks::kAny});
+    check.tensor("embed_u", embed_u, dtype, {Checks::kAny, dim()});
+    check.tensor("center", center, ScalarType::Int, {Checks::kAny});
+    check.tensor("contexts_and_negatives", target, ScalarType::Int, {center.size(0), Checks::kAny});
+    check.that(target.numel() <= INT32_MAX, "too many targets in one batch");
+    Device::check_ids(check, "center", center, embed_v.size(0));
+    Device::check_ids(check, "contexts_and_negatives", target, embed_u.size(0));
+    return check;
+  }
+};
+
+// (loss, error).
+template <typename Device>
+std::tuple<Tensor, Tensor> skipgram_loss(const Tensor& center, const Tensor& target,
+                                         const Tensor& mask, const Tensor& label,
+                                         const Tensor& embed_v, const Tensor& embed_u) {
+  const SkipgramLossBatch batch{center, target, embed_v, embed_u};
+  const Checks check = batch.check<Device>("skipgram_loss");
+  const int64_t size = batch.size(), length = batch.length();
+  check.tensor("mask", mask, embed_v.scalar_type(), {size, length});
+  check.tensor("label", label, embed_v.scalar_type(), {size, length});
+  const Device device(embed_v);
+  const Tensor loss = new_empty(embed_v, {size}), error = new_empty(embed_v, {size, length});
   const ScalarType dtype = embed_v.scalar_type();
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, op,
-                  ": embed_v must be float32 or float64");
-  check_contiguous(embed_v, dtype, 2, op, "embed_v");
-  check_contiguous(embed_u, dtype, 2, op, "embed_u");
-  STD_TORCH_CHECK(embed_u.size(1) == embed_v.size(1), op, ": tables must have one row length");
-  check_contiguous(center, ScalarType::Int, 1, op, "center");
-  check_contiguous(target, ScalarType::Int, 2, op, "contexts_and_negatives");
-  check_devices(op, {{"embed_v", embed_v},
-                     {"embed_u", embed_u},
-                     {"center", center},
-                     {"contexts_and_negatives", target}});
-  STD_TORCH_CHECK(target.size(0) == center.size(0), op, ": batch sizes differ");
-  STD_TORCH_CHECK(target.numel() <= INT32_MAX, op, ": too many targets in one batch");
+  for_types<float, double>(check.op, "embed_v", dtype, [&]<typename scalar_t>() {
+    device.run(
+        SkipgramLossParams<scalar_t>{
+            data<const scalar_t>(embed_v), data<const scalar_t>(embed_u), batch.dim(),
+            data<const int32_t>(center), data<const int32_t>(target), data<const scalar_t>(mask),
+            data<const scalar_t>(label), length, data<scalar_t>(loss), data<scalar_t>(error)},
+        size);
+  });
+  return {loss, error};
 }
 
-inline void check_slots(const char* op, const Tensor& slots, const Tensor& target, ScalarType dtype,
-                        const char* name) {
-  check_contiguous(slots, dtype, 2, op, name);
-  check_devices(op, {{"contexts_and_negatives", target}, {name, slots}});
-  STD_TORCH_CHECK(slots.size(0) == target.size(0) && slots.size(1) == target.size(1), op, ": ",
-                  name, " must have the shape of contexts_and_negatives");
+// Gradients of both tables: of all their rows, or, if compact, of the rows that occur.
+struct SkipgramLossGradients {
+  Tensor rows_v, values_v, rows_u, values_u;
+};
+
+template <typename Device, bool compact>
+SkipgramLossGradients skipgram_loss_gradients(const Tensor& grad_loss, const Tensor& error,
+                                              const SkipgramLossBatch& batch) {
+  const Checks check = batch.check<Device>("skipgram_loss_backward");
+  const ScalarType dtype = batch.embed_v.scalar_type();
+  check.tensor("error", error, dtype, {batch.size(), batch.length()});
+  check.tensor("grad_loss", grad_loss, dtype, {batch.size()});
+  const Device device(batch.embed_v);
+  SkipgramLossGradients gradients;
+  for_types<float, double>(check.op, "embed_v", dtype, [&]<typename scalar_t>() {
+    gradients = device.template backward<scalar_t>(grad_loss, error, batch, compact);
+  });
+  return gradients;
 }
 
-inline void check_gradients(const char* op, const Tensor& grad_loss, const Tensor& error,
-                            const Tensor& target, const Tensor& embed_v) {
-  check_slots(op, error, target, embed_v.scalar_type(), "error");
-  check_contiguous(grad_loss, embed_v.scalar_type(), 1, op, "grad_loss");
-  check_devices(op, {{"embed_v", embed_v}, {"grad_loss", grad_loss}});
-  STD_TORCH_CHECK(grad_loss.size(0) == target.size(0), op, ": grad_loss must be [B]");
+// Where the gradients of `count` rows go, or of all of them.
+inline Tensor new_gradient(const Tensor& table, bool compact, int64_t count) {
+  return compact ? new_empty(table, {count, table.size(1)}) : new_zeros(table, table.sizes());
+}
+
+template <typename Device>
+std::tuple<Tensor, Tensor> skipgram_loss_backward(const Tensor& grad_loss, const Tensor& error,
+                                                  const Tensor& center, const Tensor& target,
+                                                  const Tensor& embed_v, const Tensor& embed_u) {
+  const auto all =
+      skipgram_loss_gradients<Device, false>(grad_loss, error, {center, target, embed_v, embed_u});
+  return {all.values_v, all.values_u};
+}
+
+template <typename Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor> skipgram_loss_backward_rows(
+    const Tensor& grad_loss, const Tensor& error, const Tensor& center, const Tensor& target,
+    const Tensor& embed_v, const Tensor& embed_u) {
+  const auto all =
+      skipgram_loss_gradients<Device, true>(grad_loss, error, {center, target, embed_v, embed_u});
+  return {all.rows_v, all.values_v, all.rows_u, all.values_u};
 }
 
 }  // namespace lexforge

@@ -49,4 +49,12 @@ void sync_tables_cpu(const SkipgramStepParams& params, const AdamSettings& setti
 void run_step_cpu(SkipgramStepParams& params, const AdamSettings& settings, double* history,
                   AdamStep& adam, const StepThreads& threads);
 
+inline void check_workspace(const Checks& check, const Tensor& workspace, const char* asked,
+                            int64_t bytes) {
+  check.tensor("workspace", workspace, ScalarType::Byte, {Checks::kAny});
+  check.that(workspace.size(0) >= bytes, "workspace must be as large as ", asked, " says, ", bytes,
+             ", got ", workspace.size(0));
+  check.aligned("workspace", workspace, 64);
+}
+
 }  // namespace lexforge

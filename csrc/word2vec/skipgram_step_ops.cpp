@@ -1,9 +1,7 @@
 // CPU binding of skipgram_step.h.
-#include <algorithm>
 #include <cstring>
-#include <string>
 
-#include "common/cpu_capability.h"
+#include "common/cpu_binding.h"
 #include "word2vec/skipgram_step_cpu.h"
 #include "word2vec/skipgram_workspace.h"
 
@@ -30,7 +28,7 @@ void sync_tables_cpu(const SkipgramStepParams& params, const AdamSettings& setti
                      const double* history, AdamStep& adam, int64_t done,
                      const StepThreads& threads) {
   describe_pending(adam, history, settings, done);
-  auto* sync = choose(&baseline::skipgram_sync, &avx2::skipgram_sync, &avx512::skipgram_sync);
+  auto* sync = LEXFORGE_CHOOSE(skipgram_sync);
   for (const SkipgramTable* table : {&params.in, &params.out}) {
     threads.run(table->size, kGroupsPerTask, [&](int64_t first, int64_t last) {
       sync(*table, params.stride, adam, done, first, last);
@@ -50,19 +48,15 @@ void run_step_cpu(SkipgramStepParams& params, const AdamSettings& settings, doub
     params.adam = &adam;
   }
   if (params.optimizer == SkipgramOptimizer::kAdam) {
-    auto* refresh = choose(&baseline::skipgram_step_refresh, &avx2::skipgram_step_refresh,
-                           &avx512::skipgram_step_refresh);
+    auto* refresh = LEXFORGE_CHOOSE(skipgram_step_refresh);
     threads.run(batch.targets.count, kGroupsPerTask,
                 [&](int64_t first, int64_t last) { refresh(params, first, last); });
   }
-  auto* examples = choose(&baseline::skipgram_step_examples, &avx2::skipgram_step_examples,
-                          &avx512::skipgram_step_examples);
+  auto* examples = LEXFORGE_CHOOSE(skipgram_step_examples);
   threads.run(batch.size, kExamplesPerTask,
               [&](int64_t first, int64_t last) { examples(params, first, last); });
-  auto* update_out = choose(&baseline::skipgram_step_update_out, &avx2::skipgram_step_update_out,
-                            &avx512::skipgram_step_update_out);
-  auto* update_in = choose(&baseline::skipgram_step_update_in, &avx2::skipgram_step_update_in,
-                           &avx512::skipgram_step_update_in);
+  auto* update_out = LEXFORGE_CHOOSE(skipgram_step_update_out);
+  auto* update_in = LEXFORGE_CHOOSE(skipgram_step_update_in);
   // Both tables in one range: first the out rows, then the in rows, by cost.
   const int64_t out_cost = group_cost(batch.targets.begin, batch.targets.count, kCostPerRow);
   const int64_t in_cost = group_cost(batch.centers.begin, batch.centers.count, kCostPerRow);
@@ -77,24 +71,23 @@ void run_step_cpu(SkipgramStepParams& params, const AdamSettings& settings, doub
 namespace {
 
 // Gathers the unmasked slots of a padded minibatch; throws on a row out of range.
-void pack_minibatch(const char* op, const Tensor& center, const Tensor& target, const Tensor& mask,
-                    const Tensor& label, const SkipgramStepParams& params, int32_t* head,
-                    SkipgramMinibatch& batch) {
-  const auto *centers = data<const int32_t>(center), *targets = data<const int32_t>(target);
-  const auto *masks = data<const float>(mask), *labels = data<const float>(label);
-  const int64_t length = target.size(1);
-  batch.size = center.size(0);
+void pack_minibatch(const Checks& check, const SkipgramStepBatch& from,
+                    const SkipgramStepParams& params, int32_t* head, SkipgramMinibatch& batch) {
+  const auto* centers = data<const int32_t>(from.center);
+  const auto* targets = data<const int32_t>(from.target);
+  const auto *masks = data<const float>(from.mask), *labels = data<const float>(from.label);
+  const int64_t length = from.target.size(1);
+  batch.size = from.center.size(0);
   int32_t used = 0;
   for (int64_t b = 0; b < batch.size; ++b) {
-    STD_TORCH_CHECK(static_cast<uint32_t>(centers[b]) < params.in.size, op,
-                    ": center must be in [0, ", params.in.size, "), got ", centers[b]);
+    check.that(static_cast<uint32_t>(centers[b]) < params.in.size, "center must be in [0, ",
+               params.in.size, "), got ", centers[b]);
     batch.center[b] = centers[b];
     batch.begin[b] = used;
     float total = 0;
     for (int64_t i = b * length; i < (b + 1) * length; ++i) {
-      STD_TORCH_CHECK(static_cast<uint32_t>(targets[i]) < params.out.size, op,
-                      ": contexts_and_negatives must be in [0, ", params.out.size, "), got ",
-                      targets[i]);
+      check.that(static_cast<uint32_t>(targets[i]) < params.out.size,
+                 "contexts_and_negatives must be in [0, ", params.out.size, "), got ", targets[i]);
       if (masks[i] == 0) continue;
       total += masks[i];
       batch.target[used] = targets[i];
@@ -111,51 +104,36 @@ void pack_minibatch(const char* op, const Tensor& center, const Tensor& target, 
   group_minibatch(head, batch);
 }
 
-void skipgram_step_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tensor& out_moments,
-                       Tensor& in_last, Tensor& out_last, Tensor& history, Tensor& workspace,
-                       Tensor& loss, const Tensor& center, const Tensor& target, const Tensor& mask,
-                       const Tensor& label, std::string optimizer, int64_t step, double lr,
-                       double beta1, double beta2, double eps) {
-  const char* op = "skipgram_step_";
-  const AdamSettings settings{parse_optimizer(op, optimizer), lr, beta1, beta2, eps};
-  SkipgramStepParams params = step_params(op, in_table, out_table, in_moments, out_moments, in_last,
-                                          out_last, settings, step);
-  double* past = step_history(op, history);
-  check_step_batch(op, in_table, center, target, mask, label, loss);
-  const int64_t batch = center.size(0);
-  const SkipgramStepSizes sizes{batch, target.numel(), params.in.size, params.out.size,
-                                params.stride};
-  check_contiguous(workspace, ScalarType::Byte, 1, op, "workspace");
-  STD_TORCH_CHECK(workspace.size(0) >= skipgram_step_workspace(batch, sizes.slots, sizes.in_rows,
-                                                               sizes.out_rows, sizes.stride) &&
-                      reinterpret_cast<uintptr_t>(workspace.data_ptr()) % 64 == 0,
-                  op, ": workspace must be as large as skipgram_step_workspace says, and aligned");
-  WorkspaceCarver carve(workspace.data_ptr());
-  params.batch = carve_minibatch(carve, sizes);
-  carve_scratch(carve, sizes, params);
-  pack_minibatch(op, center, target, mask, label, params, carve_head(carve, sizes), params.batch);
-  AdamStep adam;
-  run_step_cpu(params, settings, past, adam, StepThreads());
-  std::copy_n(params.loss, batch, data<float>(loss));
-}
+struct Cpu : CpuCall {
+  using CpuCall::CpuCall;
 
-void skipgram_sync_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tensor& out_moments,
-                       Tensor& in_last, Tensor& out_last, Tensor& history, std::string optimizer,
-                       int64_t step, double lr, double beta1, double beta2, double eps) {
-  const char* op = "skipgram_sync_";
-  const AdamSettings settings{parse_optimizer(op, optimizer), lr, beta1, beta2, eps};
-  SkipgramStepParams params = step_params(op, in_table, out_table, in_moments, out_moments, in_last,
-                                          out_last, settings, step);
-  double* past = step_history(op, history);
-  if (settings.optimizer != SkipgramOptimizer::kAdam) return;
-  AdamStep adam;
-  sync_tables_cpu(params, settings, past, adam, step, StepThreads());
-}
+  void run(const Checks& check, SkipgramStepParams& params, const SkipgramStepState& state,
+           const SkipgramStepBatch& batch, const Tensor& workspace) const {
+    const int64_t size = batch.center.size(0);
+    const SkipgramStepSizes sizes{size, batch.target.numel(), params.in.size, params.out.size,
+                                  params.stride};
+    check_workspace(
+        check, workspace, "skipgram_step_workspace",
+        skipgram_step_workspace(size, sizes.slots, sizes.in_rows, sizes.out_rows, sizes.stride));
+    Carver carve(workspace.data_ptr());
+    params.batch = carve_minibatch(carve, sizes);
+    carve_scratch(carve, sizes, params);
+    pack_minibatch(check, batch, params, carve_head(carve, sizes), params.batch);
+    AdamStep adam;
+    run_step_cpu(params, state.settings, state.past(), adam, StepThreads());
+    std::copy_n(params.loss, size, data<float>(batch.loss));
+  }
+
+  void sync(const SkipgramStepParams& params, const SkipgramStepState& state) const {
+    AdamStep adam;
+    sync_tables_cpu(params, state.settings, state.past(), adam, state.step, StepThreads());
+  }
+};
 
 }  // namespace
 }  // namespace lexforge
 
 STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
-  m.impl("skipgram_step_", TORCH_BOX(&lexforge::skipgram_step_cpu));
-  m.impl("skipgram_sync_", TORCH_BOX(&lexforge::skipgram_sync_cpu));
+  m.impl("skipgram_step_", TORCH_BOX(&lexforge::skipgram_step<lexforge::Cpu>));
+  m.impl("skipgram_sync_", TORCH_BOX(&lexforge::skipgram_sync<lexforge::Cpu>));
 }

@@ -1,4 +1,4 @@
-#include "common/check.h"
+#include "common/binding.h"
 #include "word2vec/skipgram_workspace.h"
 
 // Tables and state, as skipgram_step.h's SkipgramTable; what an optimiser has no use for is empty.

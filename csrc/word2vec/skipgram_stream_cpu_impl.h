@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "common/philox.h"
+#include "common/scratch.h"
 #include "word2vec/skipgram_stream_cpu.h"
 // The instruction set applies from here on.
 #include "common/simd.h"
@@ -24,21 +25,6 @@ namespace {
 constexpr int kTile = SkipgramStreamPlan::kTile;
 constexpr int kErrors = SkipgramStreamPlan::kErrors;
 constexpr int kLineBytes = 64;
-
-// Scratch arrays carved from the caller's workspace.
-class Carver {
- public:
-  explicit Carver(void* memory) : next_(static_cast<char*>(memory)) {}
-  template <typename T>
-  T* take(int64_t count) {
-    T* taken = reinterpret_cast<T*>(next_);
-    next_ += (count * static_cast<int64_t>(sizeof(T)) + kLineBytes - 1) / kLineBytes * kLineBytes;
-    return taken;
-  }
-
- private:
-  char* next_;
-};
 
 // Kept tokens between the sentences still to be read and the centres still to be trained.
 template <typename scalar_t>

@@ -4,40 +4,23 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "common/scratch.h"
 #include "word2vec/skipgram_step.h"
 
 namespace lexforge {
-
-// Hands out arrays at 64-byte boundaries. Over a null block it only adds up their size.
-class WorkspaceCarver {
- public:
-  explicit WorkspaceCarver(void* memory) : memory_(static_cast<char*>(memory)) {}
-
-  template <typename T>
-  T* take(int64_t count) {
-    T* taken = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + used_);
-    used_ += (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
-    return taken;
-  }
-  int64_t used() const { return used_; }
-
- private:
-  char* memory_;
-  int64_t used_ = 0;
-};
 
 // The largest minibatch that fits: examples, slots, and the sizes of both tables.
 struct SkipgramStepSizes {
   int64_t batch, slots, in_rows, out_rows, stride;
 };
 
-inline RowGroups carve_groups(WorkspaceCarver& carve, int64_t occurrences, int64_t table_rows) {
+inline RowGroups carve_groups(Carver& carve, int64_t occurrences, int64_t table_rows) {
   const int64_t most = std::min(occurrences, table_rows);
   return {carve.take<int32_t>(most), carve.take<int32_t>(most + 1),
           carve.take<int32_t>(occurrences), 0};
 }
 
-inline SkipgramMinibatch carve_minibatch(WorkspaceCarver& carve, const SkipgramStepSizes& sizes) {
+inline SkipgramMinibatch carve_minibatch(Carver& carve, const SkipgramStepSizes& sizes) {
   SkipgramMinibatch batch{};
   batch.center = carve.take<int32_t>(sizes.batch);
   batch.begin = carve.take<int32_t>(sizes.batch + 1);
@@ -50,7 +33,7 @@ inline SkipgramMinibatch carve_minibatch(WorkspaceCarver& carve, const SkipgramS
   return batch;
 }
 
-inline void carve_scratch(WorkspaceCarver& carve, const SkipgramStepSizes& sizes,
+inline void carve_scratch(Carver& carve, const SkipgramStepSizes& sizes,
                           SkipgramStepParams& params) {
   params.center_row = carve.take<float>(sizes.batch * sizes.stride);
   params.center_grad = carve.take<float>(sizes.batch * sizes.stride);
@@ -59,7 +42,7 @@ inline void carve_scratch(WorkspaceCarver& carve, const SkipgramStepSizes& sizes
 }
 
 // Zeroed counters of group_rows.
-inline int32_t* carve_head(WorkspaceCarver& carve, const SkipgramStepSizes& sizes) {
+inline int32_t* carve_head(Carver& carve, const SkipgramStepSizes& sizes) {
   return carve.take<int32_t>(std::max(sizes.in_rows, sizes.out_rows));
 }
 
@@ -75,7 +58,7 @@ inline void group_minibatch(int32_t* head, SkipgramMinibatch& batch) {
 inline int64_t skipgram_step_workspace(int64_t batch, int64_t slots, int64_t in_rows,
                                        int64_t out_rows, int64_t stride) {
   const SkipgramStepSizes sizes{batch, slots, in_rows, out_rows, stride};
-  WorkspaceCarver carve(nullptr);
+  Carver carve(nullptr);
   SkipgramStepParams params{};
   carve_minibatch(carve, sizes);
   carve_scratch(carve, sizes, params);

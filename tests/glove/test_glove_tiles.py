@@ -158,9 +158,9 @@ def test_columns_must_be_in_range(column):
 @pytest.mark.parametrize(
     ("error", "match", "change"),
     [
-        (TypeError, "row_begin must be torch.int64", {"row_begin": torch.zeros(4)}),
-        (TypeError, "cols must be torch.int32", {"cols": torch.zeros(3, dtype=torch.int64)}),
-        (TypeError, "values must be torch.float64", {"values": torch.ones(3)}),
+        (TypeError, "row_begin must be int64", {"row_begin": torch.zeros(4)}),
+        (TypeError, "cols must be int32", {"cols": torch.zeros(3, dtype=torch.int64)}),
+        (TypeError, "values must be float64", {"values": torch.ones(3)}),
         (ValueError, r"values must be \[3\], got \[2\]", {"values": torch.ones(2).double()}),
         (ValueError, r"row_begin must be \[4\], got \[3\]", {"row_begin": torch.arange(3)}),
         (ValueError, "row_begin must rise", {"row_begin": torch.tensor([0, 2, 1, 3])}),
@@ -169,7 +169,7 @@ def test_columns_must_be_in_range(column):
         (IndexError, r"part must be in \[0, 2\)", {"part": torch.tensor([0, 1, 2]).int()}),
         (ValueError, r"parts must be in \[1, 3\], got 4", {"parts": 4}),
         (ValueError, "must be a range", {"first_part": 2, "last_part": 1}),
-        (ValueError, "seed must be in", {"seed": 2**64}),
+        (ValueError, "seed must have at most 64 bits", {"seed": 2**64}),
         (ValueError, "threads must be", {"threads": 0}),
     ],
     ids=str,
@@ -205,13 +205,13 @@ def test_errors_of_the_op_itself():
     [
         ("row_sizes must be >= 0, got -1", (torch.tensor([3, -1]), 2)),
         ("parts must be in", (torch.tensor([3, 1]), 0)),
-        ("row_sizes must have 1 dimensions", (torch.ones(2, 2, dtype=torch.int64), 2)),
+        (r"row_sizes must be \[V\]", (torch.ones(2, 2, dtype=torch.int64), 2)),
     ],
 )
 def test_errors_of_dealing(match, arguments):
     with pytest.raises(ValueError, match=match):
         glove_deal_parts(*arguments, seed=1)
-    with pytest.raises(TypeError, match=r"row_sizes must be torch\.int64"):
+    with pytest.raises(TypeError, match=r"row_sizes must be int64"):
         glove_deal_parts(torch.ones(2), 1, seed=1)
 
 
@@ -223,7 +223,7 @@ def test_default_parts():
             assert 1 <= glove_default_parts(vocab_size, 100, optimizer) <= vocab_size
     with pytest.raises(ValueError, match="optimizer must be one of"):
         glove_default_parts(10, 10, "sgd")
-    with pytest.raises(ValueError, match="vocab_size and dim must be >= 1"):
+    with pytest.raises(ValueError, match=r"(vocab_size|dim) must be in"):
         glove_default_parts(0, 10)
 
 

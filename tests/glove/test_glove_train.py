@@ -331,7 +331,7 @@ def test_forged_tiles_raise(name, index, value, cpu_kernels):
     [
         (TypeError, "word_table must be float32", {"word_table": torch.zeros(4, 2, 16).half()}),
         (TypeError, "context_table must be", {"context_table": torch.zeros(4, 2, 16).double()}),
-        (TypeError, "stats must be torch.float64", {"stats": torch.zeros(2)}),
+        (TypeError, "stats must be float64", {"stats": torch.zeros(2)}),
         (ValueError, "stats must be", {"stats": torch.zeros(3).double()}),
         (ValueError, "context_table must be", {"context_table": torch.zeros(5, 2, 16)}),
         (ValueError, r"word_table must be \[V, 1, stride\]", {"optimizer": "rowwise"}),
@@ -378,16 +378,18 @@ def test_errors_of_tables_and_tiles(device):
         if device.type == "cuda":
             skewed = torch.zeros(129, device=device)[1:].view(4, 2, 16)
         glove_train_(table, skewed, stats, tiles, dim=10)
-    with pytest.raises(ValueError, match=r"tile_begin must be \(10,\), got \(5,\)"):
+    with pytest.raises(ValueError, match=r"tile_begin must be \[10\], got \[5\]"):
         glove_train_(table, other, stats, tiles._replace(parts=3), dim=10)
-    with pytest.raises(TypeError, match=r"tiles.column must be torch.int32"):
+    with pytest.raises(TypeError, match=r"tiles.column must be int32"):
         glove_train_(table, other, stats, tiles._replace(column=tiles.column.long()), dim=10)
     with pytest.raises(ValueError, match=r"tiles.log_count must be"):
         glove_train_(
             table, other, stats, tiles._replace(log_count=tiles.log_count[1:].clone()), dim=10
         )
     with pytest.raises(ValueError, match="word_table must be contiguous"):
-        glove_train_(table.permute(1, 0, 2), other, stats, tiles, dim=10)
+        glove_train_(
+            table.transpose(0, 1).contiguous().transpose(0, 1), other, stats, tiles, dim=10
+        )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -397,7 +399,7 @@ def test_table(optimizer):
     assert glove_table(5, 15, optimizer).shape[2] == 32
     ones = {"adagrad": table[:, -1, :15], "rowwise": table[:, 0, 15], "adam": table[:0]}[optimizer]
     assert (ones == 1).all() and table.sum() == ones.numel()
-    with pytest.raises(ValueError, match="vocab_size and dim must be >= 1"):
+    with pytest.raises(ValueError, match=r"(vocab_size|dim) must be in"):
         glove_table(0, 10)
     with pytest.raises(ValueError, match="optimizer must be one of"):
         glove_table(1, 10, "sgd")

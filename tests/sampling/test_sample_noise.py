@@ -147,14 +147,18 @@ def test_empty_input(device, rows):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"positives": torch.zeros(3)}, TypeError, "positives must be an integer tensor"),
-        ({"positives": torch.zeros(3, 1, dtype=torch.int32)}, ValueError, "positives must have 1"),
+        ({"positives": torch.zeros(3)}, TypeError, "positives must be int32 or int64"),
+        (
+            {"positives": torch.zeros(3, 1, dtype=torch.int32)},
+            ValueError,
+            r"positives must be \[P\]",
+        ),
         ({"offsets": torch.zeros(0, dtype=torch.int64)}, ValueError, r"offsets must be \[R \+ 1\]"),
-        ({"positions": torch.tensor([0])}, ValueError, r"positions must be \[R\] = \[2\]"),
-        ({"positions": torch.tensor([0.0, 1])}, TypeError, "positions must be an integer tensor"),
+        ({"positions": torch.tensor([0])}, ValueError, r"positions must be \[2\], got \[1\]"),
+        ({"positions": torch.tensor([0.0, 1])}, TypeError, "positions must be int32 or int64"),
         ({"negatives": -1}, ValueError, r"negatives must be in \[0, 2\^20\], got -1"),
         ({"negatives": 1.0}, TypeError, "negatives must be an int, got float"),
-        ({"epoch": 2**32}, ValueError, r"epoch must be in \[0, 2\^32\)"),
+        ({"epoch": 2**32}, ValueError, r"epoch must be in \[0, 2\^32 - 1\]"),
         ({"epoch": -1}, ValueError, "epoch must be in"),
     ],
 )

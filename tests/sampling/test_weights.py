@@ -50,7 +50,7 @@ def test_wrong_counts_are_refused(device, function):
     with pytest.raises(ValueError, match=r"counts must be \[V\], got \[1, 1\]"):
         function(torch.tensor([[1]], device=device))
     for counts in (torch.tensor([1.0]), torch.tensor([True]), [1, 2]):
-        with pytest.raises(TypeError, match="counts must be an integer tensor"):
+        with pytest.raises(TypeError, match=r"counts must be (an integer|a) tensor"):
             function(counts)
 
 
@@ -66,5 +66,5 @@ def test_wrong_parameters_are_refused():
     for threshold in (-1e-3, math.nan):
         with pytest.raises(ValueError, match="threshold must be at least 0"):
             keep_probability(COUNTS, threshold)
-    with pytest.raises(ValueError, match="rule must be 'sqrt' or 'word2vec', got 'root'"):
+    with pytest.raises(ValueError, match="rule must be one of sqrt, word2vec, got 'root'"):
         keep_probability(COUNTS, 1e-3, "root")

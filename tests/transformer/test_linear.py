@@ -148,12 +148,12 @@ def test_autocast(leaf_dtype, device):
 def test_errors(device):
     x, weight, bias, _ = operands((4,), 6, 5, device=device)
     for arguments, error, message in (
-        ((x, weight[0]), ValueError, r"linear: weight must be \[out, in\], got \(6,\)"),
-        ((x[:, :5], weight), ValueError, r"linear: x must be \[..., 6\], got \(4, 5\)"),
-        ((x[0, 0], weight), ValueError, r"linear: x must be \[..., 6\], got \(\)"),
-        ((x, weight, bias[:4]), ValueError, r"linear: bias must be \[5\], got \(4,\)"),
-        ((x, weight.double()), TypeError, "linear: weight must be torch.float32 like x"),
-        ((x, weight, bias.bfloat16()), TypeError, "linear: bias must be torch.float32 like x"),
+        ((x, weight[0]), ValueError, r"linear: weight must be \[out, in\], got \[6\]"),
+        ((x[:, :5], weight), ValueError, r"linear: x must be \[..., 6\], got \[4, 5\]"),
+        ((x[0, 0], weight), ValueError, r"linear: x must be \[..., 6\], got \[\]"),
+        ((x, weight, bias[:4]), ValueError, r"linear: bias must be \[5\], got \[4\]"),
+        ((x, weight.double()), TypeError, "linear: weight must be float32, got float64"),
+        ((x, weight, bias.bfloat16()), TypeError, "linear: bias must be float32, got bfloat16"),
         ((x, weight.to("meta")), ValueError, "linear: weight must be on"),
     ):
         with pytest.raises(error, match=message):
@@ -223,8 +223,8 @@ def test_weight_gradient_refuses(device):
     for arguments, message in (
         ((weight, bias, grad_out[:3], x), "the same rows"),
         ((weight.t(), bias, grad_out, x), "grad_weight must be contiguous"),
-        ((weight[:4], bias, grad_out, x), r"grad_weight must be \[out, in\]"),
-        ((weight, bias[:4], grad_out, x), r"grad_bias must be \[out\]"),
+        ((weight[:4], bias, grad_out, x), r"grad_weight must be \[5, 6\], got \[4, 6\]"),
+        ((weight, bias[:4], grad_out, x), r"grad_bias must be \[5\], got \[4\]"),
         ((weight, bias, grad_out.double(), x), "x has the wrong dtype"),
         ((weight, bias, grad_out, x.t().contiguous().t()), "x must have stride 1"),
         ((weight.bfloat16(), bias, grad_out, x), "grad_weight has the wrong dtype"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lexforge.ops.sampling import seed_from
+from lexforge.ops import _checks
 
 
 def dropout_seed(
@@ -17,7 +17,7 @@ def dropout_seed(
         TypeError, ValueError: dropout_p is not 0 to 1, or seed is none of what it may be.
     """
     if not 0.0 <= dropout_p <= 1.0:
-        raise ValueError(f"{op}: dropout_p must be 0 to 1, got {dropout_p}")
+        raise ValueError(f"{op}: dropout_p must be in [0, 1], got {dropout_p}")
     if dropout_p == 0.0:
         return None
     if seed is None:
@@ -26,7 +26,7 @@ def dropout_seed(
         if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != device:
             raise ValueError(
                 f"{op}: seed must be one int64 on {device}, "
-                f"got {seed.dtype} {tuple(seed.shape)} on {seed.device}"
+                f"got {_checks.spelt(seed.dtype)} {[*seed.shape]} on {seed.device}"
             )
         return seed
-    return torch.full((1,), seed_from(seed), dtype=torch.int64, device=device)
+    return torch.full((1,), _checks.seed(op, seed), dtype=torch.int64, device=device)

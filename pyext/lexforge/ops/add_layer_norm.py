@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
 from lexforge.ops._dropout import dropout_seed
 
 _OP = "add_layer_norm"
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def add_layer_norm(
@@ -61,33 +59,17 @@ def add_layer_norm(
         >>> add_layer_norm(x, residual, weight, bias, dropout_p=0.1).shape
         torch.Size([7, 16])
     """
-    if x.dtype not in _DTYPES:
-        raise TypeError(f"{_OP}: x must be float32, bfloat16 or float64, got {x.dtype}")
-    if x.dim() < 1 or x.shape[-1] < 1:
-        raise ValueError(f"{_OP}: x must be [..., H], H at least 1, got {tuple(x.shape)}")
+    _checks.tensor(_OP, "x", x, _checks.FLOATS, (..., "H"))
+    dim, stat = x.shape[-1], _checks.stat_dtype(x)
+    if dim < 1:
+        raise ValueError(f"{_OP}: x must be [..., H], H at least 1, got {[*x.shape]}")
     if residual is not None:
-        if residual.dtype != x.dtype:
-            raise TypeError(f"{_OP}: residual must be {x.dtype} like x, got {residual.dtype}")
-        if residual.shape != x.shape:
-            raise ValueError(
-                f"{_OP}: residual must be {tuple(x.shape)} like x, got {tuple(residual.shape)}"
-            )
-        if residual.device != x.device:
-            raise ValueError(f"{_OP}: residual must be on {x.device} like x, got {residual.device}")
-    dim, stat = x.shape[-1], _stat_dtype(x)
-    for name, vector in (("weight", weight), ("bias", bias), ("x_bias", x_bias)):
-        if vector is None:
-            if name == "x_bias":
-                continue
-            raise TypeError(f"{_OP}: {name} must be a tensor, got None")
-        if vector.dtype != stat:
-            raise TypeError(f"{_OP}: {name} must be {stat}, got {vector.dtype}")
-        if vector.shape != (dim,):
-            raise ValueError(f"{_OP}: {name} must be [{dim}], got {tuple(vector.shape)}")
-        if vector.device != x.device:
-            raise ValueError(f"{_OP}: {name} must be on {x.device} like x, got {vector.device}")
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"{_OP}: eps must be at least 0 and finite, got {eps}")
+        _checks.tensor(_OP, "residual", residual, x.dtype, x.shape, x)
+    _checks.tensor(_OP, "weight", weight, stat, (dim,), x)
+    _checks.tensor(_OP, "bias", bias, stat, (dim,), x)
+    if x_bias is not None:
+        _checks.tensor(_OP, "x_bias", x_bias, stat, (dim,), x)
+    _checks.number(_OP, "eps", eps)
     y = torch.ops.lexforge.add_layer_norm.default(
         _rows(x),
         None if residual is None else _rows(residual),
@@ -101,17 +83,13 @@ def add_layer_norm(
     return y if x.dim() == 2 else y.view(x.shape)
 
 
-def _stat_dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
 def _rows(x: Tensor) -> Tensor:
     return (x if x.dim() == 2 else x.reshape(-1, x.shape[-1])).contiguous()
 
 
 @torch.library.register_fake("lexforge::add_layer_norm")
 def _(x, residual, x_bias, weight, bias, seed, eps, dropout_p):
-    stats = [x.new_empty(x.shape[0], dtype=_stat_dtype(x)) for _ in range(2)]
+    stats = [x.new_empty(x.shape[0], dtype=_checks.stat_dtype(x)) for _ in range(2)]
     return x.new_empty(x.shape), *stats
 
 
@@ -149,10 +127,5 @@ def _backward(ctx, grad_y, _grad_mean, _grad_rstd):
     )
 
 
-def _refuse(ctx, *_):
-    raise RuntimeError(f"{_OP}: differentiable once, a gradient of its gradient was asked for")
-
-
 torch.library.register_autograd("lexforge::add_layer_norm", _backward, setup_context=_setup_context)
-# Without one, torch would only warn and give wrong second derivatives.
-torch.library.register_autograd("lexforge::add_layer_norm_backward", _refuse)
+_checks.differentiable_once(_OP, "add_layer_norm_backward")

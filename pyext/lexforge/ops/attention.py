@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
 from lexforge.ops._dropout import dropout_seed
 
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 MAX_HEAD_DIM = 256  # csrc/attention/attention.h, kMaxHeadDim
 
 
@@ -72,16 +72,12 @@ def varlen_attention(
         torch.Size([7, 2, 16])
     """
     op = "varlen_attention"
-    _check_heads(op, "[T, H, D]", q, k, v)
-    if cu_seqlens.dtype != torch.int32:
-        raise TypeError(f"{op}: cu_seqlens must be int32, got {cu_seqlens.dtype}")
-    if cu_seqlens.dim() != 1 or cu_seqlens.shape[0] < 1:
-        raise ValueError(f"{op}: cu_seqlens must be [B + 1], got {tuple(cu_seqlens.shape)}")
-    if cu_seqlens.device != q.device:
-        raise ValueError(f"{op}: cu_seqlens must be on {q.device}, got {cu_seqlens.device}")
-    if not 0 <= max_seqlen < 2**27:
-        raise ValueError(f"{op}: max_seqlen must be 0 to 2^27 - 1, got {max_seqlen}")
-    if _readable(cu_seqlens):
+    _check_heads(op, "THD", q, k, v)
+    _checks.tensor(op, "cu_seqlens", cu_seqlens, torch.int32, ("B + 1",), q)
+    if cu_seqlens.shape[0] < 1:
+        raise ValueError(f"{op}: cu_seqlens must be [B + 1], got [0]")
+    _checks.whole(op, "max_seqlen", max_seqlen, 0, 2**27 - 1)
+    if _checks.readable(cu_seqlens):
         _check_bounds(op, cu_seqlens.tolist(), q.shape[0], max_seqlen)
     scale = _scale(op, q, scale)
     seed = dropout_seed(op, dropout_p, seed, q.device)
@@ -131,21 +127,18 @@ def attention(
         torch.Size([2, 4, 5, 16])
     """
     op = "attention"
-    _check_heads(op, "[B, H, S, D]", q, k, v)
+    _check_heads(op, "BHSD", q, k, v)
     batch, _, length, _ = q.shape
     if length >= 2**27:
         raise ValueError(f"{op}: S must be below 2^27, got {length}")
     if valid_lens is not None:
-        if valid_lens.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"{op}: valid_lens must be int32 or int64, got {valid_lens.dtype}")
+        _checks.tensor(op, "valid_lens", valid_lens, _checks.IDS, like=q)
         if tuple(valid_lens.shape) not in {(batch,), (batch, length)}:
             raise ValueError(
                 f"{op}: valid_lens must be [{batch}] or [{batch}, {length}], "
-                f"got {tuple(valid_lens.shape)}"
+                f"got {[*valid_lens.shape]}"
             )
-        if valid_lens.device != q.device:
-            raise ValueError(f"{op}: valid_lens must be on {q.device}, got {valid_lens.device}")
-        if _readable(valid_lens) and valid_lens.numel() > 0:
+        if _checks.readable(valid_lens) and valid_lens.numel() > 0:
             low, high = (int(x) for x in torch.aminmax(valid_lens))
             if low < 0 or high > length:
                 raise ValueError(
@@ -167,24 +160,10 @@ def attention(
 
 
 def _check_heads(op: str, layout: str, q: Tensor, k: Tensor, v: Tensor) -> None:
-    if q.dtype not in _DTYPES:
-        raise TypeError(f"{op}: q must be float32, bfloat16 or float64, got {q.dtype}")
-    if q.dim() != layout.count(",") + 1:
-        raise ValueError(f"{op}: q must be {layout}, got {tuple(q.shape)}")
-    if not 1 <= q.shape[-1] <= MAX_HEAD_DIM:
-        raise ValueError(f"{op}: head_dim must be 1 to {MAX_HEAD_DIM}, got {q.shape[-1]}")
-    for name, x in (("k", k), ("v", v)):
-        if x.dtype != q.dtype:
-            raise TypeError(f"{op}: {name} must be {q.dtype} like q, got {x.dtype}")
-        if x.shape != q.shape:
-            raise ValueError(f"{op}: {name} must be {tuple(q.shape)} like q, got {tuple(x.shape)}")
-        if x.device != q.device:
-            raise ValueError(f"{op}: {name} must be on {q.device} like q, got {x.device}")
-
-
-def _readable(lengths: Tensor) -> bool:
-    """Whether looking at the content neither waits for a GPU nor breaks a graph."""
-    return lengths.device.type == "cpu" and not torch.compiler.is_compiling()
+    _checks.tensor(op, "q", q, _checks.FLOATS, layout)
+    _checks.whole(op, "head_dim", q.shape[-1], 1, MAX_HEAD_DIM)
+    _checks.tensor(op, "k", k, q.dtype, q.shape, q)
+    _checks.tensor(op, "v", v, q.dtype, q.shape, q)
 
 
 def _check_bounds(op: str, bounds: list[int], tokens: int, max_seqlen: int) -> None:
@@ -205,8 +184,7 @@ def _check_bounds(op: str, bounds: list[int], tokens: int, max_seqlen: int) -> N
 def _scale(op: str, q: Tensor, scale: float | None) -> float:
     if scale is None:
         return 1.0 / math.sqrt(q.shape[-1])
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"{op}: scale must be positive and finite, got {scale}")
+    _checks.number(op, "scale", scale, above=0)
     return scale
 
 
@@ -216,8 +194,7 @@ def _unit_stride(x: Tensor) -> Tensor:
 
 @torch.library.register_fake("lexforge::attention")
 def _(q, k, v, cu_seqlens, valid_lens, seed, max_seqlen, causal, dropout_p, scale):
-    stat = torch.float64 if q.dtype == torch.float64 else torch.float32
-    return q.new_empty(q.shape), q.new_empty(q.shape[:-1], dtype=stat)
+    return q.new_empty(q.shape), q.new_empty(q.shape[:-1], dtype=_checks.stat_dtype(q))
 
 
 @torch.library.register_fake("lexforge::attention_backward")

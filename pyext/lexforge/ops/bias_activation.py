@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
+
 _OP = "bias_activation"
-_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _ACTIVATIONS = {"gelu": 0, "relu": 1, "tanh": 2}  # bias_activation.h, enum Activation
 
 
@@ -35,20 +36,10 @@ def bias_activation(x: Tensor, bias: Tensor | None, *, activation: str = "gelu")
         >>> bias_activation(torch.randn(7, 12), torch.zeros(12)).shape
         torch.Size([7, 12])
     """
-    if activation not in _ACTIVATIONS:
-        raise ValueError(f"{_OP}: activation must be gelu, relu or tanh, got {activation!r}")
-    if x.dtype not in _DTYPES:
-        raise TypeError(f"{_OP}: x must be float32, bfloat16 or float64, got {x.dtype}")
-    if x.dim() < 1:
-        raise ValueError(f"{_OP}: x must be [..., H], got a number")
+    _checks.choice(_OP, "activation", activation, tuple(_ACTIVATIONS))
+    _checks.tensor(_OP, "x", x, _checks.FLOATS, (..., "H"))
     if bias is not None:
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        if bias.dtype != dtype:
-            raise TypeError(f"{_OP}: bias must be {dtype} with x {x.dtype}, got {bias.dtype}")
-        if bias.shape != x.shape[-1:]:
-            raise ValueError(f"{_OP}: bias must be [{x.shape[-1]}], got {tuple(bias.shape)}")
-        if bias.device != x.device:
-            raise ValueError(f"{_OP}: bias must be on {x.device}, got {bias.device}")
+        _checks.tensor(_OP, "bias", bias, _checks.stat_dtype(x), x.shape[-1:], x)
         bias = bias.contiguous()
     rows = x.reshape(x.shape[:-1].numel(), x.shape[-1]).contiguous()
     return torch.ops.lexforge.bias_activation.default(rows, bias, _ACTIVATIONS[activation]).view(
@@ -64,8 +55,7 @@ def _(x, bias, activation):
 @torch.library.register_fake("lexforge::bias_activation_backward")
 def _(grad_out, x, bias, activation):
     if bias is None:
-        stat = torch.float64 if x.dtype == torch.float64 else torch.float32
-        return x.new_empty(x.shape), x.new_empty(0, dtype=stat)
+        return x.new_empty(x.shape), x.new_empty(0, dtype=_checks.stat_dtype(x))
     return x.new_empty(x.shape), bias.new_empty(bias.shape)
 
 
@@ -82,12 +72,7 @@ def _backward(ctx, grad_out):
     return grad_x, None if bias is None else grad_bias, None
 
 
-def _refuse(ctx, *_):
-    raise RuntimeError(f"{_OP}: differentiable once, a gradient of its gradient was asked for")
-
-
 torch.library.register_autograd(
     "lexforge::bias_activation", _backward, setup_context=_setup_context
 )
-# Without one, torch would only warn and give wrong second derivatives.
-torch.library.register_autograd("lexforge::bias_activation_backward", _refuse)
+_checks.differentiable_once(_OP, "bias_activation_backward")

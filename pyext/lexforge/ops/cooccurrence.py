@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
+
 __all__ = [
     "LARGEST_WEIGHTED_WINDOW",
     "LARGEST_WINDOW",
@@ -116,12 +118,12 @@ def cooccurrence_index(
         >>> rows = cooccurrence_rows(index, window=2)
     """
     op = "cooccurrence_index"
-    _check_tensor(op, "tokens", tokens, torch.int32)
-    _check_tensor(op, "offsets", offsets, torch.int64, tokens.device)
+    _checks.tensor(op, "tokens", tokens, torch.int32, ("N",), contiguous=True)
+    _checks.tensor(op, "offsets", offsets, torch.int64, ("S + 1",), tokens, contiguous=True)
     last = tokens.shape[0] if last is None else last
-    _check_int(op, "vocab_size", vocab_size, 1, 2**31 - 2)
-    _check_int(op, "window", window, 1, LARGEST_WINDOW)
-    _check_range(op, "first", first, "last", last, tokens.shape[0])
+    _checks.whole(op, "vocab_size", vocab_size, 1, 2**31 - 2)
+    _checks.whole(op, "window", window, 1, LARGEST_WINDOW)
+    _checks.span(op, "first and last", first, last, tokens.shape[0])
     if offsets.shape[0] == 0:
         raise ValueError(f"{op}: offsets must be [S + 1], got [0]")
     return CooccurrenceIndex(
@@ -133,7 +135,7 @@ def cooccurrence_index(
             vocab_size,
             window,
             bool(cross_sentences),
-            _checked_threads(op, threads),
+            _checks.threads(op, threads),
         )
     )
 
@@ -175,16 +177,16 @@ def cooccurrence_rows(
     """
     op = "cooccurrence_rows"
     padded, starts, positions = index
-    _check_tensor(op, "padded", padded, torch.int32)
-    _check_tensor(op, "starts", starts, torch.int64, padded.device)
-    _check_tensor(op, "positions", positions, torch.int32, padded.device)
+    _checks.tensor(op, "padded", padded, torch.int32, ("n",), contiguous=True)
+    _checks.tensor(op, "starts", starts, torch.int64, ("V + 1",), padded, contiguous=True)
+    _checks.tensor(op, "positions", positions, torch.int32, ("centres",), padded, contiguous=True)
     vocab_size = starts.shape[0] - 1
     if not 1 <= vocab_size <= 2**31 - 2:
         raise ValueError(
             f"{op}: starts must be [V + 1] with 1 <= V < 2^31 - 1, got {[*starts.shape]}"
         )
     last_row = vocab_size if last_row is None else last_row
-    _check_range(op, "first_row", first_row, "last_row", last_row, vocab_size)
+    _checks.span(op, "first_row and last_row", first_row, last_row, vocab_size)
     unit = _checked_unit(op, window, distance_weighting)
     rows = CountedRows(
         *torch.ops.lexforge.cooccurrence_rows.default(
@@ -196,7 +198,7 @@ def cooccurrence_rows(
             window,
             bool(symmetric),
             bool(distance_weighting),
-            _checked_threads(op, threads),
+            _checks.threads(op, threads),
         )
     )
     units = (unit // d if distance_weighting else 1 for d in range(1, window + 1))
@@ -232,76 +234,35 @@ def cooccurrence_merge(
     parts = list(parts)
     if not parts:
         raise ValueError(f"{op}: parts must have at least 1 element, got 0")
-    _check_int(op, "vocab_size", vocab_size, 1, 2**31 - 2)
+    _checks.whole(op, "vocab_size", vocab_size, 1, 2**31 - 2)
     rows = parts[0][0].shape[0]
     for row_size, cols, counts in parts:
-        _check_tensor(op, "row_size", row_size, torch.int64, parts[0][0].device)
-        _check_tensor(op, "cols", cols, torch.int32, row_size.device)
-        _check_tensor(op, "counts", counts, torch.int64, row_size.device)
+        _checks.tensor(op, "row_size", row_size, torch.int64, ("R",), parts[0][0], contiguous=True)
+        _checks.tensor(op, "cols", cols, torch.int32, ("n",), row_size, contiguous=True)
+        _checks.tensor(op, "counts", counts, torch.int64, cols.shape, row_size, contiguous=True)
         if row_size.shape[0] != rows:
             raise ValueError(f"{op}: parts must have {rows} rows, got {row_size.shape[0]}")
-        if cols.shape != counts.shape:
-            raise ValueError(
-                f"{op}: counts must be [n] = {list(cols.shape)}, got {list(counts.shape)}"
-            )
     row_sizes, all_cols, all_counts = (list(tensors) for tensors in zip(*parts, strict=True))
     merged = CountedRows(
         *torch.ops.lexforge.cooccurrence_merge.default(
-            row_sizes, all_cols, all_counts, vocab_size, _checked_threads(op, threads)
+            row_sizes, all_cols, all_counts, vocab_size, _checks.threads(op, threads)
         )
     )
     _check_saturation(op, merged, 0)
     return merged
 
 
-def _kind(x: object) -> str:
-    return f"{x.dtype} tensor" if isinstance(x, Tensor) else type(x).__name__
-
-
-def _check_tensor(
-    op: str, name: str, tensor: Tensor, dtype: torch.dtype, device: torch.device | None = None
-) -> None:
-    if not isinstance(tensor, Tensor) or tensor.dtype != dtype:
-        raise TypeError(f"{op}: {name} must be a {dtype} tensor, got {_kind(tensor)}")
-    if tensor.dim() != 1:
-        raise ValueError(f"{op}: {name} must have 1 dimension, got {list(tensor.shape)}")
-    if device is not None and tensor.device != device:
-        raise ValueError(f"{op}: {name} must be on {device}, got {tensor.device}")
-    if not tensor.is_contiguous():
-        raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}")
-
-
-def _check_int(op: str, name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{op}: {name} must be an int, got {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
-
-
-def _check_range(op: str, low: str, first: int, high: str, last: int, size: int) -> None:
-    _check_int(op, low, first, 0, size)
-    _check_int(op, high, last, 0, size)
-    if first > last:
-        raise ValueError(f"{op}: {low} must be at most {high}, got {first} and {last}")
-
-
 def _checked_unit(op: str, window: int, distance_weighting: bool) -> int:
     if not distance_weighting:
-        _check_int(op, "window", window, 1, LARGEST_WINDOW)
+        _checks.whole(op, "window", window, 1, LARGEST_WINDOW)
         return 1
     if isinstance(window, int) and window > LARGEST_WEIGHTED_WINDOW:
         raise ValueError(
             f"{op}: window must be at most {LARGEST_WEIGHTED_WINDOW} with distance weighting, "
             f"since whole units of 1/lcm(1..window) pass 2^63 beyond it, got {window}"
         )
-    _check_int(op, "window", window, 1, LARGEST_WEIGHTED_WINDOW)
+    _checks.whole(op, "window", window, 1, LARGEST_WEIGHTED_WINDOW)
     return math.lcm(*range(1, window + 1))
-
-
-def _checked_threads(op: str, threads: int | None) -> int:
-    threads = torch.get_num_threads() if threads is None else threads
-    _check_int(op, "threads", threads, 1, 2**15)
-    return threads
 
 
 def _check_saturation(op: str, rows: CountedRows, first_row: int) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
 from lexforge.ops._dropout import dropout_seed
 
 _OP = "embedding_sum"
@@ -68,32 +67,29 @@ def embedding_sum(
         >>> embedding_sum(tokens, segments, torch.arange(3), *tables).shape
         torch.Size([3, 4])
     """
+    _checks.both_or_neither(_OP, segments=segments, segment_table=segment_table)
+    _checks.both_or_neither(_OP, norm_weight=norm_weight, norm_bias=norm_bias)
+    _checks.tensor(_OP, "token_table", token_table, _checks.WIDE, ("V", "H"))
+    width = token_table.shape[1]
+    if width == 0:
+        raise ValueError(
+            f"{_OP}: token_table must be [V, H], H at least 1, got {[*token_table.shape]}"
+        )
+    _checks.tensor(_OP, "tokens", tokens, _checks.IDS, ("T",), token_table)
     ids = {"tokens": tokens, "positions": positions}
     tables = {"token_table": token_table, "position_table": position_table}
-    if (segments is None) != (segment_table is None):
-        raise ValueError(f"{_OP}: segments and segment_table must be given both or neither")
     if segments is not None and segment_table is not None:
         ids["segments"], tables["segment_table"] = segments, segment_table
-    _check_tables(tables)
-    _check_ids(ids)
-    for name in ids:
-        _check_range(name, ids[name], tables[f"{name.removesuffix('s')}_table"])
-    if (norm_weight is None) != (norm_bias is None):
-        raise ValueError(f"{_OP}: norm_weight and norm_bias must be given both or neither")
+    for name, table in tables.items():
+        _checks.tensor(_OP, name, table, token_table.dtype, ("V", width), token_table)
+    for name, rows in ids.items():
+        _checks.tensor(_OP, name, rows, _checks.IDS, tokens.shape, token_table)
+        if _checks.readable(rows):
+            _checks.ids(_OP, name, rows, tables[f"{name.removesuffix('s')}_table"].shape[0])
     for name, vector in (("norm_weight", norm_weight), ("norm_bias", norm_bias)):
-        if vector is None:
-            continue
-        if vector.dtype != token_table.dtype:
-            raise TypeError(f"{_OP}: {name} must be {token_table.dtype}, got {vector.dtype}")
-        if vector.shape != token_table.shape[1:]:
-            raise ValueError(
-                f"{_OP}: {name} must be [{token_table.shape[1]}], got {tuple(vector.shape)}"
-            )
-    for name, tensor in (*ids.items(), ("norm_weight", norm_weight), ("norm_bias", norm_bias)):
-        if tensor is not None and tensor.device != token_table.device:
-            raise ValueError(f"{_OP}: {name} must be on {token_table.device}, got {tensor.device}")
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"{_OP}: eps must be at least 0 and finite, got {eps}")
+        if vector is not None:
+            _checks.tensor(_OP, name, vector, token_table.dtype, (width,), token_table)
+    _checks.number(_OP, "eps", eps)
     dtype = token_table.dtype if dtype is None else dtype
     if dtype != token_table.dtype and (dtype, token_table.dtype) != (torch.bfloat16, torch.float32):
         raise TypeError(
@@ -116,47 +112,6 @@ def embedding_sum(
         dropout_p,
         dtype,
     )[0]
-
-
-def _check_tables(tables: dict[str, Tensor]) -> None:
-    first = tables["token_table"]
-    if first.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{_OP}: token_table must be float32 or float64, got {first.dtype}")
-    if first.dim() != 2 or first.shape[1] == 0:
-        raise ValueError(f"{_OP}: token_table must be [V, H], got {tuple(first.shape)}")
-    for name, table in tables.items():
-        if table.dtype != first.dtype:
-            raise TypeError(f"{_OP}: {name} must be {first.dtype}, got {table.dtype}")
-        if table.dim() != 2 or table.shape[1] != first.shape[1]:
-            raise ValueError(
-                f"{_OP}: {name} must be [., {first.shape[1]}], got {tuple(table.shape)}"
-            )
-        if table.device != first.device:
-            raise ValueError(f"{_OP}: {name} must be on {first.device}, got {table.device}")
-
-
-def _check_ids(ids: dict[str, Tensor]) -> None:
-    tokens = ids["tokens"]
-    for name, x in ids.items():
-        if x.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"{_OP}: {name} must be int32 or int64, got {x.dtype}")
-        if x.dim() != 1:
-            raise ValueError(f"{_OP}: {name} must be [T], got {tuple(x.shape)}")
-        if x.shape != tokens.shape:
-            raise ValueError(f"{_OP}: {name} must be {tuple(tokens.shape)}, got {tuple(x.shape)}")
-
-
-def _check_range(name: str, ids: Tensor, table: Tensor) -> None:
-    """Refuse an id without a row, where looking neither waits for a GPU nor breaks a graph."""
-    if ids.device.type != "cpu" or torch.compiler.is_compiling() or ids.numel() == 0:
-        return
-    low, high = (int(x) for x in torch.aminmax(ids))
-    if low < 0 or high >= table.shape[0]:
-        position = int(((ids < 0) | (ids >= table.shape[0])).nonzero()[0])
-        raise IndexError(
-            f"{_OP}: {name} must be in [0, {table.shape[0]}), "
-            f"got {int(ids[position])} at position {position}"
-        )
 
 
 @torch.library.register_fake("lexforge::embedding_sum")
@@ -224,10 +179,5 @@ def _backward(ctx, grad_out, *_):
     return None, None, None, tokens, segment, position, weight, bias, None, None, None, None
 
 
-def _refuse(ctx, *_):
-    raise RuntimeError(f"{_OP}: differentiable once, a gradient of its gradient was asked for")
-
-
 torch.library.register_autograd("lexforge::embedding_sum", _backward, setup_context=_setup_context)
-# Without one, torch would only warn and give wrong second derivatives.
-torch.library.register_autograd("lexforge::embedding_sum_backward", _refuse)
+_checks.differentiable_once(_OP, "embedding_sum_backward")

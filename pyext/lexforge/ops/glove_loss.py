@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
+
 _OP = "glove_loss"
 
 
@@ -14,16 +16,12 @@ def _check_entries(rows: Tensor, cols: Tensor, counts: Tensor, vocab_size: int) 
     """Refuse rows out of range and counts without a logarithm; waits for the device on CUDA."""
     if rows.numel() == 0:
         return
-    for name, ids in (("rows", rows), ("cols", cols)):
-        low, high = (int(x) for x in torch.aminmax(ids))
-        if low < 0 or high >= vocab_size:
-            raise IndexError(
-                f"{_OP}: {name} must be in [0, {vocab_size}), got {low if low < 0 else high}"
-            )
+    _checks.ids(_OP, "rows", rows, vocab_size)
+    _checks.ids(_OP, "cols", cols, vocab_size)
     least, largest = (float(x) for x in torch.aminmax(counts))
     if not (least > 0 and largest < math.inf):
         raise ValueError(
-            f"{_OP}: counts must be positive and finite, got {largest if least > 0 else least}"
+            f"{_OP}: counts must be finite and > 0, got {largest if least > 0 else least}"
         )
 
 
@@ -80,50 +78,16 @@ def glove_loss(
         >>> loss = glove_loss(word, context, *biases, rows, cols, torch.tensor([1.0, 2.5, 300.0]))
         >>> loss.sum().backward()
     """
-    for name, table in (("word", word), ("context", context)):
-        if table.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{_OP}: {name} must be float32 or float64, got {table.dtype}")
-        if table.dim() != 2:
-            raise ValueError(f"{_OP}: {name} must be [V, D], got {tuple(table.shape)}")
+    _checks.tensor(_OP, "word", word, _checks.WIDE, ("V", "D"))
     vocab_size = word.shape[0]
-    if context.shape != word.shape:
-        raise ValueError(f"{_OP}: context must be {tuple(word.shape)}, got {tuple(context.shape)}")
-    for name, bias in (("word_bias", word_bias), ("context_bias", context_bias)):
-        if bias.shape != (vocab_size,):
-            raise ValueError(f"{_OP}: {name} must be [{vocab_size}], got {tuple(bias.shape)}")
-    for name, tensor in (
-        ("context", context),
-        ("word_bias", word_bias),
-        ("context_bias", context_bias),
-    ):
-        if tensor.dtype != word.dtype:
-            raise TypeError(f"{_OP}: {name} must be {word.dtype}, got {tensor.dtype}")
-    for name, ids in (("rows", rows), ("cols", cols)):
-        if ids.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"{_OP}: {name} must be int32 or int64, got {ids.dtype}")
-    if counts.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{_OP}: counts must be float32 or float64, got {counts.dtype}")
-    if rows.dim() != 1:
-        raise ValueError(f"{_OP}: rows must be [N], got {tuple(rows.shape)}")
-    for name, tensor in (("cols", cols), ("counts", counts)):
-        if tensor.shape != rows.shape:
-            raise ValueError(
-                f"{_OP}: {name} must be {tuple(rows.shape)}, got {tuple(tensor.shape)}"
-            )
-    for name, tensor in (
-        ("context", context),
-        ("word_bias", word_bias),
-        ("context_bias", context_bias),
-        ("rows", rows),
-        ("cols", cols),
-        ("counts", counts),
-    ):
-        if tensor.device != word.device:
-            raise ValueError(f"{_OP}: {name} must be on {word.device}, got {tensor.device}")
-    if not 0 < x_max < math.inf:
-        raise ValueError(f"{_OP}: x_max must be positive and finite, got {x_max}")
-    if not 0 <= alpha < math.inf:
-        raise ValueError(f"{_OP}: alpha must be at least 0 and finite, got {alpha}")
+    _checks.tensor(_OP, "context", context, word.dtype, word.shape, word)
+    _checks.tensor(_OP, "word_bias", word_bias, word.dtype, (vocab_size,), word)
+    _checks.tensor(_OP, "context_bias", context_bias, word.dtype, (vocab_size,), word)
+    _checks.tensor(_OP, "rows", rows, _checks.IDS, ("N",), word)
+    _checks.tensor(_OP, "cols", cols, _checks.IDS, rows.shape, word)
+    _checks.tensor(_OP, "counts", counts, _checks.WIDE, rows.shape, word)
+    _checks.number(_OP, "x_max", x_max, above=0)
+    _checks.number(_OP, "alpha", alpha)
     counts = counts.detach().to(word.dtype)
     # What a graph is compiled from has no values, and looking at them would break the graph.
     if not torch.compiler.is_compiling() and (check_entries or word.device.type == "cpu"):
@@ -165,10 +129,5 @@ def _backward(ctx, grad_loss, _grad_slope):
     return *gradients, None, None, None, None, None
 
 
-def _refuse(ctx, *_):
-    raise RuntimeError(f"{_OP}: differentiable once, a gradient of its gradient was asked for")
-
-
 torch.library.register_autograd("lexforge::glove_loss", _backward, setup_context=_setup_context)
-# Without one, torch would only warn and give wrong second derivatives.
-torch.library.register_autograd("lexforge::glove_loss_backward", _refuse)
+_checks.differentiable_once(_OP, "glove_loss_backward")

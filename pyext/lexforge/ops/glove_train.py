@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
 from lexforge.ops.skipgram_stream import ROW_MULTIPLE, padded_table
 
 OPTIMIZERS = ("adagrad", "rowwise", "adam")
@@ -47,26 +47,10 @@ class GloveTiles(NamedTuple):
         return GloveTiles(self.parts, *(tensor.to(device) for tensor in self[1:]))
 
 
-def _check_choice(op: str, name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def _check_range(op: str, name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
-
-
-def _check_tensor(op: str, name: str, tensor: Tensor, dtype: torch.dtype, dims: int = 1) -> None:
-    if tensor.dtype != dtype:
-        raise TypeError(f"{op}: {name} must be {dtype}, got {tensor.dtype}")
-    if tensor.dim() != dims:
-        raise ValueError(f"{op}: {name} must have {dims} dimensions, got {tensor.dim()}")
-
-
-def _signed(op: str, seed: int) -> int:
-    _check_range(op, "seed", seed, -(2**63), 2**64 - 1)
-    return seed - 2**64 if seed >= 2**63 else seed
+def _check_sizes(op: str, vocab_size: int, dim: int, optimizer: str) -> None:
+    _checks.choice(op, "optimizer", optimizer, OPTIMIZERS)
+    _checks.whole(op, "vocab_size", vocab_size, 1, 2**31 - 1)
+    _checks.whole(op, "dim", dim, 1, 2**31 - 1)
 
 
 def _stride(dim: int) -> int:
@@ -91,10 +75,7 @@ def glove_table(vocab_size: int, dim: int, optimizer: str = "adagrad") -> Tensor
     Raises:
         ValueError: a size below 1 or an unknown optimizer.
     """
-    op = "glove_table"
-    _check_choice(op, "optimizer", optimizer, OPTIMIZERS)
-    if vocab_size < 1 or dim < 1:
-        raise ValueError(f"{op}: vocab_size and dim must be >= 1, got {vocab_size} and {dim}")
+    _check_sizes("glove_table", vocab_size, dim, optimizer)
     parts, stride = RECORD_PARTS[optimizer], _stride(dim)
     table = padded_table(vocab_size, parts * stride).view(vocab_size, parts, stride)
     if optimizer == "adagrad":
@@ -120,10 +101,7 @@ def glove_default_parts(
     Raises:
         ValueError: a size below 1 or an unknown optimizer.
     """
-    op = "glove_default_parts"
-    _check_choice(op, "optimizer", optimizer, OPTIMIZERS)
-    if vocab_size < 1 or dim < 1:
-        raise ValueError(f"{op}: vocab_size and dim must be >= 1, got {vocab_size} and {dim}")
+    _check_sizes("glove_default_parts", vocab_size, dim, optimizer)
     if torch.device(device).type == "cuda":
         return max(1, min(CUDA_MOST_PARTS, vocab_size // CUDA_WORDS_PER_PART))
     return max(1, min(MOST_PARTS, vocab_size // WORDS_PER_PART))
@@ -144,12 +122,12 @@ def glove_deal_parts(row_sizes: Tensor, parts: int, *, seed: int = 1) -> Tensor:
         TypeError, ValueError: arguments that do not fit.
     """
     op = "glove_deal_parts"
-    _check_tensor(op, "row_sizes", row_sizes, torch.int64)
-    _check_range(op, "parts", parts, 1, 2**31 - 1)
+    _checks.tensor(op, "row_sizes", row_sizes, torch.int64, ("V",))
+    _checks.whole(op, "parts", parts, 1, 2**31 - 1)
     if row_sizes.numel() and int(row_sizes.min()) < 0:
         raise ValueError(f"{op}: row_sizes must be >= 0, got {int(row_sizes.min())}")
     sizes = row_sizes.cpu().contiguous()
-    return torch.ops.lexforge.glove_deal_parts.default(sizes, parts, _signed(op, seed))
+    return torch.ops.lexforge.glove_deal_parts.default(sizes, parts, _checks.seed(op, seed))
 
 
 def glove_tiles(
@@ -188,34 +166,16 @@ def glove_tiles(
             and finite. IndexError: a column or part out of range. Both name the entry.
     """
     op = "glove_tiles"
-    _check_tensor(op, "row_begin", row_begin, torch.int64)
-    _check_tensor(op, "cols", cols, torch.int32)
-    _check_tensor(op, "values", values, torch.float64)
-    _check_tensor(op, "part", part, torch.int32)
+    cpu = torch.empty(0)
+    _checks.tensor(op, "part", part, torch.int32, ("V",), cpu)
     vocab_size, entries = part.shape[0], cols.shape[0]
-    for name, tensor in (
-        ("row_begin", row_begin),
-        ("cols", cols),
-        ("values", values),
-        ("part", part),
-    ):
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{op}: {name} must be on the CPU, got {tensor.device}")
-    for name, tensor, size in (
-        ("row_begin", row_begin, vocab_size + 1),
-        ("values", values, entries),
-    ):
-        if tensor.shape[0] != size:
-            raise ValueError(f"{op}: {name} must be [{size}], got [{tensor.shape[0]}]")
-    _check_range(op, "parts", parts, 1, max(1, vocab_size))
+    _checks.tensor(op, "row_begin", row_begin, torch.int64, (vocab_size + 1,), cpu)
+    _checks.tensor(op, "cols", cols, torch.int32, ("nnz",), cpu)
+    _checks.tensor(op, "values", values, torch.float64, cols.shape, cpu)
+    _checks.whole(op, "parts", parts, 1, max(1, vocab_size))
     last_part = parts if last_part is None else last_part
-    if not 0 <= first_part <= last_part <= parts:
-        raise ValueError(
-            f"{op}: first_part and last_part must be a range within [0, {parts}], "
-            f"got [{first_part}, {last_part})"
-        )
-    threads = torch.get_num_threads() if threads is None else threads
-    _check_range(op, "threads", threads, 1, 2**31 - 1)
+    _checks.span(op, "first_part and last_part", first_part, last_part, parts)
+    threads = _checks.threads(op, threads)
     row_begin, part = row_begin.contiguous(), part.contiguous()
     sizes = row_begin.diff()
     if row_begin[0] != 0 or row_begin[-1] != entries or (vocab_size and int(sizes.min()) < 0):
@@ -225,7 +185,7 @@ def glove_tiles(
             f"{op}: part must be in [0, {parts}), got {int(part.min())} to {int(part.max())}"
         )
     *tiles, problem, entry = torch.ops.lexforge.glove_tiles.default(
-        row_begin, cols, values, part, parts, first_part, last_part, _signed(op, seed), threads
+        row_begin, cols, values, part, parts, first_part, last_part, _checks.seed(op, seed), threads
     )
     if problem:
         row = int(torch.searchsorted(row_begin, entry, right=True)) - 1
@@ -295,78 +255,45 @@ def glove_train_(
             not rise; some of their tiles have been trained then.
     """
     op = "glove_train_"
-    _check_choice(op, "optimizer", optimizer, OPTIMIZERS)
-    if word_table.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{op}: word_table must be float32 or float64, got {word_table.dtype}")
-    wanted = {
-        "word_table": (word_table, word_table.dtype, 3),
-        "context_table": (context_table, word_table.dtype, 3),
-        "stats": (stats, torch.float64, 1),
-        "tiles.tile_begin": (tiles.tile_begin, torch.int64, 1),
-        "tiles.segment_row": (tiles.segment_row, torch.int32, 1),
-        "tiles.segment_begin": (tiles.segment_begin, torch.int64, 1),
-        "tiles.column": (tiles.column, torch.int32, 1),
-        "tiles.log_count": (tiles.log_count, torch.float32, 1),
-    }
-    for name, (tensor, dtype, dims) in wanted.items():
-        _check_tensor(op, name, tensor, dtype, dims)
-        if tensor.device != word_table.device:
-            raise ValueError(f"{op}: {name} must be on {word_table.device}, got {tensor.device}")
-        if not tensor.is_contiguous():
-            raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}")
-    vocab_size, record_parts, stride = word_table.shape
-    if record_parts != RECORD_PARTS[optimizer]:
-        raise ValueError(
-            f"{op}: word_table must be [V, {RECORD_PARTS[optimizer]}, stride] for {optimizer}, "
-            f"got {tuple(word_table.shape)}"
-        )
+    _checks.choice(op, "optimizer", optimizer, OPTIMIZERS)
+    parts = tiles.parts
+    _checks.whole(op, "tiles.parts", parts, 1, 2**31 - 1)
+    record = ("V", RECORD_PARTS[optimizer], "stride")
+    for name, t, dtype, shape in (
+        ("word_table", word_table, _checks.WIDE, record),
+        ("context_table", context_table, word_table.dtype, word_table.shape),
+        ("stats", stats, torch.float64, (2,)),
+        ("tiles.tile_begin", tiles.tile_begin, torch.int64, (parts * parts + 1,)),
+        ("tiles.segment_row", tiles.segment_row, torch.int32, ("U",)),
+        ("tiles.segment_begin", tiles.segment_begin, torch.int64, (len(tiles.segment_row) + 1,)),
+        ("tiles.column", tiles.column, torch.int32, ("nnz",)),
+        ("tiles.log_count", tiles.log_count, torch.float32, tiles.column.shape),
+    ):
+        _checks.tensor(op, name, t, dtype, shape, word_table, contiguous=True)
+    vocab_size, _, stride = word_table.shape
     if dim < 1 or stride % ROW_MULTIPLE or dim + 2 > stride:
         raise ValueError(
             f"{op}: word_table must have a stride of a multiple of {ROW_MULTIPLE}, at least "
             f"dim + 2 = {dim + 2}, got {stride}"
         )
-    parts = tiles.parts
-    _check_range(op, "tiles.parts", parts, 1, 2**31 - 1)
-    for name, tensor, shape in (
-        ("context_table", context_table, tuple(word_table.shape)),
-        ("stats", stats, (2,)),
-        ("tiles.tile_begin", tiles.tile_begin, (parts * parts + 1,)),
-        ("tiles.segment_begin", tiles.segment_begin, (tiles.segment_row.shape[0] + 1,)),
-        ("tiles.log_count", tiles.log_count, tuple(tiles.column.shape)),
-    ):
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{op}: {name} must be {shape}, got {tuple(tensor.shape)}")
-    for name, table in (("word_table", word_table), ("context_table", context_table)):
-        if table.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{op}: {name} requires grad and is updated in place; use no_grad()")
-        if table.data_ptr() % 64:
-            raise ValueError(f"{op}: {name} must start at a 64-byte boundary; use glove_table()")
+    _checks.updated(op, "word_table", word_table)
+    _checks.updated(op, "context_table", context_table)
     if vocab_size and word_table.data_ptr() == context_table.data_ptr():
         raise ValueError(f"{op}: context_table must be another tensor than word_table")
     last_round = parts if last_round is None else last_round
-    if not 0 <= first_round <= last_round <= parts:
-        raise ValueError(
-            f"{op}: first_round and last_round must be a range within [0, {parts}], "
-            f"got [{first_round}, {last_round})"
-        )
-    for name, value in (
-        ("learning_rate", learning_rate),
-        ("bias_rate", bias_rate),
-        ("alpha", alpha),
-    ):
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{op}: {name} must be finite and >= 0, got {value}")
-    for name, value in (("x_max", x_max), ("epsilon", epsilon)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{op}: {name} must be finite and > 0, got {value}")
+    _checks.span(op, "first_round and last_round", first_round, last_round, parts)
+    _checks.number(op, "learning_rate", learning_rate)
+    _checks.number(op, "bias_rate", bias_rate)
+    _checks.number(op, "alpha", alpha)
+    _checks.number(op, "x_max", x_max, above=0)
+    _checks.number(op, "epsilon", epsilon, above=0)
     if optimizer == "adam" and bias_rate != 1:
         raise ValueError(f"{op}: bias_rate must be 1 with adam, got {bias_rate}")
     if not clip > 0:
         raise ValueError(f"{op}: clip must be > 0, got {clip}")
     if not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"{op}: betas must be in [0, 1), got {betas}")
-    threads = torch.get_num_threads() if threads is None else threads
-    _check_range(op, "threads", threads, 1, 2**31 - 1)
+    threads = _checks.threads(op, threads)
     torch.ops.lexforge.glove_train_.default(
         word_table,
         context_table,

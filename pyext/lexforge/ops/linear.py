@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lexforge import _library
+from lexforge.ops import _checks
 
 # From here on preparations cost less than they save (multiply-adds of one product).
 _LEAST_WORK = 2**22
@@ -42,21 +43,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> linear(torch.randn(5, 7, 16), torch.randn(32, 16), torch.zeros(32)).shape
         torch.Size([5, 7, 32])
     """
-    if weight.dim() != 2:
-        raise ValueError(f"linear: weight must be [out, in], got {tuple(weight.shape)}")
-    outputs, inputs = weight.shape
-    if x.dim() == 0 or x.shape[-1] != inputs:
-        raise ValueError(f"linear: x must be [..., {inputs}], got {tuple(x.shape)}")
-    if bias is not None and bias.shape != (outputs,):
-        raise ValueError(f"linear: bias must be [{outputs}], got {tuple(bias.shape)}")
     autocast = torch.is_autocast_enabled(x.device.type)
-    for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter is None:
-            continue
-        if parameter.dtype != x.dtype and not autocast:
-            raise TypeError(f"linear: {name} must be {x.dtype} like x, got {parameter.dtype}")
-        if parameter.device != x.device:
-            raise ValueError(f"linear: {name} must be on {x.device} like x, got {parameter.device}")
+    dtype = None if autocast else x.dtype
+    _checks.tensor("linear", "weight", weight, dtype, ("out", "in"), x)
+    outputs, inputs = weight.shape
+    _checks.tensor("linear", "x", x, shape=(..., inputs))
+    if bias is not None:
+        _checks.tensor("linear", "bias", bias, dtype, (outputs,), x)
     if autocast or not _pays(x, outputs):
         return functional.linear(x, weight, bias)
     rows = torch.ops.lexforge.linear.default(x.reshape(-1, inputs), weight, bias)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
 from lexforge.ops.linear import parameter_gradients_, product
 
 _OP = "linear_cross_entropy"
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 # Bytes of the logits that exist at a time. CPU: they stay in a large last-level cache, and below
 # the 32 MB from which on glibc returns memory after each use, to have each page faulted in anew.
@@ -86,37 +86,19 @@ def linear_cross_entropy(
 
 
 def _check(hidden, weight, bias, labels, weights):
-    if hidden.dtype not in _DTYPES:
-        raise TypeError(f"{_OP}: hidden must be float32, bfloat16 or float64, got {hidden.dtype}")
-    if hidden.dim() != 2:
-        raise ValueError(f"{_OP}: hidden must be [P, H], got {tuple(hidden.shape)}")
+    _checks.tensor(_OP, "hidden", hidden, _checks.FLOATS, ("P", "H"))
     positions, width = hidden.shape
-    if weight.dim() != 2 or weight.shape[1] != width or weight.shape[0] == 0:
-        raise ValueError(f"{_OP}: weight must be [V, {width}], got {tuple(weight.shape)}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"{_OP}: bias must be [{weight.shape[0]}], got {tuple(bias.shape)}")
-    allowed = {hidden.dtype} | ({torch.float32} if hidden.dtype == torch.bfloat16 else set())
-    for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter is not None and parameter.dtype not in allowed:
-            names = " or ".join(sorted(str(dtype) for dtype in allowed))
-            raise TypeError(
-                f"{_OP}: {name} must be {names} with hidden {hidden.dtype}, got {parameter.dtype}"
-            )
-    if labels.dtype != torch.int64:
-        raise TypeError(f"{_OP}: labels must be int64, got {labels.dtype}")
-    if weights is not None and not weights.is_floating_point():
-        raise TypeError(f"{_OP}: weights must be floating, got {weights.dtype}")
-    for name, tensor in (("labels", labels), ("weights", weights)):
-        if tensor is not None and tensor.shape != (positions,):
-            raise ValueError(f"{_OP}: {name} must be [{positions}], got {tuple(tensor.shape)}")
-    for name, tensor in (
-        ("weight", weight),
-        ("bias", bias),
-        ("labels", labels),
-        ("weights", weights),
-    ):
-        if tensor is not None and tensor.device != hidden.device:
-            raise ValueError(f"{_OP}: {name} must be on {hidden.device}, got {tensor.device}")
+    allowed = (hidden.dtype, torch.float32) if hidden.dtype == torch.bfloat16 else hidden.dtype
+    _checks.tensor(_OP, "weight", weight, allowed, ("V", width), hidden)
+    if weight.shape[0] == 0:
+        raise ValueError(f"{_OP}: weight must be [V, {width}], V at least 1, got {[*weight.shape]}")
+    if bias is not None:
+        _checks.tensor(_OP, "bias", bias, allowed, weight.shape[:1], hidden)
+    _checks.tensor(_OP, "labels", labels, torch.int64, (positions,), hidden)
+    if weights is not None:
+        _checks.tensor(_OP, "weights", weights, shape=(positions,), like=hidden)
+        if not weights.is_floating_point():
+            raise TypeError(f"{_OP}: weights must be floating, got {_checks.spelt(weights.dtype)}")
 
 
 def _check_labels(labels: Tensor, classes: int, ignore_index: int) -> None:
@@ -152,7 +134,7 @@ def _linear_cross_entropy(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    stat = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    stat = _checks.stat_dtype(hidden)
     positions, classes = hidden.shape[0], weight.shape[0]
     scale = (labels != ignore_index).to(stat)
     if weights is not None:
@@ -193,7 +175,7 @@ def _linear_cross_entropy(
 
 @_linear_cross_entropy.register_fake
 def _(hidden, weight, bias, labels, weights, ignore_index, needs_hidden, needs_weight, needs_bias):
-    stat = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    stat = _checks.stat_dtype(hidden)
     return (
         hidden.new_empty((), dtype=stat),
         labels.new_empty(()),

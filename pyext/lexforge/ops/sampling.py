@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
+from lexforge.ops import _checks
+
 __all__ = [
     "alias_sample",
     "build_alias",
@@ -34,15 +36,7 @@ def seed_from(seed: int | torch.Generator) -> int:
         TypeError: neither an integer nor a generator.
         ValueError: more than 64 bits.
     """
-    if isinstance(seed, torch.Generator):
-        return int(
-            torch.randint(0, 2**63 - 1, (), generator=seed, device=seed.device, dtype=torch.int64)
-        )
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an int or a torch.Generator, got {type(seed).__name__}")
-    if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"seed must have at most 64 bits, got {seed}")
-    return seed - 2**64 if seed >= 2**63 else seed
+    return _checks.seed("seed_from", seed)
 
 
 def build_alias(weights: torch.Tensor) -> torch.Tensor:
@@ -71,12 +65,7 @@ def build_alias(weights: torch.Tensor) -> torch.Tensor:
         >>> table = build_alias(torch.tensor([2.0, 3.0, 4.0]))
         >>> draws = alias_sample(table, (1000,), seed=1)
     """
-    if not isinstance(weights, torch.Tensor) or weights.dtype not in (torch.float32, torch.float64):
-        raise TypeError(
-            f"build_alias: weights must be a float32 or float64 tensor, got {_kind(weights)}"
-        )
-    if weights.dim() != 1:
-        raise ValueError(f"build_alias: weights must be [V], got {list(weights.shape)}")
+    _checks.tensor("build_alias", "weights", weights, _checks.WIDE, ("V",))
     if not 1 <= len(weights) < 2**31:
         raise ValueError(
             f"build_alias: weights must have 1 to 2^31 - 1 elements, got {len(weights)}"
@@ -125,14 +114,11 @@ def alias_sample(
     sizes = [shape] if isinstance(shape, int) else [int(size) for size in shape]
     if any(size < 0 for size in sizes):
         raise ValueError(f"alias_sample: shape must not be negative, got {sizes}")
-    if not isinstance(offset, int) or isinstance(offset, bool):
-        raise TypeError(f"alias_sample: offset must be an int, got {type(offset).__name__}")
-    if not 0 <= offset < 2**63:
-        raise ValueError(f"alias_sample: offset must be in [0, 2^63), got {offset}")
-    if dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"alias_sample: dtype must be torch.int32 or torch.int64, got {dtype}")
+    _checks.whole("alias_sample", "offset", offset, 0, 2**63 - 1)
+    if dtype not in _checks.IDS:
+        raise TypeError(f"alias_sample: dtype must be int32 or int64, got {dtype}")
     return torch.ops.lexforge.alias_sample.default(
-        table.contiguous(), math.prod(sizes), seed_from(seed), offset, dtype
+        table.contiguous(), math.prod(sizes), _checks.seed("alias_sample", seed), offset, dtype
     ).view(sizes)
 
 
@@ -178,27 +164,14 @@ def sample_noise(
     """
     op = "sample_noise"
     _check_table(op, table)
-    for name, tensor in (("positives", positives), ("offsets", offsets), ("positions", positions)):
-        if name == "positions" and isinstance(tensor, int):
-            continue
-        if not isinstance(tensor, torch.Tensor) or tensor.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"{op}: {name} must be an integer tensor, got {_kind(tensor)}")
-        if tensor.dim() != 1:
-            raise ValueError(f"{op}: {name} must have 1 dimension, got {list(tensor.shape)}")
-        if tensor.device != table.device:
-            raise ValueError(f"{op}: {name} must be on {table.device}, got {tensor.device}")
+    _checks.tensor(op, "positives", positives, _checks.IDS, ("P",), table)
+    _checks.tensor(op, "offsets", offsets, _checks.IDS, ("R + 1",), table)
     if len(offsets) == 0:
         raise ValueError(f"{op}: offsets must be [R + 1], got [0]")
-    if not isinstance(positions, int) and len(positions) != len(offsets) - 1:
-        raise ValueError(
-            f"{op}: positions must be [R] = [{len(offsets) - 1}], got {list(positions.shape)}"
-        )
-    if not isinstance(negatives, int) or isinstance(negatives, bool):
-        raise TypeError(f"{op}: negatives must be an int, got {type(negatives).__name__}")
-    if not 0 <= negatives <= _MAX_NOISE_PER_ROW:
-        raise ValueError(f"{op}: negatives must be in [0, 2^20], got {negatives}")
-    if not 0 <= epoch < 2**32:
-        raise ValueError(f"{op}: epoch must be in [0, 2^32), got {epoch}")
+    if not isinstance(positions, int):
+        _checks.tensor(op, "positions", positions, _checks.IDS, (len(offsets) - 1,), table)
+    _checks.whole(op, "negatives", negatives, 0, _MAX_NOISE_PER_ROW)
+    _checks.whole(op, "epoch", epoch, 0, 2**32 - 1)
     offsets = offsets.to(torch.int64).contiguous()
     if offsets.device.type == "cpu":
         steps = offsets.diff()
@@ -216,7 +189,7 @@ def sample_noise(
         None if rows is None else rows.to(torch.int64).contiguous(),
         first,
         negatives,
-        seed_from(seed),
+        _checks.seed(op, seed),
         epoch,
     )
     return noise, offsets * negatives
@@ -271,8 +244,7 @@ def keep_probability(
     counts = _checked_counts("keep_probability", counts)
     if not threshold >= 0:
         raise ValueError(f"keep_probability: threshold must be at least 0, got {threshold}")
-    if rule not in ("sqrt", "word2vec"):
-        raise ValueError(f"keep_probability: rule must be 'sqrt' or 'word2vec', got {rule!r}")
+    _checks.choice("keep_probability", "rule", rule, ("sqrt", "word2vec"))
     if threshold == 0:
         return torch.ones_like(counts, dtype=torch.float32)
     ratio = threshold * counts.sum() / counts.to(torch.float64).clamp(min=1)
@@ -280,26 +252,17 @@ def keep_probability(
     return torch.where(counts > 0, keep.clamp(max=1.0), 1.0).to(torch.float32)
 
 
-def _kind(x: object) -> str:
-    return f"{x.dtype} tensor" if isinstance(x, torch.Tensor) else type(x).__name__
-
-
 def _check_table(op: str, table: torch.Tensor) -> None:
-    if not isinstance(table, torch.Tensor) or table.dtype != torch.int32:
-        raise TypeError(f"{op}: table must be an int32 tensor, got {_kind(table)}")
-    if table.dim() != 2 or table.shape[1] != 2 or not 1 <= table.shape[0] < 2**31:
-        raise ValueError(f"{op}: table must be [V, 2] with 1 <= V < 2^31, got {list(table.shape)}")
+    _checks.tensor(op, "table", table, torch.int32, ("V", 2))
+    if not 1 <= table.shape[0] < 2**31:
+        raise ValueError(f"{op}: table must be [V, 2] with 1 <= V < 2^31, got {[*table.shape]}")
 
 
 def _checked_counts(op: str, counts: torch.Tensor) -> torch.Tensor:
-    if (
-        not isinstance(counts, torch.Tensor)
-        or counts.dtype.is_floating_point
-        or counts.dtype in (torch.bool, torch.complex64, torch.complex128)
-    ):
-        raise TypeError(f"{op}: counts must be an integer tensor, got {_kind(counts)}")
-    if counts.dim() != 1:
-        raise ValueError(f"{op}: counts must be [V], got {list(counts.shape)}")
+    _checks.tensor(op, "counts", counts, shape=("V",))
+    if counts.dtype.is_floating_point or counts.dtype.is_complex or counts.dtype == torch.bool:
+        got = _checks.spelt(counts.dtype)
+        raise TypeError(f"{op}: counts must be an integer tensor, got {got}")
     if len(counts) and int(counts.min()) < 0:
         raise ValueError(f"{op}: counts must not be negative, got {int(counts.min())}")
     return counts

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lexforge.ops.sampling import seed_from
-from lexforge.ops.skipgram_loss import check_ids
-from lexforge.ops.skipgram_step import SkipgramState, check_rate
+from lexforge.ops import _checks
+from lexforge.ops.skipgram_step import SkipgramState
 
 
 class Windows(NamedTuple):
@@ -53,29 +52,17 @@ class Examples:
             self.noise,
             self.window,
             self.negatives,
-            seed_from(self.seed),
+            _checks.seed("skipgram_batch", self.seed),
             self.epoch,
             first,
             last,
         )
 
 
-def _check_tensors(op: str, wanted: dict[str, tuple[Tensor, torch.dtype, int]]) -> None:
-    for name, (tensor, dtype, dims) in wanted.items():
-        if tensor.dtype != dtype:
-            raise TypeError(f"{op}: {name} must be {dtype}, got {tensor.dtype}")
-        if tensor.dim() != dims:
-            raise ValueError(f"{op}: {name} must have {dims} dimensions, got {tensor.dim()}")
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{op}: {name} must be on the CPU, got {tensor.device}")
-        if not tensor.is_contiguous():
-            raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}")
-
-
-def _check_numbers(op: str, **values: tuple[int, int, int]) -> None:
-    for name, (value, low, high) in values.items():
-        if not low <= value <= high:
-            raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
+def _on_cpu(
+    op: str, name: str, t: Tensor, dtype: torch.dtype, shape: tuple[int | str, ...]
+) -> None:
+    _checks.tensor(op, name, t, dtype, shape, torch.empty(0), contiguous=True)
 
 
 def skipgram_windows(
@@ -106,55 +93,34 @@ def skipgram_windows(
         TypeError, ValueError: arguments that do not fit. IndexError: a token outside [0, V).
     """
     op = "skipgram_windows"
-    _check_tensors(
-        op,
-        {
-            "tokens": (tokens, torch.int32, 1),
-            "offsets": (offsets, torch.int64, 1),
-            "keep": (keep, torch.float32, 1),
-        },
-    )
-    _check_numbers(
-        op,
-        window=(window, 1, 1000),
-        seed=(seed, -(2**63), 2**64 - 1),
-        epoch=(epoch, 0, 2**32 - 1),
-    )
+    _on_cpu(op, "tokens", tokens, torch.int32, ("N",))
+    _on_cpu(op, "offsets", offsets, torch.int64, ("S + 1",))
+    _on_cpu(op, "keep", keep, torch.float32, ("V",))
+    _checks.whole(op, "window", window, 1, 1000)
+    _checks.whole(op, "epoch", epoch, 0, 2**32 - 1)
     if offsets.numel() == 0 or offsets[0] < 0 or offsets[-1] > tokens.numel():
         raise ValueError(f"{op}: offsets must be [S + 1] within [0, {tokens.numel()}]")
     if (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"{op}: offsets must not fall")
-    check_ids(op, "tokens", tokens, keep.shape[0])
+    _checks.ids(op, "tokens", tokens, keep.shape[0])
     return Windows(
         *torch.ops.lexforge.skipgram_windows.default(
-            tokens, offsets, keep, window, dynamic_window, seed_from(seed), epoch
+            tokens, offsets, keep, window, dynamic_window, _checks.seed(op, seed), epoch
         )
     )
 
 
 def _check_examples(op: str, examples: Examples, first: int, last: int) -> None:
-    _check_tensors(
-        op,
-        {
-            "kept_tokens": (examples.windows.kept_tokens, torch.int32, 1),
-            "kept_positions": (examples.windows.kept_positions, torch.int64, 1),
-            "centers": (examples.windows.centers, torch.int32, 2),
-            "order": (examples.order, torch.int64, 1),
-            "noise": (examples.noise, torch.int32, 2),
-        },
-    )
-    _check_numbers(
-        op,
-        window=(examples.window, 1, 1000),
-        negatives=(examples.negatives, 0, 1000),
-        seed=(examples.seed, -(2**63), 2**64 - 1),
-        epoch=(examples.epoch, 0, 2**32 - 1),
-    )
-    if not 0 <= first <= last <= len(examples):
-        raise ValueError(
-            f"{op}: first and last must be a range within [0, {len(examples)}], "
-            f"got [{first}, {last})"
-        )
+    windows = examples.windows
+    _on_cpu(op, "kept_tokens", windows.kept_tokens, torch.int32, ("M",))
+    _on_cpu(op, "kept_positions", windows.kept_positions, torch.int64, ("M",))
+    _on_cpu(op, "centers", windows.centers, torch.int32, ("C", 3))
+    _on_cpu(op, "order", examples.order, torch.int64, ("E",))
+    _on_cpu(op, "noise", examples.noise, torch.int32, ("V", 2))
+    _checks.whole(op, "window", examples.window, 1, 1000)
+    _checks.whole(op, "negatives", examples.negatives, 0, 1000)
+    _checks.whole(op, "epoch", examples.epoch, 0, 2**32 - 1)
+    _checks.span(op, "first and last", first, last, len(examples))
 
 
 def skipgram_batch(
@@ -218,14 +184,12 @@ def skipgram_epoch_(
     op = "skipgram_epoch_"
     last = len(examples) if last is None else last
     _check_examples(op, examples, first, last)
-    _check_tensors(op, {"stats": (stats, torch.float64, 1)})
+    _on_cpu(op, "stats", stats, torch.float64, (3,))
     state.check_tables(op)
-    check_rate(op, lr)
-    if stats.shape[0] != 3:
-        raise ValueError(f"{op}: stats must be [3], got {tuple(stats.shape)}")
+    _checks.number(op, "lr", lr)
     if state.in_table.device.type != "cpu":
         raise ValueError(f"{op}: tables must be on the CPU, got {state.in_table.device}")
-    _check_numbers(op, batch_size=(batch_size, 1, 2**31 - 1))
+    _checks.whole(op, "batch_size", batch_size, 1, 2**31 - 1)
     vocab_size = examples.noise.shape[0]
     rows, out_rows = state.in_table.shape[0], state.out_table.shape[0]
     if vocab_size > min(rows, out_rows):

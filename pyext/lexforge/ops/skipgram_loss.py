@@ -5,43 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lexforge.ops import _checks
+
 _OP = "skipgram_loss"
 
 
-def check_ids(op: str, name: str, ids: Tensor, rows: int) -> None:
-    """Refuse row numbers outside [0, rows): IndexError. On CUDA this waits for the device."""
-    if ids.numel() == 0:
-        return
-    low, high = (int(x) for x in torch.aminmax(ids))
-    if low < 0 or high >= rows:
-        raise IndexError(f"{op}: {name} must be in [0, {rows}), got {low if low < 0 else high}")
-
-
 def check_minibatch(
-    op: str, center: Tensor, contexts_and_negatives: Tensor, mask: Tensor, label: Tensor
+    op: str,
+    center: Tensor,
+    contexts_and_negatives: Tensor,
+    mask: Tensor,
+    label: Tensor,
+    table: Tensor,
 ) -> None:
-    """Refuse wrong dtypes and shapes of the four tensors of a minibatch."""
-    for name, ids in (("center", center), ("contexts_and_negatives", contexts_and_negatives)):
-        if ids.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"{op}: {name} must be int32 or int64, got {ids.dtype}")
-    if contexts_and_negatives.dim() != 2:
-        raise ValueError(
-            f"{op}: contexts_and_negatives must be [B, L], "
-            f"got {tuple(contexts_and_negatives.shape)}"
-        )
+    """Refuse wrong dtypes, shapes and devices of the four tensors of a minibatch."""
+    target = "contexts_and_negatives"
+    _checks.tensor(op, target, contexts_and_negatives, _checks.IDS, ("B", "L"), table)
     batch = contexts_and_negatives.shape[0]
+    _checks.tensor(op, "center", center, _checks.IDS, like=table)
     if tuple(center.shape) not in {(batch,), (batch, 1)}:
-        raise ValueError(
-            f"{op}: center must be [{batch}] or [{batch}, 1], got {tuple(center.shape)}"
-        )
+        raise ValueError(f"{op}: center must be [{batch}] or [{batch}, 1], got {[*center.shape]}")
     for name, slots in (("mask", mask), ("label", label)):
+        _checks.tensor(op, name, slots, shape=contexts_and_negatives.shape, like=table)
         if slots.dtype.is_complex:
-            raise TypeError(f"{op}: {name} must be boolean, integer or float, got {slots.dtype}")
-        if slots.shape != contexts_and_negatives.shape:
-            raise ValueError(
-                f"{op}: {name} must be {tuple(contexts_and_negatives.shape)}, "
-                f"got {tuple(slots.shape)}"
-            )
+            got = _checks.spelt(slots.dtype)
+            raise TypeError(f"{op}: {name} must be boolean, integer or float, got {got}")
 
 
 def skipgram_loss(
@@ -89,30 +77,12 @@ def skipgram_loss(
         >>> loss = skipgram_loss(torch.arange(4), targets, targets > 0, targets % 2, v, u)
         >>> loss.sum().backward()
     """
-    check_minibatch(_OP, center, contexts_and_negatives, mask, label)
-    for name, table in (("embed_v", embed_v), ("embed_u", embed_u)):
-        if table.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{_OP}: {name} must be float32 or float64, got {table.dtype}")
-        if table.dim() != 2:
-            raise ValueError(f"{_OP}: {name} must be [V, D], got {tuple(table.shape)}")
-    if embed_u.dtype != embed_v.dtype:
-        raise TypeError(f"{_OP}: embed_u must be {embed_v.dtype}, got {embed_u.dtype}")
-    if embed_u.shape[1] != embed_v.shape[1]:
-        raise ValueError(
-            f"{_OP}: embed_u must have rows of {embed_v.shape[1]}, got {embed_u.shape[1]}"
-        )
-    for name, tensor in (
-        ("center", center),
-        ("contexts_and_negatives", contexts_and_negatives),
-        ("mask", mask),
-        ("label", label),
-        ("embed_u", embed_u),
-    ):
-        if tensor.device != embed_v.device:
-            raise ValueError(f"{_OP}: {name} must be on {embed_v.device}, got {tensor.device}")
+    _checks.tensor(_OP, "embed_v", embed_v, _checks.WIDE, ("V", "D"))
+    _checks.tensor(_OP, "embed_u", embed_u, embed_v.dtype, ("V", embed_v.shape[1]), embed_v)
+    check_minibatch(_OP, center, contexts_and_negatives, mask, label, embed_v)
     if check_indices or embed_v.device.type == "cpu":
-        check_ids(_OP, "center", center, embed_v.shape[0])
-        check_ids(_OP, "contexts_and_negatives", contexts_and_negatives, embed_u.shape[0])
+        _checks.ids(_OP, "center", center, embed_v.shape[0])
+        _checks.ids(_OP, "contexts_and_negatives", contexts_and_negatives, embed_u.shape[0])
     arguments = (
         center.reshape(-1).to(torch.int32).contiguous(),
         contexts_and_negatives.to(torch.int32).contiguous(),
@@ -189,12 +159,5 @@ def _backward(ctx, grad_loss, _grad_error):
     return None, None, None, None, grad_v, grad_u
 
 
-def _refuse(ctx, *gradients):
-    raise RuntimeError(
-        "skipgram_loss: differentiable once, a gradient of its gradient was asked for"
-    )
-
-
 torch.library.register_autograd("lexforge::skipgram_loss", _backward, setup_context=_setup_context)
-# Without one, torch would only warn and give wrong second derivatives.
-torch.library.register_autograd("lexforge::skipgram_loss_backward", _refuse)
+_checks.differentiable_once(_OP, "skipgram_loss_backward")

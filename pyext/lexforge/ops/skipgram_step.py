@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from lexforge.ops.skipgram_loss import check_ids, check_minibatch
+from lexforge.ops import _checks
+from lexforge.ops.skipgram_loss import check_minibatch
 
 OPTIMIZERS = ("adam", "lazy_adam", "sgd", "adagrad")
 MAX_PENDING = 256  # steps that a row of dense Adam may lie behind
@@ -65,20 +65,12 @@ class SkipgramState:
             TypeError, ValueError: tables or settings that do not fit.
         """
         op = "SkipgramState"
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"{op}: optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}"
-            )
+        _checks.choice(op, "optimizer", optimizer, OPTIMIZERS)
         eps = _EPSILON[optimizer] if eps is None else eps
         if not (0 <= betas[0] < 1 and 0 < betas[1] < 1):
             raise ValueError(f"{op}: betas must be in [0, 1) and (0, 1), got {betas}")
-        if not (math.isfinite(eps) and (eps > 0 or optimizer == "sgd")):
-            raise ValueError(f"{op}: eps must be finite and > 0, got {eps}")
-        if not (math.isfinite(initial_accumulator_value) and initial_accumulator_value >= 0):
-            raise ValueError(
-                f"{op}: initial_accumulator_value must be finite and >= 0, "
-                f"got {initial_accumulator_value}"
-            )
+        _checks.number(op, "eps", eps, above=None if optimizer == "sgd" else 0)
+        _checks.number(op, "initial_accumulator_value", initial_accumulator_value)
         _check_tables(op, in_table, out_table)
         rows = _MOMENT_ROWS[optimizer]
         initial = initial_accumulator_value if optimizer == "adagrad" else 0.0
@@ -130,32 +122,13 @@ class SkipgramState:
 
 def _check_tables(op: str, in_table: Tensor, out_table: Tensor) -> None:
     for name, table in (("in_table", in_table), ("out_table", out_table)):
-        if table.dtype != torch.float32:
-            raise TypeError(f"{op}: {name} must be float32, got {table.dtype}")
-        if table.dim() != 2 or table.shape[1] < 1 or table.shape[1] % 16:
-            raise ValueError(
-                f"{op}: {name} must be [V, a multiple of 16], got {tuple(table.shape)}"
-            )
-        if not table.is_contiguous():
-            raise ValueError(f"{op}: {name} must be contiguous, got strides {table.stride()}")
-        if table.data_ptr() % 64:
-            raise ValueError(f"{op}: {name} must start at a 64-byte boundary")
-        if table.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{op}: {name} requires grad and is updated in place; use no_grad()")
-    if out_table.shape[1] != in_table.shape[1]:
-        raise ValueError(
-            f"{op}: out_table must have rows of {in_table.shape[1]}, got {out_table.shape[1]}"
-        )
-    if out_table.device != in_table.device:
-        raise ValueError(f"{op}: out_table must be on {in_table.device}, got {out_table.device}")
+        _checks.tensor(op, name, table, torch.float32, ("V", "stride"), in_table, contiguous=True)
+        if table.shape[1] < 1 or table.shape[1] % 16:
+            raise ValueError(f"{op}: {name} must be [V, a multiple of 16], got {[*table.shape]}")
+        _checks.updated(op, name, table)
+    _checks.tensor(op, "out_table", out_table, shape=("V", in_table.shape[1]))
     if in_table.numel() and in_table.data_ptr() == out_table.data_ptr():
         raise ValueError(f"{op}: out_table must be another tensor than in_table")
-
-
-def check_rate(op: str, lr: float) -> None:
-    """Refuse learning rates that are not finite and >= 0."""
-    if not (math.isfinite(lr) and lr >= 0):
-        raise ValueError(f"{op}: lr must be finite and >= 0, got {lr}")
 
 
 def skipgram_step_(
@@ -193,21 +166,13 @@ def skipgram_step_(
         Bit-identical for any number of CPU threads.
     """
     op = "skipgram_step_"
-    check_minibatch(op, center, contexts_and_negatives, mask, label)
-    check_rate(op, lr)
     state.check_tables(op)
+    check_minibatch(op, center, contexts_and_negatives, mask, label, state.in_table)
+    _checks.number(op, "lr", lr)
     device = state.in_table.device
-    for name, tensor in (
-        ("center", center),
-        ("contexts_and_negatives", contexts_and_negatives),
-        ("mask", mask),
-        ("label", label),
-    ):
-        if tensor.device != device:
-            raise ValueError(f"{op}: {name} must be on {device}, got {tensor.device}")
     if check_indices or device.type == "cpu":
-        check_ids(op, "center", center, state.in_table.shape[0])
-        check_ids(op, "contexts_and_negatives", contexts_and_negatives, state.out_table.shape[0])
+        _checks.ids(op, "center", center, state.in_table.shape[0])
+        _checks.ids(op, "contexts_and_negatives", contexts_and_negatives, state.out_table.shape[0])
     batch, length = contexts_and_negatives.shape
     workspace = state.reserve(
         torch.ops.lexforge.skipgram_step_workspace.default(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 
 import torch
 from torch import Tensor
+
+from lexforge.ops import _checks
 
 ROW_MULTIPLE = 16  # floats: rows start at cache lines
 SHARING = ("pair", "window")
@@ -26,10 +27,8 @@ def padded_table(vocab_size: int, dim: int) -> Tensor:
     Raises:
         ValueError: a size below 1.
     """
-    if vocab_size < 1 or dim < 1:
-        raise ValueError(
-            f"padded_table: vocab_size and dim must be >= 1, got {vocab_size} and {dim}"
-        )
+    _checks.whole("padded_table", "vocab_size", vocab_size, 1, 2**31 - 1)
+    _checks.whole("padded_table", "dim", dim, 1, 2**31 - 1)
     stride = -(-dim // ROW_MULTIPLE) * ROW_MULTIPLE
     pages = mmap.mmap(-1, vocab_size * stride * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
@@ -115,74 +114,38 @@ def skipgram_train_(
         ``(1 + negatives) * (stride + 2 * window) <= 40_000``.
     """
     op = "skipgram_train_"
-    if negative_sharing not in SHARING:
-        raise ValueError(
-            f"{op}: negative_sharing must be one of {', '.join(SHARING)}, got {negative_sharing!r}"
-        )
-    wanted = {
-        "in_table": (in_table, (torch.float32, torch.float64), 2),
-        "out_table": (out_table, (in_table.dtype,), 2),
-        "stats": (stats, (torch.float64,), 1),
-        "tokens": (tokens, (torch.int32,), 1),
-        "offsets": (offsets, (torch.int64,), 1),
-        "keep": (keep, (torch.float32,), 1),
-        "noise": (noise, (torch.int32,), 2),
-    }
-    for name, (tensor, dtypes, dims) in wanted.items():
-        if tensor.dtype not in dtypes:
-            expected = " or ".join(str(dtype) for dtype in dtypes)
-            raise TypeError(f"{op}: {name} must be {expected}, got {tensor.dtype}")
-        if tensor.dim() != dims:
-            raise ValueError(f"{op}: {name} must have {dims} dimensions, got {tensor.dim()}")
-        if tensor.device != in_table.device:
-            raise ValueError(f"{op}: {name} must be on {in_table.device}, got {tensor.device}")
-        if not tensor.is_contiguous():
-            raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}")
+    _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
+    _checks.tensor(op, "in_table", in_table, _checks.WIDE, ("V", "stride"), contiguous=True)
     vocab_size, stride = in_table.shape
     if vocab_size < 1 or stride < 1 or stride % ROW_MULTIPLE:
         raise ValueError(
             f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
-            f"got {tuple(in_table.shape)}"
+            f"got {[*in_table.shape]}"
         )
-    for name, tensor, shape in (
-        ("out_table", out_table, (vocab_size, stride)),
-        ("keep", keep, (vocab_size,)),
-        ("noise", noise, (vocab_size, 2)),
-        ("stats", stats, (3,)),
+    for name, t, dtype, shape in (
+        ("out_table", out_table, in_table.dtype, in_table.shape),
+        ("stats", stats, torch.float64, (3,)),
+        ("tokens", tokens, torch.int32, ("N",)),
+        ("offsets", offsets, torch.int64, ("S + 1",)),
+        ("keep", keep, torch.float32, (vocab_size,)),
+        ("noise", noise, torch.int32, (vocab_size, 2)),
     ):
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{op}: {name} must be {shape}, got {tuple(tensor.shape)}")
-    for name, tensor in (("in_table", in_table), ("out_table", out_table)):
-        if tensor.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{op}: {name} requires grad and is updated in place; use no_grad()")
-        if tensor.data_ptr() % 64:
-            raise ValueError(f"{op}: {name} must start at a 64-byte boundary; use padded_table()")
+        _checks.tensor(op, name, t, dtype, shape, in_table, contiguous=True)
+    _checks.updated(op, "in_table", in_table)
+    _checks.updated(op, "out_table", out_table)
     if in_table.data_ptr() == out_table.data_ptr():
         raise ValueError(f"{op}: out_table must be another tensor than in_table")
     sentences = offsets.shape[0] - 1
     last_sentence = sentences if last_sentence is None else last_sentence
-    if not 0 <= first_sentence <= last_sentence <= sentences:
-        raise ValueError(
-            f"{op}: first_sentence and last_sentence must be a range within [0, {sentences}], "
-            f"got [{first_sentence}, {last_sentence})"
-        )
+    _checks.span(op, "first_sentence and last_sentence", first_sentence, last_sentence, sentences)
     total_tokens = max(1, tokens.shape[0]) if total_tokens is None else total_tokens
-    for name, value, low, high in (
-        ("window", window, 1, 1000),
-        ("negatives", negatives, 0, 1000),
-        ("tokens_before", tokens_before, 0, 2**62),
-        ("total_tokens", total_tokens, 1, 2**62),
-        ("seed", seed, -(2**63), 2**64 - 1),
-        ("epoch", epoch, 0, 2**32 - 1),
-    ):
-        if not low <= value <= high:
-            raise ValueError(f"{op}: {name} must be in [{low}, {high}], got {value}")
-    for name, rate in (("alpha", alpha), ("min_alpha", min_alpha)):
-        if not (math.isfinite(rate) and rate >= 0):
-            raise ValueError(f"{op}: {name} must be finite and >= 0, got {rate}")
-    threads = torch.get_num_threads() if threads is None else threads
-    if threads < 1:
-        raise ValueError(f"{op}: threads must be >= 1, got {threads}")
+    _checks.whole(op, "window", window, 1, 1000)
+    _checks.whole(op, "negatives", negatives, 0, 1000)
+    _checks.whole(op, "tokens_before", tokens_before, 0, 2**62)
+    _checks.whole(op, "total_tokens", total_tokens, 1, 2**62)
+    _checks.whole(op, "epoch", epoch, 0, 2**32 - 1)
+    _checks.number(op, "alpha", alpha)
+    _checks.number(op, "min_alpha", min_alpha)
     torch.ops.lexforge.skipgram_train_.default(
         in_table,
         out_table,
@@ -201,9 +164,9 @@ def skipgram_train_(
         min_alpha,
         tokens_before,
         total_tokens,
-        seed - 2**64 if seed >= 2**63 else seed,
+        _checks.seed(op, seed),
         epoch,
-        threads,
+        _checks.threads(op, threads),
     )
     torch.autograd.graph.increment_version([in_table, out_table, stats])
 

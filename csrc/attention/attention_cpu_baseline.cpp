@@ -1,2 +1,0 @@
-#define LEXFORGE_ISA baseline
-#include "attention/attention_cpu_impl.h"

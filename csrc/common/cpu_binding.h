@@ -1,0 +1,51 @@
+// For *_ops.cpp: what the CPU's side of a binding takes besides.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+
+#include "common/binding.h"
+#include "common/cpu_capability.h"
+#include "common/huge_pages.h"
+#include "common/scratch.h"
+
+namespace lexforge {
+
+using torch::stable::parallel_for;
+
+// The Device of bindings on the CPU, where ids are looked at before a kernel runs.
+struct CpuCall {
+  explicit CpuCall(const Tensor&) {}
+
+  // A new tensor that may be large.
+  static Tensor large(const Tensor& tensor) { return on_huge_pages(tensor); }
+
+  // The first id that is no row of a table of so many.
+  static void check_ids(const Checks& check, const char* name, const Tensor& ids, int64_t rows) {
+    const auto* id = data<const int32_t>(ids);
+    const int64_t count = ids.numel();
+    uint32_t largest = 0;  // a negative id is larger than any row
+    for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint32_t>(id[i]));
+    if (count == 0 || largest < static_cast<uint64_t>(rows)) return;
+    const auto outside = [&](int32_t i) { return i < 0 || i >= rows; };
+    const auto* bad = std::find_if(id, id + count, outside);
+    check.that(false, name, " must be in [0, ", rows, "), got ", *bad, " at position ", bad - id);
+  }
+};
+
+// parallel_for with memory of so many bytes for each range: kernel(first, last, memory).
+template <typename Kernel>
+void parallel_with_scratch(const char* op, int64_t count, int64_t grain, int64_t bytes,
+                           const Kernel& kernel) {
+  std::atomic<bool> out_of_memory{false};
+  parallel_for(0, count, std::max<int64_t>(1, grain), [&](int64_t first, int64_t last) {
+    if (const Scratch memory = new_scratch(bytes)) {
+      kernel(first, last, memory.get());
+    } else {
+      out_of_memory = true;
+    }
+  });
+  STD_TORCH_CHECK(!out_of_memory, op, ": no memory for a workspace of ", bytes, " bytes");
+}
+
+}  // namespace lexforge

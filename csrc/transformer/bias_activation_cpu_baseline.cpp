@@ -1,2 +1,0 @@
-#define LEXFORGE_ISA baseline
-#include "transformer/bias_activation_cpu_impl.h"

@@ -1,2 +1,0 @@
-#define LEXFORGE_ISA baseline
-#include "word2vec/skipgram_loss_cpu_impl.h"
