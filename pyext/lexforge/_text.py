@@ -156,7 +156,7 @@ class _Memory:
 
     def __init__(self, address: int | None, typestr: str, *shape: int):
         self.__array_interface__ = {
-            "data": (address or 0, False),
+            "data": (address, False),
             "typestr": typestr,
             "shape": shape,
             "version": 3,
@@ -431,7 +431,9 @@ class VectorRows(_Handle):
     def __array_interface__(self) -> dict[str, object]:
         with self._lock:
             self._shown = True
-            return _Memory(_rows_values(self), "<f4", len(self), self._dim).__array_interface__
+            # Before the first row there is no memory: numpy wants an address all the same.
+            address = _rows_values(self) or self._as_parameter_.value
+            return _Memory(address, "<f4", len(self), self._dim).__array_interface__
 
 
 def _decoded(token: bytes, row: int, errors: str) -> str | None:
