@@ -218,10 +218,9 @@ LIBRARIES = {
                 "shared memory beyond 48 KB not asked for",
                 "common/cuda_launch.cuh",
                 [("shared_bytes > 48 * 1024", "shared_bytes > 480 * 1024")],
-                "tests/word2vec/test_skipgram_stream.py::test_one_sentence_equals_the_oracle"
-                "[cuda_emulated-500-window]",
+                "tests/cooccurrence/test_cuda.py::test_counters_beyond_32_bits",
                 "shared",
-                "word2vec/skipgram_stream_cuda.cu",
+                "cooccurrence/cooccurrence_cuda.cu",
             ),
             Mutant(
                 "half of the lanes named in a shuffle",

@@ -81,11 +81,15 @@ def command(arguments: list[str]) -> list[str]:
 
 
 def launched_kernels(folder: Path) -> dict[str, int]:
-    """Launches of every registered kernel, over the processes that left their record."""
+    """Launches of every registered kernel, over the processes that left their record.
+
+    A kernel of a header is registered by every file that uses it, and then its name comes again.
+    """
     launches: dict[str, int] = {}
     for record in folder.glob("*.json"):
-        for name, counts in json.loads(record.read_text())["kernels"].items():
-            launches[name] = launches.get(name, 0) + counts["launches"]
+        pairs = dict(json.loads(record.read_text(), object_pairs_hook=list))
+        for name, counts in pairs["kernels"]:
+            launches[name] = launches.get(name, 0) + dict(counts)["launches"]
     return launches
 
 

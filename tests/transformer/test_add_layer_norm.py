@@ -129,9 +129,10 @@ def test_many_rows(dtype, with_x_bias, device):
 
 
 @pytest.mark.parametrize("dropout_p", [0.0, 0.1, 1.0])
-def test_float64(dropout_p, device):
+@pytest.mark.parametrize("shape", [(19, 31), (2061, 3)])  # few groups of rows, and many
+def test_float64(shape, dropout_p, device):
     """To the rounding of dropout's scale, which is float32 (common/dropout.h)."""
-    tensors = problem((19, 31), device, dtype=torch.float64)
+    tensors = problem(shape, device, dtype=torch.float64)
     options = {"eps": 1e-3, "dropout_p": dropout_p, "seed": 2}
     ours = gradients(add_layer_norm, tensors, **options)
     exact = gradients(reference.add_layer_norm, tensors, **options)
