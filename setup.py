@@ -33,7 +33,9 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror"] if os.environ.get("LEXFORGE_WERROR") 
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 # As system headers, torch's own do not trip our warnings.
 TORCH_HEADERS = [flag for path in cpp_extension.include_paths() for flag in ("-isystem", path)]
-CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", *WARNINGS]
+# Messages of failed checks name their file; it is the repository's, not this machine's.
+SHORT_PATHS = [f"-fmacro-prefix-map={ROOT.resolve()}/="]
+CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", *SHORT_PATHS, *WARNINGS]
 NVCC_FLAGS = ["-O3", "-std=c++20", "-lineinfo", "--extended-lambda"]
 # The A100's generation and the H100's, and through PTX what came after. The GPU at hand changes
 # nothing: a build on one machine is the build on another.

@@ -404,8 +404,12 @@ def test_workspace(cpu_kernels, tmp_path):
     csrc = here.parents[1] / "csrc"
     isa = lexforge.cpu_capability()
     program = tmp_path / "workspace"
-    sources = [here / "skipgram_stream_workspace.cpp"]
-    sources += [csrc / "word2vec" / f"skipgram_stream_cpu_{isa}.cpp"]
+    kernel = tmp_path / "kernel.cpp"  # as the build writes it
+    kernel.write_text(
+        f"#define LEXFORGE_ISA {isa}\n#define LEXFORGE_ISA_{isa.upper()}\n"
+        '#include "word2vec/skipgram_stream_cpu_impl.h"\n'
+    )
+    sources = [here / "skipgram_stream_workspace.cpp", kernel]
     flags = ["-std=c++20", "-O1", f"-I{csrc}", f"-DKERNEL={isa}::skipgram_stream"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run(["g++", *flags, *map(str, sources), "-o", str(program)], check=True)
