@@ -118,8 +118,8 @@ def test_a_race_makes_the_launch_fail(call, monkeypatch, order):
     ("program", "report"),
     [
         ("out_of_bounds_global(values, 40, out)", "memory that is not allocated"),
-        ("out_of_bounds_static(out, 1)", "beyond the block's 256 bytes"),
-        ("out_of_bounds_dynamic(out, 1)", "beyond the block's 256 bytes"),
+        ("out_of_bounds_static(out, 1)", "beyond the 256 bytes"),
+        ("out_of_bounds_dynamic(out, 1)", "beyond the 256 bytes"),
         ("out_of_bounds_dynamic(out, 0)", None),
     ],
 )
