@@ -53,9 +53,8 @@ __global__ void tile_product_kernel(const Bfloat16* a, const Bfloat16* b, float*
   LEXFORGE_DYNAMIC_SHARED(Bfloat16, left);
   Bfloat16* right = left + kSize * kSize;
   const int lane = static_cast<int>(threadIdx.x);
-  const auto all = [](int row) { return row < kSize; };
-  lexforge::fetch_tile<kSize, kSize, 32>(left, {a, kSize}, 0, kSize, true, all);
-  lexforge::fetch_tile<kSize, kSize, 32>(right, {b, kSize}, 0, kSize, true, all);
+  lexforge::fetch_tile<kSize, kSize, 32>(left, {a, kSize}, 0, kSize, kSize, true);
+  lexforge::fetch_tile<kSize, kSize, 32>(right, {b, kSize}, 0, kSize, kSize, true);
   lexforge::commit_copies();
   lexforge::wait_for_copies<0>();
   __syncwarp();
