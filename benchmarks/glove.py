@@ -75,7 +75,8 @@ def run(command: list[str], folder: Path, source: str = "", target: str = "") ->
     """Runs a command in `folder`, with files as its input and output.
 
     Returns its seconds, CPU seconds and peak memory, and the lines of its stderr (and of its
-    stdout, when there is no `target`).
+    stdout, when there is no `target`). Peak memory is at least that of this process, as whose copy
+    the other begins.
     """
     begin = time.perf_counter()
     with (

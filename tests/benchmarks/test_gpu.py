@@ -28,6 +28,8 @@ MODULES = ("processes", "record", "lines", "libraries", "clocks", "session", "co
 @contextlib.contextmanager
 def modules(*names):
     """Modules of the program and its scripts, which are gone from this process afterwards."""
+    # Folders of tests have some of their names.
+    hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     before = set(sys.modules)
     sys.path[:0] = [str(PROGRAM), str(BENCHMARKS)]
     try:
@@ -38,6 +40,7 @@ def modules(*names):
             file = getattr(sys.modules[name], "__file__", None) or ""
             if file.startswith(str(BENCHMARKS)):
                 del sys.modules[name]
+        sys.modules.update(hidden)
 
 
 @pytest.fixture(scope="module")

@@ -168,7 +168,7 @@ def test_any_corpus_in_any_pieces(
 def test_penn_treebank(data_folder):
     """Bit for bit, also through runs on the disk."""
     path = data_folder / "ptb" / "ptb.train.txt"
-    counts = cooccurrence(path, memory="20MB")
+    counts = cooccurrence(path, window=10, memory="20MB")
     lines = (line.split() for line in path.read_text().splitlines())
     vocab = counts.vocab
     sentences = [[vocab[word] for word in line if word in vocab] for line in lines]
@@ -177,7 +177,7 @@ def test_penn_treebank(data_folder):
     assert np.array_equal(torch.stack([counts.rows, counts.cols], dim=1), entries)
     assert counts.values.tolist() == [expected[entry] / unit for entry in entries]
     for threads, memory in ((1, "2GB"), (2, "18MB"), (3, "50MB")):
-        other = cooccurrence(path, memory=memory, threads=threads)
+        other = cooccurrence(path, window=10, memory=memory, workers=threads)
         assert bytes_of(other) == bytes_of(counts)
 
 

@@ -230,7 +230,9 @@ def build_ops(*, sanitize: bool = False, changed: dict[Path, Path] | None = None
     work += [(source, interpreter()) for source in interpreter_sources()]
     bindings = sorted(CSRC.glob("**/*_ops_cuda.cpp"))
     work += [(source, [*binding(), *(SANITIZE if sanitize else ())]) for source in bindings]
-    rest = {*CSRC.glob("**/*_schema.cpp"), *CSRC.glob("common/*.cpp")}
+    # The order of GloVe's tiles is made on the CPU for every device.
+    host = CSRC / "glove" / "glove_tiles_ops.cpp"
+    rest = {*CSRC.glob("**/*_schema.cpp"), *CSRC.glob("common/*.cpp"), host}
     work += [(source, binding()) for source in sorted(rest)]
     objects = [x.path for x in in_parallel(compile_object, *zip(*work, strict=True))]
     objects += (changed or {}).values()

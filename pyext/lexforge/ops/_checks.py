@@ -115,7 +115,8 @@ def _power(bound: int) -> str:
 
 def number(op: str, name: str, value: float, *, above: float | None = None) -> None:
     """Refuse what is not finite and at least 0, or above a number: ValueError."""
-    if not (math.isfinite(value) and (value >= 0 if above is None else value > above)):
+    # Comparisons alone, also for NaN: torch.compile traces them through numbers that vary.
+    if not (value < math.inf and (value >= 0 if above is None else value > above)):
         wanted = ">= 0" if above is None else f"> {above}"
         raise ValueError(f"{op}: {name} must be finite and {wanted}, got {value}")
 
