@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from harness import Report, add_report_options, alternate
-from lexforge.ops.attention import varlen_attention
+from lexforge.ops.attention.attention import varlen_attention
 
 try:
     from torch.nn.attention.varlen import varlen_attn

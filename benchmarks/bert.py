@@ -51,14 +51,15 @@ from torch import Tensor
 from bert_reference import Batch, make_vocab, read_paragraphs, static_examples
 from harness import Report, add_report_options, process_bytes
 from lexforge._library import cpu_has_bf16
-from lexforge.models.bert import BertConfig, BertModel
-from lexforge.models.bert_capacity import BatchCapacity
-from lexforge.models.bert_pretraining import STANDARD, PretrainingSettings
-from lexforge.models.bert_steps import StepData, Stepper, draw_steps
+from lexforge.models.bert import examples as text
+from lexforge.models.bert.capacity import BatchCapacity
+from lexforge.models.bert.config import BertConfig
+from lexforge.models.bert.model import BertModel
+from lexforge.models.bert.steps import StepData, Stepper, draw_steps
+from lexforge.models.bert.trainer import STANDARD, PretrainingSettings
 from lexforge.reference import bert as reference
-from lexforge.text import bert as text
 from lexforge.text.datasets import dataset_path
-from lexforge.text.tokenizer import WordTokenizer
+from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.memory import keep_freed_memory
 from lexforge.training.optimizer import NetworkOptimizer
 
@@ -427,7 +428,7 @@ def encoding(corpus: Path, options: argparse.Namespace) -> list[dict]:
     """Ours against Hugging Face's, on sentences of the corpus."""
     import transformers
 
-    from lexforge.models.bert_encoding import encode
+    from lexforge.models.bert.encoding import encode
 
     transformers.logging.set_verbosity_error()  # the file has heads that an encoder does not take
     transformers.logging.disable_progress_bar()

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from harness import Report, add_report_options, measure
-from lexforge.ops.cooccurrence import (
+from lexforge.ops.cooccurrence.cooccurrence import (
     cooccurrence_index,
     cooccurrence_merge,
     cooccurrence_rows,
     cooccurrence_unit,
 )
-from lexforge.ops.sampling import alias_sample, build_alias
+from lexforge.ops.sampling.sampling import alias_sample, build_alias
 
 # A GPU is busy with more.
 TOKENS = {"cpu": 4_000_000, "cuda": 16_000_000}

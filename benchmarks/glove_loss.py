@@ -18,10 +18,10 @@ import torch
 from torch.nn.functional import embedding
 
 from harness import Report, add_report_options, measure
-from lexforge.ops.glove_loss import glove_loss
-from lexforge.ops.sampling import alias_sample, build_alias
-from lexforge.reference.glove_loss import glove_loss as plain_loss
-from lexforge.reference.glove_loss import glove_weight
+from lexforge.ops.glove.glove_loss import glove_loss
+from lexforge.ops.sampling.sampling import alias_sample, build_alias
+from lexforge.reference.glove.glove_loss import glove_loss as plain_loss
+from lexforge.reference.glove.glove_loss import glove_weight
 
 
 def embedding_loss(word, context, word_bias, context_bias, rows, cols, counts):

@@ -18,16 +18,10 @@ import time
 import torch
 
 from harness import Report, add_report_options, measure
-from lexforge.ops.glove_train import (
-    RECORD_PARTS,
-    glove_deal_parts,
-    glove_default_parts,
-    glove_table,
-    glove_tiles,
-    glove_train_,
-)
-from lexforge.ops.sampling import alias_sample, build_alias
-from lexforge.reference.glove_loss import glove_weight
+from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_default_parts, glove_tiles
+from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table, glove_train_
+from lexforge.ops.sampling.sampling import alias_sample, build_alias
+from lexforge.reference.glove.glove_loss import glove_weight
 
 LEARNING_RATE = 0.05
 

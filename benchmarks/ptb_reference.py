@@ -24,9 +24,9 @@ from torch import nn
 
 from harness import write_report
 from lexforge import d2l
-from lexforge.models.skipgram import padded_rows
-from lexforge.ops.skipgram_batch import skipgram_epoch_
-from lexforge.ops.skipgram_step import SkipgramState, skipgram_sync_
+from lexforge.models.word2vec.textbook import padded_rows
+from lexforge.ops.word2vec.skipgram_batch import skipgram_epoch_
+from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_sync_
 
 BATCH, WINDOW, NEGATIVES, DIM, LR = 512, 5, 5, 100, 0.002
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from harness import Report, add_report_options, measure
-from lexforge.ops.sampling import alias_sample, build_alias, noise_weights, sample_noise
+from lexforge.ops.sampling.sampling import alias_sample, build_alias, noise_weights, sample_noise
 
 
 def zipf_weights(vocab_size: int, device: str) -> torch.Tensor:

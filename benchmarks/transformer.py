@@ -33,11 +33,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness import Report, add_report_options, alternate, process_bytes
-from lexforge.ops.add_layer_norm import add_layer_norm
-from lexforge.ops.bias_activation import bias_activation
-from lexforge.ops.embedding_sum import embedding_sum
-from lexforge.ops.linear import linear
-from lexforge.ops.linear_cross_entropy import linear_cross_entropy
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.ops.transformer.linear import linear
+from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 
 ROWS = {128: 20_000, 768: 4096}  # tokens of a batch, by hidden size
 CUDA_ROWS = {128: 131_072, 768: 32_768}

@@ -9,7 +9,7 @@ import lexforge
 def test_public_modules_are_there_after_a_plain_import():
     code = (
         "import lexforge; lexforge.bert.BertConfig; lexforge.d2l.Vocab; "
-        "lexforge.ops.attention; lexforge.vectors.KeyedVectors; "
+        "lexforge.ops.attention; lexforge.ops.linear; lexforge.vectors.KeyedVectors; "
         "assert {'bert', 'd2l', 'ops', 'Word2Vec'} <= set(dir(lexforge))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,8 +23,9 @@ from torch import nn
 
 import lexforge.bert
 from lexforge import GloVe, Word2Vec, cooccurrence, d2l
-from lexforge.models.skipgram import SkipgramData, train_skipgram
-from lexforge.text.bert import BertExamples, WordTokenizer, padded, tokenize_paragraphs
+from lexforge.models.bert.examples import BertExamples, padded, tokenize_paragraphs
+from lexforge.models.word2vec.textbook import SkipgramData, train_skipgram
+from lexforge.text.tokenizers.words import WordTokenizer
 from planted import planted_corpus
 from planted_paragraphs import planted_paragraphs
 

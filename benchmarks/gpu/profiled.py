@@ -12,15 +12,11 @@ import torch
 import attention
 import cooccurrence
 import glove_train
-import skipgram_stream
-from lexforge.ops.bias_activation import bias_activation
-from lexforge.ops.cooccurrence import cooccurrence_index, cooccurrence_rows
-from lexforge.ops.glove_train import (
-    glove_deal_parts,
-    glove_default_parts,
-    glove_tiles,
-    glove_train_,
-)
+import skipgram_train
+from lexforge.ops.cooccurrence.cooccurrence import cooccurrence_index, cooccurrence_rows
+from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_default_parts, glove_tiles
+from lexforge.ops.glove.glove_train import glove_train_
+from lexforge.ops.transformer.bias_activation import bias_activation
 
 VOCAB_SIZE, DIM, WINDOW = 71_000, 100, 10
 
@@ -34,9 +30,9 @@ def main() -> None:
     vocab_size = 500 if small else VOCAB_SIZE
     tokens = 5000 if small else 4_000_000
 
-    corpus = skipgram_stream.Corpus(tokens, vocab_size, 1e-4, device)
+    corpus = skipgram_train.Corpus(tokens, vocab_size, 1e-4, device)
     for sharing in ("pair", "window"):
-        skipgram_stream.stream_case(corpus, vocab_size, DIM, sharing, device)  # trains once
+        skipgram_train.stream_case(corpus, vocab_size, DIM, sharing, device)  # trains once
 
     matrix = glove_train.random_matrix(tokens, vocab_size, device)
     parts = glove_default_parts(vocab_size, DIM, device=device)

@@ -23,10 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lexforge.ops.cooccurrence import cooccurrence_index, cooccurrence_rows, cooccurrence_unit
-from lexforge.ops.glove_train import glove_deal_parts, glove_table, glove_tiles, glove_train_
-from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
+from lexforge.ops._tables import padded_table
+from lexforge.ops.cooccurrence.cooccurrence import (
+    cooccurrence_index,
+    cooccurrence_rows,
+    cooccurrence_unit,
+)
+from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_tiles
+from lexforge.ops.glove.glove_train import glove_table, glove_train_
+from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
+from lexforge.ops.word2vec.skipgram_train import skipgram_train_
 
 LENGTH, WINDOW, DIM = 20, 5, 100
 SKIPGRAM, GLOVE, GLOVE_WARPS, BERT, BERT_HALF = 0.02, 0.001, 0.03, 0.01, 0.03  # allowed
@@ -108,11 +114,12 @@ def glove(text: Text, device: str, deterministic: bool, passes: int = 5) -> floa
 
 def bert(text: Text, device: str, precision: str, steps: int, last: int = 10) -> float:
     """The mean masked-word loss of the last steps; with a graph in bfloat16 on a GPU."""
-    from lexforge.models.bert import BertConfig, BertModel
-    from lexforge.models.bert_capacity import BatchCapacity
-    from lexforge.models.bert_steps import Stepper, draw_steps
-    from lexforge.text.bert import BertExamples
-    from lexforge.text.tokenizer import WordTokenizer
+    from lexforge.models.bert.capacity import BatchCapacity
+    from lexforge.models.bert.config import BertConfig
+    from lexforge.models.bert.examples import BertExamples
+    from lexforge.models.bert.model import BertModel
+    from lexforge.models.bert.steps import Stepper, draw_steps
+    from lexforge.text.tokenizers.words import WordTokenizer
     from lexforge.training.optimizer import NetworkOptimizer
 
     special = WordTokenizer.SPECIAL_TOKENS

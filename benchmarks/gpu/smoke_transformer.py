@@ -7,16 +7,16 @@ from smoke_items import Items, as_good_as_plain, differentiate
 from torch import Tensor
 from torch.nn import functional
 
-from lexforge.ops.add_layer_norm import add_layer_norm
-from lexforge.ops.attention import attention, varlen_attention
-from lexforge.ops.bias_activation import bias_activation
-from lexforge.ops.embedding_sum import embedding_sum
-from lexforge.ops.linear_cross_entropy import linear_cross_entropy
-from lexforge.reference import add_layer_norm as norm_reference
-from lexforge.reference import attention as attention_reference
-from lexforge.reference import bias_activation as activation_reference
-from lexforge.reference import embedding_sum as embedding_reference
-from lexforge.reference import linear_cross_entropy as head_reference
+from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.reference.attention import attention as attention_reference
+from lexforge.reference.transformer import add_layer_norm as norm_reference
+from lexforge.reference.transformer import bias_activation as activation_reference
+from lexforge.reference.transformer import embedding_sum as embedding_reference
+from lexforge.reference.transformer import linear_cross_entropy as head_reference
 
 ITEMS = Items()
 BF16, FLOAT, DOUBLE = torch.bfloat16, torch.float32, torch.float64

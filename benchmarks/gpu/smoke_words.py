@@ -10,17 +10,20 @@ from smoke_items import Items, as_good_as_plain, differentiate, equal, near
 from torch import Tensor
 
 import lexforge._library  # noqa: F401  (the ops)
-from lexforge.ops import cooccurrence, glove_train, sampling
-from lexforge.ops.glove_loss import glove_loss
-from lexforge.ops.skipgram_loss import skipgram_loss
-from lexforge.ops.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
-from lexforge.ops.skipgram_stream import padded_table, skipgram_train_
-from lexforge.reference import cooccurrence as counting_reference
-from lexforge.reference import glove_loss as glove_loss_reference
-from lexforge.reference import glove_train as glove_reference
-from lexforge.reference import sampling as sampling_reference
-from lexforge.reference import skipgram_loss as loss_reference
-from lexforge.reference import skipgram_stream as stream_reference
+from lexforge.ops._tables import padded_table
+from lexforge.ops.cooccurrence import cooccurrence
+from lexforge.ops.glove import glove_train
+from lexforge.ops.glove.glove_loss import glove_loss
+from lexforge.ops.sampling import sampling
+from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
+from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
+from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.reference.cooccurrence import cooccurrence as counting_reference
+from lexforge.reference.glove import glove_loss as glove_loss_reference
+from lexforge.reference.glove import glove_train as glove_reference
+from lexforge.reference.sampling import sampling as sampling_reference
+from lexforge.reference.word2vec import skipgram_loss as loss_reference
+from lexforge.reference.word2vec import skipgram_train as stream_reference
 
 ITEMS = Items()
 
@@ -172,7 +175,7 @@ for _optimizer in OPTIMIZERS:
     ITEMS.add(f"skip-gram step, {_optimizer}", skipgram_steps, *_ops, optimizer=_optimizer)
 
 
-def skipgram_stream(device, sharing, dim=100, negatives=5):
+def skipgram_train(device, sharing, dim=100, negatives=5):
     """One sentence is trained in order: equal to the reference to rounding."""
     random, rows, length = np.random.default_rng(3), 40, 60
     tokens = (random.random(length) ** 2 * rows).astype(np.int32)
@@ -200,10 +203,10 @@ def skipgram_stream(device, sharing, dim=100, negatives=5):
 
 for _sharing, _dim in itertools.product(("pair", "window"), (100, 200, 300, 500, 600)):
     _name = f"skip-gram stream, {_sharing}, dim {_dim}"
-    ITEMS.add(_name, skipgram_stream, "skipgram_train_", sharing=_sharing, dim=_dim)
+    ITEMS.add(_name, skipgram_train, "skipgram_train_", sharing=_sharing, dim=_dim)
 for _sharing in ("pair", "window"):
     _name = f"skip-gram stream, {_sharing}, 20 noise words"
-    ITEMS.add(_name, skipgram_stream, "skipgram_train_", sharing=_sharing, negatives=20)
+    ITEMS.add(_name, skipgram_train, "skipgram_train_", sharing=_sharing, negatives=20)
 
 
 # -- GloVe ---------------------------------------------------------------------------------------

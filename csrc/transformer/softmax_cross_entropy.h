@@ -1,6 +1,6 @@
 // Softmax, cross-entropy and its gradient over rows of logits, in place: the contract of
 // lexforge::softmax_cross_entropy_. One chunk of rows of a larger problem at a time
-// (pyext/lexforge/ops/linear_cross_entropy.py).
+// (pyext/lexforge/ops/transformer/linear_cross_entropy.py).
 //
 //   for each row r with scale[r] != 0:
 //     z          = logits[r] + bias

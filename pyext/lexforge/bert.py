@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING
 from lexforge._lazy import attach
 
 if TYPE_CHECKING:
-    from lexforge.models.bert import (
-        BertConfig,
-        BertEncoder,
-        BertLosses,
-        BertModel,
-        MaskLM,
-        NextSentencePred,
-    )
-    from lexforge.models.bert_attention import AttentionMaps, attention_maps, plot_attention
-    from lexforge.models.bert_encoding import EncodingCounts, TokenVectors, encode
-    from lexforge.models.bert_pretraining import pretrain
-    from lexforge.text.piece_vocabulary import load_tokenizer
+    from lexforge.layers.heads import MaskLM, NextSentencePred
+    from lexforge.models.bert.attention_maps import AttentionMaps, attention_maps, plot_attention
+    from lexforge.models.bert.config import BertConfig
+    from lexforge.models.bert.encoding import EncodingCounts, TokenVectors, encode
+    from lexforge.models.bert.model import BertEncoder, BertLosses, BertModel
+    from lexforge.models.bert.trainer import pretrain
+    from lexforge.text.tokenizers.pieces import load_tokenizer
 
 __all__ = [
     "AttentionMaps",
@@ -39,20 +34,20 @@ __all__ = [
 
 # Where each public name lives; imported on first use.
 _HOME = {
-    "AttentionMaps": "lexforge.models.bert_attention",
-    "BertConfig": "lexforge.models.bert",
-    "BertEncoder": "lexforge.models.bert",
-    "BertLosses": "lexforge.models.bert",
-    "BertModel": "lexforge.models.bert",
-    "EncodingCounts": "lexforge.models.bert_encoding",
-    "MaskLM": "lexforge.models.bert",
-    "NextSentencePred": "lexforge.models.bert",
-    "TokenVectors": "lexforge.models.bert_encoding",
-    "attention_maps": "lexforge.models.bert_attention",
-    "encode": "lexforge.models.bert_encoding",
-    "load_tokenizer": "lexforge.text.piece_vocabulary",
-    "plot_attention": "lexforge.models.bert_attention",
-    "pretrain": "lexforge.models.bert_pretraining",
+    "AttentionMaps": "lexforge.models.bert.attention_maps",
+    "BertConfig": "lexforge.models.bert.config",
+    "BertEncoder": "lexforge.models.bert.model",
+    "BertLosses": "lexforge.models.bert.model",
+    "BertModel": "lexforge.models.bert.model",
+    "EncodingCounts": "lexforge.models.bert.encoding",
+    "MaskLM": "lexforge.layers.heads",
+    "NextSentencePred": "lexforge.layers.heads",
+    "TokenVectors": "lexforge.models.bert.encoding",
+    "attention_maps": "lexforge.models.bert.attention_maps",
+    "encode": "lexforge.models.bert.encoding",
+    "load_tokenizer": "lexforge.text.tokenizers.pieces",
+    "plot_attention": "lexforge.models.bert.attention_maps",
+    "pretrain": "lexforge.models.bert.trainer",
 }
 
 __getattr__, __dir__ = attach(__name__, _HOME)

@@ -12,8 +12,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from common.isa import ISAS, run_under
 from lexforge import _library
-from lexforge.ops.attention import attention, varlen_attention
-from lexforge.reference import attention as reference
+from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.reference.attention import attention as reference
 
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -331,8 +331,8 @@ def test_bit_identical_for_any_threads(causal, dtype, device):
 
 ISA_SCRIPT = """
 import sys, torch, lexforge
-from lexforge.ops.attention import varlen_attention
-from lexforge.reference import attention as reference
+from lexforge.ops.attention.attention import varlen_attention
+from lexforge.reference.attention import attention as reference
 generator = torch.Generator().manual_seed(0)
 for dtype in (torch.float32, torch.bfloat16):
     for dim in (1, 8, 33, 64):

@@ -9,8 +9,8 @@ import torch
 
 from attention.test_attention import assert_as_good_as_plain, batch, gradients
 from lexforge import _library
-from lexforge.ops.attention import attention, varlen_attention
-from lexforge.reference import attention as reference
+from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.reference.attention import attention as reference
 
 # One block holds a head's keys up to 64, 128 and, for head_dim up to 64, 256; up to 1024 several
 # blocks leave shares of dq; beyond, dq has a kernel of its own. From 129 on a forward warp has 32

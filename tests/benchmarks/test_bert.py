@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lexforge.models.bert import BertConfig, BertModel
+from lexforge.models.bert.config import BertConfig
+from lexforge.models.bert.examples import padded
+from lexforge.models.bert.model import BertModel
 from lexforge.reference import bert as plain_bert
-from lexforge.text.bert import padded
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lexforge.bert import BertConfig, BertModel
-from lexforge.text.tokenizer import WordTokenizer
+from lexforge.text.tokenizers.words import WordTokenizer
 
 
 @pytest.fixture(scope="module")

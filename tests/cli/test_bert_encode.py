@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 
 from lexforge.bert import BertConfig, BertModel, encode
 from lexforge.cli.main import app
-from lexforge.models import bert_encoding
-from lexforge.text.tokenizer import WordTokenizer
+from lexforge.models.bert import encoding as bert_encoding
+from lexforge.text.tokenizers.words import WordTokenizer
 
 WORDS = [f"w{i}" for i in range(30)]
 LINES = ["w1 w2 W3", "", "w4 unheard w5", "w6 " * 12, "w7", "w8 w9"]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lexforge.models.bert import BertModel
+from lexforge.models.bert.model import BertModel
 from planted_paragraphs import planted_paragraphs
 
 SIZE = ("--layers", 1, "--hidden-size", 32, "--heads", 2, "--ffn-size", 48, "--max-len", 16)

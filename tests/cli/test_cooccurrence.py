@@ -10,7 +10,7 @@ import pytest
 
 import lexforge
 from lexforge import Cooccurrence
-from lexforge.models.triplets import TRIPLET
+from lexforge.models.cooccurrence.triplets import TRIPLET
 
 
 def same(a, b):

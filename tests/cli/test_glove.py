@@ -254,7 +254,7 @@ def test_damaged_counts(invoke, stanford, tmp_path):
 
 def test_more_than_fits_into_memory(invoke, corpus_file, tmp_path, monkeypatch):
     """Refused before it is allocated; the counts are made and stay."""
-    monkeypatch.setattr("lexforge.models.glove.available_memory", lambda: 1000)
+    monkeypatch.setattr("lexforge.models.glove.model.available_memory", lambda: 1000)
     result = invoke("glove", corpus_file, "--out", tmp_path / "out", *QUICK)
     assert result.exit_code == 1 and "GB are free" in result.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["counts"]

@@ -18,10 +18,10 @@ from lexforge.cli._options import (
 )
 from lexforge.cli.bert import pretrain
 from lexforge.cli.main import app
-from lexforge.models.bert_settings import EvaluationSettings, PretrainingSettings
-from lexforge.models.cooccurrence_settings import CooccurrenceSettings
-from lexforge.models.glove_settings import GloVeSettings
-from lexforge.models.word2vec_settings import Word2VecSettings
+from lexforge.models.bert.settings import EvaluationSettings, PretrainingSettings
+from lexforge.models.cooccurrence.settings import CooccurrenceSettings
+from lexforge.models.glove.settings import GloVeSettings
+from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.training.memory import parse_bytes
 from lexforge.training.settings import knobs
 

@@ -14,7 +14,7 @@ import torch
 from torch._C import DispatchKey, DispatchKeySet
 
 from lexforge import _library
-from lexforge.ops.skipgram_step import MAX_PENDING
+from lexforge.ops.word2vec.skipgram_step import MAX_PENDING
 
 # For the CPU alone: the dispatcher finds no kernel when a tensor of a GPU is among theirs.
 CPU_ONLY = {

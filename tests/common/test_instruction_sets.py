@@ -13,7 +13,7 @@ from .isa import ISAS, run_under
 
 DIGEST = """
 import hashlib, torch
-from lexforge.ops.sampling import alias_sample, build_alias, sample_noise
+from lexforge.ops.sampling.sampling import alias_sample, build_alias, sample_noise
 digest = hashlib.sha256()
 def add(tensor):
     digest.update(tensor.numpy().tobytes())

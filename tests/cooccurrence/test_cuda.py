@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from lexforge.ops.cooccurrence import (
+from lexforge.ops.cooccurrence.cooccurrence import (
     CooccurrenceIndex,
     cooccurrence_index,
     cooccurrence_merge,
     cooccurrence_rows,
 )
-from lexforge.reference import cooccurrence as reference
+from lexforge.reference.cooccurrence import cooccurrence as reference
 
 SATURATED = 2**63 - 1
 

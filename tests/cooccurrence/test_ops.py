@@ -13,7 +13,7 @@ import torch
 
 from common.isa import ISAS, run_under
 from lexforge import _library
-from lexforge.ops.cooccurrence import (
+from lexforge.ops.cooccurrence.cooccurrence import (
     CooccurrenceIndex,
     CountedRows,
     cooccurrence_index,
@@ -21,7 +21,7 @@ from lexforge.ops.cooccurrence import (
     cooccurrence_rows,
     cooccurrence_unit,
 )
-from lexforge.reference import cooccurrence as reference
+from lexforge.reference.cooccurrence import cooccurrence as reference
 
 on_cpu = pytest.mark.skipif(_library.emulated(), reason="the emulated device has no CPU kernels")
 
@@ -512,8 +512,8 @@ def test_forged_parts_are_an_error(device):
 
 DIGEST = """
 import hashlib, torch
-from lexforge.ops.cooccurrence import cooccurrence_index, cooccurrence_rows
-from lexforge.ops.sampling import alias_sample, build_alias
+from lexforge.ops.cooccurrence.cooccurrence import cooccurrence_index, cooccurrence_rows
+from lexforge.ops.sampling.sampling import alias_sample, build_alias
 digest = hashlib.sha256()
 for vocab_size in (3, 50, 1001, 20_000):
     table = build_alias(1.0 / torch.arange(1, vocab_size + 1, dtype=torch.float64))

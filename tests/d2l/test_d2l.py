@@ -153,7 +153,7 @@ def test_random_generator():
 
 def test_noise_probabilities():
     """Counts 10, 5, 2, 1 to the power 0.75."""
-    from lexforge.ops.sampling import noise_weights
+    from lexforge.ops.sampling.sampling import noise_weights
 
     weights = noise_weights(torch.tensor([10, 5, 2, 1]))
     expected = [0.482742, 0.287040, 0.144373, 0.085845]

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lexforge import d2l
-from lexforge.text.bert import BertExamples, WordTokenizer, padded, tokenize_paragraphs
+from lexforge.models.bert.examples import BertExamples, padded, tokenize_paragraphs
+from lexforge.text.tokenizers.words import WordTokenizer
 from planted_paragraphs import planted_paragraphs
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lexforge.ops.glove_train import GloveTiles, glove_deal_parts, glove_table, glove_tiles
+from lexforge.ops.glove.glove_tiles import GloveTiles, glove_deal_parts, glove_tiles
+from lexforge.ops.glove.glove_train import glove_table
 
 
 class Matrix:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lexforge import _library
-from lexforge.ops.glove_loss import glove_loss
-from lexforge.reference.glove_loss import glove_loss as reference
-from lexforge.reference.glove_loss import glove_weight
+from lexforge.ops.glove.glove_loss import glove_loss
+from lexforge.reference.glove.glove_loss import glove_loss as reference
+from lexforge.reference.glove.glove_loss import glove_weight
 
 NAMES = ("word", "context", "word_bias", "context_bias", "rows", "cols", "counts")
 

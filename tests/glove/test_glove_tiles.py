@@ -1,4 +1,4 @@
-"""Dealing of words and sorting of entries into tiles, against lexforge.reference.glove_train."""
+"""Dealing of words and sorting of entries into tiles, against the reference."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from scipy import stats as statistics
 
 from glove.matrices import Matrix
-from lexforge.ops.glove_train import glove_deal_parts, glove_default_parts, glove_tiles
-from lexforge.reference import glove_train as reference
+from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_default_parts, glove_tiles
+from lexforge.reference.glove import glove_train as reference
 
 
 @pytest.mark.parametrize("parts", [1, 3, 37])

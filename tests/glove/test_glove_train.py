@@ -1,4 +1,4 @@
-"""glove_train_ on every device against its oracle (lexforge.reference.glove_train)."""
+"""glove_train_ on every device against its oracle (lexforge.reference.glove.glove_train)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ import torch
 from common.isa import ISAS, run_under
 from glove.matrices import Matrix, aligned, random_tables
 from lexforge import _library
-from lexforge.ops.glove_train import (
+from lexforge.ops.glove.glove_tiles import (
     OPTIMIZERS,
-    RECORD_PARTS,
     GloveTiles,
     glove_deal_parts,
     glove_default_parts,
-    glove_table,
     glove_tiles,
-    glove_train_,
 )
-from lexforge.reference import glove_train as reference
+from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table, glove_train_
+from lexforge.reference.glove import glove_train as reference
 from planted import planted_corpus
 
 DIMS = [1, 3, 14, 15, 16, 31, 100, 127, 300]

@@ -12,7 +12,8 @@ import torch
 from glove.matrices import Matrix, aligned, random_tables
 from glove.test_glove_train import FORGERIES, check, counted, loss_curve, tiled, train
 from lexforge import _library
-from lexforge.ops.glove_train import OPTIMIZERS, GloveTiles, glove_default_parts, glove_train_
+from lexforge.ops.glove.glove_tiles import OPTIMIZERS, GloveTiles, glove_default_parts
+from lexforge.ops.glove.glove_train import glove_train_
 from planted import planted_corpus
 
 

@@ -212,7 +212,7 @@ import torch
 torch.version.cuda = "13.0"
 import lexforge
 from lexforge.cli.main import main
-from lexforge.ops.sampling import build_alias
+from lexforge.ops.sampling.sampling import build_alias
 print(lexforge.__file__, lexforge.cuda_usable, len(build_alias(torch.ones(3))))
 sys.argv = ["lexforge", "info"]
 main()

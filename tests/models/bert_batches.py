@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lexforge.models.bert_config import BertConfig
-from lexforge.text.bert import PackedBatch
+from lexforge.models.bert.config import BertConfig
+from lexforge.models.bert.examples import PackedBatch
 
 
 class Padded(NamedTuple):

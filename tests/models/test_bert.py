@@ -11,7 +11,8 @@ import torch
 
 import lexforge
 from lexforge.bert import BertConfig, BertModel, MaskLM
-from lexforge.models import bert_files
+from lexforge.models.bert import files as bert_files
+from lexforge.models.bert.model import named_tensors
 from lexforge.reference import bert as reference
 from models.bert_batches import padded_batch
 
@@ -44,7 +45,7 @@ def plain_twin(model):
     )
     dtype = model.hidden.weight.dtype
     twin.to(model.hidden.weight.device, dtype)
-    twin.load_state_dict(bert_files.named_tensors(model, bert_files.ARCHIVE))
+    twin.load_state_dict(named_tensors(model, bert_files.ARCHIVE))
     return twin.train(model.training)
 
 
@@ -60,7 +61,7 @@ def gradients(model, losses, names=bert_files.ARCHIVE):
             parameter.copy_(
                 torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             )
-        found = {k: v.clone() for k, v in bert_files.named_tensors(model, names).items()}
+        found = {k: v.clone() for k, v in named_tensors(model, names).items()}
         for name, parameter in model.named_parameters():
             parameter.copy_(parameters[name])
     return found

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from lexforge.bert import BertConfig, BertModel, attention_maps, plot_attention
-from lexforge.ops.attention import varlen_attention
-from lexforge.text.tokenizer import WordTokenizer
+from lexforge.ops.attention.attention import varlen_attention
+from lexforge.text.tokenizers.words import WordTokenizer
 
 TEXT, OTHER = "a crane driver came", "he just left"
 

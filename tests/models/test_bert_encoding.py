@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from lexforge.bert import BertConfig, BertModel, EncodingCounts, encode
-from lexforge.models import bert_encoding
-from lexforge.models.bert_encoding import KINDS, _cut, encode_stream
-from lexforge.text.piece_vocabulary import PieceVocabulary, load_tokenizer
-from lexforge.text.tokenizer import WordTokenizer
+from lexforge.models.bert import encoding as bert_encoding
+from lexforge.models.bert.encoding import KINDS, _cut, encode_stream
+from lexforge.text.tokenizers.pieces import PieceVocabulary, load_tokenizer
+from lexforge.text.tokenizers.words import WordTokenizer
 
 WORDS = [f"w{i}" for i in range(60)]
 SHAPE = {"num_hiddens": 32, "ffn_num_hiddens": 48, "num_blks": 3, "max_len": 40}

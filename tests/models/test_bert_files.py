@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lexforge.bert import BertConfig, BertModel
-from lexforge.models import bert_files
+from lexforge.models.bert import files as bert_files
 from lexforge.reference import bert as reference
 from lexforge.training import checkpoint
 from lexforge.training.checkpoint import CheckpointError

@@ -17,10 +17,13 @@ import torch
 
 import lexforge.bert
 from lexforge._library import cpu_has_bf16
-from lexforge.models import bert_checkpoint, bert_pretraining
-from lexforge.models.bert import BertConfig, BertModel
-from lexforge.models.bert_pretraining import STANDARD, pretrain
-from lexforge.text.bert import BertExamples, WordTokenizer, tokenize_paragraphs
+from lexforge.models.bert import checkpoint as bert_checkpoint
+from lexforge.models.bert import trainer as bert_pretraining
+from lexforge.models.bert.config import BertConfig
+from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
+from lexforge.models.bert.model import BertModel
+from lexforge.models.bert.trainer import STANDARD, pretrain
+from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.progress import Progress
 from lexforge.training.state import TrainingDivergedError
@@ -142,7 +145,7 @@ def test_bf16_is_close(whole):
 
 
 def test_bf16_needs_the_instructions(paragraphs, monkeypatch):
-    monkeypatch.setattr("lexforge.models.bert_pretraining.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("lexforge.models.bert.trainer.cpu_has_bf16", lambda: False)
     with pytest.raises(ValueError, match="precision must be float32 on a CPU without AVX512_BF16"):
         pretrain(paragraphs, **SMALL, precision="bf16")
 
@@ -471,7 +474,7 @@ def test_callbacks(paragraphs):
 
 TRAINING = """
 import sys
-from lexforge.models.bert_pretraining import pretrain
+from lexforge.models.bert.trainer import pretrain
 from planted_paragraphs import planted_paragraphs
 out, mode, precision = sys.argv[1:]
 fresh = dict(shape={shape}, min_count=1, max_len=16, batch_size=32, steps=24, precision=precision)

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from lexforge._library import cpu_has_bf16
-from lexforge.models.bert import IGNORED, BertConfig, BertModel
-from lexforge.models.bert_capacity import BatchCapacity
-from lexforge.models.bert_steps import StepData, Stepper, draw_steps, step_seed
-from lexforge.text.bert import BertExamples, WordTokenizer, tokenize_paragraphs
+from lexforge.models.bert.capacity import BatchCapacity
+from lexforge.models.bert.config import BertConfig
+from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
+from lexforge.models.bert.model import IGNORED, BertModel
+from lexforge.models.bert.steps import StepData, Stepper, draw_steps, step_seed
+from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.optimizer import NetworkOptimizer
 from planted_paragraphs import planted_paragraphs
 

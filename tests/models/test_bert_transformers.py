@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lexforge.bert import BertConfig, BertModel
-from lexforge.models.bert_files import HUGGING_FACE, named_tensors
+from lexforge.models.bert.files import HUGGING_FACE
+from lexforge.models.bert.model import named_tensors
 from models.bert_batches import padded_batch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is to be asked of the network

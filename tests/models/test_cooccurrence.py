@@ -23,11 +23,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexforge import Cooccurrence, cooccurrence
-from lexforge.models import cooccurrence as cooccurrence_module
-from lexforge.models import counting, triplets
-from lexforge.models.counting import CountSettings, MemoryPlan, chunk_end, plan_memory, ranges
-from lexforge.models.triplets import TRIPLET, TripletWriter
-from lexforge.ops.cooccurrence import CountedRows
+from lexforge.models.cooccurrence import count as cooccurrence_module
+from lexforge.models.cooccurrence import counting, triplets
+from lexforge.models.cooccurrence.counting import (
+    CountSettings,
+    MemoryPlan,
+    chunk_end,
+    plan_memory,
+    ranges,
+)
+from lexforge.models.cooccurrence.triplets import TRIPLET, TripletWriter
+from lexforge.ops.cooccurrence.cooccurrence import CountedRows
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
 
 TINY = MemoryPlan(chunk_bytes=6000, range_entries=100)
@@ -398,7 +404,8 @@ def test_small_memory_needs_many_runs(on_disk, monkeypatch):
 SLOW = """
 import sys, time
 import lexforge
-from lexforge.models import cooccurrence as module, counting
+from lexforge.models.cooccurrence import count as module
+from lexforge.models.cooccurrence import counting
 
 plan = counting.MemoryPlan(chunk_bytes=200_000, range_entries=50_000)
 module.plan_memory = lambda *_, **__: plan
@@ -575,7 +582,8 @@ def test_temporary_files_go_and_the_result_stays(monkeypatch, tmp_path):
 FULL = """
 import errno, resource, sys
 import lexforge
-from lexforge.models import cooccurrence as module, counting
+from lexforge.models.cooccurrence import count as module
+from lexforge.models.cooccurrence import counting
 
 folder, out, limit, plan = sys.argv[1], sys.argv[2], int(sys.argv[3]), eval(sys.argv[4])
 if plan:
@@ -936,13 +944,16 @@ def test_unknown_words(states_of_water):
 
 def test_the_function_is_what_the_package_exports():
     """Modules of the same name are imported under other packages, whatever the order."""
-    import lexforge.models.cooccurrence as module
-    import lexforge.ops.cooccurrence
+    import lexforge.models.cooccurrence.counts as module
+    import lexforge.ops.cooccurrence.cooccurrence
 
     assert lexforge.cooccurrence is module.cooccurrence
     assert lexforge.Cooccurrence is module.Cooccurrence
     assert {"cooccurrence", "Cooccurrence"} <= set(dir(lexforge))
-    code = "import lexforge.ops.cooccurrence, lexforge; print(callable(lexforge.cooccurrence))"
+    code = (
+        "import lexforge.models.cooccurrence.count, lexforge; "
+        "print(callable(lexforge.cooccurrence))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from lexforge import Cooccurrence, GloVe, KeyedVectors, _library, cooccurrence, load_vectors
-from lexforge.models import glove_tiles
-from lexforge.models.glove import first_round, rounds_between
+from lexforge.models.glove import tiles as glove_tiles
+from lexforge.models.glove.model import first_round, rounds_between
 from lexforge.text import Vocabulary
 from lexforge.training import stream_job
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
@@ -340,7 +340,7 @@ def test_counts_over_other_words(corpus, model):
 
 def test_more_than_fits_into_memory(counts, monkeypatch):
     """Refused before it is allocated: the system grants it and kills whoever uses it."""
-    monkeypatch.setattr("lexforge.models.glove.available_memory", lambda: 1000)
+    monkeypatch.setattr("lexforge.models.glove.model.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match=r"210 words x vector_size=20 .* GB are free"):
         GloVe(counts, **SMALL)
 
@@ -506,9 +506,9 @@ def test_resume_of_something_else(corpus, counts, model, tmp_path, short_calls):
 def test_default_parts_of_another_machine(counts, tmp_path, monkeypatch, short_calls):
     """A run keeps the parts it began with."""
     whole = GloVe(counts, **{**SMALL, "parts": 5})
-    monkeypatch.setattr("lexforge.models.glove.glove_default_parts", lambda *_: 5)
+    monkeypatch.setattr("lexforge.models.glove.model.glove_default_parts", lambda *_: 5)
     GloVe(**{**SMALL, "parts": None}).train(counts, checkpoint_folder=tmp_path, stop=StopAfter(6))
-    monkeypatch.setattr("lexforge.models.glove.glove_default_parts", lambda *_: 2)
+    monkeypatch.setattr("lexforge.models.glove.model.glove_default_parts", lambda *_: 2)
     resumed = GloVe.load(tmp_path)
     resumed.train(counts, resume=True)
     assert same_tables(resumed, whole)

@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from lexforge import Cooccurrence, GloVe, _library, cooccurrence, load_vectors
-from lexforge.models.glove_files import read_tables
-from lexforge.models.triplets import TRIPLET
-from lexforge.ops.glove_train import glove_table, glove_tiles, glove_train_
-from lexforge.reference.glove_train import in_order
+from lexforge.models.cooccurrence.triplets import TRIPLET
+from lexforge.models.glove.files import read_tables
+from lexforge.ops.glove.glove_tiles import glove_tiles
+from lexforge.ops.glove.glove_train import glove_table, glove_train_
+from lexforge.reference.glove.glove_train import in_order
 from lexforge.text import Vocabulary
 from planted import planted_corpus
 

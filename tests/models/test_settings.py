@@ -9,13 +9,13 @@ import torch
 
 import lexforge.bert
 from lexforge import GloVe, Word2Vec, cooccurrence
-from lexforge.models.bert_settings import EvaluationSettings, PretrainingSettings
-from lexforge.models.cooccurrence_settings import LARGEST_WEIGHTED_WINDOW, CooccurrenceSettings
-from lexforge.models.glove_settings import GloVeSettings
-from lexforge.models.word2vec_settings import Word2VecSettings
-from lexforge.ops import cooccurrence as counting_ops
-from lexforge.ops.glove_train import OPTIMIZERS as GLOVE_OPTIMIZERS
-from lexforge.ops.skipgram_stream import SHARING
+from lexforge.models.bert.settings import EvaluationSettings, PretrainingSettings
+from lexforge.models.cooccurrence.settings import LARGEST_WEIGHTED_WINDOW, CooccurrenceSettings
+from lexforge.models.glove.settings import GloVeSettings
+from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.ops.cooccurrence import cooccurrence as counting_ops
+from lexforge.ops.glove.glove_tiles import OPTIMIZERS as GLOVE_OPTIMIZERS
+from lexforge.ops.word2vec.skipgram_train import SHARING
 from lexforge.training.optimizer import OPTIMIZERS
 from lexforge.training.schedules import SCHEDULES
 from lexforge.training.settings import knobs
@@ -93,7 +93,7 @@ def test_names_of_the_other_models():
 
 def test_vectors_that_are_too_long_for_the_gpu(monkeypatch):
     device = torch.device("cuda")
-    monkeypatch.setattr("lexforge.models.word2vec.resolve_device", lambda *_: device)
+    monkeypatch.setattr("lexforge.models.word2vec.model.resolve_device", lambda *_: device)
     with pytest.raises(ValueError, match="vector_size must be 1 to 1024 on CUDA, got 1025"):
         Word2Vec(vector_size=1025)
     assert Word2Vec(vector_size=1024).device == device

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lexforge import _library
-from lexforge.reference import sampling as reference
+from lexforge.reference.sampling import sampling as reference
 
 # kat_vectors of the Random123 distribution: counter, key, result of philox4x32-10.
 KNOWN_ANSWERS = [

@@ -145,7 +145,7 @@ LIBRARIES = {
                     ("size += __popc(added);\n    __syncwarp();", "size += __popc(added);"),
                     ("window.context(j); });\n    __syncwarp();", "window.context(j); });"),
                 ],
-                "tests/word2vec/test_skipgram_stream.py::test_one_sentence_equals_the_oracle"
+                "tests/word2vec/test_skipgram_train.py::test_one_sentence_equals_the_oracle"
                 "[cuda_emulated-16-window]",
                 "race",
             ),

@@ -18,20 +18,20 @@ from cooccurrence.test_cuda import counted
 from glove import test_glove_train
 from glove.matrices import Matrix, random_tables
 from lexforge import _library
-from lexforge.ops.add_layer_norm import add_layer_norm
-from lexforge.ops.attention import attention
-from lexforge.ops.bias_activation import bias_activation
-from lexforge.ops.embedding_sum import embedding_sum
-from lexforge.ops.linear_cross_entropy import linear_cross_entropy
-from lexforge.ops.sampling import alias_sample, build_alias
-from lexforge.ops.skipgram_loss import skipgram_loss
+from lexforge.ops.attention.attention import attention
+from lexforge.ops.sampling.sampling import alias_sample, build_alias
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from transformer import (
     test_add_layer_norm,
     test_bias_activation,
     test_embedding_sum,
     test_linear_cross_entropy,
 )
-from word2vec import test_skipgram_loss, test_skipgram_stream
+from word2vec import test_skipgram_loss, test_skipgram_train
 
 pytestmark = pytest.mark.skipif(not _library.emulated(), reason="a switch of the PTX device")
 
@@ -74,7 +74,7 @@ def cross_entropy(device):
 
 
 def train_skipgram(device):
-    run = test_skipgram_stream.Case([60], dim=20).run(device)
+    run = test_skipgram_train.Case([60], dim=20).run(device)
     return [torch.from_numpy(np.asarray(x)) for x in run]
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lexforge.ops.sampling import alias_sample, build_alias, noise_weights
-from lexforge.reference import sampling as reference
+from lexforge.ops.sampling.sampling import alias_sample, build_alias, noise_weights
+from lexforge.reference.sampling import sampling as reference
 
 ENTRY_TOLERANCE = 2.0**-31
 

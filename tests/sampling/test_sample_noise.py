@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lexforge import _library
-from lexforge.ops.sampling import build_alias, sample_noise
-from lexforge.reference import sampling as reference
+from lexforge.ops.sampling.sampling import build_alias, sample_noise
+from lexforge.reference.sampling import sampling as reference
 
 
 def random_rows(size: int, rows: int, longest: int, seed: int = 0):

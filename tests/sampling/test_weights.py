@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lexforge.ops.sampling import keep_probability, noise_weights
-from lexforge.reference import sampling as reference
+from lexforge.ops.sampling.sampling import keep_probability, noise_weights
+from lexforge.reference.sampling import sampling as reference
 
 COUNTS = torch.tensor([50770, 1000, 45, 1, 0])
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from lexforge import d2l
-from lexforge.text.bert import (
+from lexforge.models.bert.examples import (
     BertExamples,
     PackedBatch,
     TokenizedParagraphs,
-    WordTokenizer,
     padded,
     prediction_count,
     read_paragraphs,
     tokenize_paragraphs,
 )
+from lexforge.text.tokenizers.words import WordTokenizer
 
 TEXT = """
  = A Title =

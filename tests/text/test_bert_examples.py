@@ -11,15 +11,15 @@ import pytest
 import torch
 from scipy import stats
 
-from lexforge.reference import bert_examples as oracle
-from lexforge.text.bert import (
+from lexforge.models.bert.examples import (
     BertExamples,
     TokenizedParagraphs,
-    WordTokenizer,
     prediction_count,
     read_paragraphs,
     tokenize_paragraphs,
 )
+from lexforge.reference.text import bert_examples as oracle
+from lexforge.text.tokenizers.words import WordTokenizer
 
 TOKENIZER = WordTokenizer([*WordTokenizer.SPECIAL_TOKENS, *(f"w{i}" for i in range(95))])
 

@@ -80,10 +80,12 @@ def test_a_graph_on_a_gpu():
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_pretraining_by_graphs_is_that_without(precision):
     """Graphed steps do what the same kernels do one by one; batches that do not fit run those."""
-    from lexforge.models.bert import BertConfig, BertModel
-    from lexforge.models.bert_capacity import BatchCapacity
-    from lexforge.models.bert_steps import Stepper, draw_steps
-    from lexforge.text.bert import BertExamples, WordTokenizer, tokenize_paragraphs
+    from lexforge.models.bert.capacity import BatchCapacity
+    from lexforge.models.bert.config import BertConfig
+    from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
+    from lexforge.models.bert.model import BertModel
+    from lexforge.models.bert.steps import Stepper, draw_steps
+    from lexforge.text.tokenizers.words import WordTokenizer
     from lexforge.training.optimizer import NetworkOptimizer
     from planted_paragraphs import planted_paragraphs
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lexforge.models.bert_pretraining import PretrainingState
+from lexforge.models.bert.trainer import PretrainingState
 from lexforge.training.stream_job import StreamState
 from training_bits import bert, glove, word2vec
 

@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import layer_norm
 
 from common.isa import ISAS, run_under
-from lexforge.ops.add_layer_norm import add_layer_norm
-from lexforge.reference import add_layer_norm as reference
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.reference.transformer import add_layer_norm as reference
 
 DTYPES = (torch.float32, torch.bfloat16)
 NAMES = ("x", "residual", "weight", "bias", "x_bias")
@@ -391,8 +391,8 @@ def test_bit_identical_for_any_threads(shape, dtype, device):
 
 ISA_SCRIPT = """
 import torch, lexforge
-from lexforge.ops.add_layer_norm import add_layer_norm
-from lexforge.reference import add_layer_norm as reference
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.reference.transformer import add_layer_norm as reference
 generator = torch.Generator().manual_seed(0)
 for dtype in (torch.float32, torch.bfloat16):
     for shape in ((5, 1), (9, 8), (40, 33), (70, 128), (6, 4500)):

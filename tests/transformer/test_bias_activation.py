@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 
 from common.isa import ISAS, run_under
-from lexforge.ops.bias_activation import bias_activation
-from lexforge.reference.bias_activation import ACTIVATIONS
-from lexforge.reference.bias_activation import bias_activation as reference
+from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.reference.transformer.bias_activation import ACTIVATIONS
+from lexforge.reference.transformer.bias_activation import bias_activation as reference
 from transformer.test_add_layer_norm import assert_as_good_as_plain
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -219,8 +219,8 @@ def test_vector(device):
 
 ISA_SCRIPT = """
 import torch, lexforge
-from lexforge.ops.bias_activation import bias_activation
-from lexforge.reference.bias_activation import ACTIVATIONS, bias_activation as reference
+from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.reference.transformer.bias_activation import ACTIVATIONS, bias_activation as reference
 generator = torch.Generator().manual_seed(0)
 for dtype in (torch.float32, torch.bfloat16, torch.float64):
     for activation in ACTIVATIONS:

@@ -10,8 +10,8 @@ import torch
 
 from common.isa import ISAS, run_under
 from lexforge import _library
-from lexforge.ops.embedding_sum import embedding_sum
-from lexforge.reference import embedding_sum as reference
+from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.reference.transformer import embedding_sum as reference
 from transformer.test_add_layer_norm import assert_as_good_as_plain
 
 IDS = ("tokens", "segments", "positions")
@@ -351,8 +351,8 @@ ISA_SCRIPT = """
 import sys, torch, lexforge
 sys.path.insert(0, sys.argv[1])
 from transformer.test_embedding_sum import gradients, problem, widened
-from lexforge.ops.embedding_sum import embedding_sum
-from lexforge.reference import embedding_sum as reference
+from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.reference.transformer import embedding_sum as reference
 for dtype in (torch.float32, torch.bfloat16):
     for width in (1, 3, 8, 33, 64, 136):
         for norm in (False, True):

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from common.isa import ISAS, run_under
 from lexforge import _library
-from lexforge.ops.linear import linear
+from lexforge.ops.transformer.linear import linear
 
-module = sys.modules["lexforge.ops.linear"]
+module = sys.modules["lexforge.ops.transformer.linear"]
 
 SHAPES = [  # rows of x, in, out
     ((3, 5), 7, 2),
@@ -235,7 +235,7 @@ def test_weight_gradient_refuses(device):
 
 ISA_SCRIPT = """
 import torch, lexforge
-from lexforge.ops.linear import linear
+from lexforge.ops.transformer.linear import linear
 for dtype in (torch.float32, torch.bfloat16):
     for rows, outputs, inputs in ((300, 101, 77), (129, 6, 200), (1, 1, 1)):
         g, x = torch.randn(rows, outputs).to(dtype), torch.randn(rows, inputs).to(dtype)

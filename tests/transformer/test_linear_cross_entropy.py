@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from common.isa import ISAS, run_under
 from lexforge import _library
-from lexforge.ops.linear_cross_entropy import linear_cross_entropy
-from lexforge.reference import linear_cross_entropy as reference
+from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.reference.transformer import linear_cross_entropy as reference
 
-module = sys.modules["lexforge.ops.linear_cross_entropy"]
+module = sys.modules["lexforge.ops.transformer.linear_cross_entropy"]
 DTYPES = (torch.float32, torch.bfloat16)
 SIZES = [(1, 1, 1), (7, 59, 5), (33, 97, 16), (64, 1000, 64), (5, 257, 130)]  # P, V, H
 
@@ -417,8 +417,8 @@ def test_the_kernel_refuses(device):
 
 ISA_SCRIPT = """
 import torch, lexforge
-from lexforge.ops.linear_cross_entropy import linear_cross_entropy
-from lexforge.reference import linear_cross_entropy as reference
+from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.reference.transformer import linear_cross_entropy as reference
 for dtype, bound in ((torch.float32, 2e-6), (torch.bfloat16, 2e-2)):
     for classes in (1, 3, 17, 64, 515):
         hidden, weight = torch.randn(9, 12).to(dtype), torch.randn(classes, 12).to(dtype)
@@ -446,7 +446,7 @@ MEMORY_SCRIPT = """
 import sys, torch
 from pathlib import Path
 from torch.nn import functional
-from lexforge.ops.linear_cross_entropy import linear_cross_entropy
+from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 torch.set_num_threads(2)
 torch.manual_seed(0)
 hidden, weight, bias = torch.randn(2048, 64), torch.randn(20000, 64), torch.zeros(20000)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from lexforge.vectors import KeyedVectors, load_vectors, save_vectors, sniff_format
-from lexforge.vectors.files import FORMATS, read_vocabulary, write_vocabulary
+from lexforge.vectors.formats.files import FORMATS, read_vocabulary, write_vocabulary
 
 BINARY_EXAMPLE = bytes.fromhex(
     "32 20 33 0a 74 68 65 20 00 00 80 3f 00 00 00 bf 00 00 80 3e 0a"
@@ -114,9 +114,9 @@ def test_sizes_and_recognition(tmp_path, random_vectors, name, rows):
 
 @pytest.mark.parametrize("name", ["text", "binary", "glove"])
 def test_blocks_smaller_than_a_row(tmp_path, random_vectors, name, monkeypatch):
-    monkeypatch.setattr("lexforge.vectors.row_formats._BLOCK_BYTES", 7)
-    monkeypatch.setattr("lexforge.vectors.row_formats._BLOCK_NUMBERS", 7)
-    monkeypatch.setattr("lexforge.vectors.files._HEAD_BYTES", 5)
+    monkeypatch.setattr("lexforge.vectors.formats.rows._BLOCK_BYTES", 7)
+    monkeypatch.setattr("lexforge.vectors.formats.rows._BLOCK_NUMBERS", 7)
+    monkeypatch.setattr("lexforge.vectors.formats.files._HEAD_BYTES", 5)
     kv = random_vectors(29, 5)
     path = tmp_path / f"vectors{ROUND_TRIPS[name]}"
     save_vectors(kv, path)

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from lexforge import _library
-from lexforge.models.skipgram import SkipgramData, train_skipgram
-from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.skipgram_batch import (
+from lexforge.models.word2vec.textbook import SkipgramData, train_skipgram
+from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
+from lexforge.ops.word2vec.skipgram_batch import (
     Examples,
     Windows,
     skipgram_batch,
     skipgram_epoch_,
     skipgram_windows,
 )
-from lexforge.ops.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
+from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
 
 pytestmark = pytest.mark.skipif(_library.emulated(), reason="minibatches are drawn on the CPU")
 

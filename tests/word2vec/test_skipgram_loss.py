@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from lexforge.ops.skipgram_loss import skipgram_loss
-from lexforge.reference.skipgram_loss import skipgram_loss as reference
+from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
+from lexforge.reference.word2vec.skipgram_loss import skipgram_loss as reference
 
 
 def minibatch(batch, length, rows_v, rows_u, dim, device, *, dtype=torch.float32, seed=0):

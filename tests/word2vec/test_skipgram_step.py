@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lexforge.ops.skipgram_step import (
+from lexforge.ops.word2vec.skipgram_step import (
     MAX_PENDING,
     SkipgramState,
     skipgram_step_,
     skipgram_sync_,
 )
-from lexforge.reference.skipgram_loss import skipgram_loss as reference
+from lexforge.reference.word2vec.skipgram_loss import skipgram_loss as reference
 
 LR = 0.01
 TORCH = {

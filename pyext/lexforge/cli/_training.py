@@ -13,8 +13,8 @@ import typer
 from lexforge.cli._vectors import warn
 
 if TYPE_CHECKING:
-    from lexforge.models.glove import GloVe
-    from lexforge.models.word2vec import Word2Vec
+    from lexforge.models.glove.model import GloVe
+    from lexforge.models.word2vec.model import Word2Vec
     from lexforge.text import Vocabulary
     from lexforge.training.progress import Progress
     from lexforge.vectors import KeyedVectors

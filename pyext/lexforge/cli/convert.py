@@ -58,7 +58,7 @@ def _losses(kv, source, target, to_format, dtype) -> list[str]:
     """What `target` leaves out of `source`, in words."""
     from pathlib import Path
 
-    from lexforge.vectors.files import format_by_suffix
+    from lexforge.vectors.formats.files import format_by_suffix
 
     format = to_format or format_by_suffix(target)
     losses = []

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexforge.cli._options import Corpus, CountingOptions, Given, WorkOptions, options, output
-from lexforge.models.cooccurrence_settings import CooccurrenceSettings
+from lexforge.models.cooccurrence.settings import CooccurrenceSettings
 
 if TYPE_CHECKING:
-    from lexforge.models.cooccurrence import Cooccurrence
+    from lexforge.models.cooccurrence.counts import Cooccurrence
     from lexforge.training.progress import Progress
 
 
@@ -60,7 +60,7 @@ def cooccurrence(
         )
 
     with Progress(not work.quiet) as progress:
-        from lexforge.models.cooccurrence import cooccurrence as count_cooccurrences
+        from lexforge.models.cooccurrence.count import cooccurrence as count_cooccurrences
         from lexforge.text import Vocabulary
 
         words = None if counting.vocab_file is None else Vocabulary.load(counting.vocab_file)

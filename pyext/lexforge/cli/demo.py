@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lexforge.models.word2vec import Word2Vec
+    from lexforge.models.word2vec.model import Word2Vec
 
 SHOWN_WORDS = ("tensor", "string", "file", "array", "thread", "gradient", "integer", "socket")
 PLOTTED_WORDS = 300
@@ -28,7 +28,7 @@ def demo(
     It takes about a minute on two cores, and writes the model, a vector file that other programs
     read, and a plot (with matplotlib) into the folder given by --out.
     """
-    from lexforge.models.word2vec import Word2Vec
+    from lexforge.models.word2vec.model import Word2Vec
     from lexforge.training.progress import Progress, clock, count
 
     with Progress(True) as progress:

@@ -29,13 +29,13 @@ from lexforge.cli._training import (
     write_vectors,
 )
 from lexforge.cli._vectors import warn
-from lexforge.models.glove_settings import GloVeSettings
+from lexforge.models.glove.settings import GloVeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lexforge.models.cooccurrence import Cooccurrence
-    from lexforge.models.glove import GloVe
+    from lexforge.models.cooccurrence.counts import Cooccurrence
+    from lexforge.models.glove.model import GloVe
     from lexforge.training.progress import Progress
 
 COUNTING = (
@@ -169,7 +169,7 @@ def glove(
         "counts_folder": None if cooccurrence is not None else kept_counts,
     }
     with Progress(not run.quiet, log_json=run.log_json, append=resume) as progress:
-        from lexforge.models.glove import GloVe
+        from lexforge.models.glove.model import GloVe
         from lexforge.training.signals import StopRequest
 
         if resume:
@@ -256,8 +256,8 @@ def _counts(
     progress: Progress,
 ) -> Cooccurrence:
     """What there is to train on, made or found."""
-    from lexforge.models.cooccurrence import Cooccurrence
-    from lexforge.models.glove import COUNTS_REQUEST
+    from lexforge.models.cooccurrence.counts import Cooccurrence
+    from lexforge.models.glove.model import COUNTS_REQUEST
     from lexforge.text import Vocabulary
     from lexforge.training.progress import count
 

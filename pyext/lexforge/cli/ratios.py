@@ -28,7 +28,7 @@ def ratios(
 
     - `lexforge ratios counts/ ice steam solid gas water fashion`
     """
-    from lexforge.models.cooccurrence import Cooccurrence
+    from lexforge.models.cooccurrence.counts import Cooccurrence
 
     table = Cooccurrence.load(counts).ratio_table((a, b), probes)
     if as_json:

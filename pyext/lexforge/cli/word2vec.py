@@ -18,10 +18,10 @@ from lexforge.cli._training import (
     warn_of_bytes,
     write_vectors,
 )
-from lexforge.models.word2vec_settings import Word2VecSettings
+from lexforge.models.word2vec.settings import Word2VecSettings
 
 if TYPE_CHECKING:
-    from lexforge.models.word2vec import Word2Vec
+    from lexforge.models.word2vec.model import Word2Vec
     from lexforge.training.progress import Progress
     from lexforge.vectors import KeyedVectors
 
@@ -79,7 +79,7 @@ def word2vec(
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
     machine = {"workers": run.workers, "device": run.device}
     with Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress:
-        from lexforge.models.word2vec import Word2Vec
+        from lexforge.models.word2vec.model import Word2Vec
 
         if run.resume:
             model = Word2Vec.load(run.out, **machine)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lexforge.models import bert
+from lexforge import bert
 
 
 def get_tokens_and_segments(

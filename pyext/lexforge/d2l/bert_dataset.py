@@ -7,20 +7,15 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from lexforge.d2l.text import Vocab
-from lexforge.text.bert import (
-    BertExamples,
-    WordTokenizer,
-    padded,
-    read_paragraphs,
-    tokenize_paragraphs,
-)
+from lexforge.models.bert.examples import BertExamples, padded, read_paragraphs, tokenize_paragraphs
+from lexforge.text.tokenizers.words import WordTokenizer
 
 
 class WikiData:
     """Minibatches of sentence pairs, padded; every iteration is one epoch, beginning with epoch 0.
 
     Iterating gives (tokens, segments, valid_lens, pred_positions, mlm_weights, mlm_labels,
-    nsp_labels), see :func:`lexforge.text.bert.padded`.
+    nsp_labels), see :func:`lexforge.models.bert.examples.padded`.
     """
 
     def __init__(self, examples: BertExamples, batch_size: int, tokenizer: WordTokenizer):

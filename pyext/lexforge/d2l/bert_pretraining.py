@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lexforge import bert
 from lexforge.d2l.bert import get_tokens_and_segments, whole_lens
 from lexforge.d2l.bert_dataset import WikiData
 from lexforge.d2l.text import Vocab
 from lexforge.d2l.tools import Animator
-from lexforge.models import bert
-from lexforge.text.bert import PackedBatch, WordTokenizer
+from lexforge.layers.packing import pack_padded
+from lexforge.models.bert.examples import PackedBatch
+from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.network_job import (
     Minibatch,
     NetworkJob,
@@ -48,7 +50,9 @@ def _get_batch_loss_bert(
     """
     plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
     if isinstance(net, bert.BertModel) and plain and not compat:
-        packed = bert.pack_padded(net.config, tokens_X, segments_X, whole_lens(valid_lens_x))
+        packed = pack_padded(
+            net.config.max_positions, tokens_X, segments_X, whole_lens(valid_lens_x)
+        )
         wanted = mlm_weights_X.flatten() != 0
         if bool((mlm_weights_X.flatten()[wanted] == 1).all()):
             index = packed.index_of(pred_positions_X)[wanted]

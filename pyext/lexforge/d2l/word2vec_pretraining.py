@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge.d2l.tools import Animator, try_gpu
-from lexforge.models.skipgram import SkipgramProgress, train_skipgram
+from lexforge.models.word2vec.textbook import SkipgramProgress, train_skipgram
 
 
 def skip_gram(
@@ -68,7 +68,7 @@ def train(
         data_iter: from :func:`load_data_ptb`, or any iterable over minibatches (centers,
             contexts_negatives, masks, labels).
         lr: learning rate. num_epochs: epochs. device: where to train, default :func:`try_gpu`.
-        optimizer: as for :func:`lexforge.models.skipgram.train_skipgram`.
+        optimizer: as for :func:`lexforge.models.word2vec.textbook.train_skipgram`.
     """
     device = try_gpu() if device is None else torch.device(device)
     for embedding in net:

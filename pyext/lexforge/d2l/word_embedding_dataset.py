@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lexforge.d2l.text import Vocab, truncate_pad
-from lexforge.models.skipgram import SkipgramData
-from lexforge.ops.sampling import alias_sample, build_alias, seed_from
+from lexforge.models.word2vec.textbook import SkipgramData
+from lexforge.ops.sampling.sampling import alias_sample, build_alias, seed_from
 from lexforge.text.datasets import dataset_path
 
 

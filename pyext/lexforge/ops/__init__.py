@@ -1,7 +1,108 @@
-"""The ops, one module per family; importing any of them loads the op library."""
+"""Every op, importable from here; the packages mirror ``csrc`` and are imported on first use.
+
+Importing any of them loads the op library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from lexforge import _library as _library
-from lexforge.ops.attention import attention, varlen_attention
+from lexforge._lazy import attach
 
-# A function hides the module of its name: `from lexforge.ops.attention import ...` finds both.
-__all__ = ["attention", "varlen_attention"]
+# At once: the function hides the package of its name, whoever imports that first.
+from lexforge.ops.attention.attention import attention, varlen_attention
+
+if TYPE_CHECKING:
+    from lexforge.ops.cooccurrence.cooccurrence import (
+        CooccurrenceIndex,
+        CountedRows,
+        cooccurrence_index,
+        cooccurrence_merge,
+        cooccurrence_rows,
+        cooccurrence_unit,
+    )
+    from lexforge.ops.glove.glove_loss import glove_loss
+    from lexforge.ops.glove.glove_tiles import (
+        GloveTiles,
+        glove_deal_parts,
+        glove_default_parts,
+        glove_tiles,
+    )
+    from lexforge.ops.glove.glove_train import glove_table, glove_train_
+    from lexforge.ops.sampling.sampling import (
+        alias_sample,
+        build_alias,
+        keep_probability,
+        noise_weights,
+        sample_noise,
+    )
+    from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+    from lexforge.ops.transformer.bias_activation import bias_activation
+    from lexforge.ops.transformer.embedding_sum import embedding_sum
+    from lexforge.ops.transformer.linear import linear
+    from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+    from lexforge.ops.word2vec.skipgram_batch import (
+        Examples,
+        Minibatch,
+        Windows,
+        skipgram_batch,
+        skipgram_epoch_,
+        skipgram_windows,
+    )
+    from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
+    from lexforge.ops.word2vec.skipgram_step import (
+        SkipgramState,
+        skipgram_step_,
+        skipgram_sync_,
+    )
+    from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+
+# Where each op lives, and the types of its arguments and results.
+_NAMES = {
+    "cooccurrence.cooccurrence": (
+        "CooccurrenceIndex",
+        "CountedRows",
+        "cooccurrence_index",
+        "cooccurrence_merge",
+        "cooccurrence_rows",
+        "cooccurrence_unit",
+    ),
+    "glove.glove_loss": ("glove_loss",),
+    "glove.glove_tiles": ("GloveTiles", "glove_deal_parts", "glove_default_parts", "glove_tiles"),
+    "glove.glove_train": ("glove_table", "glove_train_"),
+    "sampling.sampling": (
+        "alias_sample",
+        "build_alias",
+        "keep_probability",
+        "noise_weights",
+        "sample_noise",
+    ),
+    "transformer.add_layer_norm": ("add_layer_norm",),
+    "transformer.bias_activation": ("bias_activation",),
+    "transformer.embedding_sum": ("embedding_sum",),
+    "transformer.linear": ("linear",),
+    "transformer.linear_cross_entropy": ("linear_cross_entropy",),
+    "word2vec.skipgram_batch": (
+        "Examples",
+        "Minibatch",
+        "Windows",
+        "skipgram_batch",
+        "skipgram_epoch_",
+        "skipgram_windows",
+    ),
+    "word2vec.skipgram_loss": ("skipgram_loss",),
+    "word2vec.skipgram_step": ("SkipgramState", "skipgram_step_", "skipgram_sync_"),
+    "word2vec.skipgram_train": ("skipgram_train_",),
+}
+
+__all__ = [
+    "attention",
+    "varlen_attention",
+    *(name for names in _NAMES.values() for name in names),
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names},
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lexforge.reference.attention import _philox
+from lexforge.reference.attention.attention import _philox
 
 
 def dropout_keep(seed: int, dropout_p: float, shape: tuple[int, ...], stream: int) -> Tensor:

@@ -1,6 +1,6 @@
 """BERT with the text's blocks, in plain torch: padded batches, scores in memory, masked softmax.
 
-Its state dict has the names of the text's archives (lexforge.models.bert_files.ARCHIVE).
+Its state dict has the names of the text's archives (lexforge.models.bert.files.ARCHIVE).
 """
 
 from __future__ import annotations

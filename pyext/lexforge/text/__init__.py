@@ -1,7 +1,8 @@
 """Corpora, data sets and vocabularies."""
 
-from lexforge.text.corpus import Corpus, EncodedCorpus, encode_corpus, resolve_corpus
+from lexforge.text.corpus import Corpus, resolve_corpus
 from lexforge.text.datasets import dataset_path
+from lexforge.text.encoded import EncodedCorpus, encode_corpus
 from lexforge.text.vocabulary import Vocabulary, build_vocabulary
 
 __all__ = [

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lexforge import __version__
 from lexforge._files import flush
+from lexforge._version import __version__
 
 if TYPE_CHECKING:
     import torch

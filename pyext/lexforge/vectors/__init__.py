@@ -1,7 +1,7 @@
 """Word vectors: lookup, similarity, analogy, evaluation, and everybody's files."""
 
-from lexforge.vectors.files import FORMATS, load_vectors, save_vectors, sniff_format
-from lexforge.vectors.keyed_vectors import KeyedVectors
+from lexforge.vectors.formats.files import FORMATS, save_vectors, sniff_format
+from lexforge.vectors.keyed_vectors import KeyedVectors, load_vectors
 from lexforge.vectors.similarity import knn
 
 __all__ = ["FORMATS", "KeyedVectors", "knn", "load_vectors", "save_vectors", "sniff_format"]

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from lexforge.vectors.correlation import Correlation, pearson, spearman
 from lexforge.vectors.similarity import EPSILON
-
-if TYPE_CHECKING:
-    from lexforge.vectors.keyed_vectors import KeyedVectors
+from lexforge.vectors.word_vectors import WordVectors
 
 # Set names and their files below LEXFORGE_DATA.
 SIMILARITY_SETS = {
@@ -108,7 +105,7 @@ class _Cases:
     A folded word stands for its first row, the most frequent spelling in a sorted vocabulary.
     """
 
-    def __init__(self, kv: KeyedVectors, restrict_vocab: int | None, case_insensitive: bool):
+    def __init__(self, kv: WordVectors, restrict_vocab: int | None, case_insensitive: bool):
         words = kv.index_to_key[:restrict_vocab]
         self.fold = str.upper if case_insensitive else str
         self.first_row: dict[str, int] = {}
@@ -131,7 +128,7 @@ class _Cases:
 
 
 def score_pairs(
-    kv: KeyedVectors,
+    kv: WordVectors,
     pairs: str | os.PathLike,
     *,
     delimiter: str | None = None,
@@ -176,7 +173,7 @@ def score_pairs(
 
 
 def score_analogies(
-    kv: KeyedVectors,
+    kv: WordVectors,
     analogies: str | os.PathLike,
     *,
     restrict_vocab: int | None = 300_000,
@@ -214,7 +211,7 @@ def score_analogies(
     return sections
 
 
-def _answers(kv: KeyedVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:
+def _answers(kv: WordVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:
     """Whether each question of `rows` [Q, 4] = (a, b, c, expected) is answered right, bool [Q].
 
     The answer is the row with the largest cosine to b - a + c (unit vectors), spellings of a, b

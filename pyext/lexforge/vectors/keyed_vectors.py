@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -12,13 +12,16 @@ import torch
 
 from lexforge.vectors import evaluation
 from lexforge.vectors.correlation import Correlation
-from lexforge.vectors.similarity import EPSILON, cosines, nearest, row_norms, unit
+from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
+from lexforge.vectors.formats.files import read_table, save_vectors
+from lexforge.vectors.similarity import cosines, nearest, unit
+from lexforge.vectors.word_vectors import WordVectors
 
 # A word, the number of its row, or a vector [D].
 Key = str | int | np.ndarray
 
 
-class KeyedVectors:
+class KeyedVectors(WordVectors):
     """A matrix of word vectors and the words of its rows.
 
     Names, arguments and results are those of gensim 4's ``KeyedVectors``, so code written for it
@@ -46,94 +49,6 @@ class KeyedVectors:
         >>> kv.most_similar("king", topn=1)[0][0]
         'queen'
     """
-
-    def __init__(self, words: Iterable[str], vectors, counts=None):
-        self.index_to_key = list(words)
-        self.key_to_index = {word: row for row, word in enumerate(self.index_to_key)}
-        self.vectors = _as_matrix(vectors)
-        self.expandos: dict[str, np.ndarray] = {}
-        self._norms: np.ndarray | None = None
-        rows = len(self.index_to_key)
-        if len(self.vectors) != rows:
-            raise ValueError(
-                f"KeyedVectors: vectors must be [V={rows}, D] for {rows} words, "
-                f"got {self.vectors.shape}"
-            )
-        if len(self.key_to_index) != rows:
-            repeated = next(
-                word for row, word in enumerate(self.index_to_key) if self.key_to_index[word] != row
-            )
-            raise ValueError(f"KeyedVectors: words must be different, got {repeated!r} twice")
-        if counts is not None:
-            counts = np.asarray(counts)
-            if counts.shape != (rows,):
-                raise ValueError(f"KeyedVectors: counts must be [V={rows}], got {counts.shape}")
-            self.expandos["count"] = counts.astype(np.int64, copy=False)
-
-    # Words and rows
-
-    @property
-    def vector_size(self) -> int:
-        """D, the number of numbers per word."""
-        return self.vectors.shape[1]
-
-    @property
-    def norms(self) -> np.ndarray:
-        """Euclidean norms of the rows, float32 [V]; kept from the first use on."""
-        return self.fill_norms()
-
-    def fill_norms(self, force: bool = False) -> np.ndarray:
-        """Compute the row norms unless they are known; `force` after `vectors` was changed."""
-        if self._norms is None or force:
-            self._norms = row_norms(self.vectors)
-        return self._norms
-
-    def __len__(self) -> int:
-        return len(self.index_to_key)
-
-    def __contains__(self, key: str | int) -> bool:
-        return self.has_index_for(key)
-
-    def __repr__(self) -> str:
-        return f"KeyedVectors<vector_size={self.vector_size}, {len(self)} keys>"
-
-    def has_index_for(self, key: str | int) -> bool:
-        """Whether `key` is a known word or a valid row number."""
-        return self.get_index(key, -1) >= 0
-
-    def get_index(self, key: str | int, default: int | None = None) -> int:
-        """The row of a word (or of a row number); `default`, else KeyError, when unknown."""
-        row = self.key_to_index.get(key)  # type: ignore[arg-type]  # a row number is not found
-        if row is not None:
-            return row
-        if isinstance(key, Integral) and 0 <= key < len(self):
-            return int(key)
-        if default is not None:
-            return default
-        raise KeyError(f"key {key!r} not present")
-
-    def __getitem__(self, key_or_keys) -> np.ndarray:
-        """The vector [D] of a key, or the vectors [N, D] of a list of N keys."""
-        if isinstance(key_or_keys, str | Integral):
-            return self.get_vector(key_or_keys)  # type: ignore[arg-type]  # numpy integers too
-        return self.vectors[[self.get_index(key) for key in key_or_keys]]
-
-    def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:
-        """The vector [D] of a key, read-only; scaled to length 1 with ``norm=True``.
-
-        Raises:
-            KeyError: naming the key, when it is unknown.
-        """
-        row = self.get_index(key)
-        vector = self.vectors[row]
-        if norm:
-            vector = vector.astype(np.float32) / max(self.norms[row], EPSILON)
-        vector.flags.writeable = False  # a change would leave the cached norms stale
-        return vector
-
-    def get_normed_vectors(self) -> np.ndarray:
-        """A new matrix [V, D] of all vectors scaled to length 1."""
-        return self.vectors / np.maximum(self.norms, EPSILON)[:, None]
 
     def get_vecattr(self, key: str | int, attr: str):
         """The value of an attribute of a word; ``count`` when the source had counts.
@@ -209,10 +124,6 @@ class KeyedVectors:
         self.add_vectors(keys, weights, replace=True)
 
     # Similarity
-
-    def similarity(self, w1: str | int, w2: str | int) -> float:
-        """Cosine of two words."""
-        return float(unit(self.get_vector(w1)) @ unit(self.get_vector(w2)))
 
     def distance(self, w1: str | int, w2: str | int) -> float:
         """1 - cosine of two words."""
@@ -513,8 +424,6 @@ class KeyedVectors:
             unicode_errors: "strict", "replace", or "skip" ("ignore" is taken for it).
             no_header: the text file has no ``V D`` line (GloVe).
         """
-        from lexforge.vectors.files import load_vectors, read_vocabulary
-
         kv = load_vectors(
             fname,
             format="binary" if binary else "glove" if no_header else "text",
@@ -536,8 +445,6 @@ class KeyedVectors:
         gensim's method of this name writes a pickle; neither reads the other's file. For files that
         both read there is `save_word2vec_format`.
         """
-        from lexforge.vectors.files import save_vectors
-
         save_vectors(self, fname, format="safetensors")
 
     @classmethod
@@ -551,8 +458,6 @@ class KeyedVectors:
         Raises:
             ValueError: for damaged files and for Python pickles, which are never opened.
         """
-        from lexforge.vectors.files import load_vectors
-
         return load_vectors(fname, mmap=mmap is not None)
 
     def save_word2vec_format(
@@ -568,8 +473,6 @@ class KeyedVectors:
             fvocab: also write ``word count`` lines to this file; needs counts.
             write_header: False leaves the ``V D`` line out (GloVe); text only.
         """
-        from lexforge.vectors.files import save_vectors, write_vocabulary
-
         if binary and not write_header:
             raise ValueError("save_word2vec_format: write_header must be True for binary files")
         if fvocab is not None:
@@ -632,18 +535,54 @@ class KeyedVectors:
         ]
 
 
-def _as_matrix(vectors) -> np.ndarray:
-    if isinstance(vectors, torch.Tensor):
-        vectors = vectors.detach().cpu()
-        if vectors.dtype == torch.bfloat16:  # numpy has none
-            vectors = vectors.float()
-        vectors = vectors.numpy()
-    vectors = np.asarray(vectors)
-    if vectors.dtype not in (np.float32, np.float16):
-        vectors = vectors.astype(np.float32)
-    if vectors.ndim != 2 or vectors.shape[1] == 0:
-        raise ValueError(f"KeyedVectors: vectors must be [V, D] with D >= 1, got {vectors.shape}")
-    return vectors
+def load_vectors(
+    path: str | os.PathLike,
+    format: str = "auto",
+    limit: int | None = None,
+    dtype: str = "float32",
+    errors: str = "strict",
+    mmap: bool = False,
+    *,
+    allow_nonfinite: bool = False,
+    threads: int | None = None,
+) -> KeyedVectors:
+    """Load word vectors, whatever file they are in.
+
+    Args:
+        path: a file (text and binary ones may be compressed with gzip, bzip2, xz or zip) or a
+            checkpoint folder.
+        format: one of `FORMATS`; "auto" recognises it from the content.
+        limit: read the first rows only.
+        dtype: "float32" or "float16", the type of the matrix in memory.
+        errors: what to do with a token that is not UTF-8: "strict" raises, "replace" puts U+FFFD
+            for the bad bytes, "skip" leaves the row out.
+        mmap: map the matrix instead of reading it (safetensors, npy, checkpoint). Mapped vectors
+            are not checked for NaN, as that would read all of them.
+        allow_nonfinite: accept NaN and infinities.
+        threads: for parsing text; default those of torch, at most 8.
+
+    Returns:
+        Vectors [V, D] with their words, and counts where the format has them. Of rows with the
+        same token the first is kept, with one warning that tells how many were dropped.
+
+    Raises:
+        ValueError: naming the file and, where there is one, the row (from 1, header not counted).
+        FileNotFoundError: when there is no such file.
+    """
+    table = read_table(
+        path,
+        format,
+        limit,
+        dtype,
+        errors,
+        mmap,
+        allow_nonfinite=allow_nonfinite,
+        threads=threads,
+    )
+    try:
+        return KeyedVectors(*table)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _as_list(keys) -> list:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lexforge.models.bert import BertModel
-    from lexforge.text.piece_vocabulary import PieceVocabulary
-    from lexforge.text.tokenizer import Tokenizer
+    from lexforge.models.bert.model import BertModel
+    from lexforge.text.tokenizers.base import Tokenizer
+    from lexforge.text.tokenizers.pieces import PieceVocabulary
 
 Model = Annotated[
     Path,
@@ -36,8 +36,8 @@ def load(folder: Path, device: str) -> tuple[BertModel, Tokenizer | PieceVocabul
         ValueError, OSError: what is missing or does not fit.
     """
     from lexforge._library import resolve_device
-    from lexforge.models.bert import BertModel
-    from lexforge.text.piece_vocabulary import load_tokenizer
+    from lexforge.models.bert.model import BertModel
+    from lexforge.text.tokenizers.pieces import load_tokenizer
 
     if not folder.is_dir():
         raise typer.BadParameter(f"MODEL must be a folder, and {folder} is none")

@@ -38,7 +38,7 @@ def attention(
     """
     check_files(out)
 
-    from lexforge.models.bert_attention import attention_maps, plot_attention
+    from lexforge.models.bert.attention_maps import attention_maps, plot_attention
 
     bert, tokenizer = load(model, device)
     if ids:

@@ -107,8 +107,8 @@ def encode(
 
     import torch
 
-    from lexforge.models.bert_encoding import EncodingCounts, encode_stream
-    from lexforge.models.bert_encoding_files import check_vector_file, vector_file
+    from lexforge.models.bert.encoding import EncodingCounts, encode_stream
+    from lexforge.models.bert.encoding_files import check_vector_file, vector_file
     from lexforge.training.progress import Progress, clock, count
 
     check_vector_file(out, what.value)
@@ -172,7 +172,7 @@ def _open(source: str) -> Iterator[BinaryIO]:
 
         yield sys.stdin.buffer
         return
-    from lexforge.vectors.streams import open_for_reading
+    from lexforge.vectors.formats.streams import open_for_reading
 
     with open_for_reading(source) as file:
         yield file

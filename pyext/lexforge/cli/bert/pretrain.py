@@ -11,11 +11,11 @@ import typer
 from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
 from lexforge.cli._training import folder_of_run, tell_of_stop
 from lexforge.models import settings as common
-from lexforge.models.bert_settings import STANDARD, EvaluationSettings, PretrainingSettings
+from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.settings import evaluation, model
 
 if TYPE_CHECKING:
-    from lexforge.models.bert_pretraining import PretrainingResult
+    from lexforge.models.bert.trainer import PretrainingResult
     from lexforge.training.progress import Progress
 
 CONFIG_HELP = "reference (2 layers of 128; the default), standard (BERT-base), or a model's folder."
@@ -101,7 +101,7 @@ def pretrain(
         not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
     )
     with shown as progress, folder_of_run(run.out):
-        from lexforge.models.bert_pretraining import pretrain as train
+        from lexforge.models.bert.trainer import pretrain as train
         from lexforge.training.signals import StopRequest
 
         stop = StopRequest()

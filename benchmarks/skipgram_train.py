@@ -1,0 +1,150 @@
+"""Speed of streaming skip-gram, beside minibatches of the same work in plain PyTorch.
+
+    python benchmarks/skipgram_train.py --device cpu --threads 1 2 --json results.json
+    python benchmarks/skipgram_train.py --device cuda --dim 100 300 --json results.json
+
+The corpus is drawn from a Zipf distribution over V words in sentences of 24 tokens on average. A
+figure is corpus tokens per second, tokens that sub-sampling drops included; `windows` counts those
+that were kept. Plain PyTorch gets its pairs and noise words ready drawn and only trains: row
+look-ups, products, and additions by index. `GB/s` is what a window's rows move, each read and
+written once per window, without reuse between windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from harness import Report, add_report_options, measure
+from lexforge.ops._tables import padded_table
+from lexforge.ops.sampling.sampling import (
+    alias_sample,
+    build_alias,
+    keep_probability,
+    noise_weights,
+)
+from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+
+WINDOW, NEGATIVES = 5, 5
+
+
+class Corpus:
+    """A random corpus on a device, with all that training needs."""
+
+    def __init__(self, tokens: int, vocab_size: int, threshold: float, device: str):
+        weights = 1.0 / torch.arange(1, vocab_size + 1, dtype=torch.float64)
+        table = build_alias(weights)
+        self.tokens = alias_sample(table, tokens, seed=1).to(torch.int32)
+        counts = torch.bincount(self.tokens, minlength=vocab_size).clamp(min=1)
+        lengths = torch.randint(1, 48, (tokens // 24,), generator=torch.Generator().manual_seed(1))
+        ends = lengths.cumsum(0)
+        ends = ends[ends < tokens]
+        self.offsets = torch.cat([torch.tensor([0]), ends, torch.tensor([tokens])])
+        self.keep = keep_probability(counts, threshold)
+        self.noise = build_alias(noise_weights(counts))
+        for name, tensor in vars(self).items():
+            setattr(self, name, tensor.to(device))
+
+
+def tables(vocab_size: int, dim: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    in_table, out_table = padded_table(vocab_size, dim), padded_table(vocab_size, dim)
+    in_table[:, :dim].uniform_(-1 / dim, 1 / dim)
+    return in_table.to(device), out_table.to(device)
+
+
+def stream_case(corpus: Corpus, vocab_size: int, dim: int, sharing: str, device: str):
+    """The call to time, and what one call does: [loss, pairs, centres]."""
+    in_table, out_table = tables(vocab_size, dim, device)
+    stats = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def work():
+        skipgram_train_(
+            in_table,
+            out_table,
+            stats,
+            *(corpus.tokens, corpus.offsets, corpus.keep, corpus.noise),
+            window=WINDOW,
+            negatives=NEGATIVES,
+            negative_sharing=sharing,
+        )
+
+    work()
+    return work, stats.tolist()
+
+
+def torch_case(corpus: Corpus, vocab_size: int, dim: int, device: str, pairs: int):
+    """One minibatch of skip-gram with negative sampling by look-ups and index_add_."""
+    in_table, out_table = (table[:, :dim].contiguous() for table in tables(vocab_size, dim, device))
+    center = corpus.tokens[:pairs].long()
+    positive = corpus.tokens[1 : pairs + 1].long()
+    noise = alias_sample(corpus.noise, (pairs, NEGATIVES), seed=2).long()
+    target = torch.cat([positive[:, None], noise], dim=1)
+    label = torch.zeros(1, 1 + NEGATIVES, device=device)
+    label[0, 0] = 1
+
+    def work():
+        v, u = in_table[center], out_table[target]
+        error = 0.025 * (label - torch.sigmoid(torch.einsum("pd,ptd->pt", v, u)))
+        out_table.index_add_(0, target.flatten(), (error[:, :, None] * v[:, None]).flatten(0, 1))
+        in_table.index_add_(0, center, torch.einsum("pt,ptd->pd", error, u))
+
+    return work
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--dim", type=int, nargs="+", default=[100, 300])
+    parser.add_argument("--vocab-size", type=int, nargs="+", default=[71_000])
+    parser.add_argument("--tokens", type=int, help="default 1 million, on a GPU 17 million")
+    parser.add_argument("--threshold", type=float, nargs="+", default=[0.0, 1e-4])
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
+    add_report_options(parser)
+    arguments = parser.parse_args()
+    device = arguments.device
+    tokens = arguments.tokens or (17_000_000 if device == "cuda" else 1_000_000)
+
+    figures = Report(arguments, device)
+    print("| case | V | dim | threshold | threads | M tokens/s | M windows/s | GB/s |")
+    print("|---|---|---|---|---|---|---|---|")
+
+    def report(what: str, threads: int, work, call: dict, **shape) -> None:
+        timing = measure(work, threads, arguments.seconds)
+        rates = {f"{name}_per_s": count / timing["median_s"] for name, count in call.items()}
+        cells = [rates["tokens_per_s"] / 1e6, rates["windows_per_s"] / 1e6]
+        cells.append(rates["bytes_per_s"] / 1e9)
+        columns = [what, *shape.values(), threads, *(f"{cell:.2f}" for cell in cells)]
+        print("|", " | ".join(map(str, columns)), "|", flush=True)
+        figures.add({"case": what, "threads": threads, **shape, **timing, **rates})
+
+    for vocab_size in arguments.vocab_size:
+        for threshold in arguments.threshold:
+            corpus = Corpus(tokens, vocab_size, threshold, device)
+            for dim in arguments.dim:
+                shape = {"vocab_size": vocab_size, "dim": dim, "threshold": threshold}
+                for threads in arguments.threads if device == "cpu" else [1]:
+                    torch.set_num_threads(threads)
+                    for sharing in ("pair", "window"):
+                        work, (_, pairs, centers) = stream_case(
+                            corpus, vocab_size, dim, sharing, device
+                        )
+                        rows = pairs * (1 + NEGATIVES)
+                        if sharing == "window":
+                            rows = pairs + centers * NEGATIVES
+                        moved = 2 * 4 * dim * (rows + centers)
+                        call = {"tokens": tokens, "windows": centers, "bytes": moved}
+                        report(f"lexforge, noise per {sharing}", threads, work, call, **shape)
+                    pairs_per_token, windows_per_token = pairs / tokens, centers / tokens
+                    batch = 16_384 if device == "cpu" else 262_144
+                    work = torch_case(corpus, vocab_size, dim, device, batch)
+                    worth = batch / pairs_per_token
+                    moved = 2 * 4 * dim * (batch * (1 + NEGATIVES) + batch)
+                    call = {"tokens": worth, "windows": worth * windows_per_token, "bytes": moved}
+                    report(f"torch, {batch} pairs a batch", threads, work, call, **shape)
+    figures.close()
+
+
+if __name__ == "__main__":
+    main()

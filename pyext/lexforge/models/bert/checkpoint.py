@@ -1,0 +1,127 @@
+"""The folder of a pretraining run: a model that others can read, and what a resume needs.
+
+config.json, model.safetensors  as :meth:`BertModel.save_pretrained` writes them
+vocab.txt                       or what else the tokenizer saves itself as
+optimizer.safetensors           :meth:`NetworkOptimizer.tensors`
+trainer_state.json              settings, and where training stands
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lexforge._version import __version__
+from lexforge.models.bert.model import BertModel
+from lexforge.text.tokenizers.words import WordTokenizer
+from lexforge.training.checkpoint import (
+    CONFIG,
+    FORMAT_VERSION,
+    STATE,
+    TENSORS,
+    CheckpointError,
+    open_parts,
+    read_json,
+    read_tensors,
+    replacing_parts,
+    write_json,
+    write_tensors,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lexforge.text.tokenizers.base import Tokenizer
+
+OPTIMIZER = "optimizer.safetensors"
+BEST = "best"  # folder of the checkpoint with the lowest loss on held-out text
+KEPT = "step-"  # and the step: folders of earlier checkpoints
+
+
+class SavedRun(NamedTuple):
+    """What :func:`load_run` found."""
+
+    model: BertModel
+    tokenizer: Tokenizer
+    optimizer: dict[str, Tensor]
+    record: dict[str, Any]
+
+
+def save_run(
+    folder: str | os.PathLike,
+    *,
+    model: BertModel,
+    tokenizer: Tokenizer,
+    optimizer: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    step: int,
+    keep: int = 0,
+) -> None:
+    """Write a checkpoint in place of the one the folder may hold.
+
+    Args:
+        folder: created when absent.
+        record: JSON-able; format and library version are added.
+        step, keep: the checkpoint also goes to ``step-<step>`` in the folder, where the last `keep`
+            of them stay.
+
+    Raises:
+        CheckpointError: the disk is full or refuses; the previous checkpoint is intact.
+    """
+    folder = Path(folder)
+    with replacing_parts(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save(partial)
+        write_tensors(partial / OPTIMIZER, optimizer)
+        header = {"format_version": FORMAT_VERSION, "library_version": __version__}
+        write_json(partial / STATE, {**header, **record})
+        names = [file.name for file in partial.iterdir()]
+    if keep:
+        with replacing_parts(folder / f"{KEPT}{step:08}") as partial:
+            for name in names:
+                _same_file(folder / name, partial / name)
+        _forget(folder, step, keep)
+
+
+def _forget(folder: Path, step: int, keep: int) -> None:
+    """Remove all but the last checkpoints; those of later steps are of a run before this one."""
+    found = {
+        int(path.name.removeprefix(KEPT)): path
+        for path in folder.glob(f"{KEPT}*")
+        if path.name.removeprefix(KEPT).isdecimal()
+    }
+    stay = sorted(number for number in found if number <= step)[-keep:]
+    for number in found.keys() - set(stay):
+        shutil.rmtree(found[number])
+
+
+def _same_file(source: Path, target: Path) -> None:
+    """A second name where the file system has them: checkpoints replace files, and change none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def load_run(folder: str | os.PathLike) -> SavedRun:
+    """Read what :func:`save_run` wrote.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint there.
+        CheckpointError: a part is missing, damaged or truncated, or there is a model alone.
+    """
+    folder = open_parts(folder, (CONFIG, TENSORS, OPTIMIZER, STATE))
+    record = read_json(folder / STATE)
+    if record.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder / STATE}: format_version must be {FORMAT_VERSION}, "
+            f"got {record.get('format_version')!r}"
+        )
+    try:
+        model, tokenizer = BertModel.from_pretrained(folder), WordTokenizer.load(folder)
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{folder} is damaged: {error}") from error
+    return SavedRun(model, tokenizer, read_tensors(folder / OPTIMIZER), record)

@@ -1,0 +1,421 @@
+"""Vectors of texts from a pretrained BERT: one per text, or one per token."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lexforge._arguments import whole
+from lexforge.training.network_job import evaluating
+
+if TYPE_CHECKING:
+    from lexforge.models.bert.model import BertModel
+    from lexforge.text.tokenizers.base import Tokenizer
+
+KINDS = ("pooled", "cls", "mean", "tokens")
+PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
+# Batches of about so many tokens are fastest: larger ones leave the caches of a CPU.
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+WINDOW_TOKENS = 65536  # texts of so many tokens are sorted by length, and results held, together
+
+# What can be encoded: a string, a list of words or ids, or a pair of those.
+Text = str | Sequence[str] | Sequence[int] | tuple[Any, Any]
+
+
+class TokenVectors(NamedTuple):
+    """Vectors of the tokens of N texts, one text after the other.
+
+    Text i has the rows ``offsets[i]`` to ``offsets[i + 1]``, with ``<cls>`` and ``<sep>``.
+    """
+
+    vectors: np.ndarray  # float32 [T, H], or [T, L, H]
+    offsets: np.ndarray  # int64 [N + 1]
+    token_ids: np.ndarray  # int32 [T]
+
+
+@dataclass
+class EncodingCounts:
+    """What went through :func:`encode`: texts, tokens, words that had to do without a vector."""
+
+    texts: int = 0
+    tokens: int = 0  # with <cls> and <sep>
+    words: int = 0  # without them
+    unknown: int = 0  # words that the vocabulary does not hold, encoded as <unk>
+    truncated: int = 0  # texts that lost words to max_len
+
+    @property
+    def unknown_share(self) -> float:
+        """Of the words, 0 to 1."""
+        return self.unknown / max(self.words, 1)
+
+    def add(self, other: EncodingCounts) -> None:
+        """Add the counts of other texts."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+class EncodedWindow(NamedTuple):
+    """Some consecutive texts, encoded; see :func:`encode_stream`."""
+
+    vectors: np.ndarray  # float32 [n, (L,) H]; for "tokens" [t, (L,) H]
+    lengths: np.ndarray  # int64 [n], in tokens
+    token_ids: np.ndarray  # int32 [t], t = sum of the lengths
+    counts: EncodingCounts
+
+
+def encode(
+    model: BertModel,
+    tokenizer: Tokenizer,
+    texts: Iterable[Text],
+    *,
+    what: str = "pooled",
+    layers: int | Sequence[int] = -1,
+    batch_size: int | None = None,
+    max_len: int | None = None,
+    truncate: bool = False,
+    precision: str = "float32",
+    counts: EncodingCounts | None = None,
+) -> np.ndarray | TokenVectors:
+    """Vectors of texts, in their order.
+
+    The model computes in evaluation mode, without gradients, on the device it is on; its mode is
+    what it was afterwards. Batches are packed: there is no padding, and the vectors of a text do
+    not depend on what else is in its batch, up to rounding.
+
+    Args:
+        model: the encoder. tokenizer: of its vocabulary.
+        texts: strings, lists of words, lists of ids, or pairs (tuples) of any of these. A text
+            becomes ``<cls> a <sep>``, a pair ``<cls> a <sep> b <sep>``. A text without words has a
+            vector too.
+        what: ``"pooled"``, the vector of ``<cls>`` through the pooler (dense and tanh), as next
+            sentence prediction sees it; ``"cls"``, the vector of ``<cls>``; ``"mean"``, the mean
+            of the vectors of all tokens, ``<cls>`` and ``<sep>`` included; ``"tokens"``, all.
+        layers: which layer's output: 0 is the embedding, -1 or ``num_layers`` the last. A sequence
+            gives the results an axis of that length. ``"pooled"`` exists for the last layer.
+        batch_size: most texts that are computed together; by default as many as have about 4096
+            tokens, on a GPU 32768.
+        max_len: most tokens of a text, ``<cls>`` and ``<sep>`` included; the number of the model's
+            positions by default.
+        truncate: cut longer texts at their end, pairs where they are longer; else they are errors.
+        precision: ``"float32"``, or ``"bf16"``: faster where the device has it, to 2-3 digits.
+        counts: what is added to: texts, tokens, unknown words.
+
+    Returns:
+        float32 [N, H] for an integer in `layers`, [N, L, H] for a sequence; for ``"tokens"``
+        :class:`TokenVectors`.
+
+    Raises:
+        ValueError, TypeError: arguments; texts, by their number: too long, ids outside the
+        vocabulary, ids with ``<cls>`` (it is added).
+
+    Example:
+        >>> encode(model, tokenizer, ["a crane is flying", ("he came", "he left")]).shape
+        (2, 128)
+    """
+    windows = list(
+        encode_stream(
+            model,
+            tokenizer,
+            texts,
+            what=what,
+            layers=layers,
+            batch_size=batch_size,
+            max_len=max_len,
+            truncate=truncate,
+            precision=precision,
+        )
+    )
+    if counts is not None:
+        for window in windows:
+            counts.add(window.counts)
+    vectors = np.concatenate([window.vectors for window in windows])
+    if what != "tokens":
+        return vectors
+    lengths = np.concatenate([window.lengths for window in windows])
+    return TokenVectors(
+        vectors,
+        bounds(lengths),
+        np.concatenate([window.token_ids for window in windows]),
+    )
+
+
+def encode_stream(
+    model: BertModel,
+    tokenizer: Tokenizer,
+    texts: Iterable[Text],
+    *,
+    what: str = "pooled",
+    layers: int | Sequence[int] = -1,
+    batch_size: int | None = None,
+    max_len: int | None = None,
+    truncate: bool = False,
+    precision: str = "float32",
+    name: Callable[[int], str] = "texts[{}]".format,
+) -> Iterator[EncodedWindow]:
+    """As :func:`encode`, texts of about 65,536 tokens at a time, which are read when needed.
+
+    There is at least one window, if an empty one. `name` is what errors call text i.
+    """
+    if what not in KINDS:
+        raise ValueError(f"encode: what must be one of {', '.join(KINDS)}, got {what!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"encode: precision must be float32 or bf16, got {precision!r}")
+    limit = model.config.max_positions
+    inputs = _Inputs(
+        "encode",
+        tokenizer,
+        limit if max_len is None else whole("encode", "max_len", max_len, 3, limit),
+        truncate,
+        name,
+    )
+    if len(tokenizer) > model.config.vocab_size:
+        raise ValueError(
+            f"encode: tokenizer must have at most the {model.config.vocab_size:,} tokens of the "
+            f"model, got {len(tokenizer):,}"
+        )
+    encoder = _Encoder(
+        model,
+        what,
+        _layer_numbers(layers, model.config.num_layers, what),
+        isinstance(layers, Sequence),
+        PRECISIONS[precision],
+        None if batch_size is None else whole("encode", "batch_size", batch_size),
+    )
+    if isinstance(texts, str):
+        raise TypeError("encode: texts must be an iterable of texts, got one string")
+    return _windows(encoder, inputs, iter(texts))
+
+
+def _windows(encoder: _Encoder, inputs: _Inputs, texts: Iterator[Text]) -> Iterator[EncodedWindow]:
+    first, window = 0, None
+    while window is None or len(window.lengths):
+        window = inputs.window(first, texts)
+        first += len(window.lengths)
+        if first == 0 or len(window.lengths):
+            yield EncodedWindow(encoder(window), window.lengths, window.tokens, window.counts)
+
+
+def _layer_numbers(layers: int | Sequence[int], num_layers: int, what: str) -> list[int]:
+    """Indices into the list of the embedding's and the layers' outputs."""
+    wanted = list(layers) if isinstance(layers, Sequence) else [layers]
+    if not wanted:
+        raise ValueError("encode: layers must name at least one layer, got none")
+    numbers = [whole("encode", "layers", n, -num_layers - 1, num_layers) for n in wanted]
+    numbers = [n % (num_layers + 1) for n in numbers]
+    if what == "pooled" and set(numbers) != {num_layers}:
+        raise ValueError(
+            f"encode: layers must be -1 for pooled vectors (the pooler is trained on the last "
+            f"layer), got {layers}"
+        )
+    return numbers
+
+
+def prepare(op: str, tokenizer: Tokenizer, text: Text, max_len: int) -> tuple[list, list]:
+    """The ids of a text or pair with ``<cls>`` and ``<sep>``, and the segment of each.
+
+    Raises:
+        ValueError, TypeError: as :func:`encode`, in the name of `op`.
+    """
+    window = _Inputs(op, tokenizer, max_len, False, lambda _: "the text").window(0, [text])
+    length, first = int(window.lengths[0]), int(window.first_lengths[0])
+    return window.tokens.tolist(), [0] * first + [1] * (length - first)
+
+
+class _Window(NamedTuple):
+    """Prepared texts, one after the other."""
+
+    tokens: np.ndarray  # int32 [t]
+    lengths: np.ndarray  # int64 [n]
+    first_lengths: np.ndarray  # int64 [n], tokens of segment 0
+    counts: EncodingCounts
+
+
+class _Inputs:
+    """Turns texts into ids with ``<cls>`` and ``<sep>``."""
+
+    def __init__(
+        self,
+        op: str,
+        tokenizer: Tokenizer,
+        max_len: int,
+        truncate: bool,
+        name: Callable[[int], str],
+    ) -> None:
+        self._tokenizer, self._max_len, self._truncate = tokenizer, max_len, truncate
+        self._name = lambda number: f"{op}: {name(number)}"
+
+    def window(self, first: int, texts: Iterable[Text]) -> _Window:
+        """The next texts, of which the first has the number `first`."""
+        cls, sep = [self._tokenizer.cls_id], [self._tokenizer.sep_id]
+        parts: list[Sequence[int]] = []
+        first_list: list[int] = []
+        second_list: list[int] = []
+        truncated = total = 0
+        for number, text in enumerate(texts, first):
+            a, b = self._pair(number, text)
+            special = 2 if b is None else 3
+            length = len(a) + len(b or ()) + special
+            if length > self._max_len:
+                if not self._truncate:
+                    raise ValueError(
+                        f"{self._name(number)} must be at most {self._max_len} tokens with "
+                        f"<cls> and <sep>, got {length} (truncate to cut it)"
+                    )
+                a, b = _cut(a, b, self._max_len - special)
+                truncated += 1
+            parts += (cls, a, sep) if b is None else (cls, a, sep, b, sep)
+            first_list.append(len(a) + 2)
+            second_list.append(0 if b is None else len(b) + 1)
+            total += first_list[-1] + second_list[-1]
+            if total >= WINDOW_TOKENS:
+                break
+        first_lengths = np.array(first_list, np.int64)
+        second_lengths = np.array(second_list, np.int64)
+        lengths = first_lengths + second_lengths
+        tokens = np.fromiter(itertools.chain.from_iterable(parts), np.int32, total)
+        return _Window(
+            tokens,
+            lengths,
+            first_lengths,
+            EncodingCounts(
+                texts=len(lengths),
+                tokens=len(tokens),
+                words=len(tokens) - 2 * len(lengths) - np.count_nonzero(second_lengths),
+                unknown=int(np.count_nonzero(tokens == self._tokenizer.unk_id)),
+                truncated=truncated,
+            ),
+        )
+
+    def _pair(self, number: int, text: Text) -> tuple[Sequence[int], Sequence[int] | None]:
+        if not isinstance(text, tuple):
+            return self._ids(number, text), None
+        if len(text) != 2:
+            raise ValueError(
+                f"{self._name(number)} must be a text or a pair, got {len(text)} texts"
+            )
+        return self._ids(number, text[0]), self._ids(number, text[1])
+
+    def _ids(self, number: int, text: Any) -> Sequence[int]:
+        if isinstance(text, str):
+            return self._tokenizer.encode(text)
+        if hasattr(text, "tolist"):  # an array or tensor
+            text = text.tolist()
+        if not isinstance(text, Sequence):
+            raise TypeError(f"{self._name(number)} must be a string, words or ids, got {text!r}")
+        words = [token for token in text if isinstance(token, str)]
+        if len(words) == len(text):
+            ids: Sequence[int] = self._tokenizer.convert_tokens_to_ids(words)
+        else:
+            ids = self._checked_ids(number, text)
+        if ids and ids[0] == self._tokenizer.cls_id:
+            raise ValueError(
+                f"{self._name(number)} must come without <cls> and <sep>: they are added"
+            )
+        return ids
+
+    def _checked_ids(self, number: int, ids: Sequence[int]) -> list[int]:
+        size = len(self._tokenizer)
+        wrong = [token for token in ids if not hasattr(token, "__index__")]
+        wrong = wrong or [token for token in ids if not 0 <= token < size]
+        if wrong:
+            raise ValueError(
+                f"{self._name(number)} must hold ids from 0 to {size - 1}, got {wrong[0]!r}"
+            )
+        return list(ids)
+
+
+def _cut(
+    a: Sequence[int], b: Sequence[int] | None, room: int
+) -> tuple[Sequence[int], Sequence[int] | None]:
+    """Their first tokens, `room` in all; of a pair the longer one gives way."""
+    if b is None:
+        return a[:room], None
+    kept = max(min(len(a), (room + 1) // 2), room - len(b))
+    return a[:kept], b[: room - kept]
+
+
+@dataclass
+class _Encoder:
+    """Computes the vectors of prepared texts."""
+
+    model: BertModel
+    what: str
+    layers: list[int]
+    layer_axis: bool
+    autocast: torch.dtype | None
+    batch_size: int | None
+
+    def __call__(self, window: _Window) -> np.ndarray:
+        """float32 [n, (L,) H]; for "tokens" [t, (L,) H]."""
+        order = np.argsort(-window.lengths, kind="stable")
+        lengths = window.lengths[order]
+        ends = bounds(lengths)
+        # Where the tokens of the sorted texts are in the window, and in their text.
+        positions = np.arange(len(window.tokens)) - np.repeat(ends[:-1], lengths)
+        rows = np.repeat(bounds(window.lengths)[order], lengths) + positions
+        segments = positions >= np.repeat(window.first_lengths[order], lengths)
+        device = next(self.model.parameters()).device
+        tokens, segments, positions = (
+            torch.from_numpy(array.astype(np.int32)).to(device)
+            for array in (window.tokens[rows], segments, positions)
+        )
+        of_tokens = self.what == "tokens"
+        places = rows if of_tokens else order  # of results, in the window
+        shape = (len(places), len(self.layers), self.model.config.hidden_size)
+        result = np.empty(shape, np.float32)
+        with torch.inference_mode(), evaluating(self.model), self._precision(device):
+            for first, last in self._batches(ends, BATCH_TOKENS[device.type]):
+                part = slice(ends[first], ends[last])
+                cu_seqlens = torch.from_numpy(ends[first : last + 1] - ends[first])
+                cu_seqlens = cu_seqlens.to(device, torch.int32)
+                outputs = self._outputs(
+                    tokens[part], segments[part], positions[part], cu_seqlens, int(lengths[first])
+                )
+                place = places[part if of_tokens else slice(first, last)]
+                for number, output in enumerate(outputs):
+                    result[place, number] = self._reduce(output, cu_seqlens).cpu().numpy()
+        return result if self.layer_axis else result[:, 0]
+
+    def _batches(self, ends: np.ndarray, tokens: int) -> Iterator[tuple[int, int]]:
+        """Where batches begin and end among texts with these bounds."""
+        first, count = 0, len(ends) - 1
+        while first < count:
+            if self.batch_size is None:
+                fitting = int(np.searchsorted(ends, ends[first] + tokens, side="right")) - 1
+                last = max(fitting, first + 1)
+            else:
+                last = min(first + self.batch_size, count)
+            yield first, last
+            first = last
+
+    def _precision(self, device: torch.device) -> contextlib.AbstractContextManager:
+        return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)
+
+    def _outputs(self, *packed: Any) -> list[Tensor]:
+        """Of the wanted layers, [T, H] each."""
+        last = self.model.config.num_layers
+        if set(self.layers) == {last}:
+            return [self.model.encode_packed(*packed)] * len(self.layers)
+        outputs = self.model.encode_packed(*packed, all_layers=True)
+        return [outputs[layer] for layer in self.layers]
+
+    def _reduce(self, output: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """float32 [B, H], or [T, H]."""
+        if self.what == "tokens":
+            return output.float()
+        if self.what == "mean":
+            return torch.segment_reduce(output.float(), "mean", offsets=cu_seqlens.long())
+        first = output[cu_seqlens[:-1].long()]
+        return (first if self.what == "cls" else self.model.pooled(first)).float()
+
+
+def bounds(lengths: np.ndarray) -> np.ndarray:
+    """0, and where each text ends."""
+    return np.concatenate([[0], np.cumsum(lengths)])

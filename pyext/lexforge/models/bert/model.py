@@ -1,0 +1,508 @@
+"""BERT: a bidirectional transformer encoder, its two pretraining heads, and the whole of both."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor, nn
+
+from lexforge.layers.block import TransformerBlock
+from lexforge.layers.heads import MaskLM, NextSentencePred
+from lexforge.layers.initial import UNSET, generator_of, initialise, unset
+from lexforge.layers.packing import pack_padded, readable
+from lexforge.models.bert import files as bert_files
+from lexforge.models.bert.config import BertConfig
+from lexforge.ops.sampling.sampling import seed_from
+from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.ops.transformer.linear import linear
+from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.training.checkpoint import CheckpointError
+
+if TYPE_CHECKING:
+    from lexforge.models.bert.examples import PackedBatch
+
+IGNORED = -100  # a label that takes no part in a loss
+
+
+class BertLosses(NamedTuple):
+    """What a batch costs. All are tensors of no dimension; the losses are differentiable."""
+
+    mlm_loss: Tensor  # mean over the predicted positions
+    nsp_loss: Tensor  # mean over the sequences with a label
+    mlm_correct: Tensor  # int64: predicted positions whose likeliest token is the label
+    nsp_correct: Tensor
+    mlm_count: Tensor  # int64: predicted positions
+    nsp_count: Tensor
+
+
+class BertEncoder(nn.Module):
+    """Embeddings and blocks.
+
+    Args:
+        config: the shape.
+        seed: of the first values; by default they come from torch's generator.
+    """
+
+    blocks: Sequence[TransformerBlock]
+    seed_offsets: Tensor  # int64 [1 + 3 num_layers]
+
+    def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        width = config.hidden_size
+        self.token_embedding = unset(nn.Embedding, config.vocab_size, width)
+        self.segment_embedding = unset(nn.Embedding, config.type_vocab_size, width)
+        self.position_embedding = unset(nn.Embedding, config.max_positions, width)
+        self.embedding_norm = (
+            unset(nn.LayerNorm, width, config.norm_eps) if config.embedding_norm else None
+        )
+        blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_layers))
+        self.blocks = blocks  # type: ignore[assignment]  # torch does not say what it is a list of
+        offsets = [seed_from(i * _GOLDEN % 2**64) for i in range(1 + 3 * config.num_layers)]
+        self.register_buffer("seed_offsets", torch.tensor(offsets), persistent=False)
+        initialise(self, config, seed)
+
+    @overload
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        *,
+        seed: int | Tensor | None = None,
+        all_layers: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        *,
+        seed: int | Tensor | None = None,
+        all_layers: Literal[True],
+    ) -> list[Tensor]: ...
+
+    def encode_packed(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        *,
+        seed: int | Tensor | None = None,
+        all_layers: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """Encode sequences that lie one after another, without padding.
+
+        Args:
+            tokens, segments, positions: int32 or int64 [T]; segments are 0 if None.
+            cu_seqlens: int32 [B + 1], sequence b is tokens ``cu_seqlens[b]`` to
+                ``cu_seqlens[b + 1]``.
+            max_seqlen: a bound of the lengths.
+            seed: of the dropout while training: an integer, or int64 [1] on the device of the
+                tokens; by default one is drawn there.
+            all_layers: also return what enters each block.
+
+        Returns:
+            [T, H], or with ``all_layers`` a list of ``num_layers + 1`` of them, embeddings first.
+            The dtype is the parameters', or that of autocast.
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or devices that do not fit; an empty batch.
+            IndexError: an id outside its table (on the CPU; on CUDA nobody looks).
+        """
+        if tokens.dim() != 1 or not len(tokens):
+            raise ValueError(
+                f"BertEncoder: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}"
+            )
+        if segments is None:
+            segments = torch.zeros_like(tokens)
+        dropout = self.config.dropout if self.training else 0.0
+        attention_dropout = self.config.attention_dropout if self.training else 0.0
+        seeds: Sequence[Tensor | None] = (None,) * len(self.seed_offsets)
+        if dropout > 0 or attention_dropout > 0:
+            seeds = (self._seed(seed, tokens.device) + self.seed_offsets).split(1)
+        norm = self.embedding_norm
+        x = embedding_sum(
+            tokens,
+            segments,
+            positions,
+            self.token_embedding.weight,
+            self.segment_embedding.weight,
+            self.position_embedding.weight,
+            norm_weight=None if norm is None else norm.weight,
+            norm_bias=None if norm is None else norm.bias,
+            eps=self.config.norm_eps,
+            dropout_p=0.0 if norm is None else dropout,
+            seed=seeds[0],
+            dtype=_compute_dtype(self.token_embedding.weight),
+        )
+        layers = [x]
+        for i, block in enumerate(self.blocks):
+            x = block(x, cu_seqlens, max_seqlen, seeds[3 * i + 1 : 3 * i + 4])
+            if all_layers:
+                layers.append(x)
+        return layers if all_layers else x
+
+    def forward(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        valid_lens: Tensor | None = None,
+        *,
+        seed: int | Tensor | None = None,
+    ) -> Tensor:
+        """Encode a padded batch [B, S]: [B, S, H], zeros where there is padding.
+
+        Arguments and errors as in :meth:`BertModel.forward`.
+        """
+        packed = pack_padded(self.config.max_positions, tokens, segments, valid_lens)
+        return packed.unpack(self.encode_packed(*packed.inputs, seed=seed))
+
+    @staticmethod
+    def _seed(seed: int | Tensor | None, device: torch.device) -> Tensor | int:
+        if seed is None:
+            return torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=device)
+        if not isinstance(seed, Tensor):
+            return seed_from(seed)
+        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != device:
+            raise ValueError(
+                f"BertEncoder: seed must be one int64 on {device}, "
+                f"got {seed.dtype} {tuple(seed.shape)} on {seed.device}"
+            )
+        return seed
+
+
+# Offsets between the seeds of the dropouts of one step: multiples of 2^64 / golden ratio, so that
+# steps whose seeds are neighbours share none.
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class BertModel(nn.Module):
+    """Encoder, pooling layer and the two heads of pretraining.
+
+    Args:
+        config: the shape.
+        seed: of the first values; by default they come from torch's generator.
+
+    Attributes:
+        vocabulary: the tokens by number, if the model was read with them, or they were set; saved
+            with it.
+
+    Example:
+        >>> model = BertModel(BertConfig.reference(1000, max_len=64), seed=1).eval()
+        >>> tokens, predicted = torch.randint(1000, (2, 8)), torch.tensor([[1], [5]])
+        >>> encoded, mlm, nsp = model(tokens, pred_positions=predicted)
+        >>> encoded.shape, mlm.shape, nsp.shape
+        (torch.Size([2, 8, 128]), torch.Size([2, 1, 1000]), torch.Size([2, 2]))
+    """
+
+    def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        self.vocabulary: list[str] | None = None
+        generator = generator_of(seed)
+        self.encoder = BertEncoder(config, seed=generator)
+        self.hidden = unset(nn.Linear, config.hidden_size, config.hidden_size)
+        initialise(self.hidden, config, generator)
+        self.mlm = MaskLM(config, seed=generator)
+        self.nsp = NextSentencePred(config, seed=generator)
+
+    @staticmethod
+    def from_pretrained(
+        folder: str | os.PathLike, *, strict: bool = True, heads: bool = True
+    ) -> BertModel:
+        """Read a folder in Hugging Face's layout, or written by :meth:`save_pretrained`.
+
+        Args:
+            folder: with ``config.json``, and ``model.safetensors`` or ``pytorch_model.bin``.
+                ``vocab.txt`` becomes :attr:`vocabulary`.
+            strict: refuse a file in which tensors are missing, or which holds others. Without it
+                the missing ones get first values from torch's generator, others are left out, and a
+                warning names both.
+            heads: read the pretraining heads too. Without it only encoder and pooling layer are
+                read, which is enough for encoding; files of other tasks hold no more of BERT.
+
+        Returns:
+            The model, float32 on the CPU, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: there is no model. CheckpointError: a file is damaged or of another
+            kind of model; tensors that are missing, unexpected or of another shape, all listed.
+        """
+        written, found, words = bert_files.read_folder(folder)
+        try:
+            config = BertConfig.from_huggingface(written)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder}: {bert_files.CONFIG}: {error}") from error
+        if words is not None and len(words) > config.vocab_size:
+            raise CheckpointError(
+                f"{folder}: {bert_files.VOCABULARY} must have at most {config.vocab_size} tokens, "
+                f"got {len(words)}"
+            )
+        found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
+        model = BertModel(config, seed=UNSET if heads else None)
+        model._fill(bert_files.HUGGING_FACE, found, folder, strict, "" if heads else "bert.")
+        model.vocabulary = words
+        return model.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write ``config.json``, ``model.safetensors`` and, if there is a :attr:`vocabulary`,
+        ``vocab.txt``.
+
+        transformers reads what it can express, which is what :meth:`BertConfig.standard` makes; for
+        others the tensors have the same names, and the configuration makes transformers refuse.
+
+        Args:
+            folder: created when absent; its files change together, those of other names stay.
+
+        Raises:
+            CheckpointError: the disk is full or refuses; what was there is intact.
+        """
+        names = bert_files.HUGGING_FACE
+        tensors = named_tensors(self, names)
+        if not self.config.tied_head:
+            tensors[bert_files.DECODER_BIAS] = tensors[names.head_bias]
+        bert_files.write_folder(folder, self.config.to_huggingface(), tensors, self.vocabulary)
+
+    @staticmethod
+    def load_reference_archive(
+        path: str | os.PathLike,
+        *,
+        num_heads: int,
+        num_blks: int | None = None,
+        dropout: float = 0.2,
+    ) -> BertModel:
+        """Read the text's archive of pretrained weights.
+
+        Args:
+            path: a zip of ``vocab.json`` and ``pretrained.params``, or the folder it unpacks to.
+            num_heads: the file does not tell.
+            num_blks: blocks; if given, the file must have as many.
+            dropout: for further training.
+
+        Returns:
+            The model, in evaluation mode, with :attr:`vocabulary`.
+
+        Raises:
+            FileNotFoundError: there is nothing. CheckpointError: the archive is damaged, or does
+            not fit. ValueError: num_heads does not divide the hidden size.
+        """
+        words, found = bert_files.read_archive(path)
+        sizes = bert_files.archive_sizes(found, path)
+        if num_blks is not None and num_blks != sizes["num_blks"]:
+            raise CheckpointError(f"{path}: num_blks must be {sizes['num_blks']}, got {num_blks}")
+        if len(words) != sizes["vocab_size"]:
+            raise CheckpointError(
+                f"{path}: its vocabulary must have {sizes['vocab_size']} tokens, "
+                f"a row of the token table each, got {len(words)}"
+            )
+        config = BertConfig.reference(**sizes, num_heads=num_heads, dropout=dropout)
+        model = BertModel(config, seed=UNSET)
+        model._fill(bert_files.ARCHIVE, found, path, strict=True)
+        model.vocabulary = words
+        return model.eval()
+
+    def save_reference_archive(
+        self, path: str | os.PathLike, vocabulary: Sequence[str] | None = None
+    ) -> None:
+        """Write the text's archive, for models of :meth:`BertConfig.reference`.
+
+        Args:
+            path: the zip. vocabulary: V tokens, by default those of the model.
+
+        Raises:
+            ValueError: the archive cannot express the model, or the tokens do not fit.
+        """
+        words = self.vocabulary if vocabulary is None else list(vocabulary)
+        config = self.config
+        expressible = replace(
+            config,
+            type_vocab_size=2,
+            activation="relu",
+            embedding_norm=False,
+            tied_head=False,
+            norm_eps=1e-5,
+            head_activation="relu",
+        )
+        if config != expressible:
+            raise ValueError(
+                "save_reference_archive: the model must have the parts of BertConfig.reference, "
+                f"got {config}"
+            )
+        if words is None or len(words) != config.vocab_size:
+            raise ValueError(
+                f"save_reference_archive: vocabulary must be {config.vocab_size} tokens, "
+                f"got {'none' if words is None else len(words)}"
+            )
+        tensors = named_tensors(self, bert_files.ARCHIVE)
+        bert_files.write_archive(path, words, tensors)
+
+    def _fill(
+        self,
+        names: bert_files.Names,
+        found: Mapping[str, Tensor],
+        source: str | os.PathLike,
+        strict: bool,
+        prefix: str = "",
+    ) -> None:
+        """Copy the tensors whose names begin with `prefix`."""
+        expected = named_tensors(self, names)
+        expected, found = (
+            {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            for tensors in (expected, found)
+        )
+        differences = bert_files.Differences.between(expected, found)
+        if differences.unsuitable or (strict and any(differences)):
+            raise CheckpointError(differences.describe(source))
+        if any(differences):
+            warnings.warn(differences.describe(source), stacklevel=3)
+        if differences.missing:
+            initialise(self, self.config, None)
+        bert_files.fill(expected, found)
+
+    @property
+    def encode_packed(self):
+        """See :meth:`BertEncoder.encode_packed`."""
+        return self.encoder.encode_packed
+
+    def pooled(self, encoded_cls: Tensor) -> Tensor:
+        """dense + tanh of the encoded first positions [B, H]: [B, H]."""
+        x = linear(encoded_cls, self.hidden.weight)
+        return bias_activation(x, self.hidden.bias, activation="tanh")
+
+    def losses(self, batch: PackedBatch, *, seed: int | Tensor | None = None) -> BertLosses:
+        """Both losses of a packed batch; with the parameters and a seed they determine a step."""
+        encoded = self.encode_packed(*batch.inputs, seed=seed)
+        _check_predictions(batch)
+        # Sequences of no tokens may end a batch that is filled up; they are ignored.
+        first = batch.cu_seqlens[:-1].clamp(max=len(encoded) - 1)
+        rows = encoded.index_select(0, torch.cat((batch.prediction_index, first)))
+        predicted, cls = rows.split((len(batch.prediction_index), len(first)))
+        mlm_loss, mlm_correct = linear_cross_entropy(
+            self.mlm.transform(predicted),
+            self.mlm.output_weight(self.encoder.token_embedding.weight),
+            self.mlm.bias,
+            batch.labels,
+            ignore_index=IGNORED,
+        )
+        nsp_loss, nsp_correct = linear_cross_entropy(
+            self.pooled(cls),
+            self.nsp.output.weight,
+            self.nsp.output.bias,
+            batch.next_labels,
+            ignore_index=IGNORED,
+        )
+        mlm_count = (batch.labels != IGNORED).sum()
+        nsp_count = (batch.next_labels != IGNORED).sum()
+        return BertLosses(mlm_loss, nsp_loss, mlm_correct, nsp_correct, mlm_count, nsp_count)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        valid_lens: Tensor | None = None,
+        pred_positions: Tensor | None = None,
+        *,
+        seed: int | Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Encode a padded batch and apply both heads.
+
+        Args:
+            tokens: int32 or int64 [B, S].
+            segments: [B, S] like tokens; zeros by default.
+            valid_lens: int32 or int64 [B], 1 to S: tokens from there on are padding, which is
+                never looked at; by default there is none. Otherwise a GPU is waited for.
+            pred_positions: int32 or int64 [B, P], each below its sequence's valid length.
+            seed: see :meth:`encode_packed`.
+
+        Returns:
+            Encoded [B, S, H] (zeros where there is padding), masked-LM logits [B, P, V] (None
+            without ``pred_positions``) and next-sentence logits [B, 2].
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or lengths that do not fit; an empty batch.
+            IndexError: an id outside its table or a position outside its sequence.
+        """
+        packed = pack_padded(self.config.max_positions, tokens, segments, valid_lens)
+        first = packed.cu_seqlens[:-1]
+        index = packed.index_of(pred_positions)
+        encoded = self.encode_packed(*packed.inputs, seed=seed)
+        nsp = self.nsp(self.pooled(encoded.index_select(0, first)))
+        mlm = None
+        if pred_positions is not None and index is not None:
+            rows = encoded.index_select(0, index)
+            mlm = self.mlm(rows, self.encoder.token_embedding.weight)
+            mlm = mlm.unflatten(0, pred_positions.shape)
+        return packed.unpack(encoded), mlm, nsp
+
+
+def named_tensors(model: BertModel, names: bert_files.Names) -> dict[str, Tensor]:
+    """A model's tensors by the names of a layout: views, to be written to files or filled."""
+    encoder, head = model.encoder, model.mlm
+    positions = encoder.position_embedding.weight
+    tensors = {
+        names.token: encoder.token_embedding.weight,
+        names.segment: encoder.segment_embedding.weight,
+        names.position: positions[None] if names is bert_files.ARCHIVE else positions,
+    }
+
+    def add(name: str, layer: nn.Linear | nn.LayerNorm) -> None:
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = layer.weight, layer.bias
+
+    if encoder.embedding_norm is not None and names.embedding_norm is not None:
+        add(names.embedding_norm, encoder.embedding_norm)
+    for i, block in enumerate(encoder.blocks):
+        prefix = names.block.format(i)
+        for kind, joint in (("weight", block.qkv.weight), ("bias", block.qkv.bias)):
+            parts = joint.chunk(3)
+            for name, part in zip((names.query, names.key, names.value), parts, strict=True):
+                tensors[f"{prefix}{name}.{kind}"] = part
+        add(prefix + names.projection, block.projection)
+        add(prefix + names.attention_norm, block.attention_norm)
+        add(prefix + names.expansion, block.expansion)
+        add(prefix + names.contraction, block.contraction)
+        add(prefix + names.output_norm, block.output_norm)
+    add(names.hidden, model.hidden)
+    add(names.head_dense, head.dense)
+    add(names.head_norm, head.norm)
+    if head.weight is not None:
+        tensors[names.head_weight] = head.weight
+    tensors[names.head_bias] = head.bias
+    add(names.nsp, model.nsp.output)
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _compute_dtype(table: Tensor) -> torch.dtype:
+    """The dtype of activations: that of autocast where it is on, which leaves float64 alone."""
+    if table.dtype == torch.float32 and torch.is_autocast_enabled(table.device.type):
+        return torch.get_autocast_dtype(table.device.type)
+    return table.dtype
+
+
+def _check_predictions(batch: PackedBatch) -> None:
+    index, tokens = batch.prediction_index, len(batch.tokens)
+    for name, shape in (("labels", index.shape), ("next_labels", (batch.num_sequences,))):
+        found = getattr(batch, name)
+        if found.shape != shape:
+            raise ValueError(f"BertModel: {name} must be {list(shape)}, got {list(found.shape)}")
+    if index.numel() and readable(index):
+        low, high = (int(x) for x in torch.aminmax(index))
+        if low < 0 or high >= tokens:
+            raise IndexError(
+                f"BertModel: prediction_index must be 0 to {tokens - 1}, "
+                f"got {low if low < 0 else high}"
+            )

@@ -1,0 +1,811 @@
+"""Pretraining of BERT: masked words and next sentences, on packed batches."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lexforge._arguments import either, real, whole
+from lexforge._library import cpu_has_bf16, resolve_device
+from lexforge.models.bert.capacity import BatchCapacity
+from lexforge.models.bert.checkpoint import BEST, load_run, save_run
+from lexforge.models.bert.config import BertConfig
+from lexforge.models.bert.examples import (
+    BertExamples,
+    TokenizedParagraphs,
+    read_paragraphs,
+    tokenize_paragraphs,
+)
+from lexforge.models.bert.model import BertModel
+from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
+from lexforge.models.bert.steps import Stepper, draw_steps
+from lexforge.text.tokenizers.words import WordTokenizer
+from lexforge.training.checkpoint import CheckpointError, is_checkpoint
+from lexforge.training.events import Events
+from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
+from lexforge.training.optimizer import NetworkOptimizer
+from lexforge.training.progress import Progress, count
+from lexforge.training.run import run
+from lexforge.training.schedules import Schedule
+from lexforge.training.settings import changes, refuse
+from lexforge.training.state import Amounts, Reading, require
+
+if TYPE_CHECKING:
+    from lexforge.text.tokenizers.base import Tokenizer
+    from lexforge.training.signals import StopRequest
+
+EVALUATIONS = 10  # of a run with held-out data, where nothing else is asked for
+SAMPLE_BATCHES = 8  # that tell the size of a graph
+
+
+class Sums(NamedTuple):
+    """Over the predictions of some steps."""
+
+    mlm_loss_sum: float
+    mlm_count: float
+    mlm_hits: float
+    nsp_loss_sum: float
+    nsp_count: float
+    nsp_hits: float
+
+    @classmethod
+    def of(cls, sums: Mapping[str, float]) -> Sums:
+        """Those of a state."""
+        return cls(*(sums[name] for name in cls._fields))
+
+    @property
+    def mlm_loss(self) -> float:
+        """Mean per predicted word; nan without any."""
+        return self.mlm_loss_sum / self.mlm_count if self.mlm_count else math.nan
+
+    @property
+    def nsp_loss(self) -> float:
+        """Mean per pair; nan without any."""
+        return self.nsp_loss_sum / self.nsp_count if self.nsp_count else math.nan
+
+    @property
+    def mlm_accuracy(self) -> float:
+        """Share of the predicted words that are right."""
+        return self.mlm_hits / self.mlm_count if self.mlm_count else math.nan
+
+    @property
+    def nsp_accuracy(self) -> float:
+        """Share of the pairs that are told right."""
+        return self.nsp_hits / self.nsp_count if self.nsp_count else math.nan
+
+    def record(self) -> dict[str, float]:
+        """Losses and accuracies by name."""
+        names = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
+        return {name: round(getattr(self, name), 6) for name in names}
+
+
+@dataclass(kw_only=True)
+class PretrainingState(NetworkState):
+    """Where a run stands; with parameters and optimiser, all that a resume needs.
+
+    A step is a function of these, the seed and the step's number, so no generator state is kept.
+    """
+
+    NAMES_IN_FILE: ClassVar[Mapping[str, str]] = {
+        "total": "steps",
+        "done": "step",
+        "position": "batch",
+        "noted": "history_sums",
+    }
+    OPTIONAL: ClassVar[frozenset[str]] = NetworkState.OPTIONAL | {"unit"}
+
+    max_len: int
+    sums: dict[str, float] = field(
+        default_factory=lambda: {**dict.fromkeys(Sums._fields, 0.0), "sequences": 0, "tokens": 0}
+    )
+    noted: dict[str, float] = field(default_factory=lambda: dict.fromkeys(Sums._fields, 0.0))
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.total
+
+    @property
+    def step(self) -> int:
+        """How many are done."""
+        return self.done
+
+    @property
+    def batch(self) -> int:
+        """Next one of the epoch."""
+        return self.position
+
+    @property
+    def sequences(self) -> int:
+        """Sentence pairs so far."""
+        return int(self.sums["sequences"])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens so far, none of them padding."""
+        return int(self.sums["tokens"])
+
+    @property
+    def totals(self) -> Sums:
+        """Losses and hits of the whole run."""
+        return Sums.of(self.sums)
+
+    @property
+    def sequences_per_second(self) -> float:
+        """Sentence pairs per second of training."""
+        return self.sequences / self.seconds if self.seconds else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens, none of them padding, per second of training."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def padding_saved(self) -> float:
+        """Share of padding in batches that were padded to ``max_len``."""
+        return self._padding_saved(self.sums)
+
+    def _padding_saved(self, sums: Mapping[str, float]) -> float:
+        slots = sums["sequences"] * self.max_len
+        return 1 - sums["tokens"] / slots if slots else 0.0
+
+    def measures(self, part: Amounts) -> dict[str, float]:
+        """Losses and accuracies by name."""
+        return Sums.of(part.sums).record()
+
+    def reading(self, part: Amounts) -> Reading:
+        """Losses, accuracies, speed, padding saved, learning rate."""
+        v = {
+            "time": round(self.seconds, 3),
+            "step": self.step,
+            "epoch": self.epoch + 1,
+            **self.measures(part),
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "sequences_per_second": round(part.sums["sequences"] / part.seconds, 1),
+            "tokens_per_second": round(part.sums["tokens"] / part.seconds, 1),
+            "padding_saved": round(self._padding_saved(part.sums), 4),
+            "lr": self.learning_rate,
+        }
+        return Reading(
+            f"step {self.step}/{self.steps}",
+            f"{describe(v)}  "
+            f"{count(v['sequences_per_second'])} pairs/s  "
+            f"{count(v['tokens_per_second'])} tokens/s  "
+            f"padding saved {v['padding_saved']:.0%}  lr {v['lr']:.3g}",
+            v,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        content = super().to_json()
+        del content["unit"]
+        sums = content["sums"]
+        return {
+            **content,
+            "sums": [sums[name] for name in Sums._fields],
+            "history_sums": [content["history_sums"][name] for name in Sums._fields],
+            "sequences": sums["sequences"],
+            "tokens": sums["tokens"],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> PretrainingState:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: A field is missing.
+        """
+        require(content, ("sums", "history_sums", "sequences", "tokens"))
+        noted = Sums(*content["history_sums"])._asdict()
+        counts = {name: content[name] for name in ("sequences", "tokens")}
+        sums = {**Sums(*content["sums"])._asdict(), **counts}
+        return super().from_json({**content, "sums": sums, "history_sums": noted})
+
+
+def describe(values: Mapping[str, float]) -> str:
+    """Losses and accuracies in words."""
+    return (
+        f"MLM {values['mlm_loss']:.4f} ({values['mlm_accuracy']:.1%})  "
+        f"NSP {values['nsp_loss']:.4f} ({values['nsp_accuracy']:.1%})"
+    )
+
+
+@dataclass
+class PretrainingResult:
+    """What :func:`pretrain` returns; also that of a run that was stopped."""
+
+    model: BertModel
+    tokenizer: Tokenizer
+    settings: PretrainingSettings
+    state: PretrainingState
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Losses and accuracies over stretches of the run, by ``step`` at their ends."""
+        return self.state.history
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Those of held-out data, by ``step``; ``loss`` is the sum of both losses."""
+        return self.state.evaluations
+
+
+def pretrain(
+    corpus: Any,
+    *,
+    config: str | os.PathLike | BertConfig | None = None,
+    shape: Mapping[str, Any] | None = None,
+    tokenizer: Tokenizer | None = None,
+    min_count: int = 5,
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    max_len: int | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    warmup_steps: int | None = None,
+    schedule: str | None = None,
+    clip: float | None = None,
+    accumulation: int | None = None,
+    precision: str | None = None,
+    static_masks: bool | None = None,
+    seed: int | None = None,
+    eval_file: Any = None,
+    eval_every: int | None = None,
+    early_stopping: int | None = None,
+    device: str | torch.device = "auto",
+    workers: int | None = None,
+    cuda_graphs: bool = True,
+    checkpoint_every: float | None = None,
+    keep: int = 0,
+    progress: Progress | bool = False,
+    stop: StopRequest | None = None,
+    callbacks: Sequence[Any] = (),
+    threads: int | None = None,
+) -> PretrainingResult:
+    """Pretrain BERT on masked words and next sentences (Devlin et al. 2019, section 3.1).
+
+    With nothing but a corpus this is the reference text's run: its small model, 50 steps of Adam at
+    0.01 on batches of 512 pairs of at most 64 tokens. Any other model gets the recipe of published
+    BERT (:data:`STANDARD`; one epoch, of which a tenth is warm-up).
+
+    The loss of a step is the mean over all its predicted words plus the mean over all its pairs,
+    also where it is computed in several parts. Models that transformers can express learn its
+    next-sentence classes (0: the second text follows), others the text's (1). On one machine and
+    with one number of threads a run is a function of its arguments, bit for bit, however often it
+    is stopped and resumed.
+
+    Args:
+        corpus: As in :func:`lexforge.models.bert.examples.read_paragraphs`.
+        config: ``"reference"`` (the default), ``"standard"``, a :class:`BertConfig` whose
+            ``vocab_size`` is the tokenizer's, or a folder with a model and its tokenizer to go on
+            from.
+        shape: Fields of :class:`BertConfig` that differ from the named config's, such as
+            ``{"num_layers": 4}``.
+        tokenizer: By default words of the corpus, or the tokenizer in the folder.
+        min_count: Words seen less often are unknown.
+        out: Folder of checkpoints: `checkpoint_every` so many minutes, when stopped, at the end.
+        resume: Go on with the run in `out`. Settings that are not given are those of the run; of
+            the others only `steps` may change, and only where the schedule is constant.
+        overwrite: Begin a new run where `out` holds one.
+        max_len: Longest sequence, with its special tokens; longer pairs are left out.
+        batch_size: Pairs per step; the last step of an epoch has the rest.
+        steps, epochs: Length of the run, one or the other.
+        optimizer: ``"adam"`` or ``"adamw"``.
+        learning_rate: At its highest.
+        weight_decay: Of matrices; biases and norms do not decay.
+        warmup_steps: Over which the learning rate rises.
+        schedule: What it does then: ``"constant"``, or ``"linear"`` to 0.
+        clip: Largest norm of all gradients together; 0 for no limit.
+        accumulation: Parts of a step, one after the other: less memory, and the same step up to
+            rounding and the draws of dropout. It divides `batch_size`.
+        precision: ``"float32"``, or ``"bf16"``: products and activations in bfloat16 (autocast),
+            parameters and sums in float32. On the CPU only where it has the instructions.
+        static_masks: Pairs and masks of the first epoch in all epochs, as in the text.
+        seed: Of everything random.
+        eval_file: Text that is not trained on, as `corpus`, whose losses are measured in between
+            and at the end: on pairs and masks drawn once, without dropout. Training is the same
+            without it. With `out`, the checkpoint of the lowest sum of both losses so far stays in
+            ``out/best``. A run that is resumed needs it again.
+        eval_every: Steps between evaluations; a tenth of the run by default.
+        early_stopping: The run ends after so many evaluations in a row without a smaller loss; 0,
+            the default, for never.
+        device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
+        workers: Threads of the CPU; torch's number by default.
+        cuda_graphs: On a GPU run steps as CUDA graphs (with `accumulation` 1).
+        checkpoint_every: Minutes; None for no checkpoints in between.
+        keep: So many of the last checkpoints stay, besides `out` itself, in ``out/step-<n>``.
+        progress: Where to show and log it; True for standard error.
+        stop: Entered for the time of training; when it is requested, training saves and returns.
+        callbacks: Objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
+            ``on_train_end``, ``on_evaluate``, each called with the result so far.
+        threads: Earlier name of `workers`.
+
+    Returns:
+        Model (in training mode, on the device), tokenizer, and how it went.
+
+    Raises:
+        ValueError, TypeError: An argument out of range or of the wrong kind; a corpus without two
+            neighbouring sentences that fit; a resume with other settings or another corpus.
+        FileExistsError: `out` (or ``out/best``, which an evaluated run fills) holds a run, and
+            neither `resume` nor `overwrite` is set.
+        FileNotFoundError: Nothing to resume, or no such corpus.
+        TrainingDivergedError: A loss is no longer finite; no checkpoint was written since.
+        CheckpointError: A checkpoint could not be written, or is damaged.
+
+    Example:
+        >>> import lexforge.bert
+        >>> result = lexforge.bert.pretrain("wikitext-2", out="bert/", progress=True)
+        >>> result.model.save_pretrained("model/")
+    """
+    if steps is not None and epochs is not None:
+        raise ValueError(f"pretrain: give steps or epochs, got {steps} and {epochs}")
+    keep, min_count = (
+        whole("pretrain", "keep", keep, low=0),
+        whole("pretrain", "min_count", min_count),
+    )
+    if checkpoint_every is not None:
+        checkpoint_every = 60 * real("pretrain", "checkpoint_every", checkpoint_every)
+    workers = either("pretrain", workers, threads=threads)
+    if workers is not None:
+        workers = whole("pretrain", "workers", workers)
+    if epochs is not None:
+        epochs = whole("pretrain", "epochs", epochs)
+    settings = {
+        "max_len": max_len,
+        "batch_size": batch_size,
+        "steps": steps,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "warmup_steps": warmup_steps,
+        "schedule": schedule,
+        "clip": clip,
+        "accumulation": accumulation,
+        "precision": precision,
+        "static_masks": static_masks,
+        "seed": seed,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    device = resolve_device("pretrain", device)
+    if resume and out is None:
+        raise ValueError("pretrain: out must be the folder of the run to resume, got None")
+    evaluation = {"eval_every": eval_every, "early_stopping": early_stopping}
+    evaluation = {name: value for name, value in evaluation.items() if value is not None}
+    EvaluationSettings(**evaluation)
+    if evaluation and eval_file is None:
+        raise ValueError(f"pretrain: {', '.join(evaluation)} must come with eval_file")
+    if out is not None and not (resume or overwrite):
+        for folder in [Path(out), *([] if eval_file is None else [Path(out) / BEST])]:
+            if is_checkpoint(folder):
+                raise FileExistsError(
+                    f"{folder} holds a run or a model: resume it, or overwrite it"
+                )
+    with ExitStack() as stack:
+        if not isinstance(progress, Progress):
+            progress = stack.enter_context(Progress(bool(progress)))
+        if workers is not None:
+            stack.enter_context(_cpu_threads(workers))
+        pretraining = (
+            _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, shape, given)
+        )
+        _check_precision(given.get("precision", pretraining.settings.precision), device)
+        pretraining.prepare(
+            corpus,
+            given,
+            epochs,
+            shape=shape,
+            tokenizer=tokenizer,
+            min_count=min_count,
+        )
+        pretraining.hold_out(eval_file, evaluation)
+        progress.say(pretraining.describe())
+        if stop is not None:
+            stack.enter_context(stop)
+        pretraining.fit(
+            device,
+            graphs=cuda_graphs,
+            progress=progress,
+            out=out,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            stop=stop,
+            callbacks=callbacks,
+        )
+    return pretraining.result
+
+
+@contextmanager
+def _cpu_threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Run:
+    """A run: what it is made of, its data, its training.
+
+    Model and tokenizer of a new one are made from the corpus, by :meth:`prepare`.
+    """
+
+    model: BertModel
+    tokenizer: Tokenizer
+    settings: PretrainingSettings
+    state: PretrainingState
+    examples: BertExamples
+    held_out: BertExamples
+
+    def __init__(self, settings: PretrainingSettings, saved: PretrainingState | None) -> None:
+        self.settings, self._saved = settings, saved
+        self._config: str | BertConfig | Path = "reference"
+        self._optimizer: dict[str, Tensor] | None = None
+        self._evaluated: dict[str, Any] | None = None  # how, and what identifies the data
+
+    @property
+    def result(self) -> PretrainingResult:
+        """As far as it has come."""
+        return PretrainingResult(self.model, self.tokenizer, self.settings, self.state)
+
+    @classmethod
+    def new(
+        cls,
+        config: str | os.PathLike | BertConfig | None,
+        shape: Mapping[str, Any] | None,
+        given: Mapping[str, Any],
+    ) -> _Run:
+        """A run by the recipe that goes with the model.
+
+        Raises:
+            ValueError: No such config, a wrong shape, or sequences that are too long for it.
+        """
+        recipe = PretrainingSettings() if config in (None, "reference") else STANDARD
+        run = cls(replace(recipe, **given), None)
+        if isinstance(config, BertConfig) or config in ("reference", "standard"):
+            run._config = config
+        elif config is not None:
+            if not isinstance(config, (str, os.PathLike)) or not Path(config).is_dir():
+                raise ValueError(
+                    "pretrain: config must be 'reference', 'standard', a BertConfig or a folder "
+                    f"with a model, got {config!r}"
+                )
+            run._config = Path(config)
+        if isinstance(run._config, Path):
+            if shape:
+                raise ValueError(
+                    f"pretrain: shape must be that of the model in {config}, got {shape}"
+                )
+            run.model = BertModel.from_pretrained(run._config)
+            planned = run.model.config
+        else:
+            planned = _config(run._config, shape)
+        if run.settings.max_len > planned.max_positions:
+            raise ValueError(
+                f"pretrain: max_len must be at most max_positions = {planned.max_positions}, "
+                f"got {run.settings.max_len}"
+            )
+        return run
+
+    @classmethod
+    def saved(
+        cls,
+        folder: str | os.PathLike,
+        tokenizer: Tokenizer | None,
+        config: str | os.PathLike | BertConfig | None,
+        shape: Mapping[str, Any] | None,
+    ) -> _Run:
+        """The run of a checkpoint.
+
+        Raises:
+            ValueError: It has another tokenizer or another config than the given ones.
+        """
+        saved = load_run(folder)
+        try:
+            settings = PretrainingSettings(**saved.record["settings"])
+            run = cls(settings, PretrainingState.from_json(saved.record["state"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the trainer state in {folder} is damaged: {error}") from error
+        run.model, run.tokenizer, run._optimizer = saved.model, saved.tokenizer, saved.optimizer
+        run._evaluated = saved.record.get("evaluation")
+        if tokenizer is not None and list(tokenizer.tokens) != list(run.tokenizer.tokens):
+            raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
+        named = run.model.config
+        if isinstance(config, BertConfig) or config in ("reference", "standard"):
+            named = _config(config, shape, run.tokenizer)
+        elif shape:
+            named = _config(named, shape, run.tokenizer)
+        if named != run.model.config:
+            raise ValueError(
+                f"pretrain: config must be that of the run to resume, {run.model.config}, "
+                f"got {named}"
+            )
+        return run
+
+    def prepare(
+        self,
+        corpus: Any,
+        given: Mapping[str, Any],
+        epochs: int | None,
+        *,
+        shape: Mapping[str, Any] | None,
+        tokenizer: Tokenizer | None,
+        min_count: int,
+    ) -> None:
+        """Read and number the corpus, and fix what depends on it.
+
+        Raises:
+            ValueError: The run to resume had another corpus or other settings.
+        """
+        may_change = ("steps",) if self.settings.schedule == "constant" else ()
+        if self._saved is not None:
+            self.settings.refuse_changes(given, may_change)
+        paragraphs = read_paragraphs(corpus)
+        if self._saved is None:
+            self._make_model(paragraphs, shape, tokenizer, min_count)
+        numbers = tokenize_paragraphs(paragraphs, self.tokenizer)
+        identity = _identity(numbers, self.tokenizer)
+        saved, settings, config = self._saved, self.settings, self.model.config
+        if len(self.tokenizer) > config.vocab_size:
+            raise ValueError(
+                f"pretrain: vocab_size must be at least the {len(self.tokenizer)} tokens of the "
+                f"tokenizer, got {config.vocab_size}"
+            )
+        if saved is not None and saved.corpus != identity:
+            raise ValueError(
+                f"cannot resume on another corpus: got {identity['sentences']:,} sentences of "
+                f"{identity['tokens']:,} tokens, the run's has {saved.corpus.get('sentences')} of "
+                f"{saved.corpus.get('tokens')}, or other words"
+            )
+        self.examples = BertExamples(
+            numbers,
+            self.tokenizer,
+            max_len=settings.max_len,
+            seed=settings.seed,
+            static_masks=settings.static_masks,
+        )
+        given = dict(given)
+        if epochs is not None or settings.steps is None:
+            given["steps"] = sum(
+                self.examples.num_batches(epoch, settings.batch_size)
+                for epoch in range(epochs or 1)
+            )
+        if saved is not None:
+            settings.refuse_changes(given, may_change)
+        settings = replace(settings, **given)
+        if settings.warmup_steps is None:
+            settings = replace(settings, warmup_steps=settings.steps // 10)
+        self.settings = settings
+        self.state = saved or PretrainingState(
+            total=settings.steps, max_len=settings.max_len, corpus=identity
+        )
+        self.state.total = settings.steps
+
+    def hold_out(self, corpus: Any, given: Mapping[str, int]) -> None:
+        """Read and number what the run is evaluated on, if anything.
+
+        Raises:
+            ValueError: The run to resume is evaluated on other text, in another way or not at all.
+        """
+        if corpus is None:
+            if self._evaluated is not None:
+                raise ValueError("cannot resume without the eval_file that the run began with")
+            return
+        if self._saved is not None and self._evaluated is None:
+            raise ValueError("cannot resume with eval_file: the run began without it")
+        numbers = tokenize_paragraphs(read_paragraphs(corpus), self.tokenizer)
+        settings = self.settings
+        defaults = {
+            "eval_every": max(settings.steps // EVALUATIONS, 1),
+            "early_stopping": 0,
+            "corpus": _identity(numbers, self.tokenizer),
+        }
+        if self._evaluated is None:
+            self._evaluated = {**defaults, **given}
+        elif self._evaluated["corpus"] != defaults["corpus"]:
+            raise ValueError("cannot resume with another eval_file: it is not the run's text")
+        refuse(changes(self._evaluated, given))
+        self.held_out = BertExamples(
+            numbers,
+            self.tokenizer,
+            max_len=settings.max_len,
+            seed=settings.seed,
+            static_masks=True,
+        )
+
+    def _make_model(
+        self,
+        paragraphs: list[list[str]],
+        shape: Mapping[str, Any] | None,
+        tokenizer: Tokenizer | None,
+        min_count: int,
+    ) -> None:
+        if isinstance(self._config, Path):
+            self.tokenizer = tokenizer or WordTokenizer.load(self._config)
+        else:
+            self.tokenizer = tokenizer or WordTokenizer.build(paragraphs, min_freq=min_count)
+            config = _config(self._config, shape, self.tokenizer)
+            self.model = BertModel(config, seed=self.settings.seed)
+        self.model.vocabulary = list(self.tokenizer.tokens)
+
+    def describe(self) -> str:
+        """Sizes of the vocabulary, the data and the model."""
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return (
+            f"{len(self.tokenizer):,} words in the vocabulary, "
+            f"{count(self.examples.count(self.state.epoch))} pairs in an epoch, "
+            f"{count(parameters)} parameters, {self.settings.steps:,} steps"
+        )
+
+    def fit(
+        self,
+        device: torch.device,
+        *,
+        graphs: bool,
+        progress: Progress,
+        out: str | os.PathLike | None,
+        checkpoint_every: float | None,
+        keep: int,
+        stop: StopRequest | None,
+        callbacks: Sequence[Any],
+    ) -> None:
+        """Train to the end, or until asked to stop; saves what is to be saved."""
+        settings, state = self.settings, self.state
+        model = self.model.to(device).train()
+        optimizer = NetworkOptimizer(
+            model, settings.optimizer, weight_decay=settings.weight_decay, clip=settings.clip
+        )
+        if self._optimizer is not None:
+            optimizer.load_tensors(self._optimizer)
+        capacity = None
+        if graphs and device.type == "cuda" and settings.accumulation == 1:
+            samples = islice(self.examples.batches(0, settings.batch_size), SAMPLE_BATCHES)
+            capacity = BatchCapacity.of(samples, settings.batch_size, settings.max_len)
+        stepper = Stepper(model, optimizer, settings.precision, capacity)
+        schedule = Schedule(
+            settings.schedule, settings.learning_rate, settings.steps, settings.warmup_steps
+        )
+
+        def save(folder: str | os.PathLike, keep: int = 0) -> None:
+            record = {"settings": settings.record(), "state": state.to_json()}
+            if self._evaluated is not None:
+                record["evaluation"] = self._evaluated
+            save_run(
+                folder,
+                model=model,
+                tokenizer=self.tokenizer,
+                optimizer=optimizer.tensors(),
+                record=record,
+                step=state.step,
+                keep=keep,
+            )
+
+        if out is not None and self._evaluated is not None and not state.evaluations:
+            shutil.rmtree(Path(out) / BEST, ignore_errors=True)  # that of a run before this one
+        tell = Events(callbacks, self.result)
+        steps = draw_steps(
+            self.examples,
+            batch_size=settings.batch_size,
+            accumulation=settings.accumulation,
+            seed=settings.seed,
+            step=state.step,
+            epoch=state.epoch,
+            batch=state.batch,
+            follows=model.config.follows,
+            capacity=capacity,
+            on_cuda=device.type == "cuda",
+        )
+        keep_best = None if out is None else partial(save, Path(out) / BEST)
+        job = NetworkJob(
+            state,
+            steps,
+            stepper,
+            Sums._fields,
+            stepper.sums,
+            schedule,
+            evaluation=self._evaluation(stepper, progress, keep_best),
+            tell=tell,
+        )
+        with closing(steps):
+            run(
+                job,
+                progress=progress,
+                tell=tell,
+                stop=stop,
+                save=None if out is None else partial(save, out, keep),
+                save_every=checkpoint_every,
+            )
+        if state.stopped_early:
+            best = state.best_evaluation
+            progress.say(
+                f"stopped at step {state.step}: no evaluation was better than that at step "
+                f"{best['step']}, of loss {best['loss']:.4f}"
+            )
+
+    def _evaluation(
+        self, stepper: Stepper, progress: Progress, keep: Callable[[], None] | None
+    ) -> Evaluation | None:
+        if self._evaluated is None:
+            return None
+        size = self.settings.batch_size // self.settings.accumulation
+
+        def measure() -> dict[str, float]:
+            batches = self.held_out.batches(0, size)
+            if self.model.config.follows == 0:
+                batches = (part._replace(next_labels=1 - part.next_labels) for part in batches)
+            sums = Sums(*stepper.evaluate(batches))
+            return {"loss": round(sums.mlm_loss + sums.nsp_loss, 6), **sums.record()}
+
+        def report(values: dict[str, Any]) -> None:
+            best = ", the best so far" if self.state.evaluations_since_best == 0 else ""
+            text = f"evaluation at step {values['step']}: {describe(values)}{best}"
+            progress.evaluation(self.state, values, text)
+
+        return Evaluation(
+            measure,
+            self._evaluated["eval_every"],
+            self._evaluated["early_stopping"],
+            report,
+            keep,
+        )
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision != "bf16":
+        return
+    if device.type == "cpu" and not cpu_has_bf16():
+        raise ValueError(
+            "pretrain: precision must be float32 on a CPU without AVX512_BF16, got 'bf16'"
+        )
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            f"pretrain: precision must be float32 on {torch.cuda.get_device_name(device)}, "
+            "got 'bf16'"
+        )
+
+
+def _config(
+    config: str | BertConfig, shape: Mapping[str, Any] | None, tokenizer: Tokenizer | None = None
+) -> BertConfig:
+    """What is meant; for no words yet without a tokenizer."""
+    if not isinstance(config, BertConfig):
+        config = getattr(BertConfig, config)(1 if tokenizer is None else len(tokenizer))
+        config = replace(config, pad_token_id=0 if tokenizer is None else tokenizer.pad_id)
+    try:
+        return replace(config, **(shape or {}))
+    except TypeError as error:
+        known = ", ".join(f.name for f in fields(BertConfig))
+        raise ValueError(f"pretrain: shape must have fields of {known}: {error}") from None
+
+
+def _identity(numbers: TokenizedParagraphs, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What must be equal for two runs to see the same examples."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for array in numbers:
+        digest.update(np.ascontiguousarray(array))
+    words = hashlib.sha1("\n".join(tokenizer.tokens).encode(), usedforsecurity=False)
+    return {
+        "tokens": len(numbers.tokens),
+        "sentences": len(numbers.sentences) - 1,
+        "sha1": digest.hexdigest(),
+        "tokenizer_sha1": words.hexdigest(),
+    }

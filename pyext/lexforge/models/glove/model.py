@@ -1,0 +1,800 @@
+"""GloVe: word vectors from co-occurrence counts by weighted least squares."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lexforge._arguments import one_of, whole
+from lexforge._files import replacing
+from lexforge._library import resolve_device
+from lexforge.models.cooccurrence.count import cooccurrence
+from lexforge.models.cooccurrence.counts import Cooccurrence
+from lexforge.models.cooccurrence.settings import check_window
+from lexforge.models.glove.files import (
+    SUM,
+    read_tables,
+    vector_size_of,
+    write_tables,
+    write_vectors,
+)
+from lexforge.models.glove.settings import GloVeSettings
+from lexforge.models.glove.tiles import build_tiles, round_sizes, tile_bytes
+from lexforge.ops.glove.glove_tiles import GloveTiles, glove_default_parts
+from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table, glove_train_
+from lexforge.text import Vocabulary, resolve_corpus
+from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from lexforge.training.events import Events
+from lexforge.training.memory import available_memory, parse_bytes
+from lexforge.training.progress import Progress
+from lexforge.training.run import run
+from lexforge.training.settings import knobs
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume
+from lexforge.vectors import KeyedVectors
+
+if TYPE_CHECKING:
+    from lexforge.training.signals import StopRequest
+
+SCRATCH = ".tiles"  # folder, in that of a run, of the training order
+COUNTS_REQUEST = "request.json"  # beside kept counts: the files and settings they come from
+
+
+class GloVe:
+    """Word vectors from how often words occur near each other, with gensim's habits.
+
+    Pennington et al. 2014 ("GloVe: global vectors for word representation", eq. 8): the dot product
+    of a word's vector and a context's, with a bias for each, is fitted to the logarithm of their
+    co-occurrence count x, the squared error weighted by ``min(1, (x / x_max) ** alpha)``. Defaults
+    are those of the original tool. The entries are trained in an order that any number of threads
+    can share without meeting in a row (csrc/glove/glove_train.h), so a result depends on the counts
+    and the seed alone: bit for bit, also after a resume.
+
+    Args:
+        corpus: With it counts are made and the model is trained at once. A text file (may be
+            compressed; one sentence a line, words between white space), a folder of such files, a
+            list of paths, the name of a data set, a re-iterable of sentences, each a list of words;
+            or a :class:`~lexforge.Cooccurrence`, whose settings then replace those of counting.
+            ``<unk>`` in a text is a word like others; counts over a vocabulary without it
+            (``cooccurrence(..., vocabulary=...)``) leave it out.
+        vector_size: Dimension D of the vectors.
+        window: Largest distance between a word and a context word.
+        x_max: Count from which on errors have full weight; 10 suits a small corpus.
+        alpha: Exponent of the weight below ``x_max``.
+        learning_rate: Constant; each parameter's own steps shrink with its gradients so far.
+        bias_rate: The biases' learning rate as a multiple of ``learning_rate``. By default 20 with
+            adagrad, the ratio that the original tool has at its default rate (there a bias's rate
+            is 1 whatever the other); slow biases leave word frequency to the vectors, which costs
+            quality on a small corpus. 1 with the other optimisers.
+        epochs: Passes over the counts.
+        min_count: Words seen less often are left out.
+        max_vocab_size: Keep at most this many of the most frequent words.
+        symmetric: Count context on both sides, rather than to the right of a word only.
+        distance_weighting: Count a context word at distance d as 1/d rather than 1.
+        optimizer: ``"adagrad"``, as in the original; ``"rowwise"``, AdaGrad with one sum per row
+            (half the memory); or ``"adam"``.
+        grad_clip: Limit of each gradient component.
+        vectors: What :attr:`wv` holds: the ``"sum"`` of word and context vectors, as the paper
+            advises, or either (``"word"``, ``"context"``).
+        memory: Cap on the memory of counting and of the training order, as "2GB" or in bytes; what
+            exceeds it goes to temporary, mapped files, whose pages are not counted. The tables come
+            on top (:meth:`estimate_memory`).
+        parts: Into which words are dealt for training; by default so many that what a thread works
+            on fits its cache. Results depend on it.
+        seed: Of the first vectors and of the order of training.
+        workers: Threads; all cores by default.
+        device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
+        lowercase: Turn words to lower case while reading.
+        counts_folder: Keep the counts there, and use them again for the same files and settings; a
+            temporary folder by default.
+        progress: Show counting and training on standard error.
+
+    Attributes:
+        vocabulary: The words, numbered by falling count; None before training.
+        counts: The :class:`~lexforge.Cooccurrence` trained on last; None after loading.
+        epochs, alpha, window, ...: The arguments.
+
+    Raises:
+        ValueError: An argument out of range.
+        TypeError: A corpus or an argument of the wrong kind.
+
+    Example:
+        >>> from lexforge import GloVe
+        >>> corpus = [["blue", "sky"], ["grey", "sky"]] * 50
+        >>> model = GloVe(corpus, vector_size=16, min_count=1)
+        >>> len(model.wv), len(model.loss_history)
+        (3, 25)
+    """
+
+    def __init__(
+        self,
+        corpus: Any = None,
+        vector_size: int = 100,
+        *,
+        window: int = 15,
+        x_max: float = 100.0,
+        alpha: float = 0.75,
+        learning_rate: float = 0.05,
+        bias_rate: float | None = None,
+        epochs: int = 25,
+        min_count: int = 5,
+        max_vocab_size: int | None = None,
+        symmetric: bool = True,
+        distance_weighting: bool = True,
+        optimizer: str = "adagrad",
+        grad_clip: float = 100.0,
+        vectors: str = "sum",
+        memory: int | str = "2GB",
+        parts: int | None = None,
+        seed: int = 1,
+        workers: int | None = None,
+        device: str | torch.device = "auto",
+        lowercase: bool = False,
+        counts_folder: str | os.PathLike | None = None,
+        progress: bool = False,
+    ) -> None:
+        settings = GloVeSettings(
+            vector_size=vector_size,
+            window=window,
+            x_max=x_max,
+            alpha=alpha,
+            learning_rate=learning_rate,
+            bias_rate=bias_rate,
+            epochs=epochs,
+            min_count=min_count,
+            max_vocab_size=max_vocab_size,
+            symmetric=symmetric,
+            distance_weighting=distance_weighting,
+            optimizer=optimizer,
+            grad_clip=grad_clip,
+            vectors=vectors,
+            parts=parts,
+            seed=seed,
+            lowercase=lowercase,
+        )
+        vars(self).update(settings.record())
+        self.memory = parse_bytes("GloVe: memory", memory)
+        self.workers = None if workers is None else whole("GloVe", "workers", workers)
+        self.counts_folder = counts_folder
+        self.progress = progress
+        self.device = resolve_device("GloVe", device)
+        self.vocabulary: Vocabulary | None = None
+        self.counts: Cooccurrence | None = None
+        self._word_table: torch.Tensor | None = None  # records as in csrc/glove/glove_train.h
+        self._context_table: torch.Tensor | None = None
+        self._wv: KeyedVectors | None = None
+        self._state: StreamState | None = None
+
+        if corpus is not None:
+            self.train(corpus)
+
+    @property
+    def settings(self) -> GloVeSettings:
+        """What the result depends on, as the attributes have it now.
+
+        Raises:
+            TypeError, ValueError: One was set to a wrong value.
+        """
+        return GloVeSettings.of(self)
+
+    # -- training -----------------------------------------------------------------------------
+
+    def train(
+        self,
+        corpus: Any = None,
+        *,
+        epochs: int | None = None,
+        progress: Progress | None = None,
+        checkpoint_folder: str | os.PathLike | None = None,
+        checkpoint_every: float | None = None,
+        stop: StopRequest | None = None,
+        resume: bool = False,
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        """Train on a corpus or on counts.
+
+        More passes over the counts of the run before are its continuation: 20 passes and then 5
+        are 25, to the last bit.
+
+        Args:
+            corpus: As in the constructor; by default the counts trained on last. A model that has a
+                vocabulary keeps it.
+            epochs: Passes; the model's ``epochs`` by default.
+            progress: Where to show and log it, instead of the constructor's ``progress``.
+            checkpoint_folder: Save there every ``checkpoint_every`` minutes, when stopped, and at
+                the end. Where memory is short it also holds the training order for the time being.
+            checkpoint_every: Minutes; None for no checkpoints in between.
+            stop: When it is requested, training saves and returns early.
+            resume: Continue the unfinished run of a loaded model, on the same corpus or counts.
+            callbacks: Objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
+                ``on_train_end``, each called with the model.
+
+        Raises:
+            ValueError: No counts; counts over other words than the model's; a resume that is not
+                one; words that a checkpoint cannot hold.
+            MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
+            TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
+            CheckpointError: A checkpoint could not be written.
+        """
+        passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
+        shown = progress or Progress(self.progress)
+        with shown if progress is None else nullcontext(shown):
+            counts = self._counted(corpus, shown)
+            if checkpoint_folder is not None and any("\n" in word for word in counts.vocab.words):
+                raise ValueError(
+                    "train: a checkpoint cannot hold words with line feeds; leave them out"
+                )
+            self._take_settings(counts)
+            if self.vocabulary is None:
+                self._set_vocabulary(counts.vocab, counts.nnz)
+            identity = counts.identity()
+            if resume:
+                check_resume(self._state, {"epochs": epochs}, "counts", identity)
+            else:
+                self._begin_run(identity, passes, counts.nnz)
+            with self._tiles(counts, checkpoint_folder, shown) as tiles:
+                self._fit(tiles, shown, callbacks, checkpoint_folder, checkpoint_every, stop)
+
+    def _counted(self, corpus: Any, progress: Progress) -> Cooccurrence:
+        """The counts that are meant, over the model's vocabulary if it has one."""
+        if corpus is None and self.counts is None:
+            raise ValueError("train: give a corpus or counts; this model has none of its own")
+        if corpus is None:
+            return self.counts
+        if not isinstance(corpus, Cooccurrence):
+            return self.count(corpus, progress=progress)
+        if self.vocabulary is not None and corpus.vocab != self.vocabulary:
+            raise ValueError(
+                f"train: counts must be over the {len(self.vocabulary):,} words of the model, got "
+                f"those over {len(corpus.vocab):,} other words or with other numbers of occurrences"
+            )
+        return corpus
+
+    def count(
+        self,
+        corpus: Any,
+        *,
+        vocabulary: Vocabulary | None = None,
+        progress: Progress | None = None,
+    ) -> Cooccurrence:
+        """Count the co-occurrences of a corpus by the model's settings, for :meth:`train`.
+
+        Counts of the same files under the same settings that ``counts_folder`` holds are not made
+        again, and an interrupted count goes on.
+
+        Args:
+            corpus: As in the constructor, counts excepted.
+            vocabulary: Over these words; by default those of the model, or else what ``min_count``
+                and ``max_vocab_size`` say.
+            progress: Where to show it, instead of the constructor's ``progress``.
+
+        Raises:
+            As :func:`~lexforge.cooccurrence`.
+        """
+        check_window("GloVe", self.window, self.distance_weighting)
+        corpus = resolve_corpus(corpus, lowercase=self.lowercase)
+        vocabulary = vocabulary or self.vocabulary
+        settings = {
+            "window": self.window,
+            "symmetric": self.symmetric,
+            "distance_weighting": self.distance_weighting,
+        }
+        words = {"min_count": max(self.min_count, 1), "max_vocab_size": self.max_vocab_size}
+        request = {
+            **settings,
+            "words": words if vocabulary is None else None,
+            "lowercase": corpus.lowercase,
+            "sources": corpus.sources(),
+        }
+        record = None if self.counts_folder is None else Path(self.counts_folder) / COUNTS_REQUEST
+        shown = progress or Progress(self.progress)
+        with shown if progress is None else nullcontext(shown):
+            if record is not None:
+                if _fits(record, request, vocabulary):
+                    return Cooccurrence.load(self.counts_folder)
+                record.unlink(missing_ok=True)
+            counts = cooccurrence(
+                corpus,
+                **settings,
+                **words,
+                vocabulary=vocabulary,
+                memory=self.memory,
+                workers=self.workers,
+                device=self.device,
+                folder=self.counts_folder,
+                progress=shown,
+            )
+        # Sentences of Python have no sources that would tell whether they changed.
+        if record is not None and corpus.paths:
+            with replacing(record) as file:
+                kept = {**request, "vocabulary_sha1": counts.vocab.sha1()}
+                file.write(json.dumps(kept, indent=2).encode() + b"\n")
+        return counts
+
+    def _take_settings(self, counts: Cooccurrence) -> None:
+        """What the counts say of themselves; files of the original tool say nothing."""
+        self.counts = counts
+        for name in ("window", "symmetric", "distance_weighting"):
+            if (value := getattr(counts, name)) is not None:
+                setattr(self, name, value)
+
+    def _set_vocabulary(self, vocabulary: Vocabulary, nnz: int = 0) -> None:
+        """Allocate the tables, with the first values of parameters in [-0.5, 0.5] / D."""
+        self.vocabulary = vocabulary
+        self._allocate(nnz)
+        generator = torch.Generator().manual_seed(self.seed % 2**63)
+        bound = 0.5 / self.vector_size
+        for table in self._parameters():
+            table.uniform_(-bound, bound, generator=generator)
+
+    def _allocate(self, nnz: int = 0) -> None:
+        """Tables for the vocabulary.
+
+        Raises:
+            MemoryError: Before anything is allocated, when they and the training order exceed the
+                free memory. The system would grant them, and end the process once they are filled.
+        """
+        needed, free = self.estimate_memory(nnz=nnz)["total"], available_memory()
+        if free is not None and needed > free:
+            raise MemoryError(
+                f"GloVe: {len(self.vocabulary):,} words x vector_size={self.vector_size} and "
+                f"{nnz:,} counts need {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: "
+                "lower vector_size or memory, raise min_count, or take optimizer='rowwise'"
+            )
+        size = len(self.vocabulary)
+        self._word_table = glove_table(size, self.vector_size, self.optimizer)
+        self._context_table = glove_table(size, self.vector_size, self.optimizer)
+        self._wv = None
+
+    def _parameters(self, part: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views [V, D + 1] of both tables: vectors and biases, or what part 1 holds for them."""
+        size = self.vector_size + 1
+        return self._word_table[:, part, :size], self._context_table[:, part, :size]
+
+    def _begin_run(self, identity: dict[str, Any], passes: int, nnz: int) -> None:
+        state = self._state
+        same = state is not None and identity.items() <= state.corpus.items()
+        if same and state.finished:
+            state.alpha = state.min_alpha = self.learning_rate
+            state.epochs += passes
+            state.total += passes * nnz
+            return
+        parts = self.parts or glove_default_parts(
+            len(self.vocabulary), self.vector_size, self.optimizer
+        )
+        self._state = StreamState(
+            epochs=passes,
+            total=passes * nnz,
+            alpha=self.learning_rate,
+            min_alpha=self.learning_rate,
+            unit="entries",
+            first_epoch=0 if state is None else state.first_epoch + state.epoch,
+            # The default may be another one on the machine that resumes.
+            corpus={**identity, "parts": min(parts, len(self.vocabulary))},
+        )
+
+    @contextmanager
+    def _tiles(
+        self, counts: Cooccurrence, folder: str | os.PathLike | None, progress: Progress
+    ) -> Iterator[GloveTiles]:
+        """The counts in training order; files that hold them go away again."""
+        if folder is None:
+            scratch = tempfile.TemporaryDirectory(prefix="lexforge-")
+        else:
+            scratch = _emptied(Path(folder) / SCRATCH)
+        with scratch as files:
+            yield build_tiles(
+                counts,
+                Path(files),
+                parts=self._state.corpus["parts"],
+                seed=self.seed,
+                memory=self.memory,
+                threads=self.workers,
+                report=progress.phase("sorting", "entries"),
+            )
+
+    def _fit(
+        self,
+        tiles: GloveTiles,
+        progress: Progress,
+        callbacks: Sequence[Any],
+        checkpoint_folder: str | os.PathLike | None,
+        checkpoint_every: float | None,
+        stop: StopRequest | None,
+    ) -> None:
+        state, device, parts = self._state, self.device, tiles.parts
+        sizes = round_sizes(tiles)
+        tiles = tiles.to(device)
+        stats = torch.zeros(2, dtype=torch.float64, device=device)
+        # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
+        word_table, context_table = self._word_table.to(device), self._context_table.to(device)
+
+        def begin_of(epoch: int) -> int:
+            return first_round(parts, self.seed, state.first_epoch + epoch)
+
+        def offsets(epoch: int) -> torch.Tensor:
+            before = sizes.roll(-begin_of(epoch)).cumsum(dim=0)
+            return torch.cat([torch.zeros(1, dtype=torch.int64), before])
+
+        def step(epoch: int, first: int, last: int) -> None:
+            begin = begin_of(epoch)
+            for first_of_call, last_of_call in rounds_between(parts, begin + first, begin + last):
+                glove_train_(
+                    word_table,
+                    context_table,
+                    stats,
+                    tiles,
+                    first_round=first_of_call,
+                    last_round=last_of_call,
+                    dim=self.vector_size,
+                    optimizer=self.optimizer,
+                    learning_rate=self.learning_rate,
+                    bias_rate=self.bias_rate,
+                    x_max=self.x_max,
+                    alpha=self.alpha,
+                    clip=self.grad_clip,
+                    threads=self.workers,
+                )
+
+        def fetch() -> None:
+            if device.type != "cpu":
+                self._word_table.copy_(word_table)
+                self._context_table.copy_(context_table)
+            self._refresh_wv()
+
+        def save() -> None:
+            fetch()
+            self.save(checkpoint_folder)
+
+        tell = Events(callbacks, self, fetch)
+        try:
+            run(
+                StreamJob(state, offsets, step, stats, tell),
+                progress=progress,
+                tell=tell,
+                stop=stop,
+                save=None if checkpoint_folder is None else save,
+                save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
+            )
+        finally:
+            fetch()
+
+    # -- results ------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> StreamState | None:
+        """Where the last run stands; None before the first."""
+        return self._state
+
+    @property
+    def loss_history(self) -> list[float]:
+        """Mean cost of an entry, h(x) e^2 / 2, in each complete pass of the last run."""
+        return [] if self._state is None else self._state.epoch_losses
+
+    @property
+    def wv(self) -> KeyedVectors | None:
+        """The vectors that ``vectors`` names, kept up to date; None before training."""
+        if self._wv is None and self.vocabulary is not None:
+            self._wv = self.keyed_vectors(self.vectors)
+        return self._wv
+
+    def keyed_vectors(self, vectors: str = "sum") -> KeyedVectors:
+        """A copy of the ``"sum"`` of word and context vectors, or of either.
+
+        Raises:
+            ValueError: Another name; before training.
+        """
+        return KeyedVectors(
+            self._trained("keyed_vectors").words,
+            self._rows(
+                one_of("keyed_vectors", "vectors", vectors, knobs(GloVeSettings)["vectors"].choices)
+            ),
+            counts=self.vocabulary.counts,
+        )
+
+    def _rows(self, vectors: str) -> np.ndarray:
+        words, contexts = self.word_vectors, self.context_vectors
+        if vectors == "sum":
+            return words + contexts
+        return np.ascontiguousarray(words if vectors == "word" else contexts)
+
+    def _refresh_wv(self) -> None:
+        if self._wv is not None:
+            self._wv.vectors[:] = self._rows(self.vectors)
+            self._wv.fill_norms(force=True)
+
+    @property
+    def word_vectors(self) -> np.ndarray:
+        """float32 [V, D], a view of the table."""
+        self._trained("word_vectors")
+        return self._word_table[:, 0, : self.vector_size].numpy()
+
+    @property
+    def context_vectors(self) -> np.ndarray:
+        """float32 [V, D], a view of the table."""
+        self._trained("context_vectors")
+        return self._context_table[:, 0, : self.vector_size].numpy()
+
+    @property
+    def word_biases(self) -> np.ndarray:
+        """float32 [V], a view of the table."""
+        self._trained("word_biases")
+        return self._word_table[:, 0, self.vector_size].numpy()
+
+    @property
+    def context_biases(self) -> np.ndarray:
+        """float32 [V], a view of the table."""
+        self._trained("context_biases")
+        return self._context_table[:, 0, self.vector_size].numpy()
+
+    def _trained(self, what: str) -> Vocabulary:
+        if self.vocabulary is None:
+            raise ValueError(f"{what}: train the model first")
+        return self.vocabulary
+
+    def estimate_memory(
+        self, vocab_size: int | None = None, nnz: int | None = None
+    ) -> dict[str, int]:
+        """Bytes that training a model of this size takes.
+
+        Args:
+            vocab_size: Number of words V; that of the model by default.
+            nnz: Entries of the counts; those of the last ones by default. The counts themselves
+                take 16 bytes each on disk.
+
+        Returns:
+            ``vocab`` (words, counts, index), ``words`` and ``contexts`` (the two tables with
+            their gradient sums), ``wv``, ``tiles`` (the entries in training order; at most
+            ``memory``, the rest is on disk) and their sum ``total``.
+        """
+        if vocab_size is None:
+            vocab_size = 0 if self.vocabulary is None else len(self.vocabulary)
+        if nnz is None:
+            nnz = 0 if self.counts is None else self.counts.nnz
+        table = vocab_size * RECORD_PARTS[self.optimizer] * -(-(self.vector_size + 2) // 16) * 64
+        parts = self.parts or glove_default_parts(
+            max(vocab_size, 1), self.vector_size, self.optimizer
+        )
+        report = {
+            "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
+            "words": table,
+            "contexts": table,
+            "wv": vocab_size * self.vector_size * 4,
+            "tiles": min(tile_bytes(nnz, vocab_size, parts), self.memory),
+        }
+        return {**report, "total": sum(report.values())}
+
+    # -- storage ------------------------------------------------------------------------------
+
+    def _stored(self) -> dict[str, torch.Tensor]:
+        """The tensors of a checkpoint, as views of the tables."""
+        dim, views = self.vector_size, {}
+        for side, bias, table in (
+            ("input", "word_bias", self._word_table),
+            ("output", "context_bias", self._context_table),
+        ):
+            kept = {"adagrad": ["gradsq"], "adam": ["mean", "square"], "rowwise": []}
+            for part, prefix in enumerate(["", *(f"{n}_" for n in kept[self.optimizer])]):
+                views[f"{prefix}{side}"] = table[:, part, :dim]
+                views[f"{prefix}{bias}"] = table[:, part, dim]
+            if self.optimizer != "adagrad":
+                name = "steps" if self.optimizer == "adam" else "gradsq"
+                views[f"{name}_{side}"] = table[:, 0, dim + 1]
+        return views
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Save everything that further training needs (see ``training/checkpoint.py``).
+
+        The tables are ``input`` and ``output`` [V, D], ``word_bias`` and ``context_bias`` [V], and
+        what the optimizer keeps for each: ``gradsq_*``, or ``mean_*``, ``square_*`` and ``steps_*``
+        of Adam.
+
+        Args:
+            folder: Replaced as a whole; a failing save leaves the previous content.
+
+        Raises:
+            CheckpointError: It could not be written, or the tables hold infinite values.
+        """
+        self._trained("save")
+        tensors = self._stored()
+        for name, tensor in tensors.items():
+            # A part at a time: a reduction of a view with padded rows copies what it is given.
+            if not all(part.abs().amax().isfinite() for part in tensor.split(4096)):
+                raise CheckpointError(
+                    f"checkpoint {folder} was not written: the {name} table holds nan or infinity"
+                )
+        save_checkpoint(
+            folder,
+            config={"model": "glove", **self.settings.record()},
+            vocabulary=self.vocabulary,
+            tensors=tensors,
+            state={} if self._state is None else self._state.to_json(),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        memory: int | str = "2GB",
+        workers: int | None = None,
+        device: str | torch.device = "auto",
+        counts_folder: str | os.PathLike | None = None,
+        progress: bool = False,
+    ) -> GloVe:
+        """Load what :meth:`save` wrote, ready to be used, trained further, or resumed.
+
+        Args:
+            folder: Of the model.
+            memory, workers, device, counts_folder, progress: As in the constructor; they are not
+                part of a model.
+
+        Raises:
+            FileNotFoundError: No model there.
+            CheckpointError: A file is missing, truncated, damaged, or of another kind of model.
+        """
+        found = load_checkpoint(folder, model="glove")
+        machine = {
+            "memory": memory,
+            "workers": workers,
+            "device": device,
+            "counts_folder": counts_folder,
+            "progress": progress,
+        }
+        try:
+            model = cls(**GloVeSettings.of(found.config).record(), **machine)
+            state = StreamState.from_json(found.state) if found.state else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder} is damaged: {error}") from error
+        model.vocabulary, model._state = found.vocabulary, state
+        model._allocate()
+        for name, view in model._stored().items():
+            tensor = found.tensors.get(name)
+            if tensor is None or tensor.shape != view.shape:
+                actual = "nothing" if tensor is None else tuple(tensor.shape)
+                raise CheckpointError(
+                    f"{folder} is damaged: {name} must be {tuple(view.shape)}, got {actual}"
+                )
+            view.copy_(tensor)
+        return model
+
+    # -- files of the original tool -----------------------------------------------------------
+
+    def save_stanford(
+        self,
+        path: str | os.PathLike,
+        *,
+        model: int = SUM,
+        header: bool = False,
+        unknown: bool = True,
+    ) -> None:
+        """Save vectors as Stanford's ``glove`` does in its ``vectors.txt``.
+
+        Args:
+            path: The file; .gz, .bz2 and .xz compress it.
+            model: What a row holds: 0 word vector, bias, context vector and bias; 1 word vector; 2
+                word + context vector.
+            header: Begin with the numbers of rows (all of them) and columns.
+            unknown: End with a row ``<unk>``, the mean of the last min(100, V), unless that is a
+                word of the vocabulary.
+
+        Raises:
+            ValueError: ``model`` is none of these; a word that text cannot hold.
+        """
+        names = self._trained("save_stanford").words
+        write_vectors(path, names, *self._parameters(), model=model, header=header, unknown=unknown)
+
+    def save_stanford_binary(
+        self, path: str | os.PathLike, gradsq_path: str | os.PathLike | None = None
+    ) -> None:
+        """Save ``vectors.bin`` (and ``gradsq.bin``), from which Stanford's ``glove`` goes on.
+
+        It does with ``-load-init-param 1 -init-param-file PATH -load-init-gradsq 1
+        -init-gradsq-file GRADSQ_PATH``.
+
+        Raises:
+            ValueError: Gradient sums of another optimizer than ``"adagrad"``.
+        """
+        self._trained("save_stanford_binary")
+        if gradsq_path is not None:
+            self._needs_adagrad("save_stanford_binary")
+            write_tables(gradsq_path, *self._parameters(part=1))
+        write_tables(path, *self._parameters())
+
+    @classmethod
+    def load_stanford(
+        cls,
+        path: str | os.PathLike,
+        vocabulary: Vocabulary | str | os.PathLike,
+        gradsq_path: str | os.PathLike | None,
+        **options: Any,
+    ) -> GloVe:
+        """Go on from a ``vectors.bin`` of Stanford's ``glove``.
+
+        Args:
+            path: The file; 64-bit numbers become 32-bit ones.
+            vocabulary: Its words, or the path of its ``vocab.txt``.
+            gradsq_path: Its ``gradsq.bin``. None starts the gradient sums at 1, so that the first
+                steps are as large as at the very beginning.
+            **options: As in the constructor; ``vector_size`` is that of the file.
+
+        Raises:
+            ValueError: A file of another size than the vocabulary asks for, or with numbers that
+                are not finite; gradient sums for another optimizer than ``"adagrad"``.
+        """
+        if not isinstance(vocabulary, Vocabulary):
+            vocabulary = Vocabulary.load(vocabulary, as_numbered=True)
+        if len(vocabulary) == 0:
+            raise ValueError("load_stanford: the vocabulary is empty")
+        model = cls(**{"vector_size": vector_size_of(path, len(vocabulary)), **options})
+        model._set_vocabulary(vocabulary)
+        read_tables(path, *model._parameters(), least=-np.inf)
+        if gradsq_path is not None:
+            model._needs_adagrad("load_stanford")
+            read_tables(gradsq_path, *model._parameters(part=1), least=1.0)
+        return model
+
+    def _needs_adagrad(self, function: str) -> None:
+        if self.optimizer != "adagrad":
+            raise ValueError(
+                f"{function}: gradient sums are those of optimizer='adagrad', "
+                f"this model has {self.optimizer!r}"
+            )
+
+    def __str__(self) -> str:
+        size = 0 if self.vocabulary is None else len(self.vocabulary)
+        return (
+            f"GloVe<vocab={size}, vector_size={self.vector_size}, "
+            f"learning_rate={self.learning_rate}>"
+        )
+
+    __repr__ = __str__
+
+
+def first_round(parts: int, seed: int, epoch: int) -> int:
+    """The round that a pass begins with; the others follow in turn, past the last one from 0 on.
+
+    Multiples of the golden ratio spread the beginnings of passes evenly, and need no state.
+    """
+    return ((seed + epoch) * 0x9E3779B97F4A7C15 % 2**64) * parts >> 64
+
+
+def rounds_between(parts: int, first: int, last: int) -> list[tuple[int, int]]:
+    """Rounds [first, last) of at most two turns, as ranges within one."""
+    if last <= parts:
+        return [(first, last)]
+    if first >= parts:
+        return [(first - parts, last - parts)]
+    return [(first, parts), (0, last - parts)]
+
+
+def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:
+    """Whether the counts beside a record are those of a request, over a given vocabulary if any."""
+    try:
+        kept = json.loads(record.read_bytes())
+        words = kept.pop("vocabulary_sha1")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+    if vocabulary is not None:
+        # However these words were chosen then.
+        kept["words"] = None if words == vocabulary.sha1() else words
+    return kept == request
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """A folder for the time being, without what a process that was killed left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,715 @@
+"""Word2Vec: word vectors by skip-gram with negative sampling, behind gensim's interface."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lexforge._arguments import either, real, whole
+from lexforge._library import resolve_device
+from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.ops._tables import padded_table
+from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
+from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.text import (
+    Corpus,
+    EncodedCorpus,
+    Vocabulary,
+    build_vocabulary,
+    encode_corpus,
+    resolve_corpus,
+)
+from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from lexforge.training.events import Events
+from lexforge.training.memory import available_memory
+from lexforge.training.progress import PLAIN_SECONDS, Progress
+from lexforge.training.run import run
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume
+from lexforge.vectors import KeyedVectors
+
+if TYPE_CHECKING:
+    from lexforge.training.signals import StopRequest
+
+LARGEST_CUDA_SIZE = 1024  # of a vector: a warp's registers hold a row
+
+
+class Word2Vec:
+    """Word vectors from raw text, with the names, defaults and habits of gensim 4's ``Word2Vec``.
+
+    The model of Mikolov et al. 2013 ("Distributed representations of words and phrases", eq. 4)
+    is trained as the original tool does: SGD over the corpus with linearly falling learning rate,
+    frequent words sub-sampled, windows of random width. Every random decision is keyed by (seed,
+    epoch, position), so a run samples the same stream with any number of threads, and with
+    ``workers=1`` its result is the same to the last bit, also after a resume.
+
+    Only skip-gram with negative sampling exists so far; gensim's default is CBOW (``sg=0``), ours
+    is therefore ``sg=1``.
+
+    Args:
+        sentences: Re-iterable of sentences, each a list of words. With it (or ``corpus_file``)
+            the vocabulary is built and the model trained at once.
+        corpus_file: Instead of ``sentences``: a text file (may be compressed; one sentence a line,
+            words between white space), a folder of such files, a list of paths, or the name of a
+            data set.
+        vector_size: Dimension D of the vectors.
+        alpha, min_alpha: First and last learning rate; linear in between.
+        window: Largest distance between a word and its context words.
+        min_count: Words seen less often are left out.
+        max_vocab_size: Keep at most this many of the most frequent words.
+        sample: Sub-sampling threshold; 0 keeps everything. From 1 on it is a count instead of a
+            share, as in gensim.
+        seed: Of the first vectors and of all sampling.
+        workers: Threads; all cores by default.
+        sg, hs, cbow_mean: ``sg=1, hs=0`` is what exists; ``cbow_mean`` concerns CBOW alone.
+        negative: Noise words per pair.
+        ns_exponent: Noise words are drawn in proportion to ``count ** ns_exponent``.
+        epochs: Passes over the corpus.
+        max_final_vocab: Raises the minimum count until at most this many words remain, so that
+            words of equal count stay or go together.
+        shrink_windows: Draw the window of each word from 1..window; otherwise always ``window``.
+        compute_loss: Accepted; the loss is always known (:meth:`get_latest_training_loss`).
+        callbacks: Objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
+            ``on_train_end``, each called with the model.
+        comment: Kept with the model.
+        hashfxn, batch_words: Accepted and without effect: the first vectors come from a seeded
+            generator, and there are no batches.
+        null_word, trim_rule, sorted_vocab: Only their defaults are supported.
+        negative_sharing: ``"pair"`` draws noise words for each (word, context) pair; ``"window"``
+            draws once for all pairs of a window, which is faster.
+        device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
+        encoded_folder: Keep the encoded corpus (4 bytes per word) there, and use it again for the
+            same files and vocabulary; a temporary folder by default.
+        max_sentence_length: Longer sentences are split there.
+        lowercase: Turn words to lower case while reading.
+        progress: Show vocabulary building and training on standard error.
+        corpus, learning_rate, min_learning_rate: What the other models call ``corpus_file``
+            (sentences too), ``alpha`` and ``min_alpha``.
+
+    Attributes:
+        wv: :class:`~lexforge.KeyedVectors` on the same memory as the table being trained.
+        syn1neg: float32 array [V, D], the context vectors, likewise a view.
+        corpus_total_words: Words of the corpus last counted.
+        corpus_count: Its sentences; for files, those with known words, and 0 before training.
+        epochs, alpha, window, ...: The arguments.
+
+    Raises:
+        ValueError: An argument out of range.
+        TypeError: A corpus or an argument of the wrong kind.
+        NotImplementedError: ``sg=0`` or ``hs=1``.
+
+    Example:
+        >>> from lexforge import Word2Vec
+        >>> model = Word2Vec([["blue", "sky"], ["grey", "sky"]] * 50, vector_size=16, min_count=1)
+        >>> len(model.wv)
+        3
+    """
+
+    def __init__(
+        self,
+        sentences: Iterable[Sequence[str]] | None = None,
+        corpus_file: Any = None,
+        vector_size: int = 100,
+        alpha: float = 0.025,
+        window: int = 5,
+        min_count: int = 5,
+        max_vocab_size: int | None = None,
+        sample: float = 1e-3,
+        seed: int = 1,
+        workers: int | None = None,
+        min_alpha: float = 1e-4,
+        sg: int = 1,
+        hs: int = 0,
+        negative: int = 5,
+        ns_exponent: float = 0.75,
+        cbow_mean: int = 1,
+        hashfxn: Any = None,
+        epochs: int = 5,
+        null_word: int = 0,
+        trim_rule: Any = None,
+        sorted_vocab: int = 1,
+        batch_words: int = 10_000,
+        compute_loss: bool = False,
+        callbacks: Sequence[Any] = (),
+        comment: str | None = None,
+        max_final_vocab: int | None = None,
+        shrink_windows: bool = True,
+        *,
+        negative_sharing: str = "pair",
+        device: str | torch.device = "auto",
+        encoded_folder: str | os.PathLike | None = None,
+        max_sentence_length: int = 10_000,
+        lowercase: bool = False,
+        progress: bool = False,
+        corpus: Any = None,
+        learning_rate: float | None = None,
+        min_learning_rate: float | None = None,
+    ) -> None:
+        if trim_rule is not None:
+            raise ValueError("Word2Vec: trim_rule is not supported; use min_count or filter words")
+        if null_word:
+            raise ValueError("Word2Vec: null_word is not supported")
+        if not sorted_vocab:
+            raise ValueError("Word2Vec: sorted_vocab must be 1: words are ordered by count")
+        settings = Word2VecSettings(
+            vector_size=vector_size,
+            alpha=alpha if learning_rate is None else learning_rate,
+            min_alpha=min_alpha if min_learning_rate is None else min_learning_rate,
+            window=window,
+            shrink_windows=shrink_windows,
+            negative=negative,
+            negative_sharing=negative_sharing,
+            ns_exponent=ns_exponent,
+            sample=sample,
+            min_count=min_count,
+            max_vocab_size=max_vocab_size,
+            max_final_vocab=max_final_vocab,
+            max_sentence_length=max_sentence_length,
+            lowercase=lowercase,
+            epochs=epochs,
+            seed=seed,
+            sg=sg,
+            hs=hs,
+            cbow_mean=cbow_mean,
+        )
+        vars(self).update(settings.record())
+        self.workers = None if workers is None else whole("Word2Vec", "workers", workers)
+        self.encoded_folder = encoded_folder
+        self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
+        self.progress = progress
+        self.device = resolve_device("Word2Vec", device)
+        if self.device.type == "cuda" and self.vector_size > LARGEST_CUDA_SIZE:
+            raise ValueError(
+                f"Word2Vec: vector_size must be 1 to {LARGEST_CUDA_SIZE} on CUDA, got {vector_size}"
+            )
+        self.corpus_count = 0
+        self.corpus_total_words = 0
+        self.vocabulary: Vocabulary | None = None
+        self.wv: KeyedVectors | None = None
+        self._in_table: torch.Tensor | None = None
+        self._out_table: torch.Tensor | None = None
+        self._state: StreamState | None = None
+
+        corpus_file = either("Word2Vec", corpus, corpus_file=corpus_file)
+        if sentences is not None or corpus_file is not None:
+            self.build_vocab(sentences, corpus_file)
+            self.train(sentences, corpus_file, epochs=epochs, callbacks=callbacks)
+
+    @property
+    def settings(self) -> Word2VecSettings:
+        """What the result depends on, as the attributes have it now.
+
+        Raises:
+            TypeError, ValueError: One was set to a wrong value.
+        """
+        return Word2VecSettings.of(self)
+
+    # -- vocabulary ---------------------------------------------------------------------------
+
+    def build_vocab(
+        self,
+        corpus_iterable: Iterable[Sequence[str]] | None = None,
+        corpus_file: Any = None,
+        update: bool = False,
+        progress_per: int = 10_000,
+        keep_raw_vocab: bool = False,
+        trim_rule: Any = None,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Count the words of a corpus and allocate the tables.
+
+        Args:
+            corpus_iterable, corpus_file: As in the constructor; exactly one of them.
+            update: Add the words of this corpus to the vocabulary and its counts to theirs. The
+                vectors trained so far stay, though words may move to other rows: they are ordered
+                by count. Otherwise the model starts afresh.
+            progress_per, keep_raw_vocab: Accepted and without effect.
+            trim_rule: Not supported.
+            progress: Where to show it, instead of the constructor's ``progress``.
+
+        Raises:
+            ValueError: No word reaches ``min_count``; ``update`` without a vocabulary.
+            MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
+        """
+        if trim_rule is not None:
+            raise ValueError("build_vocab: trim_rule is not supported; use min_count")
+        corpus = self._corpus("build_vocab", corpus_iterable, corpus_file)
+        shown = progress or Progress(self.progress)
+        with shown if progress is None else nullcontext(shown):
+            found = build_vocabulary(
+                corpus,
+                min_count=max(self.min_count, 1),
+                max_vocab_size=self.max_vocab_size,
+                threads=self.workers,
+                progress=shown.phase("counting words"),
+            )
+        self.corpus_total_words = found.tokens_read
+        self.corpus_count = len(corpus_iterable) if hasattr(corpus_iterable, "__len__") else 0
+        self._set_vocabulary(_at_most(found, self.max_final_vocab), update)
+
+    def build_vocab_from_freq(
+        self,
+        word_freq: Mapping[str, int],
+        keep_raw_vocab: bool = False,
+        corpus_count: int | None = None,
+        trim_rule: Any = None,
+        update: bool = False,
+    ) -> None:
+        """Like :meth:`build_vocab`, from counts instead of a corpus.
+
+        Args:
+            word_freq: Count of each word; those below ``min_count`` are left out.
+            keep_raw_vocab: Accepted and without effect.
+            corpus_count: Number of sentences that the counts come from.
+            trim_rule: Not supported.
+            update: As in :meth:`build_vocab`.
+        """
+        if trim_rule is not None:
+            raise ValueError("build_vocab_from_freq: trim_rule is not supported; use min_count")
+        kept = sorted(
+            ((word, count) for word, count in word_freq.items() if count >= self.min_count),
+            key=lambda pair: -pair[1],
+        )
+        found = Vocabulary([word for word, _ in kept], [count for _, count in kept])
+        self.corpus_count, self.corpus_total_words = corpus_count or 0, sum(word_freq.values())
+        self._set_vocabulary(_at_most(found, self.max_final_vocab), update)
+
+    def _set_vocabulary(self, found: Vocabulary, update: bool) -> None:
+        if len(found) == 0:
+            raise ValueError(
+                f"build_vocab: no word occurs min_count={self.min_count} times or more "
+                f"(the corpus has {self.corpus_total_words:,} words)"
+            )
+        if update and self.vocabulary is None:
+            raise ValueError("build_vocab: update=True needs a vocabulary built before")
+        old, old_in, old_out = self.vocabulary, self._in_table, self._out_table
+        self.vocabulary = _merged(old, found) if update else found
+        self._allocate()
+        # Each growth of the vocabulary has a seed of its own: new rows never repeat old ones.
+        generator = torch.Generator().manual_seed((self.seed + len(old or ()) * update) % 2**63)
+        bound = 1.0 / self.vector_size
+        self._in_table[:, : self.vector_size].uniform_(-bound, bound, generator=generator)
+        if update:
+            rows = torch.tensor([self.vocabulary[word] for word in old.words])
+            self._in_table[rows], self._out_table[rows] = old_in, old_out
+        else:
+            self._state = None
+
+    def _allocate(self) -> None:
+        """Zeroed tables for the vocabulary, and ``wv`` on top of the input table.
+
+        Raises:
+            MemoryError: Before anything is allocated, when the tables exceed the free memory. The
+                system would grant them, and end the process once they are filled.
+        """
+        needed, free = self.estimate_memory()["total"], available_memory()
+        if free is not None and needed > free:
+            raise MemoryError(
+                f"Word2Vec: {len(self.vocabulary):,} words x vector_size={self.vector_size} need "
+                f"{needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: lower vector_size, or "
+                "raise min_count"
+            )
+        self._in_table = padded_table(len(self.vocabulary), self.vector_size)
+        self._out_table = padded_table(len(self.vocabulary), self.vector_size)
+        self.wv = KeyedVectors(
+            self.vocabulary.words,
+            self._in_table[:, : self.vector_size].numpy(),
+            counts=self.vocabulary.counts,
+        )
+
+    # -- training -----------------------------------------------------------------------------
+
+    def train(
+        self,
+        corpus_iterable: Iterable[Sequence[str]] | None = None,
+        corpus_file: Any = None,
+        total_examples: int | None = None,
+        total_words: int | None = None,
+        epochs: int | None = None,
+        start_alpha: float | None = None,
+        end_alpha: float | None = None,
+        word_count: int = 0,
+        queue_factor: int = 2,
+        report_delay: float = PLAIN_SECONDS,
+        compute_loss: bool = False,
+        callbacks: Sequence[Any] = (),
+        *,
+        progress: Progress | None = None,
+        checkpoint_folder: str | os.PathLike | None = None,
+        checkpoint_every: float | None = None,
+        stop: StopRequest | None = None,
+        resume: bool = False,
+    ) -> tuple[int, int]:
+        """Train on a corpus with the vocabulary at hand.
+
+        Args:
+            corpus_iterable, corpus_file: As in the constructor; exactly one of them.
+            total_examples, total_words, word_count, queue_factor: Accepted and without effect: the
+                corpus is encoded first, and its true size sets the learning rate.
+            epochs: Passes over this corpus; the model's ``epochs`` by default.
+            start_alpha, end_alpha: Learning rates, the model's by default.
+            report_delay: Seconds between two lines of progress.
+            compute_loss: Accepted; the loss is always known.
+            callbacks: As in the constructor.
+            progress: Where to show and log it, instead of the constructor's ``progress``.
+            checkpoint_folder: Save there every ``checkpoint_every`` minutes, when stopped, and at
+                the end.
+            checkpoint_every: Minutes; None for no checkpoints in between.
+            stop: When it is requested, training saves and returns early.
+            resume: Continue the unfinished run of a loaded model, on the same corpus.
+
+        Returns:
+            Words trained (after sub-sampling) and words read (before) in this run.
+
+        Raises:
+            ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one;
+                words that a checkpoint cannot hold.
+            TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
+            CheckpointError: A checkpoint could not be written.
+        """
+        if self.vocabulary is None:
+            raise ValueError("train: build the vocabulary first, with build_vocab")
+        if checkpoint_folder is not None and any("\n" in word for word in self.vocabulary.words):
+            raise ValueError(
+                "train: a checkpoint cannot hold words with line feeds; leave them out"
+            )
+        corpus = self._corpus("train", corpus_iterable, corpus_file)
+        shown = progress or Progress(self.progress, every=report_delay)
+        with (
+            shown if progress is None else nullcontext(shown),
+            self._encoded(corpus, shown) as encoded,
+        ):
+            if encoded.num_tokens == 0:
+                raise ValueError("train: no word of the corpus is in the vocabulary")
+            self.corpus_count = self.corpus_count or encoded.num_sentences
+            identity = encoded.identity(self.vocabulary.sha1())
+            if resume:
+                given = {"epochs": epochs, "alpha": start_alpha, "min_alpha": end_alpha}
+                check_resume(self._state, given, "corpus", identity)
+            else:
+                passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
+                alpha = self.alpha if start_alpha is None else start_alpha
+                min_alpha = self.min_alpha if end_alpha is None else end_alpha
+                self._state = StreamState(
+                    epochs=passes,
+                    total=encoded.num_tokens * passes,
+                    alpha=real("train", "start_alpha", alpha),
+                    min_alpha=real("train", "end_alpha", min_alpha),
+                    first_epoch=self._next_epoch(),
+                    corpus=identity,
+                )
+            self._fit(encoded, shown, callbacks, checkpoint_folder, checkpoint_every, stop)
+        return self._state.centers, self._state.done
+
+    def _fit(
+        self,
+        corpus: EncodedCorpus,
+        progress: Progress,
+        callbacks: Sequence[Any],
+        checkpoint_folder: str | os.PathLike | None,
+        checkpoint_every: float | None,
+        stop: StopRequest | None,
+    ) -> None:
+        state, device = self._state, self.device
+        counts = torch.from_numpy(np.ascontiguousarray(self.vocabulary.counts, dtype=np.int64))
+        keep = keep_probability(counts, self._sample_share(), rule="word2vec").to(device)
+        noise = build_alias(noise_weights(counts, self.ns_exponent)).to(device)
+        stats = torch.zeros(3, dtype=torch.float64, device=device)
+        # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
+        in_table, out_table = self._in_table.to(device), self._out_table.to(device)
+        tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
+
+        def step(epoch: int, first: int, last: int) -> None:
+            skipgram_train_(
+                in_table,
+                out_table,
+                stats,
+                tokens,
+                offsets,
+                keep,
+                noise,
+                first_sentence=first,
+                last_sentence=last,
+                window=self.window,
+                negatives=self.negative,
+                dynamic_window=self.shrink_windows,
+                negative_sharing=self.negative_sharing,
+                alpha=state.alpha,
+                min_alpha=state.min_alpha,
+                tokens_before=epoch * corpus.num_tokens,
+                total_tokens=state.total,
+                seed=self.seed,
+                epoch=state.first_epoch + epoch,
+                threads=self.workers,
+            )
+
+        def fetch() -> None:
+            if device.type != "cpu":
+                self._in_table.copy_(in_table)
+                self._out_table.copy_(out_table)
+            self.wv.fill_norms(force=True)
+
+        def save() -> None:
+            fetch()
+            self.save(checkpoint_folder)
+
+        tell = Events(callbacks, self, fetch)
+        try:
+            run(
+                StreamJob(state, lambda epoch: corpus.offsets, step, stats, tell),
+                progress=progress,
+                tell=tell,
+                stop=stop,
+                save=None if checkpoint_folder is None else save,
+                save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
+            )
+        finally:
+            fetch()
+
+    @contextmanager
+    def _encoded(self, corpus: Corpus, progress: Progress) -> Iterator[EncodedCorpus]:
+        """The corpus in numbers, in ``encoded_folder`` or in a folder that goes away again."""
+        with tempfile.TemporaryDirectory(prefix="lexforge-") as temporary:
+            folder = Path(self.encoded_folder or temporary)
+            yield self._encoded_before(corpus, folder) or encode_corpus(
+                corpus,
+                self.vocabulary,
+                folder,
+                max_sentence_length=self.max_sentence_length,
+                threads=self.workers,
+                progress=progress.phase("encoding"),
+            )
+
+    def _encoded_before(self, corpus: Corpus, folder: Path) -> EncodedCorpus | None:
+        """What the folder holds, when it is this corpus under this vocabulary and settings."""
+        try:
+            encoded = EncodedCorpus.open(folder)
+        except (FileNotFoundError, ValueError):
+            return None
+        expected = {
+            "vocabulary_sha1": self.vocabulary.sha1(),
+            "max_sentence_length": self.max_sentence_length,
+            "lowercase": self.lowercase,
+            "sources": corpus.sources(),
+        }
+        same = all(encoded.meta.get(name) == value for name, value in expected.items())
+        return encoded if same and corpus.paths else None
+
+    def _corpus(self, function: str, corpus_iterable: Any, corpus_file: Any) -> Corpus:
+        """Whichever of the two was given, refused when it cannot be what it should."""
+        if (corpus_iterable is None) == (corpus_file is None):
+            raise TypeError(f"{function}: give either corpus_iterable or corpus_file")
+        if corpus_file is not None:
+            return resolve_corpus(corpus_file, lowercase=self.lowercase)
+        what = f"{function}: the corpus must be a re-iterable of token lists"
+        if isinstance(corpus_iterable, str | bytes | os.PathLike):
+            raise TypeError(f"{what}, got {corpus_iterable!r}; a path goes into corpus_file")
+        if iter(corpus_iterable) is corpus_iterable:
+            raise TypeError(
+                f"{what}, got a {type(corpus_iterable).__name__}: it is read more than once, "
+                "and a generator can be read only once"
+            )
+        if isinstance(next(iter(corpus_iterable), None), str):
+            raise TypeError(f"{what}, got strings: split each sentence into its words")
+        return resolve_corpus(corpus_iterable, lowercase=self.lowercase)
+
+    def _sample_share(self) -> float:
+        """The sub-sampling threshold as a share of all words."""
+        if self.sample < 1:
+            return self.sample
+        # gensim's shorthand: words that occur more often than this are sampled down.
+        return int(self.sample * (3 + math.sqrt(5)) / 2) / max(self.vocabulary.total, 1)
+
+    def _next_epoch(self) -> int:
+        """Key of the next run's first epoch: no two epochs of a model sample alike."""
+        if self._state is None:
+            return 0
+        return self._state.first_epoch + min(self._state.epoch + 1, self._state.epochs)
+
+    # -- results ------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> StreamState | None:
+        """Where the last run stands; None before the first."""
+        return self._state
+
+    @property
+    def syn1neg(self) -> np.ndarray:
+        """float32 [V, D], the context vectors: a view of the table."""
+        if self._out_table is None:
+            raise AttributeError("syn1neg: build the vocabulary first")
+        return self._out_table[:, : self.vector_size].numpy()
+
+    @property
+    def running_training_loss(self) -> float:
+        """Sum of the losses of all pairs of the last run."""
+        return 0.0 if self._state is None else self._state.loss_sum
+
+    @property
+    def total_train_time(self) -> float:
+        """Seconds of the last run, without preparation."""
+        return 0.0 if self._state is None else self._state.seconds
+
+    def get_latest_training_loss(self) -> float:
+        """Sum of the losses of all pairs of the last run (``state.mean_loss`` is the mean)."""
+        return self.running_training_loss
+
+    def predict_output_word(
+        self, context_words_list: Sequence[str | int], topn: int = 10
+    ) -> list[tuple[str, float]] | None:
+        """The words most likely between the given context words.
+
+        Args:
+            context_words_list: Words or row numbers; unknown words are left out.
+            topn: How many.
+
+        Returns:
+            (word, probability) by falling probability, the probabilities of the whole vocabulary
+            summing to 1; None when no context word is known.
+        """
+        known = [
+            word if isinstance(word, int) else self.vocabulary[word]
+            for word in context_words_list
+            if isinstance(word, int) or word in self.vocabulary
+        ]
+        if not known:
+            return None
+        center = self._in_table[known].mean(dim=0)
+        probability = torch.softmax(self._out_table @ center, dim=0)
+        best = probability.topk(min(topn, len(self.vocabulary)))
+        return [
+            (self.vocabulary.words[row], value)
+            for value, row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    def estimate_memory(self, vocab_size: int | None = None) -> dict[str, int]:
+        """Bytes that a model of this size takes.
+
+        Args:
+            vocab_size: Number of words V; that of the model by default.
+
+        Returns:
+            ``vocab`` (words, counts, index), ``vectors`` and ``syn1neg`` (the two tables),
+            ``sampling`` (noise and sub-sampling tables) and their sum ``total``. The encoded corpus
+            is memory-mapped and takes 4 bytes per word on disk.
+        """
+        if vocab_size is None:
+            vocab_size = 0 if self.vocabulary is None else len(self.vocabulary)
+        table = vocab_size * -(-self.vector_size // 16) * 64
+        report = {
+            "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
+            "vectors": table,
+            "syn1neg": table,
+            "sampling": vocab_size * 12,
+        }
+        return {**report, "total": sum(report.values())}
+
+    # -- storage ------------------------------------------------------------------------------
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Save everything that further training needs (see ``training/checkpoint.py``).
+
+        Args:
+            folder: Replaced as a whole; a failing save leaves the previous content.
+
+        Raises:
+            CheckpointError: It could not be written, or the tables hold infinite values.
+        """
+        if self.vocabulary is None:
+            raise ValueError("save: build the vocabulary first, with build_vocab")
+        tensors = {
+            "input": self._in_table[:, : self.vector_size],
+            "output": self._out_table[:, : self.vector_size],
+        }
+        for name, tensor in tensors.items():
+            # A part at a time: a reduction of a view with padded rows copies what it is given.
+            if not all(part.abs().amax().isfinite() for part in tensor.split(4096)):
+                raise CheckpointError(
+                    f"checkpoint {folder} was not written: the {name} table holds nan or infinity"
+                )
+        save_checkpoint(
+            folder,
+            config={
+                "model": "word2vec",
+                **self.settings.record(),
+                "corpus_count": self.corpus_count,
+                "corpus_total_words": self.corpus_total_words,
+                "comment": self.comment,
+            },
+            vocabulary=self.vocabulary,
+            tensors=tensors,
+            state={} if self._state is None else self._state.to_json(),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        workers: int | None = None,
+        device: str | torch.device = "auto",
+        progress: bool = False,
+    ) -> Word2Vec:
+        """Load what :meth:`save` wrote, ready to be used, trained further, or resumed.
+
+        Args:
+            folder: Of the model.
+            workers, device, progress: As in the constructor; they are not part of a model.
+
+        Raises:
+            FileNotFoundError: No model there.
+            CheckpointError: A file is missing, truncated, damaged, or of another kind of model.
+        """
+        found = load_checkpoint(folder, model="word2vec")
+        try:
+            model = cls(
+                **Word2VecSettings.of(found.config).record(),
+                comment=found.config["comment"],
+                workers=workers,
+                device=device,
+                progress=progress,
+            )
+            state = StreamState.from_json(found.state) if found.state else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder} is damaged: {error}") from error
+        model.vocabulary, model._state = found.vocabulary, state
+        model.corpus_count = found.config.get("corpus_count", 0)
+        model.corpus_total_words = found.config.get("corpus_total_words", 0)
+        model._allocate()
+        for name, table in (("input", model._in_table), ("output", model._out_table)):
+            tensor, shape = found.tensors.get(name), (len(model.vocabulary), model.vector_size)
+            if tensor is None or tuple(tensor.shape) != shape:
+                actual = "nothing" if tensor is None else tuple(tensor.shape)
+                raise CheckpointError(f"{folder} is damaged: {name} must be {shape}, got {actual}")
+            table[:, : model.vector_size] = tensor
+        return model
+
+    def __str__(self) -> str:
+        size = 0 if self.vocabulary is None else len(self.vocabulary)
+        return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
+
+    __repr__ = __str__
+
+
+def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:
+    """The vocabulary cut to at most ``size`` words by raising the minimum count, as gensim does."""
+    if size is None or len(vocabulary) <= size:
+        return vocabulary
+    return vocabulary.trim(min_count=int(vocabulary.counts[size]) + 1)
+
+
+def _merged(old: Vocabulary, new: Vocabulary) -> Vocabulary:
+    """The words of both with the sums of their counts, old words first among equals."""
+    counts = dict(zip(old.words, old.counts.tolist(), strict=True))
+    for word, count in zip(new.words, new.counts.tolist(), strict=True):
+        counts[word] = counts.get(word, 0) + count
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    return Vocabulary([word for word, _ in ordered], [count for _, count in ordered])

@@ -1,0 +1,1 @@
+"""Counting which words occur near each other."""

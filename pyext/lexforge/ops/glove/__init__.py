@@ -1,0 +1,1 @@
+"""The loss of GloVe, and training on counts in the order of tiles."""

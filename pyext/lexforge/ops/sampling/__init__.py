@@ -1,0 +1,1 @@
+"""Drawing words: alias tables, noise, sub-sampling."""

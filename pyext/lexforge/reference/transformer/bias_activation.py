@@ -1,0 +1,14 @@
+"""An activation of x + bias in plain torch (csrc/transformer/bias_activation.h)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ACTIVATIONS = {"gelu": functional.gelu, "relu": torch.relu, "tanh": torch.tanh}
+
+
+def bias_activation(x: Tensor, bias: Tensor | None, *, activation: str = "gelu") -> Tensor:
+    """As :func:`lexforge.ops.bias_activation`, rounding wherever torch does."""
+    return ACTIVATIONS[activation](x if bias is None else x + bias.to(x.dtype))

@@ -1,0 +1,92 @@
+"""Vocabularies of word pieces, whose texts other libraries split."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from lexforge.text.tokenizers.base import Tokenizer
+from lexforge.text.tokenizers.words import WordTokenizer
+
+
+class PieceVocabulary:
+    """The tokens of a WordPiece vocabulary and their numbers. It splits no text.
+
+    Args:
+        tokens: distinct tokens in the order of their numbers, ``[UNK]``, ``[CLS]`` and ``[SEP]``
+            among them.
+        source: where they are from, for messages.
+
+    Attributes:
+        tokens, unk_id, cls_id, sep_id: see :class:`lexforge.text.tokenizers.base.Tokenizer`.
+
+    Raises:
+        ValueError: a special token is missing.
+    """
+
+    def __init__(self, tokens: Iterable[str], *, source: str | os.PathLike = "the vocabulary"):
+        self.tokens, self.source = list(tokens), source
+        self._index = {token: number for number, token in enumerate(self.tokens)}
+        special = ("[UNK]", "[CLS]", "[SEP]")
+        if missing := [token for token in special if token not in self._index]:
+            raise ValueError(f"{source} must hold {', '.join(special)}, and lacks {missing}")
+        self.unk_id, self.cls_id, self.sep_id = (self._index[token] for token in special)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str) -> NoReturn:
+        """ValueError: whole words are not what the vocabulary is made of."""
+        raise ValueError(
+            f"{self.source} holds word pieces (##...), and texts are split into whole words only: "
+            f"give token ids instead"
+        )
+
+    def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
+        """The numbers of tokens; that of ``[UNK]`` for unknown ones."""
+        return [self._index.get(token, self.unk_id) for token in tokens]
+
+    def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
+        """The tokens of numbers from 0 to V - 1."""
+        return [self.tokens[number] for number in ids]
+
+
+def load_tokenizer(folder: str | os.PathLike) -> Tokenizer | PieceVocabulary:
+    """The tokenizer of a model's folder.
+
+    Returns:
+        :class:`PieceVocabulary` if vocab.txt (or tokenizer.json, where there is none) holds word
+        pieces, else :class:`lexforge.text.tokenizers.words.WordTokenizer`.
+
+    Raises:
+        FileNotFoundError: there is no vocabulary. ValueError: it is damaged.
+    """
+    folder = Path(folder)
+    if (path := folder / "vocab.txt").is_file():
+        try:
+            text = path.read_text("utf-8")  # \r\n becomes \n
+
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: must be UTF-8: {error}") from error
+        tokens = text.removesuffix("\n").split("\n")
+    elif (path := folder / "tokenizer.json").is_file():
+        tokens = _tokens_of_json(path)
+    else:
+        tokens = []
+    if "[CLS]" in tokens or any(token.startswith("##") for token in tokens):
+        return PieceVocabulary(tokens, source=path)
+    return WordTokenizer.load(folder)
+
+
+def _tokens_of_json(path: Path) -> list[str]:
+    """The tokens of a tokenizer.json by their numbers; none if it is not of word pieces."""
+    try:
+        model = json.loads(path.read_bytes())["model"]
+        if model["type"] != "WordPiece":
+            return []
+        return sorted(model["vocab"], key=model["vocab"].__getitem__)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is truncated or damaged: {error!r}") from error

@@ -1,0 +1,244 @@
+"""Loads and saves word vectors in everybody's formats, one entry point each."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from lexforge.vectors.formats import arrays as array_formats
+from lexforge.vectors.formats import rows as row_formats
+from lexforge.vectors.formats.arrays import Table
+from lexforge.vectors.formats.streams import (
+    COMPRESSION_SUFFIXES,
+    open_for_reading,
+    open_for_writing,
+)
+from lexforge.vectors.word_vectors import WordVectors
+
+__all__ = [
+    "FORMATS",
+    "read_table",
+    "save_vectors",
+    "sniff_format",
+]
+
+#: Format names and what they mean.
+FORMATS = {
+    "text": "word2vec text with a header line (.txt, .vec)",
+    "binary": "word2vec binary (.bin)",
+    "glove": "GloVe text, no header line",
+    "safetensors": "tensor `vectors`, words in the metadata or a vocab file beside it",
+    "npy": "numpy array, words in a vocab file beside it",
+    "checkpoint": "a folder of our own: config.json, vocab.txt, model.safetensors (read only)",
+    "projector": "TensorBoard projector, tensors.tsv and metadata.tsv (write only)",
+}
+READABLE = tuple(name for name in FORMATS if name != "projector")
+WRITABLE = tuple(name for name in FORMATS if name != "checkpoint")
+
+_SUFFIX_FORMATS = {
+    ".txt": "text",
+    ".vec": "text",
+    ".bin": "binary",
+    ".glove": "glove",
+    ".safetensors": "safetensors",
+    ".npy": "npy",
+    ".tsv": "projector",
+}
+_HEAD_BYTES = 1 << 16
+_MAX_FIRST_LINE = 1 << 26
+
+
+def read_table(
+    path: str | os.PathLike,
+    format: str = "auto",
+    limit: int | None = None,
+    dtype: str = "float32",
+    errors: str = "strict",
+    mmap: bool = False,
+    *,
+    allow_nonfinite: bool = False,
+    threads: int | None = None,
+) -> Table:
+    """What a file holds, as :func:`lexforge.load_vectors` returns it; arguments and errors too."""
+    if format != "auto" and format not in READABLE:
+        raise ValueError(
+            f"load_vectors: format must be auto, {', '.join(READABLE)}, got {format!r}"
+        )
+    if limit is not None and limit < 0:
+        raise ValueError(f"load_vectors: limit must be >= 0, got {limit}")
+    dtype = _checked_dtype("load_vectors", dtype, ("float32", "float16"))
+    if errors not in ("strict", "replace", "skip"):
+        raise ValueError(f"load_vectors: errors must be strict, replace or skip, got {errors!r}")
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        if path.is_dir() or format == "checkpoint":
+            table = array_formats.read_checkpoint(path, limit=limit, mmap=mmap)
+        else:
+            with open_for_reading(path) as stream:
+                head = _read_head(stream)
+                if format == "auto":
+                    format = sniff_format(head)
+                if format == "safetensors":
+                    table = array_formats.read_safetensors(path, limit=limit, mmap=mmap)
+                elif format == "npy":
+                    table = array_formats.read_npy(path, limit=limit, mmap=mmap)
+                else:
+                    if mmap:
+                        raise ValueError(f"mmap=True needs safetensors or npy, this is {format}")
+                    words, vectors = row_formats.read_rows(
+                        stream,
+                        head,
+                        format,
+                        limit=limit,
+                        errors=errors,
+                        allow_nonfinite=allow_nonfinite,
+                        threads=threads or row_formats.default_threads(),
+                    )
+                    table = _without_repeats(words, vectors)
+        if not allow_nonfinite and not mmap and format in ("safetensors", "npy", "checkpoint"):
+            array_formats.check_finite(table.vectors)
+        return Table(table.words, table.vectors.astype(dtype, copy=False), table.counts)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def save_vectors(
+    kv: WordVectors,
+    path: str | os.PathLike,
+    format: str | None = None,
+    *,
+    dtype: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Save word vectors; the file appears under its name once it is complete.
+
+    Args:
+        kv: what to save. Counts are kept by safetensors, npy and projector.
+        path: the file. Further suffixes .gz, .bz2, .xz compress text and binary.
+        format: one of `FORMATS`; default by suffix: .txt and .vec text, .bin binary, .glove glove,
+            .safetensors, .npy (with NAME.vocab.txt), .tsv projector (with a metadata file).
+        dtype: of the numbers in safetensors ("float32", "float16", "bfloat16") and npy
+            ("float32", "float16"); default as in memory. The others are float32.
+        threads: for formatting text; default those of torch, at most 8.
+
+    Raises:
+        ValueError: for an unknown suffix, or naming a word that the format cannot hold.
+    """
+    path = Path(path)
+    compressed = path.suffix in COMPRESSION_SUFFIXES
+    format = format or format_by_suffix(path)
+    if format not in WRITABLE:
+        raise ValueError(f"save_vectors: format must be {', '.join(WRITABLE)}, got {format!r}")
+    if compressed and format not in ("text", "binary", "glove"):
+        raise ValueError(f"save_vectors: {format} files cannot be compressed, got {path.name}")
+    types = {
+        "safetensors": ("float32", "float16", "bfloat16"),
+        "npy": ("float32", "float16"),
+    }.get(format, ("float32",))
+    if dtype is None:
+        dtype = kv.vectors.dtype.name if kv.vectors.dtype.name in types else "float32"
+    dtype = _checked_dtype(f"save_vectors: {format}", dtype, types)
+    threads = threads or row_formats.default_threads()
+    table = Table(kv.index_to_key, kv.vectors, kv.expandos.get("count"))
+    try:
+        if format == "safetensors":
+            array_formats.write_safetensors(path, table, dtype)
+        elif format == "npy":
+            array_formats.write_npy(path, table, dtype)
+        elif format == "projector":
+            array_formats.write_projector(path, table, threads=threads)
+        else:
+            with open_for_writing(path) as file:
+                row_formats.write_rows(file, table.words, table.vectors, format, threads=threads)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def format_by_suffix(path: str | os.PathLike) -> str:
+    """The format that `save_vectors` writes to this name when it is not told one."""
+    path = Path(path)
+    suffix = Path(path.stem).suffix if path.suffix in COMPRESSION_SUFFIXES else path.suffix
+    if suffix not in _SUFFIX_FORMATS:
+        raise ValueError(
+            f"save_vectors: format must be given for {path.name}, "
+            f"one of {', '.join(WRITABLE)}; known suffixes are {', '.join(_SUFFIX_FORMATS)}"
+        )
+    return _SUFFIX_FORMATS[suffix]
+
+
+def sniff_format(head: bytes) -> str:
+    """The format of a file that begins with `head` (two lines of text, where it is text).
+
+    Raises:
+        ValueError: for formats that are recognised but not read, with advice.
+    """
+    if not head:
+        raise ValueError("the file is empty")
+    if head.startswith(b"\xba\x16\x4f\x2f"):
+        raise ValueError(
+            "a fastText .bin model, which is not read yet; its .vec file is, and "
+            "`fasttext print-word-vectors` writes one from the model"
+        )
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000:
+        return "safetensors"
+    if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise ValueError(
+            "a Python pickle, which is never opened here because it can run code; load it with the "
+            "program that wrote it and save word2vec format (gensim: kv.save_word2vec_format)"
+        )
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    first, _, rest = head.partition(b"\n")
+    if row_formats.header_of(first):
+        second = rest.partition(b"\n")[0]
+        return "text" if not second.strip() or row_formats.is_text_row(second) else "binary"
+    if row_formats.is_text_row(first):
+        return "glove"
+    if head[:1] in b"{[":
+        raise ValueError("a JSON file, not vectors")
+    raise ValueError(f"not a known vector format; it begins with {head[:40]!r}")
+
+
+def _read_head(stream) -> bytes:
+    """The first bytes of a stream: two whole lines, or enough to see that there are none."""
+    head = stream.read(_HEAD_BYTES)
+    # Text rows of many dimensions are longer than the first read.
+    while head.count(b"\n") < 2 and b"\0" not in head and len(head) < _MAX_FIRST_LINE:
+        more = stream.read(len(head) or 1)
+        if not more:
+            break
+        head += more
+    return head
+
+
+def _without_repeats(words: list[str | None], vectors: np.ndarray) -> Table:
+    """Drops rows without a word (skipped), and all but the first row of each word."""
+    first_row: dict[str, int] = {}
+    for row, word in enumerate(words):
+        if word is not None:
+            first_row.setdefault(word, row)
+    if len(first_row) == len(words):
+        return Table(list(first_row), vectors)
+    repeats = len(words) - words.count(None) - len(first_row)
+    if repeats:
+        warnings.warn(
+            f"{repeats} rows repeat the token of an earlier row and are left out", stacklevel=3
+        )
+    if skipped := words.count(None):
+        warnings.warn(f"{skipped} rows with a token that is not UTF-8 are left out", stacklevel=3)
+    return Table(list(first_row), vectors[list(first_row.values())])
+
+
+def _checked_dtype(name: str, dtype, allowed: tuple[str, ...]) -> str:
+    text = str(dtype).removeprefix("torch.")
+    with suppress(TypeError):  # torch types and unknown names
+        text = np.dtype(dtype).name
+    if text not in allowed:
+        raise ValueError(f"{name}: dtype must be {' or '.join(allowed)}, got {dtype!r}")
+    return text

@@ -1,0 +1,136 @@
+"""A matrix of vectors and the words of its rows: what evaluation and files need of vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from lexforge.vectors.similarity import EPSILON, row_norms, unit
+
+
+class WordVectors:
+    """Words and their vectors.
+
+    Args:
+        words: V different strings; row i of `vectors` belongs to ``words[i]``.
+        vectors: array or tensor [V, D], floating. float32 and float16 arrays (also memory-mapped
+            ones) are kept as they are, without a copy; others are converted to float32.
+        counts: occurrences of the words [V], kept as the attribute ``count``.
+
+    Attributes:
+        index_to_key: the words, list of V strings.
+        key_to_index: their row numbers, dict.
+        vectors: the matrix [V, D]. After changing it call ``fill_norms(force=True)``.
+        norms: Euclidean norms of the rows, float32 [V], computed on first use.
+        expandos: further attributes of the words, name -> array [V].
+
+    Raises:
+        ValueError: for repeated words, or shapes that do not fit together.
+    """
+
+    def __init__(self, words: Iterable[str], vectors, counts=None):
+        self.index_to_key = list(words)
+        self.key_to_index = {word: row for row, word in enumerate(self.index_to_key)}
+        self.vectors = _as_matrix(vectors)
+        self.expandos: dict[str, np.ndarray] = {}
+        self._norms: np.ndarray | None = None
+        rows = len(self.index_to_key)
+        if len(self.vectors) != rows:
+            raise ValueError(
+                f"KeyedVectors: vectors must be [V={rows}, D] for {rows} words, "
+                f"got {self.vectors.shape}"
+            )
+        if len(self.key_to_index) != rows:
+            repeated = next(
+                word for row, word in enumerate(self.index_to_key) if self.key_to_index[word] != row
+            )
+            raise ValueError(f"KeyedVectors: words must be different, got {repeated!r} twice")
+        if counts is not None:
+            counts = np.asarray(counts)
+            if counts.shape != (rows,):
+                raise ValueError(f"KeyedVectors: counts must be [V={rows}], got {counts.shape}")
+            self.expandos["count"] = counts.astype(np.int64, copy=False)
+
+    @property
+    def vector_size(self) -> int:
+        """D, the number of numbers per word."""
+        return self.vectors.shape[1]
+
+    @property
+    def norms(self) -> np.ndarray:
+        """Euclidean norms of the rows, float32 [V]; kept from the first use on."""
+        return self.fill_norms()
+
+    def fill_norms(self, force: bool = False) -> np.ndarray:
+        """Compute the row norms unless they are known; `force` after `vectors` was changed."""
+        if self._norms is None or force:
+            self._norms = row_norms(self.vectors)
+        return self._norms
+
+    def __len__(self) -> int:
+        return len(self.index_to_key)
+
+    def __contains__(self, key: str | int) -> bool:
+        return self.has_index_for(key)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}<vector_size={self.vector_size}, {len(self)} keys>"
+
+    def has_index_for(self, key: str | int) -> bool:
+        """Whether `key` is a known word or a valid row number."""
+        return self.get_index(key, -1) >= 0
+
+    def get_index(self, key: str | int, default: int | None = None) -> int:
+        """The row of a word (or of a row number); `default`, else KeyError, when unknown."""
+        row = self.key_to_index.get(key)  # type: ignore[arg-type]  # a row number is not found
+        if row is not None:
+            return row
+        if isinstance(key, Integral) and 0 <= key < len(self):
+            return int(key)
+        if default is not None:
+            return default
+        raise KeyError(f"key {key!r} not present")
+
+    def __getitem__(self, key_or_keys) -> np.ndarray:
+        """The vector [D] of a key, or the vectors [N, D] of a list of N keys."""
+        if isinstance(key_or_keys, str | Integral):
+            return self.get_vector(key_or_keys)  # type: ignore[arg-type]  # numpy integers too
+        return self.vectors[[self.get_index(key) for key in key_or_keys]]
+
+    def get_vector(self, key: str | int, norm: bool = False) -> np.ndarray:
+        """The vector [D] of a key, read-only; scaled to length 1 with ``norm=True``.
+
+        Raises:
+            KeyError: naming the key, when it is unknown.
+        """
+        row = self.get_index(key)
+        vector = self.vectors[row]
+        if norm:
+            vector = vector.astype(np.float32) / max(self.norms[row], EPSILON)
+        vector.flags.writeable = False  # a change would leave the cached norms stale
+        return vector
+
+    def get_normed_vectors(self) -> np.ndarray:
+        """A new matrix [V, D] of all vectors scaled to length 1."""
+        return self.vectors / np.maximum(self.norms, EPSILON)[:, None]
+
+    def similarity(self, w1: str | int, w2: str | int) -> float:
+        """Cosine of two words."""
+        return float(unit(self.get_vector(w1)) @ unit(self.get_vector(w2)))
+
+
+def _as_matrix(vectors) -> np.ndarray:
+    if isinstance(vectors, torch.Tensor):
+        vectors = vectors.detach().cpu()
+        if vectors.dtype == torch.bfloat16:  # numpy has none
+            vectors = vectors.float()
+        vectors = vectors.numpy()
+    vectors = np.asarray(vectors)
+    if vectors.dtype not in (np.float32, np.float16):
+        vectors = vectors.astype(np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] == 0:
+        raise ValueError(f"KeyedVectors: vectors must be [V, D] with D >= 1, got {vectors.shape}")
+    return vectors
