@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from lexforge.vectors import KeyedVectors, load_vectors, save_vectors, sniff_format
-from lexforge.vectors.formats.files import FORMATS, read_vocabulary, write_vocabulary
+from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
+from lexforge.vectors.formats.files import FORMATS
 
 BINARY_EXAMPLE = bytes.fromhex(
     "32 20 33 0a 74 68 65 20 00 00 80 3f 00 00 00 bf 00 00 80 3e 0a"
