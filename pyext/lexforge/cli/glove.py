@@ -14,6 +14,7 @@ from lexforge.cli._options import (
     CountingOptions,
     Given,
     RunOptions,
+    StartOptions,
     counting,
     options,
     output,
@@ -115,6 +116,7 @@ def glove(
     given: Annotated[Given, GloVeSettings],
     counting: CountingOptions,
     run: RunOptions,
+    start: StartOptions,
     files: FileOptions,
     corpus: Corpus = None,
 ) -> None:
@@ -162,6 +164,9 @@ def glove(
     if cooccurrence is not None:
         _check_counts(given, cooccurrence, counting.vocab_file, files.init_param_file, resume)
     files.check(out, counting.vocab_file, resume)
+    start.check(run.resume)
+    if start.init is not None and files.init_param_file is not None:
+        raise typer.BadParameter("start from either --init or -init-param-file")
     machine = {
         "memory": counting.cap,
         "workers": run.workers,
@@ -191,7 +196,7 @@ def glove(
                 **machine,
             )
         else:
-            model = GloVe(**given, **machine)
+            model = GloVe(**given, **machine, init=start.init)
         if files.wants_gradsq and model.optimizer != "adagrad":
             raise ValueError("gradient sums are those of --optimizer adagrad")
         if resume and model.state.finished:

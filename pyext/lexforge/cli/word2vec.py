@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lexforge.cli._options import Corpus, Given, RunOptions, counting, options, output, tool
+from lexforge.cli._options import (
+    Corpus,
+    Given,
+    RunOptions,
+    StartOptions,
+    counting,
+    options,
+    output,
+    tool,
+)
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
@@ -44,6 +53,7 @@ class FileOptions:
 def word2vec(
     given: Annotated[Given, Word2VecSettings],
     run: RunOptions,
+    start: StartOptions,
     files: FileOptions,
     corpus: Corpus = None,
 ) -> None:
@@ -77,6 +87,7 @@ def word2vec(
     if corpus is None:
         raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
+    start.check(run.resume)
     machine = {"workers": run.workers, "device": run.device}
     with Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress:
         from lexforge.models.word2vec.model import Word2Vec
@@ -89,8 +100,10 @@ def word2vec(
                     f"{run.out} holds a model that was never trained: no run to resume"
                 )
         else:
-            model = Word2Vec(**given, **machine)
+            model = Word2Vec(**given, **machine, init=start.init)
             model.build_vocab(corpus_file=corpus, progress=progress)
+            if start.init is not None:
+                progress.say(f"{model.initialised:,} words start from {start.init}")
             progress.say(
                 f"{len(model.vocabulary):,} words seen {model.min_count} times or more make up "
                 f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 
+from lexforge.training.events import Events
 from lexforge.training.progress import count
-from lexforge.training.run import Watch
+from lexforge.training.run import Watch, run
 from lexforge.training.state import (
     HISTORY_POINTS,
     Amounts,
@@ -23,6 +25,9 @@ from lexforge.training.state import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from lexforge.training.progress import Progress
+    from lexforge.training.signals import StopRequest
 
 CALL_SECONDS = 0.4  # of work per kernel call: long enough to cost nothing, short enough to stop
 FIRST_CALL_UNITS = 20_000
@@ -152,13 +157,16 @@ def _with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_resume(
     state: StreamState | None, given: Mapping[str, Any], what: str, identity: Mapping[str, Any]
-) -> None:
-    """ValueError unless this is an unfinished run, of these settings and on the same data.
+) -> StreamState:
+    """The state, if it is of an unfinished run, of these settings and on the same data.
 
     Args:
         given: Settings by name; None for that of the run.
         what: A name of the data.
         identity: What must be equal for the data to be the same.
+
+    Raises:
+        ValueError: Otherwise, naming what differs.
     """
     if state is None or state.finished:
         raise ValueError("train: there is nothing to resume, the last run is complete")
@@ -172,6 +180,7 @@ def check_resume(
         if now is not None and now != then
     ]:
         raise ValueError("train: cannot resume: " + "; ".join(differences))
+    return state
 
 
 class StreamJob:
@@ -251,6 +260,52 @@ class StreamJob:
         if 2 * units >= self._call_units:  # not cut short by the end of the epoch
             wanted = units * CALL_SECONDS / max(seconds, 1e-6)
             self._call_units = min(wanted, units * LARGEST_GROWTH)
+
+
+class Steps(NamedTuple):
+    """What a kernel does for a model; the first three as :class:`StreamJob` takes them."""
+
+    offsets: Callable[[int], torch.Tensor]
+    step: Callable[[int, int, int], None]
+    stats: torch.Tensor
+    fetch: Callable[[], None]  # brings the model up to date, from a GPU if need be
+
+
+def run_steps(
+    steps: Steps,
+    state: StreamState,
+    model: Any,
+    *,
+    callbacks: Sequence[Any],
+    progress: Progress,
+    checkpoint_folder: str | os.PathLike | None,
+    checkpoint_every: float | None,
+    stop: StopRequest | None,
+) -> None:
+    """Train a model to the end of its run, or until stopped; it is up to date whatever happens.
+
+    Args:
+        model: What callbacks are called with, and whose ``save(folder)`` is.
+        checkpoint_every: Minutes; None for no checkpoints in between.
+        callbacks, progress, checkpoint_folder, stop: As of the model's ``train``.
+    """
+
+    def save() -> None:
+        steps.fetch()
+        model.save(checkpoint_folder)
+
+    tell = Events(callbacks, model, steps.fetch)
+    try:
+        run(
+            StreamJob(state, steps.offsets, steps.step, steps.stats, tell),
+            progress=progress,
+            tell=tell,
+            stop=stop,
+            save=None if checkpoint_folder is None else save,
+            save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
+        )
+    finally:
+        steps.fetch()
 
 
 def _cut(offsets: torch.Tensor, first: int, units: int) -> tuple[int, int]:

@@ -73,6 +73,15 @@ class Cooccurrence:
         if hasattr(self, "_file"):  # open() may have failed
             self._file.close()
 
+    def __copy__(self) -> Cooccurrence:
+        return self  # it does not change
+
+    def __deepcopy__(self, memo: dict) -> Cooccurrence:
+        return self
+
+    def __reduce__(self):
+        raise TypeError("counts are a file and cannot be pickled: use save(folder), and load there")
+
     def __repr__(self) -> str:
         window = "" if self.window is None else f", window {self.window}"
         return f"Cooccurrence({self.nnz:,} entries, {len(self.vocab):,} words{window})"
