@@ -1,4 +1,4 @@
-// Body of the streaming skip-gram kernel for one instruction set (contract: skipgram_stream.h).
+// Body of the streaming skip-gram kernel for one instruction set (contract: skipgram_train.h).
 //
 // Work flows through three stages, a block of centres at a time, so that none waits for another's
 // memory:
@@ -14,7 +14,7 @@
 
 #include "common/philox.h"
 #include "common/scratch.h"
-#include "word2vec/skipgram_stream_cpu.h"
+#include "word2vec/skipgram_train_cpu.h"
 // The instruction set applies from here on.
 #include "common/simd.h"
 #include "sampling/alias_simd.h"
@@ -22,8 +22,8 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-constexpr int kTile = SkipgramStreamPlan::kTile;
-constexpr int kErrors = SkipgramStreamPlan::kErrors;
+constexpr int kTile = SkipgramTrainPlan::kTile;
+constexpr int kErrors = SkipgramTrainPlan::kErrors;
 constexpr int kLineBytes = 64;
 
 // Kept tokens between the sentences still to be read and the centres still to be trained.
@@ -53,7 +53,7 @@ class Reader {
   // Positions whose random words come from one vectorised call: four to a quad.
   static constexpr int64_t kSpan = 4 * PhiloxLanes::kWidth;
 
-  Reader(const SkipgramStreamParams<scalar_t>& params, int64_t token_count)
+  Reader(const SkipgramTrainParams<scalar_t>& params, int64_t token_count)
       : params_(params),
         token_count_(token_count),
         sentence_(params.first_sentence - 1),
@@ -135,7 +135,7 @@ class Reader {
     sentence_ = params_.last_sentence;
   }
 
-  const SkipgramStreamParams<scalar_t>& params_;
+  const SkipgramTrainParams<scalar_t>& params_;
   const int64_t token_count_;
   int64_t sentence_, position_, sentence_end_;
   int32_t ordinal_ = 0;
@@ -159,7 +159,7 @@ struct Window {
 template <typename scalar_t>
 class Plan {
  public:
-  Plan(const SkipgramStreamParams<scalar_t>& params, const SkipgramStreamPlan& sizes, Carver& carve)
+  Plan(const SkipgramTrainParams<scalar_t>& params, const SkipgramTrainPlan& sizes, Carver& carve)
       : params_(params) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
@@ -288,7 +288,7 @@ class Plan {
     }
   }
 
-  const SkipgramStreamParams<scalar_t>& params_;
+  const SkipgramTrainParams<scalar_t>& params_;
   uint32_t* counter_[3];  // position low, position high, stream and slot
   int32_t* noise_;
   int32_t* context_begin_;
@@ -305,7 +305,7 @@ class Trainer {
   using scalar_t = typename L::scalar;
   using reg = typename L::reg;
 
-  Trainer(const SkipgramStreamParams<scalar_t>& params, const SkipgramStreamPlan& sizes,
+  Trainer(const SkipgramTrainParams<scalar_t>& params, const SkipgramTrainPlan& sizes,
           Carver& carve)
       : stride_(kStride > 0 ? kStride : params.stride),
         share_(params.share_negatives),
@@ -526,10 +526,10 @@ class Trainer {
 };
 
 template <typename L, typename E, int kStride>
-bool run(const SkipgramStreamParams<typename L::scalar>& params, int64_t token_count,
+bool run(const SkipgramTrainParams<typename L::scalar>& params, int64_t token_count,
          void* workspace, double* stats) {
   using scalar_t = typename L::scalar;
-  const SkipgramStreamPlan sizes(params.window, params.negatives, params.share_negatives);
+  const SkipgramTrainPlan sizes(params.window, params.negatives, params.share_negatives);
   Carver carve(workspace);
   Kept<scalar_t> kept;
   const int64_t capacity = sizes.kept + Reader<scalar_t>::kSpan + 1;
@@ -577,14 +577,14 @@ bool run(const SkipgramStreamParams<typename L::scalar>& params, int64_t token_c
 }  // namespace
 
 #ifdef LEXFORGE_ISA_BASELINE
-bool skipgram_stream_double(const SkipgramStreamParams<double>& params, int64_t token_count,
-                            void* workspace, double* stats) {
+bool skipgram_train_double(const SkipgramTrainParams<double>& params, int64_t token_count,
+                           void* workspace, double* stats) {
   return run<ScalarLanes<double>, ScalarLanes<double>, 0>(params, token_count, workspace, stats);
 }
 #endif
 
-bool skipgram_stream(const SkipgramStreamParams<float>& params, int64_t token_count,
-                     void* workspace, double* stats) {
+bool skipgram_train(const SkipgramTrainParams<float>& params, int64_t token_count, void* workspace,
+                    double* stats) {
   switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
     case 64:
       return run<FloatLanes, FloatUpTo8, 64>(params, token_count, workspace, stats);
