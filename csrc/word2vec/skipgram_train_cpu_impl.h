@@ -6,7 +6,8 @@
 //   cpu/read_impl.h    tokens -> kept centres (sub-sampling and windows)
 //   cpu/plan_impl.h    centres -> the rows that each window touches, in order, with labels and
 //                      weights; cpu/noise_impl.h draws the noise words
-//   cpu/train_impl.h   windows, each a step on its rows, while the rows of later windows are fetched
+//   cpu/train_impl.h   windows, each a step on its rows; meanwhile the rows of later windows are
+//                      fetched
 // What a step does is in cpu/skipgram_window_impl.h alone.
 #include <cmath>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The forward pass of one head, a block of queries at a time: the scores of all keys, their softmax,
-// dropout, and the sum of the values. A part of attention_cpu_impl.h.
+// The forward pass of one head, a block of queries at a time: the scores of all keys, their
+// softmax, dropout, and the sum of the values. A part of attention_cpu_impl.h.
 #pragma once
 
 #include "attention/cpu/dropout_impl.h"

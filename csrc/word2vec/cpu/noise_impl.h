@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "common/scratch.h"
 #include "word2vec/skipgram_train.h"
 // The instruction set applies from here on.
 #include "sampling/alias_simd.h"
@@ -14,9 +13,9 @@ namespace {
 
 constexpr int64_t noise_quads(int64_t draws) { return (draws + 1) / kDrawsPerQuad; }
 
-// Counters (position low, position high, stream and slot) of the quads [first, first + count): those
-// of a position, from its first one on. Whole registers are written: what runs over is written again
-// by the next position.
+// Writes the counters (position low, position high, stream and slot) of quads
+// [first, first + count): the first ones of a position. Whole registers are written; what runs over
+// is written again by the next position.
 LEXFORGE_INLINE void place_noise(uint32_t* const* counter, int64_t first, int64_t count,
                                  uint64_t position) {
   using U = Uint32Lanes;

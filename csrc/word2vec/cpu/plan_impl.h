@@ -1,5 +1,5 @@
-// The second stage: centres -> the rows that each window touches, in order, with labels and weights;
-// and their fetching ahead of use. A part of skipgram_train_cpu_impl.h.
+// The second stage: centres -> the rows that each window touches, in order, with labels and
+// weights; and their fetching ahead of use. A part of skipgram_train_cpu_impl.h.
 #pragma once
 
 #include <cstdint>

@@ -14,9 +14,9 @@ namespace lexforge::LEXFORGE_ISA {
 namespace {
 
 // Trains on params' sentences with a Step on each window: SkipgramTrainFunction's contract. A Step
-// is made of (params, sizes, carver), and step.train(plan, window, ahead, loss) updates the rows of a
-// window and adds to the loss, while it calls ahead.fetch() so that memory and arithmetic are busy
-// together.
+// is made of (params, sizes, carver). step.train(plan, window, ahead, loss) updates the rows of a
+// window and adds to the loss; it calls ahead.fetch() between, so that memory and arithmetic are
+// busy together.
 template <typename Step>
 bool train(const SkipgramTrainParams<typename Step::scalar_t>& params, int64_t token_count,
            void* workspace, double* stats) {
