@@ -369,7 +369,7 @@ def pretrain(
         workers = whole("pretrain", "workers", workers)
     if epochs is not None:
         epochs = whole("pretrain", "epochs", epochs)
-    settings = {
+    settings: dict[str, Any] = {
         "max_len": max_len,
         "batch_size": batch_size,
         "steps": steps,
@@ -388,9 +388,9 @@ def pretrain(
     device = resolve_device("pretrain", device)
     if resume and out is None:
         raise ValueError("pretrain: out must be the folder of the run to resume, got None")
-    evaluation = {"eval_every": eval_every, "early_stopping": early_stopping}
-    evaluation = {name: value for name, value in evaluation.items() if value is not None}
-    EvaluationSettings(**evaluation)
+    both = {"eval_every": eval_every, "early_stopping": early_stopping}
+    evaluation = {name: value for name, value in both.items() if value is not None}
+    replace(EvaluationSettings(), **evaluation)
     if evaluation and eval_file is None:
         raise ValueError(f"pretrain: {', '.join(evaluation)} must come with eval_file")
     if out is not None and not (resume or overwrite):
@@ -405,7 +405,9 @@ def pretrain(
         if workers is not None:
             stack.enter_context(_cpu_threads(workers))
         pretraining = (
-            _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, shape, given)
+            _Run.new(config, shape, given)
+            if out is None or not resume
+            else _Run.saved(out, tokenizer, config, shape)
         )
         _check_precision(given.get("precision", pretraining.settings.precision), device)
         pretraining.prepare(
@@ -593,12 +595,12 @@ class _Run:
             settings.refuse_changes(given, may_change)
         settings = replace(settings, **given)
         if settings.warmup_steps is None:
-            settings = replace(settings, warmup_steps=settings.steps // 10)
+            settings = replace(settings, warmup_steps=settings.length // 10)
         self.settings = settings
         self.state = saved or PretrainingState(
-            total=settings.steps, max_len=settings.max_len, corpus=identity
+            total=settings.length, max_len=settings.max_len, corpus=identity
         )
-        self.state.total = settings.steps
+        self.state.total = settings.length
 
     def hold_out(self, corpus: Any, given: Mapping[str, int]) -> None:
         """Read and number what the run is evaluated on, if anything.
@@ -615,7 +617,7 @@ class _Run:
         numbers = tokenize_paragraphs(read_paragraphs(corpus), self.tokenizer)
         settings = self.settings
         defaults = {
-            "eval_every": max(settings.steps // EVALUATIONS, 1),
+            "eval_every": max(settings.length // EVALUATIONS, 1),
             "early_stopping": 0,
             "corpus": _identity(numbers, self.tokenizer),
         }
@@ -682,7 +684,7 @@ class _Run:
             capacity = BatchCapacity.of(samples, settings.batch_size, settings.max_len)
         stepper = Stepper(model, optimizer, settings.precision, capacity)
         schedule = Schedule(
-            settings.schedule, settings.learning_rate, settings.steps, settings.warmup_steps
+            settings.schedule, settings.learning_rate, settings.length, settings.warmup
         )
 
         def save(folder: str | os.PathLike, keep: int = 0) -> None:
@@ -734,8 +736,7 @@ class _Run:
                 save=None if out is None else partial(save, out, keep),
                 save_every=checkpoint_every,
             )
-        if state.stopped_early:
-            best = state.best_evaluation
+        if state.stopped_early and (best := state.best_evaluation) is not None:
             progress.say(
                 f"stopped at step {state.step}: no evaluation was better than that at step "
                 f"{best['step']}, of loss {best['loss']:.4f}"
@@ -787,11 +788,13 @@ def _config(
     config: str | BertConfig, shape: Mapping[str, Any] | None, tokenizer: Tokenizer | None = None
 ) -> BertConfig:
     """What is meant; for no words yet without a tokenizer."""
-    if not isinstance(config, BertConfig):
-        config = getattr(BertConfig, config)(1 if tokenizer is None else len(tokenizer))
-        config = replace(config, pad_token_id=0 if tokenizer is None else tokenizer.pad_id)
+    if isinstance(config, BertConfig):
+        chosen = config
+    else:
+        chosen = getattr(BertConfig, config)(1 if tokenizer is None else len(tokenizer))
+        chosen = replace(chosen, pad_token_id=0 if tokenizer is None else tokenizer.pad_id)
     try:
-        return replace(config, **(shape or {}))
+        return replace(chosen, **(shape or {}))
     except TypeError as error:
         known = ", ".join(f.name for f in fields(BertConfig))
         raise ValueError(f"pretrain: shape must have fields of {known}: {error}") from None
@@ -801,7 +804,7 @@ def _identity(numbers: TokenizedParagraphs, tokenizer: Tokenizer) -> dict[str, A
     """What must be equal for two runs to see the same examples."""
     digest = hashlib.sha1(usedforsecurity=False)
     for array in numbers:
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     words = hashlib.sha1("\n".join(tokenizer.tokens).encode(), usedforsecurity=False)
     return {
         "tokens": len(numbers.tokens),

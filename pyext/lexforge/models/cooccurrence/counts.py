@@ -241,7 +241,7 @@ class Cooccurrence:
         with replacing(path) as file:
             for records in read_triplets(self._file, self.nnz):
                 _shift(records, 1)
-                file.write(records)
+                write_all(file, records)
 
     @classmethod
     def load_stanford(

@@ -349,7 +349,7 @@ class GloVe:
         with shown if progress is None else nullcontext(shown):
             if record is not None:
                 if _fits(record, request, vocabulary):
-                    return Cooccurrence.load(self.counts_folder)
+                    return Cooccurrence.load(record.parent)
                 record.unlink(missing_ok=True)
             counts = cooccurrence(
                 corpus,
@@ -612,8 +612,8 @@ class GloVe:
             built = self._trained("copy")
             for table, values in zip((built.words, built.contexts), tables, strict=True):
                 table.copy_(values)
-            if expandos is not None:
-                self.wv.expandos = expandos
+            if expandos is not None and (wv := self.wv) is not None:
+                wv.expandos = expandos
 
     def save(self, folder: str | os.PathLike) -> None:
         """Save everything that further training needs (see ``training/checkpoint.py``).

@@ -93,7 +93,7 @@ def glove_steps(
                 dim=settings.vector_size,
                 optimizer=settings.optimizer,
                 learning_rate=settings.learning_rate,
-                bias_rate=settings.bias_rate,
+                bias_rate=settings.bias_factor,
                 x_max=settings.x_max,
                 alpha=settings.alpha,
                 clip=settings.grad_clip,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -266,7 +266,7 @@ class Word2Vec:
                 allow_empty=update,
             )
         self.corpus_total_words = found.tokens_read
-        self.corpus_count = len(corpus_iterable) if hasattr(corpus_iterable, "__len__") else 0
+        self.corpus_count = len(corpus_iterable) if isinstance(corpus_iterable, Sized) else 0
         self._set_vocabulary(_at_most(found, self.max_final_vocab), update)
 
     def build_vocab_from_freq(
