@@ -179,13 +179,19 @@ class PretrainingState(NetworkState):
             "padding_saved": round(self._padding_saved(part.sums), 4),
             "lr": self.learning_rate,
         }
+        speed = f"{count(v['sequences_per_second'])} pairs/s"
+        more = [
+            f"{count(v['tokens_per_second'])} tokens/s",
+            f"padding saved {v['padding_saved']:.0%}",
+            f"lr {v['lr']:.3g}",
+        ]
+        losses = [f"{name.upper()} {v[f'{name}_loss']:.3f}" for name in ("mlm", "nsp")]
         return Reading(
             f"step {self.step}/{self.steps}",
-            f"{describe(v)}  "
-            f"{count(v['sequences_per_second'])} pairs/s  "
-            f"{count(v['tokens_per_second'])} tokens/s  "
-            f"padding saved {v['padding_saved']:.0%}  lr {v['lr']:.3g}",
+            "  ".join([describe(v), speed, *more]),
             v,
+            [*losses, speed],
+            [more[2], *more[:2]],
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lexforge._arguments import either, whole
+from lexforge._display import html_table, printable
 from lexforge._files import flush, replacing
 from lexforge._library import resolve_device
 from lexforge.models.cooccurrence_settings import CooccurrenceSettings
@@ -323,10 +324,17 @@ class RatioTable:
             },
         }
 
-    def __str__(self) -> str:
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
         first, second = (f"P(k | {word})" for word in self.words)
+        columns = (map(_short, column) for column in (*self.probabilities, self.ratios))
+        rows = zip(self.probes, *columns, strict=True)
+        return html_table(rows, ["k", first, second, f"{first} / {second}"])
+
+    def __str__(self) -> str:
+        first, second = (f"P(k | {printable(word)})" for word in self.words)
         lines = [
-            ["k", *self.probes],
+            ["k", *map(printable, self.probes)],
             [first, *map(_short, self.probabilities[0])],
             [second, *map(_short, self.probabilities[1])],
             [f"{first} / {second}", *map(_short, self.ratios)],

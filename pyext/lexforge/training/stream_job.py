@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from lexforge._display import printable
 from lexforge.training.progress import count
 from lexforge.training.run import Watch
 from lexforge.training.state import (
@@ -106,10 +107,11 @@ class StreamState(RunState):
         per_second = round(part.done / part.seconds, 1)
         loss = round(part.sums["loss_sum"] / pairs, 6) if pairs else None
         epoch, lr = min(self.epoch + 1, self.epochs), self.learning_rate
-        shown = "-" if loss is None else f"{loss:.4f}"
+        speed, rate = f"{count(per_second)} {self.unit}/s", f"lr {lr:.5f}"
+        shown = "loss -" if loss is None else f"loss {loss:.4f}"
         return Reading(
             f"epoch {epoch}/{self.epochs}",
-            f"{count(per_second)} {self.unit}/s  loss {shown}  lr {lr:.5f}",
+            f"{speed}  {shown}  {rate}",
             {
                 "time": round(self.seconds, 3),
                 "epoch": epoch,
@@ -119,6 +121,8 @@ class StreamState(RunState):
                 "loss": loss,
                 "lr": lr,
             },
+            [shown, speed],
+            [rate],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def check_resume(
         *((f"{what} {name}", state.corpus.get(name), value) for name, value in identity.items()),
     ]
     if differences := [
-        f"{name} is {now} now, {then} in the interrupted run"
+        f"{name} is {printable(now)} now, {printable(then)} in the interrupted run"
         for name, then, now in pairs
         if now is not None and now != then
     ]:

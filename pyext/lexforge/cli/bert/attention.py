@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lexforge._display import shown
 from lexforge.cli._options import check_files
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
 
@@ -46,4 +47,4 @@ def attention(
         pair = None if pair is None else parse_ids(pair, "--pair")
     maps = attention_maps(bert, tokenizer, text, pair)
     plot_attention(maps, path=out, layer=layer, heads=head)
-    typer.echo(out)
+    typer.echo(shown(out))
