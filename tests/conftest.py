@@ -67,10 +67,9 @@ def fake_notebook(monkeypatch) -> list[list[dict[str, str]]]:
         return SimpleNamespace(update=lambda content, raw: outputs[-1].append(content))
 
     shell = SimpleNamespace(kernel=object(), events=Events())
-    ipython = SimpleNamespace(get_ipython=lambda: shell)
+    ipython = SimpleNamespace(get_ipython=lambda: shell, version_info=(9, 0, 0))
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
-    monkeypatch.setattr(ipython, "events", shell.events, raising=False)
     return outputs
 
 

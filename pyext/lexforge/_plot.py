@@ -40,6 +40,24 @@ _PLACES = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 _ROUNDS = 50  # of k-means, at most
 
 
+def _matplotlib(module: str) -> Any:
+    try:
+        import matplotlib  # noqa: F401  # the first thing to be missing
+
+        return importlib.import_module(f"matplotlib.{module}")
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install lexforge[plot]") from error
+
+
+def pyplot() -> Any:
+    """``matplotlib.pyplot``, whose figures a notebook shows by themselves.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    return _matplotlib("pyplot")
+
+
 def new_figure(
     width: float, height: float, columns: Sequence[float] = (1,)
 ) -> tuple[Figure, list[Axes]]:
@@ -50,12 +68,7 @@ def new_figure(
     Raises:
         ImportError: matplotlib is missing.
     """
-    try:
-        import matplotlib  # noqa: F401  # the first thing to be missing
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install lexforge[plot]") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _matplotlib("figure").Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, len(columns), squeeze=False, width_ratios=list(columns))
     return figure, list(axes[0])
 
@@ -482,13 +495,15 @@ def plot_attention(
     if not heads:
         raise ValueError("plot_attention: heads must name at least one head, got none")
     columns = min(len(heads), _COLUMNS)
+    rows = math.ceil(len(heads) / columns)
     matrices = [
         maps.weights[layer, heads[at : at + columns]] for at in range(0, len(heads), columns)
     ]
     titles = [f"head {head}" for head in heads]
     length = len(maps.tokens)
     side = 1.5 + (0.17 * length if length <= _NAMED_TOKENS else 4)
-    figure = draw_matrices(matrices, titles, maps.tokens, side=side, cmap="Blues", lowest=0.0)
+    figure = _matplotlib("figure").Figure((side * columns + 0.8, side * rows), layout="constrained")
+    draw_matrices(figure, matrices, titles, maps.tokens, cmap="Blues", lowest=0.0)
     figure.suptitle(f"attention, layer {layer}")
     if path is not None:
         save_figure(figure, path)
@@ -496,37 +511,38 @@ def plot_attention(
 
 
 def draw_matrices(
+    figure: Figure,
     matrices: Sequence[np.ndarray | Sequence[np.ndarray]],
     titles: Sequence[str] = (),
     names: Sequence[str] = (),
     *,
-    side: float,
-    height: float | None = None,
     cmap: str,
     lowest: float | None = None,
     labels: tuple[str, str] = ("", ""),
-) -> Figure:
+) -> None:
     """Rows of matrices as colours on one scale, which a bar beside them shows.
 
     Args:
+        figure: an empty one.
         matrices: rows of matrices [Q, K]; the last row may be shorter.
         titles: of the matrices in turn. names: of rows and columns, where they are few enough.
-        side, height: of a matrix in inches. lowest: where the scale begins; by default at the
-            smallest value. labels: of columns (at the bottom) and rows.
+        cmap: matplotlib's name of the colours.
+        lowest: where the scale begins; by default at the smallest value.
+        labels: of columns (at the bottom) and rows.
     """
     columns = max(map(len, matrices))
-    figure, _ = new_figure(side * columns + 0.8, (height or side) * len(matrices))
-    figure.clear()
     if lowest is None:
         lowest = min(float(matrix.min()) for row in matrices for matrix in row)
-    top = max(float(matrix.max()) for row in matrices for matrix in row)
+    highest = max(float(matrix.max()) for row in matrices for matrix in row)
+    shown = [printable(name) for name in names] if len(names) <= _NAMED_TOKENS else []
+    ticks: dict[str, Any] = {"fontsize": 7, "parse_math": False}
     drawn: list[Axes] = []
     image: Any = None
     for row, line in enumerate(matrices):
         for column, matrix in enumerate(line):
             number = row * columns + column
             axes = figure.add_subplot(len(matrices), columns, number + 1)
-            image = axes.imshow(matrix, vmin=lowest, vmax=top, cmap=cmap)
+            image = axes.imshow(matrix, vmin=lowest, vmax=highest, cmap=cmap)
             drawn.append(axes)
             if number < len(titles):
                 axes.set_title(titles[number], fontsize=9)
@@ -534,10 +550,7 @@ def draw_matrices(
                 axes.set_xlabel(labels[0])
             if column == 0:
                 axes.set_ylabel(labels[1])
-            if names and len(names) <= _NAMED_TOKENS:
-                shown = [printable(name) for name in names]
-                ticks: dict[str, Any] = {"fontsize": 7, "parse_math": False}
-                axes.set_xticks(range(len(names)), shown, rotation=90, **ticks)
-                axes.set_yticks(range(len(names)), shown, **ticks)
+            if shown:
+                axes.set_xticks(range(len(shown)), shown, rotation=90, **ticks)
+                axes.set_yticks(range(len(shown)), shown, **ticks)
     figure.colorbar(image, ax=drawn, shrink=0.6)
-    return figure

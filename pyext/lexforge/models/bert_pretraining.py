@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lexforge._arguments import either, real, whole
+from lexforge._display import html_table
 from lexforge._library import cpu_has_bf16, resolve_device
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
@@ -36,7 +37,7 @@ from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.events import Events
 from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
 from lexforge.training.optimizer import NetworkOptimizer
-from lexforge.training.progress import Progress, count
+from lexforge.training.progress import Progress, clock, count
 from lexforge.training.run import run
 from lexforge.training.schedules import Schedule
 from lexforge.training.settings import changes, refuse
@@ -237,6 +238,30 @@ class PretrainingResult:
     tokenizer: Tokenizer
     settings: PretrainingSettings
     state: PretrainingState
+
+    def __repr__(self) -> str:
+        state = self.state
+        end = f"; {describe(state.history[-1])}" if state.history else ""
+        return f"PretrainingResult(step {state.step}/{state.steps}{end})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: losses and accuracies at the end, over the run, and held out."""
+        state = self.state
+        found = {"at the end": state.history[-1:], "over the run": [state.totals.record()]}
+        best = state.best_evaluation
+        if best is not None:
+            found[f"held out, step {best['step']}"] = [best]
+        rows = [
+            (name, *(float(record[key]) for key in ("mlm_loss", "nsp_loss")),
+             *(f"{record[key]:.1%}" for key in ("mlm_accuracy", "nsp_accuracy")))
+            for name, records in found.items()
+            for record in records
+        ]  # fmt: skip
+        title = (
+            f"BERT, step {state.step:,} of {state.steps:,}, {clock(state.seconds)}, "
+            f"{state.sequences_per_second:,.0f} pairs/s"
+        )
+        return html_table(rows, ["", "MLM loss", "NSP loss", "MLM right", "NSP right"], title)
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -95,6 +95,17 @@ class Cooccurrence:
         window = "" if self.window is None else f", window {self.window}"
         return f"Cooccurrence({self.nnz:,} entries, {len(self.vocab):,} words{window})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        counted = ("window", "symmetric", "distance_weighting", "cross_sentences")
+        rows = [
+            ("words", f"{len(self.vocab):,}"),
+            ("entries", f"{self.nnz:,}"),
+            *((name.replace("_", " "), getattr(self, name)) for name in counted),
+        ]
+        known = [row for row in rows if row[1] is not None]
+        return html_table(known, caption="co-occurrence counts")
+
     # -- looking things up --------------------------------------------------------------------
 
     def count(self, word: str, probe: str) -> float:

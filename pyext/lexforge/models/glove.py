@@ -43,7 +43,7 @@ from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
 from lexforge.training.run import run
 from lexforge.training.settings import knobs
-from lexforge.training.stream_job import StreamJob, StreamState, check_resume
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume, model_html
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
@@ -762,6 +762,10 @@ class GloVe:
         )
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return model_html("GloVe", self)
 
 
 def first_round(parts: int, seed: int, epoch: int) -> int:

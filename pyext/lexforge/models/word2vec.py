@@ -32,7 +32,7 @@ from lexforge.training.events import Events
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
 from lexforge.training.run import run
-from lexforge.training.stream_job import StreamJob, StreamState, check_resume
+from lexforge.training.stream_job import StreamJob, StreamState, check_resume, model_html
 from lexforge.vectors import KeyedVectors
 
 if TYPE_CHECKING:
@@ -697,6 +697,10 @@ class Word2Vec:
         return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return model_html("Word2Vec", self)
 
 
 def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:

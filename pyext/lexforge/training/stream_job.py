@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from lexforge._display import printable
-from lexforge.training.progress import count
+from lexforge._display import html_table, printable
+from lexforge.training.progress import clock, count
 from lexforge.training.run import Watch
 from lexforge.training.state import (
     HISTORY_POINTS,
@@ -152,6 +152,23 @@ def _with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
         for point in content.get("loss_history", [])
     ]
     return {"unit": "words", "epoch_sums": [], **content, "loss_history": history}
+
+
+def model_html(name: str, model: Any) -> str:
+    """What a notebook shows of a model that a stream trains."""
+    words = 0 if model.vocabulary is None else len(model.vocabulary)
+    rows = [("words", f"{words:,}"), ("vector size", model.vector_size)]
+    state: StreamState | None = model.state
+    if state is None:
+        rows.append(("trained", "no"))
+    else:
+        speed = f"{count(state.per_second)} {state.unit}/s"
+        rows += [
+            ("epochs", f"{state.epoch} of {state.epochs}"),
+            ("loss", f"{state.recent_loss:.4f}"),
+            ("trained", f"{clock(state.seconds)}, {speed}"),
+        ]
+    return html_table(rows, caption=name)
 
 
 def check_resume(
