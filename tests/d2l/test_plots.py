@@ -76,7 +76,7 @@ def test_animator_draws_in_a_notebook(fake_notebook, monkeypatch):
     animator = d2l.Animator(xlabel="epoch", ylabel="loss", legend=["mlm", "nsp"], xlim=[1, 9])
     for epoch in range(1, 6):
         animator.add(epoch, (1 / epoch, None))
-        now += 0.15
+        now += 0.6
     (shown,) = fake_notebook  # one place, which changes
     assert [content["text/plain"] for content in shown] == [
         f"Animator(2 curves, {n} points)" for n in (1, 3, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("-", "m--", "g-.", "r:")  # of the curves in turn
+DRAW_SECONDS = 1.0  # between two pictures of an animator: one takes nearly a tenth of that
 
 
 def use_svg_display() -> None:
@@ -183,11 +185,7 @@ class Animator:
 
     def _show_soon(self, shell: Any) -> None:
         """Draw now, or with the next points, at the latest when the cell is done."""
-        import time
-
-        from lexforge.training.progress import LIVE_SECONDS
-
-        if time.monotonic() - self._drawn_at >= LIVE_SECONDS:
+        if time.monotonic() - self._drawn_at >= DRAW_SECONDS:
             self._show()
             self._drawn_at = time.monotonic()
             self._waiting = False
