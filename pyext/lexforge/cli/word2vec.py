@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge._display import shell_command
 from lexforge.cli._options import (
     Corpus,
     Given,
@@ -123,7 +124,6 @@ def _train(
     model: Word2Vec, corpus: str, cache: Path | None, run: RunOptions, progress: Progress
 ) -> None:
     """Train to the end; a signal saves what there is and leaves by its exit code."""
-    import shlex
     import shutil
 
     from lexforge.training.signals import StopRequest
@@ -145,7 +145,7 @@ def _train(
             if own_folder is not None:
                 shutil.rmtree(own_folder, ignore_errors=True)
     if not model.state.finished:
-        again = shlex.join(["lexforge", "word2vec", corpus, "--out", str(run.out), "--resume"])
+        again = shell_command("lexforge", "word2vec", corpus, "--out", run.out, "--resume")
         tell_of_stop(again if run.out else None)
         raise typer.Exit(stop.exit_code)
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lexforge._display import printable
 from lexforge._files import flush
 from lexforge._version import __version__
 
@@ -257,7 +258,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
+        raise CheckpointError(f"{path} is truncated or damaged: {printable(error)}") from error
 
 
 def _finish_interrupted_save(folder: Path) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 
+from lexforge._display import html_table, printable
 from lexforge.training.events import Events
-from lexforge.training.progress import count
+from lexforge.training.progress import clock, count
 from lexforge.training.run import Watch, run
 from lexforge.training.state import (
     HISTORY_POINTS,
@@ -111,10 +112,11 @@ class StreamState(RunState):
         per_second = round(part.done / part.seconds, 1)
         loss = round(part.sums["loss_sum"] / pairs, 6) if pairs else None
         epoch, lr = min(self.epoch + 1, self.epochs), self.learning_rate
-        shown = "-" if loss is None else f"{loss:.4f}"
+        speed, rate = f"{count(per_second)} {self.unit}/s", f"lr {lr:.5f}"
+        shown = "loss -" if loss is None else f"loss {loss:.4f}"
         return Reading(
             f"epoch {epoch}/{self.epochs}",
-            f"{count(per_second)} {self.unit}/s  loss {shown}  lr {lr:.5f}",
+            f"{speed}  {shown}  {rate}",
             {
                 "time": round(self.seconds, 3),
                 "epoch": epoch,
@@ -124,6 +126,8 @@ class StreamState(RunState):
                 "loss": loss,
                 "lr": lr,
             },
+            [shown, speed],
+            [rate],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -155,6 +159,23 @@ def _with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"unit": "words", "epoch_sums": [], **content, "loss_history": history}
 
 
+def model_html(name: str, model: Any) -> str:
+    """What a notebook shows of a model that a stream trains."""
+    words = 0 if model.vocabulary is None else len(model.vocabulary)
+    rows = [("words", f"{words:,}"), ("vector size", model.vector_size)]
+    state: StreamState | None = model.state
+    if state is None:
+        rows.append(("trained", "no"))
+    else:
+        speed = f"{count(state.per_second)} {state.unit}/s"
+        rows += [
+            ("epochs", f"{state.epoch} of {state.epochs}"),
+            ("loss", f"{state.recent_loss:.4f}"),
+            ("trained", f"{clock(state.seconds)}, {speed}"),
+        ]
+    return html_table(rows, caption=name)
+
+
 def check_resume(
     state: StreamState | None, given: Mapping[str, Any], what: str, identity: Mapping[str, Any]
 ) -> StreamState:
@@ -175,7 +196,7 @@ def check_resume(
         *((f"{what} {name}", state.corpus.get(name), value) for name, value in identity.items()),
     ]
     if differences := [
-        f"{name} is {now} now, {then} in the interrupted run"
+        f"{name} is {printable(now)} now, {printable(then)} in the interrupted run"
         for name, then, now in pairs
         if now is not None and now != then
     ]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lexforge._arguments import either, real, whole
+from lexforge._display import html_table
 from lexforge._library import cpu_has_bf16, resolve_device
 from lexforge.models.bert.capacity import BatchCapacity
 from lexforge.models.bert.checkpoint import BEST, load_run, save_run
@@ -37,7 +38,7 @@ from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.events import Events
 from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
 from lexforge.training.optimizer import NetworkOptimizer
-from lexforge.training.progress import Progress, count
+from lexforge.training.progress import Progress, clock, count
 from lexforge.training.run import run
 from lexforge.training.schedules import Schedule
 from lexforge.training.settings import changes, refuse
@@ -180,13 +181,19 @@ class PretrainingState(NetworkState):
             "padding_saved": round(self._padding_saved(part.sums), 4),
             "lr": self.learning_rate,
         }
+        speed = f"{count(v['sequences_per_second'])} pairs/s"
+        more = [
+            f"{count(v['tokens_per_second'])} tokens/s",
+            f"padding saved {v['padding_saved']:.0%}",
+            f"lr {v['lr']:.3g}",
+        ]
+        losses = [f"{name.upper()} {v[f'{name}_loss']:.3f}" for name in ("mlm", "nsp")]
         return Reading(
             f"step {self.step}/{self.steps}",
-            f"{describe(v)}  "
-            f"{count(v['sequences_per_second'])} pairs/s  "
-            f"{count(v['tokens_per_second'])} tokens/s  "
-            f"padding saved {v['padding_saved']:.0%}  lr {v['lr']:.3g}",
+            "  ".join([describe(v), speed, *more]),
             v,
+            [*losses, speed],
+            [more[2], *more[:2]],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -232,6 +239,30 @@ class PretrainingResult:
     tokenizer: Tokenizer
     settings: PretrainingSettings
     state: PretrainingState
+
+    def __repr__(self) -> str:
+        state = self.state
+        end = f"; {describe(state.history[-1])}" if state.history else ""
+        return f"PretrainingResult(step {state.step}/{state.steps}{end})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: losses and accuracies at the end, over the run, and held out."""
+        state = self.state
+        found = {"at the end": state.history[-1:], "over the run": [state.totals.record()]}
+        best = state.best_evaluation
+        if best is not None:
+            found[f"held out, step {best['step']}"] = [best]
+        rows = [
+            (name, *(float(record[key]) for key in ("mlm_loss", "nsp_loss")),
+             *(f"{record[key]:.1%}" for key in ("mlm_accuracy", "nsp_accuracy")))
+            for name, records in found.items()
+            for record in records
+        ]  # fmt: skip
+        title = (
+            f"BERT, step {state.step:,} of {state.steps:,}, {clock(state.seconds)}, "
+            f"{state.sequences_per_second:,.0f} pairs/s"
+        )
+        return html_table(rows, ["", "MLM loss", "NSP loss", "MLM right", "NSP right"], title)
 
     @property
     def history(self) -> list[dict[str, Any]]:

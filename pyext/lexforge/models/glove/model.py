@@ -42,7 +42,7 @@ from lexforge.training.checkpoint import (
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
 from lexforge.training.settings import knobs
-from lexforge.training.stream_job import StreamState, check_resume, run_steps
+from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
 from lexforge.vectors import KeyedVectors, load_vectors
 from lexforge.vectors.keyed_vectors import OwnedVectors
 from lexforge.vectors.word_vectors import WordVectors
@@ -769,6 +769,10 @@ class GloVe:
         )
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return model_html("GloVe", self)
 
 
 def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:

@@ -26,7 +26,7 @@ from lexforge.training.checkpoint import (
 )
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
-from lexforge.training.stream_job import StreamState, check_resume, run_steps
+from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
 from lexforge.vectors import KeyedVectors, load_vectors
 from lexforge.vectors.keyed_vectors import OwnedVectors
 from lexforge.vectors.word_vectors import WordVectors
@@ -685,6 +685,10 @@ class Word2Vec:
         return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return model_html("Word2Vec", self)
 
 
 def _start_from(built: _Built, init: str | os.PathLike | WordVectors) -> int:
