@@ -1,13 +1,15 @@
-"""Fixtures shared by all tests: the device under test, real data, slow marks."""
+"""Fixtures shared by all tests: the device under test, seeds, real data, slow marks."""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,8 +20,15 @@ from lexforge import _library
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A tree of its own, which test_contributing.py puts together.
+collect_ignore = ["example_op"]
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption(
+        "--seed", type=int, default=0, metavar="N", help="draw other numbers in every test"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -29,6 +38,10 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
         if "real_data" in item.keywords and not data:
             item.add_marker(pytest.mark.skip(reason="LEXFORGE_DATA is not set"))
+        if getattr(item, "obj", None) and getattr(item.obj, "is_hypothesis_test", False):
+            import hypothesis
+
+            hypothesis.seed(config.getoption("--seed"))(item.obj)
 
 
 def device_names() -> list[str]:
@@ -38,10 +51,47 @@ def device_names() -> list[str]:
     return ["cpu", "cuda"] if lexforge.cuda_usable else ["cpu"]
 
 
+def seed_of_tests() -> int:
+    """``--seed``; scripts that a test starts have it in their environment (common/isa.py)."""
+    return int(os.environ["LEXFORGE_TEST_SEED"])
+
+
+def other(seed: int) -> int:
+    """The seed that takes the place of one that a test has chosen."""
+    return seed + 1000 * seed_of_tests()
+
+
+class OtherGenerator(torch.Generator):
+    def manual_seed(self, seed):
+        return super().manual_seed(other(seed))
+
+
+def seed_everything() -> None:
+    for seed in (torch.manual_seed, np.random.seed, random.seed):
+        seed(seed_of_tests())
+
+
+def pytest_configure(config):
+    seed = config.getoption("--seed")
+    os.environ["LEXFORGE_TEST_SEED"] = str(seed)
+    if seed:
+        rng = np.random.default_rng
+        np.random.default_rng = lambda seed=None: rng(other(seed) if type(seed) is int else seed)
+        torch.Generator = OtherGenerator
+
+
+def pytest_fixture_setup(fixturedef):
+    if fixturedef.scope != "function":  # made for whichever test comes first
+        seed_everything()
+
+
 @pytest.fixture(autouse=True)
 def the_same_draws():
-    """What a test draws without a seed of its own is the same every time."""
-    torch.manual_seed(0)
+    """What a test draws is the same every time, and something else under another ``--seed``.
+
+    That changes the seeds of generators too.
+    """
+    seed_everything()
 
 
 @pytest.fixture(params=device_names())

@@ -505,11 +505,10 @@ def done(folder: Path) -> set[tuple]:
 
 def test_killed_at_random_it_loses_nothing_and_goes_on(pretended):
     command, folder = pretended
-    moments = random.Random(time.time_ns())
     known: set[tuple] = set()
     for _ in range(5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(moments.uniform(0.3, 2.0))
+        time.sleep(random.uniform(0.3, 2.0))
         process.kill()
         process.wait()
         now = done(folder)

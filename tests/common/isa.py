@@ -17,14 +17,15 @@ ISAS = ("baseline", "avx2", "avx512")
 def run_under(isa: str, script: str, *arguments: str) -> str:
     """The standard output of a Python script under LEXFORGE_CPU=isa; skips where there is none.
 
-    What the script draws is the same every time.
+    What the script draws is the same every time, and changes with pytest's ``--seed``.
     """
     if _library.emulated():
         pytest.skip("the emulated device has no CPU kernels")
     if ISAS.index(isa) > ISAS.index(lexforge.cpu_capability()):
         pytest.skip(f"this processor (or LEXFORGE_CPU) has no {isa}")
+    seeded = f"import torch\ntorch.manual_seed({os.environ['LEXFORGE_TEST_SEED']})\n{script}"
     process = subprocess.run(
-        [sys.executable, "-c", f"import torch\ntorch.manual_seed(0)\n{script}", *arguments],
+        [sys.executable, "-c", seeded, *arguments],
         env={**os.environ, "LEXFORGE_CPU": isa, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

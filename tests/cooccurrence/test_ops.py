@@ -82,7 +82,7 @@ def as_dictionary(rows):
         (200, 60, 40, 10, True),
         (3000, 60, 60, 15, True),  # sparse rows
         (70_000, 10, 60, 2, True),  # bits in far groups
-        (50, 3, 60, 42, True),
+        (500, 2, 60, 42, True),  # a pair of words that counts for 43 would pass 2^63
         (50, 10, 130, 42, False),
         (50, 5, 300, 100, False),
     ],
