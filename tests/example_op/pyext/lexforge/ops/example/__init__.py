@@ -1,0 +1,1 @@
+"""The op that CONTRIBUTING.md's five steps are tested with."""
