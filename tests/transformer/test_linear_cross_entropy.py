@@ -416,30 +416,22 @@ def test_the_kernel_refuses(device):
 
 
 ISA_SCRIPT = """
-import torch, lexforge
-from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
-from lexforge.reference.transformer import linear_cross_entropy as reference
-for dtype, bound in ((torch.float32, 2e-6), (torch.bfloat16, 2e-2)):
+import sys, torch, lexforge
+sys.path.insert(0, sys.argv[1])
+from transformer.test_linear_cross_entropy import *
+for dtype in DTYPES:
     for classes in (1, 3, 17, 64, 515):
-        hidden, weight = torch.randn(9, 12).to(dtype), torch.randn(classes, 12).to(dtype)
-        bias, labels = torch.randn(classes).to(dtype), torch.randint(0, classes, (9,))
-        results = []
-        for function, to in (
-            (linear_cross_entropy, dtype), (reference.linear_cross_entropy, torch.float64)
-        ):
-            leaves = [x.to(to, copy=True).requires_grad_() for x in (hidden, weight, bias)]
-            loss, _ = function(*leaves, labels)
-            loss.backward()
-            results.append([loss.detach(), *(x.grad for x in leaves)])
-        for x, y in zip(*results):
-            assert (x - y).norm() <= bound * (y.norm() + 1e-3), (dtype, classes)
+        drawn = problem(9, classes, 12, "cpu", dtype=dtype, seed=torch.initial_seed())[:4]
+        exact = run(reference.linear_cross_entropy, *(x.double() for x in drawn[:3]), drawn[3])
+        assert_as_good_as_plain(run(linear_cross_entropy, *drawn), run(plain, *drawn), exact)
 print(lexforge.cpu_capability())
 """
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_every_instruction_set(isa):
-    assert run_under(isa, ISA_SCRIPT).strip() == isa
+def test_every_instruction_set(isa, request):
+    tests = str(request.config.rootpath / "tests")
+    assert run_under(isa, ISA_SCRIPT, tests).strip() == isa
 
 
 MEMORY_SCRIPT = """
