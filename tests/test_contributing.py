@@ -7,6 +7,7 @@ itself: its build and its common parts, unchanged. `make package` runs this.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,19 @@ def tree(tmp_path_factory) -> Path:
     (folder / "csrc" / "text" / "nothing.cpp").touch()
     run(folder, "setup.py", "build_ext", "--inplace", LEXFORGE_CUDA="0", LEXFORGE_WERROR="1")
     return folder
+
+
+def test_the_steps_name_every_file():
+    """Of the example's, none is missing and none is too many."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    section = text.partition("## How to add an op\n")[2].partition("\n## ")[0]
+    named = re.findall(r"`((?:[\w/<>]*/)?(?:test_)?x[_.]\w[\w.]*)`", section)
+    files = [path for path in EXAMPLE.rglob("*scale_add*.*") if "__pycache__" not in path.parts]
+    # Steps 1 and 3 tell the folder of csrc once.
+    found = {path.name.replace("scale_add", "x") for path in files}
+    assert {Path(name).name for name in named} == found
+    for name in (name for name in named if "/" in name and not name.startswith("benchmarks/")):
+        assert (EXAMPLE / name.replace("<family>", "example").replace("x.", "scale_add.")).exists()
 
 
 @pytest.mark.slow
