@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lexforge._arguments import either, real, whole
-from lexforge._library import cpu_has_bf16, resolve_device
+from lexforge._arguments import MAX_THREADS, either, real, whole
+from lexforge._library import cpu_has_bf16, kernel_threads, resolve_device
 from lexforge.models.bert import BertConfig, BertModel
 from lexforge.models.bert_capacity import BatchCapacity
 from lexforge.models.bert_checkpoint import BEST, load_run, save_run
@@ -365,7 +365,7 @@ def pretrain(
         checkpoint_every = 60 * real("pretrain", "checkpoint_every", checkpoint_every)
     workers = either("pretrain", workers, threads=threads)
     if workers is not None:
-        workers = whole("pretrain", "workers", workers)
+        workers = whole("pretrain", "workers", workers, high=MAX_THREADS)
     if epochs is not None:
         epochs = whole("pretrain", "epochs", epochs)
     settings = {
@@ -435,7 +435,7 @@ def pretrain(
 @contextmanager
 def _cpu_threads(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(kernel_threads(threads))
     try:
         yield
     finally:

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from lexforge._arguments import either, whole
+from lexforge._arguments import MAX_THREADS, either, whole
 from lexforge._files import flush, replacing
-from lexforge._library import resolve_device
+from lexforge._library import kernel_threads, resolve_device
 from lexforge.models.cooccurrence_settings import CooccurrenceSettings
 from lexforge.models.counting import (
     CountSettings,
@@ -429,9 +429,9 @@ def cooccurrence(
     )
     memory = parse_bytes("cooccurrence: memory", memory)
     workers = either("cooccurrence", workers, threads=threads)
-    if workers is None:
-        workers = torch.get_num_threads()
-    threads = whole("cooccurrence", "workers", workers)
+    if workers is not None:
+        workers = whole("cooccurrence", "workers", workers, high=MAX_THREADS)
+    threads = kernel_threads(workers)
     device = resolve_device("cooccurrence", device)
     # More may be needed once the words are known; less never is.
     plan_memory(memory, vocab_size=0, window=settings.window, threads=threads)

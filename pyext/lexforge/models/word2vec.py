@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge._arguments import either, real, whole
+from lexforge._arguments import MAX_THREADS, either, real, whole
 from lexforge._library import resolve_device
 from lexforge.models.word2vec_settings import Word2VecSettings
 from lexforge.ops.sampling import build_alias, keep_probability, noise_weights
@@ -180,7 +180,9 @@ class Word2Vec:
             cbow_mean=cbow_mean,
         )
         vars(self).update(settings.record())
-        self.workers = None if workers is None else whole("Word2Vec", "workers", workers)
+        if workers is not None:
+            workers = whole("Word2Vec", "workers", workers, high=MAX_THREADS)
+        self.workers = workers
         self.encoded_folder = encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
         self.progress = progress

@@ -112,7 +112,7 @@ def glove_deal_parts(row_sizes: Tensor, parts: int, *, seed: int = 1) -> Tensor:
 
     Args:
         row_sizes: int64 [V], entries of each word's row, >= 0.
-        parts: P, at least 1.
+        parts: P, 1 to 2^16.
         seed: any integer of 64 bits.
 
     Returns:
@@ -123,7 +123,7 @@ def glove_deal_parts(row_sizes: Tensor, parts: int, *, seed: int = 1) -> Tensor:
     """
     op = "glove_deal_parts"
     _checks.tensor(op, "row_sizes", row_sizes, torch.int64, ("V",))
-    _checks.whole(op, "parts", parts, 1, 2**31 - 1)
+    _checks.whole(op, "parts", parts, 1, 2**16)
     if row_sizes.numel() and int(row_sizes.min()) < 0:
         raise ValueError(f"{op}: row_sizes must be >= 0, got {int(row_sizes.min())}")
     sizes = row_sizes.cpu().contiguous()
@@ -270,7 +270,7 @@ def glove_train_(
         ("tiles.log_count", tiles.log_count, torch.float32, tiles.column.shape),
     ):
         _checks.tensor(op, name, t, dtype, shape, word_table, contiguous=True)
-    vocab_size, _, stride = word_table.shape
+    stride = word_table.shape[2]
     if dim < 1 or stride % ROW_MULTIPLE or dim + 2 > stride:
         raise ValueError(
             f"{op}: word_table must have a stride of a multiple of {ROW_MULTIPLE}, at least "
@@ -278,8 +278,7 @@ def glove_train_(
         )
     _checks.updated(op, "word_table", word_table)
     _checks.updated(op, "context_table", context_table)
-    if vocab_size and word_table.data_ptr() == context_table.data_ptr():
-        raise ValueError(f"{op}: context_table must be another tensor than word_table")
+    _checks.apart(op, word_table=word_table, context_table=context_table)
     last_round = parts if last_round is None else last_round
     _checks.span(op, "first_round and last_round", first_round, last_round, parts)
     _checks.number(op, "learning_rate", learning_rate)

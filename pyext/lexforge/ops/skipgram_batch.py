@@ -198,6 +198,11 @@ def skipgram_epoch_(
         )
     contexts = 2 * examples.window
     slots = batch_size * contexts * (1 + examples.negatives)
+    if slots >= 2**31:
+        raise ValueError(
+            f"{op}: batch_size must be at most {batch_size * (2**31 - 1) // slots} with window "
+            f"{examples.window} and negatives {examples.negatives}, got {batch_size}"
+        )
     workspace = state.reserve(
         torch.ops.lexforge.skipgram_epoch_workspace.default(
             batch_size,

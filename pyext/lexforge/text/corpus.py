@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from lexforge import _text
+from lexforge._arguments import MAX_THREADS, whole
 from lexforge._files import map_file, read_into, replacement, replacing
 from lexforge.text import datasets
 
@@ -162,10 +163,17 @@ def lowercase_table() -> list[int]:
     return [ord(chr(c).lower()[0]) for c in range(0x1E944)]  # the last cased letter is U+1E943
 
 
+def reader_threads(function: str, threads: int | None) -> int:
+    """The number of threads, by default torch's."""
+    if threads is None:
+        return min(torch.get_num_threads(), MAX_THREADS)
+    return whole(function, "threads", threads, high=MAX_THREADS)
+
+
 def reader_options(corpus: Corpus, threads: int | None, errors: str) -> dict:
     """What both readers of lexforge._text are made with."""
     return {
-        "threads": torch.get_num_threads() if threads is None else threads,
+        "threads": reader_threads("corpus", threads),
         "chunk_bytes": _CHUNK_BYTES,
         "errors": errors,
         "lowercase": lowercase_table() if corpus.lowercase else [],
