@@ -126,6 +126,9 @@ void skipgram_step(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tens
   check.tensor("loss", loss, ScalarType::Float, {center.size(0)});
   check.that(target.numel() <= INT32_MAX, "too many targets in one batch");
   state.check_apart(check, workspace, "loss", loss);
+  check.apart(
+      {{"in_table", in_table}, {"out_table", out_table}, {"workspace", workspace}, {"loss", loss}},
+      {{"center", center}, {"contexts_and_negatives", target}, {"mask", mask}, {"label", label}});
   const Device device(in_table);
   device.run(check, params, state, {center, target, mask, label, loss}, workspace);
 }

@@ -168,9 +168,9 @@ def glove_tiles(
     op = "glove_tiles"
     cpu = torch.empty(0)
     _checks.tensor(op, "part", part, torch.int32, ("V",), cpu)
+    _checks.tensor(op, "cols", cols, torch.int32, ("nnz",), cpu)
     vocab_size, entries = part.shape[0], cols.shape[0]
     _checks.tensor(op, "row_begin", row_begin, torch.int64, (vocab_size + 1,), cpu)
-    _checks.tensor(op, "cols", cols, torch.int32, ("nnz",), cpu)
     _checks.tensor(op, "values", values, torch.float64, cols.shape, cpu)
     _checks.whole(op, "parts", parts, 1, max(1, vocab_size))
     last_part = parts if last_part is None else last_part
@@ -258,6 +258,9 @@ def glove_train_(
     _checks.choice(op, "optimizer", optimizer, OPTIMIZERS)
     parts = tiles.parts
     _checks.whole(op, "tiles.parts", parts, 1, 2**31 - 1)
+    _checks.tensor(op, "word_table", word_table)
+    _checks.tensor(op, "tiles.segment_row", tiles.segment_row, shape=("U",))
+    _checks.tensor(op, "tiles.column", tiles.column, shape=("nnz",))
     record = ("V", RECORD_PARTS[optimizer], "stride")
     for name, t, dtype, shape in (
         ("word_table", word_table, _checks.WIDE, record),
