@@ -19,8 +19,9 @@ std::jthread start_thread(Call&&... call) {
   try {
     return std::jthread(std::forward<Call>(call)...);
   } catch (const std::system_error& error) {
-    throw std::runtime_error("no more threads can be started (" + error.code().message() +
-                             "); ask for fewer, or raise the limits of processes and memory");
+    throw std::runtime_error(
+        "no more threads can be started (" + error.code().message() +
+        "); ask for fewer workers, or raise the limits of processes and memory");
   }
 }
 
