@@ -6,10 +6,12 @@ import errno
 import mmap
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from lexforge._arguments import LARGEST
 
 
 @contextmanager
@@ -93,3 +95,23 @@ def flush(path: str | os.PathLike) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def written_counts(path: str | os.PathLike, numbers: Iterable[bytes]) -> list[int]:
+    """Counts from the digits in a file, one to a line.
+
+    Raises:
+        ValueError: they do not fit into 64 bits together; names the file and the line.
+    """
+    counts, total = [], 0
+    for line, digits in enumerate(numbers, 1):
+        # Python refuses to read thousands of digits.
+        count = int(digits) if len(digits.lstrip(b"0")) < 20 else 2**63
+        total += count
+        if total > LARGEST:
+            raise ValueError(
+                f"{os.fspath(path)}: line {line}: counts must add up to <= 2^63 - 1, got "
+                f"{digits[:40].decode()} there"
+            )
+        counts.append(count)
+    return counts

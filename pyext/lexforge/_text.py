@@ -101,7 +101,7 @@ _encoder_new = _checked(
 )
 _encoder_sentences = _plain(c_uint64, "encoder_sentences", c_void_p)
 _encoder_unknown = _plain(c_uint64, "encoder_unknown", c_void_p)
-_rows_new = _checked("rows_new", c_int64, c_bool, c_int64, c_bool, c_int, c_void_p)
+_rows_new = _checked("rows_new", c_int64, c_bool, c_bool, c_int64, c_bool, c_int, c_void_p)
 _rows_free = _plain(None, "rows_free", c_void_p)
 _rows_feed = _checked("rows_feed", c_void_p, *_SPAN, c_bool, c_void_p)
 _rows_count = _plain(c_int64, "rows_count", c_void_p)
@@ -372,13 +372,20 @@ class CorpusEncoder(_Reader):
 
 
 class VectorRows(_Handle):
-    """Rows of a vector file, collected block by block.
+    """Rows of a vector file, collected block by block; `dim` stands in its `header` or was counted.
 
     Once everything was fed, ``np.asarray`` shows them as float32 [rows, dim], without a copy.
     """
 
     def __init__(
-        self, *, dim: int, binary: bool, max_rows: int, allow_nonfinite: bool, threads: int
+        self,
+        *,
+        dim: int,
+        binary: bool,
+        max_rows: int,
+        allow_nonfinite: bool,
+        threads: int,
+        header: bool = False,
     ):
         self._dim = _whole("vector_size", dim, 1)
         self._separator = b" " if binary else b"\n"
@@ -387,6 +394,7 @@ class VectorRows(_Handle):
             _rows_free,
             _rows_new,
             self._dim,
+            header,
             binary,
             _whole("max_rows", max_rows, 0),
             allow_nonfinite,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from lexforge import _text
-from lexforge._files import replacing
+from lexforge._arguments import LARGEST
+from lexforge._files import replacing, written_counts
 from lexforge.text.corpus import reader_options, resolve_corpus
 
 
@@ -30,7 +31,8 @@ class Vocabulary:
         tokens_read, types_read: as above.
 
     Raises:
-        ValueError: lengths differ, a word comes twice, or counts are negative or ascend.
+        ValueError: lengths differ, a word comes twice, or counts are negative, ascend, or add up to
+            more than 2^63 - 1.
 
     Example:
         >>> vocab = Vocabulary(["the", "cat"], [5, 2])
@@ -47,7 +49,10 @@ class Vocabulary:
         types_read: int | None = None,
     ):
         self.words = list(words)
-        self.counts = np.array(counts, dtype=np.int64)
+        try:
+            self.counts = np.array(counts, dtype=np.int64)
+        except OverflowError:
+            raise ValueError("Vocabulary: counts must be at most 2^63 - 1") from None
         if self.counts.shape != (len(self.words),):
             raise ValueError(
                 f"Vocabulary: counts must be [{len(self.words)}] like words, "
@@ -59,7 +64,9 @@ class Vocabulary:
         if len(self.index) != len(self.words):
             twice = next(word for i, word in enumerate(self.words) if self.index[word] != i)
             raise ValueError(f"Vocabulary: words must be distinct, got {twice!r} twice")
-        self.total = int(self.counts.sum())
+        self.total = sum(self.counts.tolist())  # which no number of bits limits
+        if self.total > LARGEST:
+            raise ValueError(f"Vocabulary: counts must add up to <= 2^63 - 1, got {self.total}")
         self.tokens_read = self.total if tokens_read is None else tokens_read
         self.types_read = len(self.words) if types_read is None else types_read
 
@@ -138,11 +145,12 @@ class Vocabulary:
             as_numbered: refuse another order, because other files go by the numbers of the lines.
 
         Raises:
-            ValueError: a line is not "<word> <count>" in UTF-8 (named by its number), or a word
-                comes twice; a count ascends, if the lines are to be as numbered.
+            ValueError: a line is not "<word> <count>" in UTF-8 or its count is too large (named by
+                its number), or a word comes twice; a count ascends, if the lines are to be as
+                numbered.
         """
         words: list[str] = []
-        counts: list[int] = []
+        numbers: list[bytes] = []
         with open(path, "rb") as file:
             for row, line in enumerate(file, 1):
                 written, _, number = line.rstrip(b"\r\n").rpartition(b" ")
@@ -155,7 +163,8 @@ class Vocabulary:
                         f"{os.fspath(path)}: line {row} must be '<word> <count>' in UTF-8, "
                         f"got {line[:80]!r}"
                     ) from error
-                counts.append(int(number))
+                numbers.append(number)
+        counts = written_counts(path, numbers)
         order = sorted(range(len(words)), key=lambda i: -counts[i])
         if as_numbered and order != list(range(len(words))):
             ascends = next(i for i in range(1, len(counts)) if counts[i] > counts[i - 1])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from lexforge._arguments import existing, one_of, whole
+from lexforge._arguments import MAX_THREADS, existing, one_of, whole
 from lexforge._files import replacing
 from lexforge._library import resolve_device
 from lexforge.models.cooccurrence.count import cooccurrence
@@ -179,7 +179,9 @@ class GloVe:
         )
         vars(self).update(settings.record())
         self.memory = parse_bytes("GloVe: memory", memory)
-        self.workers = None if workers is None else whole("GloVe", "workers", workers)
+        if workers is not None:
+            workers = whole("GloVe", "workers", workers, high=MAX_THREADS)
+        self.workers = workers
         self.counts_folder = counts_folder
         self.progress = progress
         self.device = resolve_device("GloVe", device)

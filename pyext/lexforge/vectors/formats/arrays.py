@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from lexforge import _text
 from lexforge._display import printable
-from lexforge._files import replacement
+from lexforge._files import replacement, written_counts
 from lexforge.vectors.formats.rows import check_text_word
 from lexforge.vectors.formats.streams import open_for_writing
 
@@ -169,8 +169,9 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[list[str], np.ndarray | No
             words.append(text.decode("utf8"))
         except UnicodeDecodeError:
             raise ValueError(f"{path}: row {number}: {text[:60]!r} is not UTF-8") from None
-    counts = np.array([int(count) for _, _, count in rows], dtype=np.int64) if with_counts else None
-    return words, counts
+    if not with_counts:
+        return words, None
+    return words, np.array(written_counts(path, [count for _, _, count in rows]), dtype=np.int64)
 
 
 def write_vocabulary(

@@ -49,7 +49,6 @@ _SUFFIX_FORMATS = {
     ".tsv": "projector",
 }
 _HEAD_BYTES = 1 << 16
-_MAX_FIRST_LINE = 1 << 26
 
 
 def read_table(
@@ -98,7 +97,7 @@ def read_table(
                         limit=limit,
                         errors=errors,
                         allow_nonfinite=allow_nonfinite,
-                        threads=threads or row_formats.default_threads(),
+                        threads=row_formats.checked_threads("load_vectors", threads),
                     )
                     table = _without_repeats(words, vectors)
         if not allow_nonfinite and not mmap and format in ("safetensors", "npy", "checkpoint"):
@@ -144,7 +143,7 @@ def save_vectors(
     if dtype is None:
         dtype = kv.vectors.dtype.name if kv.vectors.dtype.name in types else "float32"
     dtype = _checked_dtype(f"save_vectors: {format}", dtype, types)
-    threads = threads or row_formats.default_threads()
+    threads = row_formats.checked_threads("save_vectors", threads)
     table = Table(kv.index_to_key, kv.vectors, kv.expandos.get("count"))
     try:
         if format == "safetensors":
@@ -209,7 +208,7 @@ def _read_head(stream) -> bytes:
     """The first bytes of a stream: two whole lines, or enough to see that there are none."""
     head = stream.read(_HEAD_BYTES)
     # Text rows of many dimensions are longer than the first read.
-    while head.count(b"\n") < 2 and b"\0" not in head and len(head) < _MAX_FIRST_LINE:
+    while head.count(b"\n") < 2 and b"\0" not in head and len(head) < row_formats.MAX_FIRST_LINE:
         more = stream.read(len(head) or 1)
         if not more:
             break

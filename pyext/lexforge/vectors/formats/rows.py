@@ -10,13 +10,15 @@ import numpy as np
 import torch
 
 from lexforge import _text
+from lexforge._arguments import MAX_THREADS, whole
 
-_HEADER = re.compile(rb"([0-9]+)[ \t]+([0-9]+)[ \t\r]*\Z")
+_HEADER = re.compile(rb"[ \t]*([0-9]+)[ \t]+([0-9]+)[ \t\r]*\Z")
 _NUMBER_CHARACTERS = re.compile(rb"[-+0-9.eE]+|[-+]?(?i:nan|inf|infinity)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f]")
 _BLOCK_BYTES = 1 << 24
 _BLOCK_NUMBERS = 1 << 20
 _MAX_DIM = 1 << 24
+MAX_FIRST_LINE = 1 << 26  # bytes
 _NO_LIMIT = np.iinfo(np.int64).max
 
 
@@ -53,7 +55,7 @@ def read_rows(
         stream: the file behind `head`.
         head: its first bytes; at least two lines of text unless the file is shorter.
     """
-    first, _, rest = head.partition(b"\n")
+    first, line_break, rest = head.partition(b"\n")
     header = header_of(first)
     if header and format == "glove":
         # In a file of one-dimensional rows a numeric token and its number look like a header.
@@ -68,6 +70,10 @@ def read_rows(
     if header:
         promised, dim = header
         pending = rest
+        if promised > _NO_LIMIT - 2:
+            raise ValueError(f"the header promises {promised} rows, more than a file can hold")
+    elif not line_break and len(first) >= MAX_FIRST_LINE:
+        raise ValueError(f"row 1: no end of the line in the first {len(first)} bytes")
     else:
         promised, dim = None, _text.count_numbers(first)
         pending = head
@@ -83,6 +89,7 @@ def read_rows(
     wanted = stop if limit is None else min(stop, limit)
     rows = _text.VectorRows(
         dim=dim,
+        header=header is not None,
         binary=binary,
         max_rows=wanted,
         allow_nonfinite=allow_nonfinite,
@@ -90,7 +97,8 @@ def read_rows(
     )
     last = False
     while not rows.full and not last:
-        block = stream.read(_BLOCK_BYTES)
+        # What is left of a long row is looked at again: twice as much each time.
+        block = stream.read(max(_BLOCK_BYTES, len(pending)))
         last = not block
         pending += block
         if last and not binary and not pending.endswith(b"\n"):
@@ -158,9 +166,14 @@ def write_rows(
 
 
 def check_text_word(word: str) -> None:
-    """ValueError when the word could not be told from the numbers or the row after it."""
+    """ValueError when the word could not be told from the numbers and spaces or rows around it."""
     if "\n" in word:
         raise ValueError(f"word {word!r} holds a line break, which text files cannot")
+    if word.strip(" \t") not in ("", word):
+        raise ValueError(
+            f"word {word!r} begins or ends in a space, which text files cannot tell from those "
+            "between columns; write safetensors, or strip it"
+        )
     if (" " in word or "\t" in word) and _text.ends_in_number(word):
         raise ValueError(
             f"word {word!r} ends in a number after a space and would be read as one more "
@@ -175,6 +188,11 @@ def check_binary_word(word: str) -> None:
             f"word {word!r} holds a space, line break or NUL, which word2vec binary cannot; "
             "write safetensors, or replace it"
         )
+
+
+def checked_threads(function: str, threads: int | None) -> int:
+    """The number of threads, by default `default_threads`."""
+    return whole(function, "threads", threads or 0, 0, MAX_THREADS) or default_threads()
 
 
 def default_threads() -> int:
