@@ -82,8 +82,21 @@ def test_named_sets(path, tmp_path, monkeypatch):
     monkeypatch.setenv("LEXFORGE_DATA", str(folder))
     result = run(path, "--similarity", "all")
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(SIMILARITY_SETS)
+    result = run(path, "--analogy", "missing")
+    assert result.exit_code == 1 and "not a set name (google" in str(result.exception)
+
+
+def test_a_named_set_is_downloaded(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEXFORGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LEXFORGE_DATA", raising=False)
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
     result = run(path, "--analogy", "google")
-    assert result.exit_code == 1 and "questions-words.txt does not exist" in str(result.exception)
+    assert result.exit_code == 1 and "no network in this test" in str(result.exception)
+    assert f"put that file at {tmp_path}/cache/analogy/questions-words.txt" in str(result.exception)
 
 
 def test_sets_without_known_words_are_passed_over(path, pairs, tmp_path):
