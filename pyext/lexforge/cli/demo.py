@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge.cli._options import check_folder
+
 if TYPE_CHECKING:
     from lexforge.models.word2vec import Word2Vec
 
@@ -28,6 +30,8 @@ def demo(
     It takes about a minute on two cores, and writes the model, a vector file that other programs
     read, and a plot (with matplotlib) into the folder given by --out.
     """
+    check_folder("--out", out)
+
     from lexforge.models.word2vec import Word2Vec
     from lexforge.training.progress import Progress, clock, count
 

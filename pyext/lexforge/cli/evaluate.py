@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lexforge.cli import _vectors
+from lexforge.cli._options import check_files
 
 
 def evaluate(
@@ -55,6 +56,7 @@ def evaluate(
     from lexforge._files import replacing
     from lexforge.vectors import evaluation
 
+    check_files(json_file)
     if not similarity and not analogy:
         raise ValueError("give at least one --similarity or --analogy, for example wordsim353")
     options = {
