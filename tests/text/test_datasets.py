@@ -146,7 +146,10 @@ def test_the_next_address_is_tried(monkeypatch, empty_cache):
     assert [p for p in empty_cache.rglob("*") if p.is_file()] == [path]
     path.unlink()
     monkeypatch.setitem(datasets.REGISTRY, "men", dataclasses.replace(changed, urls=urls[:3]))
-    with pytest.raises(ValueError, match=r"https://other: sha256 must be .* https://closed cannot"):
+    with pytest.raises(
+        ValueError,
+        match=r"https://other: sha256 must be .* https://closed cannot be downloaded \(403 Forb",
+    ):
         dataset_path("men")
     assert not [p for p in empty_cache.rglob("*") if p.is_file()]
 

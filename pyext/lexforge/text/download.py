@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import logging
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -98,8 +99,10 @@ def _blocks(url: str, size: int | None) -> Iterator[bytes]:
                         f"{url}: must be {size:,} bytes, and more came; the download is not used"
                     )
                 yield block
+    except urllib.error.HTTPError as error:
+        raise ConnectionError(f"{error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise ConnectionError(getattr(error, "reason", None) or error) from error
+        raise ConnectionError(getattr(error, "reason", error)) from error
 
 
 @contextlib.contextmanager
