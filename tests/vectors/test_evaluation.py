@@ -7,13 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from lexforge.text import datasets
 from lexforge.vectors import KeyedVectors, load_vectors
 from lexforge.vectors.correlation import average_ranks, pearson, spearman
 from lexforge.vectors.evaluation import (
-    ANALOGY_SETS,
-    SIMILARITY_SETS,
     _Cases,
-    data_set_path,
     score_analogies,
     score_pairs,
 )
@@ -160,19 +158,8 @@ def test_pairs_with_mixed_separators(cased, tmp_path):
         score_pairs(cased, path)
 
 
-def test_names_of_sets(tmp_path, monkeypatch):
-    monkeypatch.delenv("LEXFORGE_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="wordsim353: set LEXFORGE_DATA"):
-        data_set_path("wordsim353", SIMILARITY_SETS)
-    monkeypatch.setenv("LEXFORGE_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        data_set_path("wordsim353", SIMILARITY_SETS)
-    with pytest.raises(FileNotFoundError, match="not a set name"):
-        data_set_path(tmp_path / "absent", SIMILARITY_SETS)
-
-
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", sorted(SIMILARITY_SETS))
+@pytest.mark.parametrize("name", sorted(datasets.names("similarity")))
 def test_every_similarity_set_is_read(data_folder, name):
     pairs = {
         "wordsim353": 353,
@@ -185,7 +172,7 @@ def test_every_similarity_set_is_read(data_folder, name):
         "mc30": 30,
     }
     kv = load_vectors(data_folder / "formats/glove.6B.50d.head.txt")
-    assert score_pairs(kv, data_set_path(name, SIMILARITY_SETS)).pairs == pairs[name]
+    assert score_pairs(kv, datasets.dataset_path(name)).pairs == pairs[name]
 
 
 @pytest.mark.real_data
@@ -194,9 +181,9 @@ def test_real_sets_equal_gensim(data_folder):
     pytest.importorskip("gensim")
     kv = load_vectors(data_folder / "formats/glove.6B.50d.head.txt")
     oracle = kv.to_gensim()
-    google = data_set_path("google", ANALOGY_SETS)
+    google = datasets.dataset_path("google")
     assert kv.evaluate_word_analogies(google) == oracle.evaluate_word_analogies(str(google))
-    men = data_set_path("men", SIMILARITY_SETS)
+    men = datasets.dataset_path("men")
     for ours, theirs in zip(
         kv.evaluate_word_pairs(men), oracle.evaluate_word_pairs(str(men)), strict=True
     ):

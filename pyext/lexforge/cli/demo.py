@@ -9,6 +9,7 @@ import typer
 
 from lexforge._arguments import MAX_THREADS
 from lexforge._display import shell_command, shown
+from lexforge.cli._options import check_folder
 
 if TYPE_CHECKING:
     from lexforge.models.word2vec.model import Word2Vec
@@ -31,6 +32,8 @@ def demo(
     It takes about a minute on two cores, and writes the model, a vector file that other programs
     read, and a plot (with matplotlib) into the folder given by --out.
     """
+    check_folder("--out", out)
+
     from lexforge.models.word2vec.model import Word2Vec
     from lexforge.training.progress import Progress, clock, count
 

@@ -10,6 +10,7 @@ import typer
 
 from lexforge.cli import _vectors
 from lexforge.cli._messages import warn
+from lexforge.cli._options import check_files
 
 
 def evaluate(
@@ -43,8 +44,9 @@ def evaluate(
     word to B - A + C is the expected one. Coverage is the share of pairs or questions whose words
     all have vectors: compare figures of different vectors only when it is alike.
 
-    Set names (files below the folder LEXFORGE_DATA): wordsim353, wordsim353-sim, wordsim353-rel,
-    simlex999, men, mturk287, rg65, mc30; google, google-phrases.
+    Set names: wordsim353, wordsim353-sim, wordsim353-rel, simlex999, men, mturk287, rg65, mc30;
+    google, google-phrases. They are looked for in the folder LEXFORGE_DATA, then downloaded:
+    `lexforge data list` shows what is here.
 
     Examples:
 
@@ -55,6 +57,7 @@ def evaluate(
     from lexforge._files import replacing
     from lexforge.vectors import evaluation
 
+    check_files(json_file)
     if not similarity and not analogy:
         raise ValueError("give at least one --similarity or --analogy, for example wordsim353")
     options = {
@@ -62,8 +65,8 @@ def evaluate(
         "case_insensitive": not match_case,
         "dummy4unknown": unknown_as_zero,
     }
-    pair_files = _files(similarity, evaluation.SIMILARITY_SETS)
-    question_files = _files(analogy, evaluation.ANALOGY_SETS)
+    pair_files = _files(similarity, "similarity")
+    question_files = _files(analogy, "analogy")
     kv = _vectors.load(vectors)
     report: dict = {
         "vectors": vectors,
@@ -101,11 +104,18 @@ def evaluate(
         raise ValueError("none of the sets could be used")
 
 
-def _files(names: list[str] | None, sets: dict[str, str]) -> dict[str, Path]:
-    from lexforge.vectors.evaluation import data_set_path
+def _files(names: list[str] | None, kind: str) -> dict[str, Path]:
+    from lexforge.text import datasets
 
-    wanted = [n for name in names or [] for n in (sets if name == "all" else [name])]
-    return {name: data_set_path(name, sets) for name in wanted}
+    sets = datasets.names(kind)
+    found = {}
+    for name in (n for given in names or [] for n in (sets if given == "all" else [given])):
+        found[name] = datasets.dataset_path(name) if name in sets else Path(name)
+        if not found[name].exists():
+            raise FileNotFoundError(
+                f"{name}: no such file, and not a set name ({', '.join(sets)}, all)"
+            )
+    return found
 
 
 def _with_totals(sections) -> dict[str, dict]:

@@ -224,8 +224,9 @@ def _files_of(path: Path) -> list[Path]:
             raise FileNotFoundError(f"corpus: no files in folder {path}")
         return files
     if not path.exists():
+        known = ", ".join(datasets.names("corpus"))
         raise FileNotFoundError(
-            f"corpus: no such file or folder: {path} (data sets: {', '.join(datasets.names())}; "
+            f"corpus: no such file or folder: {path} (data sets: {known}; "
             "a list of str is a list of paths, a sentence is a list of words)"
         )
     return [path]

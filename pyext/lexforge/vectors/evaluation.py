@@ -14,22 +14,6 @@ from lexforge.vectors.correlation import Correlation, pearson, spearman
 from lexforge.vectors.similarity import EPSILON
 from lexforge.vectors.word_vectors import WordVectors
 
-# Set names and their files below LEXFORGE_DATA.
-SIMILARITY_SETS = {
-    "wordsim353": "similarity/EN-WS-353-ALL.txt",
-    "wordsim353-sim": "similarity/EN-WS-353-SIM.txt",
-    "wordsim353-rel": "similarity/EN-WS-353-REL.txt",
-    "simlex999": "similarity/EN-SIMLEX-999.txt",
-    "men": "similarity/EN-MEN-TR-3k.txt",
-    "mturk287": "similarity/EN-MTurk-287.txt",
-    "rg65": "similarity/EN-RG-65.txt",
-    "mc30": "similarity/EN-MC-30.txt",
-}
-ANALOGY_SETS = {
-    "google": "analogy/questions-words.txt",
-    "google-phrases": "analogy/questions-phrases.txt",
-}
-
 _QUESTION_BLOCK = 1024
 _VOCABULARY_BLOCK = 8192
 
@@ -96,30 +80,6 @@ class AnalogySection:
     def syntactic(self) -> bool:
         """The convention of the Google set: sections about grammar are named ``gram...``."""
         return self.name.startswith("gram")
-
-
-def data_set_path(name: str | os.PathLike, sets: dict[str, str]) -> Path:
-    """The file of a set called by name, found below LEXFORGE_DATA; any other name is a path.
-
-    Raises:
-        FileNotFoundError: when there is no such file; the message says where it was looked for.
-    """
-    if str(name) not in sets:
-        path = Path(name)
-        if not path.exists():
-            known = ", ".join(sets)
-            raise FileNotFoundError(f"{path}: no such file, and not a set name ({known})")
-        return path
-    folder = os.environ.get("LEXFORGE_DATA")
-    if not folder:
-        raise FileNotFoundError(
-            f"{name}: set LEXFORGE_DATA to the folder that holds {sets[str(name)]}, "
-            "or give the path of the file"
-        )
-    path = Path(folder) / sets[str(name)]
-    if not path.exists():
-        raise FileNotFoundError(f"{name}: {path} does not exist")
-    return path
 
 
 class _Cases:
