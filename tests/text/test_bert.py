@@ -165,7 +165,7 @@ def test_load_refuses_what_is_not_a_word_vocabulary(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds neither vocab\.txt nor vocab\.json"):
         WordTokenizer.load(tmp_path)
     (tmp_path / "vocab.json").write_text('{"a": 1}')
-    with pytest.raises(ValueError, match=r"vocab\.json: must be a JSON list, got dict"):
+    with pytest.raises(ValueError, match=r"vocab\.json .* must be a JSON array, got dict"):
         WordTokenizer.load(tmp_path)
     (tmp_path / "vocab.json").write_text('["a", 1]')
     with pytest.raises(ValueError, match=r"vocab\.json: must be an array of strings"):

@@ -25,8 +25,9 @@ def convert(
         typer.Option(help="float32, float16 or bfloat16 (safetensors); float32, float16 (npy)."),
     ] = None,
     errors: Annotated[
-        str, typer.Option(help="Tokens that are not UTF-8: strict, replace or skip.")
+        str, typer.Option(help="Tokens that are not in the encoding: strict, replace or skip.")
     ] = "strict",
+    encoding: _vectors.Encoding = "utf-8",
 ) -> None:
     """Convert word vectors between formats, and tell what the new file does not hold.
 
@@ -45,7 +46,7 @@ def convert(
     from lexforge.vectors import save_vectors
 
     start = time.perf_counter()
-    kv = _vectors.load(source, format=from_format, limit=limit, errors=errors)
+    kv = _vectors.load(source, format=from_format, limit=limit, errors=errors, encoding=encoding)
     save_vectors(kv, target, to_format, dtype=dtype)
     seconds = time.perf_counter() - start
     size = f"{len(kv):,} words, {kv.vector_size} dimensions"

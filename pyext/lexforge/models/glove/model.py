@@ -32,6 +32,7 @@ from lexforge.models.glove.tiles import build_tiles, round_sizes, tile_bytes
 from lexforge.ops.glove.glove_tiles import GloveTiles, glove_default_parts
 from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table, glove_train_
 from lexforge.text import Vocabulary, resolve_corpus
+from lexforge.text.lines import read_json
 from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.events import Events
 from lexforge.training.memory import available_memory, parse_bytes
@@ -779,7 +780,7 @@ def rounds_between(parts: int, first: int, last: int) -> list[tuple[int, int]]:
 def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:
     """Whether the counts beside a record are those of a request, over a given vocabulary if any."""
     try:
-        kept = json.loads(record.read_bytes())
+        kept = read_json(record)
         words = kept.pop("vocabulary_sha1")
     except (OSError, ValueError, KeyError, AttributeError):
         return False

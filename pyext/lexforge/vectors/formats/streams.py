@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import zipfile
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from lexforge._files import replacing
+from lexforge._files import DAMAGED_ZIP, replacing
 
 _Opener = Callable[..., Any]
 _OPENERS: dict[bytes, _Opener] = {
@@ -37,7 +38,7 @@ def open_for_reading(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         file.seek(0)
         try:
             if magic.startswith(b"PK\x03\x04"):
-                with zipfile.ZipFile(file) as archive, archive.open(_only_member(archive)) as inner:
+                with _only_member(file) as inner:
                     yield inner
                 return
             for start, opener in _OPENERS.items():
@@ -52,8 +53,13 @@ def open_for_reading(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    members = [info for info in archive.infolist() if not info.is_dir()]
+def _only_member(file: BinaryIO) -> IO[bytes]:
+    """The content of the one file in a zip archive."""
+    try:
+        archive = zipfile.ZipFile(file)
+        members = [info for info in archive.infolist() if not info.is_dir()]
+    except DAMAGED_ZIP as error:
+        raise ValueError(f"compressed data is damaged or cut short: {error}") from error
     if any(info.filename.endswith("/data.pkl") for info in members):
         raise ValueError(
             "a torch checkpoint: load it with torch.load(path, weights_only=True) and pass the "
@@ -64,16 +70,40 @@ def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise ValueError(
             f"a zip file must hold one vector file, this one holds: {names}; unpack it"
         )
-    return members[0]
+    try:
+        return archive.open(members[0])
+    except DAMAGED_ZIP as error:
+        raise ValueError(f"a zip file that cannot be unpacked: {error}") from error
+
+
+def is_compressed(stream: IO[bytes]) -> bool:
+    """Whether what `open_for_reading` gave is not the file itself."""
+    return not isinstance(stream, io.BufferedReader)
 
 
 @contextmanager
-def open_for_writing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` once it is complete; compressed by suffix."""
+def open_for_writing(path: str | os.PathLike, *, append: bool = False) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` once it is complete; compressed by suffix.
+
+    Args:
+        append: to what is there, which stays as it was after an error.
+    """
     opener = COMPRESSION_SUFFIXES.get(Path(path).suffix)
-    with replacing(path) as file:
+    with _appending(path) if append else replacing(path) as file:
         if opener is None:
             yield file
         else:
             with opener(file, "wb") as inner:
                 yield inner
+
+
+@contextmanager
+def _appending(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    with open(path, "ab") as file:
+        size = file.tell()
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            os.truncate(path, size)
+            raise
