@@ -444,7 +444,7 @@ def _decoded(token: bytes, row: int, errors: str, encoding: str) -> str | None:
             return None
         raise ValueError(
             f"row {row}: token {token!r} is not {encoding.upper()}; "
-            'errors="replace" or "skip" reads on'
+            'encoding= names another, and errors="replace" or "skip" reads on'
         ) from None
 
 

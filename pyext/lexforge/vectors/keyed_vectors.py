@@ -499,7 +499,7 @@ class KeyedVectors(WordVectors):
             )
         words, vectors = self.index_to_key, self.vectors
         if values is not None and (values[1:] > values[:-1]).any():
-            order = sorted(range(len(words)), key=lambda row: -values[row])
+            order = sorted(range(len(words)), key=values.__getitem__, reverse=True)
             words, vectors = [words[row] for row in order], vectors[order]
             values = values[order]
         if prefix:

@@ -83,9 +83,8 @@ def read_safetensors(
     if words is not None:
         table = Table(words[0], tensor.numpy(), words[1])
     elif "words" in metadata:
-        strings = numbered_words(
-            parse_json(metadata["words"], "the metadata 'words'", list), "words"
-        )
+        source = "the metadata 'words'"
+        strings = numbered_words(parse_json(metadata["words"], source, list), source)
         counts = _counts_of(metadata["counts"]) if "counts" in metadata else None
         table = Table(strings, tensor.numpy(), counts)
     else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -47,7 +49,7 @@ def open_for_reading(path: str | os.PathLike) -> Iterator[IO[bytes]]:
                         yield inner
                     return
         except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise  # the disk, not the data
             raise ValueError(f"compressed data is damaged or cut short: {error}") from error
         yield file
@@ -86,24 +88,15 @@ def open_for_writing(path: str | os.PathLike, *, append: bool = False) -> Iterat
     """A new file that takes the place of `path` once it is complete; compressed by suffix.
 
     Args:
-        append: to what is there, which stays as it was after an error.
+        append: to what is there.
     """
     opener = COMPRESSION_SUFFIXES.get(Path(path).suffix)
-    with _appending(path) if append else replacing(path) as file:
+    with replacing(path) as file:
+        if append and os.path.exists(path):
+            with open(path, "rb") as before:
+                shutil.copyfileobj(before, file)
         if opener is None:
             yield file
         else:
             with opener(file, "wb") as inner:
                 yield inner
-
-
-@contextmanager
-def _appending(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    with open(path, "ab") as file:
-        size = file.tell()
-        try:
-            yield file
-            file.flush()
-        except BaseException:
-            os.truncate(path, size)
-            raise
