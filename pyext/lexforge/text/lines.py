@@ -61,7 +61,7 @@ def read_lines(
     name = encoding.upper()
     wide = wide_encoding(data)
     if wide and encoding == "utf-8":
-        raise ValueError(f"{os.fspath(path)}: must be UTF-8, and is {wide}: convert it")
+        raise ValueError(f"{os.fspath(path)} must be UTF-8, and is {wide}: convert it")
     if errors == "skip":
         lines = [
             text for line in data.split(b"\n") if (text := _decoded(line, encoding)) is not None

@@ -172,7 +172,7 @@ def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]
             raise CheckpointError(f"{path} is no zip archive, or damaged: {error}") from error
     source = path / ARCHIVE_VOCABULARY
     try:
-        words = numbered_words(parse_json(parts[0], source, object), source)
+        words = numbered_words(parse_json(parts[0], source, list), source)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     tensors = _state_dict(path / ARCHIVE_TENSORS, io.BytesIO(parts[1]))
