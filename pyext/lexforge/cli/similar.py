@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from lexforge._display import is_terminal
 from lexforge.cli import _vectors
+from lexforge.cli._messages import tell
 
 
 def similar(
@@ -70,7 +72,7 @@ def similar(
 def _prompt(kv, options) -> None:
     terminal = sys.stdin.isatty()
     if terminal:
-        typer.echo(f"{len(kv):,} words, {kv.vector_size} dimensions. An empty line ends.", err=True)
+        tell(f"{len(kv):,} words, {kv.vector_size} dimensions. An empty line ends.")
     while True:
         if terminal:
             typer.echo("words> ", nl=False, err=True)
@@ -78,7 +80,7 @@ def _prompt(kv, options) -> None:
         if not words or words == ["EXIT"]:  # EXIT ends the original distance tool
             return
         if problem := _vectors.unknown_words(kv, words):
-            typer.secho(problem, fg="red", err=True)
+            tell(problem, "red")
         else:
             _print(_name(words, None), kv.most_similar(words, **options))
 
@@ -88,7 +90,7 @@ def _name(words, without) -> str:
 
 
 def _print(query, answer) -> None:
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         _vectors.print_table(f"Nearest to {query}", ["word", "cosine"], answer)
     else:
         _vectors.print_table(query, [], [(query, word, score) for word, score in answer])

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lexforge.cli._options import Corpus, Given, RunOptions, counting, options, output, tool
+from lexforge._display import shell_command
+from lexforge.cli._options import (
+    Corpus,
+    Given,
+    RunOptions,
+    StartOptions,
+    counting,
+    options,
+    output,
+    tool,
+)
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
@@ -44,6 +54,7 @@ class FileOptions:
 def word2vec(
     given: Annotated[Given, Word2VecSettings],
     run: RunOptions,
+    start: StartOptions,
     files: FileOptions,
     corpus: Corpus = None,
 ) -> None:
@@ -77,6 +88,7 @@ def word2vec(
     if corpus is None:
         raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
+    start.check(run.resume)
     machine = {"workers": run.workers, "device": run.device}
     with Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress:
         from lexforge.models.word2vec.model import Word2Vec
@@ -89,8 +101,10 @@ def word2vec(
                     f"{run.out} holds a model that was never trained: no run to resume"
                 )
         else:
-            model = Word2Vec(**given, **machine)
+            model = Word2Vec(**given, **machine, init=start.init)
             model.build_vocab(corpus_file=corpus, progress=progress)
+            if start.init is not None:
+                progress.say(f"{model.initialised:,} words start from {start.init}")
             progress.say(
                 f"{len(model.vocabulary):,} words seen {model.min_count} times or more make up "
                 f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
@@ -110,7 +124,6 @@ def _train(
     model: Word2Vec, corpus: str, cache: Path | None, run: RunOptions, progress: Progress
 ) -> None:
     """Train to the end; a signal saves what there is and leaves by its exit code."""
-    import shlex
     import shutil
 
     from lexforge.training.signals import StopRequest
@@ -132,7 +145,7 @@ def _train(
             if own_folder is not None:
                 shutil.rmtree(own_folder, ignore_errors=True)
     if not model.state.finished:
-        again = shlex.join(["lexforge", "word2vec", corpus, "--out", str(run.out), "--resume"])
+        again = shell_command("lexforge", "word2vec", corpus, "--out", run.out, "--resume")
         tell_of_stop(again if run.out else None)
         raise typer.Exit(stop.exit_code)
 

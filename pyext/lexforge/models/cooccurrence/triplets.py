@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import torch
@@ -94,9 +94,9 @@ class TripletWriter:
         np.cumsum(self.row_begin, out=self.row_begin)
 
 
-def write_all(file: BinaryIO, array: np.ndarray) -> None:
+def write_all(file: IO[bytes], array: np.ndarray) -> None:
     """Writes a contiguous array to an unbuffered file."""
-    view = memoryview(array.view("u1"))
+    view = array.view("u1").data
     while view:
         view = view[file.write(view) :]
 
@@ -122,7 +122,7 @@ def count_triplets(path: Path) -> int:
     return size // TRIPLET.itemsize
 
 
-def read_triplets(file: BinaryIO, nnz: int) -> Iterator[np.ndarray]:
+def read_triplets(file: IO[bytes], nnz: int) -> Iterator[np.ndarray]:
     """The records of a file from its start, some at a time; each piece overwrites the one before.
 
     Raises:

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from lexforge import _text
+from lexforge._display import printable
 from lexforge._files import replacements
 from lexforge.text import Vocabulary
 from lexforge.text.lines import join_lines, numbered_words, parse_json, read_json, read_words
@@ -73,7 +74,7 @@ def read_safetensors(
             tensor = file.get_tensor(name)[:limit]  # mapped, not read
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"not a whole safetensors file: {error}") from None
+        raise ValueError(f"not a whole safetensors file: {printable(error)}") from None
     if not tensor.is_floating_point():
         raise ValueError(f"tensor {name!r} must be floating, got {tensor.dtype}")
     if tensor.dtype not in (torch.float32, torch.float16):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lexforge import _text
+from lexforge._display import printable
 from lexforge.text.lines import wide_encoding
 
 _HEADER = re.compile(rb"([0-9]+)[ \t]+([0-9]+)[ \t\r]*\Z")
@@ -111,7 +112,7 @@ def check_first_row(row: bytes) -> None:
 
 
 def _shown(text: bytes) -> str:
-    return '"' + text.strip()[:60].decode(errors="replace") + '"'
+    return f'"{printable(text.strip()[:60].decode(errors="replace"))}"'
 
 
 def _has_numbers(rows: bytes) -> bool:
