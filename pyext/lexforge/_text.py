@@ -422,16 +422,16 @@ class VectorRows(_Handle):
     def full(self) -> bool:
         return self._call(_rows_full)
 
-    def take_words(self, errors: str) -> list[str | None]:
-        """The words of all rows; None for a token that is not UTF-8 when errors is "skip"."""
+    def take_words(self, errors: str, encoding: str = "utf-8") -> list[str | None]:
+        """The words of all rows; None for a token not in the encoding when errors is "skip"."""
         with self._lock:
             words: list[str | None] = []
             for piece in _pieces(_bytes_of(_rows_tokens(self)), self._separator):
                 try:
-                    words += piece.decode().split(self._separator.decode())
+                    words += piece.decode(encoding).split(self._separator.decode())
                 except UnicodeDecodeError:
                     for token in piece.split(self._separator):
-                        words.append(_decoded(token, len(words) + 1, errors))
+                        words.append(_decoded(token, len(words) + 1, errors, encoding))
             _rows_drop_tokens(self)
         return words
 
@@ -444,14 +444,15 @@ class VectorRows(_Handle):
             return _Memory(address, "<f4", len(self), self._dim).__array_interface__
 
 
-def _decoded(token: bytes, row: int, errors: str) -> str | None:
+def _decoded(token: bytes, row: int, errors: str, encoding: str) -> str | None:
     try:
-        return token.decode(errors="replace" if errors == "replace" else "strict")
+        return token.decode(encoding, "replace" if errors == "replace" else "strict")
     except UnicodeDecodeError:
         if errors == "skip":
             return None
         raise ValueError(
-            f'row {row}: token {token!r} is not UTF-8; errors="replace" or "skip" reads on'
+            f"row {row}: token {token!r} is not {encoding.upper()}; "
+            'encoding= names another, and errors="replace" or "skip" reads on'
         ) from None
 
 

@@ -202,3 +202,31 @@ def test_many_questions_on_a_large_vocabulary(random_vectors, tmp_path):
     path = tmp_path / "questions.txt"
     path.write_text("\n".join(lines))
     assert kv.evaluate_word_analogies(path)[0] == 1.0
+
+
+def test_files_of_other_editors(cased, tmp_path):
+    """A byte order mark, Windows line ends, columns; and what is no text at all."""
+    words = cased.index_to_key
+    lines = [f"{words[i]}  {words[i + 1]} \t {i}" for i in range(4)]
+    plain, odd = tmp_path / "plain.txt", tmp_path / "odd.txt"
+    plain.write_text("".join(f"{' '.join(line.split())}\n" for line in lines))
+    odd.write_bytes(b"\xef\xbb\xbf" + "".join(f"{line}\r\n" for line in lines).encode())
+    odd.write_bytes(odd.read_bytes().replace(b"  ", b"\t\t"))
+    assert score_pairs(cased, odd) == score_pairs(cased, plain)
+    question = f": all\n{' '.join(words[:4])}\n"
+    plain.write_text(question)
+    odd.write_bytes(b"\xef\xbb\xbf" + question.replace("\n", "\r\n").encode())
+    assert score_analogies(cased, odd) == score_analogies(cased, plain)
+    odd.write_bytes(b": all\nthe\xff 1\n")
+    for score in (score_pairs, score_analogies):
+        with pytest.raises(ValueError, match=r"odd\.txt: line 2 must be text in UTF-8"):
+            score(cased, odd)
+
+
+def test_questions_in_another_unicode_form(tmp_path):
+    words = ["caf\xe9", "b", "c", "d"]
+    kv = KeyedVectors(words, np.eye(4, dtype=np.float32))
+    path = tmp_path / "questions.txt"
+    path.write_text(": all\ncafe\u0301 b c d\ncafe b c d\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="1 questions count as unknown"):
+        assert score_analogies(kv, path)[0].unknown == 2

@@ -494,6 +494,8 @@ def test_save_and_load(tmp_path, kv):
 
 @pytest.mark.parametrize("config", ["[]", "{", ""])
 def test_checkpoint_with_damaged_config(tmp_path, config):
+    for name in ("vocab.txt", "model.safetensors"):
+        (tmp_path / name).touch()
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(ValueError, match=r"config\.json is truncated or damaged"):
         load_vectors(tmp_path)

@@ -25,6 +25,9 @@ Source = Annotated[
 RestrictVocab = Annotated[
     int | None, typer.Option(min=1, help="Search only the first (most frequent) words.")
 ]
+Encoding = Annotated[
+    str, typer.Option(help="Of the words in text and binary files, for example latin-1.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -50,15 +53,12 @@ def load(path: str, **options) -> KeyedVectors:
 
 def unknown_words(kv: KeyedVectors, words: Sequence[str]) -> str:
     """What to say about the words that have no vector; empty when all have one."""
-    from lexforge.vectors.similarity import close_spellings
+    from lexforge.vectors.similarity import unknown_word
 
-    problems = []
-    for word in words:
-        if word not in kv.key_to_index:
-            close = close_spellings(word, kv.index_to_key)
-            hint = f" (did you mean {', '.join(close)}?)" if close else ""
-            problems.append(f"{word!r} is not among the {len(kv):,} words{hint}")
-    return "; ".join(problems)
+    known = kv.key_to_index
+    return "; ".join(
+        unknown_word(word, kv.index_to_key, known) for word in words if word not in known
+    )
 
 
 def check_known(kv: KeyedVectors, words: Sequence[str]) -> None:

@@ -28,8 +28,9 @@ def convert(
         typer.Option(help="float32, float16 or bfloat16 (safetensors); float32, float16 (npy)."),
     ] = None,
     errors: Annotated[
-        str, typer.Option(help="Tokens that are not UTF-8: strict, replace or skip.")
+        str, typer.Option(help="Tokens that are not in the encoding: strict, replace or skip.")
     ] = "strict",
+    encoding: _vectors.Encoding = "utf-8",
 ) -> None:
     """Convert word vectors between formats, and tell what the new file does not hold.
 
@@ -52,7 +53,7 @@ def convert(
 
     start = time.perf_counter()
     to_format = to_format or format_by_suffix(target)
-    kv = _vectors.load(source, format=from_format, limit=limit, errors=errors)
+    kv = _vectors.load(source, format=from_format, limit=limit, errors=errors, encoding=encoding)
     save_vectors(kv, target, to_format, dtype=dtype)
     seconds = time.perf_counter() - start
     size = f"{len(kv):,} words, {kv.vector_size} dimensions"

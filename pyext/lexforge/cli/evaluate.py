@@ -33,6 +33,7 @@ def evaluate(
         bool,
         typer.Option("--unknown-as-zero", help="Count unknown words as failures, not skip them."),
     ] = False,
+    encoding: _vectors.Encoding = "utf-8",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this JSON file.")
     ] = None,
@@ -67,7 +68,7 @@ def evaluate(
     }
     pair_files = _files(similarity, "similarity")
     question_files = _files(analogy, "analogy")
-    kv = _vectors.load(vectors)
+    kv = _vectors.load(vectors, encoding=encoding)
     report: dict = {
         "vectors": vectors,
         "words": len(kv),
@@ -78,7 +79,8 @@ def evaluate(
     }
     for name, path in pair_files.items():
         try:
-            scores = evaluation.score_pairs(kv, path, **options)
+            with _vectors.short_warnings():
+                scores = evaluation.score_pairs(kv, path, **options)
         except ValueError as error:  # a set without known words must not stop the others
             warn(error)
             continue
@@ -91,7 +93,8 @@ def evaluate(
             "used": scores.used,
         }
     for name, path in question_files.items():
-        sections = evaluation.score_analogies(kv, path, **options)
+        with _vectors.short_warnings():
+            sections = evaluation.score_analogies(kv, path, **options)
         if any(section.questions for section in sections):
             report["analogy"][name] = _with_totals(sections)
         else:

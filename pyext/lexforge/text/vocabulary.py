@@ -10,8 +10,9 @@ import numpy as np
 
 from lexforge import _text
 from lexforge._arguments import LARGEST
-from lexforge._files import replacing, written_counts
+from lexforge._files import replacing
 from lexforge.text.corpus import reader_options, resolve_corpus
+from lexforge.text.lines import join_lines, read_counts
 
 
 class Vocabulary:
@@ -112,8 +113,9 @@ class Vocabulary:
         )
 
     def _lines(self) -> Iterable[bytes]:
-        for word, count in zip(self.words, self.counts.tolist(), strict=True):
-            yield f"{word} {count}\n".encode()
+        for row, (word, count) in enumerate(zip(self.words, self.counts.tolist(), strict=True)):
+            line = f"{word} {count}"
+            yield f"{line}\n".encode() if row else join_lines([line])
 
     def sha1(self) -> str:
         """Hexadecimal SHA-1 of words and counts: that of the file save() writes."""
@@ -149,22 +151,7 @@ class Vocabulary:
                 its number), or a word comes twice; a count ascends, if the lines are to be as
                 numbered.
         """
-        words: list[str] = []
-        numbers: list[bytes] = []
-        with open(path, "rb") as file:
-            for row, line in enumerate(file, 1):
-                written, _, number = line.rstrip(b"\r\n").rpartition(b" ")
-                try:
-                    if not written or not number.isdigit():
-                        raise ValueError("no count")
-                    words.append(written.decode())
-                except ValueError as error:
-                    raise ValueError(
-                        f"{os.fspath(path)}: line {row} must be '<word> <count>' in UTF-8, "
-                        f"got {line[:80]!r}"
-                    ) from error
-                numbers.append(number)
-        counts = written_counts(path, numbers)
+        words, counts = read_counts(path)
         order = sorted(range(len(words)), key=lambda i: -counts[i])
         if as_numbered and order != list(range(len(words))):
             ascends = next(i for i in range(1, len(counts)) if counts[i] > counts[i - 1])
@@ -172,7 +159,10 @@ class Vocabulary:
                 f"{os.fspath(path)}: counts must not ascend, since other files go by the numbers "
                 f"of the lines; line {ascends + 1} has more than the one before"
             )
-        return cls([words[i] for i in order], [counts[i] for i in order])
+        try:
+            return cls([words[i] for i in order], [counts[i] for i in order])
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
 def build_vocabulary(

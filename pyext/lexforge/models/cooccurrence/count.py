@@ -40,6 +40,7 @@ from lexforge.text import (
     encode_corpus,
     resolve_corpus,
 )
+from lexforge.text.lines import read_json
 from lexforge.training.disk import check_space
 from lexforge.training.memory import parse_bytes
 from lexforge.training.progress import Progress
@@ -217,7 +218,7 @@ class _Preparation:
             sources = corpus.sources()
             self._request = {**options, "sources": sources, "lowercase": corpus.lowercase}
             with suppress(OSError, ValueError):
-                found = json.loads(self._record.read_bytes())
+                found = read_json(self._record)
         self._found = found is not None and found == self._request
         if not self._found:
             self._record.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from lexforge.models.glove.trainer import glove_steps, tiles_of
 from lexforge.ops.glove.glove_tiles import glove_default_parts
 from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table
 from lexforge.text import Vocabulary, resolve_corpus
+from lexforge.text.lines import read_json
 from lexforge.training.checkpoint import (
     CheckpointError,
     check_finite,
@@ -780,7 +781,7 @@ class GloVe:
 def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:
     """Whether the counts beside a record are those of a request, over a given vocabulary if any."""
     try:
-        kept = json.loads(record.read_bytes())
+        kept = read_json(record)
         words = kept.pop("vocabulary_sha1")
     except (OSError, ValueError, KeyError, AttributeError):
         return False
