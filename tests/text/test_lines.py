@@ -66,14 +66,10 @@ def test_words_and_counts(path):
 
 def test_counts_that_no_number_holds(path):
     path.write_bytes(b"red 5\nblue 9223372036854775808\n")
-    with pytest.raises(
-        ValueError, match=r"file.txt: line 2: counts must add up to <= 2\^63 - 1, got 92233"
-    ):
+    with pytest.raises(ValueError, match=r"file.txt: line 2: counts must add up .* got 92233"):
         Vocabulary.load(path)
     path.write_bytes(b"red 4611686018427387904\nblue 4611686018427387904\n")
-    with pytest.raises(
-        ValueError, match=r"file.txt: line 2: counts must add up to <= 2\^63 - 1, got 46116"
-    ):
+    with pytest.raises(ValueError, match=r"file.txt: line 2: counts must add up .* got 46116"):
         Vocabulary.load(path)
     with pytest.raises(ValueError, match=r"counts must be at most 2\^63 - 1"):
         Vocabulary(["a"], [2**63])
