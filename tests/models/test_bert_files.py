@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lexforge._files import COMMIT
 from lexforge.bert import BertConfig, BertModel
 from lexforge.models.bert import files as bert_files
 from lexforge.reference import bert as reference
-from lexforge.training import checkpoint
 from lexforge.training.checkpoint import CheckpointError
 from models.bert_batches import padded_batch
 
@@ -374,15 +374,19 @@ def test_a_full_disk_leaves_what_was_there(folder, monkeypatch):
     assert len(os.listdir(path)) == 3
 
 
-def test_an_interrupted_save_is_finished(folder, tmp_path):
+def test_an_interrupted_save_counts(folder, tmp_path):
     """A process killed between the commit and the renames."""
     path, _ = folder
     other = standard()
     with torch.no_grad():
         other.hidden.bias.add_(1)
     other.save_pretrained(tmp_path / "other")
-    os.rename(tmp_path / "other", path / checkpoint._COMMIT)
+    os.rename(tmp_path / "other", path / COMMIT)
+    (path / ".partial").mkdir()  # of somebody who is saving now
     assert_same(BertModel.from_pretrained(path), other)
+    assert len(os.listdir(path / COMMIT)) == 3 and (path / ".partial").exists()
+    other.save_pretrained(path)
+    assert len(os.listdir(path)) == 3
 
 
 # The text's archives

@@ -35,13 +35,22 @@ def load(folder):
     return load_checkpoint(folder, model="test")
 
 
-def check(folder, step):
+def check(folder, step, *, clean=True):
+    before = tree(folder)
     found = load(folder)
     assert found.config["step"] == found.state["step"] == step
     assert found.vocabulary.counts.tolist() == [step + 2, step + 1]
     assert torch.equal(found.tensors["input"], torch.full((2, 3), float(step)))
-    assert {path.name for path in folder.iterdir()} >= FILES
-    assert not (folder / ".partial").exists() and not (folder / ".commit").exists()
+    assert tree(folder) == before  # readers change nothing
+    if clean:
+        assert {path.name for path in folder.iterdir()} >= FILES
+        assert not any((folder / name).exists() for name in (".partial", ".commit", ".lock"))
+
+
+def tree(folder):
+    """Every file in the folder, and its content."""
+    paths = sorted(folder.rglob("*"))
+    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in paths}
 
 
 def test_round_trip_and_replacement(tmp_path):
@@ -95,7 +104,7 @@ t.save(Path({str(tmp_path)!r}), 2)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 9, done.stderr
     committed = (tmp_path / ".commit").exists() or load(tmp_path).state["step"] == 2
-    check(tmp_path, 2 if committed else 1)
+    check(tmp_path, 2 if committed else 1, clean=False)
     save(tmp_path, 3)
     check(tmp_path, 3)
 

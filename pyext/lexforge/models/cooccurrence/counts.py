@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +29,7 @@ from lexforge.text import (
     Vocabulary,
 )
 from lexforge.training.disk import check_space
+from lexforge.training.lock import folder_of_run
 from lexforge.vectors.similarity import close_spellings
 
 FORMAT_VERSION = 1
@@ -354,7 +355,7 @@ def _short(number: float) -> str:
 
 @contextmanager
 def target_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
-    """The folder, made when missing; without one a temporary folder.
+    """The folder, made when missing, and locked; without one a temporary folder.
 
     On Linux a mapped file lives on when its folder is gone.
     """
@@ -362,16 +363,8 @@ def target_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="lexforge-") as temporary:
             yield Path(temporary)
         return
-    folder = Path(folder)
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    except BaseException:
-        if made:
-            with suppress(OSError):  # it is not empty when there is something to go on with
-                folder.rmdir()
-        raise
+    with folder_of_run(folder, "counting"):
+        yield Path(folder)
 
 
 def publish(partial: Path, folder: Path, meta: dict[str, Any]) -> None:

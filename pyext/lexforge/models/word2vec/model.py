@@ -27,8 +27,9 @@ from lexforge.text import (
     encode_corpus,
     resolve_corpus,
 )
-from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from lexforge.training.checkpoint import CONFIG, CheckpointError, load_checkpoint, save_checkpoint
 from lexforge.training.events import Events
+from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
 from lexforge.training.run import run
@@ -373,7 +374,8 @@ class Word2Vec:
             ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one;
                 words that a checkpoint cannot hold.
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
-            CheckpointError: A checkpoint could not be written.
+            CheckpointError: The last checkpoint could not be written.
+            FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         if self.vocabulary is None:
             raise ValueError("train: build the vocabulary first, with build_vocab")
@@ -385,6 +387,7 @@ class Word2Vec:
         shown = progress or Progress(self.progress, every=report_delay)
         with (
             shown if progress is None else nullcontext(shown),
+            folder_of_run(checkpoint_folder),
             self._encoded(corpus, shown) as encoded,
         ):
             if encoded.num_tokens == 0:
@@ -678,7 +681,9 @@ class Word2Vec:
                 progress=progress,
             )
             state = StreamState.from_json(found.state) if found.state else None
-        except (KeyError, TypeError, ValueError) as error:
+            for name in ("corpus_count", "corpus_total_words"):
+                whole(CONFIG, name, found.config.get(name, 0), low=0)
+        except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model.vocabulary, model._state = found.vocabulary, state
         model.corpus_count = found.config.get("corpus_count", 0)

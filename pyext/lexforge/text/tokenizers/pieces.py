@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from lexforge._files import part
 from lexforge.text.tokenizers.base import Tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 
@@ -65,7 +66,7 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer | PieceVocabulary:
         FileNotFoundError: there is no vocabulary. ValueError: it is damaged.
     """
     folder = Path(folder)
-    if (path := folder / "vocab.txt").is_file():
+    if (path := part(folder, "vocab.txt")).is_file():
         try:
             text = path.read_text("utf-8")  # \r\n becomes \n
 

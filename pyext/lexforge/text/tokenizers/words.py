@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lexforge._files import replacing
+from lexforge._files import part, replacing
 
 
 class WordTokenizer:
@@ -156,7 +156,7 @@ class WordTokenizer:
         """
         folder = Path(folder)
         lowercase = True
-        if (config_path := folder / "tokenizer_config.json").exists():
+        if (config_path := part(folder, "tokenizer_config.json")).exists():
             config = _read_json(config_path, dict)
             made_by = config.get("tokenizer_class", "WordTokenizer")
             if made_by != "WordTokenizer":
@@ -164,13 +164,13 @@ class WordTokenizer:
                     f"{config_path}: tokenizer_class must be WordTokenizer, got {made_by!r}"
                 )
             lowercase = bool(config.get("do_lower_case", True))
-        if (path := folder / "vocab.txt").exists():
+        if (path := part(folder, "vocab.txt")).exists():
             try:
                 tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
             except UnicodeDecodeError as error:
                 raise ValueError(f"{path}: must be UTF-8: {error}") from error
             tokens = [token.removesuffix("\r") for token in tokens]
-        elif (path := folder / "vocab.json").exists():
+        elif (path := part(folder, "vocab.json")).exists():
             tokens = _read_json(path, list)
             if not all(isinstance(token, str) for token in tokens):
                 raise ValueError(f"{path}: must be an array of strings")

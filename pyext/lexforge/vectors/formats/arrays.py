@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,16 @@ from safetensors.torch import save_file
 
 from lexforge import _text
 from lexforge._files import replacement
+from lexforge.text.vocabulary import Vocabulary
+from lexforge.training.checkpoint import (
+    CONFIG,
+    TENSORS,
+    VOCABULARY,
+    CheckpointError,
+    is_checkpoint,
+    read_json,
+    read_parts,
+)
 from lexforge.vectors.formats.rows import check_text_word
 from lexforge.vectors.formats.streams import open_for_writing
 
@@ -31,8 +42,10 @@ class Table(NamedTuple):
     counts: np.ndarray | None = None
 
 
-def read_safetensors(path: Path, *, limit: int | None, mmap: bool) -> Table:
-    """The matrix of a safetensors file; words from its metadata or from a file beside it."""
+def read_safetensors(
+    path: Path, *, limit: int | None, mmap: bool, vocabulary: Vocabulary | None = None
+) -> Table:
+    """The matrix of a safetensors file; words, if not given, from its metadata or a file beside."""
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
@@ -54,7 +67,9 @@ def read_safetensors(path: Path, *, limit: int | None, mmap: bool) -> Table:
         tensor = tensor.float()
     elif not mmap:
         tensor = tensor.clone()
-    if "words" in metadata:
+    if vocabulary is not None:
+        words, counts = vocabulary.words, vocabulary.counts
+    elif "words" in metadata:
         words = json.loads(metadata["words"])
         counts = json.loads(metadata["counts"]) if "counts" in metadata else None
         counts = None if counts is None else np.array(counts, dtype=np.int64)
@@ -102,17 +117,25 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
 
     They are the input table, but for GloVe what its ``vectors`` says: the sum of both by default.
     """
-    config_path = folder / "config.json"
-    if not config_path.exists():
+    if not is_checkpoint(folder):
         raise ValueError("a folder must be a checkpoint with config.json, and this one has none")
     try:
-        config = json.loads(config_path.read_text(encoding="utf8"))
-        dim = config.get("vector_size")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"config.json is truncated or damaged: {error}") from error
+        return read_parts(folder, (), lambda part: _read_parts(part, limit=limit, mmap=mmap))
+    except CheckpointError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_parts(part: Callable[[str], Path], *, limit: int | None, mmap: bool) -> Table:
+    config = read_json(part(CONFIG))
+    dim = config.get("vector_size")
     if not isinstance(dim, int) or dim < 1:
-        raise ValueError(f"config.json: vector_size must be a positive integer, got {dim!r}")
-    table = read_safetensors(folder / "model.safetensors", limit=limit, mmap=mmap)
+        raise ValueError(f"{CONFIG}: vector_size must be a positive integer, got {dim!r}")
+    if missing := [name for name in (VOCABULARY, TENSORS) if not part(name).is_file()]:
+        raise ValueError(f"not a complete checkpoint: {missing[0]} is missing")
+    vocabulary = Vocabulary.load(part(VOCABULARY))
+    if "vocabulary_sha1" in config and vocabulary.sha1() != config["vocabulary_sha1"]:
+        raise ValueError(f"{VOCABULARY} is damaged: its words are not those that {CONFIG} names")
+    table = read_safetensors(part(TENSORS), limit=limit, mmap=mmap, vocabulary=vocabulary)
     if dim > table.vectors.shape[1]:
         raise ValueError(
             f"config.json: vector_size is {dim}, but rows of the table have "
@@ -122,7 +145,7 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
     wanted = config.get("vectors") if config.get("model") == "glove" else "word"
     if wanted == "word":
         return table
-    with safe_open(folder / "model.safetensors", framework="np") as file:
+    with safe_open(part(TENSORS), framework="np") as file:
         if "output" not in file.keys():  # noqa: SIM118  it is no dictionary
             raise ValueError("the tensor of the context vectors, 'output', is missing")
         contexts = file.get_slice("output")[:limit]
