@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import random
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import lexforge.bert
 from lexforge._library import cpu_has_bf16
@@ -542,8 +544,80 @@ def test_foreign_optimizer_state(paragraphs, tmp_path):
     other = {**SMALL, "steps": 2, "shape": {**SHAPE, "num_layers": 1, "intermediate_size": 50}}
     pretrain(paragraphs, **other, out=tmp_path / "b")
     shutil.copy(tmp_path / "b/optimizer.safetensors", tmp_path / "a")
-    with pytest.raises(ValueError, match=r"blocks\.1\.\S+ is missing; .* must be "):
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.\S+ is missing; .* must be "):
         pretrain(paragraphs, out=tmp_path / "a", resume=True)
+
+
+@pytest.fixture(scope="module")
+def two_steps(paragraphs, tmp_path_factory):
+    """The folder of a run."""
+    folder = tmp_path_factory.mktemp("two_steps")
+    pretrain(paragraphs, **{**SMALL, "steps": 2}, out=folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "part, field, value, message",
+    [
+        ("state", "step", "2", "step must be a whole number >= 0, got '2'"),
+        ("state", "step", 3, "step must be at most steps = 2, got 3"),
+        ("state", "sums", [1.0], "sums must be 6 numbers"),
+        ("state", "sums", {}, "sums must be an array, got {}"),
+        ("state", "history_sums", ["x"] * 6, r"history_sums\[0\] must be a finite number"),
+        ("state", "tokens", None, r"sums\['tokens'\] must be a finite number, got None"),
+        ("state", "history", [{"lr": 1}], "history must be objects with a number step"),
+        ("state", "corpus", "x", "corpus must be an object, got 'x'"),
+        ("settings", "batch_size", "many", "batch_size must be an integer, got 'many'"),
+        (None, "state", [], r"state must be an object, got \[\]"),
+        (None, "evaluation", {"corpus": 1}, r"evaluation\['corpus'\] must be an object, got 1"),
+        (
+            None,
+            "evaluation",
+            {"corpus": {}, "eval_every": 0, "early_stopping": 0},
+            "eval_every must be >= 1, got 0",
+        ),
+    ],
+)
+def test_damaged_state(paragraphs, two_steps, tmp_path, part, field, value, message):
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    path = folder / "trainer_state.json"
+    record = json.loads(path.read_text())
+    (record if part is None else record[part])[field] = value
+    path.write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match=rf"the trainer state in .* is damaged: .*{message}"):
+        pretrain(paragraphs, out=folder, resume=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+def test_numbers_that_are_not_finite(paragraphs, two_steps, tmp_path, name):
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    tensors = load_file(folder / name)
+    key = max(tensors, key=lambda each: tensors[each].numel())
+    tensors[key].view(-1)[-1] = float("nan")
+    save_file(tensors, folder / name)
+    with pytest.raises(CheckpointError, match=rf"{name} is damaged: \S+ holds nan or infinity"):
+        pretrain(paragraphs, out=folder, resume=True)
+
+
+def test_two_runs_of_one_folder(paragraphs, two_steps, tmp_path):
+    """The second one is refused before it changes anything, the best model of the first included."""
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    shutil.copytree(two_steps, folder / "best")
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    options = {**SMALL, "steps": 2, "out": folder, "overwrite": True, "eval_file": paragraphs}
+    with open(folder / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="another process is training there"):
+            pretrain(paragraphs, **options)
+    (folder / ".lock").unlink()
+    assert before == {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_models_larger_than_the_memory(paragraphs):
+    for shape in ({"num_layers": 10**8}, {"hidden_size": 10**8, "num_heads": 10**6}):
+        (name, size), *_ = shape.items()
+        with pytest.raises(MemoryError, match=f"{name}={size}.* need .* are free"):
+            pretrain("there is no such corpus, and it is not looked for", shape=shape)
 
 
 def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch):
