@@ -65,7 +65,8 @@ def _locked(folder: Path, doing: str) -> Iterator[None]:
         finally:
             held.remove(name)
             # Before it is unlocked: who has opened it meanwhile finds that it is gone.
-            (folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                (folder / LOCK).unlink()
 
 
 def _lock(folder: Path, doing: str) -> IO[bytes]:

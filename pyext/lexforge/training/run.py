@@ -19,7 +19,7 @@ def attempt(save: Callable[[], None], progress: Progress, then: str) -> None:
     """Save, where a failure is no reason to end the run: it is told, with what happens then."""
     try:
         save()
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         progress.warn(f"{error}; training goes on, and {then}")
 
 

@@ -202,7 +202,19 @@ class Cooccurrence:
                 vocabulary is not that of the counts.
         """
         folder = Path(folder)
-        meta = _read_meta(folder)
+        while True:
+            meta = _read_meta(folder)
+            try:
+                found = cls._load(folder, meta)
+            except (ValueError, OSError):
+                if _read_meta(folder) == meta:
+                    raise
+            else:
+                if _read_meta(folder) == meta:  # else others took their place meanwhile
+                    return found
+
+    @classmethod
+    def _load(cls, folder: Path, meta: dict[str, Any]) -> Cooccurrence:
         vocab = Vocabulary.load(folder / VOCABULARY)
         if vocab.sha1() != meta["vocabulary_sha1"]:
             raise ValueError(

@@ -67,6 +67,7 @@ def read_safetensors(
         tensor = tensor.float()
     elif not mmap:
         tensor = tensor.clone()
+    counts: np.ndarray | None
     if vocabulary is not None:
         words, counts = vocabulary.words, vocabulary.counts
     elif "words" in metadata:
