@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 import lexforge.bert
 from lexforge._library import cpu_has_bf16
 from lexforge.models.bert import checkpoint as bert_checkpoint
+from lexforge.models.bert import files as bert_files
 from lexforge.models.bert import trainer as bert_pretraining
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
@@ -620,17 +621,33 @@ def test_models_larger_than_the_memory(paragraphs):
             pretrain("there is no such corpus, and it is not looked for", shape=shape)
 
 
-def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("module", [bert_checkpoint, bert_files])
+def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch, module):
     pretrain(paragraphs, **SMALL, out=tmp_path, stop=StopAfter(2))
 
     def refuse(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bert_checkpoint, "write_tensors", refuse)
+    monkeypatch.setattr(module, "write_tensors", refuse)
     with pytest.raises(CheckpointError, match=r"no space left on the disk; the previous .* intact"):
         pretrain(paragraphs, out=tmp_path, resume=True, threads=1)
     monkeypatch.undo()
     assert pretrain(paragraphs, out=tmp_path, resume=True, threads=1).state.finished
+
+
+def test_the_best_model_may_not_be_kept(paragraphs, tmp_path, monkeypatch, caplog):
+    """It is told, and the run goes on to its end."""
+    real = bert_pretraining.save_run
+
+    def save_run(folder, **parts):
+        if Path(folder).name == "best":
+            raise CheckpointError("best was not written: disk full")
+        real(folder, **parts)
+
+    monkeypatch.setattr(bert_pretraining, "save_run", save_run)
+    result = pretrain(paragraphs, **SMALL, out=tmp_path, eval_file=paragraphs, eval_every=12)
+    assert result.state.finished and is_checkpoint(tmp_path) and not (tmp_path / "best").exists()
+    assert "not written: disk full; training goes on, and the next better one" in caplog.text
 
 
 def test_really_full_disk(paragraphs, tmp_path):

@@ -261,16 +261,21 @@ def read_parts(
                 return found
 
 
-def _moment(folder: Path) -> tuple[list[str], tuple[int, int, int] | None]:
-    """What changes with every save, and with every step of its last part."""
+def _moment(folder: Path) -> tuple[tuple[int, int, int] | None, list[str]]:
+    """What changes with every save, and with every file that it moves up.
+
+    In this order: whoever sees the configuration of a save sees all that waits after it.
+    """
+    config = None
     waiting: list[str] = []
-    with suppress(OSError):
-        waiting = sorted(os.listdir(folder / COMMIT))
     for path in (folder / COMMIT / CONFIG, folder / CONFIG):
         with suppress(OSError):
             found = path.stat()
-            return waiting, (found.st_dev, found.st_ino, found.st_mtime_ns)
-    return waiting, None
+            config = (found.st_dev, found.st_ino, found.st_mtime_ns)
+            break
+    with suppress(OSError):
+        waiting = sorted(os.listdir(folder / COMMIT))
+    return config, waiting
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -289,10 +294,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
-    """CheckpointError naming the file, when a tensor holds an infinity or what is no number."""
+    """CheckpointError naming the file, if a tensor is not float32 or holds infinities or nan."""
     import torch
 
     for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise CheckpointError(f"{path} is damaged: {name} must be float32, got {tensor.dtype}")
         # A part at a time: a reduction of a view with padded rows copies what it is given.
         for rows in tensor.detach().split(_ROWS) if tensor.numel() and tensor.dim() else ():
             if not torch.stack(torch.aminmax(rows)).isfinite().all():
