@@ -83,9 +83,9 @@ def test_a_pair_is_no_list(model, tokenizer):
     expected = attention_maps(model, tokenizer, TEXT, OTHER)
     found = attention_maps(model, tokenizer, (TEXT, OTHER))
     np.testing.assert_array_equal(found.weights, expected.weights)
-    for texts in ([TEXT, OTHER], ((TEXT, OTHER),)):
+    for a, b in (([TEXT, OTHER], None), ((TEXT, OTHER), OTHER)):
         with pytest.raises(ValueError, match=r"a pair of texts as a tuple \(a, b\); got .* crane"):
-            attention_maps(model, tokenizer, *texts, None if len(texts) == 2 else OTHER)
+            attention_maps(model, tokenizer, a, b)
 
 
 def test_too_long(model, tokenizer):
