@@ -544,7 +544,7 @@ def test_one_process_at_a_time(monkeypatch, tmp_path, tiny_plan):
     corpus, vocab = zipf_corpus(2000, 30)
     out, options = tmp_path / "out", {"corpus": corpus, "vocabulary": vocab, "window": 3}
     interrupted(monkeypatch, out, 3, **options)
-    with open(out / ".runs" / "lock", "wb") as lock:
+    with open(out / ".lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RuntimeError, match="another process is counting there"):
             cooccurrence(folder=out, **options)

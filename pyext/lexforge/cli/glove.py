@@ -25,7 +25,6 @@ from lexforge.cli._options import (
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
-    folder_of_run,
     tell_of_stop,
     tell_results,
     warn_of_bytes,
@@ -146,6 +145,7 @@ def glove(
     - `lexforge glove -input-file cooccurrence.bin -vocab-file vocab.txt -save-file vectors`
     """
     from lexforge.training.checkpoint import is_checkpoint
+    from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
 
     out, cooccurrence, save_file = run.out, files.cooccurrence, files.save_file
@@ -174,7 +174,10 @@ def glove(
         "device": run.device,
         "counts_folder": None if cooccurrence is not None else kept_counts,
     }
-    with Progress(not run.quiet, log_json=run.log_json, append=resume) as progress:
+    with (
+        folder_of_run(out),
+        Progress(not run.quiet, log_json=run.log_json, append=resume) as progress,
+    ):
         from lexforge.models.glove.model import GloVe
         from lexforge.training.signals import StopRequest
 
@@ -203,20 +206,19 @@ def glove(
         if resume and model.state.finished:
             progress.say(f"the run in {out} is complete; there is nothing to resume")
         else:
-            with folder_of_run(out):
-                counts = _counts(
-                    model, corpus, cooccurrence, counting.vocab_file, kept_counts, progress
+            counts = _counts(
+                model, corpus, cooccurrence, counting.vocab_file, kept_counts, progress
+            )
+            with StopRequest() as stop:
+                model.train(
+                    counts,
+                    progress=progress,
+                    checkpoint_folder=out,
+                    checkpoint_every=run.checkpoint_every or None,
+                    stop=stop,
+                    resume=resume,
+                    callbacks=[files] if files.checkpoint_passes else [],
                 )
-                with StopRequest() as stop:
-                    model.train(
-                        counts,
-                        progress=progress,
-                        checkpoint_folder=out,
-                        checkpoint_every=run.checkpoint_every or None,
-                        stop=stop,
-                        resume=resume,
-                        callbacks=[files] if files.checkpoint_passes else [],
-                    )
             if not model.state.finished:
                 tell_of_stop(_resume_command(corpus, cooccurrence, out) if out else None)
                 raise typer.Exit(stop.exit_code)

@@ -22,7 +22,6 @@ from lexforge.cli._options import (
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
-    folder_of_run,
     tell_of_stop,
     tell_results,
     warn_of_bytes,
@@ -75,6 +74,7 @@ def word2vec(
     - `lexforge word2vec wiki/ --out wiki-300/ --resume`
     - `lexforge word2vec -train text8 -output vec.txt -size 200 -threads 2 -cbow 0`
     """
+    from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
 
     if corpus is not None and files.train is not None:
@@ -90,7 +90,10 @@ def word2vec(
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
     start.check(run.resume)
     machine = {"workers": run.workers, "device": run.device}
-    with Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress:
+    with (
+        folder_of_run(run.out),
+        Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress,
+    ):
         from lexforge.models.word2vec.model import Word2Vec
 
         if run.resume:
@@ -131,7 +134,7 @@ def _train(
     # Beside the model rather than in the system's temporary folder, which may be small.
     own_folder = run.out / ".encoded" if cache is None and run.out is not None else None
     model.encoded_folder = cache or own_folder
-    with folder_of_run(run.out), StopRequest() as stop:
+    with StopRequest() as stop:
         try:
             model.train(
                 corpus_file=corpus,

@@ -111,6 +111,8 @@ class Settings:
             KeyError: The record lacks one.
         """
         found = kept if isinstance(kept, Mapping) else vars(kept)
+        if missing := [name for name in knobs(cls) if name not in found]:
+            raise KeyError(f"{cls.OWNER}: {', '.join(missing)} must be given")
         return cls(**{name: found[name] for name in knobs(cls)})
 
     def record(self) -> dict[str, Any]:

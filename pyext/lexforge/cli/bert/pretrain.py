@@ -10,7 +10,7 @@ import typer
 
 from lexforge._display import shell_command
 from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
-from lexforge.cli._training import folder_of_run, tell_of_stop
+from lexforge.cli._training import tell_of_stop
 from lexforge.models import settings as common
 from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.settings import evaluation, model
@@ -89,6 +89,7 @@ def pretrain(
     - `lexforge bert pretrain wiki.txt --out base/ --config standard --epochs 10 --accumulation 8`
     - `lexforge bert pretrain news.txt --out news/ --config bert/ --epochs 1`
     """
+    from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
 
     if "steps" in given and others.epochs is not None:
@@ -98,10 +99,12 @@ def pretrain(
     run.check(folders={"--tensorboard": others.tensorboard})
     if "dropout" in shape:
         shape["attention_dropout"] = shape["dropout"]
-    shown = Progress(
-        not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
-    )
-    with shown as progress, folder_of_run(run.out):
+    with (
+        folder_of_run(run.out),
+        Progress(
+            not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
+        ) as progress,
+    ):
         from lexforge.models.bert.trainer import pretrain as train
         from lexforge.training.signals import StopRequest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -104,7 +103,7 @@ def cooccurrence(
             of the corpus in the vocabulary; no two words near each other.
         OverflowError: A count of 2^63 units.
         OSError: The disk is full; everything partial is removed.
-        RuntimeError: Another process is counting into the folder.
+        FolderInUseError: Another process is counting into the folder.
 
     Notes:
         Disk: 4 bytes a word for the encoded corpus, 16 an entry for the result, and where the
@@ -268,16 +267,11 @@ def _unfinished(target: Path) -> Iterator[Path]:
     work = target / UNFINISHED
     made = not work.exists()
     work.mkdir(exist_ok=True)
-    with open(work / "lock", "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"{target}: another process is counting there") from None
-        try:
-            yield work
-        except Exception as error:
-            # A wrong argument is no reason to lose what an interrupted call has done.
-            if made or isinstance(error, OSError):
-                shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work)
+    try:
+        yield work
+    except Exception as error:
+        # A wrong argument is no reason to lose what an interrupted call has done.
+        if made or isinstance(error, OSError):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work)

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +31,7 @@ from lexforge.text import (
 )
 from lexforge.text.lines import read_json
 from lexforge.training.disk import check_space
+from lexforge.training.lock import folder_of_run
 from lexforge.vectors.similarity import unknown_word
 
 FORMAT_VERSION = 1
@@ -221,7 +222,19 @@ class Cooccurrence:
                 vocabulary is not that of the counts.
         """
         folder = Path(folder)
-        meta = _read_meta(folder)
+        while True:
+            meta = _read_meta(folder)
+            try:
+                found = cls._load(folder, meta)
+            except (ValueError, OSError):
+                if _read_meta(folder) == meta:
+                    raise
+            else:
+                if _read_meta(folder) == meta:  # else others took their place meanwhile
+                    return found
+
+    @classmethod
+    def _load(cls, folder: Path, meta: dict[str, Any]) -> Cooccurrence:
         vocab = Vocabulary.load(folder / VOCABULARY)
         if vocab.sha1() != meta["vocabulary_sha1"]:
             raise ValueError(
@@ -381,7 +394,7 @@ def _short(number: float) -> str:
 
 @contextmanager
 def target_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
-    """The folder, made when missing; without one a temporary folder.
+    """The folder, made when missing, and locked; without one a temporary folder.
 
     On Linux a mapped file lives on when its folder is gone.
     """
@@ -389,16 +402,8 @@ def target_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="lexforge-") as temporary:
             yield Path(temporary)
         return
-    folder = Path(folder)
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    except BaseException:
-        if made:
-            with suppress(OSError):  # it is not empty when there is something to go on with
-                folder.rmdir()
-        raise
+    with folder_of_run(folder, "counting"):
+        yield Path(folder)
 
 
 def publish(partial: Path, folder: Path, meta: dict[str, Any]) -> None:

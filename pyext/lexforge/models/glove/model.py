@@ -35,11 +35,12 @@ from lexforge.text import Vocabulary, resolve_corpus
 from lexforge.text.lines import read_json
 from lexforge.training.checkpoint import (
     CheckpointError,
-    check_finite,
+    check_savable,
     fill_tensors,
     load_checkpoint,
     save_checkpoint,
 )
+from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
 from lexforge.training.settings import knobs
@@ -246,11 +247,15 @@ class GloVe:
                 one; words that a checkpoint cannot hold.
             MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
-            CheckpointError: A checkpoint could not be written.
+            CheckpointError: The last checkpoint could not be written.
+            FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
         shown = progress or Progress(self.progress)
-        with shown if progress is None else nullcontext(shown):
+        with (
+            shown if progress is None else nullcontext(shown),
+            folder_of_run(checkpoint_folder),
+        ):
             counts = self._counted(corpus, shown)
             if checkpoint_folder is not None and any("\n" in word for word in counts.vocab.words):
                 raise ValueError(
@@ -632,7 +637,7 @@ class GloVe:
             CheckpointError: It could not be written, or the tables hold infinite values.
         """
         tensors = self._stored()
-        check_finite(folder, tensors)
+        check_savable(folder, tensors)
         save_checkpoint(
             folder,
             config={"model": "glove", **self.settings.record()},

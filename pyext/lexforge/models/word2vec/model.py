@@ -18,12 +18,14 @@ from lexforge.models.word2vec.trainer import encoded, skipgram_steps
 from lexforge.ops._tables import padded_table
 from lexforge.text import Corpus, Vocabulary, build_vocabulary, resolve_corpus
 from lexforge.training.checkpoint import (
+    CONFIG,
     CheckpointError,
-    check_finite,
+    check_savable,
     fill_tensors,
     load_checkpoint,
     save_checkpoint,
 )
+from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
 from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
@@ -422,7 +424,8 @@ class Word2Vec:
             ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one;
                 words that a checkpoint cannot hold.
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
-            CheckpointError: A checkpoint could not be written.
+            CheckpointError: The last checkpoint could not be written.
+            FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         built, settings = self._needed("train"), self.settings
         if checkpoint_folder is not None and any("\n" in word for word in built.vocabulary.words):
@@ -433,6 +436,7 @@ class Word2Vec:
         shown = progress or Progress(self.progress, every=report_delay)
         with (
             shown if progress is None else nullcontext(shown),
+            folder_of_run(checkpoint_folder),
             encoded(
                 corpus,
                 built.vocabulary,
@@ -625,7 +629,7 @@ class Word2Vec:
             "input": built.in_table[:, : self.vector_size],
             "output": built.out_table[:, : self.vector_size],
         }
-        check_finite(folder, tensors)
+        check_savable(folder, tensors)
         save_checkpoint(
             folder,
             config={
@@ -671,7 +675,9 @@ class Word2Vec:
                 progress=progress,
             )
             state = StreamState.from_json(found.state) if found.state else None
-        except (KeyError, TypeError, ValueError) as error:
+            for name in ("corpus_count", "corpus_total_words"):
+                whole(CONFIG, name, found.config.get(name, 0), low=0)
+        except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model._state = state
         model.corpus_count = found.config.get("corpus_count", 0)
