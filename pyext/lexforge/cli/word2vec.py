@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lexforge.cli._corpus import reading
 from lexforge.cli._options import Corpus, Given, RunOptions, counting, options, output, tool
 from lexforge.cli._training import (
     FILE_NAMES,
@@ -36,8 +37,10 @@ class FileOptions:
     output: Path | None = tool(None, "Write the vectors to this file.")
     binary: int = tool(0, "1: -output is a binary file.", low=0, high=1)
     save_vocab: Path | None = tool(None, "Write words and counts here.")
+    read_vocab: Path | None = tool(None, "Take words and counts from here.")
     cbow: int = tool(0, "0; CBOW does not exist yet.", low=0)
     hs: int = tool(0, "0; hierarchical softmax does not exist yet.", low=0)
+    classes: int = tool(0, "0; see scikit-learn's KMeans.", low=0, hidden=True)
 
 
 @options
@@ -72,13 +75,24 @@ def word2vec(
     if files.cbow or files.hs:
         wanted = "-cbow" if files.cbow else "-hs"
         raise typer.BadParameter(f"{wanted} 1: only skip-gram with negative sampling exists so far")
+    if files.classes:
+        raise typer.BadParameter(
+            "-classes: words are not put into classes here; cluster the vectors, with "
+            "scikit-learn's KMeans for one"
+        )
     if run.out is None and files.output is None:
         raise typer.BadParameter("say where the result goes: --out FOLDER (or -output FILE)")
     if corpus is None:
         raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
+    if files.read_vocab is not None and not files.read_vocab.is_file():
+        raise typer.BadParameter(f"-read-vocab: there is no file {files.read_vocab}")
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
     machine = {"workers": run.workers, "device": run.device}
-    with Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress:
+    outputs = (*run.outputs, files.output, files.save_vocab, files.cache)
+    with (
+        Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress,
+        reading(corpus, outputs, progress.say) as source,
+    ):
         from lexforge.models.word2vec.model import Word2Vec
 
         if run.resume:
@@ -90,24 +104,44 @@ def word2vec(
                 )
         else:
             model = Word2Vec(**given, **machine)
-            model.build_vocab(corpus_file=corpus, progress=progress)
-            progress.say(
-                f"{len(model.vocabulary):,} words seen {model.min_count} times or more make up "
-                f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
-            )
+            _make_vocabulary(model, source, files.read_vocab, progress)
             warn_of_bytes(model.vocabulary, corpus)
         if files.save_vocab is not None:
             model.vocabulary.save(files.save_vocab)
         if run.resume and model.state.finished:
             progress.say(f"the run in {run.out} is complete; there is nothing to resume")
         else:
-            _train(model, corpus, files.cache, run, progress)
+            _train(model, corpus, source, files.cache, run, progress)
         written = _write_files(model.wv, run.out, files)
         tell_results(model, run.out, written, progress)
 
 
+def _make_vocabulary(
+    model: Word2Vec, source: Any, read_vocab: Path | None, progress: Progress
+) -> None:
+    """The words of the corpus, or those of a file."""
+    if read_vocab is None:
+        model.build_vocab(corpus_file=source, progress=progress)
+    else:
+        from lexforge.text import Vocabulary
+
+        found = Vocabulary.load(read_vocab)
+        found = found.trim(min_count=model.min_count, max_size=model.max_vocab_size)
+        counts = dict(zip(found.words, found.counts.tolist(), strict=True))
+        model.build_vocab_from_freq(counts)
+    progress.say(
+        f"{len(model.vocabulary):,} words seen {model.min_count} times or more make up "
+        f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
+    )
+
+
 def _train(
-    model: Word2Vec, corpus: str, cache: Path | None, run: RunOptions, progress: Progress
+    model: Word2Vec,
+    corpus: str,
+    source: Any,
+    cache: Path | None,
+    run: RunOptions,
+    progress: Progress,
 ) -> None:
     """Train to the end; a signal saves what there is and leaves by its exit code."""
     import shlex
@@ -121,7 +155,7 @@ def _train(
     with folder_of_run(run.out), StopRequest() as stop:
         try:
             model.train(
-                corpus_file=corpus,
+                corpus_file=source,
                 progress=progress,
                 checkpoint_folder=run.out,
                 checkpoint_every=run.checkpoint_every or None,

@@ -7,7 +7,7 @@ of a resume with other settings, and the options of the command line (``cli/_opt
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, get_args, get_type_hints
 
@@ -23,6 +23,8 @@ class Knob:
         panel: Of the help, in which the option stands.
         low, high, above: Limits of a number; it is above the last one rather than from there on.
         choices: All values of a text.
+        rule: Called with owner, name and value; gives the plain value, or raises.
+        later: Records of earlier versions lack it and mean the default.
         names: Spellings of the option, between spaces; ``--`` and ``-`` stand for the field's name
             after them.
         metavar, hidden: How the help shows its value, and whether it shows the option at all.
@@ -35,6 +37,8 @@ class Knob:
     high: float | None = None
     above: float = -math.inf
     choices: tuple[str, ...] = ()
+    rule: Callable[[str, str, Any], Any] | None = None
+    later: bool = False
     names: str = "--"
     metavar: str | None = None
     hidden: bool = False
@@ -57,6 +61,8 @@ class Knob:
         """
         if value is None and self.optional:
             return None
+        if self.rule is not None:
+            return self.rule(owner, self.name, value)
         if self.kind is int:
             low = 1 if self.low is None else int(self.low)
             high = LARGEST if self.high is None else int(self.high)
@@ -110,7 +116,8 @@ class Settings:
             KeyError: The record lacks one.
         """
         found = kept if isinstance(kept, Mapping) else vars(kept)
-        return cls(**{name: found[name] for name in knobs(cls)})
+        known = knobs(cls).items()
+        return cls(**{n: found[n] for n, knob in known if n in found or not knob.later})
 
     def record(self) -> dict[str, Any]:
         """All of them by name, as plain values."""

@@ -41,6 +41,8 @@ class GloVeSettings(Settings):
     parts: int | None = setting(None, low=1, high=2**31 - 1)
     seed: int = common.seed()
     lowercase: bool = common.lowercase()
+    encoding: str = common.encoding()
+    errors: str | None = common.errors()
 
     def __post_init__(self) -> None:
         super().__post_init__()

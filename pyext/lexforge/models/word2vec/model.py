@@ -89,6 +89,10 @@ class Word2Vec:
             same files and vocabulary; a temporary folder by default.
         max_sentence_length: Longer sentences are split there.
         lowercase: Turn words to lower case while reading.
+        encoding: Of files; what is compressed or begins with a byte order mark is known without.
+        errors: What to do with bytes that are not text: ``"replace"`` puts U+FFFD, ``"strict"``
+            raises. By default they are replaced where they are few, and a file of other bytes is
+            refused.
         progress: Show vocabulary building and training on standard error.
         corpus, learning_rate, min_learning_rate: What the other models call ``corpus_file``
             (sentences too), ``alpha`` and ``min_alpha``.
@@ -147,6 +151,8 @@ class Word2Vec:
         encoded_folder: str | os.PathLike | None = None,
         max_sentence_length: int = 10_000,
         lowercase: bool = False,
+        encoding: str = "utf-8",
+        errors: str | None = None,
         progress: bool = False,
         corpus: Any = None,
         learning_rate: float | None = None,
@@ -173,6 +179,8 @@ class Word2Vec:
             max_final_vocab=max_final_vocab,
             max_sentence_length=max_sentence_length,
             lowercase=lowercase,
+            encoding=encoding,
+            errors=errors,
             epochs=epochs,
             seed=seed,
             sg=sg,
@@ -389,6 +397,11 @@ class Word2Vec:
         ):
             if encoded.num_tokens == 0:
                 raise ValueError("train: no word of the corpus is in the vocabulary")
+            if encoded.num_tokens == encoded.num_sentences:
+                raise ValueError(
+                    "train: no word has a context: each of the "
+                    f"{encoded.num_sentences:,} sentences has one word of the vocabulary only"
+                )
             self.corpus_count = self.corpus_count or encoded.num_sentences
             identity = encoded.identity(self.vocabulary.sha1())
             if resume:
@@ -419,6 +432,7 @@ class Word2Vec:
         stop: StopRequest | None,
     ) -> None:
         state, device = self._state, self.device
+        corpus = corpus.held((available_memory() or 0) // 4)
         counts = torch.from_numpy(np.ascontiguousarray(self.vocabulary.counts, dtype=np.int64))
         keep = keep_probability(counts, self._sample_share(), rule="word2vec").to(device)
         noise = build_alias(noise_weights(counts, self.ns_exponent)).to(device)
@@ -428,6 +442,7 @@ class Word2Vec:
         tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
 
         def step(epoch: int, first: int, last: int) -> None:
+            corpus.refuse_cut()
             skipgram_train_(
                 in_table,
                 out_table,
@@ -498,6 +513,8 @@ class Word2Vec:
             "vocabulary_sha1": self.vocabulary.sha1(),
             "max_sentence_length": self.max_sentence_length,
             "lowercase": self.lowercase,
+            "encoding": self.encoding,
+            "errors": self.errors or "replace",
             "sources": corpus.sources(),
         }
         same = all(encoded.meta.get(name) == value for name, value in expected.items())
@@ -508,7 +525,9 @@ class Word2Vec:
         if (corpus_iterable is None) == (corpus_file is None):
             raise TypeError(f"{function}: give either corpus_iterable or corpus_file")
         if corpus_file is not None:
-            return resolve_corpus(corpus_file, lowercase=self.lowercase)
+            return resolve_corpus(
+                corpus_file, lowercase=self.lowercase, encoding=self.encoding, errors=self.errors
+            )
         what = f"{function}: the corpus must be a re-iterable of token lists"
         if isinstance(corpus_iterable, str | bytes | os.PathLike):
             raise TypeError(f"{what}, got {corpus_iterable!r}; a path goes into corpus_file")
