@@ -75,7 +75,8 @@ def encoding_name(owner: str, name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{owner}: {name} must be the name of an encoding, got {value!r}")
     try:
-        b"".decode(value)
+        "a".encode(value)  # not all codecs are of text
+        codecs.getincrementaldecoder(value)
         found = codecs.lookup(value).name
     except (LookupError, UnicodeError, ValueError):
         raise ValueError(
