@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,3 +54,37 @@ def device(request) -> torch.device:
 def data_folder() -> Path:
     """The folder of real data sets (tests that use it are marked real_data)."""
     return Path(os.environ["LEXFORGE_DATA"])
+
+
+@pytest.fixture
+def fake_notebook(monkeypatch) -> list[list[dict[str, str]]]:
+    """As if this ran in a notebook: the outputs made, each a list of what it showed in turn."""
+    outputs: list[list[dict[str, str]]] = []
+
+    def display(content, raw, display_id):
+        assert raw and display_id
+        outputs.append([content])
+        return SimpleNamespace(update=lambda content, raw: outputs[-1].append(content))
+
+    shell = SimpleNamespace(kernel=object(), events=Events())
+    ipython = SimpleNamespace(get_ipython=lambda: shell, version_info=(9, 0, 0))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    return outputs
+
+
+class Events:
+    """Those of a notebook's shell, as far as anyone here listens."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[str, list] = {}
+
+    def register(self, event, function) -> None:
+        self.listeners.setdefault(event, []).append(function)
+
+    def unregister(self, event, function) -> None:
+        self.listeners[event].remove(function)
+
+    def trigger(self, event) -> None:
+        for function in list(self.listeners.get(event, [])):
+            function()

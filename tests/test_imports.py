@@ -16,7 +16,16 @@ import lexforge
 PACKAGE = Path(lexforge.__file__).parent
 
 # Modules at the top of the package that all may use, and which use none but themselves.
-BASE = {"_arguments", "_files", "_lazy", "_library", "_text", "_version"}
+BASE = {
+    "_arguments",
+    "_display",
+    "_files",
+    "_lazy",
+    "_library",
+    "_plot",
+    "_text",
+    "_version",
+}
 MAY_IMPORT = {
     "ops": set(),
     "reference": set(),

@@ -57,7 +57,7 @@ def digest(*parts) -> str:
 def vectors(model):
     """Of a model of word vectors: its tables and sums."""
     state = model.state
-    tables = [torch.from_numpy(model.wv.vectors)]
+    tables = [torch.tensor(model.wv.vectors)]
     losses = [state.loss_sum, state.pairs, state.centers, state.done, state.epoch_losses]
     return digest(*tables), digest(*losses)
 

@@ -1,3 +1,5 @@
+// CPU kernels of cooccurrence.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/cooccurrence/cooccurrence.py.
 #include <cstdint>
 #include <cstring>
 

@@ -1,4 +1,5 @@
 // CPU kernels of glove_loss.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/glove/glove_loss.py.
 #include <cmath>
 #include <cstdint>
 

@@ -1,4 +1,5 @@
 // Body of the GloVe kernel for one instruction set (contract: glove_train.h).
+// Start with pyext/lexforge/reference/glove/glove_train.py.
 //
 // The bias takes part in the vector operations: in the last block of a row, where it lies, the
 // other side's elements are replaced by 1 at the bias and by 0 after it (Tail), so that its term of

@@ -1,3 +1,4 @@
+// CPU kernels of probe.h: one body, compiled per instruction set.
 #include <cstdint>
 
 #include "common/philox.h"

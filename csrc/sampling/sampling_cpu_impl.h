@@ -1,3 +1,5 @@
+// CPU kernels of sampling.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/sampling/sampling.py.
 #include <cstdint>
 #include <type_traits>
 

@@ -1,4 +1,5 @@
 // CPU kernels of add_layer_norm.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/transformer/add_layer_norm.py.
 //
 // Rows go through their passes kRows at a time: what lies in the first-level cache then serves the
 // later ones, vectors that all rows share are read once for kRows, and so many sums that do not

@@ -1,4 +1,5 @@
 // CPU kernels of bias_activation.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/transformer/bias_activation.py.
 #include <cmath>
 #include <cstdint>
 

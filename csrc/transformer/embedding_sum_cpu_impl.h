@@ -1,4 +1,5 @@
 // CPU kernels of embedding_sum.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/transformer/embedding_sum.py.
 #include <cmath>
 #include <cstdint>
 #include <cstring>

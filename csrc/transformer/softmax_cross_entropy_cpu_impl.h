@@ -1,4 +1,5 @@
 // CPU kernels of softmax_cross_entropy.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/transformer/linear_cross_entropy.py.
 //
 // A row is gone through three times: its largest entry, its exponentials and their sum, the
 // gradient. In between it lies in the second-level cache, as float in the workspace if it is stored

@@ -3,7 +3,7 @@
 //
 // skipgram_windows: sub-sampling and windows of one epoch.
 //   for each sentence s, p = position in the corpus:
-//     kept = positions p with keep_token(p)     (skipgram_keep of skipgram_stream.h)
+//     kept = positions p with keep_token(p)     (skipgram_keep of skipgram_train.h)
 //     for each kept position p, i = its rank among all kept ones of the corpus:
 //       w = window drawn at p (skipgram_window), or always `window`
 //       the contexts are the kept tokens of rank first .. last - 1 without i,

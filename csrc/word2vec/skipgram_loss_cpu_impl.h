@@ -1,4 +1,5 @@
 // CPU kernels of skipgram_loss.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/word2vec/skipgram_loss.py.
 #include "common/simd.h"
 #include "word2vec/skipgram_loss.h"
 #include "word2vec/skipgram_rows_impl.h"

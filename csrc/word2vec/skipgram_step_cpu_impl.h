@@ -1,4 +1,5 @@
 // CPU kernels of skipgram_step.h: one body, compiled per instruction set.
+// Start with pyext/lexforge/reference/word2vec/skipgram_loss.py, whose gradient the steps apply.
 #include "word2vec/skipgram_step.h"
 // The instruction set applies from here on.
 #include "common/simd.h"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,3 +79,14 @@ def either(function: str, value: Any, **earlier: Any) -> Any:
     if value is not None and other is not None:
         raise TypeError(f"{function}: {name} names an argument that is given already")
     return other if value is None else value
+
+
+def existing(what: str, path: Any) -> Any:
+    """The argument as it is; a path must be there, before the work that leads to it.
+
+    Raises:
+        FileNotFoundError: It is not there.
+    """
+    if isinstance(path, str | os.PathLike) and not os.path.exists(path):
+        raise FileNotFoundError(f"{what}: no such file or folder: {os.fspath(path)}")
+    return path

@@ -8,7 +8,6 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedIOBase, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,8 +55,12 @@ def replacing(path: str | os.PathLike, *, sync: bool = True) -> Iterator[BinaryI
         yield file
 
 
-def read_into(file: BufferedIOBase | RawIOBase, array: Any) -> bool:
-    """Fills a contiguous numpy array with the bytes that come next; whether there were enough."""
+def read_into(file: Any, array: Any) -> bool:
+    """Fills a contiguous numpy array with the bytes of a binary file that come next.
+
+    Returns:
+        Whether there were enough.
+    """
     view = memoryview(array.view("u1"))
     while view:
         got = file.readinto(view)  # at most 2 GiB at a time

@@ -26,8 +26,8 @@ def _build_record() -> dict[str, object]:
     return json.loads(record.read_text()) if record.exists() else {}
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error.__cause__ or error).partition("\n")[0]
+def _first_line(error: BaseException | str) -> str:
+    return str(getattr(error, "__cause__", None) or error).partition("\n")[0]
 
 
 def _missing_gpu() -> str | None:
@@ -99,7 +99,7 @@ def _load_cuda() -> tuple[bool, str]:
     except RuntimeError as error:
         return False, f"loaded; the GPU cannot be used: {_first_line(error)}"
     gpu = f"{name}, compute capability {capability[0]}.{capability[1]}"
-    targets = built.get("cuda_arch_list") or ""
+    targets = str(built.get("cuda_arch_list") or "")
     if not _runs_on(targets, capability):
         return False, f"built for {targets}, not for this GPU: {gpu}"
     return True, gpu

@@ -209,3 +209,30 @@ def _wait_channel(pid: int) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+# -- closed and broken streams --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redirected", ["<&- >&- 2>&-", "2>&1 | head -c 0"])
+def test_training_goes_on_where_nobody_listens(corpus_file, tmp_path, redirected):
+    command = f"{sys.executable} -m lexforge.cli.main word2vec {corpus_file} --vector-size 8"
+    command += f" --epochs 1 --out {tmp_path}/out -save-vocab {tmp_path}/words {redirected}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], stdin=subprocess.DEVNULL)
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size > 1000
+    assert "a1 " in (tmp_path / "words").read_text()
+
+
+def test_closed_standard_output_is_no_error(tmp_path):
+    (tmp_path / "v.txt").write_text("a 1 0\nb 1 1\n")
+    command = f"{sys.executable} -m lexforge.cli.main similar {tmp_path}/v.txt a >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True)
+    assert done.returncode == 0 and done.stderr == b""
+
+
+def test_errors_command_no_terminal():
+    """Neither values of files nor their names do."""
+    error = OSError(2, "No such file", "\x1b]0;owned\x07.txt")
+    assert main.describe_error(error) == r"\x1b]0;owned\x07.txt: No such file"
+    assert main.describe_error(ValueError("got \x9b2J\n\u202eabc")) == r"got \x9b2J \u202eabc"

@@ -17,7 +17,7 @@ import torch
 
 from lexforge import Cooccurrence, GloVe, KeyedVectors, _library, cooccurrence, load_vectors
 from lexforge.models.glove import tiles as glove_tiles
-from lexforge.models.glove.model import first_round, rounds_between
+from lexforge.models.glove.trainer import first_round, rounds_between
 from lexforge.text import Vocabulary
 from lexforge.training import stream_job
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint

@@ -140,7 +140,7 @@ LIBRARIES = {
             ),
             Mutant(
                 "a list is read before it is written",
-                "word2vec/skipgram_stream_cuda.cu",
+                "word2vec/skipgram_train_cuda.cu",
                 [
                     ("size += __popc(added);\n    __syncwarp();", "size += __popc(added);"),
                     ("window.context(j); });\n    __syncwarp();", "window.context(j); });"),

@@ -1,8 +1,10 @@
 """What is shown, where, and what is logged."""
 
+import errno
 import io
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -10,7 +12,7 @@ import types
 
 import pytest
 
-from lexforge.training.progress import Progress, clock, count
+from lexforge.training.progress import Progress, _fitting, clock, count
 from lexforge.training.stream_job import StreamState
 
 
@@ -249,3 +251,140 @@ def test_count(number, text):
 )
 def test_clock(seconds, text):
     assert clock(seconds) == text
+
+
+# -- a live line at any width ---------------------------------------------------------------------
+
+BERT = ["MLM 7.313", "NSP 0.757", "1.36 k pairs/s", "left 1:02:03"]
+MORE = ["lr 0.01", "45.3 k tokens/s"]
+
+
+def last_line(stream):
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    return [line for line in re.split(r"[\r\n]+", shown) if line][-1]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_live_line_is_never_cut(monkeypatch, columns):
+    """Bar, percent, part, loss, speed, time left; what follows only where there is room."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    with Progress(True, stream=stream) as progress:
+        simulate(progress)
+    line = last_line(stream)
+    assert len(line) <= columns and "\u2026" not in line and line.endswith("left 0:00")
+    shown = ["100%", "epoch 2/2", "loss 3.6100", "2 k words/s", "lr 0.00000"]
+    places = [line.find(part) for part in shown]
+    kept = {40: 3, 60: 4}.get(columns, 5)
+    assert places[:kept] == sorted(places[:kept]) and -1 not in places[:kept]
+    assert places[kept:] == [-1] * (5 - kept)
+    assert line.startswith("\u2501") == (columns > 40)
+
+
+@pytest.mark.parametrize(
+    "width, bar, text",
+    [
+        (30, 0, " 10%  step 9999/100000  left 1:02:03"),
+        (60, 0, " 10%  step 9999/100000  MLM 7.313  NSP 0.757  left 1:02:03"),
+        (80, 5, " 10%  step 9999/100000  MLM 7.313  NSP 0.757  1.36 k pairs/s  left 1:02:03"),
+        (100, 16, f" 10%  step 9999/100000  {'  '.join([*BERT[:3], MORE[0], BERT[3]])}"),
+        (140, 24, f" 10%  step 9999/100000  {'  '.join([*BERT[:3], *MORE, BERT[3]])}"),
+    ],
+)
+def test_what_fits(width, bar, text):
+    assert _fitting(width, "step 9999/100000", 0.1, BERT, MORE) == (bar, text)
+
+
+def test_phase_without_a_total_has_no_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    with Progress(True, stream=stream) as progress:
+        monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+        progress.phase("encoding")(10, None)
+        monkeypatch.setattr(time, "monotonic", lambda: 2e9)
+        report = progress.phase("encoding")
+        monkeypatch.setattr(time, "monotonic", lambda: 3e9)
+        report(1500, None)
+    assert last_line(stream).strip() == "encoding  1.5 k sentences"
+
+
+# -- notebooks ------------------------------------------------------------------------------------
+
+
+def test_live_line_in_a_notebook(fake_notebook, capsys):
+    with Progress(True) as progress:
+        simulate(progress)
+        progress.say("210 words")
+        simulate(progress)
+    first, second = fake_notebook
+    assert first[-1]["text/plain"].endswith("loss 3.6100  2 k words/s  lr 0.00000  left 0:00")
+    assert '<progress value="1.0000"' in first[-1]["text/html"] and len(first) > 20
+    assert second[0]["text/plain"] == "  0%  training"
+    assert capsys.readouterr().err == "210 words\n"
+
+
+# -- nobody listens, or someone who must not be commanded -----------------------------------------
+
+
+class Lost(Terminal):
+    """A stream that fails after so many writes."""
+
+    def __init__(self, terminal, writes=0):
+        super().__init__()
+        self.terminal, self.left = terminal, writes
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("writes", [0, 1, 5])
+def test_training_goes_on_without_its_display(terminal, writes, monkeypatch, tmp_path):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Lost(terminal, writes)
+    with Progress(True, stream=stream, log_json=tmp_path / "log") as progress:
+        progress.say("210 words")
+        simulate(progress)
+        progress.say("done")
+        shown = stream.getvalue()
+        progress.phase("counting", "words")
+        progress.say("silent from here on")
+    assert stream.getvalue() == shown and "done" not in shown
+    assert len((tmp_path / "log").read_text().splitlines()) == 20
+
+
+def test_closed_streams(monkeypatch):
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", None)
+    for each in (None, stream):
+        with Progress(True, stream=each) as progress:
+            progress.say("210 words")
+            simulate(progress)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk to write to")
+def test_log_on_a_full_disk_ends():
+    stream = io.StringIO()
+    with Progress(True, stream=stream, log_json="/dev/full") as progress:
+        simulate(progress)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "the log ends here: No space left on device" and len(lines) == 3
+
+
+def test_words_command_no_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with Progress(True, stream=stream) as progress:
+        progress.say("try: \x1b]0;owned\x07 \x9b2J \u202eabc")
+        progress.phase("reading \x1b[2J")(1, 1)
+    assert "try: \\x1b]0;owned\\x07 \\x9b2J \\u202eabc\n" in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue() and "\\x1b[2J" in stream.getvalue()

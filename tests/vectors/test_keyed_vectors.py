@@ -52,10 +52,13 @@ def test_a_vector_handed_out_cannot_be_changed(kv):
 def test_norms_follow_changes(kv):
     np.testing.assert_allclose(np.linalg.norm(kv.get_normed_vectors(), axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(kv.get_vector("w1", norm=True)), 1, atol=1e-6)
-    kv.vectors *= 2
     before = kv.norms.copy()
+    kv.vectors[:] *= 2
+    np.testing.assert_array_equal(kv.norms, before)  # nobody looks into the matrix
     kv.fill_norms(force=True)
     np.testing.assert_allclose(kv.norms, 2 * before, rtol=1e-6)
+    kv.vectors *= 2  # an assignment
+    np.testing.assert_allclose(kv.norms, 4 * before, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -277,3 +280,55 @@ def test_neighbours_of_the_reference_text(data_folder):
     assert kv.analogy("beijing", "china", "tokyo")[0][0] == "japan"
     assert kv.analogy("bad", "worst", "big")[0][0] == "biggest"
     assert kv.analogy("do", "did", "go")[0][0] == "went"
+
+
+def letters() -> KeyedVectors:
+    words = ["cat", "dog", "c", "a", "t", "d", "o", "g"]
+    return KeyedVectors(words, np.random.default_rng(0).normal(size=(8, 4)))
+
+
+def test_a_word_where_a_list_belongs_is_a_list_of_one():
+    """Its letters were taken for words, which they are in real vocabularies."""
+    kv = letters()
+    assert kv.n_similarity("cat", "dog") == pytest.approx(kv.similarity("cat", "dog"), abs=1e-6)
+    assert kv.n_similarity("cat", ["dog", "a"]) == kv.n_similarity(["cat"], ["dog", "a"])
+    np.testing.assert_array_equal(kv.get_mean_vector("cat"), kv.get_mean_vector(["cat"]))
+    np.testing.assert_array_equal(kv.distances("cat", "dog"), kv.distances("cat", ["dog"]))
+    assert kv.most_similar_to_given("cat", "dog") == "dog"
+    assert kv.vectors_for_all("cat").index_to_key == ["cat"]
+    for outlier in (kv.doesnt_match, kv.rank_by_centrality):
+        with pytest.raises(TypeError, match=r"must be a list of words, got 'cat dog'"):
+            outlier("cat dog")
+
+
+def test_a_word_and_its_weight_may_be_a_list():
+    kv = letters()
+    pair = kv.most_similar([("cat", 0.5), ("dog", 2.0)])
+    assert kv.most_similar([["cat", 0.5], ["dog", 2.0]]) == pair  # as JSON has it
+
+
+@pytest.mark.interop
+def test_further_methods_are_those_of_gensim(tmp_path):
+    gensim = pytest.importorskip("gensim.models")
+    kv = letters()
+    kv.expandos["count"] = np.array([1, 5, 5, 2, 9, 2, 1, 3])
+    theirs = kv.to_gensim()
+    ours_all, theirs_all = (x.vectors_for_all(["dog", "no", "cat", "dog"]) for x in (kv, theirs))
+    assert ours_all.index_to_key == theirs_all.index_to_key
+    np.testing.assert_array_equal(ours_all.vectors, theirs_all.vectors)
+    relative = [x.relative_cosine_similarity("cat", "dog", 3) for x in (kv, theirs)]
+    assert relative[0] == pytest.approx(relative[1], abs=1e-6)
+    assert [kv.similar_by_word(word="cat", topn=2)[0][0]] == [theirs.similar_by_word("cat")[0][0]]
+    theirs.sort_by_descending_frequency()
+    kv.sort_by_descending_frequency()
+    assert kv.index_to_key == theirs.index_to_key
+    np.testing.assert_array_equal(kv.vectors, theirs.vectors)
+    other = gensim.KeyedVectors(4)
+    other.add_vectors(["dog", "cow"], np.ones((2, 4), dtype=np.float32))
+    other.save_word2vec_format(str(tmp_path / "other.txt"))
+    assert kv.intersect_word2vec_format(tmp_path / "other.txt") == 1
+    np.testing.assert_array_equal(kv["dog"], np.ones(4))
+    with pytest.raises(NotImplementedError, match="lockf must be 1"):
+        kv.intersect_word2vec_format(tmp_path / "other.txt", lockf=0.0)
+    kv.unit_normalize_all()
+    np.testing.assert_allclose(kv.norms, 1, atol=1e-6)

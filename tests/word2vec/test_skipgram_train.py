@@ -408,10 +408,10 @@ def test_workspace(cpu_kernels, tmp_path):
     kernel = tmp_path / "kernel.cpp"  # as the build writes it
     kernel.write_text(
         f"#define LEXFORGE_ISA {isa}\n#define LEXFORGE_ISA_{isa.upper()}\n"
-        '#include "word2vec/skipgram_stream_cpu_impl.h"\n'
+        '#include "word2vec/skipgram_train_cpu_impl.h"\n'
     )
-    sources = [here / "skipgram_stream_workspace.cpp", kernel]
-    flags = ["-std=c++20", "-O1", f"-I{csrc}", f"-DKERNEL={isa}::skipgram_stream"]
+    sources = [here / "skipgram_train_workspace.cpp", kernel]
+    flags = ["-std=c++20", "-O1", f"-I{csrc}", f"-DKERNEL={isa}::skipgram_train"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run(["g++", *flags, *map(str, sources), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)

@@ -89,6 +89,20 @@ class RunOptions(WorkOptions):
 
 
 @dataclass(frozen=True)
+class StartOptions:
+    """What trainings of word vectors have that may start from others."""
+
+    init: Path | None = setting(
+        None, "Start from the vectors of this file, of words that it knows.", panel="Training"
+    )
+
+    def check(self, resume: bool) -> None:
+        """BadParameter for a run that has started already."""
+        if self.init is not None and resume:
+            raise typer.BadParameter("--init starts a run, and --resume continues one")
+
+
+@dataclass(frozen=True)
 class CountingOptions:
     """What commands have that count co-occurrences."""
 

@@ -8,9 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from lexforge.cli._vectors import warn
+from lexforge._display import shell_command
+from lexforge.cli._messages import tell, warn
 
 if TYPE_CHECKING:
     from lexforge.models.glove.model import GloVe
@@ -62,11 +61,10 @@ def warn_of_bytes(vocabulary: Vocabulary, corpus: str) -> None:
 
 def tell_of_stop(again: str | None) -> None:
     """After a signal: how to go on, if anything was saved."""
-    typer.echo(
+    tell(
         f"stopped and saved; continue with: {again}"
         if again
-        else "stopped; without --out nothing is saved",
-        err=True,
+        else "stopped; without --out nothing is saved"
     )
 
 
@@ -94,4 +92,4 @@ def tell_results(
     # Neither one of the first words (the, of, is) nor a rare one.
     words = model.wv.index_to_key[len(model.wv) // 20 :]
     word = next((word for word in words if word.isalpha()), words[0])
-    progress.say(f"try: lexforge similar {places[0]} {word}")
+    progress.say(f"try: {shell_command('lexforge', 'similar', places[0], word)}")

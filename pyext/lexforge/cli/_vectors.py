@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge._display import is_terminal, printable, printable_json
+from lexforge.cli._messages import warn
+
 if TYPE_CHECKING:
     from lexforge.vectors import KeyedVectors
 
@@ -28,11 +31,6 @@ def short_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: warn(message)
         yield
-
-
-def warn(message: object) -> None:
-    """One yellow line on standard error."""
-    typer.secho(f"warning: {message}", fg="yellow", err=True)
 
 
 def load(path: str, **options) -> KeyedVectors:
@@ -64,7 +62,7 @@ def check_known(kv: KeyedVectors, words: Sequence[str]) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on a terminal, tab-separated lines without a heading elsewhere."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         for row in rows:
             typer.echo("\t".join(_cell(value) for value in row))
         return
@@ -72,18 +70,20 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left")
     for number, column in enumerate(columns):
         # Words and names are never cut off.
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))  # Text: words are not markup
+        table.add_row(
+            *(Text(printable(_cell(value))) for value in row)
+        )  # Text: words are not markup
     Console().print(table)
 
 
 def print_json(value: object) -> None:
     """Indented, words in their own letters."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(printable_json(json.dumps(value, ensure_ascii=False, indent=2)))
 
 
 def _cell(value: object) -> str:

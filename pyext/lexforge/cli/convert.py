@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lexforge.cli import _vectors
+from lexforge.cli._messages import tell
 
 
 def convert(
@@ -49,9 +50,9 @@ def convert(
     save_vectors(kv, target, to_format, dtype=dtype)
     seconds = time.perf_counter() - start
     size = f"{len(kv):,} words, {kv.vector_size} dimensions"
-    typer.echo(f"{target}: {size}, {seconds:.1f} s", err=True)
+    tell(f"{target}: {size}, {seconds:.1f} s")
     for loss in _losses(kv, source, target, to_format, dtype):
-        typer.echo(f"not in the new file: {loss}", err=True)
+        tell(f"not in the new file: {loss}")
 
 
 def _losses(kv, source, target, to_format, dtype) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge._display import shell_command
 from lexforge.cli._corpus import reading
 from lexforge.cli._options import (
     Corpus,
@@ -123,4 +124,4 @@ def _summarise(
     words = [word for word in counts.vocab.words if word.isalpha()] or counts.vocab.words
     common = words[len(words) // 50 :]  # neither the first (the, of, is) nor rare ones
     if len(common) >= 4:
-        progress.say(f"try: lexforge ratios {out} {' '.join(common[:4])}")
+        progress.say(f"try: {shell_command('lexforge', 'ratios', out, *common[:4])}")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge._display import shell_command, shown
+
 if TYPE_CHECKING:
     from lexforge.models.word2vec.model import Word2Vec
 
 SHOWN_WORDS = ("tensor", "string", "file", "array", "thread", "gradient", "integer", "socket")
-PLOTTED_WORDS = 300
-PLOT_SKIPS = 100  # the most frequent words (the, of, is) have no neighbourhood worth a look
 
 
 def demo(
@@ -44,6 +44,14 @@ def demo(
         )
         model.train(corpus_file="pydocs", progress=progress, checkpoint_folder=out)
 
+    # First the files, then the words about them: whoever reads those may go at any time.
+    vectors = out / "vectors.txt"
+    model.wv.save_word2vec_format(vectors)
+    try:
+        picture = str(_plot(model, out / "vectors.png"))
+    except ImportError as error:
+        picture = f"skipped: {error}"
+
     state = model.state
     typer.echo(
         f"trained {count(state.done)} words in {clock(state.seconds)}: "
@@ -54,45 +62,18 @@ def demo(
     for word in SHOWN_WORDS:
         if word in model.wv:
             near = "  ".join(f"{w} {s:.2f}" for w, s in model.wv.most_similar(word, topn=5))
-            typer.echo(f"  {word:<9} {near}")
+            typer.echo(f"  {word:<9} {shown(near)}")
 
-    vectors = out / "vectors.txt"
-    model.wv.save_word2vec_format(vectors)
-    typer.echo(f"\nmodel    {out}\nvectors  {vectors}")
-    try:
-        picture = _plot(model, out / "vectors.png")
-    except ImportError:
-        typer.echo("plot     skipped: matplotlib is not installed (pip install matplotlib)")
-    else:
-        typer.echo(f"plot     {picture}")
-    typer.echo(f"\ntry      lexforge similar {out} exception")
+    typer.echo(f"\nmodel    {shown(out)}\nvectors  {shown(vectors)}\nplot     {shown(picture)}")
+    typer.echo(f"\ntry      {shell_command('lexforge', 'similar', out, 'exception')}")
 
 
 def _plot(model: Word2Vec, path: Path) -> Path:
-    """Frequent words in the plane of their two main directions, and the loss curve."""
-    import matplotlib
+    """Frequent words in the plane, and the loss curve."""
+    from lexforge import _plot
 
-    matplotlib.use("agg")
-    import numpy as np
-    from matplotlib import pyplot
-
-    last = min(PLOT_SKIPS + PLOTTED_WORDS, len(model.wv))
-    first = min(PLOT_SKIPS, last // 4)
-    rows = model.wv.vectors[first:last].astype(np.float64)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    rows -= rows.mean(axis=0)
-    _, _, directions = np.linalg.svd(rows, full_matrices=False)
-    x, y = directions[:2] @ rows.T
-
-    figure, (words, loss) = pyplot.subplots(1, 2, figsize=(18, 9), width_ratios=(2, 1))
-    words.scatter(x, y, s=4, color="0.8")
-    for word, left, up in zip(model.wv.index_to_key[first:last], x, y, strict=True):
-        words.text(left, up, word, fontsize=7, ha="center", va="center")
-    words.set(title="frequent words, first two principal components", xticks=[], yticks=[])
-    history = model.state.loss_history
-    loss.plot([point["words"] / 1e6 for point in history], [point["loss"] for point in history])
-    loss.set(title="training", xlabel="million words", ylabel="loss per pair")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    figure, (words, loss) = _plot.new_figure(18, 9, columns=(2, 1))
+    _plot.draw_loss(loss, model.state.loss_history)
+    _plot.draw_vectors(words, model.wv)
+    _plot.save_figure(figure, path)
     return path

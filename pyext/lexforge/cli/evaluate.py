@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lexforge.cli import _vectors
+from lexforge.cli._messages import warn
 
 
 def evaluate(
@@ -76,7 +77,7 @@ def evaluate(
         try:
             scores = evaluation.score_pairs(kv, path, **options)
         except ValueError as error:  # a set without known words must not stop the others
-            _vectors.warn(error)
+            warn(error)
             continue
         report["similarity"][name] = {
             "spearman": scores.spearman.statistic,
@@ -91,7 +92,7 @@ def evaluate(
         if any(section.questions for section in sections):
             report["analogy"][name] = _with_totals(sections)
         else:
-            _vectors.warn(f"{path}: no question found; lines must be A B C D, as in --help")
+            warn(f"{path}: no question found; lines must be A B C D, as in --help")
     _print(report)
     if json_file is not None:
         with replacing(json_file) as file:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lexforge._display import shell_command
 from lexforge.cli._corpus import reading
+from lexforge.cli._messages import tell, warn
 from lexforge.cli._options import (
     Corpus,
     CountingOptions,
     Given,
     RunOptions,
+    StartOptions,
     counting,
     options,
     output,
@@ -29,7 +32,6 @@ from lexforge.cli._training import (
     warn_of_bytes,
     write_vectors,
 )
-from lexforge.cli._vectors import warn
 from lexforge.models.glove.settings import GloVeSettings
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ def glove(
     given: Annotated[Given, GloVeSettings],
     counting: CountingOptions,
     run: RunOptions,
+    start: StartOptions,
     files: FileOptions,
     corpus: Corpus = None,
 ) -> None:
@@ -173,6 +176,9 @@ def glove(
     if cooccurrence is not None:
         _check_counts(given, cooccurrence, counting.vocab_file, files.init_param_file, resume)
     files.check(out, counting.vocab_file, resume)
+    start.check(run.resume)
+    if start.init is not None and files.init_param_file is not None:
+        raise typer.BadParameter("start from either --init or -init-param-file")
     machine = {
         "memory": counting.cap,
         "workers": run.workers,
@@ -206,7 +212,7 @@ def glove(
                 **machine,
             )
         else:
-            model = GloVe(**given, **machine)
+            model = GloVe(**given, **machine, init=start.init)
         if files.wants_gradsq and model.optimizer != "adagrad":
             raise ValueError("gradient sums are those of --optimizer adagrad")
         if resume and model.state.finished:
@@ -238,7 +244,7 @@ def glove(
             write_vectors(model.wv, written[-1], files.format)
         tell_results(model, out, written, progress)
         if kept_counts is not None and kept_counts.is_dir():
-            progress.say(f"counts, for other runs: --cooccurrence {kept_counts}")
+            progress.say(f"counts, for other runs: {shell_command('--cooccurrence', kept_counts)}")
             progress.say(_ratios_hint(model, kept_counts))
 
 
@@ -308,20 +314,19 @@ def _telling_to_repeat(kept: bool) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):
         if kept:
-            typer.echo("stopped while counting; the same command goes on from here", err=True)
+            tell("stopped while counting; the same command goes on from here")
         raise
 
 
 def _ratios_hint(model: GloVe, counts: Path) -> str:
     """Four words that are neither the first ones (the, of, is) nor rare."""
     words = [word for word in model.vocabulary.words if word.isalpha()] or model.vocabulary.words
-    return f"try: lexforge ratios {counts} {' '.join(words[len(words) // 50 :][:4])}"
+    common = words[len(words) // 50 :][:4]
+    return f"try: {shell_command('lexforge', 'ratios', counts, *common)}"
 
 
 def _resume_command(corpus: str | None, cooccurrence: Path | None, out: Path) -> str:
-    import shlex
-
     source = [corpus] if corpus else []
     if cooccurrence is not None and cooccurrence.is_dir() and cooccurrence != out / COUNTS:
         source = ["--cooccurrence", cooccurrence]
-    return shlex.join(map(str, ["lexforge", "glove", *source, "--out", out, "--resume"]))
+    return shell_command("lexforge", "glove", *source, "--out", out, "--resume")

@@ -25,6 +25,8 @@ import typer
 from typer.core import TyperGroup
 
 from lexforge import __version__, cli
+from lexforge._display import printable
+from lexforge.cli._messages import tell
 
 # Some versions of typer carry a copy of click instead of needing it; both have this base class.
 (UsageError,) = typer.BadParameter.__bases__
@@ -59,7 +61,7 @@ def _telling_wrong_use(given: Sequence[str]) -> Iterator[None]:
         if value is not None and repr(value) not in text:
             text += f", got {value!r}"
         helper = f"{error.ctx.command_path} --help" if error.ctx else "lexforge --help"
-        typer.secho(f"error: {text} (see {helper})", fg="red", err=True)
+        tell(f"error: {text} (see {helper})", "red")
         raise typer.Exit(2) from None
 
 
@@ -117,7 +119,7 @@ def describe_error(error: BaseException | str) -> str:
         text = f"out of memory {error}".strip()
     else:
         text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,12 +132,12 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except KeyboardInterrupt:
-            typer.secho("stopped", fg="red", err=True)
+            tell("stopped", "red")
             raise typer.Exit(128 + signal.SIGINT) from None
         except Exception as error:
             if os.environ.get("LEXFORGE_DEBUG") == "1":
                 raise
-            typer.secho(f"error: {describe_error(error)}", fg="red", err=True)
+            tell(f"error: {describe_error(error)}", "red")
             raise typer.Exit(1) from None
 
     return run
@@ -165,8 +167,25 @@ def _end_cleanly(signum: int, frame: object) -> None:
     sys.exit(128 + signum)  # unlike the default action this removes temporary folders
 
 
+def _replace_closed_streams() -> None:
+    """Nothing comes of what is written to a stream that the caller closed (``2>&-``).
+
+    Else the next file that is opened gets its number, and whatever the system's libraries have to
+    say goes into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
 def main() -> None:
     """Entry point of the ``lexforge`` script."""
+    _replace_closed_streams()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end_cleanly)
     app(prog_name="lexforge")

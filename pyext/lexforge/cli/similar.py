@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from lexforge._display import is_terminal
 from lexforge.cli import _vectors
+from lexforge.cli._messages import tell
 
 
 def similar(
@@ -69,7 +71,7 @@ def similar(
 def _prompt(kv, options) -> None:
     terminal = sys.stdin.isatty()
     if terminal:
-        typer.echo(f"{len(kv):,} words, {kv.vector_size} dimensions. An empty line ends.", err=True)
+        tell(f"{len(kv):,} words, {kv.vector_size} dimensions. An empty line ends.")
     while True:
         if terminal:
             typer.echo("words> ", nl=False, err=True)
@@ -77,7 +79,7 @@ def _prompt(kv, options) -> None:
         if not words or words == ["EXIT"]:  # EXIT ends the original distance tool
             return
         if problem := _vectors.unknown_words(kv, words):
-            typer.secho(problem, fg="red", err=True)
+            tell(problem, "red")
         else:
             _print(_name(words, None), kv.most_similar(words, **options))
 
@@ -87,7 +89,7 @@ def _name(words, without) -> str:
 
 
 def _print(query, answer) -> None:
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         _vectors.print_table(f"Nearest to {query}", ["word", "cosine"], answer)
     else:
         _vectors.print_table(query, [], [(query, word, score) for word, score in answer])

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lexforge._display import shell_command
 from lexforge.cli._corpus import reading
-from lexforge.cli._options import Corpus, Given, RunOptions, counting, options, output, tool
+from lexforge.cli._options import (
+    Corpus,
+    Given,
+    RunOptions,
+    StartOptions,
+    counting,
+    options,
+    output,
+    tool,
+)
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
@@ -47,6 +57,7 @@ class FileOptions:
 def word2vec(
     given: Annotated[Given, Word2VecSettings],
     run: RunOptions,
+    start: StartOptions,
     files: FileOptions,
     corpus: Corpus = None,
 ) -> None:
@@ -87,6 +98,7 @@ def word2vec(
     if files.read_vocab is not None and not files.read_vocab.is_file():
         raise typer.BadParameter(f"-read-vocab: there is no file {files.read_vocab}")
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
+    start.check(run.resume)
     machine = {"workers": run.workers, "device": run.device}
     outputs = (*run.outputs, files.output, files.save_vocab, files.cache)
     with (
@@ -103,8 +115,14 @@ def word2vec(
                     f"{run.out} holds a model that was never trained: no run to resume"
                 )
         else:
-            model = Word2Vec(**given, **machine)
+            model = Word2Vec(**given, **machine, init=start.init)
             _make_vocabulary(model, source, files.read_vocab, progress)
+            if start.init is not None:
+                progress.say(f"{model.initialised:,} words start from {start.init}")
+            progress.say(
+                f"{len(model.vocabulary):,} words seen {model.min_count} times or more make up "
+                f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
+            )
             warn_of_bytes(model.vocabulary, corpus)
         if files.save_vocab is not None:
             model.vocabulary.save(files.save_vocab)
@@ -122,17 +140,12 @@ def _make_vocabulary(
     """The words of the corpus, or those of a file."""
     if read_vocab is None:
         model.build_vocab(corpus_file=source, progress=progress)
-    else:
-        from lexforge.text import Vocabulary
+        return
+    from lexforge.text import Vocabulary
 
-        found = Vocabulary.load(read_vocab)
-        found = found.trim(min_count=model.min_count, max_size=model.max_vocab_size)
-        counts = dict(zip(found.words, found.counts.tolist(), strict=True))
-        model.build_vocab_from_freq(counts)
-    progress.say(
-        f"{len(model.vocabulary):,} words seen {model.min_count} times or more make up "
-        f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
-    )
+    found = Vocabulary.load(read_vocab)
+    found = found.trim(min_count=model.min_count, max_size=model.max_vocab_size)
+    model.build_vocab_from_freq(dict(zip(found.words, found.counts.tolist(), strict=True)))
 
 
 def _train(
@@ -144,7 +157,6 @@ def _train(
     progress: Progress,
 ) -> None:
     """Train to the end; a signal saves what there is and leaves by its exit code."""
-    import shlex
     import shutil
 
     from lexforge.training.signals import StopRequest
@@ -166,7 +178,7 @@ def _train(
             if own_folder is not None:
                 shutil.rmtree(own_folder, ignore_errors=True)
     if not model.state.finished:
-        again = shlex.join(["lexforge", "word2vec", corpus, "--out", str(run.out), "--resume"])
+        again = shell_command("lexforge", "word2vec", corpus, "--out", run.out, "--resume")
         tell_of_stop(again if run.out else None)
         raise typer.Exit(stop.exit_code)
 

@@ -9,10 +9,21 @@ from lexforge.d2l.bert import (
     BERTModel,
     MaskLM,
     NextSentencePred,
+    TransformerEncoderBlock,
     get_tokens_and_segments,
     masked_softmax,
 )
-from lexforge.d2l.bert_dataset import WikiData, load_data_wiki
+from lexforge.d2l.bert_dataset import (
+    WikiData,
+    _get_mlm_data_from_tokens,
+    _get_next_sentence,
+    _get_nsp_data_from_paragraph,
+    _pad_bert_inputs,
+    _read_wiki,
+    _replace_mlm_tokens,
+    _WikiTextDataset,
+    load_data_wiki,
+)
 from lexforge.d2l.bert_pretraining import (
     BertTrainResult,
     _get_batch_loss_bert,
@@ -20,17 +31,24 @@ from lexforge.d2l.bert_pretraining import (
     train_bert,
 )
 from lexforge.d2l.hub import DATA_HUB, DATA_URL, download, download_extract
+from lexforge.d2l.plots import (
+    Animator,
+    plot,
+    set_axes,
+    set_figsize,
+    show_heatmaps,
+    show_list_len_pair_hist,
+    use_svg_display,
+)
 from lexforge.d2l.similarity_analogy import TokenEmbedding, get_analogy, get_similar_tokens, knn
 from lexforge.d2l.text import Vocab, tokenize, truncate_pad
 from lexforge.d2l.tools import (
     Accumulator,
-    Animator,
     Timer,
     accuracy,
     evaluate_accuracy_gpu,
     get_dataloader_workers,
     load_array,
-    show_list_len_pair_hist,
     try_all_gpus,
     try_gpu,
 )
@@ -60,9 +78,17 @@ __all__ = [
     "Timer",
     "TokenEmbedding",
     "TrainResult",
+    "TransformerEncoderBlock",
     "Vocab",
     "WikiData",
+    "_WikiTextDataset",
     "_get_batch_loss_bert",
+    "_get_mlm_data_from_tokens",
+    "_get_next_sentence",
+    "_get_nsp_data_from_paragraph",
+    "_pad_bert_inputs",
+    "_read_wiki",
+    "_replace_mlm_tokens",
     "accuracy",
     "batchify",
     "download",
@@ -80,7 +106,11 @@ __all__ = [
     "load_data_ptb",
     "load_data_wiki",
     "masked_softmax",
+    "plot",
     "read_ptb",
+    "set_axes",
+    "set_figsize",
+    "show_heatmaps",
     "show_list_len_pair_hist",
     "skip_gram",
     "subsample",
@@ -90,4 +120,14 @@ __all__ = [
     "truncate_pad",
     "try_all_gpus",
     "try_gpu",
+    "use_svg_display",
 ]
+
+
+def __getattr__(name: str):
+    """``plt`` is matplotlib's pyplot: imported when it is wanted, since it may be missing."""
+    if name == "plt":
+        from lexforge import _plot
+
+        return _plot.pyplot()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

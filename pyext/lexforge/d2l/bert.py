@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge import bert
+from lexforge.layers.block import TransformerBlock
+from lexforge.layers.initial import initialise
+from lexforge.layers.packing import pack_padded
 
 
 def get_tokens_and_segments(
@@ -41,6 +44,45 @@ def masked_softmax(X: Tensor, valid_lens: Tensor | None) -> Tensor:
     masked = torch.arange(X.shape[2], device=X.device) >= lens
     scores = X.masked_fill(masked, torch.finfo(X.dtype).min)
     return functional.softmax(scores, dim=-1).masked_fill(masked, 0)
+
+
+class TransformerEncoderBlock(nn.Module):
+    """The text's block: self-attention and ReLU layers, each added to its input and normalised.
+
+    Padding is never computed; what stands there in the result is zero.
+
+    Args:
+        num_hiddens: H. ffn_num_hiddens: width between the two layers. num_heads: of attention.
+        dropout: share dropped. use_bias: of attention's projections; those of the text's BERT
+            have it. Without it their biases are zero and stay so.
+    """
+
+    def __init__(
+        self,
+        num_hiddens: int,
+        ffn_num_hiddens: int,
+        num_heads: int,
+        dropout: float,
+        use_bias: bool = False,
+    ):
+        super().__init__()
+        # One block of a model whose only token and positions are never looked at.
+        config = bert.BertConfig.reference(
+            1, num_hiddens, ffn_num_hiddens, num_heads, 1, dropout, max_len=2**24
+        )
+        self.block = TransformerBlock(config)
+        initialise(self.block, config, None)
+        if not use_bias:
+            for layer in (self.block.qkv, self.block.projection):
+                nn.init.zeros_(layer.bias).requires_grad_(False)
+
+    def forward(self, X: Tensor, valid_lens: Tensor | None = None) -> Tensor:
+        """[B, S, H] to [B, S, H]; valid_lens [B]."""
+        slots = torch.zeros(X.shape[:2], dtype=torch.int64, device=X.device)
+        packed = pack_padded(self.block.config.max_positions, slots, None, whole_lens(valid_lens))
+        rows = X.flatten(0, 1)
+        rows = rows if packed.place is None else rows[packed.place]
+        return packed.unpack(self.block(rows, packed.cu_seqlens, X.shape[1], (None,) * 3))
 
 
 class BERTEncoder(bert.BertEncoder):

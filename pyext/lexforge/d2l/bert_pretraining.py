@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lexforge import bert
+from lexforge._display import html_table
 from lexforge.d2l.bert import get_tokens_and_segments, whole_lens
 from lexforge.d2l.bert_dataset import WikiData
+from lexforge.d2l.plots import Animator
 from lexforge.d2l.text import Vocab
-from lexforge.d2l.tools import Animator
 from lexforge.layers.packing import pack_padded
 from lexforge.models.bert.examples import PackedBatch
 from lexforge.text.tokenizers.words import WordTokenizer
@@ -24,7 +25,7 @@ from lexforge.training.network_job import (
     evaluating,
     minibatches,
 )
-from lexforge.training.progress import Progress
+from lexforge.training.progress import Progress, clock
 from lexforge.training.run import run
 
 
@@ -79,6 +80,16 @@ class BertTrainResult:
     pairs_per_second: float
     seconds: float  # training time, drawing of minibatches included
     animator: Animator
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            ("masked-LM loss", self.mlm_loss),
+            ("next-sentence loss", self.nsp_loss),
+            ("pairs/s", f"{self.pairs_per_second:,.1f}"),
+            ("time", clock(self.seconds)),
+        ]
+        return html_table(rows, caption="BERT, pretrained")
 
 
 def train_bert(

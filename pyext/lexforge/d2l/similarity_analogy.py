@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lexforge._display import printable
 from lexforge.d2l.hub import download_extract
 from lexforge.d2l.text import Vocab
 from lexforge.vectors import similarity
@@ -79,7 +80,7 @@ def get_similar_tokens(
     found, scores = knn(matrix, matrix[rows[0]], k, exclude=rows)
     result = [(names[int(row)], score) for row, score in zip(found, scores, strict=True)]
     for token, score in result:
-        print(f"cosine sim={score:.3f}: {token}")
+        print(f"cosine sim={score:.3f}: {printable(token)}")
     return result
 
 

@@ -1,11 +1,10 @@
-"""The text's helpers: timing, plots, devices."""
+"""The text's helpers: timing, devices, data."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,118 +58,6 @@ class Accumulator:
 
     def __getitem__(self, index: int) -> float:
         return self.data[index]
-
-
-class Animator:
-    """Collects curves; prints a line per point where asked to, and saves a plot where asked to.
-
-    Needs no display. The text's plot options are accepted.
-
-    Args:
-        xlabel, ylabel, legend, xlim, ylim, xscale, yscale: as in the text.
-        file: where :meth:`save` draws to by default. verbose: print each point.
-    """
-
-    def __init__(
-        self,
-        xlabel: str | None = None,
-        ylabel: str | None = None,
-        legend: Sequence[str] = (),
-        xlim=None,
-        ylim=None,
-        xscale: str = "linear",
-        yscale: str = "linear",
-        fmts: Sequence[str] = ("-", "m--", "g-.", "r:"),
-        nrows: int = 1,
-        ncols: int = 1,
-        figsize: tuple[float, float] = (3.5, 2.5),
-        *,
-        file: str | os.PathLike | None = None,
-        verbose: bool = False,
-    ):
-        self.xlabel, self.ylabel, self.legend = xlabel, ylabel, list(legend)
-        self.xlim, self.ylim, self.xscale, self.yscale = xlim, ylim, xscale, yscale
-        self.fmts, self.figsize = fmts, (figsize[0] * ncols, figsize[1] * nrows)
-        self.file, self.verbose = file, verbose
-        self.X: list[list[float]] = []
-        self.Y: list[list[float]] = []
-
-    def add(self, x: float | Sequence[float], y: float | Sequence[float | None]) -> None:
-        """One more point per curve; None leaves a curve out."""
-        ys = list(y) if hasattr(y, "__len__") else [y]
-        xs = list(x) if hasattr(x, "__len__") else [x] * len(ys)
-        while len(self.X) < len(ys):
-            self.X.append([])
-            self.Y.append([])
-        for curve, (a, b) in enumerate(zip(xs, ys, strict=True)):
-            if a is not None and b is not None:
-                self.X[curve].append(float(a))
-                self.Y[curve].append(float(b))
-        if self.verbose:
-            names = [*self.legend, *(self.ylabel or "y" for _ in ys[len(self.legend) :])]
-            values = (f"{n} {v:.4f}" for n, v in zip(names, ys, strict=False) if v is not None)
-            print(f"{self.xlabel or 'x'} {xs[0]:.2f}: " + ", ".join(values))
-
-    def save(self, file: str | os.PathLike | None = None) -> None:
-        """Draw the curves to a file (needs matplotlib, the extra `plot`)."""
-        file = file or self.file
-        if file is None:
-            raise ValueError("save: file must be a path, got None")
-        figure, axes = _figure(self.figsize)
-        for curve, (xs, ys) in enumerate(zip(self.X, self.Y, strict=True)):
-            axes.plot(xs, ys, self.fmts[curve % len(self.fmts)])
-        axes.set(xlabel=self.xlabel, ylabel=self.ylabel, xscale=self.xscale, yscale=self.yscale)
-        if self.xlim:
-            axes.set_xlim(self.xlim)
-        if self.ylim:
-            axes.set_ylim(self.ylim)
-        if self.legend:
-            axes.legend(self.legend)
-        axes.grid()
-        _save_figure(figure, file)
-
-
-def _figure(figsize: tuple[float, float]):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install lexforge[plot]") from error
-    figure = Figure(figsize=figsize, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _save_figure(figure, file: str | os.PathLike) -> None:
-    path = Path(file)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    figure.savefig(partial, format=path.suffix.lstrip(".") or "png")
-    partial.replace(path)
-
-
-def show_list_len_pair_hist(
-    legend: Sequence[str],
-    xlabel: str,
-    ylabel: str,
-    xlist: Sequence[Sequence],
-    ylist: Sequence[Sequence],
-    *,
-    file: str | os.PathLike | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Histogram of the list lengths of two series, over ten common bins.
-
-    Returns:
-        Counts of the first series [10], of the second [10], and the bin edges [11]. With `file`,
-        the plot is saved there (needs matplotlib, the extra `plot`).
-    """
-    lengths = [[len(x) for x in xlist], [len(y) for y in ylist]]
-    edges = np.histogram_bin_edges(lengths[0] + lengths[1], bins=10)
-    first, second = (np.histogram(series, bins=edges)[0] for series in lengths)
-    if file is not None:
-        figure, axes = _figure((3.5, 2.5))
-        axes.hist(lengths, bins=edges, label=list(legend))
-        axes.set(xlabel=xlabel, ylabel=ylabel)
-        axes.legend()
-        _save_figure(figure, file)
-    return first, second, edges
 
 
 def try_gpu(i: int = 0) -> torch.device:

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lexforge.d2l.tools import Animator, try_gpu
+from lexforge._display import html_table
+from lexforge.d2l.plots import Animator
+from lexforge.d2l.tools import try_gpu
 from lexforge.models.word2vec.textbook import SkipgramProgress, train_skipgram
+from lexforge.training.progress import clock
 
 
 def skip_gram(
@@ -45,6 +48,17 @@ class TrainResult:
     pairs_per_second: float  # (centre, context or noise word) pairs
     seconds: float  # training time, drawing of minibatches included
     animator: Animator
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            ("loss", self.loss),
+            ("of the epochs", ", ".join(f"{loss:.4f}" for loss in self.epoch_losses)),
+            ("tokens/s", f"{self.tokens_per_second:,.0f}"),
+            ("pairs/s", f"{self.pairs_per_second:,.0f}"),
+            ("time", clock(self.seconds)),
+        ]
+        return html_table(rows, caption="word2vec, trained")
 
 
 def train(

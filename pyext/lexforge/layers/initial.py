@@ -63,14 +63,18 @@ def initialise(
         elif isinstance(layer, nn.Embedding):
             draw(layer.weight, nn.init.normal_, 0.0, 1.0 if deviation is None else deviation)
         elif isinstance(getattr(layer, "bias", None), nn.Parameter):  # its weight may be tied
-            inputs = config.hidden_size if layer.weight is None else layer.weight.shape[1]
+            tensors = [layer.get_parameter(name) for name in _filled(layer)]
+            inputs = tensors[0].shape[1] if tensors[0].dim() == 2 else config.hidden_size
             bound = 1 / math.sqrt(inputs)  # as nn.Linear has it
-            for parameter in (layer.weight, layer.bias):
-                if parameter is None:
-                    continue
+            for parameter in tensors:
                 if deviation is None:
                     draw(parameter, nn.init.uniform_, -bound, bound)
-                elif parameter is layer.bias:
+                elif parameter.dim() == 1:
                     nn.init.zeros_(parameter)
                 else:
                     draw(parameter, nn.init.normal_, 0.0, deviation)
+
+
+def _filled(layer: nn.Module) -> list[str]:
+    """The parameters of a layer that has a bias; a tied one has no weight of its own."""
+    return [name for name in ("weight", "bias") if getattr(layer, name) is not None]

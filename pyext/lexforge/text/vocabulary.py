@@ -175,6 +175,7 @@ def build_vocabulary(
     encoding: str | None = None,
     errors: str | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    allow_empty: bool = False,
 ) -> Vocabulary:
     """Counts the words of a corpus.
 
@@ -190,6 +191,7 @@ def build_vocabulary(
         encoding, errors: as for `resolve_corpus`.
         progress: called now and then with (bytes read, bytes in all), for an iterable with
             (sentences read, None).
+        allow_empty: whether no word may remain.
 
     Raises:
         ValueError: no word remains; a file is no text; or bad UTF-8 under "strict", with file,
@@ -204,7 +206,7 @@ def build_vocabulary(
     corpus.feed(counter, progress)
     limit = np.iinfo(np.int32).max  # word numbers are int32
     words, counts = counter.words(min_count, min(max_vocab_size or limit, limit))
-    if not words:
+    if not words and not allow_empty:
         raise ValueError(
             f"build_vocabulary: no word of {corpus.name} has min_count={min_count} occurrences; "
             f"the largest count seen is {counter.largest_count} "

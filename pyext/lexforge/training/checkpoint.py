@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lexforge._display import printable
 from lexforge._files import flush
 from lexforge._version import __version__
 
@@ -153,6 +154,36 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
                 file.write(rows.cpu().contiguous().numpy().data)
 
 
+def check_finite(folder: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
+    """CheckpointError naming the tensor, when one that is to be saved holds nan or infinity."""
+    for name, tensor in tensors.items():
+        # A part at a time: a reduction of a view with padded rows copies what it is given.
+        if not all(part.abs().amax().isfinite() for part in tensor.split(_ROWS_WRITTEN)):
+            raise CheckpointError(
+                f"checkpoint {folder} was not written: the {name} table holds nan or infinity"
+            )
+
+
+def fill_tensors(
+    folder: str | os.PathLike,
+    views: Mapping[str, torch.Tensor],
+    found: Mapping[str, torch.Tensor],
+) -> None:
+    """Copy the tensors of a checkpoint into a model's own, by name.
+
+    Raises:
+        CheckpointError: One is missing, or of another shape.
+    """
+    for name, view in views.items():
+        tensor = found.get(name)
+        if tensor is None or tensor.shape != view.shape:
+            actual = "nothing" if tensor is None else tuple(tensor.shape)
+            raise CheckpointError(
+                f"{folder} is damaged: {name} must be {tuple(view.shape)}, got {actual}"
+            )
+        view.copy_(tensor)
+
+
 def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
     """Read a checkpoint and check that its parts belong together.
 
@@ -227,7 +258,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
+        raise CheckpointError(f"{path} is truncated or damaged: {printable(error)}") from error
 
 
 def _finish_interrupted_save(folder: Path) -> None:

@@ -117,9 +117,12 @@ class NetworkState(RunState):
 
     def reading(self, part: Amounts) -> Reading:
         """The learning rate too."""
-        title, detail, values = super().reading(part)
-        detail = f"{detail}  lr {self.learning_rate:.3g}"
-        return Reading(title, detail, {**values, "lr": self.learning_rate})
+        plain, rate = super().reading(part), f"lr {self.learning_rate:.3g}"
+        return plain._replace(
+            detail=f"{plain.detail}  {rate}",
+            values={**plain.values, "lr": self.learning_rate},
+            more=[rate],
+        )
 
 
 def _loss(evaluation: Mapping[str, Any]) -> float:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple, Protocol
+
+from lexforge._display import LiveOutput, is_terminal, notebook, printable, write_line
 
 LIVE_SECONDS = 0.25
 PLAIN_SECONDS = 10.0
 JSON_SECONDS = 1.0
+NOTEBOOK_WIDTH = 100  # characters
+_BARS = (4, 8, 24)  # widths: the smallest, the smallest beside what may be left out, the largest
 _LOGGER = logging.getLogger("lexforge")
 
 
@@ -26,6 +32,14 @@ class Shown(Protocol):
     @property
     def detail(self) -> str:
         """It in words: speed, loss, learning rate."""
+
+    @property
+    def brief(self) -> Sequence[str]:
+        """What a live line has of it, what matters first: loss, speed. Empty: the detail."""
+
+    @property
+    def more(self) -> Sequence[str]:
+        """What follows there where the line is long enough."""
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -82,18 +96,21 @@ def clock(seconds: float) -> str:
 class Progress:
     """Shows training on a stream and logs it to a file; silent unless told otherwise.
 
-    What is said, shown or not, also goes to the logger ``lexforge``, at level INFO.
+    What is said, shown or not, also goes to the logger ``lexforge``, at level INFO. Training never
+    ends because of its display: when a stream is closed, its reader gone or its disk full, nothing
+    more is shown there. A log whose disk is full ends too, which is said.
 
     Args:
-        show: Show it: a live line when the stream is a terminal, else a plain line every
-            ``every`` seconds.
+        show: Show it: a live line when the stream is a terminal, or in a notebook; else a plain
+            line every ``every`` seconds.
         log_json: File that gets one JSON object per line and second of training. Of a streaming
             trainer: ``time`` (seconds of training), ``epoch`` (from 1), ``words`` and
             ``words_per_second`` (or what else is counted), ``pairs_per_second``, ``loss``, ``lr``.
         tensorboard: Folder for TensorBoard, which gets the same numbers over the units done.
         append: Keep what the log holds already (a resumed run).
         every: Seconds between plain lines.
-        stream: Where to show it; standard error by default.
+        stream: Where to show it; by default in the notebook that this runs in, or else on
+            standard error.
 
     Raises:
         ImportError: ``tensorboard`` without that package.
@@ -110,13 +127,13 @@ class Progress:
         stream: IO[str] | None = None,
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
+        self._notebook = show and stream is None and notebook() is not None
         self._show, self._every = show, every
         self._log: IO[str] | None = None
         if log_json is not None:
             self._log = open(log_json, "a" if append else "w", encoding="utf-8")  # noqa: SIM115
         self._board = None if tensorboard is None else _tensorboard(tensorboard)
-        self._live: Any = None  # rich's display, and its one task
-        self._task: Any = None
+        self._line: _TerminalLine | _NotebookLine | None = None  # the live one
         self._meters: _Meters | None = None  # from begin() on
 
     def __enter__(self) -> Progress:
@@ -124,23 +141,22 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._end_live()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        self._end_logs()
 
     @property
-    def _terminal(self) -> bool:
-        return self._show and self._stream.isatty()
+    def _is_live(self) -> bool:
+        return self._show and (self._notebook or is_terminal(self._stream))
 
     def say(self, text: str) -> None:
-        """One line of text, when progress is shown at all; it ends a live line."""
+        """One line of text, when progress is shown at all; it ends a live line.
+
+        What a terminal would obey in it is shown as escapes.
+        """
+        text = printable(text)
         _LOGGER.info("%s", text)
         if self._show:
             self._end_live()
-            print(text, file=self._stream, flush=True)
+            self._show = self._show and write_line(self._stream, text)
 
     def phase(self, name: str, unit: str | None = None) -> Callable[[int, int | None], None] | None:
         """A callback ``(done, total)`` for a phase other than training; None when nothing is shown.
@@ -152,7 +168,7 @@ class Progress:
         if not self._show:
             return None
         self._end_live()
-        due = LIVE_SECONDS if self._terminal else self._every
+        due = LIVE_SECONDS if self._is_live else self._every
         last = time.monotonic()
         began, before = last, 0
         started = False
@@ -162,22 +178,23 @@ class Progress:
             now = time.monotonic()
             if unit and (not started or done < before):
                 last, began, before, started = now, now, done, True
-            complete = self._terminal and done == total
-            if now - last < due and not complete:
+            complete = self._is_live and done == total
+            if not self._show or (now - last < due and not complete):
                 return
             last = now
             share = done / total if total else 0.0
             if unit:
                 speed = (done - before) / max(now - began, 1e-9)
-                detail = f"{count(done if total is None else total)} {unit}"
-                detail += f"  {count(speed)} {unit}/s"
+                words = [f"{count(done if total is None else total)} {unit}"]
+                words.append(f"{count(speed)} {unit}/s")
                 if total is not None:
-                    detail += f"  left {clock((total - done) / speed) if speed else '-'}"
+                    words.append(f"left {clock((total - done) / speed) if speed else '-'}")
             else:
-                detail = f"{count(done)} sentences" if total is None else f"{count(total)}B"
-            if self._terminal:
-                self._update_live(name, share, detail)
+                words = [f"{count(done)} sentences" if total is None else f"{count(total)}B"]
+            if self._is_live:
+                self._update_live(name, None if total is None else share, words)
             else:
+                detail = "  ".join(words)
                 self.say(
                     f"{name}  {detail}" if total is None else f"{name}  {share:4.0%} of {detail}"
                 )
@@ -188,8 +205,8 @@ class Progress:
         """Start of training: intervals are measured from here."""
         self._end_live()
         self._meters = _Meters(state.meter(), state.meter(), state.meter())
-        if self._terminal:
-            self._update_live("training", 0.0, "")
+        if self._is_live:
+            self._update_live("training", 0.0)
 
     def update(self, state: Trained) -> None:
         """Called when the state is up to date; shows and logs when an interval is over."""
@@ -211,12 +228,14 @@ class Progress:
         """Whatever is due after so many seconds."""
         assert self._meters is not None, "begin() comes first"
         shown, said, logged = self._meters
-        if self._terminal and _due(shown, state, live):
-            self._update_live(*_line(state, shown.read(state)))
-        lines = self._show and not self._terminal
+        if self._is_live and _due(shown, state, live):
+            now = shown.read(state)
+            brief = [*(now.brief or [now.detail]), _left(state)]
+            self._update_live(now.title, state.share, brief, now.more)
+        lines = self._show and not self._is_live
         if (lines or _LOGGER.isEnabledFor(logging.INFO)) and _due(said, state, plain):
-            title, share, detail = _line(state, said.read(state))
-            text = f"{title}  {share:4.0%}  {detail}"
+            now = said.read(state)
+            text = f"{now.title}  {state.share:4.0%}  {now.detail}  {_left(state)}"
             if lines:
                 self.say(text)
             else:
@@ -225,49 +244,149 @@ class Progress:
             self._record(state, logged.read(state).values)
 
     def _record(self, state: Trained, values: Mapping[str, Any]) -> None:
-        if self._log is not None:
-            self._log.write(json.dumps(values) + "\n")
-            self._log.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                if value is not None:
-                    self._board.add_scalar(name, value, state.done)
+        try:
+            if self._log is not None:
+                self._log.write(json.dumps(values) + "\n")
+                self._log.flush()
+            if self._board is not None:
+                for name, value in values.items():
+                    if value is not None:
+                        self._board.add_scalar(name, value, state.done)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._end_logs()
+            self.say(f"the log ends here: {error.strerror or error}")
 
-    def _update_live(self, name: str, share: float, detail: str) -> None:
-        if self._live is None:
-            from rich import progress
-            from rich.console import Console
+    def _end_logs(self) -> None:
+        (log, board), self._log, self._board = (self._log, self._board), None, None
+        for each in (log, board):
+            if each is not None:
+                each.close()
 
-            self._live = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=24),
-                progress.TaskProgressColumn(),
-                progress.TextColumn("{task.fields[detail]}"),
-                console=Console(file=self._stream),
-                auto_refresh=False,  # a refreshing thread would take turns with the training calls
-                redirect_stdout=False,
-            )
-            self._live.start()
-            self._task = self._live.add_task(name, total=1.0, detail="")
-        self._live.update(
-            self._task, description=name, completed=share, detail=detail, refresh=True
-        )
+    def _update_live(
+        self,
+        title: str,
+        share: float | None,
+        brief: Sequence[str] = (),
+        more: Sequence[str] = (),
+    ) -> None:
+        with self._silent_when_lost():
+            if self._line is None:
+                self._line = _NotebookLine() if self._notebook else _TerminalLine(self._stream)
+            self._line.show(share, *_fitting(self._line.width, title, share, brief, more))
 
     def _end_live(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = self._task = None
+        line, self._line = self._line, None
+        if line is not None:
+            with self._silent_when_lost():
+                line.stop()
+
+    @contextlib.contextmanager
+    def _silent_when_lost(self) -> Iterator[None]:
+        """Nothing more is shown once it cannot be."""
+        try:
+            yield
+        except OSError:
+            self._show = False
+            if self._line is not None:
+                with contextlib.suppress(OSError):
+                    self._line.stop()
+                self._line = None
+
+
+class _TerminalLine:
+    """The last line of a terminal, drawn by rich."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(file=stream),
+            auto_refresh=False,  # a refreshing thread would take turns with the training calls
+            redirect_stdout=False,
+        )
+        self._live.start()
+
+    @property
+    def width(self) -> int:
+        """Characters of the terminal, now."""
+        return self._live.console.width
+
+    def show(self, share: float | None, bar: int, text: str) -> None:
+        """A bar so wide, and the text."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        line = Table.grid(padding=(0, 1))
+        cells = [ProgressBar(1.0, share, width=bar)] if bar and share is not None else []
+        line.add_row(*cells, Text(text, no_wrap=True, overflow="crop"))
+        self._live.update(line, refresh=True)
+
+    def stop(self) -> None:
+        """It stays where it is, and what follows begins below it."""
+        self._live.stop()
+
+
+class _NotebookLine:
+    """A line below the cell of a notebook."""
+
+    width = NOTEBOOK_WIDTH
+
+    def __init__(self) -> None:
+        self._output = LiveOutput()
+
+    def show(self, share: float | None, bar: int, text: str) -> None:
+        """A bar, and the text."""
+        code = f"<code>{html.escape(text)}</code>"
+        if share is not None:
+            code = f'<progress value="{share:.4f}" style="width: {bar}ch"></progress> {code}'
+        self._output.show({"text/plain": text, "text/html": code})
+
+    def stop(self) -> None:
+        """It stays."""
+
+
+def _fitting(
+    width: int, title: str, share: float | None, brief: Sequence[str], more: Sequence[str]
+) -> tuple[int, str]:
+    """The width of the bar, and the text beside it: whole parts, as many as there is room for.
+
+    The last part of `brief` stays to the end; before one of the others goes, the bar does.
+    """
+    smallest, comfortable, largest = _BARS
+    parts = [*([] if share is None else [f"{share:4.0%}"]), title]
+    *brief, last = brief or [""]
+
+    def text(brief: Sequence[str], more: Sequence[str]) -> str:
+        return printable("  ".join(filter(None, [*parts, *brief, *more, last])))
+
+    def room(line: str) -> int:
+        return width - 1 - len(line)
+
+    for kept in range(len(more), 0, -1):
+        line = text(brief, more[:kept])
+        if room(line) >= comfortable:
+            return min(room(line), largest), line
+    for kept in range(len(brief), 0, -1):
+        line = text(brief[:kept], [])
+        if room(line) >= smallest:
+            return min(room(line), largest), line
+        if len(line) <= width:
+            return 0, line
+    line = text([], [])
+    return max(0, min(room(line), largest)), line
 
 
 def _due(meter: Intervals, state: Trained, seconds: float) -> bool:
     return meter.seconds(state) >= seconds and meter.seconds(state) > 0
 
 
-def _line(state: Trained, reading: Shown) -> tuple[str, float, str]:
-    """Title, share, and all the rest."""
+def _left(state: Trained) -> str:
+    """How long the rest will take, at the speed so far."""
     share = state.share
-    left = state.seconds / share - state.seconds if share else 0.0
-    return reading.title, share, f"{reading.detail}  left {clock(left)}"
+    return f"left {clock(state.seconds / share - state.seconds if share else 0.0)}"
 
 
 def _tensorboard(folder: str | os.PathLike) -> Any:

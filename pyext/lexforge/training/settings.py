@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, get_args, get_type_hints
 
 from lexforge._arguments import LARGEST, one_of, real, whole
+from lexforge._display import printable
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def changes(
 ) -> list[str]:
     """What is given otherwise than in the run that is to be resumed, a phrase for each."""
     return [
-        f"{name} is {value}, {run[name]} in the run"
+        f"{name} is {printable(value)}, {printable(run[name])} in the run"
         for name, value in given.items()
         if value != run[name] and name not in may_change
     ]

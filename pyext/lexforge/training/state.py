@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -32,6 +32,8 @@ class Reading(NamedTuple):
     title: str  # which part of the run it is: "epoch 2/5"
     detail: str  # in words: speed, loss, learning rate
     values: dict[str, Any]  # by the names of the log
+    brief: Sequence[str] = ()  # what a live line has of the words, what matters first
+    more: Sequence[str] = ()  # what follows there where the line is long enough
 
 
 @dataclass(kw_only=True)
@@ -87,9 +89,10 @@ class RunState:
         one, measures = self.unit.removesuffix("s"), self.measures(part)
         words = [f"{name} {value:.4f}" for name, value in measures.items()]
         per_second = round(part.done / part.seconds, 1)
+        words.append(f"{count(per_second)} {self.unit}/s")
         return Reading(
             f"{one} {self.done}/{self.total}",
-            "  ".join([*words, f"{count(per_second)} {self.unit}/s"]),
+            "  ".join(words),
             {
                 "time": round(self.seconds, 3),
                 one: self.done,
@@ -97,6 +100,7 @@ class RunState:
                 **measures,
                 f"{self.unit}_per_second": per_second,
             },
+            words,
         )
 
     def meter(self) -> Meter:

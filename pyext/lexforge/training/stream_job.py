@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 
-from lexforge.training.progress import count
-from lexforge.training.run import Watch
+from lexforge._display import html_table, printable
+from lexforge.training.events import Events
+from lexforge.training.progress import clock, count
+from lexforge.training.run import Watch, run
 from lexforge.training.state import (
     HISTORY_POINTS,
     Amounts,
@@ -23,6 +26,9 @@ from lexforge.training.state import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from lexforge.training.progress import Progress
+    from lexforge.training.signals import StopRequest
 
 CALL_SECONDS = 0.4  # of work per kernel call: long enough to cost nothing, short enough to stop
 FIRST_CALL_UNITS = 20_000
@@ -106,10 +112,11 @@ class StreamState(RunState):
         per_second = round(part.done / part.seconds, 1)
         loss = round(part.sums["loss_sum"] / pairs, 6) if pairs else None
         epoch, lr = min(self.epoch + 1, self.epochs), self.learning_rate
-        shown = "-" if loss is None else f"{loss:.4f}"
+        speed, rate = f"{count(per_second)} {self.unit}/s", f"lr {lr:.5f}"
+        shown = "loss -" if loss is None else f"loss {loss:.4f}"
         return Reading(
             f"epoch {epoch}/{self.epochs}",
-            f"{count(per_second)} {self.unit}/s  loss {shown}  lr {lr:.5f}",
+            f"{speed}  {shown}  {rate}",
             {
                 "time": round(self.seconds, 3),
                 "epoch": epoch,
@@ -119,6 +126,8 @@ class StreamState(RunState):
                 "loss": loss,
                 "lr": lr,
             },
+            [shown, speed],
+            [rate],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -150,15 +159,35 @@ def _with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"unit": "words", "epoch_sums": [], **content, "loss_history": history}
 
 
+def model_html(name: str, model: Any) -> str:
+    """What a notebook shows of a model that a stream trains."""
+    words = 0 if model.vocabulary is None else len(model.vocabulary)
+    rows = [("words", f"{words:,}"), ("vector size", model.vector_size)]
+    state: StreamState | None = model.state
+    if state is None:
+        rows.append(("trained", "no"))
+    else:
+        speed = f"{count(state.per_second)} {state.unit}/s"
+        rows += [
+            ("epochs", f"{state.epoch} of {state.epochs}"),
+            ("loss", f"{state.recent_loss:.4f}"),
+            ("trained", f"{clock(state.seconds)}, {speed}"),
+        ]
+    return html_table(rows, caption=name)
+
+
 def check_resume(
     state: StreamState | None, given: Mapping[str, Any], what: str, identity: Mapping[str, Any]
-) -> None:
-    """ValueError unless this is an unfinished run, of these settings and on the same data.
+) -> StreamState:
+    """The state, if it is of an unfinished run, of these settings and on the same data.
 
     Args:
         given: Settings by name; None for that of the run.
         what: A name of the data.
         identity: What must be equal for the data to be the same.
+
+    Raises:
+        ValueError: Otherwise, naming what differs.
     """
     if state is None or state.finished:
         raise ValueError("train: there is nothing to resume, the last run is complete")
@@ -167,11 +196,12 @@ def check_resume(
         *((f"{what} {name}", state.corpus.get(name), value) for name, value in identity.items()),
     ]
     if differences := [
-        f"{name} is {now} now, {then} in the interrupted run"
+        f"{name} is {printable(now)} now, {printable(then)} in the interrupted run"
         for name, then, now in pairs
         if now is not None and now != then
     ]:
         raise ValueError("train: cannot resume: " + "; ".join(differences))
+    return state
 
 
 class StreamJob:
@@ -251,6 +281,52 @@ class StreamJob:
         if 2 * units >= self._call_units:  # not cut short by the end of the epoch
             wanted = units * CALL_SECONDS / max(seconds, 1e-6)
             self._call_units = min(wanted, units * LARGEST_GROWTH)
+
+
+class Steps(NamedTuple):
+    """What a kernel does for a model; the first three as :class:`StreamJob` takes them."""
+
+    offsets: Callable[[int], torch.Tensor]
+    step: Callable[[int, int, int], None]
+    stats: torch.Tensor
+    fetch: Callable[[], None]  # brings the model up to date, from a GPU if need be
+
+
+def run_steps(
+    steps: Steps,
+    state: StreamState,
+    model: Any,
+    *,
+    callbacks: Sequence[Any],
+    progress: Progress,
+    checkpoint_folder: str | os.PathLike | None,
+    checkpoint_every: float | None,
+    stop: StopRequest | None,
+) -> None:
+    """Train a model to the end of its run, or until stopped; it is up to date whatever happens.
+
+    Args:
+        model: What callbacks are called with, and whose ``save(folder)`` is.
+        checkpoint_every: Minutes; None for no checkpoints in between.
+        callbacks, progress, checkpoint_folder, stop: As of the model's ``train``.
+    """
+
+    def save() -> None:
+        steps.fetch()
+        model.save(checkpoint_folder)
+
+    tell = Events(callbacks, model, steps.fetch)
+    try:
+        run(
+            StreamJob(state, steps.offsets, steps.step, steps.stats, tell),
+            progress=progress,
+            tell=tell,
+            stop=stop,
+            save=None if checkpoint_folder is None else save,
+            save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
+        )
+    finally:
+        steps.fetch()
 
 
 def _cut(offsets: torch.Tensor, first: int, units: int) -> tuple[int, int]:

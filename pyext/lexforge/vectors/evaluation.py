@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lexforge._display import html_table
 from lexforge.vectors.correlation import Correlation, pearson, spearman
 from lexforge.vectors.similarity import EPSILON
 from lexforge.vectors.word_vectors import WordVectors
@@ -48,6 +49,15 @@ class PairScores:
         """The share of pairs with both words known, 0..1."""
         return 1 - self.unknown / self.pairs
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            ("Spearman", self.spearman.statistic, f"{self.spearman.pvalue:.2g}"),
+            ("Pearson", self.pearson.statistic, f"{self.pearson.pvalue:.2g}"),
+        ]
+        title = f"{self.used:,} of {self.pairs:,} pairs, coverage {self.coverage:.1%}"
+        return html_table(rows, ["", "correlation", "p-value"], title)
+
 
 @dataclass
 class AnalogySection:
@@ -58,6 +68,19 @@ class AnalogySection:
     incorrect: list[tuple[str, str, str, str]] = field(default_factory=list)
     unknown: int = 0  # questions with a word that has no vector
     questions: int = 0  # in the file
+
+    def __repr__(self) -> str:
+        return (
+            f"AnalogySection({self.name!r}, {len(self.correct)} of {self.answered} right, "
+            f"{self.unknown} of {self.questions} questions with unknown words)"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        columns = ["section", "right", "answered", "accuracy", "questions", "unknown"]
+        accuracy = f"{self.accuracy:.1%}"
+        row = (self.name, len(self.correct), self.answered, accuracy, self.questions, self.unknown)
+        return html_table([row], columns)
 
     @property
     def answered(self) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ class KeyedVectors(WordVectors):
         Raises:
             ValueError: for repeated words in `keys` or wrong shapes.
         """
-        keys = [keys] if isinstance(keys, str) else list(keys)
+        keys = _as_list(keys)
         weights = np.asarray(weights)
         weights = weights.reshape(1, -1) if weights.ndim == 1 and len(keys) == 1 else weights
         if weights.shape != (len(keys), self.vector_size):
@@ -106,17 +107,16 @@ class KeyedVectors(WordVectors):
             self.vectors[known] = weights[~new]
         if new.any():
             added = int(new.sum())
-            self.vectors = np.concatenate((self.vectors, weights[new].astype(self.vectors.dtype)))
+            fresh_rows = weights[new].astype(self.vectors.dtype)
+            matrix = np.concatenate((self.vectors, fresh_rows))
             extras = {name: np.asarray(values) for name, values in (extras or {}).items()}
             for name in {*self.expandos, *extras}:
                 kind = (self.expandos.get(name, extras.get(name))).dtype
                 old = self.expandos.get(name, np.zeros(len(self), dtype=kind))
                 fresh = extras[name][new] if name in extras else np.zeros(added, dtype=kind)
                 self.expandos[name] = np.concatenate((old, fresh.astype(kind)))
-            for key, is_new in zip(keys, new, strict=True):
-                if is_new:
-                    self.key_to_index[key] = len(self.index_to_key)
-                    self.index_to_key.append(key)
+            added_keys = [key for key, is_new in zip(keys, new, strict=True) if is_new]
+            self._take([*self.index_to_key, *added_keys], matrix)
         self._norms = None
 
     def __setitem__(self, keys, weights) -> None:
@@ -129,26 +129,33 @@ class KeyedVectors(WordVectors):
         """1 - cosine of two words."""
         return 1 - self.similarity(w1, w2)
 
-    def distances(self, word_or_vector: Key, other_words: Sequence[str | int] = ()) -> np.ndarray:
+    def distances(
+        self, word_or_vector: Key, other_words: str | int | Sequence[str | int] = ()
+    ) -> np.ndarray:
         """1 - cosine of a word or vector [D] to each of `other_words`, or to all words.
 
         Returns:
             float32 [len(other_words)], or [V] when `other_words` is empty.
         """
-        query = unit(self._vector_of(word_or_vector))
-        if len(other_words) == 0:
+        query, other_words = unit(self._vector_of(word_or_vector)), _as_list(other_words)
+        if not other_words:
             return 1 - cosines(self.vectors, query, self.norms)
         rows = [self.get_index(word) for word in other_words]
         return 1 - cosines(self.vectors[rows], query, self.norms[rows])
 
-    def n_similarity(self, ws1: Sequence[str | int], ws2: Sequence[str | int]) -> float:
+    def n_similarity(
+        self, ws1: str | int | Sequence[str | int], ws2: str | int | Sequence[str | int]
+    ) -> float:
         """Cosine of the mean vectors of two lists of words; unknown words are left out.
+
+        A single word is a list of one.
 
         Raises:
             ZeroDivisionError: when a list is empty.
             KeyError: when a list has no known word.
         """
-        if not (len(ws1) and len(ws2)):
+        ws1, ws2 = _as_list(ws1), _as_list(ws2)
+        if not (ws1 and ws2):
             raise ZeroDivisionError("n_similarity: both lists must have words, got an empty one")
         for words in (ws1, ws2):
             if not any(word in self for word in words):
@@ -159,7 +166,7 @@ class KeyedVectors(WordVectors):
 
     def get_mean_vector(
         self,
-        keys: Sequence[Key],
+        keys: Key | Sequence[Key],
         weights: Sequence[float] | None = None,
         pre_normalize: bool = True,
         post_normalize: bool = False,
@@ -168,13 +175,14 @@ class KeyedVectors(WordVectors):
         """Weighted mean of the vectors of `keys`, float32 [D].
 
         Args:
-            keys: words, rows or vectors [D]; at least one.
+            keys: words, rows or vectors [D], at least one; or one of them.
             weights: one per key; the sum is divided by the sum of their absolute values.
             pre_normalize: scale the vectors of words (not vectors given as such) to length 1.
             post_normalize: scale the mean to length 1.
             ignore_missing: leave unknown words out instead of raising KeyError.
         """
-        if len(keys) == 0:
+        keys = _as_list(keys)
+        if not keys:
             raise ValueError("get_mean_vector: keys must hold at least one key, got none")
         scale = np.ones(len(keys)) if weights is None else np.asarray(weights)
         if scale.shape != (len(keys),):
@@ -202,6 +210,7 @@ class KeyedVectors(WordVectors):
         clip_start: int = 0,
         clip_end: int | None = None,
         restrict_vocab: int | None = None,
+        indexer: Any = None,
     ):
         """The words with the largest cosine to the mean of some words minus others.
 
@@ -215,6 +224,7 @@ class KeyedVectors(WordVectors):
             topn: how many words; None for the cosines of all words.
             clip_start, clip_end: search these rows only.
             restrict_vocab: search the first rows only; overrides the clip arguments.
+            indexer: an object that searches instead, by ``most_similar(vector, topn)``.
 
         Returns:
             ``[(word, cosine), ...]`` best first; with ``topn=None`` float32 [rows searched].
@@ -228,12 +238,15 @@ class KeyedVectors(WordVectors):
         keys, weights = [], []
         for items, default in ((_as_list(positive), 1.0), (_as_list(negative), -1.0)):
             for item in items:
-                key, weight = item if isinstance(item, tuple) else (item, default)
+                pair = isinstance(item, tuple | list) and len(item) == 2
+                key, weight = item if pair else (item, default)
                 keys.append(key)
                 weights.append(weight)
         if not keys:
             raise ValueError("most_similar: positive or negative must hold a key, got none")
         mean = self.get_mean_vector(keys, weights, post_normalize=True, ignore_missing=False)
+        if indexer is not None and topn is not None:
+            return indexer.most_similar(mean, topn)
         rows = slice(clip_start, clip_end or len(self))
         if restrict_vocab:
             rows = slice(0, restrict_vocab)
@@ -244,7 +257,9 @@ class KeyedVectors(WordVectors):
         """`most_similar` for one word."""
         return self.most_similar(positive=[key], topn=topn, restrict_vocab=restrict_vocab)
 
-    similar_by_word = similar_by_key
+    def similar_by_word(self, word, topn=10, restrict_vocab=None):
+        """`most_similar` for one word."""
+        return self.similar_by_key(word, topn, restrict_vocab)
 
     def similar_by_vector(self, vector, topn=10, restrict_vocab=None):
         """`most_similar` for a vector [D]; no word is left out."""
@@ -287,8 +302,22 @@ class KeyedVectors(WordVectors):
         scores = product(positive) / (product(negative) + np.float32(1e-6))
         return self._named(scores, topn, positive + negative)
 
-    def most_similar_to_given(self, key1: str | int, keys_list: Sequence[str]) -> str:
+    def relative_cosine_similarity(self, wa: str | int, wb: str | int, topn: int = 10) -> float:
+        """Cosine of two words as a share of the sum of those of the `topn` nearest to the first.
+
+        Leeuwenberg et al. 2016, eq. 1: above 0.1 with ``topn=10`` they are nearer than most.
+
+        Raises:
+            ValueError: when the first word has no neighbours.
+        """
+        nearest_to_first = self.similar_by_word(wa, topn)
+        if not nearest_to_first:
+            raise ValueError(f"relative_cosine_similarity: topn must be >= 1, got {topn}")
+        return self.similarity(wa, wb) / sum(cosine for _, cosine in nearest_to_first)
+
+    def most_similar_to_given(self, key1: str | int, keys_list: str | Sequence[str]) -> str:
         """The key of `keys_list` most similar to `key1`."""
+        keys_list = _as_list(keys_list)
         return keys_list[int(np.argmin(self.distances(key1, keys_list)))]
 
     def rank_by_centrality(
@@ -297,8 +326,12 @@ class KeyedVectors(WordVectors):
         """``(cosine to the mean of all, word)`` of known words, most central first.
 
         Raises:
-            ValueError: when no word is known.
+            ValueError: when no word is known. TypeError: a string instead of a list of words.
         """
+        if isinstance(words, str):
+            raise TypeError(
+                f"rank_by_centrality, doesnt_match: words must be a list of words, got {words!r}"
+            )
         known = [word for word in words if word in self]
         if len(known) < len(words):
             unknown = [word for word in words if word not in self]
@@ -371,6 +404,7 @@ class KeyedVectors(WordVectors):
         restrict_vocab: int | None = 300_000,
         case_insensitive: bool = True,
         dummy4unknown: bool = False,
+        similarity_function: str = "most_similar",
     ) -> tuple[float, list[dict]]:
         """Accuracy on analogy questions "a is to b as c is to expected".
 
@@ -438,6 +472,88 @@ class KeyedVectors(WordVectors):
             known = dict(zip(words, counts.tolist(), strict=True))
             kv.expandos["count"] = np.array([known.get(w, 0) for w in kv.index_to_key], np.int64)
         return kv
+
+    def vectors_for_all(
+        self, keys: Iterable[str], allow_inference: bool = True, copy_vecattrs: bool = False
+    ) -> KeyedVectors:
+        """The vectors of words, each once, in the order of the words; unknown ones are left out.
+
+        Args:
+            keys: words.
+            allow_inference: Accepted; there is nothing to infer vectors of unknown words from.
+            copy_vecattrs: Keep counts and other attributes too.
+        """
+        words = [word for word in dict.fromkeys(_as_list(keys)) if word in self.key_to_index]
+        rows = [self.key_to_index[word] for word in words]
+        chosen = KeyedVectors(words, self.vectors[rows])
+        if copy_vecattrs:
+            chosen.expandos = {name: values[rows] for name, values in self.expandos.items()}
+        return chosen
+
+    def unit_normalize_all(self) -> None:
+        """Scale all vectors to length 1, for good."""
+        self.vectors = self.get_normed_vectors().astype(self.vectors.dtype, copy=False)
+
+    def sort_by_descending_frequency(self) -> None:
+        """Order the rows by falling count; words of equal count change places, as in gensim.
+
+        Raises:
+            ValueError: when there are no counts.
+        """
+        counts = self.expandos.get("count")
+        if counts is None:
+            raise ValueError("sort_by_descending_frequency: there are no counts to sort by")
+        order = np.lexsort((-np.arange(len(counts)), -counts))
+        self.expandos = {name: values[order] for name, values in self.expandos.items()}
+        self._take([self.index_to_key[row] for row in order], self.vectors[order])
+
+    def intersect_word2vec_format(
+        self,
+        fname: str | os.PathLike,
+        lockf: float = 1.0,
+        binary: bool = False,
+        encoding: str = "utf8",
+        unicode_errors: str = "strict",
+    ) -> int:
+        """Take over the vectors that a word2vec file has for words that are here; others stay.
+
+        Args:
+            fname, binary, encoding, unicode_errors: As of :meth:`load_word2vec_format`.
+            lockf: 1: the vectors go on being trained. Locked ones (gensim's default, 0) do not
+                exist here.
+
+        Returns:
+            How many words took a vector.
+
+        Raises:
+            NotImplementedError: another ``lockf``. ValueError: vectors of another size.
+        """
+        if lockf != 1.0:
+            raise NotImplementedError(
+                f"intersect_word2vec_format: lockf must be 1.0 (vectors that go on being trained), "
+                f"got {lockf}"
+            )
+        found = KeyedVectors.load_word2vec_format(
+            fname, binary=binary, encoding=encoding, unicode_errors=unicode_errors
+        )
+        return self._take_over(found)
+
+    def _take_over(self, found: WordVectors) -> int:
+        """Set the vectors of words that are here to those found; returns how many."""
+        if found.vector_size != self.vector_size:
+            raise ValueError(
+                f"the vectors must have {self.vector_size} numbers each, got {found.vector_size}"
+            )
+        words = [word for word in self.index_to_key if word in found.key_to_index]
+        if words:
+            self.add_vectors(words, found[words], replace=True)
+        return len(words)
+
+    def wmdistance(self, document1: Sequence[str], document2: Sequence[str], norm: bool = True):
+        """NotImplementedError: Word Mover's Distance is not there yet."""
+        raise NotImplementedError(
+            "wmdistance: not there yet; kv.to_gensim().wmdistance(...) computes it"
+        )
 
     def save(self, fname: str | os.PathLike) -> None:
         """Save vectors, words and counts as one safetensors file, whatever its suffix.
@@ -535,6 +651,93 @@ class KeyedVectors(WordVectors):
         ]
 
 
+class OwnedVectors(KeyedVectors):
+    """The vectors of a model, on the memory of its table: the numbers that it trains and saves.
+
+    Numbers may be set, in place or all at once, where the model says so; words are the model's.
+    Copies and pickles are a :class:`KeyedVectors` of their own.
+
+    Args:
+        words, vectors, counts: As of :class:`KeyedVectors`; ``vectors`` is the model's memory.
+        owner: What the model is called, for messages.
+        computed: What the vectors are computed from, if they are; they cannot be set then.
+    """
+
+    def __init__(self, words, vectors, counts=None, *, owner: str, computed: str = ""):
+        self._owner, self._computed = owner, computed
+        super().__init__(words, vectors, counts)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The matrix [V, D], the model's own."""
+        if not self._computed:
+            return self._vectors
+        view = self._vectors.view()
+        view.flags.writeable = False
+        return view
+
+    @vectors.setter
+    def vectors(self, matrix) -> None:
+        self._settable()
+        matrix = np.asarray(matrix)
+        if matrix.shape != self._vectors.shape:
+            raise ValueError(
+                f"{self._owner}: wv.vectors must be {list(self._vectors.shape)} as the model's "
+                f"table, got {list(matrix.shape)}"
+            )
+        self._vectors[:] = matrix
+        self.refresh()
+
+    def refresh(self, matrix: np.ndarray | None = None) -> None:
+        """The model's: its numbers have changed, or are these now."""
+        if matrix is not None:
+            self._vectors[:] = matrix
+        self.fill_norms(force=True)
+
+    def rebase(self, words: list[str], matrix: np.ndarray, counts: np.ndarray) -> None:
+        """The model's: it has other words now, on other memory; attributes go with their words."""
+        old = [self.key_to_index.get(word, -1) for word in words]
+        rows = np.array(old, dtype=np.int64)
+        known = rows >= 0
+        for name, values in self.expandos.items():
+            moved = np.zeros(len(words), dtype=values.dtype)
+            moved[known] = values[rows[known]]
+            self.expandos[name] = moved
+        self._take(words, matrix, counts)
+
+    def add_vectors(self, keys, weights, extras=None, replace: bool = False) -> None:
+        """Set vectors of words that the model has; see :meth:`KeyedVectors.add_vectors`.
+
+        Raises:
+            ValueError: for a word that it has not.
+        """
+        keys = _as_list(keys)
+        if new := [key for key in keys if key not in self.key_to_index]:
+            raise ValueError(
+                f"{self._owner}: wv has the words of the model, and {new[0]!r} is none of them: "
+                "build_vocab(..., update=True) adds words, as does a copy: copy.copy(model.wv)"
+            )
+        self._settable()
+        super().add_vectors(keys, weights, extras, replace)
+
+    def sort_by_descending_frequency(self) -> None:
+        """Nothing: a model's words are in this order."""
+
+    def _settable(self) -> None:
+        if self._computed:
+            raise ValueError(f"{self._owner}: wv is {self._computed}, and cannot be set")
+
+    def __reduce__(self):
+        return _free, (list(self.index_to_key), np.array(self._vectors), dict(self.expandos))
+
+
+def _free(words: list[str], vectors: np.ndarray, expandos: dict[str, np.ndarray]) -> KeyedVectors:
+    """Vectors that belong to no model."""
+    free = KeyedVectors(words, vectors)
+    free.expandos = {name: values.copy() for name, values in expandos.items()}
+    return free
+
+
 def load_vectors(
     path: str | os.PathLike,
     format: str = "auto",
@@ -589,6 +792,8 @@ def _as_list(keys) -> list:
     """A list of keys from one key, a vector [D], a matrix [N, D] or a list."""
     if keys is None:
         return []
+    if isinstance(keys, bytes):
+        raise TypeError(f"a word must be a str, got {keys!r}")
     if isinstance(keys, str | Integral) or (isinstance(keys, np.ndarray) and keys.ndim == 1):
         return [keys]
     return list(keys)

@@ -32,27 +32,34 @@ class WordVectors:
     """
 
     def __init__(self, words: Iterable[str], vectors, counts=None):
-        self.index_to_key = list(words)
-        self.key_to_index = {word: row for row, word in enumerate(self.index_to_key)}
-        self.vectors = _as_matrix(vectors)
         self.expandos: dict[str, np.ndarray] = {}
-        self._norms: np.ndarray | None = None
-        rows = len(self.index_to_key)
-        if len(self.vectors) != rows:
-            raise ValueError(
-                f"KeyedVectors: vectors must be [V={rows}, D] for {rows} words, "
-                f"got {self.vectors.shape}"
-            )
-        if len(self.key_to_index) != rows:
-            repeated = next(
-                word for row, word in enumerate(self.index_to_key) if self.key_to_index[word] != row
-            )
+        self._take(list(words), _as_matrix(vectors), counts)
+
+    def _take(self, words: list[str], matrix: np.ndarray, counts=None) -> None:
+        """Stand for these words and this matrix from now on."""
+        rows, index = len(words), {word: row for row, word in enumerate(words)}
+        _check_rows(matrix, rows)
+        if len(index) != rows:
+            repeated = next(word for row, word in enumerate(words) if index[word] != row)
             raise ValueError(f"KeyedVectors: words must be different, got {repeated!r} twice")
         if counts is not None:
             counts = np.asarray(counts)
             if counts.shape != (rows,):
                 raise ValueError(f"KeyedVectors: counts must be [V={rows}], got {counts.shape}")
             self.expandos["count"] = counts.astype(np.int64, copy=False)
+        self.index_to_key, self.key_to_index, self._vectors = words, index, matrix
+        self._norms: np.ndarray | None = None
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The matrix [V, D]. After changing numbers in it call ``fill_norms(force=True)``."""
+        return self._vectors
+
+    @vectors.setter
+    def vectors(self, matrix) -> None:
+        matrix = _as_matrix(matrix)
+        _check_rows(matrix, len(self.index_to_key))
+        self._vectors, self._norms = matrix, None
 
     @property
     def vector_size(self) -> int:
@@ -77,7 +84,7 @@ class WordVectors:
         return self.has_index_for(key)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}<vector_size={self.vector_size}, {len(self)} keys>"
+        return f"KeyedVectors<vector_size={self.vector_size}, {len(self)} keys>"
 
     def has_index_for(self, key: str | int) -> bool:
         """Whether `key` is a known word or a valid row number."""
@@ -120,6 +127,13 @@ class WordVectors:
     def similarity(self, w1: str | int, w2: str | int) -> float:
         """Cosine of two words."""
         return float(unit(self.get_vector(w1)) @ unit(self.get_vector(w2)))
+
+
+def _check_rows(matrix: np.ndarray, rows: int) -> None:
+    if len(matrix) != rows:
+        raise ValueError(
+            f"KeyedVectors: vectors must be [V={rows}, D] for {rows} words, got {matrix.shape}"
+        )
 
 
 def _as_matrix(vectors) -> np.ndarray:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lexforge.cli._options import check_files
+from lexforge._display import shown
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
+from lexforge.cli.plot._picture import Picture, check_picture
 
 
 def attention(
     model: Model,
     text: Annotated[str, typer.Argument(metavar="TEXT", show_default=False)],
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="Picture: .png, .pdf or .svg.", show_default=False),
-    ],
+    out: Picture,
     pair: Annotated[str | None, typer.Option(help="A second text.")] = None,
     layer: Annotated[int, typer.Option(help="0 is the first, -1 the last.")] = -1,
     head: Annotated[
@@ -36,7 +33,7 @@ def attention(
     - `lexforge bert attention model/ "a crane is flying" --out maps.png`
     - `lexforge bert attention model/ "a crane driver came" --pair "he just left" --out maps.png`
     """
-    check_files(out)
+    check_picture(out)
 
     from lexforge.models.bert.attention_maps import attention_maps, plot_attention
 
@@ -46,4 +43,4 @@ def attention(
         pair = None if pair is None else parse_ids(pair, "--pair")
     maps = attention_maps(bert, tokenizer, text, pair)
     plot_attention(maps, path=out, layer=layer, heads=head)
-    typer.echo(out)
+    typer.echo(shown(out))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge._display import shell_command
 from lexforge.cli._corpus import STANDARD_INPUT, reading
 from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
 from lexforge.cli._training import folder_of_run, tell_of_stop
@@ -145,10 +146,10 @@ def pretrain(
 
 
 def _resume_command(corpus: str, out: Path, eval_file: str | None) -> str:
-    import shlex
-
-    command = ["lexforge", "bert", "pretrain", corpus, "--out", str(out), "--resume"]
-    return shlex.join(command if eval_file is None else [*command, "--eval-file", eval_file])
+    held_out = [] if eval_file is None else ["--eval-file", eval_file]
+    return shell_command(
+        "lexforge", "bert", "pretrain", corpus, "--out", out, "--resume", *held_out
+    )
 
 
 def _tell_result(result: PretrainingResult, out: Path | None, progress: Progress) -> None:
@@ -178,4 +179,5 @@ def _tell_result(result: PretrainingResult, out: Path | None, progress: Progress
         )
     if out is not None:
         progress.say(f"  {out}")
-        progress.say(f"try: lexforge bert encode {out} LINES.txt --out vectors.npy")
+        command = ("lexforge", "bert", "encode", out, "LINES.txt", "--out", "vectors.npy")
+        progress.say(f"try: {shell_command(*command)}")

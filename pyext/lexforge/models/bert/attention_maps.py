@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from lexforge._arguments import whole
-from lexforge._files import replacement
+from lexforge._display import html_table
+from lexforge._plot import plot_attention
 from lexforge.models.bert.encoding import Text, prepare
 from lexforge.training.network_job import evaluating
 
@@ -21,8 +18,7 @@ if TYPE_CHECKING:
     from lexforge.models.bert.model import BertModel
     from lexforge.text.tokenizers.base import Tokenizer
 
-_COLUMNS = 4  # of heads in a plot
-_NAMED_TOKENS = 64  # more names beside a map would be illegible
+__all__ = ["AttentionMaps", "attention_maps", "plot_attention"]
 
 
 class AttentionMaps(NamedTuple):
@@ -34,6 +30,19 @@ class AttentionMaps(NamedTuple):
 
     weights: np.ndarray  # float32 [layers, heads, S, S]
     tokens: list[str]  # S, with <cls> and <sep>
+
+    def __repr__(self) -> str:
+        layers, heads, length, _ = self.weights.shape
+        return f"AttentionMaps({layers} layers, {heads} heads, {length} tokens)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what each token takes most from, in the mean of all heads."""
+        strongest = self.weights.mean(axis=(0, 1)).argmax(axis=1)
+        rows = [
+            (token, self.tokens[other], float(self.weights[:, :, at, other].mean()))
+            for at, (token, other) in enumerate(zip(self.tokens, strongest, strict=True))
+        ]
+        return html_table(rows, ["token", "looks most at", "share"], repr(self))
 
 
 def attention_maps(
@@ -72,53 +81,3 @@ def attention_maps(
             scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
             weights.append(scores.float().softmax(-1).cpu())
     return AttentionMaps(torch.stack(weights).numpy(), tokenizer.convert_ids_to_tokens(ids))
-
-
-def plot_attention(
-    maps: AttentionMaps,
-    *,
-    path: str | os.PathLike,
-    layer: int = -1,
-    heads: int | Sequence[int] | None = None,
-) -> None:
-    """Draw the maps of a layer's heads side by side, rows look at columns.
-
-    Args:
-        maps: of :func:`attention_maps`.
-        path: file to write; its suffix is the format (png, pdf, svg; png without one).
-        layer: which layer, 0 the first, -1 the last.
-        heads: which heads; all by default.
-
-    Raises:
-        ImportError: matplotlib is missing. ValueError: no such layer, head or format.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install lexforge[plot]") from error
-    num_layers, num_heads, length, _ = maps.weights.shape
-    layer = whole("plot_attention", "layer", layer, -num_layers, num_layers - 1) % num_layers
-    if heads is None:
-        heads = range(num_heads)
-    elif not isinstance(heads, Sequence):
-        heads = [heads]
-    heads = [whole("plot_attention", "heads", head, 0, num_heads - 1) for head in heads]
-    if not heads:
-        raise ValueError("plot_attention: heads must name at least one head, got none")
-    columns = min(len(heads), _COLUMNS)
-    rows = math.ceil(len(heads) / columns)
-    named = length <= _NAMED_TOKENS
-    side = 1.5 + (0.17 * length if named else 4)
-    figure = Figure(figsize=(side * columns, side * rows), layout="constrained")
-    figure.suptitle(f"attention, layer {layer}")
-    for place, head in enumerate(heads, 1):
-        axes = figure.add_subplot(rows, columns, place)
-        axes.imshow(maps.weights[layer, head], vmin=0, cmap="Blues")
-        axes.set_title(f"head {head}", fontsize=9)
-        if named:
-            # A dollar sign would begin a formula.
-            names = [token.replace("$", r"\$") for token in maps.tokens]
-            axes.set_xticks(range(length), names, rotation=90, fontsize=7)
-            axes.set_yticks(range(length), names, fontsize=7)
-    with replacement(path) as temporary:
-        figure.savefig(temporary, format=Path(path).suffix[1:] or "png", dpi=150)

@@ -50,6 +50,22 @@ class PretrainingSettings(Settings):
                 f"got {self.accumulation}"
             )
 
+    @property
+    def length(self) -> int:
+        """``steps``, once the corpus has told them."""
+        return _told("steps", self.steps)
+
+    @property
+    def warmup(self) -> int:
+        """``warmup_steps``, once the corpus has told them."""
+        return _told("warmup_steps", self.warmup_steps)
+
+
+def _told(name: str, value: int | None) -> int:
+    if value is None:
+        raise ValueError(f"pretrain: {name} are not known before the corpus is read")
+    return value
+
 
 STANDARD = PretrainingSettings(
     max_len=128,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,7 +68,7 @@ def draw_steps(
     follows: int = 1,
     capacity: BatchCapacity | None = None,
     on_cuda: bool = False,
-) -> Iterator[StepData]:
+) -> Generator[StepData, None, None]:
     """The data of one step after another, without an end.
 
     Args:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lexforge._arguments import either, real, whole
+from lexforge._display import html_table
 from lexforge._library import cpu_has_bf16, resolve_device
 from lexforge.models.bert.capacity import BatchCapacity
 from lexforge.models.bert.checkpoint import BEST, load_run, save_run
@@ -38,7 +39,7 @@ from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.events import Events
 from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
 from lexforge.training.optimizer import NetworkOptimizer
-from lexforge.training.progress import Progress, count
+from lexforge.training.progress import Progress, clock, count
 from lexforge.training.run import run
 from lexforge.training.schedules import Schedule
 from lexforge.training.settings import changes, refuse
@@ -181,13 +182,19 @@ class PretrainingState(NetworkState):
             "padding_saved": round(self._padding_saved(part.sums), 4),
             "lr": self.learning_rate,
         }
+        speed = f"{count(v['sequences_per_second'])} pairs/s"
+        more = [
+            f"{count(v['tokens_per_second'])} tokens/s",
+            f"padding saved {v['padding_saved']:.0%}",
+            f"lr {v['lr']:.3g}",
+        ]
+        losses = [f"{name.upper()} {v[f'{name}_loss']:.3f}" for name in ("mlm", "nsp")]
         return Reading(
             f"step {self.step}/{self.steps}",
-            f"{describe(v)}  "
-            f"{count(v['sequences_per_second'])} pairs/s  "
-            f"{count(v['tokens_per_second'])} tokens/s  "
-            f"padding saved {v['padding_saved']:.0%}  lr {v['lr']:.3g}",
+            "  ".join([describe(v), speed, *more]),
             v,
+            [*losses, speed],
+            [more[2], *more[:2]],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -233,6 +240,30 @@ class PretrainingResult:
     tokenizer: Tokenizer
     settings: PretrainingSettings
     state: PretrainingState
+
+    def __repr__(self) -> str:
+        state = self.state
+        end = f"; {describe(state.history[-1])}" if state.history else ""
+        return f"PretrainingResult(step {state.step}/{state.steps}{end})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: losses and accuracies at the end, over the run, and held out."""
+        state = self.state
+        found = {"at the end": state.history[-1:], "over the run": [state.totals.record()]}
+        best = state.best_evaluation
+        if best is not None:
+            found[f"held out, step {best['step']}"] = [best]
+        rows = [
+            (name, *(float(record[key]) for key in ("mlm_loss", "nsp_loss")),
+             *(f"{record[key]:.1%}" for key in ("mlm_accuracy", "nsp_accuracy")))
+            for name, records in found.items()
+            for record in records
+        ]  # fmt: skip
+        title = (
+            f"BERT, step {state.step:,} of {state.steps:,}, {clock(state.seconds)}, "
+            f"{state.sequences_per_second:,.0f} pairs/s"
+        )
+        return html_table(rows, ["", "MLM loss", "NSP loss", "MLM right", "NSP right"], title)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -373,7 +404,7 @@ def pretrain(
         workers = whole("pretrain", "workers", workers)
     if epochs is not None:
         epochs = whole("pretrain", "epochs", epochs)
-    settings = {
+    settings: dict[str, Any] = {
         "max_len": max_len,
         "batch_size": batch_size,
         "steps": steps,
@@ -394,9 +425,9 @@ def pretrain(
     device = resolve_device("pretrain", device)
     if resume and out is None:
         raise ValueError("pretrain: out must be the folder of the run to resume, got None")
-    evaluation = {"eval_every": eval_every, "early_stopping": early_stopping}
-    evaluation = {name: value for name, value in evaluation.items() if value is not None}
-    EvaluationSettings(**evaluation)
+    both = {"eval_every": eval_every, "early_stopping": early_stopping}
+    evaluation = {name: value for name, value in both.items() if value is not None}
+    replace(EvaluationSettings(), **evaluation)
     if evaluation and eval_file is None:
         raise ValueError(f"pretrain: {', '.join(evaluation)} must come with eval_file")
     if out is not None and not (resume or overwrite):
@@ -411,7 +442,9 @@ def pretrain(
         if workers is not None:
             stack.enter_context(_cpu_threads(workers))
         pretraining = (
-            _Run.saved(out, tokenizer, config, shape) if resume else _Run.new(config, shape, given)
+            _Run.new(config, shape, given)
+            if out is None or not resume
+            else _Run.saved(out, tokenizer, config, shape)
         )
         _check_precision(given.get("precision", pretraining.settings.precision), device)
         pretraining.prepare(
@@ -599,12 +632,12 @@ class _Run:
             settings.refuse_changes(given, may_change)
         settings = replace(settings, **given)
         if settings.warmup_steps is None:
-            settings = replace(settings, warmup_steps=settings.steps // 10)
+            settings = replace(settings, warmup_steps=settings.length // 10)
         self.settings = settings
         self.state = saved or PretrainingState(
-            total=settings.steps, max_len=settings.max_len, corpus=identity
+            total=settings.length, max_len=settings.max_len, corpus=identity
         )
-        self.state.total = settings.steps
+        self.state.total = settings.length
 
     def hold_out(self, corpus: Any, given: Mapping[str, int]) -> None:
         """Read and number what the run is evaluated on, if anything.
@@ -621,7 +654,7 @@ class _Run:
         numbers = tokenize_paragraphs(self._read(corpus), self.tokenizer)
         settings = self.settings
         defaults = {
-            "eval_every": max(settings.steps // EVALUATIONS, 1),
+            "eval_every": max(settings.length // EVALUATIONS, 1),
             "early_stopping": 0,
             "corpus": _identity(numbers, self.tokenizer),
         }
@@ -692,7 +725,7 @@ class _Run:
             capacity = BatchCapacity.of(samples, settings.batch_size, settings.max_len)
         stepper = Stepper(model, optimizer, settings.precision, capacity)
         schedule = Schedule(
-            settings.schedule, settings.learning_rate, settings.steps, settings.warmup_steps
+            settings.schedule, settings.learning_rate, settings.length, settings.warmup
         )
 
         def save(folder: str | os.PathLike, keep: int = 0) -> None:
@@ -744,8 +777,7 @@ class _Run:
                 save=None if out is None else partial(save, out, keep),
                 save_every=checkpoint_every,
             )
-        if state.stopped_early:
-            best = state.best_evaluation
+        if state.stopped_early and (best := state.best_evaluation) is not None:
             progress.say(
                 f"stopped at step {state.step}: no evaluation was better than that at step "
                 f"{best['step']}, of loss {best['loss']:.4f}"
@@ -797,11 +829,13 @@ def _config(
     config: str | BertConfig, shape: Mapping[str, Any] | None, tokenizer: Tokenizer | None = None
 ) -> BertConfig:
     """What is meant; for no words yet without a tokenizer."""
-    if not isinstance(config, BertConfig):
-        config = getattr(BertConfig, config)(1 if tokenizer is None else len(tokenizer))
-        config = replace(config, pad_token_id=0 if tokenizer is None else tokenizer.pad_id)
+    if isinstance(config, BertConfig):
+        chosen = config
+    else:
+        chosen = getattr(BertConfig, config)(1 if tokenizer is None else len(tokenizer))
+        chosen = replace(chosen, pad_token_id=0 if tokenizer is None else tokenizer.pad_id)
     try:
-        return replace(config, **(shape or {}))
+        return replace(chosen, **(shape or {}))
     except TypeError as error:
         known = ", ".join(f.name for f in fields(BertConfig))
         raise ValueError(f"pretrain: shape must have fields of {known}: {error}") from None
@@ -811,7 +845,7 @@ def _identity(numbers: TokenizedParagraphs, tokenizer: Tokenizer) -> dict[str, A
     """What must be equal for two runs to see the same examples."""
     digest = hashlib.sha1(usedforsecurity=False)
     for array in numbers:
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     words = hashlib.sha1("\n".join(tokenizer.tokens).encode(), usedforsecurity=False)
     return {
         "tokens": len(numbers.tokens),

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from lexforge._display import html_table, printable
 from lexforge._files import flush, replacing
 from lexforge.models.cooccurrence.triplets import (
     TRIPLET,
@@ -76,6 +77,15 @@ class Cooccurrence:
         if hasattr(self, "_file"):  # open() may have failed
             self._file.close()
 
+    def __copy__(self) -> Cooccurrence:
+        return self  # it does not change
+
+    def __deepcopy__(self, memo: dict) -> Cooccurrence:
+        return self
+
+    def __reduce__(self):
+        raise TypeError("counts are a file and cannot be pickled: use save(folder), and load there")
+
     def __repr__(self) -> str:
         window = "" if self.window is None else f", window {self.window}"
         return f"Cooccurrence({self.nnz:,} entries, {len(self.vocab):,} words{window})"
@@ -96,6 +106,17 @@ class Cooccurrence:
             "sha1": digest.hexdigest(),
             "vocabulary_sha1": self.vocab.sha1(),
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        counted = ("window", "symmetric", "distance_weighting", "cross_sentences")
+        rows = [
+            ("words", f"{len(self.vocab):,}"),
+            ("entries", f"{self.nnz:,}"),
+            *((name.replace("_", " "), getattr(self, name)) for name in counted),
+        ]
+        known = [row for row in rows if row[1] is not None]
+        return html_table(known, caption="co-occurrence counts")
 
     def read(self, first: int, last: int) -> np.ndarray:
         """Entries [first, last) in memory of their own, as records of row, col and value.
@@ -249,7 +270,7 @@ class Cooccurrence:
         with replacing(path) as file:
             for records in read_triplets(self._file, self.nnz):
                 _shift(records, 1)
-                file.write(records)
+                write_all(file, records)
 
     @classmethod
     def load_stanford(
@@ -343,10 +364,17 @@ class RatioTable:
             },
         }
 
-    def __str__(self) -> str:
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
         first, second = (f"P(k | {word})" for word in self.words)
+        columns = (map(_short, column) for column in (*self.probabilities, self.ratios))
+        rows = zip(self.probes, *columns, strict=True)
+        return html_table(rows, ["k", first, second, f"{first} / {second}"])
+
+    def __str__(self) -> str:
+        first, second = (f"P(k | {printable(word)})" for word in self.words)
         lines = [
-            ["k", *self.probes],
+            ["k", *map(printable, self.probes)],
             [first, *map(_short, self.probabilities[0])],
             [second, *map(_short, self.probabilities[1])],
             [f"{first} / {second}", *map(_short, self.ratios)],

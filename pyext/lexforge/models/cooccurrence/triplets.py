@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import torch
@@ -106,14 +106,14 @@ class TripletWriter:
         np.cumsum(self.row_begin, out=self.row_begin)
 
 
-def write_all(file: BinaryIO, array: np.ndarray) -> None:
+def write_all(file: IO[bytes], array: np.ndarray) -> None:
     """Writes a contiguous array to an unbuffered file."""
-    view = memoryview(array.view("u1"))
+    view = array.view("u1").data
     while view:
         view = view[file.write(view) :]
 
 
-def read_records(file: BinaryIO, first: int, last: int) -> np.ndarray:
+def read_records(file: IO[bytes], first: int, last: int) -> np.ndarray:
     """Records [first, last) of a file.
 
     Raises:
@@ -147,7 +147,7 @@ def count_triplets(path: Path) -> int:
     return size // TRIPLET.itemsize
 
 
-def read_triplets(file: BinaryIO, nnz: int) -> Iterator[np.ndarray]:
+def read_triplets(file: IO[bytes], nnz: int) -> Iterator[np.ndarray]:
     """The records of a file from its start, some at a time; each piece overwrites the one before.
 
     Raises:
@@ -228,7 +228,7 @@ MOST_FILES = 256
 
 
 def sort_triplets(
-    file: BinaryIO, out: BinaryIO, row_begin: np.ndarray, folder: Path, memory: int, base: int = 0
+    file: IO[bytes], out: IO[bytes], row_begin: np.ndarray, folder: Path, memory: int, base: int = 0
 ) -> None:
     """Writes the records of a file by row and column, however many there are.
 

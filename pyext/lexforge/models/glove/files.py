@@ -106,11 +106,11 @@ def write_vectors(
     """
     if model not in (EVERYTHING, WORD, SUM):
         raise ValueError(f"save_stanford: model must be 0, 1 or 2, got {model!r}")
-    words, contexts = words.numpy(), contexts.numpy()
+    ours, theirs = words.numpy(), contexts.numpy()
     if model == EVERYTHING:
-        rows = np.concatenate([words, contexts], axis=1)
+        rows = np.concatenate([ours, theirs], axis=1)
     else:
-        rows = words[:, :-1] if model == WORD else words[:, :-1] + contexts[:, :-1]
+        rows = ours[:, :-1] if model == WORD else ours[:, :-1] + theirs[:, :-1]
     names = list(names)
     if unknown and UNKNOWN not in names:
         mean = rows[-RARE_WORDS:].mean(axis=0, keepdims=True, dtype=np.float64)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from lexforge._arguments import one_of, whole
+from lexforge._arguments import existing, one_of, whole
 from lexforge._files import replacing
 from lexforge._library import resolve_device
 from lexforge.models.cooccurrence.count import cooccurrence
@@ -28,24 +27,38 @@ from lexforge.models.glove.files import (
     write_vectors,
 )
 from lexforge.models.glove.settings import GloVeSettings
-from lexforge.models.glove.tiles import build_tiles, round_sizes, tile_bytes
-from lexforge.ops.glove.glove_tiles import GloveTiles, glove_default_parts
-from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table, glove_train_
+from lexforge.models.glove.tiles import tile_bytes
+from lexforge.models.glove.trainer import glove_steps, tiles_of
+from lexforge.ops.glove.glove_tiles import glove_default_parts
+from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table
 from lexforge.text import Vocabulary, resolve_corpus
-from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from lexforge.training.events import Events
+from lexforge.training.checkpoint import (
+    CheckpointError,
+    check_finite,
+    fill_tensors,
+    load_checkpoint,
+    save_checkpoint,
+)
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
-from lexforge.training.run import run
 from lexforge.training.settings import knobs
-from lexforge.training.stream_job import StreamJob, StreamState, check_resume
-from lexforge.vectors import KeyedVectors
+from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
+from lexforge.vectors import KeyedVectors, load_vectors
+from lexforge.vectors.keyed_vectors import OwnedVectors
+from lexforge.vectors.word_vectors import WordVectors
 
 if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
 
-SCRATCH = ".tiles"  # folder, in that of a run, of the training order
 COUNTS_REQUEST = "request.json"  # beside kept counts: the files and settings they come from
+
+
+class _Built(NamedTuple):
+    """What a vocabulary brings with it: two tables, records as in csrc/glove/glove_train.h."""
+
+    vocabulary: Vocabulary
+    words: torch.Tensor
+    contexts: torch.Tensor
 
 
 class GloVe:
@@ -97,9 +110,12 @@ class GloVe:
         counts_folder: Keep the counts there, and use them again for the same files and settings; a
             temporary folder by default.
         progress: Show counting and training on standard error.
+        init: Vectors to start from, as a file that :func:`~lexforge.load_vectors` reads, or loaded:
+            words that they know begin with their vector instead of a random one (with
+            ``vectors="sum"`` half of it in either table).
 
     Attributes:
-        vocabulary: The words, numbered by falling count; None before training.
+        initialised: Words that began with a vector of ``init``.
         counts: The :class:`~lexforge.Cooccurrence` trained on last; None after loading.
         epochs, alpha, window, ...: The arguments.
 
@@ -143,6 +159,7 @@ class GloVe:
         errors: str | None = None,
         counts_folder: str | os.PathLike | None = None,
         progress: bool = False,
+        init: str | os.PathLike | WordVectors | None = None,
     ) -> None:
         settings = GloVeSettings(
             vector_size=vector_size,
@@ -171,15 +188,19 @@ class GloVe:
         self.counts_folder = counts_folder
         self.progress = progress
         self.device = resolve_device("GloVe", device)
-        self.vocabulary: Vocabulary | None = None
+        self.init, self.initialised = existing("GloVe: init", init), 0
         self.counts: Cooccurrence | None = None
-        self._word_table: torch.Tensor | None = None  # records as in csrc/glove/glove_train.h
-        self._context_table: torch.Tensor | None = None
-        self._wv: KeyedVectors | None = None
+        self._built: _Built | None = None
+        self._wv: OwnedVectors | None = None
         self._state: StreamState | None = None
 
         if corpus is not None:
             self.train(corpus)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The settings, by their names."""
 
     @property
     def settings(self) -> GloVeSettings:
@@ -238,27 +259,56 @@ class GloVe:
                     "train: a checkpoint cannot hold words with line feeds; leave them out"
                 )
             self._take_settings(counts)
-            if self.vocabulary is None:
+            if self._built is None:
                 self._set_vocabulary(counts.vocab, counts.nnz)
+            built, settings = self._trained("train"), self.settings
             identity = counts.identity()
             if resume:
-                check_resume(self._state, {"epochs": epochs}, "counts", identity)
+                state = check_resume(self._state, {"epochs": epochs}, "counts", identity)
             else:
-                self._begin_run(identity, passes, counts.nnz)
-            with self._tiles(counts, checkpoint_folder, shown) as tiles:
-                self._fit(tiles, shown, callbacks, checkpoint_folder, checkpoint_every, stop)
+                state = self._begin_run(identity, passes, counts.nnz)
+            self._state = state
+            with tiles_of(
+                counts,
+                checkpoint_folder,
+                parts=state.corpus["parts"],
+                seed=settings.seed,
+                memory=self.memory,
+                threads=self.workers,
+                progress=shown,
+            ) as tiles:
+                steps = glove_steps(
+                    tiles,
+                    settings,
+                    state,
+                    (built.words, built.contexts),
+                    device=self.device,
+                    threads=self.workers,
+                    refresh=self._refresh_wv,
+                )
+                run_steps(
+                    steps,
+                    state,
+                    self,
+                    callbacks=callbacks,
+                    progress=shown,
+                    checkpoint_folder=checkpoint_folder,
+                    checkpoint_every=checkpoint_every,
+                    stop=stop,
+                )
 
     def _counted(self, corpus: Any, progress: Progress) -> Cooccurrence:
         """The counts that are meant, over the model's vocabulary if it has one."""
-        if corpus is None and self.counts is None:
-            raise ValueError("train: give a corpus or counts; this model has none of its own")
         if corpus is None:
+            if self.counts is None:
+                raise ValueError("train: give a corpus or counts; this model has none of its own")
             return self.counts
         if not isinstance(corpus, Cooccurrence):
             return self.count(corpus, progress=progress)
-        if self.vocabulary is not None and corpus.vocab != self.vocabulary:
+        vocabulary = self.vocabulary
+        if vocabulary is not None and corpus.vocab != vocabulary:
             raise ValueError(
-                f"train: counts must be over the {len(self.vocabulary):,} words of the model, got "
+                f"train: counts must be over the {len(vocabulary):,} words of the model, got "
                 f"those over {len(corpus.vocab):,} other words or with other numbers of occurrences"
             )
         return corpus
@@ -306,7 +356,7 @@ class GloVe:
         with shown if progress is None else nullcontext(shown):
             if record is not None:
                 if _fits(record, request, vocabulary):
-                    return Cooccurrence.load(self.counts_folder)
+                    return Cooccurrence.load(record.parent)
                 record.unlink(missing_ok=True)
             counts = cooccurrence(
                 corpus,
@@ -335,49 +385,73 @@ class GloVe:
 
     def _set_vocabulary(self, vocabulary: Vocabulary, nnz: int = 0) -> None:
         """Allocate the tables, with the first values of parameters in [-0.5, 0.5] / D."""
-        self.vocabulary = vocabulary
-        self._allocate(nnz)
+        self._allocate(vocabulary, nnz)
         generator = torch.Generator().manual_seed(self.seed % 2**63)
         bound = 0.5 / self.vector_size
         for table in self._parameters():
             table.uniform_(-bound, bound, generator=generator)
+        if self.init is not None:
+            self.initialised = self._start_from(self.init)
 
-    def _allocate(self, nnz: int = 0) -> None:
+    def _start_from(self, init: str | os.PathLike | WordVectors) -> int:
+        """Let words begin with the vectors that are known for them; returns how many do."""
+        found = init if isinstance(init, WordVectors) else load_vectors(init)
+        built, size = self._trained("init"), self.vector_size
+        if found.vector_size != size:
+            raise ValueError(
+                f"GloVe: init must have vectors of vector_size={size}, got {found.vector_size}"
+            )
+        words = [word for word in built.vocabulary.words if word in found.key_to_index]
+        if not words:
+            raise ValueError("GloVe: init has none of the words of the corpus")
+        rows = torch.tensor([built.vocabulary[word] for word in words])
+        # What wv holds is a sum of both tables: half of it in each.
+        share = 0.5 if self.vectors == "sum" else 1.0
+        values = torch.from_numpy(found[words].astype(np.float32)) * share
+        for name, table in (("word", built.words), ("context", built.contexts)):
+            if self.vectors in ("sum", name):
+                table[rows, 0, :size] = values
+        return len(words)
+
+    def _allocate(self, vocabulary: Vocabulary, nnz: int = 0) -> None:
         """Tables for the vocabulary.
 
         Raises:
             MemoryError: Before anything is allocated, when they and the training order exceed the
                 free memory. The system would grant them, and end the process once they are filled.
         """
-        needed, free = self.estimate_memory(nnz=nnz)["total"], available_memory()
+        size = len(vocabulary)
+        needed, free = self.estimate_memory(size, nnz)["total"], available_memory()
         if free is not None and needed > free:
             raise MemoryError(
-                f"GloVe: {len(self.vocabulary):,} words x vector_size={self.vector_size} and "
+                f"GloVe: {size:,} words x vector_size={self.vector_size} and "
                 f"{nnz:,} counts need {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: "
                 "lower vector_size or memory, raise min_count, or take optimizer='rowwise'"
             )
-        size = len(self.vocabulary)
-        self._word_table = glove_table(size, self.vector_size, self.optimizer)
-        self._context_table = glove_table(size, self.vector_size, self.optimizer)
-        self._wv = None
+        words, contexts = (
+            glove_table(size, self.vector_size, self.optimizer) for _ in ("words", "contexts")
+        )
+        self._built, self._wv = _Built(vocabulary, words, contexts), None
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words, numbered by falling count; None before training."""
+        return None if self._built is None else self._built.vocabulary
 
     def _parameters(self, part: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Views [V, D + 1] of both tables: vectors and biases, or what part 1 holds for them."""
-        size = self.vector_size + 1
-        return self._word_table[:, part, :size], self._context_table[:, part, :size]
+        built, size = self._trained("parameters"), self.vector_size + 1
+        return built.words[:, part, :size], built.contexts[:, part, :size]
 
-    def _begin_run(self, identity: dict[str, Any], passes: int, nnz: int) -> None:
-        state = self._state
-        same = state is not None and identity.items() <= state.corpus.items()
-        if same and state.finished:
+    def _begin_run(self, identity: dict[str, Any], passes: int, nnz: int) -> StreamState:
+        state, size = self._state, len(self._trained("train").vocabulary)
+        if state and state.finished and identity.items() <= state.corpus.items():
             state.alpha = state.min_alpha = self.learning_rate
             state.epochs += passes
             state.total += passes * nnz
-            return
-        parts = self.parts or glove_default_parts(
-            len(self.vocabulary), self.vector_size, self.optimizer
-        )
-        self._state = StreamState(
+            return state
+        parts = self.parts or glove_default_parts(size, self.vector_size, self.optimizer)
+        return StreamState(
             epochs=passes,
             total=passes * nnz,
             alpha=self.learning_rate,
@@ -385,94 +459,8 @@ class GloVe:
             unit="entries",
             first_epoch=0 if state is None else state.first_epoch + state.epoch,
             # The default may be another one on the machine that resumes.
-            corpus={**identity, "parts": min(parts, len(self.vocabulary))},
+            corpus={**identity, "parts": min(parts, size)},
         )
-
-    @contextmanager
-    def _tiles(
-        self, counts: Cooccurrence, folder: str | os.PathLike | None, progress: Progress
-    ) -> Iterator[GloveTiles]:
-        """The counts in training order; files that hold them go away again."""
-        if folder is None:
-            scratch = tempfile.TemporaryDirectory(prefix="lexforge-")
-        else:
-            scratch = _emptied(Path(folder) / SCRATCH)
-        with scratch as files:
-            yield build_tiles(
-                counts,
-                Path(files),
-                parts=self._state.corpus["parts"],
-                seed=self.seed,
-                memory=self.memory,
-                threads=self.workers,
-                report=progress.phase("sorting", "entries"),
-            )
-
-    def _fit(
-        self,
-        tiles: GloveTiles,
-        progress: Progress,
-        callbacks: Sequence[Any],
-        checkpoint_folder: str | os.PathLike | None,
-        checkpoint_every: float | None,
-        stop: StopRequest | None,
-    ) -> None:
-        state, device, parts = self._state, self.device, tiles.parts
-        sizes = round_sizes(tiles)
-        tiles = tiles.to(device)
-        stats = torch.zeros(2, dtype=torch.float64, device=device)
-        # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
-        word_table, context_table = self._word_table.to(device), self._context_table.to(device)
-
-        def begin_of(epoch: int) -> int:
-            return first_round(parts, self.seed, state.first_epoch + epoch)
-
-        def offsets(epoch: int) -> torch.Tensor:
-            before = sizes.roll(-begin_of(epoch)).cumsum(dim=0)
-            return torch.cat([torch.zeros(1, dtype=torch.int64), before])
-
-        def step(epoch: int, first: int, last: int) -> None:
-            begin = begin_of(epoch)
-            for first_of_call, last_of_call in rounds_between(parts, begin + first, begin + last):
-                glove_train_(
-                    word_table,
-                    context_table,
-                    stats,
-                    tiles,
-                    first_round=first_of_call,
-                    last_round=last_of_call,
-                    dim=self.vector_size,
-                    optimizer=self.optimizer,
-                    learning_rate=self.learning_rate,
-                    bias_rate=self.bias_rate,
-                    x_max=self.x_max,
-                    alpha=self.alpha,
-                    clip=self.grad_clip,
-                    threads=self.workers,
-                )
-
-        def fetch() -> None:
-            if device.type != "cpu":
-                self._word_table.copy_(word_table)
-                self._context_table.copy_(context_table)
-            self._refresh_wv()
-
-        def save() -> None:
-            fetch()
-            self.save(checkpoint_folder)
-
-        tell = Events(callbacks, self, fetch)
-        try:
-            run(
-                StreamJob(state, offsets, step, stats, tell),
-                progress=progress,
-                tell=tell,
-                stop=stop,
-                save=None if checkpoint_folder is None else save,
-                save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
-            )
-        finally:
-            fetch()
 
     # -- results ------------------------------------------------------------------------------
 
@@ -488,10 +476,30 @@ class GloVe:
 
     @property
     def wv(self) -> KeyedVectors | None:
-        """The vectors that ``vectors`` names, kept up to date; None before training."""
-        if self._wv is None and self.vocabulary is not None:
-            self._wv = self.keyed_vectors(self.vectors)
+        """The vectors that ``vectors`` names, kept up to date; None before training.
+
+        They are computed from the model's tables and cannot be set; a copy of them is a
+        :class:`~lexforge.KeyedVectors` of its own.
+        """
+        if self._wv is None and self._built is not None:
+            vocabulary = self._built.vocabulary
+            computed = {
+                "sum": "the sum of its word and context vectors",
+                "word": "a copy of its word vectors",
+                "context": "a copy of its context vectors",
+            }[self.vectors]
+            rows = np.array(self._rows(self.vectors))
+            self._wv = OwnedVectors(
+                vocabulary.words, rows, vocabulary.counts, owner="GloVe", computed=computed
+            )
         return self._wv
+
+    @wv.setter
+    def wv(self, vectors: KeyedVectors) -> None:
+        raise AttributeError(
+            "GloVe: wv cannot be replaced, it is computed from the model's tables; start from "
+            "vectors with GloVe(..., init=vectors)"
+        )
 
     def keyed_vectors(self, vectors: str = "sum") -> KeyedVectors:
         """A copy of the ``"sum"`` of word and context vectors, or of either.
@@ -499,13 +507,10 @@ class GloVe:
         Raises:
             ValueError: Another name; before training.
         """
-        return KeyedVectors(
-            self._trained("keyed_vectors").words,
-            self._rows(
-                one_of("keyed_vectors", "vectors", vectors, knobs(GloVeSettings)["vectors"].choices)
-            ),
-            counts=self.vocabulary.counts,
-        )
+        vocabulary = self._trained("keyed_vectors").vocabulary
+        choices = knobs(GloVeSettings)["vectors"].choices
+        rows = np.array(self._rows(one_of("keyed_vectors", "vectors", vectors, choices)))
+        return KeyedVectors(vocabulary.words, rows, counts=vocabulary.counts)
 
     def _rows(self, vectors: str) -> np.ndarray:
         words, contexts = self.word_vectors, self.context_vectors
@@ -515,37 +520,32 @@ class GloVe:
 
     def _refresh_wv(self) -> None:
         if self._wv is not None:
-            self._wv.vectors[:] = self._rows(self.vectors)
-            self._wv.fill_norms(force=True)
+            self._wv.refresh(self._rows(self.vectors))
 
     @property
     def word_vectors(self) -> np.ndarray:
         """float32 [V, D], a view of the table."""
-        self._trained("word_vectors")
-        return self._word_table[:, 0, : self.vector_size].numpy()
+        return self._trained("word_vectors").words[:, 0, : self.vector_size].numpy()
 
     @property
     def context_vectors(self) -> np.ndarray:
         """float32 [V, D], a view of the table."""
-        self._trained("context_vectors")
-        return self._context_table[:, 0, : self.vector_size].numpy()
+        return self._trained("context_vectors").contexts[:, 0, : self.vector_size].numpy()
 
     @property
     def word_biases(self) -> np.ndarray:
         """float32 [V], a view of the table."""
-        self._trained("word_biases")
-        return self._word_table[:, 0, self.vector_size].numpy()
+        return self._trained("word_biases").words[:, 0, self.vector_size].numpy()
 
     @property
     def context_biases(self) -> np.ndarray:
         """float32 [V], a view of the table."""
-        self._trained("context_biases")
-        return self._context_table[:, 0, self.vector_size].numpy()
+        return self._trained("context_biases").contexts[:, 0, self.vector_size].numpy()
 
-    def _trained(self, what: str) -> Vocabulary:
-        if self.vocabulary is None:
+    def _trained(self, what: str) -> _Built:
+        if self._built is None:
             raise ValueError(f"{what}: train the model first")
-        return self.vocabulary
+        return self._built
 
     def estimate_memory(
         self, vocab_size: int | None = None, nnz: int | None = None
@@ -563,7 +563,7 @@ class GloVe:
             ``memory``, the rest is on disk) and their sum ``total``.
         """
         if vocab_size is None:
-            vocab_size = 0 if self.vocabulary is None else len(self.vocabulary)
+            vocab_size = 0 if self._built is None else len(self._built.vocabulary)
         if nnz is None:
             nnz = 0 if self.counts is None else self.counts.nnz
         table = vocab_size * RECORD_PARTS[self.optimizer] * -(-(self.vector_size + 2) // 16) * 64
@@ -583,10 +583,11 @@ class GloVe:
 
     def _stored(self) -> dict[str, torch.Tensor]:
         """The tensors of a checkpoint, as views of the tables."""
-        dim, views = self.vector_size, {}
+        built, dim = self._trained("save"), self.vector_size
+        views: dict[str, torch.Tensor] = {}
         for side, bias, table in (
-            ("input", "word_bias", self._word_table),
-            ("output", "context_bias", self._context_table),
+            ("input", "word_bias", built.words),
+            ("output", "context_bias", built.contexts),
         ):
             kept = {"adagrad": ["gradsq"], "adam": ["mean", "square"], "rowwise": []}
             for part, prefix in enumerate(["", *(f"{n}_" for n in kept[self.optimizer])]):
@@ -596,6 +597,30 @@ class GloVe:
                 name = "steps" if self.optimizer == "adam" else "gradsq"
                 views[f"{name}_{side}"] = table[:, 0, dim + 1]
         return views
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: everything but the counts, which are a file."""
+        left_out = ("counts", "init", "_built", "_wv")
+        kept = {name: value for name, value in vars(self).items() if name not in left_out}
+        kept["_state"] = copy.deepcopy(self._state)
+        if self._built is None:
+            return {**kept, "built": None}
+        vocabulary, *tables = self._built
+        expandos = None if self._wv is None else copy.deepcopy(self._wv.expandos)
+        return {**kept, "built": (vocabulary, [table.clone() for table in tables], expandos)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = state.pop("built")
+        vars(self).update(state)
+        self.counts = self.init = self._built = self._wv = None
+        if kept is not None:
+            vocabulary, tables, expandos = kept
+            self._allocate(vocabulary)
+            built = self._trained("copy")
+            for table, values in zip((built.words, built.contexts), tables, strict=True):
+                table.copy_(values)
+            if expandos is not None and (wv := self.wv) is not None:
+                wv.expandos = expandos
 
     def save(self, folder: str | os.PathLike) -> None:
         """Save everything that further training needs (see ``training/checkpoint.py``).
@@ -610,18 +635,12 @@ class GloVe:
         Raises:
             CheckpointError: It could not be written, or the tables hold infinite values.
         """
-        self._trained("save")
         tensors = self._stored()
-        for name, tensor in tensors.items():
-            # A part at a time: a reduction of a view with padded rows copies what it is given.
-            if not all(part.abs().amax().isfinite() for part in tensor.split(4096)):
-                raise CheckpointError(
-                    f"checkpoint {folder} was not written: the {name} table holds nan or infinity"
-                )
+        check_finite(folder, tensors)
         save_checkpoint(
             folder,
             config={"model": "glove", **self.settings.record()},
-            vocabulary=self.vocabulary,
+            vocabulary=self._trained("save").vocabulary,
             tensors=tensors,
             state={} if self._state is None else self._state.to_json(),
         )
@@ -649,7 +668,7 @@ class GloVe:
             CheckpointError: A file is missing, truncated, damaged, or of another kind of model.
         """
         found = load_checkpoint(folder, model="glove")
-        machine = {
+        machine: dict[str, Any] = {
             "memory": memory,
             "workers": workers,
             "device": device,
@@ -661,16 +680,9 @@ class GloVe:
             state = StreamState.from_json(found.state) if found.state else None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
-        model.vocabulary, model._state = found.vocabulary, state
-        model._allocate()
-        for name, view in model._stored().items():
-            tensor = found.tensors.get(name)
-            if tensor is None or tensor.shape != view.shape:
-                actual = "nothing" if tensor is None else tuple(tensor.shape)
-                raise CheckpointError(
-                    f"{folder} is damaged: {name} must be {tuple(view.shape)}, got {actual}"
-                )
-            view.copy_(tensor)
+        model._state = state
+        model._allocate(found.vocabulary)
+        fill_tensors(folder, model._stored(), found.tensors)
         return model
 
     # -- files of the original tool -----------------------------------------------------------
@@ -696,7 +708,7 @@ class GloVe:
         Raises:
             ValueError: ``model`` is none of these; a word that text cannot hold.
         """
-        names = self._trained("save_stanford").words
+        names = self._trained("save_stanford").vocabulary.words
         write_vectors(path, names, *self._parameters(), model=model, header=header, unknown=unknown)
 
     def save_stanford_binary(
@@ -757,7 +769,7 @@ class GloVe:
             )
 
     def __str__(self) -> str:
-        size = 0 if self.vocabulary is None else len(self.vocabulary)
+        size = 0 if self._built is None else len(self._built.vocabulary)
         return (
             f"GloVe<vocab={size}, vector_size={self.vector_size}, "
             f"learning_rate={self.learning_rate}>"
@@ -765,22 +777,9 @@ class GloVe:
 
     __repr__ = __str__
 
-
-def first_round(parts: int, seed: int, epoch: int) -> int:
-    """The round that a pass begins with; the others follow in turn, past the last one from 0 on.
-
-    Multiples of the golden ratio spread the beginnings of passes evenly, and need no state.
-    """
-    return ((seed + epoch) * 0x9E3779B97F4A7C15 % 2**64) * parts >> 64
-
-
-def rounds_between(parts: int, first: int, last: int) -> list[tuple[int, int]]:
-    """Rounds [first, last) of at most two turns, as ranges within one."""
-    if last <= parts:
-        return [(first, last)]
-    if first >= parts:
-        return [(first - parts, last - parts)]
-    return [(first, parts), (0, last - parts)]
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return model_html("GloVe", self)
 
 
 def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:
@@ -794,14 +793,3 @@ def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) 
         # However these words were chosen then.
         kept["words"] = None if words == vocabulary.sha1() else words
     return kept == request
-
-
-@contextmanager
-def _emptied(folder: Path) -> Iterator[Path]:
-    """A folder for the time being, without what a process that was killed left there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

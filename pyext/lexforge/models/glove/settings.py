@@ -44,9 +44,14 @@ class GloVeSettings(Settings):
     encoding: str = common.encoding()
     errors: str | None = common.errors()
 
+    @property
+    def bias_factor(self) -> float:
+        """``bias_rate``, that of the optimizer by default."""
+        return BIAS_RATES[self.optimizer] if self.bias_rate is None else self.bias_rate
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bias_rate is None:
-            self._set("bias_rate", BIAS_RATES[self.optimizer])
+            self._set("bias_rate", self.bias_factor)
         if self.optimizer == "adam" and self.bias_rate != 1:
             raise ValueError(f"GloVe: bias_rate must be 1 with adam, got {self.bias_rate}")

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from lexforge._arguments import either, real, whole
+from lexforge._arguments import either, existing, real, whole
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.models.word2vec.trainer import encoded, skipgram_steps
 from lexforge.ops._tables import padded_table
-from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.word2vec.skipgram_train import skipgram_train_
-from lexforge.text import (
-    Corpus,
-    EncodedCorpus,
-    Vocabulary,
-    build_vocabulary,
-    encode_corpus,
-    resolve_corpus,
+from lexforge.text import Corpus, Vocabulary, build_vocabulary, resolve_corpus
+from lexforge.training.checkpoint import (
+    CheckpointError,
+    check_finite,
+    fill_tensors,
+    load_checkpoint,
+    save_checkpoint,
 )
-from lexforge.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from lexforge.training.events import Events
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
-from lexforge.training.run import run
-from lexforge.training.stream_job import StreamJob, StreamState, check_resume
-from lexforge.vectors import KeyedVectors
+from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
+from lexforge.vectors import KeyedVectors, load_vectors
+from lexforge.vectors.keyed_vectors import OwnedVectors
+from lexforge.vectors.word_vectors import WordVectors
 
 if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
 
 LARGEST_CUDA_SIZE = 1024  # of a vector: a warp's registers hold a row
+
+
+class _Built(NamedTuple):
+    """What a vocabulary brings with it: two tables [V, stride], and ``wv`` on the first of them."""
+
+    vocabulary: Vocabulary
+    in_table: torch.Tensor
+    out_table: torch.Tensor
+    wv: OwnedVectors
 
 
 class Word2Vec:
@@ -94,11 +99,14 @@ class Word2Vec:
             raises. By default they are replaced where they are few, and a file of other bytes is
             refused.
         progress: Show vocabulary building and training on standard error.
+        init: Vectors to start from, as a file that :func:`~lexforge.load_vectors` reads, or loaded:
+            words that they know begin with their vector instead of a random one.
         corpus, learning_rate, min_learning_rate: What the other models call ``corpus_file``
             (sentences too), ``alpha`` and ``min_alpha``.
 
     Attributes:
         wv: :class:`~lexforge.KeyedVectors` on the same memory as the table being trained.
+        initialised: Words that began with a vector of ``init``.
         syn1neg: float32 array [V, D], the context vectors, likewise a view.
         corpus_total_words: Words of the corpus last counted.
         corpus_count: Its sentences; for files, those with known words, and 0 before training.
@@ -157,6 +165,7 @@ class Word2Vec:
         corpus: Any = None,
         learning_rate: float | None = None,
         min_learning_rate: float | None = None,
+        init: str | os.PathLike | WordVectors | None = None,
     ) -> None:
         if trim_rule is not None:
             raise ValueError("Word2Vec: trim_rule is not supported; use min_count or filter words")
@@ -199,16 +208,19 @@ class Word2Vec:
             )
         self.corpus_count = 0
         self.corpus_total_words = 0
-        self.vocabulary: Vocabulary | None = None
-        self.wv: KeyedVectors | None = None
-        self._in_table: torch.Tensor | None = None
-        self._out_table: torch.Tensor | None = None
+        self.init, self.initialised = existing("Word2Vec: init", init), 0
+        self._built: _Built | None = None
         self._state: StreamState | None = None
 
         corpus_file = either("Word2Vec", corpus, corpus_file=corpus_file)
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
             self.train(sentences, corpus_file, epochs=epochs, callbacks=callbacks)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The settings, by their names."""
 
     @property
     def settings(self) -> Word2VecSettings:
@@ -244,7 +256,8 @@ class Word2Vec:
             progress: Where to show it, instead of the constructor's ``progress``.
 
         Raises:
-            ValueError: No word reaches ``min_count``; ``update`` without a vocabulary.
+            ValueError: No word reaches ``min_count`` (with ``update`` nothing is added then);
+                ``update`` without a vocabulary; ``init`` that does not fit.
             MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
         """
         if trim_rule is not None:
@@ -258,9 +271,10 @@ class Word2Vec:
                 max_vocab_size=self.max_vocab_size,
                 threads=self.workers,
                 progress=shown.phase("counting words"),
+                allow_empty=update,
             )
         self.corpus_total_words = found.tokens_read
-        self.corpus_count = len(corpus_iterable) if hasattr(corpus_iterable, "__len__") else 0
+        self.corpus_count = len(corpus_iterable) if isinstance(corpus_iterable, Sized) else 0
         self._set_vocabulary(_at_most(found, self.max_final_vocab), update)
 
     def build_vocab_from_freq(
@@ -291,46 +305,79 @@ class Word2Vec:
         self._set_vocabulary(_at_most(found, self.max_final_vocab), update)
 
     def _set_vocabulary(self, found: Vocabulary, update: bool) -> None:
+        if update and self._built is None:
+            raise ValueError("build_vocab: update=True needs a vocabulary built before")
+        if len(found) == 0 and update:
+            return  # nothing new
         if len(found) == 0:
             raise ValueError(
                 f"build_vocab: no word occurs min_count={self.min_count} times or more "
                 f"(the corpus has {self.corpus_total_words:,} words)"
             )
-        if update and self.vocabulary is None:
-            raise ValueError("build_vocab: update=True needs a vocabulary built before")
-        old, old_in, old_out = self.vocabulary, self._in_table, self._out_table
-        self.vocabulary = _merged(old, found) if update else found
-        self._allocate()
+        old = self._built if update else None
+        built = self._built_for(found if old is None else _merged(old.vocabulary, found))
         # Each growth of the vocabulary has a seed of its own: new rows never repeat old ones.
-        generator = torch.Generator().manual_seed((self.seed + len(old or ()) * update) % 2**63)
+        before = 0 if old is None else len(old.vocabulary)
+        generator = torch.Generator().manual_seed((self.seed + before) % 2**63)
         bound = 1.0 / self.vector_size
-        self._in_table[:, : self.vector_size].uniform_(-bound, bound, generator=generator)
-        if update:
-            rows = torch.tensor([self.vocabulary[word] for word in old.words])
-            self._in_table[rows], self._out_table[rows] = old_in, old_out
+        built.in_table[:, : self.vector_size].uniform_(-bound, bound, generator=generator)
+        if old is not None:
+            rows = torch.tensor([built.vocabulary[word] for word in old.vocabulary.words])
+            built.in_table[rows], built.out_table[rows] = old.in_table, old.out_table
         else:
+            if self.init is not None:
+                self.initialised = _start_from(built, self.init)
             self._state = None
+        if self._built is not None:  # whoever holds the old wv goes on with the model
+            wv = self._built.wv
+            wv.rebase(built.wv.index_to_key, built.wv.vectors, built.vocabulary.counts)
+            built = built._replace(wv=wv)
+        self._built = built
 
-    def _allocate(self) -> None:
-        """Zeroed tables for the vocabulary, and ``wv`` on top of the input table.
+    def _built_for(self, vocabulary: Vocabulary) -> _Built:
+        """Zeroed tables for a vocabulary, and ``wv`` on top of the input table.
 
         Raises:
             MemoryError: Before anything is allocated, when the tables exceed the free memory. The
                 system would grant them, and end the process once they are filled.
         """
-        needed, free = self.estimate_memory()["total"], available_memory()
+        needed, free = self.estimate_memory(len(vocabulary))["total"], available_memory()
         if free is not None and needed > free:
             raise MemoryError(
-                f"Word2Vec: {len(self.vocabulary):,} words x vector_size={self.vector_size} need "
+                f"Word2Vec: {len(vocabulary):,} words x vector_size={self.vector_size} need "
                 f"{needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: lower vector_size, or "
                 "raise min_count"
             )
-        self._in_table = padded_table(len(self.vocabulary), self.vector_size)
-        self._out_table = padded_table(len(self.vocabulary), self.vector_size)
-        self.wv = KeyedVectors(
-            self.vocabulary.words,
-            self._in_table[:, : self.vector_size].numpy(),
-            counts=self.vocabulary.counts,
+        in_table, out_table = (padded_table(len(vocabulary), self.vector_size) for _ in range(2))
+        vectors = in_table[:, : self.vector_size].numpy()
+        wv = OwnedVectors(vocabulary.words, vectors, vocabulary.counts, owner="Word2Vec")
+        return _Built(vocabulary, in_table, out_table, wv)
+
+    def _needed(self, function: str) -> _Built:
+        if self._built is None:
+            raise ValueError(f"{function}: build the vocabulary first, with build_vocab")
+        return self._built
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words and their counts; None before they are built."""
+        return None if self._built is None else self._built.vocabulary
+
+    @property
+    def wv(self) -> KeyedVectors | None:
+        """The vectors, on the memory of the table that is trained; None before it is built.
+
+        Its words are the model's. Vectors may be set (``wv.vectors = matrix``, ``wv["word"] =
+        vector``), and are then what is trained and saved; words are added by
+        :meth:`build_vocab`. A copy of it is a :class:`~lexforge.KeyedVectors` of its own.
+        """
+        return None if self._built is None else self._built.wv
+
+    @wv.setter
+    def wv(self, vectors: KeyedVectors) -> None:
+        raise AttributeError(
+            "Word2Vec: wv cannot be replaced, it is the model's own table; set its numbers with "
+            "model.wv.vectors = ..., or start from vectors with Word2Vec(..., init=vectors)"
         )
 
     # -- training -----------------------------------------------------------------------------
@@ -383,9 +430,8 @@ class Word2Vec:
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
             CheckpointError: A checkpoint could not be written.
         """
-        if self.vocabulary is None:
-            raise ValueError("train: build the vocabulary first, with build_vocab")
-        if checkpoint_folder is not None and any("\n" in word for word in self.vocabulary.words):
+        built, settings = self._needed("train"), self.settings
+        if checkpoint_folder is not None and any("\n" in word for word in built.vocabulary.words):
             raise ValueError(
                 "train: a checkpoint cannot hold words with line feeds; leave them out"
             )
@@ -393,132 +439,61 @@ class Word2Vec:
         shown = progress or Progress(self.progress, every=report_delay)
         with (
             shown if progress is None else nullcontext(shown),
-            self._encoded(corpus, shown) as encoded,
+            encoded(
+                corpus,
+                built.vocabulary,
+                settings,
+                self.encoded_folder,
+                threads=self.workers,
+                progress=shown,
+            ) as text,
         ):
-            if encoded.num_tokens == 0:
+            if text.num_tokens == 0:
                 raise ValueError("train: no word of the corpus is in the vocabulary")
-            if encoded.num_tokens == encoded.num_sentences:
+            if text.num_tokens == text.num_sentences:
                 raise ValueError(
                     "train: no word has a context: each of the "
-                    f"{encoded.num_sentences:,} sentences has one word of the vocabulary only"
+                    f"{text.num_sentences:,} sentences has one word of the vocabulary only"
                 )
-            self.corpus_count = self.corpus_count or encoded.num_sentences
-            identity = encoded.identity(self.vocabulary.sha1())
+            self.corpus_count = self.corpus_count or text.num_sentences
+            identity = text.identity(built.vocabulary.sha1())
             if resume:
                 given = {"epochs": epochs, "alpha": start_alpha, "min_alpha": end_alpha}
-                check_resume(self._state, given, "corpus", identity)
+                state = check_resume(self._state, given, "corpus", identity)
             else:
                 passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
                 alpha = self.alpha if start_alpha is None else start_alpha
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
-                self._state = StreamState(
+                state = StreamState(
                     epochs=passes,
-                    total=encoded.num_tokens * passes,
+                    total=text.num_tokens * passes,
                     alpha=real("train", "start_alpha", alpha),
                     min_alpha=real("train", "end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
                     corpus=identity,
                 )
-            self._fit(encoded, shown, callbacks, checkpoint_folder, checkpoint_every, stop)
-        return self._state.centers, self._state.done
-
-    def _fit(
-        self,
-        corpus: EncodedCorpus,
-        progress: Progress,
-        callbacks: Sequence[Any],
-        checkpoint_folder: str | os.PathLike | None,
-        checkpoint_every: float | None,
-        stop: StopRequest | None,
-    ) -> None:
-        state, device = self._state, self.device
-        corpus = corpus.held((available_memory() or 0) // 4)
-        counts = torch.from_numpy(np.ascontiguousarray(self.vocabulary.counts, dtype=np.int64))
-        keep = keep_probability(counts, self._sample_share(), rule="word2vec").to(device)
-        noise = build_alias(noise_weights(counts, self.ns_exponent)).to(device)
-        stats = torch.zeros(3, dtype=torch.float64, device=device)
-        # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
-        in_table, out_table = self._in_table.to(device), self._out_table.to(device)
-        tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
-
-        def step(epoch: int, first: int, last: int) -> None:
-            corpus.refuse_cut()
-            skipgram_train_(
-                in_table,
-                out_table,
-                stats,
-                tokens,
-                offsets,
-                keep,
-                noise,
-                first_sentence=first,
-                last_sentence=last,
-                window=self.window,
-                negatives=self.negative,
-                dynamic_window=self.shrink_windows,
-                negative_sharing=self.negative_sharing,
-                alpha=state.alpha,
-                min_alpha=state.min_alpha,
-                tokens_before=epoch * corpus.num_tokens,
-                total_tokens=state.total,
-                seed=self.seed,
-                epoch=state.first_epoch + epoch,
+            self._state = state
+            steps = skipgram_steps(
+                text,
+                built.vocabulary,
+                settings,
+                state,
+                (built.in_table, built.out_table),
+                device=self.device,
                 threads=self.workers,
+                refresh=lambda: built.wv.refresh(),
             )
-
-        def fetch() -> None:
-            if device.type != "cpu":
-                self._in_table.copy_(in_table)
-                self._out_table.copy_(out_table)
-            self.wv.fill_norms(force=True)
-
-        def save() -> None:
-            fetch()
-            self.save(checkpoint_folder)
-
-        tell = Events(callbacks, self, fetch)
-        try:
-            run(
-                StreamJob(state, lambda epoch: corpus.offsets, step, stats, tell),
-                progress=progress,
-                tell=tell,
+            run_steps(
+                steps,
+                state,
+                self,
+                callbacks=callbacks,
+                progress=shown,
+                checkpoint_folder=checkpoint_folder,
+                checkpoint_every=checkpoint_every,
                 stop=stop,
-                save=None if checkpoint_folder is None else save,
-                save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
             )
-        finally:
-            fetch()
-
-    @contextmanager
-    def _encoded(self, corpus: Corpus, progress: Progress) -> Iterator[EncodedCorpus]:
-        """The corpus in numbers, in ``encoded_folder`` or in a folder that goes away again."""
-        with tempfile.TemporaryDirectory(prefix="lexforge-") as temporary:
-            folder = Path(self.encoded_folder or temporary)
-            yield self._encoded_before(corpus, folder) or encode_corpus(
-                corpus,
-                self.vocabulary,
-                folder,
-                max_sentence_length=self.max_sentence_length,
-                threads=self.workers,
-                progress=progress.phase("encoding"),
-            )
-
-    def _encoded_before(self, corpus: Corpus, folder: Path) -> EncodedCorpus | None:
-        """What the folder holds, when it is this corpus under this vocabulary and settings."""
-        try:
-            encoded = EncodedCorpus.open(folder)
-        except (FileNotFoundError, ValueError):
-            return None
-        expected = {
-            "vocabulary_sha1": self.vocabulary.sha1(),
-            "max_sentence_length": self.max_sentence_length,
-            "lowercase": self.lowercase,
-            "encoding": self.encoding,
-            "errors": self.errors or "replace",
-            "sources": corpus.sources(),
-        }
-        same = all(encoded.meta.get(name) == value for name, value in expected.items())
-        return encoded if same and corpus.paths else None
+        return state.centers, state.done
 
     def _corpus(self, function: str, corpus_iterable: Any, corpus_file: Any) -> Corpus:
         """Whichever of the two was given, refused when it cannot be what it should."""
@@ -540,13 +515,6 @@ class Word2Vec:
             raise TypeError(f"{what}, got strings: split each sentence into its words")
         return resolve_corpus(corpus_iterable, lowercase=self.lowercase)
 
-    def _sample_share(self) -> float:
-        """The sub-sampling threshold as a share of all words."""
-        if self.sample < 1:
-            return self.sample
-        # gensim's shorthand: words that occur more often than this are sampled down.
-        return int(self.sample * (3 + math.sqrt(5)) / 2) / max(self.vocabulary.total, 1)
-
     def _next_epoch(self) -> int:
         """Key of the next run's first epoch: no two epochs of a model sample alike."""
         if self._state is None:
@@ -563,9 +531,9 @@ class Word2Vec:
     @property
     def syn1neg(self) -> np.ndarray:
         """float32 [V, D], the context vectors: a view of the table."""
-        if self._out_table is None:
+        if self._built is None:
             raise AttributeError("syn1neg: build the vocabulary first")
-        return self._out_table[:, : self.vector_size].numpy()
+        return self._built.out_table[:, : self.vector_size].numpy()
 
     @property
     def running_training_loss(self) -> float:
@@ -594,18 +562,20 @@ class Word2Vec:
             (word, probability) by falling probability, the probabilities of the whole vocabulary
             summing to 1; None when no context word is known.
         """
+        built = self._needed("predict_output_word")
+        vocabulary = built.vocabulary
         known = [
-            word if isinstance(word, int) else self.vocabulary[word]
+            word if isinstance(word, int) else vocabulary[word]
             for word in context_words_list
-            if isinstance(word, int) or word in self.vocabulary
+            if isinstance(word, int) or word in vocabulary
         ]
         if not known:
             return None
-        center = self._in_table[known].mean(dim=0)
-        probability = torch.softmax(self._out_table @ center, dim=0)
-        best = probability.topk(min(topn, len(self.vocabulary)))
+        center = built.in_table[known].mean(dim=0)
+        probability = torch.softmax(built.out_table @ center, dim=0)
+        best = probability.topk(min(topn, len(vocabulary)))
         return [
-            (self.vocabulary.words[row], value)
+            (vocabulary.words[row], value)
             for value, row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
@@ -621,7 +591,7 @@ class Word2Vec:
             is memory-mapped and takes 4 bytes per word on disk.
         """
         if vocab_size is None:
-            vocab_size = 0 if self.vocabulary is None else len(self.vocabulary)
+            vocab_size = 0 if self._built is None else len(self._built.vocabulary)
         table = vocab_size * -(-self.vector_size // 16) * 64
         report = {
             "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
@@ -633,6 +603,27 @@ class Word2Vec:
 
     # -- storage ------------------------------------------------------------------------------
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: everything, the tables once and without padding."""
+        kept = {name: value for name, value in vars(self).items() if name != "_built"}
+        kept["_state"], kept["init"] = copy.deepcopy(self._state), None
+        if self._built is None:
+            return {**kept, "built": None}
+        vocabulary, *tables, wv = self._built
+        tables = [table[:, : self.vector_size].contiguous() for table in tables]
+        return {**kept, "built": (vocabulary, tables, copy.deepcopy(wv.expandos))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = state.pop("built")
+        vars(self).update(state)
+        self._built = None
+        if kept is not None:
+            vocabulary, tables, expandos = kept
+            built = self._built = self._built_for(vocabulary)
+            for table, values in zip((built.in_table, built.out_table), tables, strict=True):
+                table[:, : self.vector_size] = values
+            built.wv.expandos = expandos
+
     def save(self, folder: str | os.PathLike) -> None:
         """Save everything that further training needs (see ``training/checkpoint.py``).
 
@@ -642,18 +633,12 @@ class Word2Vec:
         Raises:
             CheckpointError: It could not be written, or the tables hold infinite values.
         """
-        if self.vocabulary is None:
-            raise ValueError("save: build the vocabulary first, with build_vocab")
+        built = self._needed("save")
         tensors = {
-            "input": self._in_table[:, : self.vector_size],
-            "output": self._out_table[:, : self.vector_size],
+            "input": built.in_table[:, : self.vector_size],
+            "output": built.out_table[:, : self.vector_size],
         }
-        for name, tensor in tensors.items():
-            # A part at a time: a reduction of a view with padded rows copies what it is given.
-            if not all(part.abs().amax().isfinite() for part in tensor.split(4096)):
-                raise CheckpointError(
-                    f"checkpoint {folder} was not written: the {name} table holds nan or infinity"
-                )
+        check_finite(folder, tensors)
         save_checkpoint(
             folder,
             config={
@@ -663,7 +648,7 @@ class Word2Vec:
                 "corpus_total_words": self.corpus_total_words,
                 "comment": self.comment,
             },
-            vocabulary=self.vocabulary,
+            vocabulary=built.vocabulary,
             tensors=tensors,
             state={} if self._state is None else self._state.to_json(),
         )
@@ -676,12 +661,14 @@ class Word2Vec:
         workers: int | None = None,
         device: str | torch.device = "auto",
         progress: bool = False,
+        mmap: str | None = None,
     ) -> Word2Vec:
         """Load what :meth:`save` wrote, ready to be used, trained further, or resumed.
 
         Args:
             folder: Of the model.
             workers, device, progress: As in the constructor; they are not part of a model.
+            mmap: Accepted and without effect.
 
         Raises:
             FileNotFoundError: No model there.
@@ -699,23 +686,36 @@ class Word2Vec:
             state = StreamState.from_json(found.state) if found.state else None
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
-        model.vocabulary, model._state = found.vocabulary, state
+        model._state = state
         model.corpus_count = found.config.get("corpus_count", 0)
         model.corpus_total_words = found.config.get("corpus_total_words", 0)
-        model._allocate()
-        for name, table in (("input", model._in_table), ("output", model._out_table)):
-            tensor, shape = found.tensors.get(name), (len(model.vocabulary), model.vector_size)
-            if tensor is None or tuple(tensor.shape) != shape:
-                actual = "nothing" if tensor is None else tuple(tensor.shape)
-                raise CheckpointError(f"{folder} is damaged: {name} must be {shape}, got {actual}")
-            table[:, : model.vector_size] = tensor
+        built = model._built = model._built_for(found.vocabulary)
+        size = model.vector_size
+        tables = {"input": built.in_table[:, :size], "output": built.out_table[:, :size]}
+        fill_tensors(folder, tables, found.tensors)
         return model
 
     def __str__(self) -> str:
-        size = 0 if self.vocabulary is None else len(self.vocabulary)
+        size = 0 if self._built is None else len(self._built.vocabulary)
         return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return model_html("Word2Vec", self)
+
+
+def _start_from(built: _Built, init: str | os.PathLike | WordVectors) -> int:
+    """Copy the vectors of known words into the input table; returns how many."""
+    vectors = init if isinstance(init, WordVectors) else load_vectors(init)
+    try:
+        taken = built.wv._take_over(vectors)
+    except ValueError as error:
+        raise ValueError(f"Word2Vec: init: {error}") from error
+    if not taken:
+        raise ValueError("Word2Vec: init has none of the words of the corpus")
+    return taken
 
 
 def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:

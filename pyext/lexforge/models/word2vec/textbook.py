@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 
 import torch
@@ -114,8 +114,8 @@ class SkipgramData:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         for batch in self.minibatches(self.next_epoch()):
-            center, *slots = (tensor.long() for tensor in batch)
-            yield (center[:, None], *slots)
+            center, context, mask, label = (tensor.long() for tensor in batch)
+            yield center[:, None], context, mask, label
 
     def minibatches(self, examples: Examples) -> Iterator[Minibatch]:
         """The padded minibatches of an epoch, in compact types."""
@@ -279,8 +279,8 @@ class _Job:
 
     def _fused_epoch(self) -> Iterator[float]:
         """One epoch in `reports` calls; yields the fraction done after each."""
-        size = self._data.batch_size
-        examples = self._data.next_epoch()
+        assert isinstance(self._data, SkipgramData)
+        size, examples = self._data.batch_size, self._data.next_epoch()
         batches = -(-len(examples) // size)
         stride = max(1, -(-batches // self._reports)) * size
         for first in range(0, len(examples), stride):
@@ -300,9 +300,9 @@ class _Job:
         """One epoch a minibatch at a time; yields the fraction done `reports` times."""
         data, device = self._data, self._stats.device
         own = isinstance(data, SkipgramData)
-        total = max(len(data) if hasattr(data, "__len__") else 1, 1)
+        total = max(len(data) if isinstance(data, Sized) else 1, 1)
         every = max(1, total // self._reports)
-        batches = data.minibatches(data.next_epoch()) if own else data
+        batches = data.minibatches(data.next_epoch()) if isinstance(data, SkipgramData) else data
         for number, batch in enumerate(batches, 1):
             center, targets, mask, label = (tensor.to(device) for tensor in batch)
             loss = skipgram_step_(

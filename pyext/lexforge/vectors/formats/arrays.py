@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lexforge import _text
+from lexforge._display import printable
 from lexforge._files import replacement
 from lexforge.vectors.formats.rows import check_text_word
 from lexforge.vectors.formats.streams import open_for_writing
@@ -47,7 +48,7 @@ def read_safetensors(path: Path, *, limit: int | None, mmap: bool) -> Table:
             tensor = file.get_tensor(name)[:limit]  # mapped, not read
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"not a whole safetensors file: {error}") from None
+        raise ValueError(f"not a whole safetensors file: {printable(error)}") from None
     if not tensor.is_floating_point():
         raise ValueError(f"tensor {name!r} must be floating, got {tensor.dtype}")
     if tensor.dtype not in (torch.float32, torch.float16):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from lexforge._display import printable
 from lexforge._files import replacing
 
 _Opener = Callable[..., Any]
@@ -60,7 +61,7 @@ def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
             "matrix to KeyedVectors(words, vectors)"
         )
     if len(members) != 1:
-        names = ", ".join(info.filename for info in members) or "nothing"
+        names = ", ".join(printable(info.filename) for info in members) or "nothing"
         raise ValueError(
             f"a zip file must hold one vector file, this one holds: {names}; unpack it"
         )

@@ -1,10 +1,10 @@
-// The CPU builds of the streaming skip-gram kernel (contract: skipgram_stream.h).
+// The CPU builds of the streaming skip-gram kernel (contract: skipgram_train.h).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "word2vec/skipgram_stream.h"
+#include "word2vec/skipgram_train.h"
 
 namespace lexforge {
 
@@ -12,22 +12,22 @@ namespace lexforge {
 // thread, and adds to stats[0..2]. `workspace` is 64-byte aligned scratch memory. Returns false,
 // having stopped, when a token is not in [0, V) or the offsets do not rise within [0, token_count].
 template <typename scalar_t>
-using SkipgramStreamFunction = bool(const SkipgramStreamParams<scalar_t>& params,
-                                    int64_t token_count, void* workspace, double* stats);
+using SkipgramTrainFunction = bool(const SkipgramTrainParams<scalar_t>& params, int64_t token_count,
+                                   void* workspace, double* stats);
 
 namespace baseline {
-SkipgramStreamFunction<float> skipgram_stream;
-SkipgramStreamFunction<double> skipgram_stream_double;  // for tests
+SkipgramTrainFunction<float> skipgram_train;
+SkipgramTrainFunction<double> skipgram_train_double;  // for tests
 }  // namespace baseline
 namespace avx2 {
-SkipgramStreamFunction<float> skipgram_stream;
+SkipgramTrainFunction<float> skipgram_train;
 }
 namespace avx512 {
-SkipgramStreamFunction<float> skipgram_stream;
+SkipgramTrainFunction<float> skipgram_train;
 }
 
 // Sizes of a thread's workspace.
-struct SkipgramStreamPlan {
+struct SkipgramTrainPlan {
   static constexpr int64_t kTile = 6;     // targets handled together: a positive, five noise words
   static constexpr int64_t kErrors = 8;   // their weights and errors lie this far apart
   static constexpr int64_t kKept = 2048;  // kept tokens read at a time, besides the windows
@@ -40,7 +40,7 @@ struct SkipgramStreamPlan {
   int64_t planned;     // centres planned at a time
   int64_t kept;        // capacity of the buffer of kept tokens
 
-  SkipgramStreamPlan(int64_t window, int64_t negatives, bool share_negatives) {
+  SkipgramTrainPlan(int64_t window, int64_t negatives, bool share_negatives) {
     most_inputs = 2 * window;
     tiles = (1 + negatives + kTile - 1) / kTile;
     most_tiles = share_negatives ? tiles : tiles * most_inputs;
@@ -52,9 +52,9 @@ struct SkipgramStreamPlan {
 };
 
 // Bytes of workspace for one thread.
-inline size_t skipgram_stream_workspace(int32_t window, int32_t negatives, bool share_negatives,
-                                        int64_t stride, size_t scalar_size) {
-  const SkipgramStreamPlan sizes(window, negatives, share_negatives);
+inline size_t skipgram_train_workspace(int32_t window, int32_t negatives, bool share_negatives,
+                                       int64_t stride, size_t scalar_size) {
+  const SkipgramTrainPlan sizes(window, negatives, share_negatives);
   const size_t widest = 64;  // elements that a register or a span may run over an array's end
   const size_t planned = static_cast<size_t>(sizes.planned);
   const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;

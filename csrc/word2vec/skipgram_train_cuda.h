@@ -1,4 +1,4 @@
-// The CUDA kernel of streaming skip-gram (contract: skipgram_stream.h), float32 only.
+// The CUDA kernel of streaming skip-gram (contract: skipgram_train.h), float32 only.
 //
 // A warp trains one sentence at a time in order, so a corpus of one sentence gives the sequential
 // result to rounding. Sentences run concurrently without locks: rows are read without regard to
@@ -9,7 +9,7 @@
 // and make stats[0] a NaN; telling the host by an error would need a synchronisation.
 #pragma once
 
-#include "word2vec/skipgram_stream.h"
+#include "word2vec/skipgram_train.h"
 
 namespace lexforge {
 
@@ -27,8 +27,8 @@ int64_t skipgram_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_n
                                  int64_t stride);
 
 // Starts the kernel on `stream`. next_sentence: one zero, scratch. stats: [3] on the device.
-void launch_skipgram_stream(const SkipgramStreamParams<float>& params, int64_t token_count,
-                            int64_t sentence_count, unsigned long long* next_sentence,
-                            double* stats, void* stream);
+void launch_skipgram_train(const SkipgramTrainParams<float>& params, int64_t token_count,
+                           int64_t sentence_count, unsigned long long* next_sentence, double* stats,
+                           void* stream);
 
 }  // namespace lexforge

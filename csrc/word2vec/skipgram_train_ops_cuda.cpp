@@ -1,7 +1,7 @@
 // CUDA binding of skipgram_train_: float32 alone.
 #include "common/cuda_binding.h"
-#include "word2vec/skipgram_stream_binding.h"
-#include "word2vec/skipgram_stream_cuda.h"
+#include "word2vec/skipgram_train_binding.h"
+#include "word2vec/skipgram_train_cuda.h"
 
 namespace lexforge {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 struct Cuda : CudaCall {
   using CudaCall::CudaCall;
 
-  void run(const Checks& check, const SkipgramStreamParams<float>& params, int64_t token_count,
+  void run(const Checks& check, const SkipgramTrainParams<float>& params, int64_t token_count,
            Tensor& stats, int64_t /*threads*/) const {
     check.that(params.stride <= kSkipgramCudaMaxStride, "rows must have at most ",
                kSkipgramCudaMaxStride, " floats on CUDA, got ", params.stride);
@@ -23,11 +23,11 @@ struct Cuda : CudaCall {
     const int64_t sentences = params.last_sentence - params.first_sentence;
     if (sentences == 0) return;
     const Tensor next_sentence = new_zeros(stats, {1}, ScalarType::Long);
-    launch_skipgram_stream(params, token_count, sentences, data<unsigned long long>(next_sentence),
-                           data<double>(stats), stream());
+    launch_skipgram_train(params, token_count, sentences, data<unsigned long long>(next_sentence),
+                          data<double>(stats), stream());
   }
 
-  void run(const Checks& check, const SkipgramStreamParams<double>&, int64_t, Tensor&,
+  void run(const Checks& check, const SkipgramTrainParams<double>&, int64_t, Tensor&,
            int64_t) const {
     check.that(false, "in_table must be float32 on CUDA");
   }

@@ -48,7 +48,7 @@
 namespace lexforge {
 
 template <typename scalar_t>
-struct SkipgramStreamParams {
+struct SkipgramTrainParams {
   scalar_t* in_table;      // [V, stride] row-major, updated in place; 64-byte aligned rows
   scalar_t* out_table;     // [V, stride]
   int64_t vocab_size;      // V < 2^31
@@ -74,7 +74,7 @@ struct SkipgramStreamParams {
 constexpr int kDrawsPerQuad = 2;
 
 template <typename scalar_t>
-LEXFORGE_HOST_DEVICE scalar_t skipgram_learning_rate(const SkipgramStreamParams<scalar_t>& params,
+LEXFORGE_HOST_DEVICE scalar_t skipgram_learning_rate(const SkipgramTrainParams<scalar_t>& params,
                                                      int64_t position) {
   const double progress = static_cast<double>(params.tokens_before + position) /
                           static_cast<double>(params.total_tokens);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/binding.h"
-#include "word2vec/skipgram_stream.h"
+#include "word2vec/skipgram_train.h"
 
 namespace lexforge {
 
@@ -36,7 +36,7 @@ void skipgram_train(Tensor& in_table, Tensor& out_table, Tensor& stats, const Te
   check.that(total_tokens > 0, "total_tokens must be positive, got ", total_tokens);
   const Device device(in_table);
   for_types<float, double>(check.op, "in_table", in_table.scalar_type(), [&]<typename scalar_t>() {
-    const SkipgramStreamParams<scalar_t> params{
+    const SkipgramTrainParams<scalar_t> params{
         .in_table = data<scalar_t>(in_table),
         .out_table = data<scalar_t>(out_table),
         .vocab_size = vocab_size,

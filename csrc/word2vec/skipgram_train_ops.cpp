@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "common/cpu_binding.h"
-#include "word2vec/skipgram_stream_binding.h"
-#include "word2vec/skipgram_stream_cpu.h"
+#include "word2vec/skipgram_train_binding.h"
+#include "word2vec/skipgram_train_cpu.h"
 
 namespace lexforge {
 namespace {
@@ -25,13 +25,13 @@ struct Cpu : CpuCall {
   using CpuCall::CpuCall;
 
   template <typename scalar_t>
-  void run(const Checks& check, const SkipgramStreamParams<scalar_t>& params, int64_t token_count,
+  void run(const Checks& check, const SkipgramTrainParams<scalar_t>& params, int64_t token_count,
            Tensor& stats, int64_t threads) const {
-    SkipgramStreamFunction<scalar_t>* kernel;
+    SkipgramTrainFunction<scalar_t>* kernel;
     if constexpr (std::is_same_v<scalar_t, float>) {
-      kernel = LEXFORGE_CHOOSE(skipgram_stream);
+      kernel = LEXFORGE_CHOOSE(skipgram_train);
     } else {
-      kernel = baseline::skipgram_stream_double;
+      kernel = baseline::skipgram_train_double;
     }
     const int64_t sentences = params.last_sentence - params.first_sentence;
     if (sentences == 0) return;
@@ -42,7 +42,7 @@ struct Cpu : CpuCall {
         threads <= 1
             ? sentences
             : std::max<int64_t>(1, sentences * kTokensPerTurn / std::max<int64_t>(1, range));
-    const size_t bytes = skipgram_stream_workspace(
+    const size_t bytes = skipgram_train_workspace(
         params.window, params.negatives, params.share_negatives, params.stride, sizeof(scalar_t));
     std::atomic<int64_t> next{params.first_sentence};
     std::atomic<bool> valid{true};
@@ -51,7 +51,7 @@ struct Cpu : CpuCall {
       const Scratch workspace = new_scratch(static_cast<int64_t>(bytes));
       for (int64_t thread = begin; thread < end; ++thread) {
         std::array<double, 3> local{};
-        SkipgramStreamParams<scalar_t> part = params;
+        SkipgramTrainParams<scalar_t> part = params;
         while (valid && workspace) {
           part.first_sentence = next.fetch_add(turn);
           part.last_sentence = std::min(part.first_sentence + turn, params.last_sentence);

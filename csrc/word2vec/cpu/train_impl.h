@@ -1,0 +1,76 @@
+// The third stage, and the three together: windows are trained while the rows of later ones are
+// fetched. Knows nothing of what a step on a window does. A part of skipgram_train_cpu_impl.h.
+#pragma once
+
+#include <cstdint>
+
+#include "common/scratch.h"
+#include "word2vec/skipgram_train_cpu.h"
+// The instruction set applies from here on.
+#include "word2vec/cpu/plan_impl.h"
+#include "word2vec/cpu/read_impl.h"
+
+namespace lexforge::LEXFORGE_ISA {
+namespace {
+
+// Trains on params' sentences with a Step on each window: SkipgramTrainFunction's contract. A Step
+// is made of (params, sizes, carver). step.train(plan, window, ahead, loss) updates the rows of a
+// window and adds to the loss; it calls ahead.fetch() between, so that memory and arithmetic are
+// busy together.
+template <typename Step>
+bool train(const SkipgramTrainParams<typename Step::scalar_t>& params, int64_t token_count,
+           void* workspace, double* stats) {
+  using scalar_t = typename Step::scalar_t;
+  const SkipgramTrainPlan sizes(params.window, params.negatives, params.share_negatives);
+  Carver carve(workspace);
+  Kept<scalar_t> kept;
+  const int64_t capacity = sizes.kept + Reader<scalar_t>::kSpan + 1;
+  kept.token = carve.take<int32_t>(capacity);
+  kept.position = carve.take<int64_t>(capacity);
+  kept.window = carve.take<int32_t>(capacity);
+  kept.sentence = carve.take<int32_t>(capacity);
+  kept.lr = carve.take<scalar_t>(capacity);
+  // One plan is trained when the next is made, so that its rows can be fetched in time.
+  Plan<scalar_t> plans[2] = {{params, sizes, carve}, {params, sizes, carve}};
+  int64_t made = 0;
+  Step step(params, sizes, carve);
+  Reader<scalar_t> reader(params, token_count);
+  const auto finish = [&](const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
+    double loss = 0;
+    for (int64_t i = 0; i < plan.size; ++i) {
+      const Window<scalar_t>& window = plan.window[i];
+      Ahead<scalar_t> ahead(plan, next, window.first_row);
+      step.train(plan, window, ahead, loss);
+    }
+    stats[0] += loss;
+    stats[1] += static_cast<double>(plan.pairs);
+    stats[2] += static_cast<double>(plan.centers);
+  };
+
+  int64_t planned = 0;  // entries of `kept` before it serve as contexts only
+  while (true) {
+    reader.fill(kept, sizes.kept);
+    if (!reader.valid()) return false;
+    // A sentence may go on beyond what has been read: hold back the centres that could see it.
+    const int64_t ready = reader.done() ? kept.size : kept.size - params.window;
+    while (planned < ready) {
+      const int64_t begin = planned;
+      planned = begin + sizes.planned < ready ? begin + sizes.planned : ready;
+      plans[made % 2].make(kept, begin, planned);
+      if (made > 0) finish(plans[(made - 1) % 2], plans[made % 2]);
+      ++made;
+    }
+    if (reader.done()) break;
+    const int64_t dropped = planned > params.window ? planned - params.window : 0;
+    kept.drop_front(dropped);
+    planned -= dropped;
+  }
+  if (made > 0) {
+    plans[made % 2].clear();
+    finish(plans[(made - 1) % 2], plans[made % 2]);
+  }
+  return true;
+}
+
+}  // namespace
+}  // namespace lexforge::LEXFORGE_ISA

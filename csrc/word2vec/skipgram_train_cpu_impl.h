@@ -1,0 +1,57 @@
+// Body of the streaming skip-gram kernel for one instruction set (contract: skipgram_train.h).
+// Start with pyext/lexforge/reference/word2vec/skipgram_train.py.
+//
+// Work flows through three stages, a block of centres at a time, so that none waits for another's
+// memory:
+//   cpu/read_impl.h    tokens -> kept centres (sub-sampling and windows)
+//   cpu/plan_impl.h    centres -> the rows that each window touches, in order, with labels and
+//                      weights; cpu/noise_impl.h draws the noise words
+//   cpu/train_impl.h   windows, each a step on its rows; meanwhile the rows of later windows are
+//                      fetched
+// What a step does is in cpu/skipgram_window_impl.h alone.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "common/philox.h"
+#include "common/scratch.h"
+#include "word2vec/skipgram_train_cpu.h"
+// The instruction set applies from here on.
+#include "word2vec/cpu/skipgram_window_impl.h"
+#include "word2vec/cpu/train_impl.h"
+
+namespace lexforge::LEXFORGE_ISA {
+namespace {
+
+template <int kStride>
+using SkipgramFloats = SkipgramWindow<FloatLanes, FloatUpTo8, kStride>;
+
+}  // namespace
+
+#ifdef LEXFORGE_ISA_BASELINE
+bool skipgram_train_double(const SkipgramTrainParams<double>& params, int64_t token_count,
+                           void* workspace, double* stats) {
+  return train<SkipgramWindow<ScalarLanes<double>, ScalarLanes<double>, 0>>(params, token_count,
+                                                                            workspace, stats);
+}
+#endif
+
+bool skipgram_train(const SkipgramTrainParams<float>& params, int64_t token_count, void* workspace,
+                    double* stats) {
+  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
+    case 64:
+      return train<SkipgramFloats<64>>(params, token_count, workspace, stats);
+    case 112:
+      return train<SkipgramFloats<112>>(params, token_count, workspace, stats);
+    case 128:
+      return train<SkipgramFloats<128>>(params, token_count, workspace, stats);
+    case 208:
+      return train<SkipgramFloats<208>>(params, token_count, workspace, stats);
+    case 304:
+      return train<SkipgramFloats<304>>(params, token_count, workspace, stats);
+    default:
+      return train<SkipgramFloats<0>>(params, token_count, workspace, stats);
+  }
+}
+
+}  // namespace lexforge::LEXFORGE_ISA

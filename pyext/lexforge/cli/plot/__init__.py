@@ -1,0 +1,1 @@
+"""Pictures of vectors, losses and attention: PNG, SVG, PDF (needs matplotlib)."""

@@ -1,0 +1,134 @@
+"""Training of word2vec over a corpus in numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
+from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.text import Corpus, EncodedCorpus, Vocabulary, encode_corpus
+from lexforge.training.memory import available_memory
+from lexforge.training.progress import Progress
+from lexforge.training.stream_job import Steps, StreamState
+
+
+@contextmanager
+def encoded(
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    settings: Word2VecSettings,
+    folder: str | os.PathLike | None,
+    *,
+    threads: int | None,
+    progress: Progress,
+) -> Iterator[EncodedCorpus]:
+    """The corpus in numbers, in a folder that is given or in one that goes away again."""
+    with tempfile.TemporaryDirectory(prefix="lexforge-") as temporary:
+        place = Path(folder or temporary)
+        yield _encoded_before(corpus, vocabulary, settings, place) or encode_corpus(
+            corpus,
+            vocabulary,
+            place,
+            max_sentence_length=settings.max_sentence_length,
+            threads=threads,
+            progress=progress.phase("encoding"),
+        )
+
+
+def _encoded_before(
+    corpus: Corpus, vocabulary: Vocabulary, settings: Word2VecSettings, folder: Path
+) -> EncodedCorpus | None:
+    """What the folder holds, when it is this corpus under this vocabulary and settings."""
+    try:
+        found = EncodedCorpus.open(folder)
+    except (FileNotFoundError, ValueError):
+        return None
+    expected = {
+        "vocabulary_sha1": vocabulary.sha1(),
+        "max_sentence_length": settings.max_sentence_length,
+        "lowercase": settings.lowercase,
+        "encoding": corpus.encoding,
+        "errors": corpus.errors or "replace",
+        "sources": corpus.sources(),
+    }
+    same = all(found.meta.get(name) == value for name, value in expected.items())
+    return found if same and corpus.paths else None
+
+
+def skipgram_steps(
+    corpus: EncodedCorpus,
+    vocabulary: Vocabulary,
+    settings: Word2VecSettings,
+    state: StreamState,
+    tables: tuple[torch.Tensor, torch.Tensor],
+    *,
+    device: torch.device,
+    threads: int | None,
+    refresh: Callable[[], None],
+) -> Steps:
+    """Skip-gram with negative sampling; positions are sentences.
+
+    Args:
+        tables: The model's, float32 [V, stride] on the CPU: of words as contexts, which are the
+            vectors to keep, and as centres and noise.
+        refresh: Called when the tables have changed.
+    """
+    corpus = corpus.held((available_memory() or 0) // 4)
+    counts = torch.from_numpy(np.ascontiguousarray(vocabulary.counts, dtype=np.int64))
+    share = sample_share(settings.sample, vocabulary.total)
+    keep = keep_probability(counts, share, rule="word2vec").to(device)
+    noise = build_alias(noise_weights(counts, settings.ns_exponent)).to(device)
+    stats = torch.zeros(3, dtype=torch.float64, device=device)
+    # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
+    in_table, out_table = (table.to(device) for table in tables)
+    tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
+
+    def step(epoch: int, first: int, last: int) -> None:
+        corpus.refuse_cut()
+        skipgram_train_(
+            in_table,
+            out_table,
+            stats,
+            tokens,
+            offsets,
+            keep,
+            noise,
+            first_sentence=first,
+            last_sentence=last,
+            window=settings.window,
+            negatives=settings.negative,
+            dynamic_window=settings.shrink_windows,
+            negative_sharing=settings.negative_sharing,
+            alpha=state.alpha,
+            min_alpha=state.min_alpha,
+            tokens_before=epoch * corpus.num_tokens,
+            total_tokens=state.total,
+            seed=settings.seed,
+            epoch=state.first_epoch + epoch,
+            threads=threads,
+        )
+
+    def fetch() -> None:
+        if device.type != "cpu":
+            for table, trained in zip(tables, (in_table, out_table), strict=True):
+                table.copy_(trained)
+        refresh()
+
+    return Steps(lambda epoch: corpus.offsets, step, stats, fetch)
+
+
+def sample_share(sample: float, total: int) -> float:
+    """The sub-sampling threshold as a share of all words."""
+    if sample < 1:
+        return sample
+    # gensim's shorthand: words that occur more often than this are sampled down.
+    return int(sample * (3 + math.sqrt(5)) / 2) / max(total, 1)
