@@ -75,7 +75,7 @@ def test_resumed_from_standard_input(invoke, paragraphs, tmp_path):
     model.train(corpus_file=path, checkpoint_folder=out, stop=StopAfter(1))
     assert not model.state.finished
     resume = ("word2vec", "-", "--out", out, "--resume", "--workers", 1, "--device", "cpu")
-    result = invoke(*resume, input=paragraphs + b"one more\n")
+    result = invoke(*resume, input=paragraphs[:-100])
     assert result.exit_code == 1 and "cannot resume" in result.stderr
     assert invoke(*resume, input=paragraphs).exit_code == 0
     whole = Word2Vec(corpus_file=path, **options)
@@ -107,7 +107,10 @@ def test_another_encoding_is_another_run(invoke, paragraphs, tmp_path):
     assert invoke("word2vec", path, "--out", out, "--errors", "strict", *WORDS).exit_code == 0
     config = json.loads((out / "config.json").read_text())
     assert (config["encoding"], config["errors"]) == ("utf-8", "strict")
-    result = invoke("word2vec", path, "--out", out, "--resume", "--encoding", "latin-1")
+    resume = ("word2vec", path, "--out", out, "--resume", "--encoding")
+    result = invoke(*resume, "UTF8")
+    assert result.exit_code == 0 and "nothing to resume" in result.stderr
+    result = invoke(*resume, "latin-1")
     assert result.exit_code == 1 and "encoding is iso8859-1, utf-8 in the run" in result.stderr
 
 

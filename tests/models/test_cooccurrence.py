@@ -831,9 +831,9 @@ def test_shuffled_stanford_file(tmp_path, monkeypatch, memory):
 
 
 def test_long_lines_are_not_cut(tmp_path, monkeypatch):
-    """One line of 25,000 words, counted in chunks of a few: no pair over any border is lost."""
+    """One line of 12,000 words, counted in chunks of a few: no pair over any border is lost."""
     rng = np.random.default_rng(3)
-    ids = rng.integers(0, 6, 25_000)
+    ids = rng.integers(0, 6, 12_000)
     path = tmp_path / "line.txt"
     path.write_text(" ".join(f"w{i}" for i in ids))
     vocab = Vocabulary([f"w{i}" for i in range(6)], [1] * 6)

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import itertools
 import lzma
+import os
 import re
 import signal
 import subprocess
@@ -516,3 +517,17 @@ def test_pieces(tmp_path, on_disk):
         (tmp_path / "tokens.bin").write_bytes(b"")
         with pytest.raises(ValueError, match=r"tokens\.bin was cut short"):
             encoded.piece(0, 5)
+
+
+def test_a_file_that_is_cut_while_it_is_used(tmp_path):
+    """What fits is held in memory; the rest is an error before it is looked at, and no signal 7."""
+    vocab = Vocabulary(["a", "b"], [30_000, 30_000])
+    encoded = encode_corpus([["a", "b"] * 30_000], vocab, tmp_path, max_sentence_length=100)
+    held, mapped = encoded.held(1 << 20), encoded.held(1 << 10)
+    assert held.folder is None and mapped is encoded
+    os.truncate(tmp_path / "tokens.bin", 4096)
+    held.refuse_cut()
+    assert held.tokens.tolist() == [0, 1] * 30_000 and held.num_sentences == 600
+    for use in (mapped.refuse_cut, lambda: encoded.held(1 << 20), lambda: encoded.identity("")):
+        with pytest.raises(ValueError, match=r"tokens.bin was cut short: encode the corpus again"):
+            use()

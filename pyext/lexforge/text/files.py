@@ -115,7 +115,7 @@ def open_text(
         else:
             decoded = _Decoded(path, file, found, errors or "replace")
             with io.BufferedReader(decoded, _BLOCK) as text:
-                yield text, raw  # type: ignore[misc]  # a BufferedReader is a BinaryIO
+                yield text, raw
 
 
 def check_text(path: str | os.PathLike, encoding: str = UTF8, errors: str | None = None) -> None:

@@ -126,7 +126,9 @@ class Settings:
 
     def refuse_changes(self, given: Mapping[str, Any], may_change: Collection[str] = ()) -> None:
         """ValueError naming what is given otherwise than in these settings, which a run has."""
-        refuse(changes(self.record(), given, may_change))
+        known = knobs(type(self))
+        plain = {name: known[name].checked(self.OWNER, value) for name, value in given.items()}
+        refuse(changes(self.record(), plain, may_change))
 
 
 def changes(

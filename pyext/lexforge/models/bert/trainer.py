@@ -672,8 +672,8 @@ class _Run:
         )
 
     def _read(self, corpus: Any) -> list[list[str]]:
-        how = {"encoding": self.settings.encoding, "errors": self.settings.errors}
-        return read_paragraphs(corpus, **how)
+        settings = self.settings
+        return read_paragraphs(corpus, encoding=settings.encoding, errors=settings.errors)
 
     def _make_model(
         self,
