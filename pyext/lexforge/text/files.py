@@ -216,16 +216,16 @@ def _not_text(head: bytes) -> str | None:
             return f"not text: {share}"
         name = guess[:6].upper()
         return f"{name} without a byte order mark ({share}), encoding {guess!r}?"
+    text = codecs.getincrementaldecoder(UTF8)("replace").decode(head)
+    bad = text.count("\ufffd") - head.count(b"\xef\xbf\xbd")
+    if bad > max(_FEW, 0.005 * size):
+        return f"not UTF-8 text: {bad:,} places in its first {size:,} bytes are not"
     controls = size - len(head.translate(None, _CONTROLS))
     if controls > max(_FEW, 0.1 * size):
         return (
             f"not UTF-8 text: {controls / size:.0%} of its first bytes are control characters, as "
             "in UTF-16 without a byte order mark"
         )
-    text = codecs.getincrementaldecoder(UTF8)("replace").decode(head)
-    bad = text.count("\ufffd") - head.count(b"\xef\xbf\xbd")
-    if bad > max(_FEW, 0.005 * size):
-        return f"not UTF-8 text: {bad:,} places in its first {size:,} bytes are not"
     return None
 
 
