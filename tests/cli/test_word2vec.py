@@ -171,6 +171,8 @@ def test_binary_junk_is_noticed(invoke, tmp_path):
     junk = tmp_path / "junk"
     junk.write_bytes(bytes(range(256)) * 200)
     result = invoke("word2vec", junk, "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 1 and "junk: not UTF-8 text: " in result.stderr
+    result = invoke("word2vec", junk, "--out", tmp_path / "out", "--errors", "replace", *QUICK)
     assert "bytes that are not UTF-8" in result.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexforge._display import shell_command
+from lexforge.cli._corpus import STANDARD_INPUT, reading
 from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
 from lexforge.cli._training import tell_of_stop
 from lexforge.models import settings as common
@@ -58,7 +60,8 @@ def pretrain(
     corpus: Annotated[
         str,
         typer.Argument(
-            help="Text file, folder of such, or data set name (wikitext-2).", show_default=False
+            help="Text file, folder of such, data set name (wikitext-2), or - for standard input.",
+            show_default=False,
         ),
     ],
     shape: Annotated[Given, ShapeOptions],
@@ -96,21 +99,28 @@ def pretrain(
         raise typer.BadParameter("give either --steps or --epochs")
     if evaluated and others.eval_file is None:
         raise typer.BadParameter("--eval-every and --early-stopping need --eval-file")
+    if corpus == others.eval_file == STANDARD_INPUT:
+        raise typer.BadParameter("standard input is CORPUS or --eval-file, not both")
     run.check(folders={"--tensorboard": others.tensorboard})
+    outputs = (*run.outputs, others.tensorboard)
     if "dropout" in shape:
         shape["attention_dropout"] = shape["dropout"]
+    shown = Progress(
+        not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
+    )
+    held_out = others.eval_file
     with (
         folder_of_run(run.out),
-        Progress(
-            not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
-        ) as progress,
+        shown as progress,
+        reading(corpus, outputs, progress.say) as source,
+        nullcontext() if held_out is None else reading(held_out, outputs, progress.say) as unseen,
     ):
         from lexforge.models.bert.trainer import pretrain as train
         from lexforge.training.signals import StopRequest
 
         stop = StopRequest()
         result = train(
-            corpus,
+            source,
             config=others.config,
             shape=shape,
             min_count=others.min_count,
@@ -118,7 +128,7 @@ def pretrain(
             resume=run.resume,
             overwrite=run.overwrite,
             epochs=others.epochs,
-            eval_file=others.eval_file,
+            eval_file=unseen,
             device=run.device,
             workers=run.workers,
             cuda_graphs=others.cuda_graphs,

@@ -33,6 +33,7 @@ from lexforge.models.bert.examples import (
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.bert.steps import Stepper, draw_steps
+from lexforge.text.files import encoding_name
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import STATE, CheckpointError, is_checkpoint
 from lexforge.training.events import Events
@@ -304,6 +305,8 @@ def pretrain(
     precision: str | None = None,
     static_masks: bool | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
     eval_file: Any = None,
     eval_every: int | None = None,
     early_stopping: int | None = None,
@@ -357,6 +360,7 @@ def pretrain(
             parameters and sums in float32. On the CPU only where it has the instructions.
         static_masks: Pairs and masks of the first epoch in all epochs, as in the text.
         seed: Of everything random.
+        encoding, errors: Of files, `eval_file` too, as for ``text.resolve_corpus``.
         eval_file: Text that is not trained on, as `corpus`, whose losses are measured in between
             and at the end: on pairs and masks drawn once, without dropout. Training is the same
             without it. With `out`, the checkpoint of the lowest sum of both losses so far stays in
@@ -421,6 +425,8 @@ def pretrain(
         "precision": precision,
         "static_masks": static_masks,
         "seed": seed,
+        "encoding": None if encoding is None else encoding_name("pretrain", "encoding", encoding),
+        "errors": errors,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     device = resolve_device("pretrain", device)
@@ -611,7 +617,7 @@ class _Run:
         may_change = ("steps",) if self.settings.schedule == "constant" else ()
         if self._saved is not None:
             self.settings.refuse_changes(given, may_change)
-        paragraphs = read_paragraphs(corpus)
+        paragraphs = self._read(corpus)
         if self._saved is None:
             self._make_model(paragraphs, shape, tokenizer, min_count)
         numbers = tokenize_paragraphs(paragraphs, self.tokenizer)
@@ -664,7 +670,7 @@ class _Run:
             return
         if self._saved is not None and self._evaluated is None:
             raise ValueError("cannot resume with eval_file: the run began without it")
-        numbers = tokenize_paragraphs(read_paragraphs(corpus), self.tokenizer)
+        numbers = tokenize_paragraphs(self._read(corpus), self.tokenizer)
         settings = self.settings
         defaults = {
             "eval_every": max(settings.length // EVALUATIONS, 1),
@@ -683,6 +689,10 @@ class _Run:
             seed=settings.seed,
             static_masks=True,
         )
+
+    def _read(self, corpus: Any) -> list[list[str]]:
+        settings = self.settings
+        return read_paragraphs(corpus, encoding=settings.encoding, errors=settings.errors)
 
     def _make_model(
         self,

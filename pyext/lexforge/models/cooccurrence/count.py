@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lexforge._arguments import MAX_THREADS, either, whole
+from lexforge._arguments import LARGEST, MAX_THREADS, either, whole
 from lexforge._files import replacing
 from lexforge._library import kernel_threads, resolve_device
 from lexforge.models.cooccurrence.counting import (
@@ -56,8 +56,10 @@ def cooccurrence(
     vocabulary: Vocabulary | None = None,
     memory: int | str = "2GB",
     cross_sentences: bool = False,
-    max_sentence_length: int = 10_000,
+    max_sentence_length: int | None = None,
     lowercase: bool = False,
+    encoding: str = "utf-8",
+    errors: str | None = None,
     workers: int | None = None,
     device: str | torch.device = "auto",
     folder: str | os.PathLike | None = None,
@@ -85,8 +87,9 @@ def cooccurrence(
             like "512MB" or "2GB". Larger counts go through the disk. On a GPU this is the host's
             side; the device's free memory is a further limit.
         cross_sentences: Windows reach over the ends of sentences.
-        max_sentence_length: Longer sentences are split there.
+        max_sentence_length: Longer lines are split there; by default none is, however long.
         lowercase: Turn words to lower case while reading.
+        encoding, errors: Of files, as for ``text.resolve_corpus``.
         workers: CPU threads, ``torch.get_num_threads()`` by default.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         folder: Keep the result there (:meth:`Cooccurrence.load`). An interrupted call with the same
@@ -119,6 +122,8 @@ def cooccurrence(
         max_vocab_size=max_vocab_size,
         max_sentence_length=max_sentence_length,
         lowercase=lowercase,
+        encoding=encoding,
+        errors=errors,
     )
     settings = CountSettings(
         checked.window, checked.symmetric, checked.distance_weighting, checked.cross_sentences
@@ -132,7 +137,13 @@ def cooccurrence(
     # More may be needed once the words are known; less never is.
     plan_memory(memory, vocab_size=0, window=settings.window, threads=threads)
     if not isinstance(corpus, EncodedCorpus):
-        corpus = resolve_corpus(corpus, lowercase=checked.lowercase)
+        corpus = resolve_corpus(
+            corpus,
+            lowercase=checked.lowercase,
+            encoding=checked.encoding,
+            errors=checked.errors,
+        )
+        corpus.check()
     elif vocabulary is None:
         raise TypeError("cooccurrence: an EncodedCorpus needs its vocabulary")
 
@@ -215,7 +226,7 @@ class _Preparation:
         # Sentences of Python have no sources that would tell whether they changed.
         if isinstance(corpus, Corpus) and corpus.paths:
             sources = corpus.sources()
-            self._request = {**options, "sources": sources, "lowercase": corpus.lowercase}
+            self._request = {**options, "sources": sources, **corpus.reading}
             with suppress(OSError, ValueError):
                 found = read_json(self._record)
         self._found = found is not None and found == self._request
@@ -251,7 +262,7 @@ class _Preparation:
             self._corpus,
             vocab,
             folder,
-            max_sentence_length=self._options["max_sentence_length"],
+            max_sentence_length=self._options["max_sentence_length"] or LARGEST,
             threads=threads,
             progress=progress.phase("encoding"),
         )

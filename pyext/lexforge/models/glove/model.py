@@ -108,6 +108,7 @@ class GloVe:
         workers: Threads; all cores by default.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         lowercase: Turn words to lower case while reading.
+        encoding, errors: Of files, as for :class:`~lexforge.Word2Vec`.
         counts_folder: Keep the counts there, and use them again for the same files and settings; a
             temporary folder by default.
         progress: Show counting and training on standard error.
@@ -156,6 +157,8 @@ class GloVe:
         workers: int | None = None,
         device: str | torch.device = "auto",
         lowercase: bool = False,
+        encoding: str = "utf-8",
+        errors: str | None = None,
         counts_folder: str | os.PathLike | None = None,
         progress: bool = False,
         init: str | os.PathLike | WordVectors | None = None,
@@ -178,6 +181,8 @@ class GloVe:
             parts=parts,
             seed=seed,
             lowercase=lowercase,
+            encoding=encoding,
+            errors=errors,
         )
         vars(self).update(settings.record())
         self.memory = parse_bytes("GloVe: memory", memory)
@@ -338,7 +343,9 @@ class GloVe:
             As :func:`~lexforge.cooccurrence`.
         """
         check_window("GloVe", self.window, self.distance_weighting)
-        corpus = resolve_corpus(corpus, lowercase=self.lowercase)
+        corpus = resolve_corpus(
+            corpus, lowercase=self.lowercase, encoding=self.encoding, errors=self.errors
+        )
         vocabulary = vocabulary or self.vocabulary
         settings = {
             "window": self.window,
@@ -349,7 +356,7 @@ class GloVe:
         request = {
             **settings,
             "words": words if vocabulary is None else None,
-            "lowercase": corpus.lowercase,
+            **corpus.reading,
             "sources": corpus.sources(),
         }
         record = None if self.counts_folder is None else Path(self.counts_folder) / COUNTS_REQUEST

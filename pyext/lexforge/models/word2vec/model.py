@@ -96,6 +96,10 @@ class Word2Vec:
             same files and vocabulary; a temporary folder by default.
         max_sentence_length: Longer sentences are split there.
         lowercase: Turn words to lower case while reading.
+        encoding: Of files; what is compressed or begins with a byte order mark is known without.
+        errors: What to do with bytes that are not text: ``"replace"`` puts U+FFFD, ``"strict"``
+            raises. By default they are replaced where they are few, and a file of other bytes is
+            refused.
         progress: Show vocabulary building and training on standard error.
         init: Vectors to start from, as a file that :func:`~lexforge.load_vectors` reads, or loaded:
             words that they know begin with their vector instead of a random one.
@@ -157,6 +161,8 @@ class Word2Vec:
         encoded_folder: str | os.PathLike | None = None,
         max_sentence_length: int = 10_000,
         lowercase: bool = False,
+        encoding: str = "utf-8",
+        errors: str | None = None,
         progress: bool = False,
         corpus: Any = None,
         learning_rate: float | None = None,
@@ -184,6 +190,8 @@ class Word2Vec:
             max_final_vocab=max_final_vocab,
             max_sentence_length=max_sentence_length,
             lowercase=lowercase,
+            encoding=encoding,
+            errors=errors,
             epochs=epochs,
             seed=seed,
             sg=sg,
@@ -448,6 +456,11 @@ class Word2Vec:
         ):
             if text.num_tokens == 0:
                 raise ValueError("train: no word of the corpus is in the vocabulary")
+            if text.num_tokens == text.num_sentences:
+                raise ValueError(
+                    "train: no word has a context: each of the "
+                    f"{text.num_sentences:,} sentences has one word of the vocabulary only"
+                )
             self.corpus_count = self.corpus_count or text.num_sentences
             identity = text.identity(built.vocabulary.sha1())
             if resume:
@@ -493,7 +506,9 @@ class Word2Vec:
         if (corpus_iterable is None) == (corpus_file is None):
             raise TypeError(f"{function}: give either corpus_iterable or corpus_file")
         if corpus_file is not None:
-            return resolve_corpus(corpus_file, lowercase=self.lowercase)
+            return resolve_corpus(
+                corpus_file, lowercase=self.lowercase, encoding=self.encoding, errors=self.errors
+            )
         what = f"{function}: the corpus must be a re-iterable of token lists"
         if isinstance(corpus_iterable, str | bytes | os.PathLike):
             raise TypeError(f"{what}, got {corpus_iterable!r}; a path goes into corpus_file")
