@@ -25,11 +25,12 @@ FAMILIES = (Word2VecSettings, GloVeSettings, CooccurrenceSettings, PretrainingSe
 RECORDS = {
     Word2VecSettings: "vector_size alpha min_alpha window shrink_windows negative negative_sharing "
     "ns_exponent sample min_count max_vocab_size max_final_vocab max_sentence_length lowercase "
-    "epochs seed sg hs cbow_mean",
+    "epochs seed sg hs cbow_mean encoding errors",
     GloVeSettings: "vector_size window x_max alpha learning_rate bias_rate epochs min_count "
-    "max_vocab_size symmetric distance_weighting optimizer grad_clip vectors parts seed lowercase",
+    "max_vocab_size symmetric distance_weighting optimizer grad_clip vectors parts seed lowercase "
+    "encoding errors",
     PretrainingSettings: "max_len batch_size steps optimizer learning_rate weight_decay "
-    "warmup_steps schedule clip accumulation precision static_masks seed",
+    "warmup_steps schedule clip accumulation precision static_masks seed encoding errors",
     EvaluationSettings: "eval_every early_stopping",
 }
 
@@ -52,7 +53,8 @@ def test_one_concept_is_the_same_everywhere():
         for other in others:
             assert (first.low, first.high) == (other.low, other.high), name
             assert first.spellings == other.spellings, name
-            if name != "window":  # of a running text 5, of counts 15
+            # Windows of a running text are 5, of counts 15, and counting splits no line.
+            if name not in ("window", "max_sentence_length"):
                 assert first.default == other.default, name
     windows = [family().window for family in FAMILIES[:3]]
     assert windows == [5, 15, 15]
@@ -123,3 +125,20 @@ NOWHERE = "/nowhere/corpus.txt"  # whoever opens it says so
 def test_limits_are_told_before_the_corpus_is_read(call, options, message):
     with pytest.raises(ValueError, match=message):
         call(**{"corpus": NOWHERE, **options})
+
+
+@pytest.mark.parametrize("workers", [0, 1025, 2**40])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda **given: Word2Vec(**given),
+        lambda **given: GloVe(**given),
+        lambda **given: cooccurrence("/nowhere/corpus.txt", **given),
+        lambda **given: lexforge.bert.pretrain("/nowhere/corpus.txt", **given),
+    ],
+    ids=["Word2Vec", "GloVe", "cooccurrence", "pretrain"],
+)
+def test_workers_have_one_limit(use, workers):
+    """Told before the corpus is read."""
+    with pytest.raises(ValueError, match=rf": workers must be 1 to 1024, got {workers}"):
+        use(workers=workers)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 
+from lexforge._arguments import MAX_THREADS
 from lexforge.training.settings import Knob, Settings, knobs, setting
 
 LARGEST_SHOWN = 2**31  # limits beyond are those of the machine's numbers: the model tells of them
@@ -23,8 +24,8 @@ Given = dict[str, Any]  # what stands on the command line; defaults are the mode
 Corpus = Annotated[
     str | None,
     typer.Argument(
-        help="Text file (.gz, .xz and .bz2 too), folder of such files, or data set name. "
-        "One sentence a line, words between spaces.",
+        help="Text file (.gz, .xz and .bz2 too), folder of such files, data set name, or - for "
+        "standard input. One sentence a line, words between spaces.",
         show_default=False,
     ),
 ]
@@ -43,9 +44,16 @@ class WorkOptions:
     out: Path | None = output(None, FOLDER_HELP)
     overwrite: bool = output(False, "Replace what --out holds.")
     quiet: bool = output(False, "Print nothing.", names="-- -q")
-    workers: int | None = resources(None, "Threads; all by default.", low=1, names="-- -threads")
+    workers: int | None = resources(
+        None, "Threads; all by default.", low=1, high=MAX_THREADS, names="-- -threads"
+    )
     device: str = resources("auto", "auto, cpu or cuda.")
     verbose: int = tool(2, "Accepted; see --quiet.", low=0, names="- -debug", hidden=True)
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        """What is written; it never becomes corpus."""
+        return (self.out,)
 
     def check(self, *files: Path | None, folders: Mapping[str, Path | None] = {}) -> None:
         """Before the work rather than after it: can there be these files and folders?"""
@@ -64,6 +72,11 @@ class RunOptions(WorkOptions):
         10.0, "Save that often; 0 only at the end.", low=0, metavar="MINUTES"
     )
     log_json: Path | None = output(None, "Write losses and speed here, one JSON object per second.")
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        """That, and the log."""
+        return (self.out, self.log_json)
 
     def check(self, *files: Path | None, folders: Mapping[str, Path | None] = {}) -> None:
         """That, and whether --resume and --overwrite go with what is in the folder."""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge._arguments import MAX_THREADS
 from lexforge._display import shell_command, shown
+from lexforge.cli._options import check_folder
 
 if TYPE_CHECKING:
     from lexforge.models.word2vec.model import Word2Vec
@@ -20,7 +22,9 @@ def demo(
         "demo-out"
     ),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the corpus.")] = 30,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads; all cores.")
+    ] = None,
 ) -> None:
     """Train word vectors on the documentation inside this Python, and look at them.
 
@@ -28,6 +32,8 @@ def demo(
     It takes about a minute on two cores, and writes the model, a vector file that other programs
     read, and a plot (with matplotlib) into the folder given by --out.
     """
+    check_folder("--out", out)
+
     from lexforge.models.word2vec.model import Word2Vec
     from lexforge.training.progress import Progress, clock, count
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from lexforge._arguments import existing, one_of, whole
+from lexforge._arguments import MAX_THREADS, existing, one_of, whole
 from lexforge._files import replacing
 from lexforge._library import resolve_device
 from lexforge.models.cooccurrence.count import cooccurrence
@@ -32,13 +32,15 @@ from lexforge.models.glove.trainer import glove_steps, tiles_of
 from lexforge.ops.glove.glove_tiles import glove_default_parts
 from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table
 from lexforge.text import Vocabulary, resolve_corpus
+from lexforge.text.lines import read_json
 from lexforge.training.checkpoint import (
     CheckpointError,
-    check_finite,
+    check_savable,
     fill_tensors,
     load_checkpoint,
     save_checkpoint,
 )
+from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
 from lexforge.training.settings import knobs
@@ -106,6 +108,7 @@ class GloVe:
         workers: Threads; all cores by default.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         lowercase: Turn words to lower case while reading.
+        encoding, errors: Of files, as for :class:`~lexforge.Word2Vec`.
         counts_folder: Keep the counts there, and use them again for the same files and settings; a
             temporary folder by default.
         progress: Show counting and training on standard error.
@@ -154,6 +157,8 @@ class GloVe:
         workers: int | None = None,
         device: str | torch.device = "auto",
         lowercase: bool = False,
+        encoding: str = "utf-8",
+        errors: str | None = None,
         counts_folder: str | os.PathLike | None = None,
         progress: bool = False,
         init: str | os.PathLike | WordVectors | None = None,
@@ -176,10 +181,14 @@ class GloVe:
             parts=parts,
             seed=seed,
             lowercase=lowercase,
+            encoding=encoding,
+            errors=errors,
         )
         vars(self).update(settings.record())
         self.memory = parse_bytes("GloVe: memory", memory)
-        self.workers = None if workers is None else whole("GloVe", "workers", workers)
+        if workers is not None:
+            workers = whole("GloVe", "workers", workers, high=MAX_THREADS)
+        self.workers = workers
         self.counts_folder = counts_folder
         self.progress = progress
         self.device = resolve_device("GloVe", device)
@@ -243,11 +252,15 @@ class GloVe:
                 one; words that a checkpoint cannot hold.
             MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
-            CheckpointError: A checkpoint could not be written.
+            CheckpointError: The last checkpoint could not be written.
+            FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
         shown = progress or Progress(self.progress)
-        with shown if progress is None else nullcontext(shown):
+        with (
+            shown if progress is None else nullcontext(shown),
+            folder_of_run(checkpoint_folder),
+        ):
             counts = self._counted(corpus, shown)
             if checkpoint_folder is not None and any("\n" in word for word in counts.vocab.words):
                 raise ValueError(
@@ -330,7 +343,9 @@ class GloVe:
             As :func:`~lexforge.cooccurrence`.
         """
         check_window("GloVe", self.window, self.distance_weighting)
-        corpus = resolve_corpus(corpus, lowercase=self.lowercase)
+        corpus = resolve_corpus(
+            corpus, lowercase=self.lowercase, encoding=self.encoding, errors=self.errors
+        )
         vocabulary = vocabulary or self.vocabulary
         settings = {
             "window": self.window,
@@ -341,7 +356,7 @@ class GloVe:
         request = {
             **settings,
             "words": words if vocabulary is None else None,
-            "lowercase": corpus.lowercase,
+            **corpus.reading,
             "sources": corpus.sources(),
         }
         record = None if self.counts_folder is None else Path(self.counts_folder) / COUNTS_REQUEST
@@ -629,7 +644,7 @@ class GloVe:
             CheckpointError: It could not be written, or the tables hold infinite values.
         """
         tensors = self._stored()
-        check_finite(folder, tensors)
+        check_savable(folder, tensors)
         save_checkpoint(
             folder,
             config={"model": "glove", **self.settings.record()},
@@ -778,7 +793,7 @@ class GloVe:
 def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:
     """Whether the counts beside a record are those of a request, over a given vocabulary if any."""
     try:
-        kept = json.loads(record.read_bytes())
+        kept = read_json(record)
         words = kept.pop("vocabulary_sha1")
     except (OSError, ValueError, KeyError, AttributeError):
         return False
