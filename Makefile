@@ -1,7 +1,8 @@
 # demo        train word vectors on text that every Python carries, show neighbours, speed, a plot
 # test        everything that is checked: lint, compile, all tests, CUDA sources, their PTX on the CPU
+# quick       lint and the quick half of the tests, in under two minutes
 # lint        style of Python and C++ (make format mends it)
-# package     source archive and wheel, built, and installed in an empty environment
+# package     archive and wheel, built, and installed in an empty environment; an op built alone
 # bench       the benchmarks of this machine, into benchmarks/results
 # cuda-check  every CUDA source through nvcc, and the library linked and loaded, where there is one
 # ptx         the tests of the CUDA kernels on nvcc's PTX, executed on the CPU, where there is nvcc
@@ -18,8 +19,15 @@ TEST := $(VENV)/.test-installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 NATIVE := $(shell find csrc -type f) setup.py build_backend.py pyproject.toml
 BUILT := $(VENV)/.built
+# What `make quick` runs: folders whose files take seconds, but for tests that start processes,
+# compile, or train for long.
+QUICK := $(addprefix tests/,cooccurrence glove probe sampling text training transformer vectors \
+  word2vec $(patsubst %,test_%.py,contributing display faces files imports plot rooms))
+NOT_QUICK := --ignore tests/transformer/test_embedding_sum.py \
+  -k "not (instruction_set or opcheck or compile or gradcheck or peak_memory or workspace \
+  or killed or few_points_in_the_history)"
 
-.PHONY: demo test lint format package bench gpu gpu-libraries cuda-check unit ptx clean
+.PHONY: demo test quick lint format package bench gpu gpu-libraries cuda-check unit ptx clean
 
 demo: $(BUILT)
 	$(BIN)/lexforge demo --out demo-out
@@ -54,6 +62,9 @@ format: $(TEST)
 	$(BIN)/ruff format .
 	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format -i
 
+quick: lint $(BUILT)
+	$(RUN) -m pytest -q -n 2 --dist=loadfile $(QUICK) $(NOT_QUICK)
+
 unit: $(BUILT) $(TEST)
 	$(RUN) -m pytest -q -n 2 --dist=loadfile tests --ignore tests/ptx
 
@@ -65,7 +76,7 @@ cuda-check: $(BUILT) $(TEST)
 	$(RUN) tests/ptx/cuda_check.py
 
 package: $(BUILT) $(TEST)
-	PATH="$(abspath $(BIN)):$$PATH" $(RUN) -m pytest -q --slow tests/test_packaging.py
+	PATH="$(abspath $(BIN)):$$PATH" $(RUN) -m pytest -q --slow tests/test_packaging.py tests/test_contributing.py
 
 bench: $(BUILT) $(TEST)
 	$(RUN) benchmarks/run.py
