@@ -168,13 +168,13 @@ NOWHERE = "/nowhere/corpus.txt"  # whoever opens it says so
         (
             "cooccurrence",
             ["-window", "43"],
-            "error: -window must be 1 to 42 with --distance-weighting",
+            "-window must be 1 to 42 with --distance-weighting",
         ),
         ("cooccurrence", ["-memory", "0.001"], "for any words, window 15"),
         (
             "bert pretrain",
             ["--max-len", "2000"],
-            "error: --max-len must be at most max_positions = 1000",
+            "error: --max-len must be at most max_positions =",
         ),
         ("bert pretrain", ["--heads", "3"], "error: --heads must divide --hidden-size 128, got 3"),
     ],

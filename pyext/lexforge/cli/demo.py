@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexforge._display import shell_command, shown
+from lexforge.cli._options import check_folder
 
 if TYPE_CHECKING:
     from lexforge.models.word2vec.model import Word2Vec
@@ -27,7 +28,14 @@ def demo(
     The corpus is the docstrings of the standard library, numpy and torch; nothing is downloaded.
     It takes about a minute on two cores, and writes the model, a vector file that other programs
     read, and a plot (with matplotlib) into the folder given by --out.
+
+    Examples:
+
+    - `lexforge demo`
+    - `lexforge demo --out first-run/ --epochs 5`
     """
+    check_folder("--out", out)
+
     from lexforge.models.word2vec.model import Word2Vec
     from lexforge.training.progress import Progress, clock, count
 

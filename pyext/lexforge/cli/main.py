@@ -203,7 +203,7 @@ def _with_names_of_options(text: str, names: Mapping[str, str], given: Sequence[
 
     def called(found: re.Match[str]) -> str:
         name, equals = found.groups()
-        begins = rest[: found.start()].endswith(("", "; ")[found.start() > 0])
+        begins = found.start() == 0 or rest[: found.start()].endswith(("; ", ": "))
         speaks = rest[found.end() :].startswith((" must ", " has ", " is ", ": "))
         if "_" in name or equals or (begins and speaks):
             return names[name] + (" " if equals else "")
