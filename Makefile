@@ -16,7 +16,7 @@ RUN := $(BIN)/python
 DEV := $(VENV)/.dev-installed
 TEST := $(VENV)/.test-installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-NATIVE := $(shell find csrc -type f) setup.py pyproject.toml
+NATIVE := $(shell find csrc -type f) setup.py build_backend.py pyproject.toml
 BUILT := $(VENV)/.built
 
 .PHONY: demo test lint format package bench gpu gpu-libraries cuda-check unit ptx clean

@@ -17,16 +17,23 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
-from setuptools import Extension, setup
-from setuptools.command.bdist_wheel import bdist_wheel
-from torch.utils import cpp_extension
+try:
+    import torch
+    from setuptools import Extension, setup
+    from setuptools.command.bdist_wheel import bdist_wheel
+    from torch.utils import cpp_extension
+except ImportError as error:
+    raise SystemExit(
+        f"lexforge: building needs {error.name}: pip install 'setuptools>=77' ninja 'torch>=2.10'"
+    ) from None
 
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
 PACKAGE = ROOT / "pyext" / "lexforge"
+BIN = Path(sys.executable).parent
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"] if os.environ.get("LEXFORGE_WERROR") == "1" else []
 # The op library uses nothing of torch beyond the stable ABI of 2.10: one build serves later ones.
@@ -190,8 +197,31 @@ def extensions(build_cuda: bool) -> list[Extension]:
     return built
 
 
+def compile_in_parallel(compiler) -> None:
+    """Without ninja: the compiler's C++ files at once, as many as MAX_JOBS; setuptools takes turns.
+
+    Not the CUDA files: torch changes the compiler's command for each of them.
+    """
+    compile_all = compiler.compile
+
+    def compile_each(sources, *args, **kwargs):
+        plain = [source for source in sources if not source.endswith(".cu")]
+        others = [source for source in sources if source.endswith(".cu")]
+        with ThreadPoolExecutor(int(os.environ["MAX_JOBS"])) as pool:
+            done = pool.map(lambda source: compile_all([source], *args, **kwargs), plain)
+            objects = [name for names in done for name in names]
+        return objects + (compile_all(others, *args, **kwargs) if others else [])
+
+    compiler.compile = compile_each
+
+
 class BuildWithRecord(cpp_extension.BuildExtension):
     """Builds, and leaves a record of the switches beside the libraries for `lexforge info`."""
+
+    def build_extensions(self):
+        if not self.use_ninja:
+            compile_in_parallel(self.compiler)
+        super().build_extensions()
 
     def run(self):
         # Not among the sources that setup() is told: a source distribution has no need of them.
@@ -230,6 +260,8 @@ def main() -> None:
     build_cuda, cuda_reason = cuda_decision()
     print(f"lexforge: CUDA kernels {'on' if build_cuda else 'off'}: {cuda_reason}")
     os.environ.setdefault("MAX_JOBS", str(os.cpu_count() or 1))
+    # Where ninja is in an environment that is not activated.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(BIN)])
     build = BuildWithRecord.with_options(use_ninja=True)
     setup(
         ext_modules=extensions(build_cuda),

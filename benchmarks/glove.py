@@ -104,7 +104,7 @@ def run(command: list[str], folder: Path, source: str = "", target: str = "") ->
     return {
         "seconds": time.perf_counter() - begin,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_mb": usage.ru_maxrss / 1024,
+        "peak_mib": usage.ru_maxrss / 1024,
         "lines": lines,
     }
 
@@ -393,7 +393,7 @@ class Bench:
                     name: sum(stage[name] for stage in stages.values())
                     for name in ("seconds", "cpu_seconds")
                 }
-                taken["peak_mb"] = max(stage["peak_mb"] for stage in stages.values())
+                taken["peak_mib"] = max(stage["peak_mib"] for stage in stages.values())
                 taken["stage_seconds"] = {name: stage["seconds"] for name, stage in stages.items()}
                 taken["costs"] = stages["glove"]["costs"]
                 score = apart("score", self.folder, vectors="vectors.txt")
@@ -494,11 +494,11 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def peaks(cases: list[dict]) -> str:
-    lines = ["| counting | threads | cap | peak, MB | seconds |", "|---|---|---|---|---|"]
+    lines = ["| counting | threads | cap | peak, MiB | seconds |", "|---|---|---|---|---|"]
     for case in cases:
         lines.append(
             f"| {case['trainer']} | {case['threads']} | {case.get('cap', '-')} "
-            f"| {case['peak_mb']:.0f} | {case['seconds']:.1f} |"
+            f"| {case['peak_mib']:.0f} | {case['seconds']:.1f} |"
         )
     return "\n".join(lines)
 

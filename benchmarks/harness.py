@@ -23,6 +23,19 @@ CALLS = 5  # of one work between two events of a GPU
 BEGIN = time.perf_counter()
 
 
+def processor(cpu_info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor and, of AMD's, its generation: virtual machines call several "AMD EPYC"."""
+    lines = cpu_info.read_text().partition("\n\n")[0].splitlines() if cpu_info.exists() else []
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = told.get("model name") or platform.processor()
+    if told.get("vendor_id") != "AuthenticAMD":
+        return name
+    family, model = int(told["cpu family"]), int(told["model"])
+    third = model < 0x10 or 0x20 <= model < 0x60
+    zen = {23: "Zen 2 or before", 25: "Zen 3" if third else "Zen 4", 26: "Zen 5"}.get(family)
+    return f"{name} ({zen or f'family {family}'})"
+
+
 @functools.cache
 def environment(device: str = "cpu") -> dict[str, object]:
     """Where and with what a benchmark runs."""
@@ -32,19 +45,14 @@ def environment(device: str = "cpu") -> dict[str, object]:
         text=True,
         check=False,
     ).stdout.strip()
-    cpu_info = Path("/proc/cpuinfo")
-    models = [
-        line.partition(": ")[2]
-        for line in (cpu_info.read_text().splitlines() if cpu_info.exists() else [])
-        if line.startswith("model name")
-    ]
     cuda = device == "cuda"
     return {
         "commit": commit,
+        "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "compiler": lexforge.build_info().get("compiler"),
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "cpu_capability": lexforge.cpu_capability(),
         "gpu": torch.cuda.get_device_name() if cuda else None,

@@ -1,17 +1,22 @@
 """Runs the benchmarks of this machine: `make bench`.
 
     python benchmarks/run.py [--only wikipedia sampling ...] [--output benchmarks/results]
+    python benchmarks/run.py --check
 
 Each script of the folder that takes ``--json`` is run by itself, one after another, with
 ``OMP_NUM_THREADS`` at the number of cores; it writes ``<output>/<script>.json``, and the table that
 it prints goes to ``<output>/<script>.md``. Scripts that need real data sets are left out, with a
 line that says so, where LEXFORGE_DATA is not set. Close other programs first: timings of a busy
 machine are worth nothing.
+
+Each result has its processor, commit and date. At the end, or alone with ``--check``, they are
+told, and which of them are older than the kernels that they measure.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +26,56 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 NOT_BENCHMARKS = {"run", "harness", "bert_reference"}
 NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
+# The code behind each result: its script, these folders of csrc, and csrc/common.
+MEASURED = {
+    "attention": ["attention"],
+    "bert": ["attention", "transformer", "text"],
+    "cooccurrence": ["cooccurrence"],
+    "glove": ["cooccurrence", "glove", "text"],
+    "glove_loss": ["glove"],
+    "glove_train": ["glove"],
+    "ptb_reference": ["word2vec", "sampling"],
+    "sampling": ["sampling"],
+    "skipgram_train": ["word2vec"],
+    "text_reader": ["text"],
+    "transformer": ["transformer"],
+    "vector_files": ["text"],
+    "wikipedia": ["word2vec", "text"],
+    "wikipedia_peak": ["word2vec", "text"],
+}
+
+
+def origin(result: Path) -> str:
+    """Where, when and from what a result is."""
+    environment = json.loads(result.read_text())["environment"]
+    where = environment.get("gpu") or f"{environment['cpu']}, {environment['cores']} cores"
+    return f"{where}; commit {environment['commit'][:7]}; {environment.get('date', 'no date')}"
+
+
+def changes_since(result: Path, repository: Path = HERE.parent) -> str:
+    """What has happened since to the code that a result measures; empty if nothing."""
+    commit = json.loads(result.read_text())["environment"]["commit"]
+    script = f"benchmarks/{result.stem.removesuffix('_peak')}.py"
+    folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]
+    range_and_dates = ["--format=%cs", f"{commit}..HEAD"]
+    log = subprocess.run(
+        ["git", "-C", str(repository), "log", *range_and_dates, "--", script, *folders],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if log.returncode:
+        return "its commit is not in this repository"
+    dates = log.stdout.split()
+    return f"older than its code: {len(dates)} commits, the last {dates[0]}" if dates else ""
+
+
+def check(folder: Path) -> None:
+    """A line for each result."""
+    for result in sorted(folder.glob("*.json")):
+        if result.stem in MEASURED:
+            told = filter(None, (origin(result), changes_since(result)))
+            print(f"{result.stem}: {'; '.join(told)}")
 
 
 def main() -> int:
@@ -30,7 +85,11 @@ def main() -> int:
     names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_BENCHMARKS)
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--check", action="store_true", help="run nothing, tell of the results")
     options = parser.parse_args()
+    if options.check:
+        check(options.output)
+        return 0
     options.output.mkdir(parents=True, exist_ok=True)
     environment = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), **os.environ}
     failed = []
@@ -49,7 +108,9 @@ def main() -> int:
         if result.returncode:
             failed.append(name)
         else:
-            (options.output / f"{name}.md").write_text(result.stdout)
+            told = f"{origin(options.output / f'{name}.json')}\n\n"
+            (options.output / f"{name}.md").write_text(told + result.stdout)
+    check(options.output)
     if failed:
         print(f"failed: {', '.join(failed)}")
     return bool(failed)

@@ -107,8 +107,8 @@ def train(contestant: str, text: Path, threads: int, seed: int, epochs: int) -> 
         "wordsim353": vectors.evaluate_word_pairs(pairs / "EN-WS-353-ALL.txt")[1][0],
         "simlex999": vectors.evaluate_word_pairs(pairs / "EN-SIMLEX-999.txt")[1][0],
         "analogy": vectors.evaluate_word_analogies(data / "analogy" / "questions-words.txt")[0],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "tables_mb": 2 * len(vectors) * -(-SETTINGS["vector_size"] // 16) * 16 * 4 / 2**20,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "tables_mib": 2 * len(vectors) * -(-SETTINGS["vector_size"] // 16) * 16 * 4 / 2**20,
     }
 
 
@@ -129,9 +129,9 @@ def peak(text: Path, threads: int) -> dict[str, float]:
     imports += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     bare = subprocess.run([sys.executable, "-c", imports], capture_output=True, check=True)
     return {
-        "peak_mb": process,
-        "tables_mb": 2 * words * 112 * 4 / 2**20,
-        "torch_mb": int(bare.stdout) / 1024,
+        "peak_mib": process,
+        "tables_mib": 2 * words * 112 * 4 / 2**20,
+        "torch_mib": int(bare.stdout) / 1024,
     }
 
 

@@ -6,11 +6,11 @@ import html.parser
 
 import numpy as np
 import pytest
-from lexforge.models.bert_attention import AttentionMaps
-from lexforge.models.bert_pretraining import PretrainingResult, PretrainingState
 
 import lexforge
 from lexforge import Word2Vec, d2l
+from lexforge.models.bert.attention_maps import AttentionMaps
+from lexforge.models.bert.trainer import PretrainingResult, PretrainingState
 from lexforge.vectors.correlation import Correlation
 from lexforge.vectors.evaluation import AnalogySection, PairScores
 

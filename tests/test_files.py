@@ -1,12 +1,13 @@
 """Files are replaced as a whole or not at all."""
 
+import errno
 import os
 import stat
 import threading
 
 import pytest
 
-from lexforge._files import replacement, replacing
+from lexforge._files import replacement, replacements, replacing
 
 
 def test_replaces_and_keeps_ordinary_permissions(tmp_path):
@@ -57,3 +58,36 @@ def test_devices_and_pipes_stay_what_they_are(tmp_path):
     reader.join(10)
     assert read == [b"content"] and stat.S_ISFIFO(pipe.stat().st_mode)
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_links_stay_links(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to("target")
+    with replacing(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_errors_never_name_the_temporary_file(tmp_path):
+    path = tmp_path / "file"
+    for name in (lambda temporary: temporary, str, os.fsencode, lambda temporary: None):
+        with pytest.raises(OSError, match="No space left") as caught, replacement(path) as made:
+            raise OSError(errno.ENOSPC, "No space left on device", name(made))
+        assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="else") as caught, replacement(path):
+        raise OSError(errno.EIO, "else", "other")
+    assert caught.value.filename == "other"
+
+
+def test_files_that_belong_together(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    with replacements(first, second) as made:
+        for path in made:
+            path.write_bytes(b"new")
+        assert not first.exists() and not second.exists()
+    assert first.read_bytes() == second.read_bytes() == b"new"
+    with pytest.raises(FileNotFoundError), replacements(first, tmp_path / "no" / "second"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "second"}

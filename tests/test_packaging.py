@@ -10,9 +10,11 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import venv
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -31,6 +33,15 @@ def run(*command: str | Path, **options) -> str:
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def load(name: str) -> ModuleType:
+    """One of the files of the build at the root, as a module."""
+    spec = importlib.util.spec_from_file_location(f"lexforge_{name}", ROOT / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def tracked(*folders: str) -> list[str]:
@@ -55,9 +66,7 @@ def tree(tmp_path_factory) -> Path:
 def test_a_body_is_compiled_for_each_instruction_set(tmp_path, monkeypatch):
     """setup.py writes the files, and leaves those alone that would be the same."""
     monkeypatch.chdir(ROOT)
-    spec = importlib.util.spec_from_file_location("lexforge_setup", ROOT / "setup.py")
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
+    setup = load("setup")
     paths = [Path(path) for path in setup.instruction_set_sources(tmp_path)]
     isas = ("baseline", "avx2", "avx512", "avx512_bf16")
     assert [p.name for p in paths if p.name.startswith("attention_cpu")] == [
@@ -80,15 +89,88 @@ def test_a_body_is_compiled_for_each_instruction_set(tmp_path, monkeypatch):
 
 def archive(tree: Path, kind: str, folder: Path) -> Path:
     """An sdist or wheel of the tree, by the build backend that pyproject.toml names."""
-    code = f"import setuptools.build_meta as b; print(b.build_{kind}({str(folder)!r}))"
+    code = f"import build_backend as b; print(b.build_{kind}({str(folder)!r}))"
     return folder / run(sys.executable, "-c", code, cwd=tree).split()[-1]
+
+
+@pytest.mark.parametrize(
+    ("versions", "message"),
+    [
+        ({}, "building needs setuptools 77 or later, got none: pip install --upgrade setuptools"),
+        ({"setuptools": "65.5.0", "torch": "2.13.0"}, "setuptools 77 or later, got 65.5.0"),
+        ({"setuptools": "84.2.1"}, "building needs torch 2.10 or later, got none: pip install tor"),
+        ({"setuptools": "84.2.1", "torch": "2.9.1+cu128"}, "torch 2.10 or later, got 2.9.1+cu128"),
+        ({"setuptools": "77", "torch": "2.10.0a0+git1"}, None),
+        ({"setuptools": "78.1", "torch": "3.0"}, None),
+    ],
+)
+def test_what_a_build_lacks_is_told_in_one_line(versions, message):
+    told = load("build_backend").missing(versions.get)
+    if message is None:
+        assert told is None
+    else:
+        assert message in told and "\n" not in told
+
+
+def test_setup_without_anything_is_refused_in_one_line():
+    """-S: no package is installed."""
+    done = subprocess.run(
+        [sys.executable, "-S", "setup.py", "build_ext"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "lexforge: building needs torch: pip install" in done.stderr
+
+
+def test_pip_fetches_torch_for_a_build_only_where_there_is_none(monkeypatch):
+    backend = load("build_backend")
+    monkeypatch.setenv("PYTHONPATH", "/as/pip/shuts/them/out")
+    monkeypatch.setenv("PYTHONNOUSERSITE", "1")
+    beside_torch = Path(importlib.util.find_spec("torch").origin).parents[1]
+    assert beside_torch in map(Path, backend.torch_outside())
+    assert backend.get_requires_for_build_wheel() == []
+    monkeypatch.setattr(backend, "torch_outside", lambda: [])
+    assert backend.get_requires_for_build_editable() == ["torch>=2.10"]
+
+
+def test_without_ninja_files_are_compiled_at_once(monkeypatch):
+    """C++ side by side, CUDA one after another; objects in the order of their sources."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MAX_JOBS", "2")
+    together, calls = threading.Barrier(2, timeout=30), []
+
+    class Compiler:
+        def compile(self, sources, output_dir=None):
+            calls.append((sources, output_dir))
+            if sources[0].endswith(".cpp"):
+                together.wait()  # which a single one would do for ever
+            return [source.rpartition(".")[0] + ".o" for source in sources]
+
+    compiler = Compiler()
+    load("setup").compile_in_parallel(compiler)
+    sources = ["b.cpp", "a.cpp", "d.cpp", "c.cpp"]
+    assert compiler.compile(sources, output_dir="o") == ["b.o", "a.o", "d.o", "c.o"]
+    assert sorted(calls) == [([source], "o") for source in sorted(sources)]
+    assert compiler.compile(["x.cu", "y.cu"]) == ["x.o", "y.o"]
+    assert calls[-1][0] == ["x.cu", "y.cu"]
 
 
 def test_sdist_holds_all_sources(tree, tmp_path):
     """It once held neither headers nor CUDA files, and could not be built."""
     with tarfile.open(archive(tree, "sdist", tmp_path)) as sdist:
         names = {name.split("/", 1)[1] for name in sdist.getnames() if "/" in name}
-    wanted = {*tracked("csrc", "pyext"), "setup.py", "pyproject.toml", "README.md", "LICENSE"}
+    wanted = {
+        *tracked("csrc", "pyext"),
+        "setup.py",
+        "build_backend.py",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    }
     assert sorted(wanted - names) == []
 
 

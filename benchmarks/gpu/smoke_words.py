@@ -12,7 +12,7 @@ from torch import Tensor
 import lexforge._library  # noqa: F401  (the ops)
 from lexforge.ops._tables import padded_table
 from lexforge.ops.cooccurrence import cooccurrence
-from lexforge.ops.glove import glove_train
+from lexforge.ops.glove import glove_tiles, glove_train
 from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.sampling import sampling
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
@@ -246,8 +246,8 @@ def matrix(vocab_size: int, density: float) -> list[Tensor]:
 def glove_case(vocab_size: int, density: float, parts: int, dim: int, optimizer: str, dtype):
     """Two tables and a matrix in tiles, on the CPU."""
     arrays = matrix(vocab_size, density)
-    part = glove_train.glove_deal_parts(arrays[0].diff(), parts)
-    tiles = glove_train.glove_tiles(*arrays, part, parts=parts)
+    part = glove_tiles.glove_deal_parts(arrays[0].diff(), parts)
+    tiles = glove_tiles.glove_tiles(*arrays, part, parts=parts)
     tables = [glove_train.glove_table(vocab_size, dim, optimizer).to(dtype) for _ in range(2)]
     generator = torch.Generator().manual_seed(5)
     for table in tables:

@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 
@@ -29,6 +31,18 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 using Sizes = std::initializer_list<int64_t>;
+
+// MAX_THREADS of lexforge/_arguments.py.
+constexpr int64_t kMaxThreads = 1024;
+
+// Raises RuntimeError. Unlike STD_TORCH_CHECK's, the message is not preceded by where in the source
+// it was made: users read it.
+template <typename... Message>
+[[noreturn]] void fail(const Message&... message) {
+  std::ostringstream text;
+  (text << ... << message);
+  throw std::runtime_error(text.str());
+}
 
 // ---- Elements ----------------------------------------------------------------------------------
 
@@ -89,7 +103,7 @@ void for_types(const char* op, const char* name, ScalarType dtype, const Functio
   std::string list;
   size_t left = sizeof...(Types);
   ((list += type_name(kType<Types>), list += --left > 1 ? ", " : left == 1 ? " or " : ""), ...);
-  STD_TORCH_CHECK(false, op, ": ", name, " must be ", list, ", got ", type_name(dtype));
+  fail(op, ": ", name, " must be ", list, ", got ", type_name(dtype));
 }
 
 // ---- Checks ------------------------------------------------------------------------------------
@@ -109,7 +123,7 @@ class Checks {
 
   template <typename... Message>
   void that(bool holds, const Message&... message) const {
-    if (!holds) STD_TORCH_CHECK(false, op, ": ", message...);
+    if (!holds) fail(op, ": ", message...);
   }
   void device(const char* name, const Tensor& tensor) const {
     that(tensor.device() == first_.device(), name, " must be on the device of ", name_);
@@ -168,6 +182,21 @@ class Checks {
     that(0 <= first && first <= last && last <= size, names, " must be a range within [0, ", size,
          "], got [", first, ", ", last, ")");
   }
+  // What the op writes to shares no memory with anything else: kernels would find other row numbers
+  // than were looked at.
+  struct Named {
+    const char* name;
+    const Tensor& tensor;
+  };
+  void apart(std::initializer_list<Named> written, std::initializer_list<Named> read = {}) const {
+    for (const Named* one = written.begin(); one != written.end(); ++one) {
+      for (const Named* other = one + 1; other != written.end(); ++other) apart(*one, *other);
+      for (const Named& other : read) apart(*one, other);
+    }
+  }
+  void threads(int64_t count) const {
+    that(count >= 1 && count <= kMaxThreads, "threads must be 1 to ", kMaxThreads, ", got ", count);
+  }
   // Dropout's: one number, wanted where something may be dropped.
   void dropout(double p, const OptionalTensor& seed) const {
     that(0 <= p && p <= 1, "dropout_p must be in [0, 1], got ", p);
@@ -178,6 +207,17 @@ class Checks {
   }
 
  private:
+  void apart(const Named& one, const Named& other) const {
+    const auto begin = [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data_ptr()); };
+    const auto end = [&](const Tensor& t) {
+      uintptr_t last = 0;
+      for (int64_t i = 0; i < t.dim(); ++i) last += (t.size(i) - 1) * t.stride(i);
+      return begin(t) + (last + 1) * t.element_size();
+    };
+    if (one.tensor.numel() == 0 || other.tensor.numel() == 0) return;
+    that(end(one.tensor) <= begin(other.tensor) || end(other.tensor) <= begin(one.tensor),
+         other.name, " must not share memory with ", one.name);
+  }
   static std::string list(const int64_t* sizes, int64_t dims) {
     std::string text = "[";
     for (int64_t i = 0; i < dims; ++i) {

@@ -15,6 +15,8 @@ using torch::stable::parallel_for;
 
 // The Device of bindings on the CPU, where ids are looked at before a kernel runs.
 struct CpuCall {
+  static constexpr bool kReadable = true;  // the content of tensors, here
+
   explicit CpuCall(const Tensor&) {}
 
   // A new tensor that may be large.
@@ -45,7 +47,7 @@ void parallel_with_scratch(const char* op, int64_t count, int64_t grain, int64_t
       out_of_memory = true;
     }
   });
-  STD_TORCH_CHECK(!out_of_memory, op, ": no memory for a workspace of ", bytes, " bytes");
+  if (out_of_memory) fail(op, ": no memory for a workspace of ", bytes, " bytes");
 }
 
 }  // namespace lexforge

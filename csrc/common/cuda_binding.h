@@ -20,6 +20,8 @@ namespace lexforge {
 // current stream. Ids are looked at by the Python wrappers and the kernels, not here.
 class CudaCall {
  public:
+  static constexpr bool kReadable = false;
+
   static Tensor large(const Tensor& tensor) { return tensor; }
   static void check_ids(const Checks&, const char*, const Tensor&, int64_t) {}
 

@@ -83,9 +83,9 @@ CooccurrenceRows cooccurrence_merge(const std::vector<Tensor>& row_sizes,
                                     const std::vector<Tensor>& cols,
                                     const std::vector<Tensor>& counts, int64_t vocab_size,
                                     int64_t threads) {
-  STD_TORCH_CHECK(
-      !row_sizes.empty() && cols.size() == row_sizes.size() && counts.size() == row_sizes.size(),
-      "cooccurrence_merge: row_sizes, cols and counts must be lists of one length, at least 1");
+  if (row_sizes.empty() || cols.size() != row_sizes.size() || counts.size() != row_sizes.size()) {
+    fail("cooccurrence_merge: row_sizes, cols and counts must be lists of one length, at least 1");
+  }
   const Checks check("cooccurrence_merge", "the first row_size", row_sizes[0]);
   check_vocab_size(check, vocab_size);
   std::vector<CooccurrenceRows> parts;

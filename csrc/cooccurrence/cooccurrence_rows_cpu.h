@@ -46,7 +46,7 @@ class RowScratch {
   class Zeros {
    public:
     explicit Zeros(int64_t count) : memory_(std::calloc(static_cast<size_t>(count), sizeof(T))) {
-      STD_TORCH_CHECK(memory_ != nullptr, "cooccurrence: out of memory for ", count, " elements");
+      if (!memory_) fail("cooccurrence: out of memory for ", count, " elements");
     }
     T* get() const { return static_cast<T*>(memory_.get()); }
 

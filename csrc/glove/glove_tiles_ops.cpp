@@ -12,6 +12,8 @@
 namespace lexforge {
 namespace {
 
+constexpr int64_t kMaxParts = 1 << 16;  // of which the square is the number of tiles
+
 enum Slot : uint32_t { kDealWords = 0, kDealParts = 1, kRows = 2, kEntries = 3 };
 
 // The random word of each position of a slot; neighbours share a quad.
@@ -38,9 +40,10 @@ class TileWords {
 Tensor glove_deal_parts(const Tensor& row_sizes, int64_t parts, int64_t seed) {
   const Checks check("glove_deal_parts", "row_sizes", row_sizes);
   check.tensor("row_sizes", row_sizes, ScalarType::Long, {Checks::kAny});
-  check.that(parts >= 1 && parts <= INT32_MAX, "parts must be in [1, 2^31), got ", parts);
   const int64_t words = row_sizes.size(0);
   check.that(words <= INT32_MAX, "row_sizes must have fewer than 2^31 elements");
+  check.that(parts >= 1 && parts <= kMaxParts, "parts must be in [1, ", kMaxParts, "], got ",
+             parts);
   const int64_t* size = data<const int64_t>(row_sizes);
 
   TileWords word_luck(static_cast<uint64_t>(seed), kDealWords);
@@ -228,6 +231,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, int64_t, int64_t> glove_tiles
   check.that(1 <= parts && parts <= std::max<int64_t>(1, vocab_size), "parts must be in [1, ",
              vocab_size, "], got ", parts);
   check.range("first_part and last_part", first_part, last_part, parts);
+  check.threads(threads);
   const GloveTilesParams params{
       .row_begin = data<const int64_t>(row_begin),
       .cols = data<const int32_t>(cols),
@@ -251,7 +255,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, int64_t, int64_t> glove_tiles
   std::vector<int64_t> entries(static_cast<size_t>(tiles), 0), segments(entries);
   const auto for_parts = [&](const auto& work) {
     std::atomic<int64_t> next{0};
-    parallel_for(0, std::max<int64_t>(1, threads), 1, [&](int64_t, int64_t) {
+    parallel_for(0, threads, 1, [&](int64_t, int64_t) {
       for (int64_t p; (p = next.fetch_add(1)) < range;) work(p);
     });
   };

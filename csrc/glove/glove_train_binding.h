@@ -11,8 +11,9 @@ namespace lexforge {
 inline GloveOptimizer parse_glove_optimizer(const std::string& name) {
   if (name == "adagrad") return GloveOptimizer::kAdaGrad;
   if (name == "rowwise") return GloveOptimizer::kRowwiseAdaGrad;
-  STD_TORCH_CHECK(name == "adam", "glove_train_: optimizer must be adagrad, rowwise or adam, got ",
-                  name);
+  if (name != "adam") {
+    fail("glove_train_: optimizer must be adagrad, rowwise or adam, got ", name);
+  }
   return GloveOptimizer::kAdam;
 }
 
@@ -38,11 +39,18 @@ void glove_train(Tensor& word_table, Tensor& context_table, Tensor& stats, int64
   check.tensor("column", column, ScalarType::Int, {kAny});
   check.tensor("log_count", log_count, ScalarType::Float, {column.size(0)});
   check.that(vocab_size <= INT32_MAX, "word_table must have fewer than 2^31 rows");
-  check.that(dim >= 1 && stride % 16 == 0 && dim + 2 <= stride,
+  check.that(dim >= 1 && stride % 16 == 0 && dim <= stride - 2,
              "stride must be a multiple of 16 and at least dim + 2, got ", stride, " for dim ",
              dim);
   check.aligned("word_table", word_table, 64);
   check.aligned("context_table", context_table, 64);
+  check.apart({{"word_table", word_table}, {"context_table", context_table}, {"stats", stats}},
+              {{"tile_begin", tile_begin},
+               {"segment_row", segment_row},
+               {"segment_begin", segment_begin},
+               {"column", column},
+               {"log_count", log_count}});
+  check.threads(threads);
   check.range("first_round and last_round", first_round, last_round, parts);
   check.that(method != GloveOptimizer::kAdam || bias_rate == 1,
              "bias_rate must be 1 with adam, got ", bias_rate);

@@ -60,13 +60,15 @@ struct Cpu : CpuCall {
     double* sums = data<double>(stats);
     for (int64_t round = first_round; round < last_round; ++round) {
       std::atomic<int64_t> next{0};
-      parallel_for(0, std::max<int64_t>(1, threads), 1, [&](int64_t, int64_t) {
+      parallel_for(0, threads, 1, [&](int64_t, int64_t) {
         for (int64_t p; valid && (p = next.fetch_add(1)) < tiles.parts;) {
           if (!kernel(params, adam, p * tiles.parts + round, &cost[p])) valid = false;
         }
       });
-      STD_TORCH_CHECK(valid.load(), "glove_train_: tiles must have rows and columns in [0, ",
-                      params.vocab_size, ") and begins that rise within their arrays");
+      if (!valid) {
+        fail("glove_train_: tiles must have rows and columns in [0, ", params.vocab_size,
+             ") and begins that rise within their arrays");
+      }
       for (int64_t p = 0; p < tiles.parts; ++p) {
         const int64_t tile = p * tiles.parts + round;
         sums[0] += cost[p];

@@ -7,8 +7,9 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
+
+#include "text/threads.h"
 
 namespace lexforge::text {
 namespace {
@@ -16,14 +17,6 @@ namespace {
 // Starting a thread takes about as long as this much work.
 constexpr int64_t kSentencesPerThread = 1 << 12;
 constexpr int64_t kTokensPerThread = 1 << 16;
-
-// work(part) for parts 0 .. parts - 1, each on a thread of its own.
-template <typename Work>
-void run_parts(int64_t parts, const Work& work) {
-  std::vector<std::jthread> workers;
-  for (int64_t part = 1; part < parts; ++part) workers.emplace_back(work, part);
-  work(0);
-}
 
 void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const char* name) {
   const bool ascend =

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <future>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
+
+#include "text/threads.h"
 
 namespace lexforge::text {
 namespace {
@@ -96,6 +97,10 @@ ScanReport scan(const Chunk& chunk, Normalizer& normalize, OnWord on_word, OnLin
     }
     if (at > start) {
       std::string_view word(start, at - start);
+      if (word.size() > kMaxWordBytes) {
+        report.long_word = start - begin;
+        return report;
+      }
       auto outcome = Normalizer::Outcome::kKeep;
       if (normalize.wants(seen < 0x80)) outcome = normalize(word);
       if (outcome == Normalizer::Outcome::kBad) {
@@ -143,14 +148,20 @@ Normalizer::Outcome Normalizer::operator()(std::string_view& word) {
 
 ChunkPipeline::ChunkPipeline(const ReaderOptions& options, ChunkHandler& handler)
     : options_(options), handler_(handler) {
-  for (int worker = 0; worker < options.threads; ++worker) {
-    workers_.emplace_back(&ChunkPipeline::work, this, worker);
+  try {
+    for (int worker = 0; worker < options.threads; ++worker) {
+      workers_.push_back(start_thread(&ChunkPipeline::work, this, worker));
+    }
+  } catch (...) {
+    fail(nullptr);
+    workers_.clear();
+    throw;
   }
 }
 
 ChunkPipeline::~ChunkPipeline() {
   fail(nullptr);
-  for (auto& worker : workers_) worker.join();
+  workers_.clear();
 }
 
 void ChunkPipeline::begin_document(std::string name, bool framed) {
@@ -192,7 +203,6 @@ void ChunkPipeline::finish() {
     closed_ = true;
   }
   queued_.notify_all();
-  for (auto& worker : workers_) worker.join();
   workers_.clear();
   if (failure_) std::rethrow_exception(failure_);
 }
@@ -209,7 +219,7 @@ void ChunkPipeline::open_buffer(std::string_view start) {
 }
 
 // Sends what comes before the last word of a full buffer on its way, or enlarges the buffer when
-// the whole of it is one word.
+// the whole of it is one word; one that is too long is sent as it is, to be refused in its turn.
 void ChunkPipeline::cut_buffer() {
   const ByteClasses& classes = classes_of(open_);
   const auto is_word_byte = [&](size_t i) {
@@ -217,6 +227,7 @@ void ChunkPipeline::cut_buffer() {
   };
   size_t cut = open_.size;
   while (cut > searched_ && is_word_byte(cut - 1)) --cut;
+  if (cut == searched_ && open_.size > kMaxWordBytes) cut = open_.size;
   if (cut == searched_) {
     const auto full = std::move(open_.bytes);
     const size_t size = open_.size;
@@ -283,6 +294,13 @@ void ChunkPipeline::work(int worker) {
             std::to_string(document_lines_ + report.lines + 1) +
             "); errors=\"replace\" puts U+FFFD there, errors=\"skip\" leaves such words out");
       }
+      if (report.long_word) {
+        throw std::invalid_argument(*chunk.document + ": a word of more than " +
+                                    std::to_string(kMaxWordBytes) + " bytes at byte " +
+                                    std::to_string(chunk.document_offset + *report.long_word) +
+                                    " (line " + std::to_string(document_lines_ + report.lines + 1) +
+                                    "); words stand between spaces or line breaks");
+      }
       handler_.commit(worker, chunk);
     } catch (...) {
       return fail(std::current_exception());
@@ -327,20 +345,16 @@ void WordCounter::finish() {
   // Halving rounds: table i takes table i + half, all pairs of a round at once.
   while (tables_.size() > 1) {
     const size_t kept = (tables_.size() + 1) / 2;
-    std::vector<std::future<void>> merges;
-    for (size_t i = 0; i + kept < tables_.size(); ++i) {
-      merges.push_back(
-          std::async(std::launch::async, [&into = tables_[i], &from = tables_[i + kept]] {
-            for (uint32_t j = 0; j < from.size(); ++j) {
-              const auto& entry = from[j];
-              auto& sum = into[into.add(entry.word(), entry.hash, entry.first)];
-              sum.count += entry.count;
-              sum.first = std::min(sum.first, entry.first);
-            }
-            from = WordTable();
-          }));
-    }
-    for (auto& merge : merges) merge.get();
+    run_parts(static_cast<int64_t>(tables_.size() - kept), [&](int64_t i) {
+      WordTable &into = tables_[i], &from = tables_[i + kept];
+      for (uint32_t j = 0; j < from.size(); ++j) {
+        const auto& entry = from[j];
+        auto& sum = into[into.add(entry.word(), entry.hash, entry.first)];
+        sum.count += entry.count;
+        sum.first = std::min(sum.first, entry.first);
+      }
+      from = WordTable();
+    });
     tables_.resize(kept);
   }
   for (uint32_t i = 0; i < types(); ++i) tokens_ += tables_.front()[i].count;

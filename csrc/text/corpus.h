@@ -3,8 +3,8 @@
 // The caller feeds documents as blocks of bytes of any size. They are cut into chunks behind a
 // separator, worker threads scan the chunks in any order, and results are committed in chunk order,
 // so nothing depends on the number of threads, the chunk size or the sizes of the blocks fed.
-// At most 2 * threads + 1 chunks exist at a time: memory does not grow with the corpus (a word
-// longer than a chunk makes a longer chunk).
+// At most 2 * threads + 1 chunks exist at a time: memory does not grow with the corpus. A word
+// longer than a chunk makes a longer chunk; one longer than kMaxWordBytes is refused.
 //
 //   text documents    words are separated by NUL, \t, \n, \v, \f, \r and space; \n ends a line, and
 //                     so does the end of the document; a UTF-8 byte order mark at its start is
@@ -34,6 +34,9 @@
 #include "text/word_table.h"
 
 namespace lexforge::text {
+
+// No text has such a word: what does is without spaces, or no text.
+constexpr size_t kMaxWordBytes = 1 << 24;
 
 enum class BadUtf8 { kReplace, kStrict, kSkip };
 
@@ -77,8 +80,9 @@ class Normalizer {
 
 // What a scan tells about a chunk besides its words.
 struct ScanReport {
-  uint64_t lines = 0;                // line ends seen (before bad_byte, if there is one)
-  std::optional<uint64_t> bad_byte;  // offset in the chunk of the first bad byte under kStrict
+  uint64_t lines = 0;  // line ends seen, up to where one of these ended the scan
+  // Offsets in the chunk: of the first bad byte under kStrict, of a word that is too long.
+  std::optional<uint64_t> bad_byte, long_word;
 };
 
 // What is done with the words.
@@ -94,6 +98,7 @@ class ChunkHandler {
 // Cuts what is fed into chunks and runs a handler over them on threads of its own.
 class ChunkPipeline {
  public:
+  // Throws std::runtime_error when a thread cannot be started.
   ChunkPipeline(const ReaderOptions& options, ChunkHandler& handler);
   ~ChunkPipeline();  // abandons what is not finished
 
@@ -129,7 +134,7 @@ class ChunkPipeline {
   bool closed_ = false, stopped_ = false;
   std::exception_ptr failure_;
 
-  std::vector<std::thread> workers_;
+  std::vector<std::jthread> workers_;
 };
 
 // What documents are fed to.

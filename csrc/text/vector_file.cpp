@@ -5,8 +5,9 @@
 #include <charconv>
 #include <cstring>
 #include <stdexcept>
-#include <thread>
 #include <vector>
+
+#include "text/threads.h"
 
 namespace lexforge::text {
 namespace {
@@ -15,6 +16,8 @@ static_assert(std::endian::native == std::endian::little, "vector files are read
 
 // Longer than any token in use; stops the search for a space in a file of another format.
 constexpr size_t kMaxTokenBytes = 1 << 16;
+// And that for the end of a row of text: a token, and D numbers of more than any digits.
+constexpr size_t kMaxTextTokenBytes = 1 << 20, kMaxNumberBytes = 256;
 
 bool is_separator(char c) { return c == ' ' || c == '\t'; }
 
@@ -48,19 +51,28 @@ std::string_view trim_right(std::string_view text, std::string_view characters) 
   return text.substr(0, text.find_last_not_of(characters) + 1);
 }
 
+std::string_view trim_left(std::string_view text, std::string_view characters) {
+  return text.substr(std::min(text.find_first_not_of(characters), text.size()));
+}
+
+bool numbers_alone(std::string_view text) {
+  for (; is_number(last_part(text)); text = trim_right(text, " \t")) {
+    text.remove_suffix(last_part(text).size());
+    if (text.empty()) return true;
+  }
+  return false;
+}
+
 // The common row: one field of token, then D numbers. False when the row is anything else.
 bool parse_plain_row(std::string_view row, std::span<float> values, std::string_view& token) {
+  row = trim_left(row, " \t");
   const size_t split = row.find_first_of(" \t");
   if (split == std::string_view::npos) return false;
   const char* cursor = row.data() + split;
   const char* end = row.data() + row.size();
   for (float& value : values) {
     if (cursor == end || !is_separator(*cursor)) return false;
-    ++cursor;
-    // More than one separator after the first field may belong to the token.
-    if (&value != values.data()) {
-      while (cursor != end && is_separator(*cursor)) ++cursor;
-    }
+    while (cursor != end && is_separator(*cursor)) ++cursor;
     if (!parse_number(cursor, end, value)) return false;
   }
   token = row.substr(0, split);
@@ -68,7 +80,7 @@ bool parse_plain_row(std::string_view row, std::span<float> values, std::string_
 }
 
 // Any row, field by field from the right. Returns what is wrong with it, or nothing.
-std::string parse_row_from_right(std::string_view row, std::span<float> values,
+std::string parse_row_from_right(std::string_view row, bool dim_told, std::span<float> values,
                                  std::string_view& token) {
   const int64_t dim = static_cast<int64_t>(values.size());
   std::string_view rest = row;
@@ -92,8 +104,10 @@ std::string parse_row_from_right(std::string_view row, std::span<float> values,
     }
     rest.remove_suffix(field.size());
   }
-  token = rest.substr(0, rest.size() - 1);  // without the one separator before the numbers
-  if (ends_in_number(token)) {
+  token = trim_left(trim_right(rest, " \t"), " \t");
+  // Of separators alone, all but the one before the numbers.
+  if (token.empty()) token = rest.substr(0, rest.size() - 1);
+  if (ends_in_number(token) && !(dim_told && numbers_alone(token))) {
     return "expected " + std::to_string(dim) + " numbers after the token, got " +
            std::to_string(count_numbers(row));
   }
@@ -129,7 +143,6 @@ int64_t count_numbers(std::string_view row) {
     const std::string_view field = last_part(row);
     if (field.size() == row.size() || !is_number(field)) return count;
     row.remove_suffix(field.size());
-    // Exactly one separator belongs to the first number; others are the token's.
     const std::string_view shorter = trim_right(row, " \t");
     if (shorter.empty()) return count + 1;
     row = shorter;
@@ -157,9 +170,10 @@ void format_text_row(std::string_view token, std::span<const float> values, char
   out.resize(cursor - out.data());
 }
 
-VectorRows::VectorRows(int64_t dim, RowLayout layout, int64_t max_rows, bool allow_nonfinite,
-                       int threads)
+VectorRows::VectorRows(int64_t dim, bool dim_told, RowLayout layout, int64_t max_rows,
+                       bool allow_nonfinite, int threads)
     : dim_(dim),
+      dim_told_(dim_told),
       layout_(layout),
       max_rows_(max_rows),
       allow_nonfinite_(allow_nonfinite),
@@ -189,10 +203,14 @@ int64_t VectorRows::feed(std::string_view block, bool last) {
 }
 
 int64_t VectorRows::feed_text(std::string_view block, bool last) {
+  const size_t longest = kMaxTextTokenBytes + static_cast<size_t>(dim_) * kMaxNumberBytes;
   std::vector<std::string_view> lines;
   size_t consumed = 0;
+  bool too_long = false;
   while (rows_ + static_cast<int64_t>(lines.size()) < max_rows_ && consumed < block.size()) {
     size_t end = block.find('\n', consumed);
+    too_long = std::min(end, block.size()) - consumed > longest;
+    if (too_long) break;
     if (end == std::string_view::npos) {
       if (!last) break;
       end = block.size();
@@ -213,13 +231,13 @@ int64_t VectorRows::feed_text(std::string_view block, bool last) {
   };
   const int64_t parts_wanted = std::clamp<int64_t>(count / 64, 1, threads_);
   std::vector<Part> parts(parts_wanted);
-  const auto parse = [&](int64_t index) {
+  run_parts(parts_wanted, [&](int64_t index) {
     Part& part = parts[index];
     for (int64_t i = count * index / parts_wanted; i < count * (index + 1) / parts_wanted; ++i) {
       const std::span<float> values(values_.get() + (rows_ + i) * dim_, dim_);
       std::string_view token;
       if (!parse_plain_row(lines[i], values, token)) {
-        part.problem = parse_row_from_right(lines[i], values, token);
+        part.problem = parse_row_from_right(lines[i], dim_told_, values, token);
       }
       if (part.problem.empty() && !allow_nonfinite_) part.problem = find_nonfinite(values);
       if (!part.problem.empty()) {
@@ -228,14 +246,14 @@ int64_t VectorRows::feed_text(std::string_view block, bool last) {
       }
       lines[i] = token;
     }
-  };
-  {
-    std::vector<std::jthread> workers;
-    for (int64_t index = 1; index < parts_wanted; ++index) workers.emplace_back(parse, index);
-    parse(0);
-  }
+  });
   for (const Part& part : parts) {
     if (part.bad_row >= 0) fail(part.bad_row, part.problem);
+  }
+  if (too_long) {
+    fail(rows_ + count, "no end of the line in the next " + std::to_string(longest) +
+                            " bytes, which is too long for a token and " + std::to_string(dim_) +
+                            " numbers; the file is damaged or of another format");
   }
   for (const std::string_view token : lines) add_token(token);
   rows_ += count;

@@ -2,13 +2,17 @@
 //
 //   text    <token> <x1> ... <xD>[ ]\n       word2vec text, GloVe, fastText .vec. The last D fields
 //                                            are the numbers and what stands before them is the
-//                                            token, so a token may hold spaces.
+//                                            token, so a token may hold spaces. Those around it,
+//                                            as in aligned columns, are none of it, unless there
+//                                            is nothing else.
 //   binary  <token> 0x20 <D x float32>[\n]   word2vec binary, little-endian. The line break is
 //                                            written by the C tool and left out by gensim.
 //
 // Fields are separated by spaces or tabs; a carriage return before the line break is dropped, and
 // blank lines are ignored. A text token whose last part is itself a number is refused: such a row
-// holds more numbers than its neighbours. Rows are counted from 1, without the header line.
+// holds more numbers than its neighbours. But a token of numbers alone ("1 000") is one where a
+// header tells D. Rows are counted from 1, without the header line; one of text is at most
+// 2^20 + 256 D bytes long.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +30,10 @@ enum class RowLayout { kText, kBinary };
 // with what a header promised.
 class VectorRows {
  public:
-  // Reading stops after max_rows. NaN and infinities are errors unless allow_nonfinite.
-  VectorRows(int64_t dim, RowLayout layout, int64_t max_rows, bool allow_nonfinite, int threads);
+  // dim_told: by a header, rather than by the first row. Reading stops after max_rows. NaN and
+  // infinities are errors unless allow_nonfinite.
+  VectorRows(int64_t dim, bool dim_told, RowLayout layout, int64_t max_rows, bool allow_nonfinite,
+             int threads);
 
   // Takes the complete rows at the start of `block` and returns the number of bytes they fill; the
   // caller brings the rest again, in front of more. `last` says that nothing follows, so a final
@@ -53,6 +59,7 @@ class VectorRows {
   void add_token(std::string_view token);
 
   int64_t dim_;
+  bool dim_told_;
   RowLayout layout_;
   int64_t max_rows_;
   bool allow_nonfinite_;

@@ -1,19 +1,19 @@
 // C interface of the vector-file rows: bytes in, tokens and a float32 matrix out.
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "text/c_interface.h"
+#include "text/threads.h"
 #include "text/vector_file.h"
 
 namespace lexforge::text {
 
-LEXFORGE_TEXT_API int lexforge_rows_new(int64_t dim, bool binary, int64_t max_rows,
+LEXFORGE_TEXT_API int lexforge_rows_new(int64_t dim, bool dim_told, bool binary, int64_t max_rows,
                                         bool allow_nonfinite, int threads, VectorRows** made) {
   return checked([&] {
     const RowLayout layout = binary ? RowLayout::kBinary : RowLayout::kText;
-    *made = new VectorRows(dim, layout, max_rows, allow_nonfinite, threads);
+    *made = new VectorRows(dim, dim_told, layout, max_rows, allow_nonfinite, threads);
   });
 }
 
@@ -51,17 +51,12 @@ LEXFORGE_TEXT_API int lexforge_format_text(const char* words, int64_t words_size
     if (words) tokens = framed_words({words, static_cast<size_t>(words_size)}, rows);
     std::vector<std::unique_ptr<std::string>> texts(num_parts);
     for (auto& text : texts) text = std::make_unique<std::string>();
-    const auto format = [&](int part) {
+    run_parts(num_parts, [&](int64_t part) {
       for (int64_t row = rows * part / num_parts; row < rows * (part + 1) / num_parts; ++row) {
         format_text_row(tokens[row], {vectors + row * dim, static_cast<size_t>(dim)}, separator,
                         *texts[part]);
       }
-    };
-    {
-      std::vector<std::jthread> workers;
-      for (int part = 1; part < num_parts; ++part) workers.emplace_back(format, part);
-      format(0);
-    }
+    });
     for (int part = 0; part < num_parts; ++part) parts[part] = texts[part].release();
   });
 }

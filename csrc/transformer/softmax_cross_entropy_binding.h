@@ -21,6 +21,8 @@ std::tuple<Tensor, Tensor> softmax_cross_entropy(const Tensor& logits, const Opt
   check.tensor("labels", labels, ScalarType::Long, {rows});
   check.tensor("scale", scale, stat_type(logits), {rows});
   check.tensor("bias", bias, stat_type(logits), {classes});
+  check.apart({{"logits", logits}}, {{"labels", labels}, {"scale", scale}});
+  if (bias.has_value()) check.apart({{"logits", logits}}, {{"bias", *bias}});
   const Device device(logits);
   const Tensor loss = new_empty(scale, {rows}), correct = new_empty(labels, {rows});
   const ScalarType dtype = logits.scalar_type();

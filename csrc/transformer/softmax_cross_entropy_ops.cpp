@@ -14,9 +14,10 @@ struct Cpu : CpuCall {
   void run(const SoftmaxCrossEntropyParams<scalar_t, stat_t>& params) const {
     const int64_t rows = params.rows, classes = params.classes;
     for (int64_t r = 0; r < rows; ++r) {
-      STD_TORCH_CHECK(params.scale[r] == 0 || (0 <= params.labels[r] && params.labels[r] < classes),
-                      "softmax_cross_entropy_: labels must be in [0, ", classes, "), got ",
-                      params.labels[r], " in row ", r);
+      if (params.scale[r] != 0 && (params.labels[r] < 0 || params.labels[r] >= classes)) {
+        fail("softmax_cross_entropy_: labels must be in [0, ", classes, "), got ", params.labels[r],
+             " in row ", r);
+      }
     }
     auto* kernel = LEXFORGE_CHOOSE(softmax_cross_entropy<scalar_t, stat_t>);
     // Parts of equal size, each with a workspace of its own where logits are not worked on in place.

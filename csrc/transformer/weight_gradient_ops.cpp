@@ -32,8 +32,7 @@ void run(const WeightGradientParams<scalar_t, stat_t>& params) {
   const int64_t parts = cut.by_outputs * cut.by_inputs, used = std::min(parts, threads);
   const int64_t bytes = (baseline::weight_gradient_workspace<scalar_t, stat_t>() + 63) / 64 * 64;
   const Scratch workspace = new_scratch(used * bytes);
-  STD_TORCH_CHECK(workspace != nullptr, "weight_gradient_: no memory for a workspace of ",
-                  used * bytes, " bytes");
+  if (!workspace) fail("weight_gradient_: no memory for a workspace of ", used * bytes, " bytes");
   const int64_t panels = ceil_div(params.inputs, kWeightGradientInputs);
   parallel_for(0, used, 1, [&](int64_t first, int64_t last) {
     for (int64_t p = parts * first / used; p < parts * last / used; ++p) {
@@ -60,6 +59,11 @@ void weight_gradient(const Tensor& grad_weight, const OptionalTensor& grad_bias,
              grad_out.size(0), " and ", rows);
   check.tensor("grad_weight", grad_weight, stat_type(grad_out), {outputs, inputs});
   check.tensor("grad_bias", grad_bias, stat_type(grad_out), {outputs});
+  check.apart({{"grad_weight", grad_weight}}, {{"grad_out", grad_out}, {"x", x}});
+  if (grad_bias.has_value()) {
+    check.apart({{"grad_bias", *grad_bias}},
+                {{"grad_weight", grad_weight}, {"grad_out", grad_out}, {"x", x}});
+  }
   const ScalarType dtype = grad_out.scalar_type();
   for_types<float, double, Bfloat16>(check.op, "grad_out", dtype, [&]<typename scalar_t>() {
     using stat_t = Stat<scalar_t>;

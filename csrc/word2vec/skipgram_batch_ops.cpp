@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/cpu_binding.h"
+#include "sampling/sampling_binding.h"
 #include "word2vec/skipgram_batch.h"
 #include "word2vec/skipgram_step_cpu.h"
 #include "word2vec/skipgram_workspace.h"
@@ -76,8 +77,7 @@ SkipgramSource source_of(const Checks& check, const Tensor& kept_tokens,
   check.tensor("kept_positions", kept_positions, ScalarType::Long, {kept_tokens.size(0)});
   check.tensor("centers", centers, ScalarType::Int, {Checks::kAny, kCenterFields});
   check.tensor("order", order, ScalarType::Long, {Checks::kAny});
-  check.tensor("noise", noise, ScalarType::Int, {Checks::kAny, 2});
-  check.that(noise.size(0) >= 1, "noise must be [V, 2], V at least 1");
+  const AliasEntry* entries = alias_table<CpuCall>(check, "noise", noise);
   check.that(window >= 1 && window <= 1000 && negatives >= 0 && negatives <= 1000,
              "window must be in [1, 1000] and negatives in [0, 1000], got ", window, " and ",
              negatives);
@@ -88,7 +88,7 @@ SkipgramSource source_of(const Checks& check, const Tensor& kept_tokens,
           data<const int32_t>(centers),
           centers.size(0),
           data<const int64_t>(order),
-          reinterpret_cast<const AliasEntry*>(data<const int32_t>(noise)),
+          entries,
           noise.size(0),
           window,
           negatives,
@@ -187,12 +187,14 @@ void skipgram_epoch_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments,
   const SkipgramSource source = source_of(check, kept_tokens, kept_positions, centers, order, noise,
                                           window, negatives, seed, epoch, first, last);
   check.tensor("stats", stats, ScalarType::Double, {3});
-  check.that(batch_size >= 1, "batch_size must be positive, got ", batch_size);
+  state.check_apart(check, workspace, "stats", stats);
+  const int64_t largest = INT32_MAX / source.most_slots();  // slots are int32
+  check.that(batch_size >= 1 && batch_size <= largest, "batch_size must be 1 to ", largest,
+             " with window ", window, " and negatives ", negatives, ", got ", batch_size);
   check.that(source.vocab_size <= std::min(params.in.size, params.out.size),
              "tables must have a row for each of the ", source.vocab_size, " noise words");
   const SkipgramStepSizes sizes{batch_size, batch_size * source.most_slots(), params.in.size,
                                 params.out.size, params.stride};
-  check.that(sizes.slots <= INT32_MAX, "too many targets in one batch");
   check_workspace(check, workspace, "skipgram_epoch_workspace",
                   skipgram_epoch_workspace(sizes.batch, sizes.slots, source.most_contexts(),
                                            negatives, sizes.in_rows, sizes.out_rows, sizes.stride));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/binding.h"
+#include "sampling/sampling_binding.h"
 #include "word2vec/skipgram_train.h"
 
 namespace lexforge {
@@ -22,18 +23,20 @@ void skipgram_train(Tensor& in_table, Tensor& out_table, Tensor& stats, const Te
   check.tensor("tokens", tokens, ScalarType::Int, {kAny});
   check.tensor("offsets", offsets, ScalarType::Long, {kAny});
   check.tensor("keep", keep, ScalarType::Float, {vocab_size});
-  check.tensor("noise", noise, ScalarType::Int, {vocab_size, 2});
   check.that(stride > 0 && stride % 16 == 0, "in_table must have rows of a multiple of 16, got ",
              stride);
   check.that(vocab_size <= INT32_MAX, "in_table must have fewer than 2^31 rows, got ", vocab_size);
   check.aligned("in_table", in_table, 64);
   check.aligned("out_table", out_table, 64);
-  check.aligned("noise", noise, alignof(AliasEntry));
+  check.apart({{"in_table", in_table}, {"out_table", out_table}, {"stats", stats}},
+              {{"tokens", tokens}, {"offsets", offsets}, {"keep", keep}, {"noise", noise}});
+  const AliasEntry* aliases = alias_table<Device>(check, "noise", noise, vocab_size);
   check.range("sentences", first_sentence, last_sentence, offsets.size(0) - 1);
   check.that(window >= 1 && window <= 1000 && negatives >= 0 && negatives <= 1000,
              "window must be in [1, 1000] and negatives in [0, 1000], got ", window, " and ",
              negatives);
   check.that(total_tokens > 0, "total_tokens must be positive, got ", total_tokens);
+  check.threads(threads);
   const Device device(in_table);
   for_types<float, double>(check.op, "in_table", in_table.scalar_type(), [&]<typename scalar_t>() {
     const SkipgramTrainParams<scalar_t> params{
@@ -46,7 +49,7 @@ void skipgram_train(Tensor& in_table, Tensor& out_table, Tensor& stats, const Te
         .first_sentence = first_sentence,
         .last_sentence = last_sentence,
         .keep = data<const float>(keep),
-        .noise = reinterpret_cast<const AliasEntry*>(data<const int32_t>(noise)),
+        .noise = aliases,
         .window = static_cast<int32_t>(window),
         .negatives = static_cast<int32_t>(negatives),
         .dynamic_window = dynamic_window,

@@ -13,14 +13,6 @@ namespace {
 // short enough that the threads of one call finish together.
 constexpr int64_t kTokensPerTurn = 4096;
 
-// A draw from the table is a row that the kernels write to.
-void check_aliases(const Checks& check, const AliasEntry* noise, int64_t vocab_size) {
-  for (int64_t i = 0; i < vocab_size; ++i) {
-    check.that(noise[i].alias < vocab_size, "noise[", i, "] must have an alias in [0, ", vocab_size,
-               "), got ", noise[i].alias);
-  }
-}
-
 struct Cpu : CpuCall {
   using CpuCall::CpuCall;
 
@@ -35,7 +27,6 @@ struct Cpu : CpuCall {
     }
     const int64_t sentences = params.last_sentence - params.first_sentence;
     if (sentences == 0) return;
-    check_aliases(check, params.noise, params.vocab_size);
     const int64_t range =
         params.offsets[params.last_sentence] - params.offsets[params.first_sentence];
     const int64_t turn =
@@ -46,7 +37,7 @@ struct Cpu : CpuCall {
         params.window, params.negatives, params.share_negatives, params.stride, sizeof(scalar_t));
     std::atomic<int64_t> next{params.first_sentence};
     std::atomic<bool> valid{true};
-    std::vector<std::array<double, 3>> sums(static_cast<size_t>(std::max<int64_t>(1, threads)));
+    std::vector<std::array<double, 3>> sums(static_cast<size_t>(threads));
     parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t begin, int64_t end) {
       const Scratch workspace = new_scratch(static_cast<int64_t>(bytes));
       for (int64_t thread = begin; thread < end; ++thread) {

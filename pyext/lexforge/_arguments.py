@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 LARGEST = 2**63 - 1  # of what is only limited by the numbers of the machine
+MAX_THREADS = 1024  # kMaxThreads of csrc/common/binding.h
 
 
 def whole(model: str, name: str, value: Any, low: int = 1, high: int = LARGEST) -> int:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import mmap
 import os
 import secrets
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+# What zipfile raises for damaged archives, and for kinds it does not know.
+DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
+)
+# What a write without a file name in its error ran into.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -17,35 +36,64 @@ def replacement(path: str | os.PathLike, *, sync: bool = True) -> Iterator[Path]
     """An empty file in the folder of `path` that is renamed to `path` when the block ends well.
 
     Args:
-        path: The file to replace. Devices and pipes are handed out as they are: renaming would put
-            an ordinary file in their place.
+        path: The file to replace; a link stays one, and the file it names is replaced. Devices and
+            pipes are handed out as they are: renaming would put an ordinary file in their place.
         sync: Wait until the content is on the disk, so that not even a power failure leaves a new
             name with old or missing content.
 
     Raises:
         OSError: Naming `path`; what was there before is intact.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():
-        yield path
-        return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+    with replacements(path, sync=sync) as (temporary,):
         yield temporary
-        os.chmod(temporary, mode)  # some libraries write files that only their owner may read
-        if sync:
-            flush(temporary)
-        os.replace(temporary, path)
+
+
+@contextmanager
+def replacements(*paths: str | os.PathLike, sync: bool = True) -> Iterator[list[Path]]:
+    """`replacement` for files that belong together: none is renamed before all are complete.
+
+    The further ones are removed before the first is renamed, so that whatever happens in between
+    the first never lies beside others that are not its own.
+
+    Raises:
+        OSError: Naming the path.
+    """
+    temporaries: dict[Path, tuple[Path, Path]] = {}  # temporary -> its target, and how it was named
+    handed_out = []
+    try:
+        for path in map(Path, paths):
+            target = Path(os.path.realpath(path)) if path.is_symlink() else path
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            if target.exists() and not target.is_file():
+                handed_out.append(path)
+                continue
+            temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+            temporaries[temporary] = target, path
+            with open(temporary, "xb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+            handed_out.append(temporary)
+        yield handed_out
+        for temporary in temporaries:
+            os.chmod(temporary, mode)  # some libraries write files that only their owner may read
+            if sync:
+                flush(temporary)
+        for target, _ in list(temporaries.values())[1:]:
+            target.unlink(missing_ok=True)
+        for temporary, (target, _) in temporaries.items():
+            os.replace(temporary, target)
     except OSError as error:
-        if error.filename == str(temporary):  # not a name that the user has ever seen
-            raise type(error)(error.errno, error.strerror, str(path)) from error
+        name = error.filename
+        if name is None and error.errno in _FULL:
+            raise type(error)(error.errno, error.strerror, str(Path(paths[0]))) from error
+        for temporary, (_, path) in temporaries.items():
+            if name is not None and os.fsdecode(name) == str(temporary):
+                # Not a name that the user has ever seen.
+                raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

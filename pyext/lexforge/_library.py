@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from lexforge._arguments import MAX_THREADS
+
 _FOLDER = Path(__file__).parent
 _CPU_NAMES = ("baseline", "avx2", "avx512")
 
@@ -124,6 +126,39 @@ def _load() -> tuple[bool, str]:
 
 
 cuda_usable, cuda_state = _load()
+
+
+_forked = _warned = False  # the latter: of what the former means
+
+
+def _run_alone() -> None:
+    """Have one thread in a child of fork(): torch's others are not there, and it waits for them."""
+    global _forked
+    _forked = True
+    torch.set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_run_alone)
+
+
+def kernel_threads(wanted: int | None = None) -> int:
+    """How many threads kernels may run on: so many, by default torch's number.
+
+    After fork() it is one, and the first time that more are wanted there is a RuntimeWarning.
+    """
+    global _warned
+    count = min(torch.get_num_threads(), MAX_THREADS) if wanted is None else wanted
+    if not _forked or count == 1:
+        return count
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"kernels run on one thread, not {count}, in a process made by fork(), which copies no "
+            'threads; multiprocessing\'s "spawn" and "forkserver" start processes that have all',
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return 1
 
 
 def emulated() -> bool:

@@ -101,7 +101,7 @@ _encoder_new = _checked(
 )
 _encoder_sentences = _plain(c_uint64, "encoder_sentences", c_void_p)
 _encoder_unknown = _plain(c_uint64, "encoder_unknown", c_void_p)
-_rows_new = _checked("rows_new", c_int64, c_bool, c_int64, c_bool, c_int, c_void_p)
+_rows_new = _checked("rows_new", c_int64, c_bool, c_bool, c_int64, c_bool, c_int, c_void_p)
 _rows_free = _plain(None, "rows_free", c_void_p)
 _rows_feed = _checked("rows_feed", c_void_p, *_SPAN, c_bool, c_void_p)
 _rows_count = _plain(c_int64, "rows_count", c_void_p)
@@ -372,13 +372,20 @@ class CorpusEncoder(_Reader):
 
 
 class VectorRows(_Handle):
-    """Rows of a vector file, collected block by block.
+    """Rows of a vector file, collected block by block; `dim` stands in its `header` or was counted.
 
     Once everything was fed, ``np.asarray`` shows them as float32 [rows, dim], without a copy.
     """
 
     def __init__(
-        self, *, dim: int, binary: bool, max_rows: int, allow_nonfinite: bool, threads: int
+        self,
+        *,
+        dim: int,
+        binary: bool,
+        max_rows: int,
+        allow_nonfinite: bool,
+        threads: int,
+        header: bool = False,
     ):
         self._dim = _whole("vector_size", dim, 1)
         self._separator = b" " if binary else b"\n"
@@ -387,6 +394,7 @@ class VectorRows(_Handle):
             _rows_free,
             _rows_new,
             self._dim,
+            header,
             binary,
             _whole("max_rows", max_rows, 0),
             allow_nonfinite,
@@ -414,16 +422,16 @@ class VectorRows(_Handle):
     def full(self) -> bool:
         return self._call(_rows_full)
 
-    def take_words(self, errors: str) -> list[str | None]:
-        """The words of all rows; None for a token that is not UTF-8 when errors is "skip"."""
+    def take_words(self, errors: str, encoding: str = "utf-8") -> list[str | None]:
+        """The words of all rows; None for a token not in the encoding when errors is "skip"."""
         with self._lock:
             words: list[str | None] = []
             for piece in _pieces(_bytes_of(_rows_tokens(self)), self._separator):
                 try:
-                    words += piece.decode().split(self._separator.decode())
+                    words += piece.decode(encoding).split(self._separator.decode())
                 except UnicodeDecodeError:
                     for token in piece.split(self._separator):
-                        words.append(_decoded(token, len(words) + 1, errors))
+                        words.append(_decoded(token, len(words) + 1, errors, encoding))
             _rows_drop_tokens(self)
         return words
 
@@ -436,14 +444,15 @@ class VectorRows(_Handle):
             return _Memory(address, "<f4", len(self), self._dim).__array_interface__
 
 
-def _decoded(token: bytes, row: int, errors: str) -> str | None:
+def _decoded(token: bytes, row: int, errors: str, encoding: str) -> str | None:
     try:
-        return token.decode(errors="replace" if errors == "replace" else "strict")
+        return token.decode(encoding, "replace" if errors == "replace" else "strict")
     except UnicodeDecodeError:
         if errors == "skip":
             return None
         raise ValueError(
-            f'row {row}: token {token!r} is not UTF-8; errors="replace" or "skip" reads on'
+            f"row {row}: token {token!r} is not {encoding.upper()}; "
+            'encoding= names another, and errors="replace" or "skip" reads on'
         ) from None
 
 

@@ -47,7 +47,7 @@ def test_a_process_is_measured(bench, tmp_path):
     assert 0.3 <= done["cpu_seconds"] <= done["seconds"] + 0.1
     assert done["lines"][0].cpu_seconds <= done["cpu_seconds"] + 0.02
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert 5 < done["peak_mb"] < 1000 + own  # a process begins as a copy of its parent
+    assert 5 < done["peak_mib"] < 1000 + own  # a process begins as a copy of its parent
     with pytest.raises(SystemExit, match="failed with 3:\nreason"):
         bench.run([sys.executable, "-c", "print('reason'); raise SystemExit(3)"], tmp_path)
 

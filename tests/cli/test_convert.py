@@ -75,3 +75,9 @@ def test_errors_leave_no_file(tmp_path):
     assert "format must be given for v.xyz" in str(
         run(tmp_path / "v.txt", tmp_path / "v.xyz").exception
     )
+
+
+def test_encoding(tmp_path):
+    (tmp_path / "v.txt").write_bytes("1 2\ncaf\xe9 1 2\n".encode("latin-1"))
+    assert run(tmp_path / "v.txt", tmp_path / "o.txt", "--encoding", "latin-1").exit_code == 0
+    assert (tmp_path / "o.txt").read_text("utf-8") == "1 2\ncaf\xe9 1 2\n"

@@ -10,8 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from lexforge.cli.evaluate import evaluate
+from lexforge.text import datasets
 from lexforge.vectors import KeyedVectors, save_vectors
-from lexforge.vectors.evaluation import SIMILARITY_SETS
 
 app = typer.Typer()
 app.command()(evaluate)
@@ -77,13 +77,27 @@ def test_options(path, questions, tmp_path):
 def test_named_sets(path, tmp_path, monkeypatch):
     folder = tmp_path / "data"
     (folder / "similarity").mkdir(parents=True)
-    for file in SIMILARITY_SETS.values():
+    names = datasets.names("similarity")
+    for file in (datasets.REGISTRY[name].files["all"] for name in names):
         (folder / file).write_text("a0\ta1\t3\na0\ta3\t2\na0\ta6\t1\n")
     monkeypatch.setenv("LEXFORGE_DATA", str(folder))
     result = run(path, "--similarity", "all")
-    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(SIMILARITY_SETS)
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == names
+    result = run(path, "--analogy", "missing")
+    assert result.exit_code == 1 and "not a set name (google" in str(result.exception)
+
+
+def test_a_named_set_is_downloaded(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEXFORGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LEXFORGE_DATA", raising=False)
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
     result = run(path, "--analogy", "google")
-    assert result.exit_code == 1 and "questions-words.txt does not exist" in str(result.exception)
+    assert result.exit_code == 1 and "no network in this test" in str(result.exception)
+    assert f"put that file at {tmp_path}/cache/analogy/questions-words.txt" in str(result.exception)
 
 
 def test_sets_without_known_words_are_passed_over(path, pairs, tmp_path):

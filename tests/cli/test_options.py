@@ -162,6 +162,10 @@ NOWHERE = "/nowhere/corpus.txt"  # whoever opens it says so
         ("word2vec", ["--ns-exponent", "1000"], "less than or equal to 16, got '1000'"),
         ("word2vec", ["-size", "20000000"], "less than or equal to 16777216"),
         ("word2vec", ["--lr", "inf"], "error: --lr must be finite"),
+        ("word2vec", ["--workers", "100000"], "1024"),
+        ("glove", ["-threads", "1025"], "1024"),
+        ("cooccurrence", ["--workers", "1025"], "1024"),
+        ("bert pretrain", ["--workers", "1000000"], "1024"),
         ("glove", ["--window", "43"], "error: --window must be 1 to 42 with --distance-weighting"),
         ("glove", ["-window", "2000"], "less than or equal to 1000"),
         ("glove", ["--memory", "0"], "error: --memory must be above 0, got '0GB'"),
@@ -222,3 +226,35 @@ def test_resume_refuses_other_settings(invoke, corpus_file, tmp_path, name, opti
     assert result.exit_code == 1
     assert f"cannot resume with other settings: {message}" in result.stderr
     assert invoke(*run, "--resume").exit_code == 0  # complete, and of these settings
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["demo", "--out", "{file}"], "--out must be a folder, and {file} is a file"),
+        (["demo", "--out", "{file}/out"], "--out must be a folder, and {file} is a file"),
+        (["convert", "{file}", "{folder}"], "{folder} must be a file, and is a folder"),
+        (["convert", "{file}", "{folder}/none/v.txt"], "there is no folder {folder}/none"),
+        (["convert", "{file}", "{folder}/v.xyz"], "format must be given for v.xyz"),
+        (
+            ["evaluate", "{file}", "--similarity", "{file}", "--json", "{folder}"],
+            "{folder} must be a file, and is a folder",
+        ),
+    ],
+)
+def test_results_that_cannot_be_written_are_refused_before_the_work(
+    invoke, tmp_path, monkeypatch, command, text
+):
+    """Nothing is trained, loaded or scored first."""
+
+    def work(*args, **kwargs):
+        raise AssertionError("this is the work")
+
+    monkeypatch.setattr("lexforge.models.word2vec.Word2Vec.build_vocab", work)
+    monkeypatch.setattr("lexforge.vectors.load_vectors", work)
+    places = {"file": str(tmp_path / "file"), "folder": str(tmp_path / "folder")}
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    result = invoke(*(part.format(**places) for part in command))
+    assert result.exit_code in (1, 2) and result.stdout == ""
+    assert text.format(**places) in result.stderr

@@ -93,3 +93,15 @@ def test_warnings_are_one_line(tmp_path):
     assert result.stderr.splitlines() == [
         "warning: 1 rows repeat the token of an earlier row and are left out"
     ]
+
+
+def test_a_word_in_another_unicode_form(tmp_path):
+    (tmp_path / "v.txt").write_bytes("2 2\ncafe\u0301 1 0\nchat 0 1\n".encode())
+    problem = str(run(tmp_path / "v.txt", "caf\xe9").exception)
+    assert r"it is there in another Unicode form, 'cafe\u0301'; this is 'caf\xe9'" in problem
+
+
+def test_encoding(tmp_path):
+    (tmp_path / "v.txt").write_bytes("2 2\ncaf\xe9 1 0\nth\xe9 0 1\n".encode("latin-1"))
+    result = run(tmp_path / "v.txt", "caf\xe9", "--encoding", "latin-1")
+    assert result.stdout == "caf\xe9\tth\xe9\t0.0000\n"

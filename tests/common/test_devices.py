@@ -204,6 +204,15 @@ CALLS = [
 ]
 
 
+IN_PLACE = (
+    "glove_train_",
+    "skipgram_step_",
+    "skipgram_sync_",
+    "skipgram_train_",
+    "softmax_cross_entropy_",
+)
+
+
 def tensor_arguments(op) -> list[str]:
     return [a.name for a in op._schema.arguments if "Tensor" in str(a.type)]
 
@@ -240,6 +249,40 @@ def test_a_stranger_among_the_tensors_is_refused(name, arguments, device):
             given[tensor] = given[tensor].to(stranger)
         with pytest.raises(RuntimeError, match="must be on the device of"):
             call(op, given, device)
+
+
+# Ids are looked at in the workspace, where nothing but tables and results could change them.
+NOT_LOOKED_AT = ("moments", "last", "history")
+
+
+def written(op) -> list[str]:
+    infos = [(a.name, a.alias_info) for a in op._schema.arguments]
+    return [name for name, info in infos if info is not None and info.is_write]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [call for call in CALLS if call[0].endswith("_") and call[0] in IN_PLACE]
+)
+def test_memory_in_common_with_what_is_written_is_refused(name, arguments, device):
+    op = getattr(torch.ops.lexforge, name).default
+    fresh = arguments()
+    tensors = [n for n in tensor_arguments(op) if fresh[n] is not None and fresh[n].numel()]
+    state = set(written(op))
+    for one in [n for n in tensors if n in state and n != "history"]:
+        for other in tensors:
+            if other in (one, "history") or (other not in state and one.endswith(NOT_LOOKED_AT)):
+                continue
+            given = {n: moved(v, "cpu" if n == "history" else device) for n, v in fresh.items()}
+            memory = torch.zeros(1 << 16, dtype=torch.uint8, device=device)
+            memory = memory[-memory.data_ptr() % 64 :]
+            first_bytes = given[one].numel() * given[one].element_size()
+            start = (first_bytes - 1) // 64 * 64  # as much in common as the alignment allows
+            for n, at in ((one, 0), (other, start)):
+                size = given[n].numel() * given[n].element_size()
+                place = memory[at : at + size].view(given[n].dtype).view(given[n].shape)
+                given[n] = place.copy_(given[n])
+            with pytest.raises(RuntimeError, match=f"^{name}: .* must not share memory with"):
+                call(op, given, device)
 
 
 def test_what_the_host_keeps_is_refused_elsewhere(device):

@@ -196,6 +196,10 @@ def test_errors_of_the_op_itself():
         op(row_begin.flip(0), cols, values, part, *options)
     with pytest.raises(RuntimeError, match=r"part must be in \[0, 1\)"):
         op(row_begin, cols, values, part + 1, *options)
+    with pytest.raises(RuntimeError, match=r"^glove_deal_parts: parts must be in \[1, 65536\]"):
+        torch.ops.lexforge.glove_deal_parts.default(row_begin, 2**31 - 1, 1)
+    with pytest.raises(RuntimeError, match=r"^glove_tiles: threads must be 1 to 1024, got 0"):
+        op(row_begin, cols, values, part, *options[:-1], 0)
     with pytest.raises(RuntimeError, match="values must be float64"):
         op(row_begin, cols, values[1:], part, *options)
 
@@ -205,6 +209,7 @@ def test_errors_of_the_op_itself():
     [
         ("row_sizes must be >= 0, got -1", (torch.tensor([3, -1]), 2)),
         ("parts must be in", (torch.tensor([3, 1]), 0)),
+        (r"parts must be in \[1, 65536\], got 2147483647", (torch.tensor([3, 1]), 2**31 - 1)),
         (r"row_sizes must be \[V\]", (torch.ones(2, 2, dtype=torch.int64), 2)),
     ],
 )

@@ -303,6 +303,17 @@ def test_opcheck(device):
     )
 
 
+@pytest.mark.parametrize("dim", [-1, 0, 15, 2**63 - 2, 2**63 - 1])
+def test_the_op_itself_checks_the_dimensions(dim, device):
+    tables = [aligned(table, device) for table in random_tables(10, 4, "adagrad")]
+    stats = torch.zeros(2, dtype=torch.float64, device=device)
+    settings = ("adagrad", 0.05, 1.0, 100.0, 0.75, 100.0, 0.9, 0.999, 1e-8, True, 1)
+    with pytest.raises(RuntimeError, match=r"^glove_train_: stride must be .* at least dim . 2"):
+        torch.ops.lexforge.glove_train_.default(
+            *tables, stats, *Matrix(10).tiles(2).to(device), 0, 2, dim, *settings
+        )
+
+
 FORGERIES = {
     "segment_row": [(0, -1), (-1, 10), (3, 2**31 - 1)],
     "column": [(0, -1), (-1, 10), (40, -(2**31))],

@@ -464,7 +464,7 @@ def test_archives_that_do_not_fit(tmp_path):
     with pytest.raises(CheckpointError, match=r"vocabulary must have 20 tokens, .* got 19"):
         read(path, num_heads=3)
     archive_of(path, words={"a": 1})
-    with pytest.raises(CheckpointError, match=r"vocab.json must hold a JSON array of strings"):
+    with pytest.raises(CheckpointError, match=r"vocab.json .* must be a JSON array, got dict"):
         read(path, num_heads=3)
     state = plain.state_dict()
     archive_of(path, state={k: v for k, v in state.items() if k != "encoder.pos_embedding"})
@@ -498,3 +498,18 @@ def test_damaged_archives(tmp_path):
             read(path, num_heads=3)
     with pytest.raises(CheckpointError, match=r"must hold one vocab.json, got 0"):
         read(tmp_path, num_heads=3)
+
+
+def test_an_archive_with_a_damaged_byte(tmp_path):
+    path = tmp_path / "x.zip"
+    archive_of(path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "y.zip", "w", 8) as packed:
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
+        first = packed.infolist()[0]
+    data = (tmp_path / "y.zip").read_bytes()
+    begin = 30 + len(first.filename)
+    for at in range(begin, begin + first.compress_size, 5):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+        with pytest.raises(CheckpointError, match=r"x\.zip"):
+            BertModel.load_reference_archive(path, num_heads=3)

@@ -609,7 +609,7 @@ def test_divergence_saves_nothing(paragraphs, tmp_path):
         ({"shape": {"layers": 3}}, "shape must have fields of vocab_size"),
         ({"config": BertConfig.reference(7), "shape": None}, "vocab_size must be at least the"),
         ({"device": "tpu"}, "device must be auto, cpu or cuda"),
-        ({"threads": 0}, "workers must be >= 1"),
+        ({"threads": 0}, "workers must be 1 to 1024"),
         ({"keep": -1}, "keep must be >= 0"),
         ({"min_count": 10**6}, "no word has min_freq=1000000"),
         ({"corpus": [["one sentence only"]]}, "must have a paragraph of two sentences"),

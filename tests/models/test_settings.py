@@ -123,3 +123,20 @@ NOWHERE = "/nowhere/corpus.txt"  # whoever opens it says so
 def test_limits_are_told_before_the_corpus_is_read(call, options, message):
     with pytest.raises(ValueError, match=message):
         call(**{"corpus": NOWHERE, **options})
+
+
+@pytest.mark.parametrize("workers", [0, 1025, 2**40])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda **given: Word2Vec(**given),
+        lambda **given: GloVe(**given),
+        lambda **given: cooccurrence("/nowhere/corpus.txt", **given),
+        lambda **given: lexforge.bert.pretrain("/nowhere/corpus.txt", **given),
+    ],
+    ids=["Word2Vec", "GloVe", "cooccurrence", "pretrain"],
+)
+def test_workers_have_one_limit(use, workers):
+    """Told before the corpus is read."""
+    with pytest.raises(ValueError, match=rf": workers must be 1 to 1024, got {workers}"):
+        use(workers=workers)

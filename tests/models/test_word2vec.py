@@ -167,7 +167,7 @@ def test_what_does_not_exist_yet(option):
         ({"negative": 0}, "negative must be 1 to 1000, got 0"),
         ({"negative": 1001}, "negative must be 1 to 1000, got 1001"),
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
-        ({"workers": 0}, "workers must be >= 1, got 0"),
+        ({"workers": 0}, "workers must be 1 to 1024, got 0"),
         ({"alpha": -1.0}, "alpha must be finite and >= 0, got -1"),
         ({"alpha": float("nan")}, "alpha must be finite"),
         ({"sample": -1}, "sample must be finite and >= 0"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lexforge import _library
-from lexforge.ops.sampling.sampling import build_alias, sample_noise
+from lexforge.ops.sampling.sampling import alias_sample, build_alias, sample_noise
 from lexforge.reference.sampling import sampling as reference
 
 
@@ -211,11 +211,26 @@ def test_the_op_itself_checks_offsets_on_the_cpu(offsets):
 
 def test_a_table_of_wrong_aliases_is_read_within_bounds(device):
     """A damaged table gives wrong words, not a crash: its aliases are never followed."""
+    if device.type == "cpu" and not _library.emulated():
+        pytest.skip("the CPU looks at them")
     table = torch.tensor([[0, -1], [0, -7], [0, 2**30]], dtype=torch.int32, device=device)
     positives = torch.tensor([-1, -7, 2**30], dtype=torch.int32, device=device)
     offsets = torch.tensor([0, 3], device=device)
     noise, _ = sample_noise(table, positives, offsets, 4, seed=0)
     assert set(noise.tolist()) <= {-1, -7, 2**30}
+
+
+@pytest.mark.parametrize("alias", [3, -1, 2**31 - 1])
+def test_aliases_outside_the_table_are_refused_on_the_cpu(alias):
+    if _library.emulated():
+        pytest.skip("CUDA kernels do not look at them")
+    table = table_of([1.0, 2, 3], "cpu")
+    table[1, 1] = alias
+    message = rf"table\[1\] must have an alias in \[0, 3\), got {alias}"
+    with pytest.raises(RuntimeError, match=f"^sample_noise: {message}"):
+        sample_noise(table, torch.tensor([0]), torch.tensor([0, 1]), 2, seed=0)
+    with pytest.raises(RuntimeError, match=f"^alias_sample: {message}"):
+        alias_sample(table, 3, seed=0)
 
 
 def test_opcheck(device):

@@ -411,7 +411,7 @@ def test_no_ordinary_tokens():
         (lambda e: e.count(2**32), ValueError, "epoch must be <= 4294967295"),
         (lambda e: e.batches(0, 4, first_batch=-1), ValueError, "first_batch must be >= 0"),
         (lambda e: e.batches(0, 4, first_batch=999), ValueError, "first_batch must be <= "),
-        (lambda e: e.batches(0, 4, threads=0), ValueError, "threads must be >= 1, got 0"),
+        (lambda e: e.batches(0, 4, threads=0), ValueError, "threads must be 1 to 1024, got 0"),
         (lambda e: e.batch(0, 1000, 1), IndexError, r"batch must be in 0\.\.0, got 1"),
         (lambda e: e.batch(0, 4, -1), IndexError, r"batch must be in 0\.\.\d+, got -1"),
     ],

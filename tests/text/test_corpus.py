@@ -244,6 +244,18 @@ def test_long_line_and_long_word(tmp_path):
     assert encoded.tokens[-3:].tolist() == [3, 4, 3]
 
 
+def test_endless_words_are_refused(tmp_path):
+    """A run of bytes without a space ends as an error, and does not fill the memory."""
+    (path,) = write(tmp_path, [b"a b\nc " + b"x" * (1 << 25) + b" d"])
+    for threads in (1, 2):
+        with pytest.raises(ValueError, match=r"a word of more than 16777216 bytes at byte 6 \(lin"):
+            build_vocabulary(path, min_count=1, threads=threads)
+        with pytest.raises(ValueError, match=r"a word of more than .* at byte 6 \(line 2\)"):
+            encode_corpus(path, Vocabulary(["a"], [1]), tmp_path / "new", threads=threads)
+    with pytest.raises(ValueError, match=r"a word of more than .* at byte 5 \(line 2\)"):
+        build_vocabulary([["a"], ["b", "x" * ((1 << 24) + 1)]], min_count=1)
+
+
 # Compressed files
 
 
@@ -434,7 +446,7 @@ def test_wrong_kinds_of_corpus():
     [
         ({"min_count": 0}, "min_count must be >= 1, got 0"),
         ({"max_vocab_size": 0}, "max_vocab_size must be >= 1, got 0"),
-        ({"threads": 0}, "threads must be >= 1, got 0"),
+        ({"threads": 0}, "threads must be 1 to 1024, got 0"),
     ],
 )
 def test_wrong_options(options, message):

@@ -215,3 +215,24 @@ def test_objects_are_neither_copied_nor_pickled():
 def test_what_is_refused(use, error, message):
     with pytest.raises(error, match=message):
         use()
+
+
+def test_threads_that_cannot_be_started_are_an_error():
+    """Each wants a stack; what was started before ends, and so does the call."""
+    program = f"""
+import importlib.util, resource
+spec = importlib.util.spec_from_file_location("_text", {_text.__file__!r})
+_text = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(_text)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)
+options = dict(chunk_bytes=1 << 16, errors="replace", lowercase=[])
+try:
+    _text.WordCounter(threads=100, **options)
+except RuntimeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("no more threads can be started (Resource temporarily unavailab")

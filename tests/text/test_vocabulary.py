@@ -67,6 +67,16 @@ def test_load_as_numbered(tmp_path):
         Vocabulary.load(path, as_numbered=True)
 
 
+@pytest.mark.parametrize("digits", [str(2**63 - 7), str(2**63 - 1), str(2**64), "9" * 5000])
+def test_load_names_the_count_that_is_too_large(tmp_path, digits):
+    """Alone, or together with those before it."""
+    (tmp_path / "vocab.txt").write_text(f"fine 7\nmany {digits}\nlast 1\n")
+    with pytest.raises(ValueError, match=r"vocab.txt: line 2: counts must add up to <= 2\^63 - 1"):
+        Vocabulary.load(tmp_path / "vocab.txt")
+    (tmp_path / "vocab.txt").write_text(f"most {2**63 - 8}\nfine 7\n")
+    assert Vocabulary.load(tmp_path / "vocab.txt").total == 2**63 - 1
+
+
 @pytest.mark.parametrize("line", [b"word", b"word x", b" 5", b"b\xffd 5", b"word -5", b""])
 def test_load_names_the_bad_line(tmp_path, line):
     (tmp_path / "vocab.txt").write_bytes(b"fine 7\n" + line + b"\nlast 1\n")
@@ -87,6 +97,12 @@ def test_words_that_a_file_cannot_hold(tmp_path):
         (["a"], [1, 2], r"counts must be \[1\] like words, got \[2\]"),
         (["a", "b"], [1, 2], "must not ascend"),
         (["a"], [-1], ">= 0"),
+        (["a"], [2**63], "counts must be at most"),
+        (
+            ["a", "b"],
+            [2**62, 2**62],
+            r"counts must add up to <= 2\^63 - 1, got 9223372036854775808",
+        ),
         (["a", "a"], [1, 1], "words must be distinct, got 'a' twice"),
     ],
 )

@@ -7,13 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from lexforge.text import datasets
 from lexforge.vectors import KeyedVectors, load_vectors
 from lexforge.vectors.correlation import average_ranks, pearson, spearman
 from lexforge.vectors.evaluation import (
-    ANALOGY_SETS,
-    SIMILARITY_SETS,
     _Cases,
-    data_set_path,
     score_analogies,
     score_pairs,
 )
@@ -160,19 +158,8 @@ def test_pairs_with_mixed_separators(cased, tmp_path):
         score_pairs(cased, path)
 
 
-def test_names_of_sets(tmp_path, monkeypatch):
-    monkeypatch.delenv("LEXFORGE_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="wordsim353: set LEXFORGE_DATA"):
-        data_set_path("wordsim353", SIMILARITY_SETS)
-    monkeypatch.setenv("LEXFORGE_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        data_set_path("wordsim353", SIMILARITY_SETS)
-    with pytest.raises(FileNotFoundError, match="not a set name"):
-        data_set_path(tmp_path / "absent", SIMILARITY_SETS)
-
-
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", sorted(SIMILARITY_SETS))
+@pytest.mark.parametrize("name", sorted(datasets.names("similarity")))
 def test_every_similarity_set_is_read(data_folder, name):
     pairs = {
         "wordsim353": 353,
@@ -185,7 +172,7 @@ def test_every_similarity_set_is_read(data_folder, name):
         "mc30": 30,
     }
     kv = load_vectors(data_folder / "formats/glove.6B.50d.head.txt")
-    assert score_pairs(kv, data_set_path(name, SIMILARITY_SETS)).pairs == pairs[name]
+    assert score_pairs(kv, datasets.dataset_path(name)).pairs == pairs[name]
 
 
 @pytest.mark.real_data
@@ -194,9 +181,9 @@ def test_real_sets_equal_gensim(data_folder):
     pytest.importorskip("gensim")
     kv = load_vectors(data_folder / "formats/glove.6B.50d.head.txt")
     oracle = kv.to_gensim()
-    google = data_set_path("google", ANALOGY_SETS)
+    google = datasets.dataset_path("google")
     assert kv.evaluate_word_analogies(google) == oracle.evaluate_word_analogies(str(google))
-    men = data_set_path("men", SIMILARITY_SETS)
+    men = datasets.dataset_path("men")
     for ours, theirs in zip(
         kv.evaluate_word_pairs(men), oracle.evaluate_word_pairs(str(men)), strict=True
     ):
@@ -215,3 +202,31 @@ def test_many_questions_on_a_large_vocabulary(random_vectors, tmp_path):
     path = tmp_path / "questions.txt"
     path.write_text("\n".join(lines))
     assert kv.evaluate_word_analogies(path)[0] == 1.0
+
+
+def test_files_of_other_editors(cased, tmp_path):
+    """A byte order mark, Windows line ends, columns; and what is no text at all."""
+    words = cased.index_to_key
+    lines = [f"{words[i]}  {words[i + 1]} \t {i}" for i in range(4)]
+    plain, odd = tmp_path / "plain.txt", tmp_path / "odd.txt"
+    plain.write_text("".join(f"{' '.join(line.split())}\n" for line in lines))
+    odd.write_bytes(b"\xef\xbb\xbf" + "".join(f"{line}\r\n" for line in lines).encode())
+    odd.write_bytes(odd.read_bytes().replace(b"  ", b"\t\t"))
+    assert score_pairs(cased, odd) == score_pairs(cased, plain)
+    question = f": all\n{' '.join(words[:4])}\n"
+    plain.write_text(question)
+    odd.write_bytes(b"\xef\xbb\xbf" + question.replace("\n", "\r\n").encode())
+    assert score_analogies(cased, odd) == score_analogies(cased, plain)
+    odd.write_bytes(b": all\nthe\xff 1\n")
+    for score in (score_pairs, score_analogies):
+        with pytest.raises(ValueError, match=r"odd\.txt: line 2 must be text in UTF-8"):
+            score(cased, odd)
+
+
+def test_questions_in_another_unicode_form(tmp_path):
+    words = ["caf\xe9", "b", "c", "d"]
+    kv = KeyedVectors(words, np.eye(4, dtype=np.float32))
+    path = tmp_path / "questions.txt"
+    path.write_text(": all\ncafe\u0301 b c d\ncafe b c d\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="1 questions count as unknown"):
+        assert score_analogies(kv, path)[0].unknown == 2

@@ -162,6 +162,28 @@ def test_tokens_with_spaces(tmp_path):
     assert_equal(load_vectors(tmp_path / "again.txt"), kv)
 
 
+@pytest.mark.parametrize("header", [b"", b"3 2\n", b"  3 2\n", b"\t3\t 2 \n"])
+def test_aligned_columns(tmp_path, header):
+    """Spaces around a token are those between columns."""
+    rows = b"look    0.5 -1.0\n  see  -0.5  1.0\n at first \t 3   4 \n"
+    kv = load_vectors(write(tmp_path / "v.txt", header + rows))
+    assert kv.index_to_key == ["look", "see", "at first"]
+    assert kv.vectors.tolist() == [[0.5, -1], [-0.5, 1], [3, 4]]
+
+
+def test_numbers_as_tokens_where_a_header_tells_the_dimensions(tmp_path):
+    """ "1 000" is a word of public files; one more number after a word is a row that is damaged."""
+    rows = b"mil 1 2 3\n1 000 4 5 6\n  7 8 9 1\n1 2 3 7 8 9\n"
+    for format in ("auto", "text", "glove"):
+        kv = load_vectors(write(tmp_path / "v.vec", b"4 3\n" + rows), format=format)
+        assert kv.index_to_key == ["mil", "1 000", "7", "1 2 3"]
+        assert kv.vectors.tolist() == [[1, 2, 3], [4, 5, 6], [8, 9, 1], [7, 8, 9]]
+    with pytest.raises(ValueError, match="row 2: expected 3 numbers after the token, got 4"):
+        load_vectors(write(tmp_path / "v.txt", rows))
+    with pytest.raises(ValueError, match="row 1: expected 3 numbers after the token, got 4"):
+        load_vectors(write(tmp_path / "v.txt", b"1 3\nfig 1 2 3 4\n"))
+
+
 def test_glove_file_with_header_and_unknown_row(tmp_path):
     """The GloVe tool's header does not count its last row, <unk>."""
     data = b"2 3\nthe 1 -0.5 0.25\ncat 0 2 3\n<unk> 0.5 0.75 1.625\n"
@@ -223,6 +245,9 @@ def test_tokens_cut_inside_a_character(tmp_path, binary):
         (b"the 1 2 3\ncat 1 2", "unexpected end of file at row 2: expected 3 numbers"),
         (b"1 3\n" + b"".join(b"w%d 1 2 3\n" % i for i in range(3)), "promises 1 rows"),
         (b"2 99999999999\nthe 1 2 3\ncat 1 2 3\n", "dimensions must be 1 to 16777216"),
+        (b"9223372036854775808 3\nthe 1 2 3\n", "promises 9223372036854775808 rows, more than"),
+        (b"1" + b"0" * 40 + b" 3\n" + BINARY_EXAMPLE[4:], "more than a file can hold"),
+        (b"2 3\nthe 1 2 3\n" + b"x" * (1 << 21), "row 2: no end of the line in the next 1049344 b"),
         (b"2 0\nthe\ncat\n", "dimensions must be 1 to"),
         (b"2 1000000\nthe 1 2 3\ncat 1 2 3\n", "row 1: expected 1000000 numbers .* got 3"),
         (b"2 3\n", "unexpected end of file at row 1 of 2"),
@@ -307,6 +332,8 @@ def test_words_that_a_format_cannot_hold(tmp_path):
         ("a\nb", "text", "line break"),
         ("fig 1", "text", "word 'fig 1' ends in a number"),
         ("fig 1", "npy", "word 'fig 1' ends in a number"),
+        ("fig ", "text", "word 'fig ' begins or ends in a space"),
+        ("\tfig", "glove", "word .* begins or ends in a space"),
     ]:
         path = tmp_path / "v.any"
         with pytest.raises(ValueError, match=message):
@@ -427,6 +454,9 @@ def test_vocabulary_files(tmp_path):
     write_vocabulary(path, ["a\u2028b", "c"])
     words, counts = read_vocabulary(path)
     assert words == ["a\u2028b", "c"] and counts is None
+    path.write_text(f"a 7\nb {2**63 - 7}\n")
+    with pytest.raises(ValueError, match=r"vocab.txt: line 2: counts must add up to <= 2\^63 - 1"):
+        read_vocabulary(path)
 
 
 def test_arguments_are_checked(tmp_path, kv):
@@ -464,6 +494,8 @@ def test_save_and_load(tmp_path, kv):
 
 @pytest.mark.parametrize("config", ["[]", "{", ""])
 def test_checkpoint_with_damaged_config(tmp_path, config):
+    for name in ("vocab.txt", "model.safetensors"):
+        (tmp_path / name).touch()
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(ValueError, match=r"config\.json is truncated or damaged"):
         load_vectors(tmp_path)

@@ -221,6 +221,49 @@ def test_bad_sources_are_refused():
             skipgram_epoch_(state, stats, one, batch_size=64, lr=0.01)
 
 
+def misaligned(table):
+    words = torch.zeros(table.numel() + 1, dtype=table.dtype)[1:].view(table.shape)
+    return words.copy_(table)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda noise: noise[:, 1].fill_(VOCABULARY),
+            r"noise\[0\] must have an alias in \[0, 50\)",
+        ),
+        (lambda noise: noise[7, 1].fill_(-1), r"noise\[7\] must have an alias in .*, got -1"),
+        (misaligned, "noise must start at a multiple of 8 bytes"),
+    ],
+)
+def test_bad_noise_is_refused(damage, message):
+    """Its draws are rows that training writes to."""
+    source = examples()
+    damaged = damage(source.noise)
+    if damaged.shape == source.noise.shape:
+        source = replace(source, noise=damaged)
+    state = SkipgramState.create(torch.zeros(VOCABULARY, 16), torch.zeros(VOCABULARY, 16))
+    stats = torch.zeros(3, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match=f"^skipgram_batch: {message}"):
+        skipgram_batch(source, 0, len(source))
+    with pytest.raises(RuntimeError, match=f"^skipgram_epoch_: {message}"):
+        skipgram_epoch_(state, stats, source, batch_size=64, lr=0.01)
+
+
+@pytest.mark.parametrize("batch_size", [2**31 // 18 + 1, 2**31 - 1, 2**62, 2**63 - 1])
+def test_batches_of_too_many_targets(batch_size):
+    source = examples()
+    state = SkipgramState.create(torch.zeros(VOCABULARY, 16), torch.zeros(VOCABULARY, 16))
+    stats = torch.zeros(3, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"^skipgram_epoch_: batch_size must be"):
+        skipgram_epoch_(state, stats, source, batch_size=batch_size, lr=0.01)
+    given = (*state.tensors(), state.workspace, stats, *source.arguments(0, len(source)))
+    settings = (batch_size, "adam", 1, 0.01, 0.9, 0.999, 1e-8)
+    with pytest.raises(RuntimeError, match=r"^skipgram_epoch_: batch_size must be 1 to 119304647"):
+        torch.ops.lexforge.skipgram_epoch_.default(*given, *settings)
+
+
 def test_argument_errors():
     tokens, offsets, _ = corpus()
     keep = torch.ones(VOCABULARY)

@@ -515,6 +515,7 @@ def test_wrong_tensors(device, name, change, error, message):
         ({"alpha": -0.1}, "alpha must be finite and >= 0, got -0.1"),
         ({"min_alpha": float("nan")}, "min_alpha must be finite and >= 0, got nan"),
         ({"threads": 0}, "threads must be in .*, got 0"),
+        ({"threads": 1025}, r"threads must be in \[1, 1024\], got 1025"),
     ],
     ids=str,
 )
@@ -527,6 +528,9 @@ def test_one_table_for_both(device):
     given = arguments(device)
     with pytest.raises(ValueError, match="out_table must be another tensor than in_table"):
         skipgram_train_(**given | {"out_table": given["in_table"]})
+    memory = torch.zeros(60, 16, device=device)
+    with pytest.raises(ValueError, match=r"out_table must be another tensor .* memory in common"):
+        skipgram_train_(**given | {"in_table": memory[:40], "out_table": memory[20:]})
 
 
 def test_alignment(device):

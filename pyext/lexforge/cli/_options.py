@@ -14,6 +14,7 @@ from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 
+from lexforge._arguments import MAX_THREADS
 from lexforge.training.settings import Knob, Settings, knobs, setting
 
 LARGEST_SHOWN = 2**31  # limits beyond are those of the machine's numbers: the model tells of them
@@ -43,7 +44,9 @@ class WorkOptions:
     out: Path | None = output(None, FOLDER_HELP)
     overwrite: bool = output(False, "Replace what --out holds.")
     quiet: bool = output(False, "Print nothing.", names="-- -q")
-    workers: int | None = resources(None, "Threads; all by default.", low=1, names="-- -threads")
+    workers: int | None = resources(
+        None, "Threads; all by default.", low=1, high=MAX_THREADS, names="-- -threads"
+    )
     device: str = resources("auto", "auto, cpu or cuda.")
     verbose: int = tool(2, "Accepted; see --quiet.", low=0, names="- -debug", hidden=True)
 

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from lexforge.vectors import KeyedVectors
 
 
-Source = Annotated[str, typer.Argument(help="Vector file of any known format, or checkpoint.")]
+Source = Annotated[
+    str,
+    typer.Argument(help="Vector file of any known format, checkpoint, or name of a data set."),
+]
 RestrictVocab = Annotated[
     int | None, typer.Option(min=1, help="Search only the first (most frequent) words.")
+]
+Encoding = Annotated[
+    str, typer.Option(help="Of the words in text and binary files, for example latin-1.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -34,24 +40,25 @@ def short_warnings() -> Iterator[None]:
 
 
 def load(path: str, **options) -> KeyedVectors:
-    """Vectors from a file the user named."""
+    """Vectors from a file the user named, or a data set of vectors."""
+    from pathlib import Path
+
+    from lexforge.text import datasets
     from lexforge.vectors import load_vectors
 
+    named = path in datasets.names("vectors") and not Path(path).exists()
     with short_warnings():
-        return load_vectors(path, **options)
+        return load_vectors(datasets.dataset_path(path) if named else path, **options)
 
 
 def unknown_words(kv: KeyedVectors, words: Sequence[str]) -> str:
     """What to say about the words that have no vector; empty when all have one."""
-    from lexforge.vectors.similarity import close_spellings
+    from lexforge.vectors.similarity import unknown_word
 
-    problems = []
-    for word in words:
-        if word not in kv.key_to_index:
-            close = close_spellings(word, kv.index_to_key)
-            hint = f" (did you mean {', '.join(close)}?)" if close else ""
-            problems.append(f"{word!r} is not among the {len(kv):,} words{hint}")
-    return "; ".join(problems)
+    known = kv.key_to_index
+    return "; ".join(
+        unknown_word(word, kv.index_to_key, known) for word in words if word not in known
+    )
 
 
 def check_known(kv: KeyedVectors, words: Sequence[str]) -> None:
@@ -60,8 +67,13 @@ def check_known(kv: KeyedVectors, words: Sequence[str]) -> None:
         raise ValueError(problems)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on a terminal, tab-separated lines without a heading elsewhere."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, texts: int = 1
+) -> None:
+    """A table on a terminal, tab-separated lines without a heading elsewhere.
+
+    The first `texts` columns begin at the left, the others are numbers.
+    """
     if not is_terminal(sys.stdout):
         for row in rows:
             typer.echo("\t".join(_cell(value) for value in row))
@@ -73,7 +85,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=Text(printable(title)), title_justify="left")
     for number, column in enumerate(columns):
         # Words and names are never cut off.
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if number < texts else "right", overflow="fold")
     for row in rows:
         table.add_row(
             *(Text(printable(_cell(value))) for value in row)

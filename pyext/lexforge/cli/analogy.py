@@ -19,6 +19,7 @@ def analogy(
     multiply: Annotated[
         bool, typer.Option("--multiply", help="Multiply similarities (3CosMul) instead of adding.")
     ] = False,
+    encoding: _vectors.Encoding = "utf-8",
     as_json: _vectors.AsJson = False,
 ) -> None:
     """Answer "A is to B as C is to ...": the words nearest to B - A + C.
@@ -33,7 +34,7 @@ def analogy(
 
     In a pipe the output is WORD, SCORE, separated by a tab.
     """
-    kv = _vectors.load(vectors)
+    kv = _vectors.load(vectors, encoding=encoding)
     _vectors.check_known(kv, [a, b, c])
     solve = kv.most_similar_cosmul if multiply else kv.most_similar
     answer = solve([b, c], [a], topn=topn, restrict_vocab=restrict_vocab)

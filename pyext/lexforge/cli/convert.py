@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lexforge.cli import _vectors
 from lexforge.cli._messages import tell
+from lexforge.cli._options import check_files
 
 
 def convert(
@@ -26,8 +28,9 @@ def convert(
         typer.Option(help="float32, float16 or bfloat16 (safetensors); float32, float16 (npy)."),
     ] = None,
     errors: Annotated[
-        str, typer.Option(help="Tokens that are not UTF-8: strict, replace or skip.")
+        str, typer.Option(help="Tokens that are not in the encoding: strict, replace or skip.")
     ] = "strict",
+    encoding: _vectors.Encoding = "utf-8",
 ) -> None:
     """Convert word vectors between formats, and tell what the new file does not hold.
 
@@ -43,25 +46,26 @@ def convert(
     - `lexforge convert vectors.txt small.safetensors --dtype float16`
     - `lexforge convert vectors.bin tensors.tsv`
     """
+    check_files(Path(target))
+
     from lexforge.vectors import save_vectors
+    from lexforge.vectors.formats.files import format_by_suffix
 
     start = time.perf_counter()
-    kv = _vectors.load(source, format=from_format, limit=limit, errors=errors)
+    to_format = to_format or format_by_suffix(target)
+    kv = _vectors.load(source, format=from_format, limit=limit, errors=errors, encoding=encoding)
     save_vectors(kv, target, to_format, dtype=dtype)
     seconds = time.perf_counter() - start
     size = f"{len(kv):,} words, {kv.vector_size} dimensions"
     tell(f"{target}: {size}, {seconds:.1f} s")
-    for loss in _losses(kv, source, target, to_format, dtype):
+    for loss in _losses(kv, source, to_format, dtype):
         tell(f"not in the new file: {loss}")
 
 
-def _losses(kv, source, target, to_format, dtype) -> list[str]:
-    """What `target` leaves out of `source`, in words."""
+def _losses(kv, source, format, dtype) -> list[str]:
+    """What a file of that format leaves out of `source`, in words."""
     from pathlib import Path
 
-    from lexforge.vectors.formats.files import format_by_suffix
-
-    format = to_format or format_by_suffix(target)
     losses = []
     if Path(source).is_dir():
         losses.append("the output table and the training state, so training cannot go on from it")

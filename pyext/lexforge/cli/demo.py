@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lexforge._arguments import MAX_THREADS
 from lexforge._display import shell_command, shown
 from lexforge.cli._options import check_folder
 
@@ -21,7 +22,9 @@ def demo(
         "demo-out"
     ),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the corpus.")] = 30,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads; all cores.")
+    ] = None,
 ) -> None:
     """Train word vectors on the documentation inside this Python, and look at them.
 

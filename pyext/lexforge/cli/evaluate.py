@@ -10,6 +10,7 @@ import typer
 
 from lexforge.cli import _vectors
 from lexforge.cli._messages import warn
+from lexforge.cli._options import check_files
 
 
 def evaluate(
@@ -32,6 +33,7 @@ def evaluate(
         bool,
         typer.Option("--unknown-as-zero", help="Count unknown words as failures, not skip them."),
     ] = False,
+    encoding: _vectors.Encoding = "utf-8",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this JSON file.")
     ] = None,
@@ -43,8 +45,9 @@ def evaluate(
     word to B - A + C is the expected one. Coverage is the share of pairs or questions whose words
     all have vectors: compare figures of different vectors only when it is alike.
 
-    Set names (files below the folder LEXFORGE_DATA): wordsim353, wordsim353-sim, wordsim353-rel,
-    simlex999, men, mturk287, rg65, mc30; google, google-phrases.
+    Set names: wordsim353, wordsim353-sim, wordsim353-rel, simlex999, men, mturk287, rg65, mc30;
+    google, google-phrases. They are looked for in the folder LEXFORGE_DATA, then downloaded:
+    `lexforge data list` shows what is here.
 
     Examples:
 
@@ -55,6 +58,7 @@ def evaluate(
     from lexforge._files import replacing
     from lexforge.vectors import evaluation
 
+    check_files(json_file)
     if not similarity and not analogy:
         raise ValueError("give at least one --similarity or --analogy, for example wordsim353")
     options = {
@@ -62,9 +66,9 @@ def evaluate(
         "case_insensitive": not match_case,
         "dummy4unknown": unknown_as_zero,
     }
-    pair_files = _files(similarity, evaluation.SIMILARITY_SETS)
-    question_files = _files(analogy, evaluation.ANALOGY_SETS)
-    kv = _vectors.load(vectors)
+    pair_files = _files(similarity, "similarity")
+    question_files = _files(analogy, "analogy")
+    kv = _vectors.load(vectors, encoding=encoding)
     report: dict = {
         "vectors": vectors,
         "words": len(kv),
@@ -75,7 +79,8 @@ def evaluate(
     }
     for name, path in pair_files.items():
         try:
-            scores = evaluation.score_pairs(kv, path, **options)
+            with _vectors.short_warnings():
+                scores = evaluation.score_pairs(kv, path, **options)
         except ValueError as error:  # a set without known words must not stop the others
             warn(error)
             continue
@@ -88,7 +93,8 @@ def evaluate(
             "used": scores.used,
         }
     for name, path in question_files.items():
-        sections = evaluation.score_analogies(kv, path, **options)
+        with _vectors.short_warnings():
+            sections = evaluation.score_analogies(kv, path, **options)
         if any(section.questions for section in sections):
             report["analogy"][name] = _with_totals(sections)
         else:
@@ -101,11 +107,18 @@ def evaluate(
         raise ValueError("none of the sets could be used")
 
 
-def _files(names: list[str] | None, sets: dict[str, str]) -> dict[str, Path]:
-    from lexforge.vectors.evaluation import data_set_path
+def _files(names: list[str] | None, kind: str) -> dict[str, Path]:
+    from lexforge.text import datasets
 
-    wanted = [n for name in names or [] for n in (sets if name == "all" else [name])]
-    return {name: data_set_path(name, sets) for name in wanted}
+    sets = datasets.names(kind)
+    found = {}
+    for name in (n for given in names or [] for n in (sets if given == "all" else [given])):
+        found[name] = datasets.dataset_path(name) if name in sets else Path(name)
+        if not found[name].exists():
+            raise FileNotFoundError(
+                f"{name}: no such file, and not a set name ({', '.join(sets)}, all)"
+            )
+    return found
 
 
 def _with_totals(sections) -> dict[str, dict]:

@@ -27,6 +27,7 @@ def similar(
     ] = False,
     topn: Annotated[int, typer.Option(min=1, help="Neighbours per query.")] = 10,
     restrict_vocab: _vectors.RestrictVocab = None,
+    encoding: _vectors.Encoding = "utf-8",
     as_json: _vectors.AsJson = False,
 ) -> None:
     """List the words whose vectors point in the most similar direction.
@@ -44,7 +45,7 @@ def similar(
     The last one asks for words; several on a line are combined, as by --together.
     In a pipe the output is WORD, NEIGHBOUR, COSINE, separated by tabs.
     """
-    kv = _vectors.load(vectors)
+    kv = _vectors.load(vectors, encoding=encoding)
     options = {"topn": topn, "restrict_vocab": restrict_vocab}
     if not words:
         if as_json or without:

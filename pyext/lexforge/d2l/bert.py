@@ -13,6 +13,8 @@ from lexforge.layers.block import TransformerBlock
 from lexforge.layers.initial import initialise
 from lexforge.layers.packing import pack_padded
 
+_MOST_POSITIONS = 2**24  # of a block by itself, which has no table of them
+
 
 def get_tokens_and_segments(
     tokens_a: Sequence[str], tokens_b: Sequence[str] | None = None
@@ -68,7 +70,7 @@ class TransformerEncoderBlock(nn.Module):
         super().__init__()
         # One block of a model whose only token and positions are never looked at.
         config = bert.BertConfig.reference(
-            1, num_hiddens, ffn_num_hiddens, num_heads, 1, dropout, max_len=2**24
+            1, num_hiddens, ffn_num_hiddens, num_heads, 1, dropout, max_len=_MOST_POSITIONS
         )
         self.block = TransformerBlock(config)
         initialise(self.block, config, None)
@@ -79,7 +81,7 @@ class TransformerEncoderBlock(nn.Module):
     def forward(self, X: Tensor, valid_lens: Tensor | None = None) -> Tensor:
         """[B, S, H] to [B, S, H]; valid_lens [B]."""
         slots = torch.zeros(X.shape[:2], dtype=torch.int64, device=X.device)
-        packed = pack_padded(self.block.config.max_positions, slots, None, whole_lens(valid_lens))
+        packed = pack_padded(_MOST_POSITIONS, slots, None, whole_lens(valid_lens))
         rows = X.flatten(0, 1)
         rows = rows if packed.place is None else rows[packed.place]
         return packed.unpack(self.block(rows, packed.cu_seqlens, X.shape[1], (None,) * 3))
@@ -107,7 +109,9 @@ class BERTEncoder(bert.BertEncoder):
             )
         )
 
-    def forward(self, tokens: Tensor, segments: Tensor, valid_lens: Tensor | None) -> Tensor:
+    def forward(  # type: ignore[override]  # the text's
+        self, tokens: Tensor, segments: Tensor, valid_lens: Tensor | None
+    ) -> Tensor:
         return super().forward(tokens, segments, whole_lens(valid_lens))
 
 
@@ -120,7 +124,9 @@ class MaskLM(bert.MaskLM):
             bert.BertConfig.reference(vocab_size, num_hiddens, num_heads=num_hiddens, num_blks=0)
         )
 
-    def forward(self, X: Tensor, pred_positions: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]  # the text's
+        self, X: Tensor, pred_positions: Tensor
+    ) -> Tensor:
         index = pred_positions.unsqueeze(-1).expand(-1, -1, X.shape[-1])
         rows = X.gather(1, index)
         return super().forward(rows.flatten(0, 1)).unflatten(0, pred_positions.shape)
@@ -161,7 +167,7 @@ class BERTModel(bert.BertModel):
             )
         )
 
-    def forward(
+    def forward(  # type: ignore[override]  # the text's
         self,
         tokens: Tensor,
         segments: Tensor,

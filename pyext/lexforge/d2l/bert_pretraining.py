@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +57,14 @@ def _get_batch_loss_bert(
         )
         wanted = mlm_weights_X.flatten() != 0
         if bool((mlm_weights_X.flatten()[wanted] == 1).all()):
-            index = packed.index_of(pred_positions_X)[wanted]
+            index = packed.index_of(pred_positions_X)
+            assert index is not None  # there are positions
             labels = mlm_Y.flatten()[wanted]
-            losses = net.losses(PackedBatch(*packed.inputs, index, labels, nsp_y))
+            losses = net.losses(PackedBatch(*packed.inputs, index[wanted], labels, nsp_y))
             return losses.mlm_loss, losses.nsp_loss, losses.mlm_loss + losses.nsp_loss
     if getattr(loss, "reduction", "none") != "none":
         loss = copy.copy(loss)
-        loss.reduction = "none"
+        loss.reduction = "none"  # type: ignore[assignment]  # a module may have one
     _, mlm_Y_hat, nsp_Y_hat = net(tokens_X, segments_X, valid_lens_x.reshape(-1), pred_positions_X)
     elements = loss(mlm_Y_hat.reshape(-1, vocab_size), mlm_Y.reshape(-1))
     weights = torch.ones_like(elements) if compat else mlm_weights_X.flatten().to(elements.dtype)
@@ -132,9 +134,9 @@ def train_bert(
     sums = torch.zeros(2, dtype=torch.float64, device=device)
 
     def step(batch: Minibatch, rate: float) -> None:
-        batch = [x.to(device) for x in batch.data]
+        arrays = [x.to(device) for x in batch.data]
         trainer.zero_grad()
-        mlm_l, nsp_l, l = _get_batch_loss_bert(net, loss, vocab_size, *batch, compat=compat)
+        mlm_l, nsp_l, l = _get_batch_loss_bert(net, loss, vocab_size, *arrays, compat=compat)
         l.backward()
         trainer.step()
         sums.add_(torch.stack((mlm_l.detach(), nsp_l.detach())))
@@ -161,7 +163,7 @@ class _Curves(Progress):
         super().__init__()
         self._animator = animator
 
-    def update(self, state: NetworkState) -> None:
+    def update(self, state: Any) -> None:
         """One more point."""
         means = state.sums["mlm"] / state.done, state.sums["nsp"] / state.done
         self._animator.add(state.done, means)
@@ -190,19 +192,20 @@ def get_bert_encoding(
     """
     if isinstance(tokens_a, str) or isinstance(tokens_b, str):
         raise TypeError("get_bert_encoding: tokens must be lists of words, got a string")
-    if vocab is None and net.vocabulary is None:
+    known = net.vocabulary if vocab is None else vocab
+    if known is None:
         raise ValueError("get_bert_encoding: vocab must be given for a net without vocabulary")
-    size = len(net.vocabulary if vocab is None else vocab)
+    size = len(known)
     if size != net.config.vocab_size:
         raise ValueError(
             f"get_bert_encoding: vocab must have the {net.config.vocab_size} tokens of the net, "
             f"got {size}"
         )
     tokens, segments = get_tokens_and_segments(tokens_a, tokens_b)
-    if vocab is None:
-        ids = WordTokenizer(net.vocabulary).convert_tokens_to_ids(tokens)
+    if isinstance(known, Vocab):
+        ids = known[tokens]
     else:
-        ids = vocab[tokens]
+        ids = WordTokenizer(known).convert_tokens_to_ids(tokens)
     device = next(net.parameters()).device
     with torch.no_grad(), evaluating(net):
         encoded, _, _ = net(

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tarfile
-import urllib.request
 import zipfile
 from pathlib import Path
 
-from lexforge.text.datasets import cache_folder
+from lexforge._files import replacing
+from lexforge.text import datasets
+from lexforge.text.download import download as _download
+from lexforge.text.download import has_digest
 
-DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
+DATA_URL = "https://d2l-data.s3-accelerate.amazonaws.com/"
 
 
-# name -> (url, sha1)
+# name -> (url, sha1); entries of one's own are welcome
 DATA_HUB: dict[str, tuple[str, str]] = {
-    "ptb": (DATA_URL + "ptb.zip", "319d85e578af0cdc590547f26231e4e31cdf1e42"),
-    "glove.6b.50d": (DATA_URL + "glove.6B.50d.zip", "0b8703943ccdb6eb788e6f091b8946e82231bc4d"),
-    "glove.6b.100d": (DATA_URL + "glove.6B.100d.zip", "cd43bfb07e44e6f27cbcc7bc9ae3d80284fdaf5a"),
-    "glove.42b.300d": (DATA_URL + "glove.42B.300d.zip", "b5116e234e9eb9076672cfeabf5469f3eec904fa"),
-    "wiki.en": (DATA_URL + "wiki.en.zip", "c1816da3821ae9f43899be655002f6c723e91b88"),
-    "wikitext-2": (
-        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip",
-        "3c914d17d80b1459be871a5039ac23e752a53cbe",
-    ),
+    name: (known.urls[0], known.digest)
+    for name, known in datasets.REGISTRY.items()
+    if len(known.digest) == 40
 }
 
 
@@ -35,35 +30,26 @@ def download(name: str, folder: str | os.PathLike | None = None) -> Path:
         name: key of ``DATA_HUB``. folder: where to keep it; default lexforge's cache.
 
     Raises:
-        KeyError: unknown name. ConnectionError: the download failed. ValueError: wrong SHA-1.
+        KeyError: unknown name. ConnectionError: the download failed. ValueError: wrong SHA-1, or
+        more bytes than expected. OSError: no place for it.
     """
     if name not in DATA_HUB:
         raise KeyError(f"download: name must be one of {', '.join(DATA_HUB)}, got {name!r}")
     url, sha1 = DATA_HUB[name]
-    folder = cache_folder() / "d2l" if folder is None else Path(folder)
+    folder = datasets.cache_folder() / "d2l" if folder is None else Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / url.rsplit("/", 1)[-1]
-    if target.exists() and _sha1(target) == sha1:
+    if target.exists() and has_digest(target, sha1):
         return target
-    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    known = datasets.REGISTRY.get(name)
+    same = known is not None and known.digest == sha1
+    urls, size = (known.urls, known.size) if known and same else ((url,), None)
     try:
-        with urllib.request.urlopen(url, timeout=30) as response, open(partial, "wb") as file:
-            while block := response.read(1 << 20):
-                file.write(block)
-        if _sha1(partial) != sha1:
-            raise ValueError(f"download: {url} must have the SHA-1 {sha1}, got {_sha1(partial)}")
-        partial.replace(target)
-    except OSError as error:
-        raise ConnectionError(
-            f"download: {url} cannot be fetched ({error}); put the file at {target} by hand"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        with replacing(target) as file:
+            _download(name, urls, file, digest=sha1, size=size)
+    except ConnectionError as error:
+        raise ConnectionError(f"download: {error}; put the file at {target} by hand") from error
     return target
-
-
-def _sha1(path: Path) -> str:
-    return hashlib.sha1(path.read_bytes()).hexdigest()
 
 
 def download_extract(name: str, folder: str | None = None) -> Path:

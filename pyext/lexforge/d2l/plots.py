@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,8 +146,8 @@ class Animator:
 
     def add(self, x: float | Sequence[float], y: float | Sequence[float | None]) -> None:
         """One more point per curve; None leaves a curve out."""
-        ys = list(y) if hasattr(y, "__len__") else [y]
-        xs = list(x) if hasattr(x, "__len__") else [x] * len(ys)
+        ys = list(y) if isinstance(y, Iterable) else [y]
+        xs = list(x) if isinstance(x, Iterable) else [x] * len(ys)
         while len(self.X) < len(ys):
             self.X.append([])
             self.Y.append([])
@@ -265,7 +265,7 @@ def show_list_len_pair_hist(
     first, second = (np.histogram(series, bins=edges)[0] for series in lengths)
     if file is not None or notebook() is not None:
         figure, (axes,) = _plot.new_figure(3.5, 2.5)
-        axes.hist(lengths, bins=edges, label=list(legend))
+        axes.hist(lengths, bins=edges.tolist(), label=list(legend))
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.legend()
         if file is not None:

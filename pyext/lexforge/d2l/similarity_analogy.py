@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lexforge._display import printable
 from lexforge.d2l.hub import download_extract
 from lexforge.d2l.text import Vocab
+from lexforge.text import datasets
 from lexforge.vectors import similarity
 
 
@@ -20,8 +21,8 @@ class TokenEmbedding:
     """Pretrained vectors; index 0 is ``<unk>`` with a zero vector.
 
     Args:
-        embedding_name: key of ``DATA_HUB`` (downloaded), a folder that holds ``vec.txt``, or a text
-            file of vectors.
+        embedding_name: key of ``DATA_HUB`` (downloaded unless it is here), a folder that holds
+            ``vec.txt``, or a text file of vectors.
     """
 
     def __init__(self, embedding_name: str | os.PathLike):
@@ -29,7 +30,7 @@ class TokenEmbedding:
 
         path = Path(embedding_name)
         if not path.exists():
-            path = download_extract(str(embedding_name))
+            path = datasets.find(str(embedding_name)) or download_extract(str(embedding_name))
         vectors = load_vectors(path / "vec.txt" if path.is_dir() else path)
         table = torch.as_tensor(np.asarray(vectors.vectors, dtype=np.float32))
         self.idx_to_token: list[str] = ["<unk>", *vectors.index_to_key]

@@ -85,7 +85,10 @@ def train(
         optimizer: as for :func:`lexforge.models.word2vec.textbook.train_skipgram`.
     """
     device = try_gpu() if device is None else torch.device(device)
-    for embedding in net:
+    centers, contexts = net
+    if not (isinstance(centers, nn.Embedding) and isinstance(contexts, nn.Embedding)):
+        raise TypeError(f"train: net must be two nn.Embedding in sequence, got {net}")
+    for embedding in (centers, contexts):
         nn.init.xavier_uniform_(embedding.weight)
     animator = Animator(xlabel="epoch", ylabel="loss", xlim=[1, num_epochs])
 
@@ -93,8 +96,8 @@ def train(
         animator.add(progress.epoch + progress.fraction, (progress.loss,))
 
     progress = train_skipgram(
-        net[0],
-        net[1],
+        centers,
+        contexts,
         data_iter,
         lr=lr,
         epochs=num_epochs,

@@ -10,6 +10,9 @@ from types import EllipsisType
 import torch
 from torch import Tensor
 
+from lexforge._arguments import MAX_THREADS
+from lexforge._library import kernel_threads
+
 IDS = (torch.int32, torch.int64)
 WIDE = (torch.float32, torch.float64)
 FLOATS = (torch.float32, torch.bfloat16, torch.float64)
@@ -36,10 +39,12 @@ def tensor(
         contiguous: whether it must be.
 
     Raises:
-        TypeError: no tensor, or of another dtype. ValueError: anything else.
+        TypeError: no tensor, a sparse one, or of another dtype. ValueError: anything else.
     """
     if not isinstance(t, Tensor):
         raise TypeError(f"{op}: {name} must be a tensor, got {type(t).__name__}")
+    if t.layout is not torch.strided:
+        raise TypeError(f"{op}: {name} must be a dense tensor, got {spelt(t.layout)}")
     if dtype is not None and t.dtype is not dtype:
         dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
         if t.dtype not in dtypes:
@@ -65,7 +70,7 @@ def _fits(shape: Sequence[int], wanted: Sequence[int | str | EllipsisType]) -> b
     return True
 
 
-def spelt(dtype: torch.dtype) -> str:
+def spelt(dtype: torch.dtype | torch.layout) -> str:
     """``float32``."""
     return str(dtype).removeprefix("torch.")
 
@@ -87,6 +92,17 @@ def updated(op: str, name: str, table: Tensor) -> None:
         raise ValueError(f"{op}: {name} requires grad and is updated in place; use no_grad()")
     if table.data_ptr() % 64:
         raise ValueError(f"{op}: {name} must start at a 64-byte boundary; see padded_table()")
+
+
+def apart(op: str, **tables: Tensor) -> None:
+    """Refuse contiguous tables, updated in place, that share memory: ValueError."""
+    spans = [(t.data_ptr(), t.numel() * t.element_size(), name) for name, t in tables.items()]
+    for i, (start, size, name) in enumerate(spans):
+        for other_start, other_size, other in spans[:i]:
+            if start < other_start + other_size and other_start < start + size:
+                raise ValueError(
+                    f"{op}: {name} must be another tensor than {other}, without memory in common"
+                )
 
 
 def both_or_neither(op: str, **arguments: object) -> None:
@@ -156,9 +172,9 @@ def choice(op: str, name: str, value: str, choices: Sequence[str]) -> None:
 
 def threads(op: str, count: int | None) -> int:
     """The number of CPU threads: by default torch's."""
-    count = torch.get_num_threads() if count is None else count
-    whole(op, "threads", count, 1, 2**31 - 1)
-    return count
+    if count is not None:
+        whole(op, "threads", count, 1, MAX_THREADS)
+    return kernel_threads(count)
 
 
 def seed(op: str, value: int | torch.Generator) -> int:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from lexforge._arguments import MAX_THREADS, whole
 from lexforge.text import datasets
 
 Progress = Callable[[int, "int | None"], None]
@@ -154,10 +155,17 @@ def lowercase_table() -> list[int]:
     return [ord(chr(c).lower()[0]) for c in range(0x1E944)]  # the last cased letter is U+1E943
 
 
+def reader_threads(function: str, threads: int | None) -> int:
+    """The number of threads, by default torch's."""
+    if threads is None:
+        return min(torch.get_num_threads(), MAX_THREADS)
+    return whole(function, "threads", threads, high=MAX_THREADS)
+
+
 def reader_options(corpus: Corpus, threads: int | None, errors: str) -> dict:
     """What both readers of lexforge._text are made with."""
     return {
-        "threads": torch.get_num_threads() if threads is None else threads,
+        "threads": reader_threads("corpus", threads),
         "chunk_bytes": _CHUNK_BYTES,
         "errors": errors,
         "lowercase": lowercase_table() if corpus.lowercase else [],
@@ -216,8 +224,9 @@ def _files_of(path: Path) -> list[Path]:
             raise FileNotFoundError(f"corpus: no files in folder {path}")
         return files
     if not path.exists():
+        known = ", ".join(datasets.names("corpus"))
         raise FileNotFoundError(
-            f"corpus: no such file or folder: {path} (data sets: {', '.join(datasets.names())}; "
+            f"corpus: no such file or folder: {path} (data sets: {known}; "
             "a list of str is a list of paths, a sentence is a list of words)"
         )
     return [path]

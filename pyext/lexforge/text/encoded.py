@@ -16,6 +16,7 @@ import torch
 from lexforge import _text
 from lexforge._files import map_file, read_into, replacement, replacing
 from lexforge.text.corpus import Progress, reader_options, resolve_corpus
+from lexforge.text.lines import read_json
 from lexforge.text.vocabulary import Vocabulary
 
 _FORMAT_VERSION = 1
@@ -62,7 +63,7 @@ class EncodedCorpus:
         """
         folder = Path(folder)
         try:
-            meta = json.loads((folder / "meta.json").read_bytes())
+            meta = read_json(folder / "meta.json")
             version = meta["format_version"]
             num_tokens, num_sentences = int(meta["num_tokens"]), int(meta["num_sentences"])
         except FileNotFoundError as error:

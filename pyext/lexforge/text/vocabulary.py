@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from lexforge import _text
+from lexforge._arguments import LARGEST
 from lexforge._files import replacing
 from lexforge.text.corpus import reader_options, resolve_corpus
+from lexforge.text.lines import join_lines, read_counts
 
 
 class Vocabulary:
@@ -30,7 +32,8 @@ class Vocabulary:
         tokens_read, types_read: as above.
 
     Raises:
-        ValueError: lengths differ, a word comes twice, or counts are negative or ascend.
+        ValueError: lengths differ, a word comes twice, or counts are negative, ascend, or add up to
+            more than 2^63 - 1.
 
     Example:
         >>> vocab = Vocabulary(["the", "cat"], [5, 2])
@@ -47,7 +50,10 @@ class Vocabulary:
         types_read: int | None = None,
     ):
         self.words = list(words)
-        self.counts = np.array(counts, dtype=np.int64)
+        try:
+            self.counts = np.array(counts, dtype=np.int64)
+        except OverflowError:
+            raise ValueError("Vocabulary: counts must be at most 2^63 - 1") from None
         if self.counts.shape != (len(self.words),):
             raise ValueError(
                 f"Vocabulary: counts must be [{len(self.words)}] like words, "
@@ -59,7 +65,9 @@ class Vocabulary:
         if len(self.index) != len(self.words):
             twice = next(word for i, word in enumerate(self.words) if self.index[word] != i)
             raise ValueError(f"Vocabulary: words must be distinct, got {twice!r} twice")
-        self.total = int(self.counts.sum())
+        self.total = sum(self.counts.tolist())  # which no number of bits limits
+        if self.total > LARGEST:
+            raise ValueError(f"Vocabulary: counts must add up to <= 2^63 - 1, got {self.total}")
         self.tokens_read = self.total if tokens_read is None else tokens_read
         self.types_read = len(self.words) if types_read is None else types_read
 
@@ -105,8 +113,9 @@ class Vocabulary:
         )
 
     def _lines(self) -> Iterable[bytes]:
-        for word, count in zip(self.words, self.counts.tolist(), strict=True):
-            yield f"{word} {count}\n".encode()
+        for row, (word, count) in enumerate(zip(self.words, self.counts.tolist(), strict=True)):
+            line = f"{word} {count}"
+            yield f"{line}\n".encode() if row else join_lines([line])
 
     def sha1(self) -> str:
         """Hexadecimal SHA-1 of words and counts: that of the file save() writes."""
@@ -138,24 +147,11 @@ class Vocabulary:
             as_numbered: refuse another order, because other files go by the numbers of the lines.
 
         Raises:
-            ValueError: a line is not "<word> <count>" in UTF-8 (named by its number), or a word
-                comes twice; a count ascends, if the lines are to be as numbered.
+            ValueError: a line is not "<word> <count>" in UTF-8 or its count is too large (named by
+                its number), or a word comes twice; a count ascends, if the lines are to be as
+                numbered.
         """
-        words: list[str] = []
-        counts: list[int] = []
-        with open(path, "rb") as file:
-            for row, line in enumerate(file, 1):
-                written, _, number = line.rstrip(b"\r\n").rpartition(b" ")
-                try:
-                    if not written or not number.isdigit():
-                        raise ValueError("no count")
-                    words.append(written.decode())
-                except ValueError as error:
-                    raise ValueError(
-                        f"{os.fspath(path)}: line {row} must be '<word> <count>' in UTF-8, "
-                        f"got {line[:80]!r}"
-                    ) from error
-                counts.append(int(number))
+        words, counts = read_counts(path)
         order = sorted(range(len(words)), key=lambda i: -counts[i])
         if as_numbered and order != list(range(len(words))):
             ascends = next(i for i in range(1, len(counts)) if counts[i] > counts[i - 1])
@@ -163,7 +159,10 @@ class Vocabulary:
                 f"{os.fspath(path)}: counts must not ascend, since other files go by the numbers "
                 f"of the lines; line {ascends + 1} has more than the one before"
             )
-        return cls([words[i] for i in order], [counts[i] for i in order])
+        try:
+            return cls([words[i] for i in order], [counts[i] for i in order])
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
 def build_vocabulary(

@@ -134,24 +134,34 @@ def replacing_parts(folder: str | os.PathLike) -> Iterator[Path]:
     _finish_interrupted_save(folder)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """A safetensors file of float32 tensors; the library's own writer would copy them first."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """A safetensors file of float32, float16 or bfloat16 tensors, and of strings by name.
+
+    The library's own writer would copy the tensors first, and takes no name that is not UTF-8.
+    """
     import torch
 
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    types = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     end = 0
     for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise TypeError(f"save_checkpoint: {name} must be float32, got {tensor.dtype}")
-        begin, end = end, end + tensor.numel() * 4
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
+        if tensor.dtype not in types:
+            raise TypeError(f"{name} must be float32, float16 or bfloat16, got {tensor.dtype}")
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": types[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             for rows in tensor.detach().split(_ROWS_WRITTEN):
-                file.write(rows.cpu().contiguous().numpy().data)
+                file.write(rows.cpu().contiguous().view(torch.uint8).numpy().data)
 
 
 def check_finite(folder: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -246,6 +256,25 @@ def open_parts(folder: str | os.PathLike, parts: Sequence[str]) -> Path:
     return folder
 
 
+@contextmanager
+def open_tensors(path: str | os.PathLike, framework: str = "pt") -> Iterator[Any]:
+    """A safetensors file as the library opens it, whatever its name.
+
+    Raises:
+        SafetensorError: it is truncated or damaged. OSError: it cannot be read.
+    """
+    from safetensors import safe_open
+
+    with open(path, "rb") as file:
+        try:
+            name = os.fspath(path)
+            name.encode()
+        except UnicodeEncodeError:  # the library knows names in UTF-8 only
+            name = f"/dev/fd/{file.fileno()}"
+        with safe_open(name, framework=framework) as tensors:
+            yield tensors
+
+
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file.
 
@@ -253,10 +282,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         CheckpointError: It is truncated or damaged.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        with open_tensors(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or damaged: {printable(error)}") from error
 
@@ -282,13 +311,12 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It is truncated or damaged.
     """
+    from lexforge.text import lines
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return lines.read_json(path)
     except ValueError as error:
-        raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged: a JSON object is expected")
-    return content
+        raise CheckpointError(str(error)) from error
 
 
 def _why_not_written(folder: Path, error: Exception) -> str:

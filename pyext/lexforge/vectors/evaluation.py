@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from lexforge._display import html_table
+from lexforge.text.lines import read_lines
 from lexforge.vectors.correlation import Correlation, pearson, spearman
-from lexforge.vectors.similarity import EPSILON
+from lexforge.vectors.similarity import EPSILON, other_form
 from lexforge.vectors.word_vectors import WordVectors
-
-# Set names and their files below LEXFORGE_DATA.
-SIMILARITY_SETS = {
-    "wordsim353": "similarity/EN-WS-353-ALL.txt",
-    "wordsim353-sim": "similarity/EN-WS-353-SIM.txt",
-    "wordsim353-rel": "similarity/EN-WS-353-REL.txt",
-    "simlex999": "similarity/EN-SIMLEX-999.txt",
-    "men": "similarity/EN-MEN-TR-3k.txt",
-    "mturk287": "similarity/EN-MTurk-287.txt",
-    "rg65": "similarity/EN-RG-65.txt",
-    "mc30": "similarity/EN-MC-30.txt",
-}
-ANALOGY_SETS = {
-    "google": "analogy/questions-words.txt",
-    "google-phrases": "analogy/questions-phrases.txt",
-}
 
 _QUESTION_BLOCK = 1024
 _VOCABULARY_BLOCK = 8192
@@ -98,30 +84,6 @@ class AnalogySection:
         return self.name.startswith("gram")
 
 
-def data_set_path(name: str | os.PathLike, sets: dict[str, str]) -> Path:
-    """The file of a set called by name, found below LEXFORGE_DATA; any other name is a path.
-
-    Raises:
-        FileNotFoundError: when there is no such file; the message says where it was looked for.
-    """
-    if str(name) not in sets:
-        path = Path(name)
-        if not path.exists():
-            known = ", ".join(sets)
-            raise FileNotFoundError(f"{path}: no such file, and not a set name ({known})")
-        return path
-    folder = os.environ.get("LEXFORGE_DATA")
-    if not folder:
-        raise FileNotFoundError(
-            f"{name}: set LEXFORGE_DATA to the folder that holds {sets[str(name)]}, "
-            "or give the path of the file"
-        )
-    path = Path(folder) / sets[str(name)]
-    if not path.exists():
-        raise FileNotFoundError(f"{name}: {path} does not exist")
-    return path
-
-
 class _Cases:
     """Words of the first `restrict_vocab` rows, where spellings that differ in case are one.
 
@@ -138,8 +100,12 @@ class _Cases:
         self.rows_by_group = np.argsort(group_of_row, kind="stable")
         self.groups = group_of_row[self.rows_by_group]
 
-    def __contains__(self, folded: str) -> bool:
+    def __contains__(self, folded: object) -> bool:
         return folded in self.first_row
+
+    def in_other_form(self, folded: Iterable[str]) -> bool:
+        """Whether all would be here if each were in the right Unicode normal form."""
+        return all(w in self or other_form(w, self) is not None for w in folded)
 
     def rows(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All rows of the groups [Q, N]: (question of each row, row)."""
@@ -168,12 +134,13 @@ def score_pairs(
     gold: list[float] = []
     model: list[float] = []
     total = unknown = 0
-    for line in Path(pairs).read_text(encoding=encoding).split("\n"):
+    other_forms = 0
+    for line in read_lines(pairs, encoding=encoding):
         if line.startswith("#"):
             continue
-        separator = delimiter or ("\t" if "\t" in line else None)
+        fields = line.split(delimiter or ("\t" if "\t" in line else None))
         try:
-            first, second, score_text = line.split(separator)
+            first, second, score_text = (field.strip() for field in fields if field.strip())
             score = float(score_text)
         except ValueError:
             continue  # headings and remarks
@@ -183,10 +150,12 @@ def score_pairs(
             model.append(kv.similarity(cases.first_row[first], cases.first_row[second]))
         else:
             unknown += 1
+            other_forms += cases.in_other_form((first, second))
             if not dummy4unknown:
                 continue
             model.append(0.0)
         gold.append(score)
+    _warn_of_forms(pairs, other_forms, "pairs")
     if not gold:
         raise ValueError(
             f"{pairs}: no pair could be used: {total} pairs found, {unknown} with unknown words; "
@@ -209,8 +178,9 @@ def score_analogies(
     """
     cases = _Cases(kv, restrict_vocab, case_insensitive)
     sections: list[AnalogySection] = []
+    other_forms = 0
     questions: list[tuple[AnalogySection, tuple[str, str, str, str], bool]] = []
-    for number, line in enumerate(Path(analogies).read_text(encoding="utf8").split("\n"), 1):
+    for number, line in enumerate(read_lines(analogies), 1):
         if line.startswith(":"):
             sections.append(AnalogySection(line.lstrip(": ").strip()))
             continue
@@ -224,14 +194,25 @@ def score_analogies(
         known = all(word in cases for word in question)
         sections[-1].questions += 1
         sections[-1].unknown += not known
+        other_forms += not known and cases.in_other_form(question)
         if known or dummy4unknown:
             questions.append((sections[-1], question, known))
+    _warn_of_forms(analogies, other_forms, "questions")
     rows = [[cases.first_row[w] for w in question] for _, question, known in questions if known]
     answers = iter(_answers(kv, np.array(rows, dtype=np.int64).reshape(-1, 4), cases))
     for section, question, known in questions:
         right = known and next(answers)
         (section.correct if right else section.incorrect).append(question)
     return sections
+
+
+def _warn_of_forms(path: str | os.PathLike, number: int, what: str) -> None:
+    if number:
+        warnings.warn(
+            f"{os.fspath(path)}: {number} {what} count as unknown whose words have vectors, but in "
+            "another Unicode normal form (see unicodedata.normalize)",
+            stacklevel=4,
+        )
 
 
 def _answers(kv: WordVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:

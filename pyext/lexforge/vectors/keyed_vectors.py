@@ -14,7 +14,7 @@ import torch
 from lexforge.vectors import evaluation
 from lexforge.vectors.correlation import Correlation
 from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
-from lexforge.vectors.formats.files import read_table, save_vectors
+from lexforge.vectors.formats.files import read_table, save_rows, save_vectors
 from lexforge.vectors.similarity import cosines, nearest, unit
 from lexforge.vectors.word_vectors import WordVectors
 
@@ -446,6 +446,7 @@ class KeyedVectors(WordVectors):
         fname: str | os.PathLike,
         fvocab: str | os.PathLike | None = None,
         binary: bool = False,
+        encoding: str = "utf-8",
         unicode_errors: str = "strict",
         limit: int | None = None,
         datatype="float32",
@@ -455,18 +456,21 @@ class KeyedVectors(WordVectors):
 
         Args:
             fvocab: file of ``word count`` lines to take counts from.
-            unicode_errors: "strict", "replace", or "skip" ("ignore" is taken for it).
+            encoding: of the words in both files; one that writes ASCII as it is.
+            unicode_errors: "strict", "replace", or "skip" ("ignore" is taken for it), in both.
             no_header: the text file has no ``V D`` line (GloVe).
         """
+        errors = "skip" if unicode_errors == "ignore" else unicode_errors
         kv = load_vectors(
             fname,
             format="binary" if binary else "glove" if no_header else "text",
             limit=limit,
             dtype=datatype,
-            errors="skip" if unicode_errors == "ignore" else unicode_errors,
+            errors=errors,
+            encoding=encoding,
         )
         if fvocab is not None:
-            words, counts = read_vocabulary(fvocab)
+            words, counts = read_vocabulary(fvocab, encoding=encoding, errors=errors, columns=True)
             if counts is None:
                 raise ValueError(f"{fvocab}: rows must be '<word> <count>'")
             known = dict(zip(words, counts.tolist(), strict=True))
@@ -581,22 +585,51 @@ class KeyedVectors(WordVectors):
         fname: str | os.PathLike,
         fvocab: str | os.PathLike | None = None,
         binary: bool = False,
+        total_vec: int | None = None,
         write_header: bool = True,
+        prefix: str = "",
+        append: bool = False,
+        sort_attr: str = "count",
     ) -> None:
-        """Save as word2vec text or binary, rows in the order of `index_to_key`.
+        """Save as word2vec text or binary.
 
         Args:
-            fvocab: also write ``word count`` lines to this file; needs counts.
-            write_header: False leaves the ``V D`` line out (GloVe); text only.
+            fvocab: also write ``word count`` lines (what `sort_attr` names) to this file.
+            total_vec: the number of rows that the header promises, where others are appended.
+            write_header: False leaves the ``V D`` line out (GloVe); binary only to append.
+            prefix: put before every word.
+            append: to what the files hold already.
+            sort_attr: rows go by this attribute, descending; in the order of `index_to_key` where
+                words have none of that name.
+
+        Raises:
+            ValueError: naming a word that the format cannot hold; `fvocab` without the attribute.
         """
-        if binary and not write_header:
+        if binary and not write_header and not append:
             raise ValueError("save_word2vec_format: write_header must be True for binary files")
+        values = self.expandos.get(sort_attr)
+        if fvocab is not None and values is None:
+            raise ValueError(
+                f"save_word2vec_format: fvocab needs the attribute {sort_attr!r} of words, and "
+                "there is none"
+            )
+        words, vectors = self.index_to_key, self.vectors
+        if values is not None and (values[1:] > values[:-1]).any():
+            order = sorted(range(len(words)), key=values.__getitem__, reverse=True)
+            words, vectors = [words[row] for row in order], vectors[order]
+            values = values[order]
+        if prefix:
+            words = [prefix + word for word in words]
         if fvocab is not None:
-            if "count" not in self.expandos:
-                raise ValueError("save_word2vec_format: fvocab needs counts, and there are none")
-            write_vocabulary(fvocab, self.index_to_key, self.expandos["count"])
-        save_vectors(
-            self, fname, format="binary" if binary else "text" if write_header else "glove"
+            write_vocabulary(fvocab, words, values, append=append)
+        total = len(self) if total_vec is None else total_vec
+        save_rows(
+            fname,
+            words,
+            vectors,
+            binary=binary,
+            total=total if write_header else None,
+            append=append,
         )
 
     def to_gensim(self):
@@ -746,6 +779,7 @@ def load_vectors(
     errors: str = "strict",
     mmap: bool = False,
     *,
+    encoding: str = "utf-8",
     allow_nonfinite: bool = False,
     threads: int | None = None,
 ) -> KeyedVectors:
@@ -757,10 +791,12 @@ def load_vectors(
         format: one of `FORMATS`; "auto" recognises it from the content.
         limit: read the first rows only.
         dtype: "float32" or "float16", the type of the matrix in memory.
-        errors: what to do with a token that is not UTF-8: "strict" raises, "replace" puts U+FFFD
-            for the bad bytes, "skip" leaves the row out.
+        errors: what to do with a token that is not in the encoding: "strict" raises, "replace" puts
+            U+FFFD for the bad bytes, "skip" leaves the row out.
         mmap: map the matrix instead of reading it (safetensors, npy, checkpoint). Mapped vectors
             are not checked for NaN, as that would read all of them.
+        encoding: of the words in text, binary and GloVe files, and in the vocabulary file beside an
+            array; one that writes ASCII as it is, such as latin-1 or gb18030.
         allow_nonfinite: accept NaN and infinities.
         threads: for parsing text; default those of torch, at most 8.
 
@@ -779,6 +815,7 @@ def load_vectors(
         dtype,
         errors,
         mmap,
+        encoding=encoding,
         allow_nonfinite=allow_nonfinite,
         threads=threads,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 
@@ -108,3 +109,25 @@ def close_spellings(word: str, words: Sequence[str], n: int = 3) -> list[str]:
             candidates.setdefault(other_lowered, other)
     matches = difflib.get_close_matches(lowered, candidates, n=n, cutoff=0.7)
     return [candidates[match] for match in matches]
+
+
+def other_form(word: str, known: Container[str]) -> str | None:
+    """The same word in another Unicode normal form, if that is among the known ones."""
+    if word.isascii():
+        return None
+    forms = (unicodedata.normalize(form, word) for form in ("NFC", "NFD", "NFKC", "NFKD"))
+    return next((other for other in forms if other != word and other in known), None)
+
+
+def unknown_word(word: str, words: Sequence[str], known: Container[str]) -> str:
+    """What to say about a word that is not among the `words`: with its other form, or close ones.
+
+    Args:
+        known: the words once more, where they are found fast.
+    """
+    hint = ""
+    if (other := other_form(word, known)) is not None:
+        hint = f" (it is there in another Unicode form, {other!a}; this is {word!a})"
+    elif close := close_spellings(word, words):
+        hint = f" (did you mean {', '.join(close)}?)"
+    return f"{word!r} is not among the {len(words):,} words{hint}"

@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
-from lexforge.vectors.similarity import EPSILON, row_norms, unit
+from lexforge.vectors.similarity import EPSILON, other_form, row_norms, unit
 
 
 class WordVectors:
@@ -99,7 +99,10 @@ class WordVectors:
             return int(key)
         if default is not None:
             return default
-        raise KeyError(f"key {key!r} not present")
+        hint = ""
+        if isinstance(key, str) and (other := other_form(key, self.key_to_index)) is not None:
+            hint = f"; it is there in another Unicode form, {other!a}"
+        raise KeyError(f"key {key!r} not present{hint}")
 
     def __getitem__(self, key_or_keys) -> np.ndarray:
         """The vector [D] of a key, or the vectors [N, D] of a list of N keys."""

@@ -10,6 +10,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from lexforge._arguments import MAX_THREADS
 from lexforge.cli._options import check_files
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
 
@@ -82,7 +83,9 @@ def encode(
         Precision, typer.Option(help="bf16 is faster where the processor has it.")
     ] = Precision.FLOAT32,
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads; all cores.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Turn each line of a file into vectors, in the order of the lines.
@@ -107,13 +110,14 @@ def encode(
 
     import torch
 
+    from lexforge._library import kernel_threads
     from lexforge.models.bert.encoding import EncodingCounts, encode_stream
     from lexforge.models.bert.encoding_files import check_vector_file, vector_file
     from lexforge.training.progress import Progress, clock, count
 
     check_vector_file(out, what.value)
     if workers is not None:
-        torch.set_num_threads(workers)
+        torch.set_num_threads(kernel_threads(workers))
     bert, tokenizer = load(model, device)
     metadata = {"what": what.value, "layers": layers, "model": model.resolve().name}
     counts = EncodingCounts()

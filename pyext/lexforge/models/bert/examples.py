@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lexforge import _text
 from lexforge.ops.sampling.sampling import seed_from
-from lexforge.text.corpus import open_text, resolve_corpus
+from lexforge.text.corpus import open_text, reader_threads, resolve_corpus
 from lexforge.text.tokenizers.base import Tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 
@@ -298,7 +298,7 @@ class BertExamples:
         """
         batches = self.num_batches(epoch, batch_size)
         _whole("first_batch", first_batch, 0, batches)
-        threads = _threads(threads)
+        threads = reader_threads("BertExamples", threads)
         drawn = self._epoch(epoch)
 
         def generate() -> Iterator[PackedBatch]:
@@ -354,7 +354,7 @@ class BertExamples:
         arrays = {
             name: part.numpy() for name, part in batch._asdict().items() if isinstance(part, Tensor)
         }
-        drawn.fill(first, last, **arrays, threads=_threads(threads))
+        drawn.fill(first, last, **arrays, threads=reader_threads("BertExamples", threads))
         return batch
 
 
@@ -368,10 +368,6 @@ def _whole(name: str, value: int, smallest: int, largest: int = 2**62) -> int:
         bound = f">= {smallest}" if value < smallest else f"<= {largest}"
         raise ValueError(f"BertExamples: {name} must be {bound}, got {value}")
     return int(value)
-
-
-def _threads(threads: int | None) -> int:
-    return torch.get_num_threads() if threads is None else _whole("threads", threads, 1)
 
 
 def _check_tokens(tokens: np.ndarray, tokenizer: Tokenizer) -> None:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lexforge._files import replacing
+from lexforge._files import DAMAGED_ZIP, replacing
+from lexforge.text.lines import numbered_words, parse_json, read_lines
 from lexforge.training.checkpoint import (
     CONFIG,
     TENSORS,
@@ -165,13 +166,15 @@ def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]
         try:
             with zipfile.ZipFile(path) as archive:
                 parts = [archive.read(name) for name in _both(path, archive.namelist())]
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-            if isinstance(error, CheckpointError):
-                raise
+        except CheckpointError:
+            raise
+        except DAMAGED_ZIP as error:
             raise CheckpointError(f"{path} is no zip archive, or damaged: {error}") from error
-    words = _json(path / ARCHIVE_VOCABULARY, parts[0])
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise CheckpointError(f"{path / ARCHIVE_VOCABULARY} must hold a JSON array of strings")
+    source = path / ARCHIVE_VOCABULARY
+    try:
+        words = numbered_words(parse_json(parts[0], source, list), source)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     tensors = _state_dict(path / ARCHIVE_TENSORS, io.BytesIO(parts[1]))
     return words, {_bare(name): tensor for name, tensor in tensors.items()}
 
@@ -308,13 +311,6 @@ def _bare(name: str) -> str:
     return name
 
 
-def _json(path: Path, content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise CheckpointError(f"{path} is truncated or damaged: {error}") from error
-
-
 def _state_dict(path: Path, file: Any) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -332,10 +328,9 @@ def _read_words(path: Path) -> list[str] | None:
     if not path.is_file():
         return None
     try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} must be UTF-8: {error}") from error
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+        return read_lines(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _both(path: Path, names: Iterable[str]) -> list[str]:

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lexforge._arguments import either, real, whole
+from lexforge._arguments import MAX_THREADS, either, real, whole
 from lexforge._display import html_table
-from lexforge._library import cpu_has_bf16, resolve_device
+from lexforge._library import cpu_has_bf16, kernel_threads, resolve_device
 from lexforge.models.bert.capacity import BatchCapacity
 from lexforge.models.bert.checkpoint import BEST, load_run, save_run
 from lexforge.models.bert.config import BertConfig
@@ -397,7 +397,7 @@ def pretrain(
         checkpoint_every = 60 * real("pretrain", "checkpoint_every", checkpoint_every)
     workers = either("pretrain", workers, threads=threads)
     if workers is not None:
-        workers = whole("pretrain", "workers", workers)
+        workers = whole("pretrain", "workers", workers, high=MAX_THREADS)
     if epochs is not None:
         epochs = whole("pretrain", "epochs", epochs)
     settings: dict[str, Any] = {
@@ -469,7 +469,7 @@ def pretrain(
 @contextmanager
 def _cpu_threads(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(kernel_threads(threads))
     try:
         yield
     finally:

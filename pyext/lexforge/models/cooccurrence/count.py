@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from lexforge._arguments import either, whole
+from lexforge._arguments import MAX_THREADS, either, whole
 from lexforge._files import replacing
-from lexforge._library import resolve_device
+from lexforge._library import kernel_threads, resolve_device
 from lexforge.models.cooccurrence.counting import (
     CountSettings,
     count_corpus,
@@ -40,6 +40,7 @@ from lexforge.text import (
     encode_corpus,
     resolve_corpus,
 )
+from lexforge.text.lines import read_json
 from lexforge.training.disk import check_space
 from lexforge.training.memory import parse_bytes
 from lexforge.training.progress import Progress
@@ -125,9 +126,9 @@ def cooccurrence(
     )
     memory = parse_bytes("cooccurrence: memory", memory)
     workers = either("cooccurrence", workers, threads=threads)
-    if workers is None:
-        workers = torch.get_num_threads()
-    threads = whole("cooccurrence", "workers", workers)
+    if workers is not None:
+        workers = whole("cooccurrence", "workers", workers, high=MAX_THREADS)
+    threads = kernel_threads(workers)
     device = resolve_device("cooccurrence", device)
     # More may be needed once the words are known; less never is.
     plan_memory(memory, vocab_size=0, window=settings.window, threads=threads)
@@ -217,7 +218,7 @@ class _Preparation:
             sources = corpus.sources()
             self._request = {**options, "sources": sources, "lowercase": corpus.lowercase}
             with suppress(OSError, ValueError):
-                found = json.loads(self._record.read_bytes())
+                found = read_json(self._record)
         self._found = found is not None and found == self._request
         if not self._found:
             self._record.unlink(missing_ok=True)

@@ -29,8 +29,9 @@ from lexforge.models.cooccurrence.triplets import (
 from lexforge.text import (
     Vocabulary,
 )
+from lexforge.text.lines import read_json
 from lexforge.training.disk import check_space
-from lexforge.vectors.similarity import close_spellings
+from lexforge.vectors.similarity import unknown_word
 
 FORMAT_VERSION = 1
 TRIPLETS, VOCABULARY, META = "triplets.bin", "vocab.txt", "meta.json"
@@ -163,9 +164,7 @@ class Cooccurrence:
         try:
             return self.vocab[word]
         except KeyError:
-            close = close_spellings(word, self.vocab.words)
-            hint = f" (did you mean {', '.join(close)}?)" if close else ""
-            raise KeyError(f"{word!r} is not among the {len(self.vocab):,} words{hint}") from None
+            raise KeyError(unknown_word(word, self.vocab.words, self.vocab)) from None
 
     def _row(self, word: str) -> tuple[int, int]:
         number = self._number(word)
@@ -417,7 +416,7 @@ def publish(partial: Path, folder: Path, meta: dict[str, Any]) -> None:
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META
     try:
-        meta = json.loads(path.read_bytes())
+        meta = read_json(path)
         version, _, _ = meta["version"], meta["vocabulary_sha1"], int(meta["entries"])
     except FileNotFoundError:
         unfinished = (folder / UNFINISHED).is_dir()

@@ -16,6 +16,7 @@ import torch
 from lexforge._files import flush, read_into, replacing
 from lexforge.models.cooccurrence.triplets import write_all
 from lexforge.ops.cooccurrence.cooccurrence import CountedRows, cooccurrence_merge
+from lexforge.text.lines import read_json
 
 Report = Callable[[int, int], None]  # done, total
 
@@ -196,7 +197,7 @@ class RunStore:
 
     def _find(self) -> list[Run]:
         try:
-            manifest = json.loads((self._folder / MANIFEST).read_bytes())
+            manifest = read_json(self._folder / MANIFEST)
             runs = [Run(**run) for run in manifest["runs"]]
             same = manifest["version"] == RUNS_VERSION and manifest["key"] == self._key
             whole = all(

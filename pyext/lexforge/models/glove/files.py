@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from lexforge._files import replacing
-from lexforge.vectors.formats.rows import default_threads, write_rows
-from lexforge.vectors.formats.streams import open_for_writing
+from lexforge.vectors.formats.files import save_rows
 
 UNKNOWN = "<unk>"
 RARE_WORDS = 100  # whose mean stands for an unknown word
@@ -115,6 +113,4 @@ def write_vectors(
     if unknown and UNKNOWN not in names:
         mean = rows[-RARE_WORDS:].mean(axis=0, keepdims=True, dtype=np.float64)
         rows, names = np.concatenate([rows, mean.astype(np.float32)]), [*names, UNKNOWN]
-    with open_for_writing(Path(path)) as file:
-        form = "text" if header else "glove"
-        write_rows(file, names, rows, form, threads=default_threads())
+    save_rows(path, names, rows, binary=False, total=len(names) if header else None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from lexforge._arguments import existing, one_of, whole
+from lexforge._arguments import MAX_THREADS, existing, one_of, whole
 from lexforge._files import replacing
 from lexforge._library import resolve_device
 from lexforge.models.cooccurrence.count import cooccurrence
@@ -32,6 +32,7 @@ from lexforge.models.glove.trainer import glove_steps, tiles_of
 from lexforge.ops.glove.glove_tiles import glove_default_parts
 from lexforge.ops.glove.glove_train import RECORD_PARTS, glove_table
 from lexforge.text import Vocabulary, resolve_corpus
+from lexforge.text.lines import read_json
 from lexforge.training.checkpoint import (
     CheckpointError,
     check_finite,
@@ -179,7 +180,9 @@ class GloVe:
         )
         vars(self).update(settings.record())
         self.memory = parse_bytes("GloVe: memory", memory)
-        self.workers = None if workers is None else whole("GloVe", "workers", workers)
+        if workers is not None:
+            workers = whole("GloVe", "workers", workers, high=MAX_THREADS)
+        self.workers = workers
         self.counts_folder = counts_folder
         self.progress = progress
         self.device = resolve_device("GloVe", device)
@@ -778,7 +781,7 @@ class GloVe:
 def _fits(record: Path, request: dict[str, Any], vocabulary: Vocabulary | None) -> bool:
     """Whether the counts beside a record are those of a request, over a given vocabulary if any."""
     try:
-        kept = json.loads(record.read_bytes())
+        kept = read_json(record)
         words = kept.pop("vocabulary_sha1")
     except (OSError, ValueError, KeyError, AttributeError):
         return False

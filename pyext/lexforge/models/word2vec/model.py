@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from lexforge._arguments import either, existing, real, whole
+from lexforge._arguments import MAX_THREADS, either, existing, real, whole
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
 from lexforge.models.word2vec.settings import Word2VecSettings
@@ -190,7 +190,9 @@ class Word2Vec:
             cbow_mean=cbow_mean,
         )
         vars(self).update(settings.record())
-        self.workers = None if workers is None else whole("Word2Vec", "workers", workers)
+        if workers is not None:
+            workers = whole("Word2Vec", "workers", workers, high=MAX_THREADS)
+        self.workers = workers
         self.encoded_folder = encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
         self.progress = progress

@@ -235,6 +235,7 @@ def cooccurrence_merge(
     if not parts:
         raise ValueError(f"{op}: parts must have at least 1 element, got 0")
     _checks.whole(op, "vocab_size", vocab_size, 1, 2**31 - 2)
+    _checks.tensor(op, "row_size", parts[0][0], shape=("R",))
     rows = parts[0][0].shape[0]
     for row_size, cols, counts in parts:
         _checks.tensor(op, "row_size", row_size, torch.int64, ("R",), parts[0][0], contiguous=True)

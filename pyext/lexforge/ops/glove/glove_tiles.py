@@ -79,7 +79,7 @@ def glove_deal_parts(row_sizes: Tensor, parts: int, *, seed: int = 1) -> Tensor:
 
     Args:
         row_sizes: int64 [V], entries of each word's row, >= 0.
-        parts: P, at least 1.
+        parts: P, 1 to 2^16.
         seed: any integer of 64 bits.
 
     Returns:
@@ -90,7 +90,7 @@ def glove_deal_parts(row_sizes: Tensor, parts: int, *, seed: int = 1) -> Tensor:
     """
     op = "glove_deal_parts"
     _checks.tensor(op, "row_sizes", row_sizes, torch.int64, ("V",))
-    _checks.whole(op, "parts", parts, 1, 2**31 - 1)
+    _checks.whole(op, "parts", parts, 1, 2**16)
     if row_sizes.numel() and int(row_sizes.min()) < 0:
         raise ValueError(f"{op}: row_sizes must be >= 0, got {int(row_sizes.min())}")
     sizes = row_sizes.cpu().contiguous()
@@ -135,9 +135,9 @@ def glove_tiles(
     op = "glove_tiles"
     cpu = torch.empty(0)
     _checks.tensor(op, "part", part, torch.int32, ("V",), cpu)
+    _checks.tensor(op, "cols", cols, torch.int32, ("nnz",), cpu)
     vocab_size, entries = part.shape[0], cols.shape[0]
     _checks.tensor(op, "row_begin", row_begin, torch.int64, (vocab_size + 1,), cpu)
-    _checks.tensor(op, "cols", cols, torch.int32, ("nnz",), cpu)
     _checks.tensor(op, "values", values, torch.float64, cols.shape, cpu)
     _checks.whole(op, "parts", parts, 1, max(1, vocab_size))
     last_part = parts if last_part is None else last_part

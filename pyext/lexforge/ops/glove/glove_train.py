@@ -104,6 +104,9 @@ def glove_train_(
     _checks.choice(op, "optimizer", optimizer, OPTIMIZERS)
     parts = tiles.parts
     _checks.whole(op, "tiles.parts", parts, 1, 2**31 - 1)
+    _checks.tensor(op, "word_table", word_table)
+    _checks.tensor(op, "tiles.segment_row", tiles.segment_row, shape=("U",))
+    _checks.tensor(op, "tiles.column", tiles.column, shape=("nnz",))
     record = ("V", RECORD_PARTS[optimizer], "stride")
     for name, t, dtype, shape in (
         ("word_table", word_table, _checks.WIDE, record),
@@ -116,7 +119,7 @@ def glove_train_(
         ("tiles.log_count", tiles.log_count, torch.float32, tiles.column.shape),
     ):
         _checks.tensor(op, name, t, dtype, shape, word_table, contiguous=True)
-    vocab_size, _, stride = word_table.shape
+    stride = word_table.shape[2]
     if dim < 1 or stride % ROW_MULTIPLE or dim + 2 > stride:
         raise ValueError(
             f"{op}: word_table must have a stride of a multiple of {ROW_MULTIPLE}, at least "
@@ -124,8 +127,7 @@ def glove_train_(
         )
     _checks.updated(op, "word_table", word_table)
     _checks.updated(op, "context_table", context_table)
-    if vocab_size and word_table.data_ptr() == context_table.data_ptr():
-        raise ValueError(f"{op}: context_table must be another tensor than word_table")
+    _checks.apart(op, word_table=word_table, context_table=context_table)
     last_round = parts if last_round is None else last_round
     _checks.span(op, "first_round and last_round", first_round, last_round, parts)
     _checks.number(op, "learning_rate", learning_rate)

@@ -109,6 +109,7 @@ def alias_sample(
     Raises:
         TypeError: wrong type or dtype of an argument.
         ValueError: ``table`` is not [V, 2], a negative size or offset.
+        RuntimeError: on the CPU, an alias outside [0, V).
     """
     _check_table("alias_sample", table)
     sizes = [shape] if isinstance(shape, int) else [int(size) for size in shape]
@@ -157,6 +158,7 @@ def sample_noise(
     Raises:
         TypeError: wrong type or dtype of an argument.
         ValueError: wrong shapes, devices or ranges, offsets that do not ascend from 0 to P.
+        RuntimeError: on the CPU, an alias outside [0, V).
 
     Notes:
         The values of ``offsets`` are looked at on the CPU only; on CUDA rows that reach beyond

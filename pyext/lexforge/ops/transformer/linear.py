@@ -43,6 +43,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> linear(torch.randn(5, 7, 16), torch.randn(32, 16), torch.zeros(32)).shape
         torch.Size([5, 7, 32])
     """
+    _checks.tensor("linear", "x", x)
     autocast = torch.is_autocast_enabled(x.device.type)
     dtype = None if autocast else x.dtype
     _checks.tensor("linear", "weight", weight, dtype, ("out", "in"), x)

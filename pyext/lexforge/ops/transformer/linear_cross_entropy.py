@@ -65,6 +65,7 @@ def linear_cross_entropy(
         >>> hidden, weight = torch.randn(5, 16), torch.randn(100, 16)
         >>> loss, correct = linear_cross_entropy(hidden, weight, None, torch.arange(5))
     """
+    _checks.tensor("linear_cross_entropy", "hidden", hidden)
     if torch.is_autocast_enabled(hidden.device.type) and hidden.dtype != torch.float64:
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
     _check(hidden, weight, bias, labels, weights)

@@ -140,7 +140,8 @@ def skipgram_batch(
 
     Raises:
         TypeError, ValueError: arguments that do not fit; a length below the longest example.
-        RuntimeError: windows or order that name tokens which are not there.
+        RuntimeError: windows or order that name tokens which are not there; a noise table with
+            aliases outside [0, V).
     """
     op = "skipgram_batch"
     _check_examples(op, examples, first, last)
@@ -179,9 +180,11 @@ def skipgram_epoch_(
 
     Raises:
         TypeError, ValueError: arguments that do not fit.
-        RuntimeError: windows or order that name tokens which are not there.
+        RuntimeError: windows or order that name tokens which are not there; a noise table with
+            aliases outside [0, V).
     """
     op = "skipgram_epoch_"
+    _checks.tensor(op, "order", examples.order, shape=("E",))
     last = len(examples) if last is None else last
     _check_examples(op, examples, first, last)
     _on_cpu(op, "stats", stats, torch.float64, (3,))
@@ -198,6 +201,11 @@ def skipgram_epoch_(
         )
     contexts = 2 * examples.window
     slots = batch_size * contexts * (1 + examples.negatives)
+    if slots >= 2**31:
+        raise ValueError(
+            f"{op}: batch_size must be at most {batch_size * (2**31 - 1) // slots} with window "
+            f"{examples.window} and negatives {examples.negatives}, got {batch_size}"
+        )
     workspace = state.reserve(
         torch.ops.lexforge.skipgram_epoch_workspace.default(
             batch_size,

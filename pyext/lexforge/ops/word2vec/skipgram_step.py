@@ -127,8 +127,7 @@ def _check_tables(op: str, in_table: Tensor, out_table: Tensor) -> None:
             raise ValueError(f"{op}: {name} must be [V, a multiple of 16], got {[*table.shape]}")
         _checks.updated(op, name, table)
     _checks.tensor(op, "out_table", out_table, shape=("V", in_table.shape[1]))
-    if in_table.numel() and in_table.data_ptr() == out_table.data_ptr():
-        raise ValueError(f"{op}: out_table must be another tensor than in_table")
+    _checks.apart(op, in_table=in_table, out_table=out_table)
 
 
 def skipgram_step_(

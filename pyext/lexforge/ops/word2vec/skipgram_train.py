@@ -108,8 +108,7 @@ def skipgram_train_(
         _checks.tensor(op, name, t, dtype, shape, in_table, contiguous=True)
     _checks.updated(op, "in_table", in_table)
     _checks.updated(op, "out_table", out_table)
-    if in_table.data_ptr() == out_table.data_ptr():
-        raise ValueError(f"{op}: out_table must be another tensor than in_table")
+    _checks.apart(op, in_table=in_table, out_table=out_table)
     sentences = offsets.shape[0] - 1
     last_sentence = sentences if last_sentence is None else last_sentence
     _checks.span(op, "first_sentence and last_sentence", first_sentence, last_sentence, sentences)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from lexforge.text.lines import numbered_words, read_json, read_lines
 from lexforge.text.tokenizers.base import Tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 
@@ -66,12 +66,7 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer | PieceVocabulary:
     """
     folder = Path(folder)
     if (path := folder / "vocab.txt").is_file():
-        try:
-            text = path.read_text("utf-8")  # \r\n becomes \n
-
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: must be UTF-8: {error}") from error
-        tokens = text.removesuffix("\n").split("\n")
+        tokens = read_lines(path)
     elif (path := folder / "tokenizer.json").is_file():
         tokens = _tokens_of_json(path)
     else:
@@ -84,9 +79,10 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer | PieceVocabulary:
 def _tokens_of_json(path: Path) -> list[str]:
     """The tokens of a tokenizer.json by their numbers; none if it is not of word pieces."""
     try:
-        model = json.loads(path.read_bytes())["model"]
+        model = read_json(path)["model"]
         if model["type"] != "WordPiece":
             return []
-        return sorted(model["vocab"], key=model["vocab"].__getitem__)
-    except (ValueError, KeyError, TypeError) as error:
+        vocabulary = model["vocab"]
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: is truncated or damaged: {error!r}") from error
+    return numbered_words(vocabulary, path)

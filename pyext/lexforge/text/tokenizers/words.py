@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lexforge._files import replacing
+from lexforge.text.lines import numbered_words, read_json, read_lines
 
 
 class WordTokenizer:
@@ -157,7 +158,7 @@ class WordTokenizer:
         folder = Path(folder)
         lowercase = True
         if (config_path := folder / "tokenizer_config.json").exists():
-            config = _read_json(config_path, dict)
+            config = read_json(config_path)
             made_by = config.get("tokenizer_class", "WordTokenizer")
             if made_by != "WordTokenizer":
                 raise ValueError(
@@ -165,28 +166,12 @@ class WordTokenizer:
                 )
             lowercase = bool(config.get("do_lower_case", True))
         if (path := folder / "vocab.txt").exists():
-            try:
-                tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}: must be UTF-8: {error}") from error
-            tokens = [token.removesuffix("\r") for token in tokens]
+            tokens = read_lines(path)
         elif (path := folder / "vocab.json").exists():
-            tokens = _read_json(path, list)
-            if not all(isinstance(token, str) for token in tokens):
-                raise ValueError(f"{path}: must be an array of strings")
+            tokens = numbered_words(read_json(path, list), path)
         else:
             raise FileNotFoundError(f"{folder}: holds neither vocab.txt nor vocab.json")
         try:
             return cls(tokens, lowercase=lowercase)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-def _read_json(path: Path, kind: type):
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: must be JSON: {error}") from error
-    if not isinstance(content, kind):
-        raise ValueError(f"{path}: must be a JSON {kind.__name__}, got {type(content).__name__}")
-    return content

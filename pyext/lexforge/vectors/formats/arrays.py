@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import tokenize
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from lexforge import _text
 from lexforge._display import printable
-from lexforge._files import replacement
+from lexforge._files import replacements
+from lexforge.text import Vocabulary
+from lexforge.text.lines import join_lines, numbered_words, parse_json, read_json, read_words
+from lexforge.training.checkpoint import (
+    CONFIG,
+    TENSORS,
+    VOCABULARY,
+    CheckpointError,
+    is_checkpoint,
+    open_parts,
+    open_tensors,
+    write_tensors,
+)
 from lexforge.vectors.formats.rows import check_text_word
 from lexforge.vectors.formats.streams import open_for_writing
 
@@ -32,10 +45,23 @@ class Table(NamedTuple):
     counts: np.ndarray | None = None
 
 
-def read_safetensors(path: Path, *, limit: int | None, mmap: bool) -> Table:
-    """The matrix of a safetensors file; words from its metadata or from a file beside it."""
+def read_safetensors(
+    path: Path,
+    *,
+    limit: int | None,
+    mmap: bool,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    words: tuple[list[str], np.ndarray] | None = None,
+) -> Table:
+    """The matrix of a safetensors file; words from its metadata or from a file beside it.
+
+    Args:
+        encoding, errors: of the file beside it.
+        words: words and counts, if they are known.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             names = list(file.keys())
             name = next((name for name in _TENSOR_NAMES if name in names), None)
             if name is None:
@@ -55,13 +81,17 @@ def read_safetensors(path: Path, *, limit: int | None, mmap: bool) -> Table:
         tensor = tensor.float()
     elif not mmap:
         tensor = tensor.clone()
-    if "words" in metadata:
-        words = json.loads(metadata["words"])
-        counts = json.loads(metadata["counts"]) if "counts" in metadata else None
-        counts = None if counts is None else np.array(counts, dtype=np.int64)
+    if words is not None:
+        table = Table(words[0], tensor.numpy(), words[1])
+    elif "words" in metadata:
+        source = "the metadata 'words'"
+        strings = numbered_words(parse_json(metadata["words"], source, list), source)
+        counts = _counts_of(metadata["counts"]) if "counts" in metadata else None
+        table = Table(strings, tensor.numpy(), counts)
     else:
-        words, counts = _words_beside(path)
-    return _limited(Table(words, tensor.numpy(), counts), shape[0], limit)
+        strings, counts = _words_beside(path, encoding, errors)
+        table = Table(strings, tensor.numpy(), counts)
+    return _limited(table, shape[0], limit)
 
 
 def write_safetensors(path: Path, table: Table, dtype: str) -> None:
@@ -72,30 +102,39 @@ def write_safetensors(path: Path, table: Table, dtype: str) -> None:
         metadata["counts"] = json.dumps(table.counts.tolist())
     if sum(len(value.encode()) for value in metadata.values()) > _SAFETENSORS_HEADER_LIMIT:
         raise ValueError("the words exceed the 100 MB header of safetensors; write .npy instead")
-    with replacement(path) as temporary:
-        save_file({"vectors": tensor}, temporary, metadata=metadata)
+    with replacements(path) as (temporary,):
+        write_tensors(temporary, {"vectors": tensor}, metadata)
 
 
-def read_npy(path: Path, *, limit: int | None, mmap: bool) -> Table:
+def read_npy(
+    path: Path, *, limit: int | None, mmap: bool, encoding: str = "utf-8", errors: str = "strict"
+) -> Table:
     """A numpy array [V, D], words from the file beside it."""
     try:
         # Mapped copy-on-write: the array is writable, and the file is never changed. Mapping also
         # compares the shape with the size of the file before anything is allocated.
         vectors = np.lib.format.open_memmap(path, mode="c")
-    except (EOFError, OverflowError) as error:
+    except (EOFError, OverflowError, TypeError, RecursionError, tokenize.TokenError) as error:
         raise ValueError(f"not a whole numpy file: {error}") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"the array must be floating [V, D], got {vectors.dtype} {vectors.shape}")
-    words, counts = _words_beside(path)
+    words, counts = _words_beside(path, encoding, errors)
     table = _limited(Table(words, vectors, counts), len(vectors), limit)
     return table._replace(vectors=np.asarray(table.vectors) if mmap else np.array(table.vectors))
 
 
 def write_npy(path: Path, table: Table, dtype: str) -> None:
-    """``NAME.npy`` and ``NAME.vocab.txt``."""
-    write_vocabulary(path.with_suffix(".vocab.txt"), table.words, table.counts)
-    with open_for_writing(path) as file:
-        np.save(file, table.vectors.astype(dtype, copy=False))
+    """``NAME.npy`` and ``NAME.vocab.txt``, which take their places together."""
+    content = vocabulary_lines(table.words, table.counts)
+    vectors = table.vectors
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": vectors.shape}
+    with replacements(path, path.with_suffix(".vocab.txt")) as (array, words):
+        words.write_bytes(content)
+        with open(array, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(vectors), _BLOCK_ROWS):
+                block = np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], dtype)
+                file.write(block.data)
 
 
 def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
@@ -103,17 +142,12 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
 
     They are the input table, but for GloVe what its ``vectors`` says: the sum of both by default.
     """
-    config_path = folder / "config.json"
-    if not config_path.exists():
-        raise ValueError("a folder must be a checkpoint with config.json, and this one has none")
-    try:
-        config = json.loads(config_path.read_text(encoding="utf8"))
-        dim = config.get("vector_size")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"config.json is truncated or damaged: {error}") from error
+    config, vocabulary, tensors = _open_checkpoint(folder)
+    dim = config.get("vector_size")
     if not isinstance(dim, int) or dim < 1:
         raise ValueError(f"config.json: vector_size must be a positive integer, got {dim!r}")
-    table = read_safetensors(folder / "model.safetensors", limit=limit, mmap=mmap)
+    words = vocabulary.words, vocabulary.counts
+    table = read_safetensors(tensors, limit=limit, mmap=mmap, words=words)
     if dim > table.vectors.shape[1]:
         raise ValueError(
             f"config.json: vector_size is {dim}, but rows of the table have "
@@ -123,13 +157,34 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
     wanted = config.get("vectors") if config.get("model") == "glove" else "word"
     if wanted == "word":
         return table
-    with safe_open(folder / "model.safetensors", framework="np") as file:
+    with open_tensors(tensors, "np") as file:
         if "output" not in file.keys():  # noqa: SIM118  it is no dictionary
             raise ValueError("the tensor of the context vectors, 'output', is missing")
         contexts = file.get_slice("output")[:limit]
     if contexts.shape != table.vectors.shape:
         raise ValueError(f"'output' must be {table.vectors.shape}, got {contexts.shape}")
     return table._replace(vectors=contexts if wanted == "context" else table.vectors + contexts)
+
+
+def _open_checkpoint(folder: Path) -> tuple[dict[str, Any], Vocabulary, Path]:
+    """Configuration, vocabulary and file of tensors, which belong together."""
+    if not is_checkpoint(folder):
+        raise ValueError("a folder must be a checkpoint with config.json, and this one has none")
+    try:
+        whole = open_parts(folder, (CONFIG, VOCABULARY, TENSORS))
+        config = read_json(whole / CONFIG)
+    except CheckpointError as error:
+        raise ValueError(str(error)) from error
+    vocabulary = Vocabulary.load(whole / VOCABULARY, as_numbered=True)
+    sha1 = config.get("vocabulary_sha1")
+    if sha1 is not None and sha1 != vocabulary.sha1():
+        raise ValueError(
+            f"{VOCABULARY} is damaged: its words and counts are not those that {CONFIG} names"
+        )
+    return config, vocabulary, whole / TENSORS
+
+
+READERS: dict[str, Callable[..., Table]] = {"safetensors": read_safetensors, "npy": read_npy}
 
 
 def write_projector(path: Path, table: Table, *, threads: int) -> None:
@@ -143,9 +198,11 @@ def write_projector(path: Path, table: Table, *, threads: int) -> None:
     for row, word in enumerate(table.words):
         word = " ".join(word.split("\t")).replace("\n", " ").replace("\r", " ")
         lines.append(word if table.counts is None else f"{word}\t{table.counts[row]}")
-    with open_for_writing(path.with_name(name)) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
-    with open_for_writing(path) as file:
+    with (
+        replacements(path, path.with_name(name)) as (numbers, metadata),
+        open(numbers, "wb") as file,
+    ):
+        metadata.write_bytes("".join(f"{line}\n" for line in lines).encode())
         for start in range(0, len(table.words), _BLOCK_ROWS):
             words = table.words[start : start + _BLOCK_ROWS]
             rows = np.ascontiguousarray(table.vectors[start : start + _BLOCK_ROWS], np.float32)
@@ -155,36 +212,44 @@ def write_projector(path: Path, table: Table, *, threads: int) -> None:
                 file.write(part)
 
 
-def read_vocabulary(path: str | os.PathLike) -> tuple[list[str], np.ndarray | None]:
+def read_vocabulary(
+    path: str | os.PathLike,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    columns: bool = False,
+) -> tuple[list[str], np.ndarray | None]:
     """Words of a file of ``<word> <count>`` lines, or of ``<word>`` lines (counts are None)."""
-    lines = Path(path).read_bytes().split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    rows = [line.rpartition(b" ") for line in lines]
-    with_counts = bool(rows) and all(space and count.isdigit() for _, space, count in rows)
-    texts = [word for word, _, _ in rows] if with_counts else lines
-    words = []
-    for number, text in enumerate(texts, 1):
-        try:
-            words.append(text.decode("utf8"))
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: row {number}: {text[:60]!r} is not UTF-8") from None
-    counts = np.array([int(count) for _, _, count in rows], dtype=np.int64) if with_counts else None
-    return words, counts
+    words, counts = read_words(path, encoding=encoding, errors=errors, columns=columns)
+    return words, None if counts is None else np.array(counts, np.int64)
 
 
 def write_vocabulary(
-    path: str | os.PathLike, words: list[str], counts: np.ndarray | None = None
+    path: str | os.PathLike,
+    words: list[str],
+    counts: np.ndarray | None = None,
+    *,
+    append: bool = False,
 ) -> None:
     """Write ``<word> <count>`` lines, or ``<word>`` lines without counts."""
+    content = vocabulary_lines(words, counts)
+    with open_for_writing(path, append=append) as file:
+        file.write(content)
+
+
+def vocabulary_lines(words: list[str], counts: np.ndarray | None = None) -> bytes:
+    """What `write_vocabulary` writes.
+
+    Raises:
+        ValueError: naming a word that could not be read back.
+    """
     for word in words:
         if counts is None:
             check_text_word(word)  # a number at its end would be taken for a count
         elif "\n" in word:
             raise ValueError(f"word {word!r} holds a line break, which text files cannot")
     lines = words if counts is None else [f"{w} {c}" for w, c in zip(words, counts, strict=True)]
-    with open_for_writing(path) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
+    return join_lines(lines)
 
 
 def check_finite(vectors: np.ndarray) -> None:
@@ -198,7 +263,7 @@ def check_finite(vectors: np.ndarray) -> None:
             )
 
 
-def _words_beside(path: Path) -> tuple[list[str], np.ndarray | None]:
+def _words_beside(path: Path, encoding: str, errors: str) -> tuple[list[str], np.ndarray | None]:
     """Words (and counts) of an array file, from the vocabulary file next to it."""
     candidates = [
         path.with_suffix(".vocab.txt"),
@@ -211,13 +276,15 @@ def _words_beside(path: Path) -> tuple[list[str], np.ndarray | None]:
         names = ", ".join(candidate.name for candidate in candidates)
         raise ValueError(f"the words are missing: none of {names} is beside it")
     if found.suffix == ".txt":
-        return read_vocabulary(found)
-    words = json.loads(found.read_text(encoding="utf8"))
-    if isinstance(words, dict):  # token -> row
-        if sorted(words.values()) != list(range(len(words))):
-            raise ValueError(f"{found.name}: rows must be 0 to {len(words) - 1}, each once")
-        words = sorted(words, key=words.__getitem__)
-    return words, None
+        return read_vocabulary(found, encoding=encoding, errors=errors)
+    return numbered_words(read_json(found, object), found.name), None
+
+
+def _counts_of(text: str) -> np.ndarray:
+    counts = parse_json(text, "the metadata 'counts'", list)
+    if not all(type(count) is int and 0 <= count < 1 << 63 for count in counts):
+        raise ValueError("the metadata 'counts' must be whole numbers from 0 to 2^63 - 1")
+    return np.array(counts, np.int64)
 
 
 def _limited(table: Table, rows: int, limit: int | None) -> Table:

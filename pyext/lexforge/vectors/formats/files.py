@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import warnings
 from contextlib import suppress
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lexforge.text.lines import known_encoding, wide_encoding
 from lexforge.vectors.formats import arrays as array_formats
 from lexforge.vectors.formats import rows as row_formats
 from lexforge.vectors.formats.arrays import Table
 from lexforge.vectors.formats.streams import (
     COMPRESSION_SUFFIXES,
+    is_compressed,
     open_for_reading,
     open_for_writing,
 )
@@ -49,7 +52,6 @@ _SUFFIX_FORMATS = {
     ".tsv": "projector",
 }
 _HEAD_BYTES = 1 << 16
-_MAX_FIRST_LINE = 1 << 26
 
 
 def read_table(
@@ -60,6 +62,7 @@ def read_table(
     errors: str = "strict",
     mmap: bool = False,
     *,
+    encoding: str = "utf-8",
     allow_nonfinite: bool = False,
     threads: int | None = None,
 ) -> Table:
@@ -73,6 +76,7 @@ def read_table(
     dtype = _checked_dtype("load_vectors", dtype, ("float32", "float16"))
     if errors not in ("strict", "replace", "skip"):
         raise ValueError(f"load_vectors: errors must be strict, replace or skip, got {errors!r}")
+    encoding = _checked_encoding(encoding)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
@@ -84,10 +88,12 @@ def read_table(
                 head = _read_head(stream)
                 if format == "auto":
                     format = sniff_format(head)
-                if format == "safetensors":
-                    table = array_formats.read_safetensors(path, limit=limit, mmap=mmap)
-                elif format == "npy":
-                    table = array_formats.read_npy(path, limit=limit, mmap=mmap)
+                if format in array_formats.READERS:
+                    if is_compressed(stream):
+                        raise ValueError(f"a compressed {format} file: unpack it")
+                    table = array_formats.READERS[format](
+                        path, limit=limit, mmap=mmap, encoding=encoding, errors=errors
+                    )
                 else:
                     if mmap:
                         raise ValueError(f"mmap=True needs safetensors or npy, this is {format}")
@@ -97,10 +103,11 @@ def read_table(
                         format,
                         limit=limit,
                         errors=errors,
+                        encoding=encoding,
                         allow_nonfinite=allow_nonfinite,
-                        threads=threads or row_formats.default_threads(),
+                        threads=row_formats.checked_threads("load_vectors", threads),
                     )
-                    table = _without_repeats(words, vectors)
+                    table = _without_repeats(words, vectors, encoding)
         if not allow_nonfinite and not mmap and format in ("safetensors", "npy", "checkpoint"):
             array_formats.check_finite(table.vectors)
         return Table(table.words, table.vectors.astype(dtype, copy=False), table.counts)
@@ -144,20 +151,50 @@ def save_vectors(
     if dtype is None:
         dtype = kv.vectors.dtype.name if kv.vectors.dtype.name in types else "float32"
     dtype = _checked_dtype(f"save_vectors: {format}", dtype, types)
-    threads = threads or row_formats.default_threads()
+    threads = row_formats.checked_threads("save_vectors", threads)
     table = Table(kv.index_to_key, kv.vectors, kv.expandos.get("count"))
+    if format in ("text", "binary", "glove"):
+        binary, total = format == "binary", None if format == "glove" else len(kv)
+        save_rows(path, table.words, table.vectors, binary=binary, total=total, threads=threads)
+        return
     try:
         if format == "safetensors":
             array_formats.write_safetensors(path, table, dtype)
         elif format == "npy":
             array_formats.write_npy(path, table, dtype)
-        elif format == "projector":
-            array_formats.write_projector(path, table, threads=threads)
         else:
-            with open_for_writing(path) as file:
-                row_formats.write_rows(file, table.words, table.vectors, format, threads=threads)
+            array_formats.write_projector(path, table, threads=threads)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def save_rows(
+    path: str | os.PathLike,
+    words: list[str],
+    vectors: np.ndarray,
+    *,
+    binary: bool,
+    total: int | None,
+    append: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Save word2vec text or binary, compressed by suffix.
+
+    Args:
+        total: the number of rows for the header; None for no header, as GloVe files have none.
+        append: to what the file holds, which stays as it was after an error.
+
+    Raises:
+        ValueError: naming the file and a word that the format cannot hold.
+    """
+    threads = threads or row_formats.default_threads()
+    try:
+        with open_for_writing(path, append=append) as file:
+            row_formats.write_rows(
+                file, words, vectors, binary=binary, total=total, threads=threads
+            )
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
 def format_by_suffix(path: str | os.PathLike) -> str:
@@ -178,8 +215,11 @@ def sniff_format(head: bytes) -> str:
     Raises:
         ValueError: for formats that are recognised but not read, with advice.
     """
+    head = head.removeprefix(codecs.BOM_UTF8)
     if not head:
         raise ValueError("the file is empty")
+    if wide := wide_encoding(head):
+        raise ValueError(f"{wide} text: convert it to UTF-8")
     if head.startswith(b"\xba\x16\x4f\x2f"):
         raise ValueError(
             "a fastText .bin model, which is not read yet; its .vec file is, and "
@@ -195,13 +235,13 @@ def sniff_format(head: bytes) -> str:
     if head.startswith(b"\x93NUMPY"):
         return "npy"
     first, _, rest = head.partition(b"\n")
-    if row_formats.header_of(first):
-        second = rest.partition(b"\n")[0]
-        return "text" if not second.strip() or row_formats.is_text_row(second) else "binary"
+    if header := row_formats.header_of(first):
+        return row_formats.format_after_header(rest, header[1])
     if row_formats.is_text_row(first):
         return "glove"
     if head[:1] in b"{[":
         raise ValueError("a JSON file, not vectors")
+    row_formats.check_first_row(first)
     raise ValueError(f"not a known vector format; it begins with {head[:40]!r}")
 
 
@@ -209,15 +249,15 @@ def _read_head(stream) -> bytes:
     """The first bytes of a stream: two whole lines, or enough to see that there are none."""
     head = stream.read(_HEAD_BYTES)
     # Text rows of many dimensions are longer than the first read.
-    while head.count(b"\n") < 2 and b"\0" not in head and len(head) < _MAX_FIRST_LINE:
+    while head.count(b"\n") < 2 and b"\0" not in head and len(head) < row_formats.MAX_FIRST_LINE:
         more = stream.read(len(head) or 1)
         if not more:
             break
         head += more
-    return head
+    return head.removeprefix(codecs.BOM_UTF8)
 
 
-def _without_repeats(words: list[str | None], vectors: np.ndarray) -> Table:
+def _without_repeats(words: list[str | None], vectors: np.ndarray, encoding: str) -> Table:
     """Drops rows without a word (skipped), and all but the first row of each word."""
     first_row: dict[str, int] = {}
     for row, word in enumerate(words):
@@ -231,8 +271,25 @@ def _without_repeats(words: list[str | None], vectors: np.ndarray) -> Table:
             f"{repeats} rows repeat the token of an earlier row and are left out", stacklevel=3
         )
     if skipped := words.count(None):
-        warnings.warn(f"{skipped} rows with a token that is not UTF-8 are left out", stacklevel=3)
+        warnings.warn(
+            f"{skipped} rows with a token that is not {encoding.upper()} are left out",
+            stacklevel=3,
+        )
     return Table(list(first_row), vectors[list(first_row.values())])
+
+
+def _checked_encoding(encoding: str) -> str:
+    encoding = known_encoding(encoding)
+    try:
+        ascii = "0 \n".encode(encoding) == b"0 \n"
+    except (LookupError, UnicodeError):  # no encoding of text
+        ascii = False
+    if not ascii:
+        raise ValueError(
+            f"load_vectors: encoding must write ASCII as it is, as UTF-8 and latin-1 do, got "
+            f"{encoding!r}: convert the file to UTF-8"
+        )
+    return encoding
 
 
 def _checked_dtype(name: str, dtype, allowed: tuple[str, ...]) -> str:
