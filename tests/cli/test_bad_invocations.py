@@ -37,6 +37,7 @@ CASES = [
     ("word2vec corpus.txt --out o --ns-exponent 1000", 2, "--ns-exponent must be less than or eq"),
     ("word2vec corpus.txt --out o --lr inf", 1, "--lr must be finite and >= 0, got inf"),
     ("word2vec corpus.txt --out o -alpha nan", 2, "-alpha must be"),
+    ("word2vec corpus.txt --out o --epochs 9999999999", 2, "--epochs must be less than or equal"),
     ("word2vec corpus.txt --out o --seed 18446744073709551616", 1, "--seed must be"),
     ("word2vec corpus.txt --out o --workers 0", 2, "--workers must be greater than or equal to 1"),
     ("word2vec corpus.txt --out o --device tpu", 1, "--device must be auto, cpu or cuda"),

@@ -59,6 +59,7 @@ def test_pooled_vectors_in_a_numpy_file(invoke, folder, texts, tmp_path, model, 
     assert f"{out}: 6 texts, 33 tokens in 0:0" in result.stderr
     assert "texts/s" in result.stderr and "tokens/s" in result.stderr
     assert "1 of 21 words (4.8%) are not in the vocabulary" in result.stderr
+    assert f"read it in Python: numpy.load({str(out)!r})" in result.stderr.splitlines()[-1]
 
 
 def test_layers_and_means_in_a_safetensors_file(invoke, folder, texts, tmp_path, model, tokenizer):
@@ -170,7 +171,7 @@ def test_errors_leave_no_file(invoke, folder, texts, tmp_path, lines, options, m
     for suffix in (".npy", ".safetensors"):
         out = tmp_path / f"vectors{suffix}"
         result = invoke("bert", "encode", folder, texts, *options, "--out", out, "--batch-size", 1)
-        assert result.exit_code == 1 and f"error: encode: {message}" in result.stderr
+        assert result.exit_code == 1 and f"error: {message}" in result.stderr
         assert len(result.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

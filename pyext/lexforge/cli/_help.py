@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 WIDEST = 100  # columns; longer lines are hard to read
 LONGEST_NAME = 26  # columns of names with their values
 LONGEST_CHOICES = 14  # of all choices, to stand there instead of a name
+LARGEST_TOLD = 2**24  # limits beyond are nobody's concern
 PANELS = {
     "Train": ("demo", "word2vec", "glove", "cooccurrence", "bert"),
     "Look": ("similar", "analogy", "ratios", "evaluate", "plot"),
@@ -162,8 +163,8 @@ def _notes(parameter: Any, context: Any) -> Iterable[str]:
         yield f"default: {default.value if isinstance(default, Enum) else default}"
     kind = parameter if hasattr(parameter, "min") else getattr(parameter, "type", None)
     low, high = getattr(kind, "min", None), getattr(kind, "max", None)
-    if low is not None and high is not None:
-        yield f"{low:g} to {high:g}" if abs(high) < 10**5 else f"{low} to {high}"
+    if low is not None and high is not None and high <= LARGEST_TOLD:
+        yield f"{low} to {high}"
     if parameter.required and not is_argument(parameter):
         yield "required"
 
