@@ -161,9 +161,9 @@ def test_truncation(invoke, folder, texts, tmp_path, model, tokenizer):
         (b"5 6\n5 six\n", ("--ids",), "line 2 must be token ids, got '5 six'"),
         (b"5 6\n35\n", ("--ids",), "line 2 must hold ids from 0 to 34, got 35"),
         (b"5\n3 6 4\n", ("--ids",), "line 2 must come without <cls> and <sep>"),
-        (b"w1\n", ("--layers", "3", "--what", "cls"), "layers must be -3 to 2, got 3"),
-        (b"w1\n", ("--layers", "0"), "layers must be -1 for pooled vectors"),
-        (b"w1\n", ("--max-len", "21"), "max_len must be 3 to 20, got 21"),
+        (b"w1\n", ("--layers", "3", "--what", "cls"), "--layers must be -3 to 2, got 3"),
+        (b"w1\n", ("--layers", "0"), "--layers must be -1 for pooled vectors"),
+        (b"w1\n", ("--max-len", "21"), "--max-len must be 3 to 20, got 21"),
     ],
 )  # fmt: skip
 def test_errors_leave_no_file(invoke, folder, texts, tmp_path, lines, options, message):
