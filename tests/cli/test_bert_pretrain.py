@@ -107,7 +107,7 @@ def test_going_on_from_a_model(invoke, paragraphs_file, tmp_path):
         (["{corpus}", "--out", "{out}", "--resume"], 1, "holds no checkpoint"),
         (["{corpus}", "--config", "refrence"], 1, "config must be 'reference', 'standard'"),
         (["{corpus}", "--heads", "3"], 1, "--heads must divide --hidden-size 128, got 3"),
-        (["{corpus}", "--batch-size", "9", "--accumulation", "2"], 1, "must divide batch_size 9"),
+        (["{corpus}", "--batch-size", "9", "--accumulation", "2"], 1, "must divide --batch-size 9"),
         (["{corpus}", "--max-len", "2000"], 1, "--max-len must be at most max_positions = 1000"),
         (["{corpus}", "--eval-every", "3"], 2, "need --eval-file"),
         (["{corpus}", "--eval-file", "/nowhere/eval.txt"], 1, "/nowhere/eval.txt"),
