@@ -134,6 +134,18 @@ def map_file(path: str | os.PathLike) -> mmap.mmap:
         )
 
 
+COMMIT = ".commit"  # folder, in that of a checkpoint, of files that are yet to be moved up
+
+
+def part(folder: str | os.PathLike, name: str) -> Path:
+    """Where a file of a checkpoint is, while its save may still be moving files up.
+
+    The next moment it may be elsewhere: ``training.checkpoint.read_parts`` repeats what fails.
+    """
+    committed = Path(folder, COMMIT, name)
+    return committed if committed.is_file() else Path(folder, name)
+
+
 def flush(path: str | os.PathLike) -> None:
     """Wait until a file or folder is on the disk, so that a rename never outruns its content."""
     descriptor = os.open(path, os.O_RDONLY)

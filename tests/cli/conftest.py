@@ -31,9 +31,9 @@ def commands_made_once():
 def invoke() -> Callable:
     """Run a command in this process; the result has exit_code, stdout, stderr, output."""
 
-    def run(*args: object):
+    def run(*args: object, input: bytes | None = None):
         return CliRunner().invoke(
-            app, [str(arg) for arg in args], env={"TERM": "dumb", "COLUMNS": "200"}
+            app, [str(arg) for arg in args], input, env={"TERM": "dumb", "COLUMNS": "200"}
         )
 
     return run

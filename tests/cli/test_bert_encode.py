@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from lexforge.bert import BertConfig, BertModel, encode
 from lexforge.cli.main import app
@@ -130,6 +131,21 @@ def test_standard_input_and_compressed_files(invoke, folder, texts, tmp_path, mo
     result = invoke("bert", "encode", folder, packed, "--out", out)
     assert result.exit_code == 0, result.output
     np.testing.assert_array_equal(np.load(out), expected)
+
+
+def test_a_model_without_pooler(invoke, folder, texts, tmp_path, model, tokenizer):
+    """As masked-language models are: for everything but pooled vectors."""
+    copy = shutil.copytree(folder, tmp_path / "model")
+    tensors = load_file(copy / "model.safetensors")
+    kept = {name: x for name, x in tensors.items() if "pooler" not in name}
+    save_file(kept, copy / "model.safetensors")
+    out = tmp_path / "vectors.npy"
+    result = invoke("bert", "encode", copy, texts, "--out", out)
+    assert result.exit_code == 1 and not out.exists()
+    assert "the model has no pooler, its file lacks bert.pooler.dense" in result.stderr
+    result = invoke("bert", "encode", copy, texts, "--out", out, "--what", "mean")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load(out), encode(model, tokenizer, LINES, what="mean"))
 
 
 def test_no_lines(invoke, folder, texts, tmp_path):

@@ -57,6 +57,8 @@ def test_a_run(invoke, paragraphs_file, tmp_path):
         "precision": "float32",
         "static_masks": True,
         "seed": 3,
+        "encoding": "utf-8",
+        "errors": None,
     }
     config = BertModel.from_pretrained(out).config
     assert (config.num_layers, config.hidden_size, config.num_heads) == (1, 32, 2)

@@ -231,7 +231,7 @@ def test_failures(invoke, corpus_file, tmp_path, arguments, message):
 
 
 def test_damaged_counts(invoke, stanford, tmp_path):
-    """Truncated, shuffled, of another vocabulary, with counts that are none."""
+    """Truncated, with a pair twice, of another vocabulary, with counts that are none."""
     path, vocabulary = stanford
     good = path.read_bytes()
     records = np.frombuffer(good, np.dtype([("row", "<i4"), ("col", "<i4"), ("value", "<f8")]))
@@ -240,7 +240,7 @@ def test_damaged_counts(invoke, stanford, tmp_path):
     for content, message in (
         (good[:-1], "truncated"),
         (b"", "truncated"),
-        (records[::-1].tobytes(), "not cooccurrence.shuf.bin"),
+        (records[[1, 0, 1]].tobytes(), "each pair of words must come once"),
         (zero.tobytes(), "values must be finite and > 0"),
         (outside.tobytes(), "words must be 1 to 210"),
     ):

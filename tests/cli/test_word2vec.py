@@ -1,5 +1,6 @@
 """``lexforge word2vec``: training, its files, resuming, and the original tool's options."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -170,6 +171,8 @@ def test_binary_junk_is_noticed(invoke, tmp_path):
     junk = tmp_path / "junk"
     junk.write_bytes(bytes(range(256)) * 200)
     result = invoke("word2vec", junk, "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 1 and "junk: not UTF-8 text: " in result.stderr
+    result = invoke("word2vec", junk, "--out", tmp_path / "out", "--errors", "replace", *QUICK)
     assert "bytes that are not UTF-8" in result.stderr
 
 
@@ -195,6 +198,26 @@ def test_another_run_is_not_overwritten(invoke, corpus_file, tmp_path):
     assert (tmp_path / "vectors.txt").exists()  # what a kill just before the end left undone
     assert invoke(*train, "--seed", 2, "--overwrite").exit_code == 0
     assert (tmp_path / "model.safetensors").read_bytes() != before
+
+
+def test_another_process_trains_there(invoke, corpus_file, tmp_path):
+    """A second run is refused before it reads the corpus, or changes what the first one has."""
+    (tmp_path / ".encoded").mkdir()
+    log = tmp_path / "log"
+    log.write_text("{}\n")
+    commands = (
+        ("word2vec", "no-such-file"),
+        ("glove", "no-such-file"),
+        ("bert", "pretrain", "no-such-file"),
+    )
+    with open(tmp_path / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in commands:
+            result = invoke(*command, "--out", tmp_path, "--overwrite", "--log-json", log)
+            assert result.exit_code == 1, result.output
+            assert f"error: {tmp_path}: another process is training there" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {".encoded", ".lock", "log"}
+    assert log.read_text() == "{}\n"
 
 
 LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 100, "--workers", 1)

@@ -79,6 +79,15 @@ def test_transformers_agrees(tmp_path, tokenizer):
     np.testing.assert_allclose(maps.weights, torch.cat(expected), atol=1e-5)
 
 
+def test_a_pair_is_no_list(model, tokenizer):
+    expected = attention_maps(model, tokenizer, TEXT, OTHER)
+    found = attention_maps(model, tokenizer, (TEXT, OTHER))
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    for a, b in (([TEXT, OTHER], None), ((TEXT, OTHER), OTHER)):
+        with pytest.raises(ValueError, match=r"a pair of texts as a tuple \(a, b\); got .* crane"):
+            attention_maps(model, tokenizer, a, b)
+
+
 def test_too_long(model, tokenizer):
     with pytest.raises(
         ValueError, match=r"^attention_maps: the text must be at most 20 tokens .* got 32"

@@ -227,6 +227,8 @@ def test_bf16(model, tokenizer):
         ([[3, 10, 4]], {}, ValueError, "without <cls> and <sep>: they are added"),
         ([["<cls>", "w1"]], {}, ValueError, "without <cls> and <sep>: they are added"),
         ([("a", "b", "c")], {}, ValueError, "a text or a pair, got 3 texts"),
+        (["w1", ["w1 w2", "w3"]], {}, ValueError, r"texts\[1\] must be .* got a list with 'w1 w2'"),
+        ([("w1", ["w1", "w2\tw3"])], {}, ValueError, r"a pair of texts as a tuple \(a, b\)"),
         (["w1", None], {}, TypeError, r"texts\[1\] must be a string, words or ids, got None"),
         ("w1", {}, TypeError, "an iterable of texts, got one string"),
         (["w1"], {"what": "max"}, ValueError, "what must be one of pooled, cls"),
@@ -244,6 +246,13 @@ def test_bf16(model, tokenizer):
 def test_what_is_refused(model, tokenizer, texts, options, error, message):
     with pytest.raises(error, match=f"^encode: .*{message}"):
         encode(model, tokenizer, texts, **options)
+
+
+def test_words_with_white_space_that_the_vocabulary_holds(model):
+    spaced = WordTokenizer([*WordTokenizer.SPECIAL_TOKENS, "New York"])
+    counts = EncodingCounts()
+    encode(model, spaced, [["New York", "York"]], counts=counts)
+    assert (counts.words, counts.unknown) == (2, 1)
 
 
 def test_tokenizer_of_another_model(model, tokenizer):

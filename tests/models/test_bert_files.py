@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lexforge.bert import BertConfig, BertModel
+from lexforge._files import COMMIT
+from lexforge.bert import BertConfig, BertEncoder, BertModel
 from lexforge.models.bert import files as bert_files
 from lexforge.reference import bert as reference
-from lexforge.training import checkpoint
 from lexforge.training.checkpoint import CheckpointError
 from models.bert_batches import padded_batch
 
@@ -374,15 +374,19 @@ def test_a_full_disk_leaves_what_was_there(folder, monkeypatch):
     assert len(os.listdir(path)) == 3
 
 
-def test_an_interrupted_save_is_finished(folder, tmp_path):
+def test_an_interrupted_save_counts(folder, tmp_path):
     """A process killed between the commit and the renames."""
     path, _ = folder
     other = standard()
     with torch.no_grad():
         other.hidden.bias.add_(1)
     other.save_pretrained(tmp_path / "other")
-    os.rename(tmp_path / "other", path / checkpoint._COMMIT)
+    os.rename(tmp_path / "other", path / COMMIT)
+    (path / ".partial").mkdir()  # of somebody who is saving now
     assert_same(BertModel.from_pretrained(path), other)
+    assert len(os.listdir(path / COMMIT)) == 3 and (path / ".partial").exists()
+    other.save_pretrained(path)
+    assert len(os.listdir(path)) == 3
 
 
 # The text's archives
@@ -513,3 +517,166 @@ def test_an_archive_with_a_damaged_byte(tmp_path):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
         with pytest.raises(CheckpointError, match=r"x\.zip"):
             BertModel.load_reference_archive(path, num_heads=3)
+
+
+# Sizes, shards, poolers
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"num_hidden_layers": 20_000}, CheckpointError, "num_hidden_layers must be at most 2,"),
+        ({"num_hidden_layers": 10**9}, CheckpointError, "must be at most 2, .* got 1000000000"),
+        (
+            {"vocab_size": 10**6},
+            CheckpointError,
+            r"word_embeddings.weight must be \[1000000, 12\]",
+        ),
+        ({"vocab_size": 2**62}, MemoryError, f"vocab_size={2**62}.* are free"),
+        ({"max_position_embeddings": 2**40}, MemoryError, f"max_positions={2**40}.* are free"),
+    ],
+)
+@pytest.mark.parametrize("heads", [True, False])
+def test_sizes_are_compared_before_anything_is_allocated(folder, changes, error, message, heads):
+    path, _ = folder
+    reconfigure(path, **changes)
+    before = torch.get_rng_state()
+    with pytest.raises(error, match=message):
+        BertModel.from_pretrained(path, heads=heads)
+    assert torch.equal(torch.get_rng_state(), before)  # nothing was filled
+
+
+@pytest.mark.parametrize("make", [standard, of_the_text, lambda: standard(embedding_norm=False)])
+def test_number_of_parameters(make):
+    model = make()
+    assert model.config.num_parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_models_larger_than_the_memory(monkeypatch):
+    config = BertConfig.standard(100, 10**8, num_heads=10**6)
+    with pytest.raises(MemoryError, match=r"hidden_size=100000000.* need .*B, and .* are free"):
+        BertModel(config)
+    with pytest.raises(MemoryError, match="num_layers=1000000000,"):
+        BertEncoder(BertConfig.reference(100, num_blks=10**9))
+    with torch.device("meta"):
+        assert BertModel(BertConfig.standard(2**32, num_layers=1)).hidden.weight.is_meta
+
+
+def sharded(path, name, save, places):
+    """The tensors of a folder in files by the place of each, and the index of them."""
+    tensors = load_file(path / "model.safetensors")
+    (path / "model.safetensors").unlink()
+    weight_map = {key: places(number) for number, key in enumerate(tensors)}
+    for place in set(weight_map.values()):
+        save({k: tensors[k] for k, file in weight_map.items() if file == place}, path / place)
+    (path / f"{name}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return weight_map
+
+
+@pytest.mark.parametrize(
+    "name, save", [("model.safetensors", save_file), ("pytorch_model.bin", torch.save)]
+)
+def test_shards(folder, name, save):
+    path, model = folder
+    stem, suffix = name.split(".")
+    sharded(path, name, save, lambda i: f"{stem}-{i % 3 + 1:05}-of-00003.{suffix}")
+    assert_same(BertModel.from_pretrained(path), model)
+    (path / f"{stem}-00002-of-00003.{suffix}").unlink()
+    with pytest.raises(CheckpointError, match=f"the shard {stem}-00002-of-00003.{suffix} is mis"):
+        BertModel.from_pretrained(path)
+
+
+@pytest.mark.parametrize("place", ["../a", "/etc/passwd", "..", ".", "", "a/b", "missing"])
+def test_shards_are_files_beside_their_index(folder, place):
+    path, _ = folder
+    weight_map = sharded(path, "model.safetensors", save_file, lambda i: "a")
+    (path.parent / "a").write_bytes((path / "a").read_bytes())
+    weight_map = dict.fromkeys(weight_map, place)
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError, match=r"index\.json: (shards must be files|the shard )"):
+        BertModel.from_pretrained(path)
+
+
+@pytest.mark.parametrize("weight_map", [None, [], {"a": 1}, {"a": None}])
+def test_damaged_index(folder, weight_map):
+    path, _ = folder
+    (path / "model.safetensors").unlink()
+    index = path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError, match="weight_map must be an object of file names"):
+        BertModel.from_pretrained(path)
+
+
+def test_a_shard_without_its_tensor(folder):
+    path, _ = folder
+    weight_map = sharded(path, "model.safetensors", save_file, lambda i: "a")
+    index = path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {**weight_map, "other": "a"}}))
+    with pytest.raises(CheckpointError, match="a must hold other, as"):
+        BertModel.from_pretrained(path)
+
+
+def without_pooler(path, *kept):
+    rewrite(
+        path,
+        lambda tensors: {
+            name: x for name, x in tensors.items() if "pooler" not in name or name.endswith(kept)
+        },
+    )
+
+
+def test_masked_language_models_have_no_pooler(folder, tmp_path):
+    path, model = folder
+    without_pooler(path)
+    back = BertModel.from_pretrained(path, heads=False)
+    tokens, segments, lengths = padded_batch(model.config, [3, 10])[:3]
+    expected = model.eval().encoder(tokens, segments, lengths)
+    assert torch.equal(back.encoder(tokens, segments, lengths), expected)
+    with pytest.raises(ValueError, match=r"the model has no pooler, its file lacks bert\.pooler"):
+        back.pooled(torch.zeros(1, 12))
+    with pytest.raises(ValueError, match="no pooler"):
+        back(tokens)
+    with pytest.raises(CheckpointError, match=r"missing: bert\.pooler\.dense\.bias"):
+        BertModel.from_pretrained(path)
+    back.save_pretrained(tmp_path / "again")
+    names = load_file(tmp_path / "again" / "model.safetensors").keys()
+    assert not any("pooler" in name for name in names)
+
+
+def test_other_tensors_may_not_be_missing(folder):
+    path, _ = folder
+    without_pooler(path, "bias")
+    with pytest.raises(CheckpointError, match=r"missing: bert\.pooler\.dense\.weight$"):
+        BertModel.from_pretrained(path, heads=False)
+    without_pooler(path)
+    rewrite(path, lambda t: {k: x for k, x in t.items() if "layer.1.output.dense.bias" not in k})
+    with pytest.raises(CheckpointError, match=r"tion\n  missing: [\w.]*1\.output\.dense\.bias$"):
+        BertModel.from_pretrained(path, heads=False)
+
+
+def test_archives_that_would_fill_the_memory(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("vocab.json", "w", force_zip64=True) as part:
+            for _ in range(101):
+                part.write(b" " * 10**6)
+        archive.writestr("pretrained.params", "")
+    with pytest.raises(CheckpointError, match=r"vocab.json would be 101MB unpacked, of .* in the"):
+        BertModel.load_reference_archive(path, num_heads=3)
+
+
+def test_archives_that_do_not_unpack(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("vocab.json", json.dumps(WORDS))
+        archive.writestr("pretrained.params", b"abc" * 100)
+    content = bytearray(path.read_bytes())
+    content[30 + len("vocab.json")] = 0xFF  # the first byte of what is packed
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="no zip archive, or damaged"):
+        BertModel.load_reference_archive(path, num_heads=3)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("vocab.json", "[" * 100_000)
+        archive.writestr("pretrained.params", "")
+    with pytest.raises(CheckpointError, match=r"vocab\.json is truncated or damaged"):
+        BertModel.load_reference_archive(path, num_heads=3)

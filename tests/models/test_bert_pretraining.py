@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import random
 import shutil
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import lexforge.bert
 from lexforge._library import cpu_has_bf16
 from lexforge.models.bert import checkpoint as bert_checkpoint
+from lexforge.models.bert import files as bert_files
 from lexforge.models.bert import trainer as bert_pretraining
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
@@ -542,21 +545,109 @@ def test_foreign_optimizer_state(paragraphs, tmp_path):
     other = {**SMALL, "steps": 2, "shape": {**SHAPE, "num_layers": 1, "intermediate_size": 50}}
     pretrain(paragraphs, **other, out=tmp_path / "b")
     shutil.copy(tmp_path / "b/optimizer.safetensors", tmp_path / "a")
-    with pytest.raises(ValueError, match=r"blocks\.1\.\S+ is missing; .* must be "):
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.\S+ is missing; .* must be "):
         pretrain(paragraphs, out=tmp_path / "a", resume=True)
 
 
-def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def two_steps(paragraphs, tmp_path_factory):
+    """The folder of a run."""
+    folder = tmp_path_factory.mktemp("two_steps")
+    pretrain(paragraphs, **{**SMALL, "steps": 2}, out=folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "part, field, value, message",
+    [
+        ("state", "step", "2", "step must be a whole number >= 0, got '2'"),
+        ("state", "step", 3, "step must be at most steps = 2, got 3"),
+        ("state", "sums", [1.0], "sums must be 6 numbers"),
+        ("state", "sums", {}, "sums must be an array, got {}"),
+        ("state", "history_sums", ["x"] * 6, r"history_sums\[0\] must be a finite number"),
+        ("state", "tokens", None, r"sums\['tokens'\] must be a finite number, got None"),
+        ("state", "history", [{"lr": 1}], "history must be objects with a number step"),
+        ("state", "corpus", "x", "corpus must be an object, got 'x'"),
+        ("settings", "batch_size", "many", "batch_size must be an integer, got 'many'"),
+        (None, "state", [], r"state must be an object, got \[\]"),
+        (None, "evaluation", {"corpus": 1}, r"evaluation\['corpus'\] must be an object, got 1"),
+        (
+            None,
+            "evaluation",
+            {"corpus": {}, "eval_every": 0, "early_stopping": 0},
+            "eval_every must be >= 1, got 0",
+        ),
+    ],
+)
+def test_damaged_state(paragraphs, two_steps, tmp_path, part, field, value, message):
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    path = folder / "trainer_state.json"
+    record = json.loads(path.read_text())
+    (record if part is None else record[part])[field] = value
+    path.write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match=rf"the trainer state in .* is damaged: .*{message}"):
+        pretrain(paragraphs, out=folder, resume=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+def test_numbers_that_are_not_finite(paragraphs, two_steps, tmp_path, name):
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    tensors = load_file(folder / name)
+    key = max(tensors, key=lambda each: tensors[each].numel())
+    tensors[key].view(-1)[-1] = float("nan")
+    save_file(tensors, folder / name)
+    with pytest.raises(CheckpointError, match=rf"{name} is damaged: \S+ holds nan or infinity"):
+        pretrain(paragraphs, out=folder, resume=True)
+
+
+def test_two_runs_of_one_folder(paragraphs, two_steps, tmp_path):
+    """The second one is refused before it changes anything, the best model of the first too."""
+    folder = shutil.copytree(two_steps, tmp_path / "run")
+    shutil.copytree(two_steps, folder / "best")
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    options = {**SMALL, "steps": 2, "out": folder, "overwrite": True, "eval_file": paragraphs}
+    with open(folder / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="another process is training there"):
+            pretrain(paragraphs, **options)
+    (folder / ".lock").unlink()
+    assert before == {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_models_larger_than_the_memory(paragraphs):
+    for shape in ({"num_layers": 10**8}, {"hidden_size": 10**8, "num_heads": 10**6}):
+        (name, size), *_ = shape.items()
+        with pytest.raises(MemoryError, match=f"{name}={size}.* need .* are free"):
+            pretrain("there is no such corpus, and it is not looked for", shape=shape)
+
+
+@pytest.mark.parametrize("module", [bert_checkpoint, bert_files])
+def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch, module):
     pretrain(paragraphs, **SMALL, out=tmp_path, stop=StopAfter(2))
 
     def refuse(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bert_checkpoint, "write_tensors", refuse)
+    monkeypatch.setattr(module, "write_tensors", refuse)
     with pytest.raises(CheckpointError, match=r"no space left on the disk; the previous .* intact"):
         pretrain(paragraphs, out=tmp_path, resume=True, threads=1)
     monkeypatch.undo()
     assert pretrain(paragraphs, out=tmp_path, resume=True, threads=1).state.finished
+
+
+def test_the_best_model_may_not_be_kept(paragraphs, tmp_path, monkeypatch, caplog):
+    """It is told, and the run goes on to its end."""
+    real = bert_pretraining.save_run
+
+    def save_run(folder, **parts):
+        if Path(folder).name == "best":
+            raise CheckpointError("best was not written: disk full")
+        real(folder, **parts)
+
+    monkeypatch.setattr(bert_pretraining, "save_run", save_run)
+    result = pretrain(paragraphs, **SMALL, out=tmp_path, eval_file=paragraphs, eval_every=12)
+    assert result.state.finished and is_checkpoint(tmp_path) and not (tmp_path / "best").exists()
+    assert "not written: disk full; training goes on, and the next better one" in caplog.text
 
 
 def test_really_full_disk(paragraphs, tmp_path):
@@ -570,7 +661,7 @@ def test_really_full_disk(paragraphs, tmp_path):
     try:
         with pytest.raises(CheckpointError, match="no space left on the disk"):
             pretrain(paragraphs, **SMALL, out=disk / "run")
-        assert not list((disk / "run").iterdir())
+        assert not list(disk.iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from lexforge import Cooccurrence, cooccurrence
 from lexforge.models.cooccurrence import count as cooccurrence_module
-from lexforge.models.cooccurrence import counting, triplets
+from lexforge.models.cooccurrence import counting, runs, triplets
 from lexforge.models.cooccurrence.counting import (
     CountSettings,
     MemoryPlan,
@@ -153,8 +153,8 @@ def test_any_corpus_in_any_pieces(
     with pytest.MonkeyPatch.context() as patch:
         plan = MemoryPlan(chunk_bytes, range_entries)
         patch.setattr(cooccurrence_module, "plan_memory", lambda *_, **__: plan)
-        patch.setattr(counting, "LARGEST_FAN_IN", fan_in)
-        patch.setattr(counting, "SIZES_HELD", 3 * fan_in)
+        patch.setattr(runs, "LARGEST_FAN_IN", fan_in)
+        patch.setattr(runs, "SIZES_HELD", 3 * fan_in)
         patch.setattr(triplets, "PIECE", 5)
         options = {
             "vocabulary": vocab,
@@ -544,7 +544,7 @@ def test_one_process_at_a_time(monkeypatch, tmp_path, tiny_plan):
     corpus, vocab = zipf_corpus(2000, 30)
     out, options = tmp_path / "out", {"corpus": corpus, "vocabulary": vocab, "window": 3}
     interrupted(monkeypatch, out, 3, **options)
-    with open(out / ".runs" / "lock", "wb") as lock:
+    with open(out / ".lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RuntimeError, match="another process is counting there"):
             cooccurrence(folder=out, **options)
@@ -808,6 +808,55 @@ def test_stanford_file(example, tmp_path):
     assert triplets_of(Cooccurrence.load(tmp_path / "kept")) == triplets_of(example)
 
 
+@pytest.mark.parametrize("memory", ["2GB", 1, 48 * 40])
+def test_shuffled_stanford_file(tmp_path, monkeypatch, memory):
+    """As the original tool's shuffle leaves it: sorted again, in memory or through many files."""
+    monkeypatch.setattr(triplets, "PIECE", 7)
+    corpus, vocab = zipf_corpus(2000, 40)
+    counts = cooccurrence(corpus, vocabulary=vocab, window=3)
+    path = tmp_path / "cooccurrence.bin"
+    counts.save_stanford(path)
+    records = np.fromfile(path, TRIPLET)
+    np.random.default_rng(5).shuffle(records)
+    shuffled = tmp_path / "cooccurrence.shuf.bin"
+    shuffled.write_bytes(records.tobytes())
+    for folder in (None, tmp_path / "kept"):
+        loaded = Cooccurrence.load_stanford(shuffled, vocab, folder=folder, memory=memory)
+        assert bytes_of(loaded) == bytes_of(counts)
+        assert loaded.row_begin.equal(counts.row_begin)
+    assert bytes_of(Cooccurrence.load(tmp_path / "kept")) == bytes_of(counts)
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {
+        "triplets.bin", "vocab.txt", "meta.json",
+    }  # fmt: skip
+
+
+def test_long_lines_are_not_cut(tmp_path, monkeypatch):
+    """One line of 12,000 words, counted in chunks of a few: no pair over any border is lost."""
+    rng = np.random.default_rng(3)
+    ids = rng.integers(0, 6, 12_000)
+    path = tmp_path / "line.txt"
+    path.write_text(" ".join(f"w{i}" for i in ids))
+    vocab = Vocabulary([f"w{i}" for i in range(6)], [1] * 6)
+    expected = expected_triplets([ids.tolist()], 4)
+    options = {"window": 4, "vocabulary": vocab}
+    assert triplets_of(cooccurrence(path, **options)) == expected
+    plan = MemoryPlan(chunk_bytes=20_000, range_entries=14)
+    monkeypatch.setattr(cooccurrence_module, "plan_memory", lambda *_, **__: plan)
+    assert triplets_of(cooccurrence(path, **options)) == expected
+    cut = cooccurrence(path, max_sentence_length=10_000, **options)
+    assert float(cut.values.sum()) < float(np.sum([value for *_, value in expected]))
+
+
+def test_a_file_that_is_cut_while_it_is_used(example, tmp_path):
+    """An error, and no signal 7."""
+    example.save(tmp_path)
+    counts = Cooccurrence.load(tmp_path)
+    os.truncate(tmp_path / "triplets.bin", 32)
+    for use in (counts.identity, counts.refuse_cut):
+        with pytest.raises(ValueError, match=r"cut short|truncated"):
+            use()
+
+
 @pytest.mark.parametrize(
     "records, message",
     [
@@ -816,7 +865,7 @@ def test_stanford_file(example, tmp_path):
         ([(-(2**31), 2, 1.0)], "words must be 1 to 4"),
         ([(1, 2, 0.0)], "values must be finite and > 0"),
         ([(1, 2, math.nan)], "values must be finite and > 0"),
-        ([(2, 1, 1.0), (1, 2, 1.0)], r"must ascend .*; give cooccurrence.bin .* not .*shuf.bin"),
+        ([(2, 1, 1.0), (1, 2, 1.0), (2, 1, 3.0)], "must come once, got row 2, column 1 twice"),
         ([], "got 0 bytes"),
     ],
 )
@@ -944,11 +993,12 @@ def test_unknown_words(states_of_water):
 
 def test_the_function_is_what_the_package_exports():
     """Modules of the same name are imported under other packages, whatever the order."""
-    import lexforge.models.cooccurrence.counts as module
+    import lexforge.models.cooccurrence.count as module
+    import lexforge.models.cooccurrence.counts as results
     import lexforge.ops.cooccurrence.cooccurrence
 
     assert lexforge.cooccurrence is module.cooccurrence
-    assert lexforge.Cooccurrence is module.Cooccurrence
+    assert lexforge.Cooccurrence is results.Cooccurrence
     assert {"cooccurrence", "Cooccurrence"} <= set(dir(lexforge))
     code = (
         "import lexforge.models.cooccurrence.count, lexforge; "

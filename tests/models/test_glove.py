@@ -1,6 +1,7 @@
 """GloVe: learns planted structure, resumes to the last bit, shares files with the original tool."""
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -445,6 +446,18 @@ def test_truncated_checkpoint(model, tmp_path, name):
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
         GloVe.load(tmp_path)
+
+
+def test_two_runs_of_one_folder(counts, model, tmp_path):
+    """The second one is refused before it makes or saves anything."""
+    model.save(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with open(tmp_path / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="another process is training there"):
+            model.train(counts, checkpoint_folder=tmp_path)
+    (tmp_path / ".lock").unlink()
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_infinite_tables_are_not_saved(model, tmp_path):

@@ -1,5 +1,6 @@
 """Word2Vec: learns planted structure, resumes to the last bit, and behaves as gensim's."""
 
+import fcntl
 import json
 import os
 import random
@@ -311,6 +312,8 @@ def test_load_of_a_changed_folder(model, tmp_path):
         ({"vector_size": 21}, r"input must be \(210, 21\), got \(210, 20\)"),
         ({"window": "wide"}, "window must be an integer"),
         ({"window": -1}, "window must be 1 to 1000, got -1"),
+        ({"hs": 7}, r"is damaged: .* got sg=1, hs=7"),
+        ({"corpus_count": "many"}, r"config\.json: corpus_count must be an integer, got 'many'"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
         with pytest.raises(CheckpointError, match=message):
@@ -319,6 +322,38 @@ def test_load_of_a_changed_folder(model, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="seed"):
         Word2Vec.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("done", "7", "done must be a whole number >= 0, got '7'"),
+        ("pairs", None, r"sums\['pairs'\] must be a finite number, got None"),
+        ("alpha", "x", "alpha must be a finite number, got 'x'"),
+        ("epoch_sums", [1.0], r"epoch_sums\[0\] must be an array, got 1\.0"),
+        ("epoch_sums", [[1.0]], "epoch_sums must be pairs of numbers"),
+        ("loss_history", [{}], "loss_history must be objects with a number loss, got {}"),
+    ],
+)
+def test_damaged_state(model, tmp_path, field, value, message):
+    model.save(tmp_path)
+    path = tmp_path / "trainer_state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(CheckpointError, match=rf"is damaged: trainer_state\.json: {message}"):
+        Word2Vec.load(tmp_path)
+
+
+def test_two_runs_of_one_folder(corpus, model, tmp_path):
+    """The second one is refused before it encodes or saves anything."""
+    model.save(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    model.encoded_folder = tmp_path / ".encoded"
+    with open(tmp_path / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="another process is training there"):
+            model.train(corpus, checkpoint_folder=tmp_path)
+    (tmp_path / ".lock").unlink()
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_infinite_tables_are_not_saved(model, tmp_path):

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import torch
@@ -17,6 +19,8 @@ from lexforge.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from lexforge.training.lock import folder_of_run
+from lexforge.vectors import load_vectors
 
 FILES = {"config.json", "vocab.txt", "model.safetensors", "trainer_state.json"}
 
@@ -35,13 +39,22 @@ def load(folder):
     return load_checkpoint(folder, model="test")
 
 
-def check(folder, step):
+def check(folder, step, *, clean=True):
+    before = tree(folder)
     found = load(folder)
     assert found.config["step"] == found.state["step"] == step
     assert found.vocabulary.counts.tolist() == [step + 2, step + 1]
     assert torch.equal(found.tensors["input"], torch.full((2, 3), float(step)))
-    assert {path.name for path in folder.iterdir()} >= FILES
-    assert not (folder / ".partial").exists() and not (folder / ".commit").exists()
+    assert tree(folder) == before  # readers change nothing
+    if clean:
+        assert {path.name for path in folder.iterdir()} >= FILES
+        assert not any((folder / name).exists() for name in (".partial", ".commit", ".lock"))
+
+
+def tree(folder):
+    """Every file in the folder, and its content."""
+    paths = sorted(folder.rglob("*"))
+    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in paths}
 
 
 def test_round_trip_and_replacement(tmp_path):
@@ -95,7 +108,7 @@ t.save(Path({str(tmp_path)!r}), 2)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 9, done.stderr
     committed = (tmp_path / ".commit").exists() or load(tmp_path).state["step"] == 2
-    check(tmp_path, 2 if committed else 1)
+    check(tmp_path, 2 if committed else 1, clean=False)
     save(tmp_path, 3)
     check(tmp_path, 3)
 
@@ -192,3 +205,130 @@ def test_config_of_something_else(tmp_path, changes, message):
     (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
     with pytest.raises(CheckpointError, match=message):
         load(tmp_path)
+
+
+def halfway(folder, moved):
+    """Checkpoint 1, and one of the same words with other counts of which so many files moved up."""
+    save(folder, 1)
+    save(folder / "new", 2)
+    os.rename(folder / "new", folder / ".commit")
+    for name in sorted(FILES)[:moved]:
+        os.replace(folder / ".commit" / name, folder / name)
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_readers_take_the_new_one_wherever_its_parts_are(tmp_path, moved):
+    halfway(tmp_path, moved)
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial" / "mine").touch()
+    check(tmp_path, 2, clean=False)
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_vectors_go_with_their_words(tmp_path, moved):
+    """Of a save that was killed on its way."""
+    for folder, words, value in ((tmp_path, "ab", 1.0), (tmp_path / "new", "cd", 2.0)):
+        save_checkpoint(
+            folder,
+            config={"model": "test", "vector_size": 3},
+            vocabulary=Vocabulary(list(words), [2, 1]),
+            tensors={"input": torch.full((2, 3), value), "output": torch.zeros(2, 3)},
+            state={},
+        )
+    os.rename(tmp_path / "new", tmp_path / ".commit")
+    for name in sorted(FILES)[::-1][:moved]:
+        os.replace(tmp_path / ".commit" / name, tmp_path / name)
+    found = load_vectors(tmp_path)
+    assert found.index_to_key == ["c", "d"] and (found.vectors == 2.0).all()
+
+
+def test_vectors_of_other_words(tmp_path):
+    save_checkpoint(
+        tmp_path,
+        config={"model": "test", "vector_size": 3},
+        vocabulary=Vocabulary(["a", "b"], [2, 1]),
+        tensors={"input": torch.ones(2, 3)},
+        state={},
+    )
+    (tmp_path / "vocab.txt").write_text("a 2\nc 1\n")
+    with pytest.raises(ValueError, match=r"vocab\.txt is damaged: its words and counts"):
+        load_vectors(tmp_path)
+
+
+def test_reading_while_another_saves(tmp_path):
+    """As often as both can, neither of them fails, and what is read is of one save."""
+    save(tmp_path, 0)
+    end, failures = time.monotonic() + 1.0, []
+
+    def saver():
+        step = 0
+        while time.monotonic() < end:
+            step += 1
+            try:
+                save(tmp_path, step)
+            except Exception as error:
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=saver)
+    thread.start()
+    steps = set()
+    while thread.is_alive():
+        found = load(tmp_path)
+        step = found.state["step"]
+        assert found.config["step"] == step and found.vocabulary.counts[0] == step + 2
+        assert torch.equal(found.tensors["input"], torch.full((2, 3), float(step)))
+        steps.add(step)
+    thread.join()
+    assert not failures and len(steps) > 2
+
+
+def test_saving_where_another_trains(tmp_path):
+    save(tmp_path, 1)
+    failures = []
+
+    def other():
+        with pytest.raises(CheckpointError, match=r"not written: .*another process is training"):
+            save(tmp_path, 2)
+        failures.append(None)
+
+    with folder_of_run(tmp_path):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert failures == [None]
+        save(tmp_path, 3)  # by the one who trains
+    check(tmp_path, 3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite(tmp_path, value):
+    save_checkpoint(
+        tmp_path,
+        config={"model": "test"},
+        vocabulary=Vocabulary(["a", "b"], [2, 1]),
+        tensors={"input": torch.ones(2, 3), "output": torch.tensor([[1.0, value]])},
+        state={},
+    )
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged: output holds nan"):
+        load(tmp_path)
+
+
+def test_nested_without_an_end(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "trainer_state.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"trainer_state\.json is truncated or damaged"):
+        load(tmp_path)
+
+
+def test_words_in_place_of_a_network(tmp_path):
+    """Nothing of it stays beside them, but for what is not of a checkpoint."""
+    others = {"optimizer.safetensors", "vocab.json", "tokenizer_config.json", "mine.txt"}
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    save(tmp_path, 1)
+    assert set(os.listdir(tmp_path)) == FILES | {"mine.txt"}
+    (tmp_path / "vocab.json").touch()
+    save(tmp_path, 2)  # now it is a file like others
+    assert set(os.listdir(tmp_path)) == FILES | {"mine.txt", "vocab.json"}

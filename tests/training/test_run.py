@@ -3,6 +3,7 @@
 import pytest
 
 from lexforge.training import run as loop
+from lexforge.training.checkpoint import CheckpointError
 from lexforge.training.events import Events
 from lexforge.training.progress import Progress
 from lexforge.training.run import Watch, run
@@ -71,6 +72,57 @@ def test_saves_after_a_look(clock):
     run(job, progress=Progress(), save=save, save_every=2.0)
     assert saved == job.looks == [2, 4, 5]
     assert job.state.seconds == 5.0 and job.state.per_second == 1.0
+
+
+def test_a_checkpoint_in_between_may_fail(clock, caplog):
+    """It is told of and tried again; that of the end may not."""
+    job, tried = CountingJob(clock), []
+
+    def save():
+        tried.append(job.state.done)
+        if len(tried) == 1 or job.state.finished:
+            raise CheckpointError("not written: disk full")
+
+    with pytest.raises(CheckpointError, match="disk full"):
+        run(job, progress=Progress(), save=save, save_every=2.0)
+    assert tried == [2, 4, 5]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        "warning: not written: disk full; training goes on, and saves again in 2 seconds"
+    )
+
+
+def test_the_checkpoint_of_a_stop_may_not_fail(clock):
+    def save():
+        raise CheckpointError("not written")
+
+    with pytest.raises(CheckpointError, match="not written"):
+        run(CountingJob(clock), progress=Progress(), save=save, stop=StopAt(2))
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("done", "3", "done must be a whole number >= 0, got '3'"),
+        ("done", 3.0, "done must be a whole number >= 0, got 3.0"),
+        ("done", -1, "done must be a whole number >= 0, got -1"),
+        ("done", True, "done must be a whole number >= 0, got True"),
+        ("done", 6, "done must be at most total = 5, got 6"),
+        ("total", 2**64, "total must be a whole number >= 0, got 1844"),
+        ("seconds", float("nan"), "seconds must be a finite number, got nan"),
+        ("seconds", None, "seconds must be a finite number, got None"),
+        ("unit", 7, "unit must be a text, got 7"),
+        ("sums", [], r"sums must be an object, got \[\]"),
+        ("sums", {"loss": "x"}, r"sums\['loss'\] must be a finite number, got 'x'"),
+        ("history", {}, "history must be an array, got {}"),
+        ("history", [{}, 1], r"history\[1\] must be an object, got 1"),
+    ],
+)
+def test_damaged_states(field, value, message):
+    content = {**RunState(total=5, done=2).to_json(), field: value}
+    with pytest.raises(ValueError, match=rf"trainer_state\.json: {message}"):
+        RunState.from_json(content)
 
 
 def test_stopped_and_continued(clock):

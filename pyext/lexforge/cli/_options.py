@@ -24,8 +24,8 @@ Given = dict[str, Any]  # what stands on the command line; defaults are the mode
 Corpus = Annotated[
     str | None,
     typer.Argument(
-        help="Text file (.gz, .xz and .bz2 too), folder of such files, or data set name. "
-        "One sentence a line, words between spaces.",
+        help="Text file (.gz, .xz and .bz2 too), folder of such files, data set name, or - for "
+        "standard input. One sentence a line, words between spaces.",
         show_default=False,
     ),
 ]
@@ -50,6 +50,11 @@ class WorkOptions:
     device: str = resources("auto", "auto, cpu or cuda.")
     verbose: int = tool(2, "Accepted; see --quiet.", low=0, names="- -debug", hidden=True)
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        """What is written; it never becomes corpus."""
+        return (self.out,)
+
     def check(self, *files: Path | None, folders: Mapping[str, Path | None] = {}) -> None:
         """Before the work rather than after it: can there be these files and folders?"""
         check_files(*files)
@@ -67,6 +72,11 @@ class RunOptions(WorkOptions):
         10.0, "Save that often; 0 only at the end.", low=0, metavar="MINUTES"
     )
     log_json: Path | None = output(None, "Write losses and speed here, one JSON object per second.")
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        """That, and the log."""
+        return (self.out, self.log_json)
 
     def check(self, *files: Path | None, folders: Mapping[str, Path | None] = {}) -> None:
         """That, and whether --resume and --overwrite go with what is in the folder."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,19 +31,6 @@ FILE_NAMES = {
     Format.GLOVE: "vectors.glove.txt",
     Format.SAFETENSORS: "vectors.safetensors",
 }
-
-
-@contextmanager
-def folder_of_run(out: Path | None) -> Iterator[None]:
-    """The folder, made when missing, and gone again when there was nothing to keep."""
-    made = out is not None and not out.exists()
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        if made and not any(out.iterdir()):
-            out.rmdir()
 
 
 def warn_of_bytes(vocabulary: Vocabulary, corpus: str) -> None:

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexforge._display import shell_command
-from lexforge.cli._options import Corpus, CountingOptions, Given, WorkOptions, options, output
+from lexforge.cli._corpus import reading
+from lexforge.cli._options import (
+    Corpus,
+    CountingOptions,
+    Given,
+    WorkOptions,
+    options,
+    output,
+    tool,
+)
 from lexforge.models.cooccurrence.settings import CooccurrenceSettings
 
 if TYPE_CHECKING:
     from lexforge.models.cooccurrence.counts import Cooccurrence
     from lexforge.training.progress import Progress
+
+MANAGED = "Accepted; see --memory."  # how the original tools divide their memory
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,13 @@ class FileOptions:
     """What is written beside the counts' own folder."""
 
     stanford: Path | None = output(None, "Also write them as cooccurrence.bin of Stanford's GloVe.")
+    save_vocab: Path | None = output(None, "Also write words and counts here.", names="-- -")
+    max_product: int = tool(0, MANAGED, low=0, hidden=True)
+    overflow_length: int = tool(0, MANAGED, low=0, hidden=True)
+    overflow_file: str | None = tool(None, MANAGED, hidden=True)
+    array_size: int = tool(0, MANAGED, low=0, hidden=True)
+    temp_file: str | None = tool(None, MANAGED, hidden=True)
+    seed: int = tool(0, "Accepted: training shuffles.", low=0, hidden=True)
 
 
 @options
@@ -54,13 +72,17 @@ def cooccurrence(
         raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
     if work.out is None:
         raise typer.BadParameter("say where the counts go: --out FOLDER")
-    work.check(files.stanford)
+    work.check(files.stanford, files.save_vocab)
     if (work.out / "meta.json").exists() and not work.overwrite:
         raise typer.BadParameter(
             f"{work.out} holds counts: give another folder, or --overwrite them"
         )
 
-    with Progress(not work.quiet) as progress:
+    outputs = (*work.outputs, files.stanford, files.save_vocab)
+    with (
+        Progress(not work.quiet) as progress,
+        reading(corpus, outputs, progress.say) as source,
+    ):
         from lexforge.models.cooccurrence.count import cooccurrence as count_cooccurrences
         from lexforge.text import Vocabulary
 
@@ -68,7 +90,7 @@ def cooccurrence(
         start = time.perf_counter()
         try:
             counts = count_cooccurrences(
-                corpus,
+                source,
                 **given,
                 vocabulary=words,
                 memory=counting.cap,
@@ -82,6 +104,8 @@ def cooccurrence(
             raise
         if files.stanford is not None:
             counts.save_stanford(files.stanford)
+        if files.save_vocab is not None:
+            counts.vocab.save(files.save_vocab)
         _summarise(counts, work.out, files.stanford, time.perf_counter() - start, progress)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lexforge._display import shell_command
+from lexforge.cli._corpus import reading
 from lexforge.cli._messages import tell, warn
 from lexforge.cli._options import (
     Corpus,
@@ -25,7 +26,6 @@ from lexforge.cli._options import (
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
-    folder_of_run,
     tell_of_stop,
     tell_results,
     warn_of_bytes,
@@ -47,8 +47,12 @@ COUNTING = (
     "min_count",
     "max_vocab_size",
     "lowercase",
+    "encoding",
+    "errors",
 )
-COUNTS_HELP = "Train on counts: our folder, or a cooccurrence.bin, which needs --vocab-file."
+COUNTS_HELP = (
+    "Train on counts: our folder, or cooccurrence.bin or .shuf.bin, which need --vocab-file."
+)
 PASSES_HELP = "Write -save-file each so many passes, with the number of the pass in its name."
 ENDINGS = ("txt", "bin")  # of the original tool's files
 COUNTS = "counts"  # folder of the counts in that of the run
@@ -91,6 +95,12 @@ class FileOptions:
     def wants_gradsq(self) -> bool:
         """Whether gradient sums are to be written."""
         return bool(self.save_gradsq or self.gradsq_file)
+
+    @property
+    def outputs(self) -> list[Path]:
+        """What was written under these names before."""
+        stems = [stem for stem in (self.save_file, self.gradsq_file) if stem is not None]
+        return [path for stem in stems for path in stem.parent.glob(f"{stem.name}.*")]
 
     def write(self, model: GloVe, stem: Path, gradsq: Path | None = None) -> list[Path]:
         """STEM.txt and STEM.bin, as -binary says, and the gradient sums beside the latter."""
@@ -146,6 +156,7 @@ def glove(
     - `lexforge glove -input-file cooccurrence.bin -vocab-file vocab.txt -save-file vectors`
     """
     from lexforge.training.checkpoint import is_checkpoint
+    from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
 
     out, cooccurrence, save_file = run.out, files.cooccurrence, files.save_file
@@ -174,7 +185,12 @@ def glove(
         "device": run.device,
         "counts_folder": None if cooccurrence is not None else kept_counts,
     }
-    with Progress(not run.quiet, log_json=run.log_json, append=resume) as progress:
+    outputs = (*run.outputs, *files.outputs)
+    with (
+        folder_of_run(out),
+        Progress(not run.quiet, log_json=run.log_json, append=resume) as progress,
+        nullcontext() if corpus is None else reading(corpus, outputs, progress.say) as source,
+    ):
         from lexforge.models.glove.model import GloVe
         from lexforge.training.signals import StopRequest
 
@@ -203,20 +219,19 @@ def glove(
         if resume and model.state.finished:
             progress.say(f"the run in {out} is complete; there is nothing to resume")
         else:
-            with folder_of_run(out):
-                counts = _counts(
-                    model, corpus, cooccurrence, counting.vocab_file, kept_counts, progress
+            counts = _counts(
+                model, source, cooccurrence, counting.vocab_file, kept_counts, progress
+            )
+            with StopRequest() as stop:
+                model.train(
+                    counts,
+                    progress=progress,
+                    checkpoint_folder=out,
+                    checkpoint_every=run.checkpoint_every or None,
+                    stop=stop,
+                    resume=resume,
+                    callbacks=[files] if files.checkpoint_passes else [],
                 )
-                with StopRequest() as stop:
-                    model.train(
-                        counts,
-                        progress=progress,
-                        checkpoint_folder=out,
-                        checkpoint_every=run.checkpoint_every or None,
-                        stop=stop,
-                        resume=resume,
-                        callbacks=[files] if files.checkpoint_passes else [],
-                    )
             if not model.state.finished:
                 tell_of_stop(_resume_command(corpus, cooccurrence, out) if out else None)
                 raise typer.Exit(stop.exit_code)
@@ -255,7 +270,7 @@ def _check_counts(
 
 def _counts(
     model: GloVe,
-    corpus: str | None,
+    corpus: Any,
     cooccurrence: Path | None,
     vocab_file: Path | None,
     kept_counts: Path | None,
@@ -274,7 +289,10 @@ def _counts(
         if kept_counts is not None:
             (kept_counts / COUNTS_REQUEST).unlink(missing_ok=True)
         counts = Cooccurrence.load_stanford(
-            cooccurrence, model.vocabulary or vocab_file, folder=kept_counts
+            cooccurrence,
+            model.vocabulary or vocab_file,
+            folder=kept_counts,
+            memory=model.memory,
         )
     else:
         words = None if vocab_file is None else Vocabulary.load(vocab_file)

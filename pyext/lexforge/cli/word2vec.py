@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lexforge._display import shell_command
+from lexforge.cli._corpus import reading
 from lexforge.cli._options import (
     Corpus,
     Given,
@@ -22,7 +23,6 @@ from lexforge.cli._options import (
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
-    folder_of_run,
     tell_of_stop,
     tell_results,
     warn_of_bytes,
@@ -46,8 +46,10 @@ class FileOptions:
     output: Path | None = tool(None, "Write the vectors to this file.")
     binary: int = tool(0, "1: -output is a binary file.", low=0, high=1)
     save_vocab: Path | None = tool(None, "Write words and counts here.")
+    read_vocab: Path | None = tool(None, "Take words and counts from here.")
     cbow: int = tool(0, "0; CBOW does not exist yet.", low=0)
     hs: int = tool(0, "0; hierarchical softmax does not exist yet.", low=0)
+    classes: int = tool(0, "0; see scikit-learn's KMeans.", low=0, hidden=True)
 
 
 @options
@@ -75,6 +77,7 @@ def word2vec(
     - `lexforge word2vec wiki/ --out wiki-300/ --resume`
     - `lexforge word2vec -train text8 -output vec.txt -size 200 -threads 2 -cbow 0`
     """
+    from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
 
     if corpus is not None and files.train is not None:
@@ -83,14 +86,26 @@ def word2vec(
     if files.cbow or files.hs:
         wanted = "-cbow" if files.cbow else "-hs"
         raise typer.BadParameter(f"{wanted} 1: only skip-gram with negative sampling exists so far")
+    if files.classes:
+        raise typer.BadParameter(
+            "-classes: words are not put into classes here; cluster the vectors, with "
+            "scikit-learn's KMeans for one"
+        )
     if run.out is None and files.output is None:
         raise typer.BadParameter("say where the result goes: --out FOLDER (or -output FILE)")
     if corpus is None:
         raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
+    if files.read_vocab is not None and not files.read_vocab.is_file():
+        raise typer.BadParameter(f"-read-vocab: there is no file {files.read_vocab}")
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
     start.check(run.resume)
     machine = {"workers": run.workers, "device": run.device}
-    with Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress:
+    outputs = (*run.outputs, files.output, files.save_vocab, files.cache)
+    with (
+        folder_of_run(run.out),
+        Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress,
+        reading(corpus, outputs, progress.say) as source,
+    ):
         from lexforge.models.word2vec.model import Word2Vec
 
         if run.resume:
@@ -102,7 +117,7 @@ def word2vec(
                 )
         else:
             model = Word2Vec(**given, **machine, init=start.init)
-            model.build_vocab(corpus_file=corpus, progress=progress)
+            _make_vocabulary(model, source, files.read_vocab, progress)
             if start.init is not None:
                 progress.say(f"{model.initialised:,} words start from {start.init}")
             progress.say(
@@ -115,13 +130,32 @@ def word2vec(
         if run.resume and model.state.finished:
             progress.say(f"the run in {run.out} is complete; there is nothing to resume")
         else:
-            _train(model, corpus, files.cache, run, progress)
+            _train(model, corpus, source, files.cache, run, progress)
         written = _write_files(model.wv, run.out, files)
         tell_results(model, run.out, written, progress)
 
 
+def _make_vocabulary(
+    model: Word2Vec, source: Any, read_vocab: Path | None, progress: Progress
+) -> None:
+    """The words of the corpus, or those of a file."""
+    if read_vocab is None:
+        model.build_vocab(corpus_file=source, progress=progress)
+        return
+    from lexforge.text import Vocabulary
+
+    found = Vocabulary.load(read_vocab)
+    found = found.trim(min_count=model.min_count, max_size=model.max_vocab_size)
+    model.build_vocab_from_freq(dict(zip(found.words, found.counts.tolist(), strict=True)))
+
+
 def _train(
-    model: Word2Vec, corpus: str, cache: Path | None, run: RunOptions, progress: Progress
+    model: Word2Vec,
+    corpus: str,
+    source: Any,
+    cache: Path | None,
+    run: RunOptions,
+    progress: Progress,
 ) -> None:
     """Train to the end; a signal saves what there is and leaves by its exit code."""
     import shutil
@@ -131,10 +165,10 @@ def _train(
     # Beside the model rather than in the system's temporary folder, which may be small.
     own_folder = run.out / ".encoded" if cache is None and run.out is not None else None
     model.encoded_folder = cache or own_folder
-    with folder_of_run(run.out), StopRequest() as stop:
+    with StopRequest() as stop:
         try:
             model.train(
-                corpus_file=corpus,
+                corpus_file=source,
                 progress=progress,
                 checkpoint_folder=run.out,
                 checkpoint_every=run.checkpoint_every or None,

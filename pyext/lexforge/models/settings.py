@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from lexforge.text.files import encoding_name
 from lexforge.training.settings import setting
 
 corpus, counts, model, training, output, evaluation = (
@@ -15,6 +16,9 @@ min_count = partial(corpus, 5, help="Leave out rarer words.", low=0, names="-- -
 max_vocab_size = partial(corpus, None, "Keep so many frequent words.", low=1, names="-- -max-vocab")
 max_sentence_length = partial(corpus, 10_000, "Split longer sentences.", low=1)
 lowercase = partial(corpus, False, "Turn words to lower case.")
+encoding = partial(corpus, "utf-8", "Of the text.", rule=encoding_name, later=True)
+ERRORS_HELP = "Bytes that are not text: replace, or strict. Refused by default where they are many."
+errors = partial(corpus, None, ERRORS_HELP, choices=("replace", "strict"), later=True)
 distance = partial(setting, low=1, high=1000, names="-- - -window-size")
 # The original tool's default; the paper's experiments have 10.
 window = partial(distance, 15, "Largest distance in words; 42 weighted, else 1000.", panel="Counts")

@@ -28,6 +28,8 @@ class EncodedCorpus:
 
     Sentence s is tokens[offsets[s]:offsets[s + 1]], never empty.
 
+    What is opened from a folder is mapped: its files must not be changed while it is used.
+
     Attributes:
         tokens: int32 [N]; memory-mapped when opened from a folder.
         offsets: int64 [S + 1], ascending, from 0 to N.
@@ -111,6 +113,30 @@ class EncodedCorpus:
                 raise ValueError(f"{file.name} was cut short: encode the corpus again")
         return piece
 
+    def held(self, memory: int) -> EncodedCorpus:
+        """The same in memory of its own where it takes at most so many bytes, else as it is.
+
+        A mapped file that is cut short while it is used ends the process with signal 7.
+
+        Raises:
+            ValueError: a file was cut short since it was opened.
+        """
+        self.refuse_cut()
+        size = self.tokens.nbytes + self.offsets.nbytes
+        if self.folder is None or size > memory:
+            return self
+        tokens = self.read("tokens", 0, self.num_tokens)
+        return EncodedCorpus(tokens, self.read("offsets", 0, self.num_sentences + 1), self.meta)
+
+    def refuse_cut(self) -> None:
+        """ValueError if a file was cut short since it was opened; what is in memory is whole."""
+        if self.folder is not None and self.folder.is_dir():
+            for name in ("tokens", "offsets"):
+                path = self.folder / f"{name}.bin"
+                # One that was removed, or replaced by another, stays mapped.
+                if path.exists() and path.stat().st_size < getattr(self, name).nbytes:
+                    raise ValueError(f"{path} was cut short: encode the corpus again")
+
     def piece(self, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens [first, last) as a corpus of their own, read by `read`.
 
@@ -179,7 +205,8 @@ def encode_corpus(
     *,
     max_sentence_length: int = 10_000,
     threads: int | None = None,
-    errors: str = "replace",
+    encoding: str | None = None,
+    errors: str | None = None,
     progress: Progress | None = None,
 ) -> EncodedCorpus:
     """Writes a corpus as word numbers into a folder, replacing an earlier one.
@@ -193,21 +220,23 @@ def encode_corpus(
     vocabulary sha1 and size, what was asked for, counts, and the source files' sizes and times.
 
     Args:
-        corpus, threads, errors, progress: as for `build_vocabulary`.
+        corpus, threads, encoding, errors, progress: as for `build_vocabulary`.
         vocab: the words to keep.
         folder: made when missing.
         max_sentence_length: in words.
 
     Raises:
-        ValueError: bad UTF-8 under errors="strict", a damaged compressed file.
+        ValueError: bad UTF-8 under errors="strict", a damaged compressed file, a file that is no
+            text.
         OSError: the disk is full, or a file cannot be read.
     """
     if max_sentence_length < 1:
         raise ValueError(
             f"encode_corpus: max_sentence_length must be >= 1, got {max_sentence_length}"
         )
-    corpus = resolve_corpus(corpus)
-    options = reader_options(corpus, threads, errors)
+    corpus = resolve_corpus(corpus, encoding=encoding, errors=errors)
+    options = reader_options(corpus, threads)
+    corpus.check()
     folder = Path(folder)
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,7 +261,8 @@ def encode_corpus(
             "vocabulary_size": len(vocab),
             "max_sentence_length": max_sentence_length,
             "lowercase": corpus.lowercase,
-            "errors": errors,
+            "encoding": corpus.encoding,
+            "errors": options["errors"],
             "num_tokens": encoder.tokens,
             "num_sentences": encoder.sentences,
             "num_unknown": encoder.unknown,

@@ -171,7 +171,8 @@ def build_vocabulary(
     min_count: int = 5,
     max_vocab_size: int | None = None,
     threads: int | None = None,
-    errors: str = "replace",
+    encoding: str | None = None,
+    errors: str | None = None,
     progress: Callable[[int, int | None], None] | None = None,
     allow_empty: bool = False,
 ) -> Vocabulary:
@@ -186,21 +187,21 @@ def build_vocabulary(
         min_count: words with fewer occurrences are left out.
         max_vocab_size: of the rest, only so many of the most frequent are kept; None keeps all.
         threads: worker threads; None is torch.get_num_threads().
-        errors: what to do with a word that is not valid UTF-8: "replace" puts U+FFFD for each
-            ill-formed part, as bytes.decode does; "skip" leaves the word out; "strict" raises.
+        encoding, errors: as for `resolve_corpus`.
         progress: called now and then with (bytes read, bytes in all), for an iterable with
             (sentences read, None).
         allow_empty: whether no word may remain.
 
     Raises:
-        ValueError: no word remains; or bad UTF-8 under "strict", with file, byte and line.
+        ValueError: no word remains; a file is no text; or bad UTF-8 under "strict", with file,
+            byte and line.
     """
     if min_count < 1:
         raise ValueError(f"build_vocabulary: min_count must be >= 1, got {min_count}")
     if max_vocab_size is not None and max_vocab_size < 1:
         raise ValueError(f"build_vocabulary: max_vocab_size must be >= 1, got {max_vocab_size}")
-    corpus = resolve_corpus(corpus)
-    counter = _text.WordCounter(**reader_options(corpus, threads, errors))
+    corpus = resolve_corpus(corpus, encoding=encoding, errors=errors)
+    counter = _text.WordCounter(**reader_options(corpus, threads))
     corpus.feed(counter, progress)
     limit = np.iinfo(np.int32).max  # word numbers are int32
     words, counts = counter.words(min_count, min(max_vocab_size or limit, limit))

@@ -5,14 +5,16 @@
     model.safetensors   the tables, without padding
     trainer_state.json  where training stands, and the loss so far
 
-These are the parts that word vectors have; other models have others, and are saved and opened by
-:func:`replacing_parts` and :func:`open_parts` alike.
+These are the parts that word vectors have; other models have others, and are saved and read by
+:func:`replacing_parts` and :func:`read_parts` alike.
 
 A save writes all of them into the folder ``.partial`` inside the checkpoint, renames it to
-``.commit`` (the moment from which the new checkpoint counts), and then moves the files up. Whoever
-finds a ``.commit`` first finishes the moves; whoever finds a ``.partial`` throws it away. So a
-process may be killed at any instant, other files in the folder stay as they are, and the folder
-itself may be a mount point or a link.
+``.commit`` (the moment from which the new checkpoint counts), and then moves the files up. The next
+save, which holds the lock of the folder, finishes the moves of one that was killed, and throws a
+``.partial`` away. A reader changes nothing: a part that lies in ``.commit`` counts, and one that
+moves while it is read is read again. So a process may be killed at any instant, and others may read
+at any instant, also where they may not write; other files in the folder stay as they are, and the
+folder itself may be a mount point or a link.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial as bound
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lexforge._display import printable
-from lexforge._files import flush
+from lexforge._files import COMMIT, flush, part
 from lexforge._version import __version__
+from lexforge.training.lock import FolderInUseError, folder_of_run
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +47,11 @@ CONFIG, VOCABULARY, TENSORS, STATE = (
     "model.safetensors",
     "trainer_state.json",
 )
-_ROWS_WRITTEN = 4096  # at a time
-_PARTIAL, _COMMIT = ".partial", ".commit"
+# What only checkpoints of networks have: word vectors that replace one leave none of it behind.
+_OF_NETWORKS = ("optimizer.safetensors", "vocab.json", "tokenizer_config.json")
+_ROWS = 4096  # of a tensor, written or looked at together
+_PARTIAL = ".partial"
+_T = TypeVar("_T")
 
 
 class CheckpointError(RuntimeError):
@@ -64,8 +71,8 @@ class Checkpoint:
 
 def is_checkpoint(folder: str | os.PathLike) -> bool:
     """Whether the folder holds a checkpoint (complete or waiting for its last renames)."""
-    folder = Path(folder)
-    return (folder / CONFIG).is_file() or (folder / _COMMIT / CONFIG).is_file()
+    # In this order: it may be moved up in between.
+    return Path(folder, COMMIT, CONFIG).is_file() or Path(folder, CONFIG).is_file()
 
 
 def save_checkpoint(
@@ -79,7 +86,8 @@ def save_checkpoint(
     """Write a checkpoint in place of the one the folder may hold.
 
     Args:
-        folder: Created when absent. Files of other names in it are left alone.
+        folder: Created when absent. Files of other names in it are left alone, but for those of a
+            network whose place these vectors take.
         config: JSON-able; the format version, library version and vocabulary hash are added.
         vocabulary: Saved with its counts.
         tensors: By name, float32, at least one dimension. Written some rows at a time, so that
@@ -87,7 +95,8 @@ def save_checkpoint(
         state: JSON-able.
 
     Raises:
-        CheckpointError: The disk is full or refuses; the previous checkpoint is intact.
+        CheckpointError: The disk is full or refuses, or another process is training there; the
+            previous checkpoint is intact.
     """
     header = {
         "format_version": FORMAT_VERSION,
@@ -95,11 +104,22 @@ def save_checkpoint(
         "vocabulary_size": len(vocabulary),
         "vocabulary_sha1": vocabulary.sha1(),
     }
+    replaces_network = _is_network(folder)
     with replacing_parts(folder) as partial:
         write_json(partial / CONFIG, {**header, **config})
         vocabulary.save(partial / VOCABULARY)
         write_tensors(partial / TENSORS, tensors)
         write_json(partial / STATE, state)
+    if replaces_network:
+        for name in _OF_NETWORKS:
+            Path(folder, name).unlink(missing_ok=True)
+
+
+def _is_network(folder: str | os.PathLike) -> bool:
+    """Whether the folder holds a checkpoint in the layout of networks."""
+    with suppress(OSError, CheckpointError):
+        return "model_type" in read_json(part(folder, CONFIG))
+    return False
 
 
 @contextmanager
@@ -110,28 +130,32 @@ def replacing_parts(folder: str | os.PathLike) -> Iterator[Path]:
         folder: Of the checkpoint; created when absent. Files of other names in it are left alone.
 
     Raises:
-        CheckpointError: The disk is full or refuses; the previous checkpoint is intact, as it is
-            after any other error in the block.
+        CheckpointError: The disk is full or refuses, or another process is training there; the
+            previous checkpoint is intact, as it is after any other error in the block.
     """
     from safetensors import SafetensorError
 
     folder = Path(folder)
     partial = folder / _PARTIAL
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _finish_interrupted_save(folder)
-        partial.mkdir()
-        yield partial
-        for file in partial.iterdir():
-            flush(file)
-        flush(partial)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, (OSError, SafetensorError)):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_of_run(folder))
+        except (OSError, FolderInUseError) as error:
             raise CheckpointError(_why_not_written(folder, error)) from error
-        raise
-    os.rename(partial, folder / _COMMIT)
-    _finish_interrupted_save(folder)
+        try:
+            _finish_interrupted_save(folder)
+            partial.mkdir()
+            yield partial
+            for file in partial.iterdir():
+                flush(file)
+            flush(partial)
+        except BaseException as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, (OSError, SafetensorError)):
+                raise CheckpointError(_why_not_written(folder, error)) from error
+            raise
+        os.rename(partial, folder / COMMIT)
+        _finish_interrupted_save(folder)
 
 
 def write_tensors(
@@ -160,15 +184,15 @@ def write_tensors(
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
-            for rows in tensor.detach().split(_ROWS_WRITTEN):
+            for rows in tensor.detach().split(_ROWS):
                 file.write(rows.cpu().contiguous().view(torch.uint8).numpy().data)
 
 
-def check_finite(folder: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
+def check_savable(folder: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
     """CheckpointError naming the tensor, when one that is to be saved holds nan or infinity."""
     for name, tensor in tensors.items():
         # A part at a time: a reduction of a view with padded rows copies what it is given.
-        if not all(part.abs().amax().isfinite() for part in tensor.split(_ROWS_WRITTEN)):
+        if not all(part.abs().amax().isfinite() for part in tensor.split(_ROWS)):
             raise CheckpointError(
                 f"checkpoint {folder} was not written: the {name} table holds nan or infinity"
             )
@@ -205,37 +229,49 @@ def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
         FileNotFoundError: There is no checkpoint there.
         CheckpointError: A part is missing, damaged, truncated, or of another model.
     """
+    parts = (CONFIG, VOCABULARY, TENSORS, STATE)
+    return read_parts(folder, parts, lambda part: _read(Path(folder), part, model))
+
+
+def _read(folder: Path, part: Callable[[str], Path], model: str) -> Checkpoint:
     from lexforge.text import Vocabulary
 
-    folder = open_parts(folder, (CONFIG, VOCABULARY, TENSORS, STATE))
-    config, state = read_json(folder / CONFIG), read_json(folder / STATE)
+    config, state = read_json(part(CONFIG)), read_json(part(STATE))
     if config.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{folder / CONFIG}: format_version must be {FORMAT_VERSION}, "
+            f"{part(CONFIG)}: format_version must be {FORMAT_VERSION}, "
             f"got {config.get('format_version')!r}"
         )
     if config.get("model") != model:
         raise CheckpointError(
-            f"{folder / CONFIG}: model must be {model!r}, got {config.get('model')!r}"
+            f"{part(CONFIG)}: model must be {model!r}, got {config.get('model')!r}"
         )
     try:
-        vocabulary = Vocabulary.load(folder / VOCABULARY)
-    except ValueError as error:
-        raise CheckpointError(f"{folder / VOCABULARY} is damaged: {error}") from error
+        vocabulary = Vocabulary.load(part(VOCABULARY))
+    except (ValueError, OverflowError) as error:
+        raise CheckpointError(f"{part(VOCABULARY)} is damaged: {error}") from error
     if vocabulary.sha1() != config.get("vocabulary_sha1"):
         raise CheckpointError(
-            f"{folder / VOCABULARY} is damaged: its words and counts are not those that "
+            f"{part(VOCABULARY)} is damaged: its words and counts are not those that "
             f"{CONFIG} names ({len(vocabulary)} words, {config.get('vocabulary_size')} expected)"
         )
-    return Checkpoint(folder, config, vocabulary, state, read_tensors(folder / TENSORS))
+    tensors = read_tensors(part(TENSORS))
+    check_finite(tensors, part(TENSORS))
+    return Checkpoint(folder, config, vocabulary, state, tensors)
 
 
-def open_parts(folder: str | os.PathLike, parts: Sequence[str]) -> Path:
-    """The folder of a complete checkpoint.
+def read_parts(
+    folder: str | os.PathLike, parts: Sequence[str], read: Callable[[Callable[[str], Path]], _T]
+) -> _T:
+    """What `read` makes of a complete checkpoint, whose parts are all of one save.
+
+    Nothing is written, and a process that saves meanwhile is not disturbed.
 
     Args:
         folder: Written by :func:`replacing_parts`.
-        parts: The names of its files.
+        parts: The names of files that must be there.
+        read: Called with a function that tells where the part of a name is; again when a save took
+            place meanwhile.
 
     Raises:
         FileNotFoundError: There is no checkpoint there.
@@ -247,13 +283,40 @@ def open_parts(folder: str | os.PathLike, parts: Sequence[str]) -> Path:
             f"{folder} must be a folder that save made, and is a file (load_vectors reads vector "
             "files, and nothing reads pickles)"
         )
-    if not is_checkpoint(folder):
-        raise FileNotFoundError(f"{folder} holds no checkpoint (no {CONFIG})")
-    _finish_interrupted_save(folder)
-    for name in parts:
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} is not a complete checkpoint: {name} is missing")
-    return folder
+    while True:
+        before = _moment(folder)
+        try:
+            if not is_checkpoint(folder):
+                raise FileNotFoundError(f"{folder} holds no checkpoint (no {CONFIG})")
+            for name in parts:
+                if not part(folder, name).is_file():
+                    raise CheckpointError(
+                        f"{folder} is not a complete checkpoint: {name} is missing"
+                    )
+            found = read(bound(part, folder))
+        except Exception:
+            if _moment(folder) == before:
+                raise
+        else:
+            if _moment(folder) == before:
+                return found
+
+
+def _moment(folder: Path) -> tuple[tuple[int, int, int] | None, list[str]]:
+    """What changes with every save, and with every file that it moves up.
+
+    In this order: whoever sees the configuration of a save sees all that waits after it.
+    """
+    config = None
+    waiting: list[str] = []
+    for path in (folder / COMMIT / CONFIG, folder / CONFIG):
+        with suppress(OSError):
+            found = path.stat()
+            config = (found.st_dev, found.st_ino, found.st_mtime_ns)
+            break
+    with suppress(OSError):
+        waiting = sorted(os.listdir(folder / COMMIT))
+    return config, waiting
 
 
 @contextmanager
@@ -290,9 +353,23 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path} is truncated or damaged: {printable(error)}") from error
 
 
+def check_finite(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
+    """CheckpointError naming the file, if a tensor is not float32 or holds infinities or nan."""
+    import torch
+
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise CheckpointError(f"{path} is damaged: {name} must be float32, got {tensor.dtype}")
+        # A part at a time: a reduction of a view with padded rows copies what it is given.
+        for rows in tensor.detach().split(_ROWS) if tensor.numel() and tensor.dim() else ():
+            if not torch.stack(torch.aminmax(rows)).isfinite().all():
+                raise CheckpointError(f"{path} is damaged: {name} holds nan or infinity")
+
+
 def _finish_interrupted_save(folder: Path) -> None:
+    """By a writer, who holds the lock."""
     shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
-    commit = folder / _COMMIT
+    commit = folder / COMMIT
     if commit.is_dir():
         for file in commit.iterdir():
             os.replace(file, folder / file.name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import length_hint
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,11 @@ from lexforge.training.state import (
     Reading,
     RunState,
     TrainingDivergedError,
+    require_numbers,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 LOOK_SECONDS = 0.25  # between looks at the losses, for which a GPU is waited
 
@@ -103,6 +107,14 @@ class NetworkState(RunState):
     def finished(self) -> bool:
         """Whether all steps are done, or evaluations said that it is enough."""
         return self.stopped_early or super().finished
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """As :meth:`RunState.from_json`."""
+        state = super().from_json(content)
+        require_numbers("history", state.history, ("step",))
+        require_numbers("evaluations", state.evaluations, ("step", "loss"))
+        return state
 
     @property
     def best_evaluation(self) -> dict[str, Any] | None:

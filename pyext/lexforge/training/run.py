@@ -7,10 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from lexforge.training.checkpoint import CheckpointError
+
 if TYPE_CHECKING:
     from lexforge.training.progress import Progress
     from lexforge.training.signals import StopRequest
     from lexforge.training.state import RunState
+
+
+def attempt(save: Callable[[], None], progress: Progress, then: str) -> None:
+    """Save, where a failure is no reason to end the run: it is told, with what happens then."""
+    try:
+        save()
+    except (CheckpointError, OSError) as error:
+        progress.warn(f"{error}; training goes on, and {then}")
 
 
 class Watch:
@@ -72,9 +82,11 @@ def run(
         tell: Called with the events ``on_train_begin`` and ``on_train_end``.
         stop: Looked at after every advance; when requested the loop saves and returns.
         save: Writes a checkpoint of the present state: when stopped, and at the end.
-        save_every: Seconds between checkpoints; None for none in between.
+        save_every: Seconds between checkpoints; None for none in between. One of these that cannot
+            be written is told of, and tried again after as long.
 
     Raises:
+        CheckpointError: The last checkpoint could not be written.
         TrainingDivergedError: The loss is no longer finite. Nothing is saved.
     """
     state = job.state
@@ -97,7 +109,10 @@ def run(
                 progress.update(state)
             if save is not None and (stopping or due) and not state.finished:
                 with watch.paused():
-                    save()
+                    if stopping:
+                        save()
+                    else:
+                        attempt(save, progress, f"saves again in {save_every:g} seconds")
                 saved_at = time.perf_counter()
             if stopping and not state.finished:
                 return

@@ -7,7 +7,7 @@ of a resume with other settings, and the options of the command line (``cli/_opt
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, get_args, get_type_hints
 
@@ -24,6 +24,8 @@ class Knob:
         panel: Of the help, in which the option stands.
         low, high, above: Limits of a number; it is above the last one rather than from there on.
         choices: All values of a text.
+        rule: Called with owner, name and value; gives the plain value, or raises.
+        later: Records of earlier versions lack it and mean the default.
         names: Spellings of the option, between spaces; ``--`` and ``-`` stand for the field's name
             after them.
         metavar, hidden: How the help shows its value, and whether it shows the option at all.
@@ -36,6 +38,8 @@ class Knob:
     high: float | None = None
     above: float = -math.inf
     choices: tuple[str, ...] = ()
+    rule: Callable[[str, str, Any], Any] | None = None
+    later: bool = False
     names: str = "--"
     metavar: str | None = None
     hidden: bool = False
@@ -58,6 +62,8 @@ class Knob:
         """
         if value is None and self.optional:
             return None
+        if self.rule is not None:
+            return self.rule(owner, self.name, value)
         if self.kind is int:
             low = 1 if self.low is None else int(self.low)
             high = LARGEST if self.high is None else int(self.high)
@@ -111,7 +117,10 @@ class Settings:
             KeyError: The record lacks one.
         """
         found = kept if isinstance(kept, Mapping) else vars(kept)
-        return cls(**{name: found[name] for name in knobs(cls)})
+        known = knobs(cls).items()
+        if missing := [n for n, knob in known if n not in found and not knob.later]:
+            raise KeyError(f"{cls.OWNER}: {', '.join(missing)} must be given")
+        return cls(**{name: found[name] for name, _ in known if name in found})
 
     def record(self) -> dict[str, Any]:
         """All of them by name, as plain values."""
@@ -119,7 +128,9 @@ class Settings:
 
     def refuse_changes(self, given: Mapping[str, Any], may_change: Collection[str] = ()) -> None:
         """ValueError naming what is given otherwise than in these settings, which a run has."""
-        refuse(changes(self.record(), given, may_change))
+        known = knobs(type(self))
+        plain = {name: known[name].checked(self.OWNER, value) for name, value in given.items()}
+        refuse(changes(self.record(), plain, may_change))
 
 
 def changes(

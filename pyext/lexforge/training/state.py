@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
+from lexforge._arguments import LARGEST
+from lexforge.training.checkpoint import STATE
 from lexforge.training.progress import count
 
 if TYPE_CHECKING:
@@ -120,19 +123,72 @@ class RunState:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: A field is missing.
+            ValueError: A field is missing, of another type than it is declared, or out of range;
+                named as in the file.
         """
         names = {f.name: cls.NAMES_IN_FILE.get(f.name, f.name) for f in fields(cls)}
         require(content, (names[name] for name in names if name not in cls.OPTIONAL))
-        return cls(
-            **{name: content[in_file] for name, in_file in names.items() if in_file in content}
-        )
+        found = {name: content[in_file] for name, in_file in names.items() if in_file in content}
+        hints = get_type_hints(cls)
+        for name, value in found.items():
+            check_value(names[name], value, hints[name])
+        state = cls(**found)
+        if state.done > state.total:
+            raise ValueError(
+                f"{STATE}: {names['done']} must be at most {names['total']} = {state.total}, "
+                f"got {state.done}"
+            )
+        return state
 
 
 def require(content: Mapping[str, Any], names: Iterable[str]) -> None:
     """ValueError naming what a state that was read does not have."""
     if missing := [name for name in names if name not in content]:
         raise ValueError(f"trainer state must have {', '.join(missing)}")
+
+
+def require_numbers(
+    name: str, points: Iterable[Mapping[str, Any]], names: Iterable[str], *, null: bool = False
+) -> None:
+    """ValueError unless each object of an array has numbers of these names, or null if allowed."""
+    for point in points:
+        for each in names:
+            value = point.get(each, "")
+            if not (isinstance(value, int | float) or (null and value is None)):
+                raise ValueError(
+                    f"{STATE}: {name} must be objects with a number {each}, got {point!s:.80}"
+                )
+
+
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    Any: ("anything", lambda value: True),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: (
+        "a whole number >= 0",
+        lambda value: type(value) is int and 0 <= value <= LARGEST,
+    ),
+    float: (
+        "a finite number",
+        lambda value: (
+            (type(value) is float and isfinite(value))
+            or (type(value) is int and abs(value) <= LARGEST)
+        ),
+    ),
+    str: ("a text", lambda value: isinstance(value, str)),
+    list: ("an array", lambda value: isinstance(value, list)),
+    dict: ("an object", lambda value: isinstance(value, dict)),
+}
+
+
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """ValueError unless a value that was read is of the type that its field is declared to have."""
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    expected, fits = _KINDS[kind]
+    if not fits(value):
+        raise ValueError(f"{STATE}: {name} must be {expected}, got {value!r:.80}")
+    parts = value.items() if kind is dict else enumerate(value) if kind is list else ()
+    for key, each in parts:
+        check_value(f"{name}[{key!r}]", each, arguments[-1])
 
 
 class Meter:

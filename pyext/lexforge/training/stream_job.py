@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 
 from lexforge._display import html_table, printable
+from lexforge.training.checkpoint import STATE
 from lexforge.training.events import Events
 from lexforge.training.progress import clock, count
 from lexforge.training.run import Watch, run
@@ -21,7 +22,9 @@ from lexforge.training.state import (
     Reading,
     RunState,
     TrainingDivergedError,
+    check_value,
     require,
+    require_numbers,
 )
 
 if TYPE_CHECKING:
@@ -140,18 +143,23 @@ class StreamState(RunState):
         """The inverse of :meth:`to_json`; also reads the names that format version 1 began with.
 
         Raises:
-            ValueError: A field is missing.
+            ValueError: A field is missing or damaged.
         """
         if "tokens_done" in content:
             content = _with_present_names(content)
         require(content, cls.SUMS)
-        return super().from_json({**content, "sums": {name: content[name] for name in cls.SUMS}})
+        state = super().from_json({**content, "sums": {name: content[name] for name in cls.SUMS}})
+        require_numbers("loss_history", state.history, ("loss",), null=True)
+        if any(len(sums) != 2 for sums in state.epoch_sums):
+            raise ValueError(f"{STATE}: epoch_sums must be pairs of numbers")
+        return state
 
 
 def _with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
     """A state from when words were the only unit."""
     names = {"total_tokens": "total", "sentence": "position", "tokens_done": "done"}
     content = {names.get(name, name): value for name, value in content.items()}
+    check_value("loss_history", content.get("loss_history", []), list[dict[str, Any]])
     history = [
         {"words" if name == "tokens" else name: value for name, value in point.items()}
         for point in content.get("loss_history", [])

@@ -38,11 +38,15 @@ def load(folder: Path, device: str) -> tuple[BertModel, Tokenizer | PieceVocabul
     from lexforge._library import resolve_device
     from lexforge.models.bert.model import BertModel
     from lexforge.text.tokenizers.pieces import load_tokenizer
+    from lexforge.training.checkpoint import read_parts
 
     if not folder.is_dir():
         raise typer.BadParameter(f"MODEL must be a folder, and {folder} is none")
-    tokenizer = load_tokenizer(folder)
-    model = BertModel.from_pretrained(folder, heads=False)
+    tokenizer, model = read_parts(
+        folder,
+        (),
+        lambda part: (load_tokenizer(folder), BertModel.from_pretrained(folder, heads=False)),
+    )
     return model.to(resolve_device("bert", device)), tokenizer
 
 

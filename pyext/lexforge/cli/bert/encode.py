@@ -178,9 +178,9 @@ def _open(source: str) -> Iterator[BinaryIO]:
 
         yield sys.stdin.buffer
         return
-    from lexforge.vectors.formats.streams import open_for_reading
+    from lexforge.text.files import open_text
 
-    with open_for_reading(source) as file:
+    with open_text(source, errors="strict") as (file, _):
         yield file
 
 

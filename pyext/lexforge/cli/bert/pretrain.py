@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexforge._display import shell_command
+from lexforge.cli._corpus import STANDARD_INPUT, reading
 from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
-from lexforge.cli._training import folder_of_run, tell_of_stop
+from lexforge.cli._training import tell_of_stop
 from lexforge.models import settings as common
 from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.settings import evaluation, model
@@ -58,7 +60,8 @@ def pretrain(
     corpus: Annotated[
         str,
         typer.Argument(
-            help="Text file, folder of such, or data set name (wikitext-2).", show_default=False
+            help="Text file, folder of such, data set name (wikitext-2), or - for standard input.",
+            show_default=False,
         ),
     ],
     shape: Annotated[Given, ShapeOptions],
@@ -89,25 +92,35 @@ def pretrain(
     - `lexforge bert pretrain wiki.txt --out base/ --config standard --epochs 10 --accumulation 8`
     - `lexforge bert pretrain news.txt --out news/ --config bert/ --epochs 1`
     """
+    from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
 
     if "steps" in given and others.epochs is not None:
         raise typer.BadParameter("give either --steps or --epochs")
     if evaluated and others.eval_file is None:
         raise typer.BadParameter("--eval-every and --early-stopping need --eval-file")
+    if corpus == others.eval_file == STANDARD_INPUT:
+        raise typer.BadParameter("standard input is CORPUS or --eval-file, not both")
     run.check(folders={"--tensorboard": others.tensorboard})
+    outputs = (*run.outputs, others.tensorboard)
     if "dropout" in shape:
         shape["attention_dropout"] = shape["dropout"]
     shown = Progress(
         not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
     )
-    with shown as progress, folder_of_run(run.out):
+    held_out = others.eval_file
+    with (
+        folder_of_run(run.out),
+        shown as progress,
+        reading(corpus, outputs, progress.say) as source,
+        nullcontext() if held_out is None else reading(held_out, outputs, progress.say) as unseen,
+    ):
         from lexforge.models.bert.trainer import pretrain as train
         from lexforge.training.signals import StopRequest
 
         stop = StopRequest()
         result = train(
-            corpus,
+            source,
             config=others.config,
             shape=shape,
             min_count=others.min_count,
@@ -115,7 +128,7 @@ def pretrain(
             resume=run.resume,
             overwrite=run.overwrite,
             epochs=others.epochs,
-            eval_file=others.eval_file,
+            eval_file=unseen,
             device=run.device,
             workers=run.workers,
             cuda_graphs=others.cuda_graphs,

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lexforge._version import __version__
-from lexforge.models.bert.model import BertModel
+from lexforge.models.bert.files import write_parts
+from lexforge.models.bert.model import BertModel, contents
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import (
     CONFIG,
@@ -23,8 +24,9 @@ from lexforge.training.checkpoint import (
     STATE,
     TENSORS,
     CheckpointError,
-    open_parts,
+    check_finite,
     read_json,
+    read_parts,
     read_tensors,
     replacing_parts,
     write_json,
@@ -73,7 +75,7 @@ def save_run(
     """
     folder = Path(folder)
     with replacing_parts(folder) as partial:
-        model.save_pretrained(partial)
+        write_parts(partial, *contents(model))
         tokenizer.save(partial)
         write_tensors(partial / OPTIMIZER, optimizer)
         header = {"format_version": FORMAT_VERSION, "library_version": __version__}
@@ -111,17 +113,25 @@ def load_run(folder: str | os.PathLike) -> SavedRun:
 
     Raises:
         FileNotFoundError: there is no checkpoint there.
-        CheckpointError: a part is missing, damaged or truncated, or there is a model alone.
+        CheckpointError: a part is missing, damaged or truncated, holds numbers that are not finite,
+            or there is a model alone.
     """
-    folder = open_parts(folder, (CONFIG, TENSORS, OPTIMIZER, STATE))
-    record = read_json(folder / STATE)
+    parts = (CONFIG, TENSORS, OPTIMIZER, STATE)
+    return read_parts(folder, parts, lambda part: _read(Path(folder), part))
+
+
+def _read(folder: Path, part: Callable[[str], Path]) -> SavedRun:
+    record = read_json(part(STATE))
     if record.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{folder / STATE}: format_version must be {FORMAT_VERSION}, "
+            f"{part(STATE)}: format_version must be {FORMAT_VERSION}, "
             f"got {record.get('format_version')!r}"
         )
     try:
         model, tokenizer = BertModel.from_pretrained(folder), WordTokenizer.load(folder)
     except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{folder} is damaged: {error}") from error
-    return SavedRun(model, tokenizer, read_tensors(folder / OPTIMIZER), record)
+    check_finite(dict(model.named_parameters()), part(TENSORS))
+    optimizer = read_tensors(part(OPTIMIZER))
+    check_finite(optimizer, part(OPTIMIZER))
+    return SavedRun(model, tokenizer, optimizer, record)

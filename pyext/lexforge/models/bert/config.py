@@ -9,6 +9,7 @@ from typing import Any
 
 from lexforge._arguments import real, whole
 from lexforge.ops.attention.attention import MAX_HEAD_DIM
+from lexforge.training.memory import available_memory, show_bytes
 
 ACTIVATIONS = ("gelu", "relu")
 
@@ -40,6 +41,7 @@ _FIXED_KEYS = {
 # otherwise, and as "hidden_act" one that makes it stop and show it: an unknown model_type may not.
 _OWN_TYPE = "lexforge_bert"
 _OWN_ACTIVATION = "lexforge_bert is read by lexforge only"
+_BLOCK_BYTES = 2**15  # that a block's Python objects take, about
 _OWN_KEYS = {
     **_HUGGING_FACE_KEYS,
     "activation": "activation",
@@ -220,6 +222,34 @@ class BertConfig:
         0 in published BERT, so also where transformers reads the model; 1 in the text's.
         """
         return 0 if self.published else 1
+
+    @property
+    def num_parameters(self) -> int:
+        """Of a :class:`BertModel` of this shape."""
+        width, inner = self.hidden_size, self.intermediate_size
+        tables = self.vocab_size + self.type_vocab_size + self.max_positions
+        block = 4 * width * (width + 1) + 2 * width * inner + inner + width + 4 * width
+        heads = 2 * width * (width + 1) + 2 * width + 2 * (width + 1) + self.vocab_size
+        untied = 0 if self.tied_head else self.vocab_size * width
+        norm = 2 * width if self.embedding_norm else 0
+        return tables * width + norm + self.num_layers * block + heads + untied
+
+    def check_memory(self, copies: int = 1) -> None:
+        """Refuse what cannot be made here, before anything is allocated.
+
+        Args:
+            copies: of each parameter, 4 bytes each: 4 in training, with gradients and two moments.
+
+        Raises:
+            MemoryError: with what is needed, what is free, and the sizes.
+        """
+        needed = 4 * copies * self.num_parameters + _BLOCK_BYTES * self.num_layers
+        free = available_memory()
+        if free is not None and needed > free:
+            sizes = ", ".join(f"{name}={getattr(self, name)}" for name in _SIZES)
+            raise MemoryError(
+                f"BertConfig: {sizes} need {show_bytes(needed)}, and {show_bytes(free)} are free"
+            )
 
     def to_huggingface(self) -> dict[str, Any]:
         """The content of a ``config.json``.

@@ -91,9 +91,9 @@ def encode(
 
     Args:
         model: the encoder. tokenizer: of its vocabulary.
-        texts: strings, lists of words, lists of ids, or pairs (tuples) of any of these. A text
-            becomes ``<cls> a <sep>``, a pair ``<cls> a <sep> b <sep>``. A text without words has a
-            vector too.
+        texts: strings, lists of words, lists of ids, or pairs of any of these, which are tuples
+            and never lists. A text becomes ``<cls> a <sep>``, a pair ``<cls> a <sep> b <sep>``. A
+            text without words has a vector too.
         what: ``"pooled"``, the vector of ``<cls>`` through the pooler (dense and tanh), as next
             sentence prediction sees it; ``"cls"``, the vector of ``<cls>``; ``"mean"``, the mean
             of the vectors of all tokens, ``<cls>`` and ``<sep>`` included; ``"tokens"``, all.
@@ -167,6 +167,8 @@ def encode_stream(
         raise ValueError(f"encode: what must be one of {', '.join(KINDS)}, got {what!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"encode: precision must be float32 or bf16, got {precision!r}")
+    if what == "pooled":
+        model.check_pooler()
     limit = model.config.max_positions
     inputs = _Inputs(
         "encode",
@@ -312,6 +314,7 @@ class _Inputs:
         words = [token for token in text if isinstance(token, str)]
         if len(words) == len(text):
             ids: Sequence[int] = self._tokenizer.convert_tokens_to_ids(words)
+            self._check_words(number, words, ids)
         else:
             ids = self._checked_ids(number, text)
         if ids and ids[0] == self._tokenizer.cls_id:
@@ -319,6 +322,15 @@ class _Inputs:
                 f"{self._name(number)} must come without <cls> and <sep>: they are added"
             )
         return ids
+
+    def _check_words(self, number: int, words: list[str], ids: Sequence[int]) -> None:
+        """White space in a word that the vocabulary does not hold: it must be a text."""
+        for word, token in zip(words, ids, strict=True):
+            if token == self._tokenizer.unk_id and any(map(str.isspace, word)):
+                raise ValueError(
+                    f"{self._name(number)} must be a text (a string), a list of words without "
+                    f"white space, or a pair of texts as a tuple (a, b); got a list with {word!r}"
+                )
 
     def _checked_ids(self, number: int, ids: Sequence[int]) -> list[int]:
         size = len(self._tokenizer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from lexforge import _text
 from lexforge.ops.sampling.sampling import seed_from
-from lexforge.text.corpus import open_text, reader_threads, resolve_corpus
+from lexforge.text.corpus import reader_threads, resolve_corpus
 from lexforge.text.tokenizers.base import Tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 
@@ -76,7 +75,9 @@ class PackedBatch(NamedTuple):
         return self.map(lambda part: part.to(device, non_blocking=non_blocking))
 
 
-def read_paragraphs(corpus, *, lowercase: bool = True) -> list[list[str]]:
+def read_paragraphs(
+    corpus, *, lowercase: bool = True, encoding: str | None = None, errors: str | None = None
+) -> list[list[str]]:
     """The paragraphs of a corpus, each a list of sentences.
 
     In files a paragraph is a line of at least two sentences, separated by " . "; other lines are
@@ -87,14 +88,15 @@ def read_paragraphs(corpus, *, lowercase: bool = True) -> list[list[str]]:
             for `resolve_corpus`; or an iterable of paragraphs, each a list of sentences, these
             being str or lists of str.
         lowercase: turn everything to lower case.
+        encoding, errors: of files, as for `resolve_corpus`.
 
     Raises:
-        ValueError: no paragraph has two sentences.
+        ValueError: no paragraph has two sentences; a file is no text.
         FileNotFoundError, TypeError: see `resolve_corpus`.
     """
-    source = resolve_corpus(corpus)
+    source = resolve_corpus(corpus, encoding=encoding, errors=errors)
     if source.sentences is None:
-        lines = _lines(source.paths)
+        lines = source.lines()
         # Before stripping, as the reference text does: a line that ends in " . " counts.
         paragraphs = [line.strip().split(" . ") for line in lines if " . " in line]
     else:
@@ -107,15 +109,6 @@ def read_paragraphs(corpus, *, lowercase: bool = True) -> list[list[str]]:
             'line with " . " between them, got none'
         )
     return paragraphs
-
-
-def _lines(paths: Iterable[Path]) -> Iterator[str]:
-    for path in paths:
-        with open_text(path) as (file, _):
-            for number, line in enumerate(file):
-                if number == 0:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                yield line.decode(errors="replace")
 
 
 def _checked_paragraph(paragraph) -> list[str]:

@@ -1,7 +1,8 @@
 """Files of BERT: folders in the layout of Hugging Face's transformers, and the text's archives.
 
-    folder    config.json, model.safetensors (or pytorch_model.bin, which is read only) and,
-              optionally, vocab.txt: one token per line, numbered from 0
+    folder    config.json, model.safetensors and, optionally, vocab.txt: one token per line,
+              numbered from 0. Read only: pytorch_model.bin instead, and either of them in shards,
+              which a file NAME.index.json lists: {"weight_map": {tensor: file, ...}, ...}
     archive   a zip (or what it unpacks to) of vocab.json, an array of tokens, and
               pretrained.params, a state dict
 
@@ -30,16 +31,21 @@ from lexforge.training.checkpoint import (
     TENSORS,
     VOCABULARY,
     CheckpointError,
-    open_parts,
     read_json,
+    read_parts,
     read_tensors,
     replacing_parts,
     write_json,
     write_tensors,
 )
+from lexforge.training.memory import available_memory, show_bytes
 
 PICKLED = "pytorch_model.bin"
+INDEX = ".index.json"  # after the name of a file: of the one that lists its shards
 ARCHIVE_VOCABULARY, ARCHIVE_TENSORS = "vocab.json", "pretrained.params"
+
+
+_Part = Callable[[str], Path]  # where a part of a folder is
 
 
 class Names(NamedTuple):
@@ -109,6 +115,9 @@ ARCHIVE = Names(
     head_bias="mlm.mlp.3.bias",
     nsp="nsp.output",
 )
+# A member of an archive of that size that is so many times as long as it is packed holds nothing
+# but the same byte over and over: tensors are at most twice as long, words four times.
+_LONG_MEMBER, _LARGEST_RATIO = 10**8, 100
 # Buffers that older files hold.
 _BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
 
@@ -121,15 +130,41 @@ def read_folder(
     Raises:
         FileNotFoundError: there is no model. CheckpointError: a part is missing or damaged.
     """
-    folder = open_parts(folder, [CONFIG])
-    config = read_json(folder / CONFIG)
-    if (folder / TENSORS).is_file():
-        tensors = read_tensors(folder / TENSORS)
-    elif (folder / PICKLED).is_file():
-        tensors = _state_dict(folder / PICKLED, folder / PICKLED)
-    else:
-        raise CheckpointError(f"{folder} must hold {TENSORS} or {PICKLED}, and holds neither")
-    return config, _current_names(tensors, folder), _read_words(folder / VOCABULARY)
+    folder = Path(folder)
+
+    def read(part: _Part) -> tuple[dict[str, Any], dict[str, Tensor], list[str] | None]:
+        tensors = _current_names(_read_weights(folder, part), folder)
+        return read_json(part(CONFIG)), tensors, _read_words(part(VOCABULARY))
+
+    return read_parts(folder, [CONFIG], read)
+
+
+def _read_weights(folder: Path, part: _Part) -> dict[str, Tensor]:
+    """The tensors of the first of the known files that is there."""
+    for name, read in _WEIGHTS.items():
+        if part(name).is_file():
+            return read(part(name))
+        if part(name + INDEX).is_file():
+            return _read_shards(part, part(name + INDEX), read)
+    raise CheckpointError(f"{folder} must hold {' or '.join(_WEIGHTS)}, and holds neither")
+
+
+def _read_shards(part: _Part, index: Path, read: Callable[[Path], dict[str, Tensor]]) -> Any:
+    """The tensors that an index lists, from the files in which it says they are."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"{index}: weight_map must be an object of file names")
+    tensors: dict[str, Tensor] = {}
+    for name in dict.fromkeys(places.values()):
+        if Path(name).name != name or name == "..":
+            raise CheckpointError(f"{index}: shards must be files beside it, got {name!r}")
+        if not part(name).is_file():
+            raise CheckpointError(f"{index}: the shard {name} is missing")
+        wanted, found = [key for key, place in places.items() if place == name], read(part(name))
+        if missing := [key for key in wanted if key not in found]:
+            raise CheckpointError(f"{part(name)} must hold {', '.join(missing)}, as {INDEX} says")
+        tensors |= {key: found[key] for key in wanted}
+    return tensors
 
 
 def write_folder(
@@ -144,10 +179,20 @@ def write_folder(
         CheckpointError: the disk is full or refuses; what was there is intact.
     """
     with replacing_parts(folder) as partial:
-        write_json(partial / CONFIG, config)
-        if words is not None:
-            (partial / VOCABULARY).write_bytes("".join(f"{word}\n" for word in words).encode())
-        write_tensors(partial / TENSORS, {name: x.float() for name, x in tensors.items()})
+        write_parts(partial, config, tensors, words)
+
+
+def write_parts(
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    words: Sequence[str] | None,
+) -> None:
+    """The same, into the folder of a save that has other files too."""
+    write_json(folder / CONFIG, config)
+    if words is not None:
+        (folder / VOCABULARY).write_bytes("".join(f"{word}\n" for word in words).encode())
+    write_tensors(folder / TENSORS, {name: x.float() for name, x in tensors.items()})
 
 
 def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]:
@@ -165,7 +210,7 @@ def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]
     else:
         try:
             with zipfile.ZipFile(path) as archive:
-                parts = [archive.read(name) for name in _both(path, archive.namelist())]
+                parts = [_member(path, archive, name) for name in _both(path, archive.namelist())]
         except CheckpointError:
             raise
         except DAMAGED_ZIP as error:
@@ -177,6 +222,20 @@ def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]
         raise CheckpointError(str(error)) from error
     tensors = _state_dict(path / ARCHIVE_TENSORS, io.BytesIO(parts[1]))
     return words, {_bare(name): tensor for name, tensor in tensors.items()}
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    """What is packed under the name, no more than its size in the archive tells."""
+    info = archive.getinfo(name)
+    free = available_memory()
+    if (info.file_size > _LONG_MEMBER and info.file_size > _LARGEST_RATIO * info.compress_size) or (
+        free is not None and info.file_size > free
+    ):
+        raise CheckpointError(
+            f"{path}: {name} would be {show_bytes(info.file_size)} unpacked, of "
+            f"{show_bytes(info.compress_size)} in the archive"
+        )
+    return archive.read(name)
 
 
 def write_archive(
@@ -250,6 +309,17 @@ class Differences(NamedTuple):
         return "\n".join(lines)
 
 
+def check_layers(wanted: int, tensors: Mapping[str, Tensor], source: str | os.PathLike) -> None:
+    """CheckpointError if more blocks are wanted than the tensors, by Hugging Face's names, have."""
+    pattern = re.escape(HUGGING_FACE.block).replace(r"\{\}", r"(\d+)")
+    found = 1 + max(map(int, _numbers(pattern, tensors)), default=-1)
+    if wanted > found:
+        raise CheckpointError(
+            f"{source}: {CONFIG}: num_hidden_layers must be at most {found}, the layers that its "
+            f"tensors are of, got {wanted}"
+        )
+
+
 def fill(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     """Copy what is found to the tensors of its names."""
     for name in expected.keys() & found.keys():
@@ -311,9 +381,10 @@ def _bare(name: str) -> str:
     return name
 
 
-def _state_dict(path: Path, file: Any) -> dict[str, Tensor]:
+def _state_dict(path: Path, file: Any = None) -> dict[str, Tensor]:
+    """Of a file, or of what was read from it."""
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(path if file is None else file, map_location="cpu", weights_only=True)
     except Exception as error:  # damage shows in many ways
         reason = str(error).split("\n")[0]
         raise CheckpointError(f"{path} must be a state dict of tensors: {reason}") from error
@@ -322,6 +393,13 @@ def _state_dict(path: Path, file: Any) -> dict[str, Tensor]:
     ):
         raise CheckpointError(f"{path} must be a state dict of tensors, got something else")
     return dict(state)
+
+
+# How files of weights are read, by their names; the first one that is there counts.
+_WEIGHTS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    TENSORS: read_tensors,
+    PICKLED: _state_dict,
+}
 
 
 def _read_words(path: Path) -> list[str] | None:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ class BertEncoder(nn.Module):
 
     def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
         super().__init__()
+        _check_memory(config)
         self.config = config
         width = config.hidden_size
         self.token_embedding = unset(nn.Embedding, config.vocab_size, width)
@@ -201,6 +202,10 @@ class BertModel(nn.Module):
     Attributes:
         vocabulary: the tokens by number, if the model was read with them, or they were set; saved
             with it.
+        hidden: the pooling layer; None where a file without one was read.
+
+    Raises:
+        MemoryError: the parameters would exceed the free memory; nothing is allocated.
 
     Example:
         >>> model = BertModel(BertConfig.reference(1000, max_len=64), seed=1).eval()
@@ -212,11 +217,12 @@ class BertModel(nn.Module):
 
     def __init__(self, config: BertConfig, *, seed: int | torch.Generator | None = None):
         super().__init__()
+        _check_memory(config)
         self.config = config
         self.vocabulary: list[str] | None = None
         generator = generator_of(seed)
         self.encoder = BertEncoder(config, seed=generator)
-        self.hidden = unset(nn.Linear, config.hidden_size, config.hidden_size)
+        self.hidden: nn.Linear | None = unset(nn.Linear, config.hidden_size, config.hidden_size)
         initialise(self.hidden, config, generator)
         self.mlm = MaskLM(config, seed=generator)
         self.nsp = NextSentencePred(config, seed=generator)
@@ -228,13 +234,15 @@ class BertModel(nn.Module):
         """Read a folder in Hugging Face's layout, or written by :meth:`save_pretrained`.
 
         Args:
-            folder: with ``config.json``, and ``model.safetensors`` or ``pytorch_model.bin``.
-                ``vocab.txt`` becomes :attr:`vocabulary`.
+            folder: with ``config.json``, and ``model.safetensors`` or ``pytorch_model.bin``, or
+                the shards of either and their index. ``vocab.txt`` becomes :attr:`vocabulary`.
             strict: refuse a file in which tensors are missing, or which holds others. Without it
                 the missing ones get first values from torch's generator, others are left out, and a
                 warning names both.
             heads: read the pretraining heads too. Without it only encoder and pooling layer are
-                read, which is enough for encoding; files of other tasks hold no more of BERT.
+                read, which is enough for encoding; files of other tasks hold no more of BERT. The
+                pooling layer may be missing then, as it is in masked-language models; what needs it
+                is an error.
 
         Returns:
             The model, float32 on the CPU, in evaluation mode.
@@ -242,6 +250,7 @@ class BertModel(nn.Module):
         Raises:
             FileNotFoundError: there is no model. CheckpointError: a file is damaged or of another
             kind of model; tensors that are missing, unexpected or of another shape, all listed.
+            MemoryError: it would exceed the free memory. Nothing was allocated in either case.
         """
         written, found, words = bert_files.read_folder(folder)
         try:
@@ -254,8 +263,21 @@ class BertModel(nn.Module):
                 f"got {len(words)}"
             )
         found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
+        names, prefix = bert_files.HUGGING_FACE, "" if heads else "bert."
+        if strict:
+            bert_files.check_layers(config.num_layers, found, folder)
+        config.check_memory()
+        pooler = {f"{names.hidden}.{kind}" for kind in ("weight", "bias")}
+        pooled = heads or not pooler.isdisjoint(found)
+        with torch.device("meta"):
+            outline = BertModel(config, seed=UNSET)
+        if not pooled:
+            outline.hidden = None
+        differences = outline._differences(names, found, folder, strict, prefix)
         model = BertModel(config, seed=UNSET if heads else None)
-        model._fill(bert_files.HUGGING_FACE, found, folder, strict, "" if heads else "bert.")
+        if not pooled:
+            model.hidden = None
+        model._fill(names, found, prefix, bool(differences.missing))
         model.vocabulary = words
         return model.eval()
 
@@ -272,11 +294,7 @@ class BertModel(nn.Module):
         Raises:
             CheckpointError: the disk is full or refuses; what was there is intact.
         """
-        names = bert_files.HUGGING_FACE
-        tensors = named_tensors(self, names)
-        if not self.config.tied_head:
-            tensors[bert_files.DECODER_BIAS] = tensors[names.head_bias]
-        bert_files.write_folder(folder, self.config.to_huggingface(), tensors, self.vocabulary)
+        bert_files.write_folder(folder, *contents(self))
 
     @staticmethod
     def load_reference_archive(
@@ -312,7 +330,8 @@ class BertModel(nn.Module):
             )
         config = BertConfig.reference(**sizes, num_heads=num_heads, dropout=dropout)
         model = BertModel(config, seed=UNSET)
-        model._fill(bert_files.ARCHIVE, found, path, strict=True)
+        model._differences(bert_files.ARCHIVE, found, path, strict=True)
+        model._fill(bert_files.ARCHIVE, found)
         model.vocabulary = words
         return model.eval()
 
@@ -351,36 +370,62 @@ class BertModel(nn.Module):
         tensors = named_tensors(self, bert_files.ARCHIVE)
         bert_files.write_archive(path, words, tensors)
 
-    def _fill(
+    def _differences(
         self,
         names: bert_files.Names,
         found: Mapping[str, Tensor],
         source: str | os.PathLike,
         strict: bool,
         prefix: str = "",
-    ) -> None:
-        """Copy the tensors whose names begin with `prefix`."""
-        expected = named_tensors(self, names)
-        expected, found = (
-            {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            for tensors in (expected, found)
+    ) -> bert_files.Differences:
+        """Between what is found and the model's tensors, of those whose names begin with `prefix`.
+
+        Raises:
+            CheckpointError: there are some, of the kinds that are not allowed; others are warned
+            of.
+        """
+        differences = bert_files.Differences.between(
+            _beginning(prefix, named_tensors(self, names)), _beginning(prefix, found)
         )
-        differences = bert_files.Differences.between(expected, found)
         if differences.unsuitable or (strict and any(differences)):
             raise CheckpointError(differences.describe(source))
         if any(differences):
             warnings.warn(differences.describe(source), stacklevel=3)
-        if differences.missing:
+        return differences
+
+    def _fill(
+        self,
+        names: bert_files.Names,
+        found: Mapping[str, Tensor],
+        prefix: str = "",
+        draw: bool = False,
+    ) -> None:
+        """Copy the tensors whose names begin with `prefix`, to first values if they are drawn."""
+        if draw:
             initialise(self, self.config, None)
-        bert_files.fill(expected, found)
+        bert_files.fill(named_tensors(self, names), _beginning(prefix, found))
 
     @property
     def encode_packed(self):
         """See :meth:`BertEncoder.encode_packed`."""
         return self.encoder.encode_packed
 
+    def check_pooler(self) -> None:
+        """ValueError if there is no pooling layer."""
+        if self.hidden is None:
+            raise ValueError(
+                "pooled: the model has no pooler, its file lacks "
+                f"{bert_files.HUGGING_FACE.hidden}; cls, mean and tokens do without"
+            )
+
     def pooled(self, encoded_cls: Tensor) -> Tensor:
-        """dense + tanh of the encoded first positions [B, H]: [B, H]."""
+        """dense + tanh of the encoded first positions [B, H]: [B, H].
+
+        Raises:
+            ValueError: the model has no pooling layer, :attr:`hidden`.
+        """
+        self.check_pooler()
+        assert self.hidden is not None
         x = linear(encoded_cls, self.hidden.weight)
         return bias_activation(x, self.hidden.bias, activation="tanh")
 
@@ -476,7 +521,8 @@ def named_tensors(model: BertModel, names: bert_files.Names) -> dict[str, Tensor
         add(prefix + names.expansion, block.expansion)
         add(prefix + names.contraction, block.contraction)
         add(prefix + names.output_norm, block.output_norm)
-    add(names.hidden, model.hidden)
+    if model.hidden is not None:
+        add(names.hidden, model.hidden)
     add(names.head_dense, head.dense)
     add(names.head_norm, head.norm)
     if head.weight is not None:
@@ -484,6 +530,26 @@ def named_tensors(model: BertModel, names: bert_files.Names) -> dict[str, Tensor
     tensors[names.head_bias] = head.bias
     add(names.nsp, model.nsp.output)
     return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def contents(
+    model: BertModel,
+) -> tuple[dict[str, Any], dict[str, Tensor], list[str] | None]:
+    """What a folder holds of a model: configuration, tensors and, if there are any, tokens."""
+    names = bert_files.HUGGING_FACE
+    tensors = named_tensors(model, names)
+    if not model.config.tied_head:
+        tensors[bert_files.DECODER_BIAS] = tensors[names.head_bias]
+    return model.config.to_huggingface(), tensors, model.vocabulary
+
+
+def _beginning(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _check_memory(config: BertConfig) -> None:
+    if torch.get_default_device().type != "meta":
+        config.check_memory()
 
 
 def _compute_dtype(table: Tensor) -> torch.dtype:

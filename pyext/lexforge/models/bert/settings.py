@@ -39,6 +39,8 @@ class PretrainingSettings(Settings):
     precision: str = training("float32", PRECISION_HELP, choices=("float32", "bf16"))
     static_masks: bool = corpus(False, "Draw pairs and masks once rather than in every epoch.")
     seed: int = common.seed()
+    encoding: str = common.encoding()
+    errors: str | None = common.errors()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,7 @@ from lexforge._arguments import MAX_THREADS, either, real, whole
 from lexforge._display import html_table
 from lexforge._library import cpu_has_bf16, kernel_threads, resolve_device
 from lexforge.models.bert.capacity import BatchCapacity
-from lexforge.models.bert.checkpoint import BEST, load_run, save_run
+from lexforge.models.bert.checkpoint import BEST, OPTIMIZER, load_run, save_run
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import (
     BertExamples,
@@ -33,16 +33,18 @@ from lexforge.models.bert.examples import (
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.bert.steps import Stepper, draw_steps
+from lexforge.text.files import encoding_name
 from lexforge.text.tokenizers.words import WordTokenizer
-from lexforge.training.checkpoint import CheckpointError, is_checkpoint
+from lexforge.training.checkpoint import STATE, CheckpointError, is_checkpoint
 from lexforge.training.events import Events
+from lexforge.training.lock import folder_of_run
 from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
 from lexforge.training.optimizer import NetworkOptimizer
 from lexforge.training.progress import Progress, clock, count
-from lexforge.training.run import run
+from lexforge.training.run import attempt, run
 from lexforge.training.schedules import Schedule
 from lexforge.training.settings import changes, refuse
-from lexforge.training.state import Amounts, Reading, require
+from lexforge.training.state import Amounts, Reading, check_value, require
 
 if TYPE_CHECKING:
     from lexforge.text.tokenizers.base import Tokenizer
@@ -214,9 +216,13 @@ class PretrainingState(NetworkState):
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: A field is missing.
+            ValueError: A field is missing or damaged.
         """
         require(content, ("sums", "history_sums", "sequences", "tokens"))
+        for name in ("sums", "history_sums"):
+            check_value(name, content[name], list[float])
+            if len(content[name]) != len(Sums._fields):
+                raise ValueError(f"{STATE}: {name} must be {len(Sums._fields)} numbers")
         noted = Sums(*content["history_sums"])._asdict()
         counts = {name: content[name] for name in ("sequences", "tokens")}
         sums = {**Sums(*content["sums"])._asdict(), **counts}
@@ -299,6 +305,8 @@ def pretrain(
     precision: str | None = None,
     static_masks: bool | None = None,
     seed: int | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
     eval_file: Any = None,
     eval_every: int | None = None,
     early_stopping: int | None = None,
@@ -352,6 +360,7 @@ def pretrain(
             parameters and sums in float32. On the CPU only where it has the instructions.
         static_masks: Pairs and masks of the first epoch in all epochs, as in the text.
         seed: Of everything random.
+        encoding, errors: Of files, `eval_file` too, as for ``text.resolve_corpus``.
         eval_file: Text that is not trained on, as `corpus`, whose losses are measured in between
             and at the end: on pairs and masks drawn once, without dropout. Training is the same
             without it. With `out`, the checkpoint of the lowest sum of both losses so far stays in
@@ -380,7 +389,9 @@ def pretrain(
             neither `resume` nor `overwrite` is set.
         FileNotFoundError: Nothing to resume, or no such corpus.
         TrainingDivergedError: A loss is no longer finite; no checkpoint was written since.
-        CheckpointError: A checkpoint could not be written, or is damaged.
+        CheckpointError: The last checkpoint could not be written, or the one to resume is damaged.
+        FolderInUseError: Another process is training in `out`.
+        MemoryError: The model would exceed the free memory.
 
     Example:
         >>> import lexforge.bert
@@ -414,6 +425,8 @@ def pretrain(
         "precision": precision,
         "static_masks": static_masks,
         "seed": seed,
+        "encoding": None if encoding is None else encoding_name("pretrain", "encoding", encoding),
+        "errors": errors,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     device = resolve_device("pretrain", device)
@@ -431,12 +444,13 @@ def pretrain(
                     f"{folder} holds a run or a model: resume it, or overwrite it"
                 )
     with ExitStack() as stack:
+        stack.enter_context(folder_of_run(out))
         if not isinstance(progress, Progress):
             progress = stack.enter_context(Progress(bool(progress)))
         if workers is not None:
             stack.enter_context(_cpu_threads(workers))
         pretraining = (
-            _Run.new(config, shape, given)
+            _Run.new(config, shape, given, copies=4 if device.type == "cpu" else 1)
             if out is None or not resume
             else _Run.saved(out, tokenizer, config, shape)
         )
@@ -506,11 +520,13 @@ class _Run:
         config: str | os.PathLike | BertConfig | None,
         shape: Mapping[str, Any] | None,
         given: Mapping[str, Any],
+        copies: int = 1,
     ) -> _Run:
         """A run by the recipe that goes with the model.
 
         Raises:
             ValueError: No such config, a wrong shape, or sequences that are too long for it.
+            MemoryError: So many copies of its parameters exceed the free memory.
         """
         recipe = PretrainingSettings() if config in (None, "reference") else STANDARD
         run = cls(replace(recipe, **given), None)
@@ -532,6 +548,7 @@ class _Run:
             planned = run.model.config
         else:
             planned = _config(run._config, shape)
+        planned.check_memory(copies)
         if run.settings.max_len > planned.max_positions:
             raise ValueError(
                 f"pretrain: max_len must be at most max_positions = {planned.max_positions}, "
@@ -553,13 +570,21 @@ class _Run:
             ValueError: It has another tokenizer or another config than the given ones.
         """
         saved = load_run(folder)
+        record, evaluated = saved.record, saved.record.get("evaluation")
         try:
-            settings = PretrainingSettings(**saved.record["settings"])
-            run = cls(settings, PretrainingState.from_json(saved.record["state"]))
+            for name in ("settings", "state", *([] if evaluated is None else ["evaluation"])):
+                check_value(name, record.get(name), dict[str, Any])
+            settings = PretrainingSettings(**record["settings"])
+            run = cls(settings, PretrainingState.from_json(record["state"]))
+            if evaluated is not None:
+                check_value("evaluation['corpus']", evaluated.get("corpus"), dict[str, Any])
+                numbers = {name: evaluated.get(name) for name in ("eval_every", "early_stopping")}
+                check_value("evaluation", numbers, dict[str, int])
+                EvaluationSettings(**numbers)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the trainer state in {folder} is damaged: {error}") from error
         run.model, run.tokenizer, run._optimizer = saved.model, saved.tokenizer, saved.optimizer
-        run._evaluated = saved.record.get("evaluation")
+        run._evaluated = evaluated
         if tokenizer is not None and list(tokenizer.tokens) != list(run.tokenizer.tokens):
             raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
         named = run.model.config
@@ -592,7 +617,7 @@ class _Run:
         may_change = ("steps",) if self.settings.schedule == "constant" else ()
         if self._saved is not None:
             self.settings.refuse_changes(given, may_change)
-        paragraphs = read_paragraphs(corpus)
+        paragraphs = self._read(corpus)
         if self._saved is None:
             self._make_model(paragraphs, shape, tokenizer, min_count)
         numbers = tokenize_paragraphs(paragraphs, self.tokenizer)
@@ -645,7 +670,7 @@ class _Run:
             return
         if self._saved is not None and self._evaluated is None:
             raise ValueError("cannot resume with eval_file: the run began without it")
-        numbers = tokenize_paragraphs(read_paragraphs(corpus), self.tokenizer)
+        numbers = tokenize_paragraphs(self._read(corpus), self.tokenizer)
         settings = self.settings
         defaults = {
             "eval_every": max(settings.length // EVALUATIONS, 1),
@@ -664,6 +689,10 @@ class _Run:
             seed=settings.seed,
             static_masks=True,
         )
+
+    def _read(self, corpus: Any) -> list[list[str]]:
+        settings = self.settings
+        return read_paragraphs(corpus, encoding=settings.encoding, errors=settings.errors)
 
     def _make_model(
         self,
@@ -708,7 +737,10 @@ class _Run:
             model, settings.optimizer, weight_decay=settings.weight_decay, clip=settings.clip
         )
         if self._optimizer is not None:
-            optimizer.load_tensors(self._optimizer)
+            try:
+                optimizer.load_tensors(self._optimizer)
+            except ValueError as error:
+                raise CheckpointError(f"{OPTIMIZER} of the run is damaged: {error}") from error
         capacity = None
         if graphs and device.type == "cuda" and settings.accumulation == 1:
             samples = islice(self.examples.batches(0, settings.batch_size), SAMPLE_BATCHES)
@@ -748,6 +780,8 @@ class _Run:
             on_cuda=device.type == "cuda",
         )
         keep_best = None if out is None else partial(save, Path(out) / BEST)
+        if keep_best is not None:
+            keep_best = partial(attempt, keep_best, progress, "the next better one is kept again")
         job = NetworkJob(
             state,
             steps,

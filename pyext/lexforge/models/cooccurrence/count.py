@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lexforge._arguments import MAX_THREADS, either, whole
+from lexforge._arguments import LARGEST, MAX_THREADS, either, whole
 from lexforge._files import replacing
 from lexforge._library import kernel_threads, resolve_device
 from lexforge.models.cooccurrence.counting import (
@@ -57,8 +56,10 @@ def cooccurrence(
     vocabulary: Vocabulary | None = None,
     memory: int | str = "2GB",
     cross_sentences: bool = False,
-    max_sentence_length: int = 10_000,
+    max_sentence_length: int | None = None,
     lowercase: bool = False,
+    encoding: str = "utf-8",
+    errors: str | None = None,
     workers: int | None = None,
     device: str | torch.device = "auto",
     folder: str | os.PathLike | None = None,
@@ -86,8 +87,9 @@ def cooccurrence(
             like "512MB" or "2GB". Larger counts go through the disk. On a GPU this is the host's
             side; the device's free memory is a further limit.
         cross_sentences: Windows reach over the ends of sentences.
-        max_sentence_length: Longer sentences are split there.
+        max_sentence_length: Longer lines are split there; by default none is, however long.
         lowercase: Turn words to lower case while reading.
+        encoding, errors: Of files, as for ``text.resolve_corpus``.
         workers: CPU threads, ``torch.get_num_threads()`` by default.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         folder: Keep the result there (:meth:`Cooccurrence.load`). An interrupted call with the same
@@ -104,7 +106,7 @@ def cooccurrence(
             of the corpus in the vocabulary; no two words near each other.
         OverflowError: A count of 2^63 units.
         OSError: The disk is full; everything partial is removed.
-        RuntimeError: Another process is counting into the folder.
+        FolderInUseError: Another process is counting into the folder.
 
     Notes:
         Disk: 4 bytes a word for the encoded corpus, 16 an entry for the result, and where the
@@ -120,6 +122,8 @@ def cooccurrence(
         max_vocab_size=max_vocab_size,
         max_sentence_length=max_sentence_length,
         lowercase=lowercase,
+        encoding=encoding,
+        errors=errors,
     )
     settings = CountSettings(
         checked.window, checked.symmetric, checked.distance_weighting, checked.cross_sentences
@@ -133,7 +137,13 @@ def cooccurrence(
     # More may be needed once the words are known; less never is.
     plan_memory(memory, vocab_size=0, window=settings.window, threads=threads)
     if not isinstance(corpus, EncodedCorpus):
-        corpus = resolve_corpus(corpus, lowercase=checked.lowercase)
+        corpus = resolve_corpus(
+            corpus,
+            lowercase=checked.lowercase,
+            encoding=checked.encoding,
+            errors=checked.errors,
+        )
+        corpus.check()
     elif vocabulary is None:
         raise TypeError("cooccurrence: an EncodedCorpus needs its vocabulary")
 
@@ -216,7 +226,7 @@ class _Preparation:
         # Sentences of Python have no sources that would tell whether they changed.
         if isinstance(corpus, Corpus) and corpus.paths:
             sources = corpus.sources()
-            self._request = {**options, "sources": sources, "lowercase": corpus.lowercase}
+            self._request = {**options, "sources": sources, **corpus.reading}
             with suppress(OSError, ValueError):
                 found = read_json(self._record)
         self._found = found is not None and found == self._request
@@ -252,7 +262,7 @@ class _Preparation:
             self._corpus,
             vocab,
             folder,
-            max_sentence_length=self._options["max_sentence_length"],
+            max_sentence_length=self._options["max_sentence_length"] or LARGEST,
             threads=threads,
             progress=progress.phase("encoding"),
         )
@@ -268,16 +278,11 @@ def _unfinished(target: Path) -> Iterator[Path]:
     work = target / UNFINISHED
     made = not work.exists()
     work.mkdir(exist_ok=True)
-    with open(work / "lock", "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"{target}: another process is counting there") from None
-        try:
-            yield work
-        except Exception as error:
-            # A wrong argument is no reason to lose what an interrupted call has done.
-            if made or isinstance(error, OSError):
-                shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work)
+    try:
+        yield work
+    except Exception as error:
+        # A wrong argument is no reason to lose what an interrupted call has done.
+        if made or isinstance(error, OSError):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work)

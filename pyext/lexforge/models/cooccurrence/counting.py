@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lexforge.models.cooccurrence.runs import Report, RunStore, ranges, writing_behind
-from lexforge.models.cooccurrence.triplets import TRIPLET, TripletWriter
+from lexforge.models.cooccurrence.runs import Report, RunStore, writing_behind
+from lexforge.models.cooccurrence.triplets import TRIPLET, TripletWriter, ranges
 from lexforge.ops.cooccurrence.cooccurrence import (
     CountedRows,
     cooccurrence_index,

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +23,9 @@ from lexforge.models.cooccurrence.triplets import (
     TripletCheck,
     count_triplets,
     map_triplets,
+    read_records,
     read_triplets,
+    sort_triplets,
     write_all,
 )
 from lexforge.text import (
@@ -31,6 +33,8 @@ from lexforge.text import (
 )
 from lexforge.text.lines import read_json
 from lexforge.training.disk import check_space
+from lexforge.training.lock import folder_of_run
+from lexforge.training.memory import parse_bytes
 from lexforge.vectors.similarity import unknown_word
 
 FORMAT_VERSION = 1
@@ -45,7 +49,7 @@ class Cooccurrence:
     Made by :func:`cooccurrence`, :meth:`load` and :meth:`load_stanford`. The tensors are strided
     views of the file's 16-byte records; entries are read from the disk when they are looked at, so
     counts may be larger than the memory. Changes of the tensors stay in this process and are not
-    saved.
+    saved; the file itself must not be changed while it is used.
 
     Attributes:
         rows, cols: int32 [nnz], word numbers from 0; entries ascend by (row, column).
@@ -95,10 +99,10 @@ class Cooccurrence:
             ``entries``, ``sha1`` of rows, columns and values, ``vocabulary_sha1``.
         """
         digest = hashlib.sha1(usedforsecurity=False)
-        columns = (tensor.split(_HASHED) for tensor in (self.rows, self.cols, self.values))
-        for pieces in zip(*columns, strict=True):
-            for piece in pieces:
-                digest.update(memoryview(piece.contiguous().numpy()))
+        for first in range(0, self.nnz, _HASHED):
+            records = self.read(first, min(first + _HASHED, self.nnz))
+            for name in ("row", "col", "value"):
+                digest.update(np.ascontiguousarray(records[name]).data)
         return {
             "entries": self.nnz,
             "sha1": digest.hexdigest(),
@@ -115,6 +119,20 @@ class Cooccurrence:
         ]
         known = [row for row in rows if row[1] is not None]
         return html_table(known, caption="co-occurrence counts")
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Entries [first, last) in memory of their own, as records of row, col and value.
+
+        Raises:
+            ValueError: The file was cut short since it was opened.
+        """
+        return read_records(self._file, first, last)
+
+    def refuse_cut(self) -> None:
+        """ValueError if the file was cut short since it was opened."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size < self.nnz * TRIPLET.itemsize:
+            raise ValueError(f"{self._file.name} was cut short: count again")
 
     # -- looking things up --------------------------------------------------------------------
 
@@ -221,7 +239,19 @@ class Cooccurrence:
                 vocabulary is not that of the counts.
         """
         folder = Path(folder)
-        meta = _read_meta(folder)
+        while True:
+            meta = _read_meta(folder)
+            try:
+                found = cls._load(folder, meta)
+            except (ValueError, OSError):
+                if _read_meta(folder) == meta:
+                    raise
+            else:
+                if _read_meta(folder) == meta:  # else others took their place meanwhile
+                    return found
+
+    @classmethod
+    def _load(cls, folder: Path, meta: dict[str, Any]) -> Cooccurrence:
         vocab = Vocabulary.load(folder / VOCABULARY)
         if vocab.sha1() != meta["vocabulary_sha1"]:
             raise ValueError(
@@ -261,29 +291,26 @@ class Cooccurrence:
         vocabulary: Vocabulary | str | os.PathLike,
         *,
         folder: str | os.PathLike | None = None,
+        memory: int | str = "2GB",
     ) -> Cooccurrence:
-        """Convert a ``cooccurrence.bin`` of Stanford's GloVe.
+        """Convert a ``cooccurrence.bin`` or ``cooccurrence.shuf.bin`` of Stanford's GloVe.
 
         Args:
-            path: As ``cooccur`` writes it, sorted. ``cooccurrence.shuf.bin`` holds the same records
-                in random order and is refused.
+            path: As ``cooccur`` writes it, or in any order, as ``shuffle`` does: then it is sorted.
             vocabulary: The vocabulary that was counted with, or its file (``vocab.txt``).
             folder: Where to keep the result, as by :meth:`save`; a temporary file otherwise.
+            memory: What sorting may take; as much as the file goes to the disk beside the result.
 
         Raises:
-            ValueError: The file is truncated or unsorted, a word is 0 or beyond the vocabulary, a
-                value is not finite or not above 0.
+            ValueError: The file is truncated, a word is 0 or beyond the vocabulary, a value is not
+                finite or not above 0, a pair of words comes twice.
         """
         path = Path(path)
+        memory = parse_bytes("load_stanford: memory", memory)
         if not isinstance(vocabulary, Vocabulary):
             vocabulary = Vocabulary.load(vocabulary, as_numbered=True)
         nnz = count_triplets(path)
-        check = TripletCheck(
-            path,
-            len(vocabulary),
-            base=1,
-            hint="; give cooccurrence.bin as cooccur writes it, not cooccurrence.shuf.bin",
-        )
+        check = TripletCheck(path, len(vocabulary), base=1, any_order=True)
         with target_folder(folder) as target:
             check_space(target, nnz * TRIPLET.itemsize)
             with tempfile.TemporaryDirectory(prefix=".converting-", dir=target) as partial:
@@ -294,8 +321,14 @@ class Cooccurrence:
                 ):
                     for records in read_triplets(file, nnz):
                         check.look(records)
-                        _shift(records, -1)
-                        write_all(out, records)
+                        if check.ascending:
+                            _shift(records, -1)
+                            write_all(out, records)
+                    if not check.ascending:
+                        check_space(target, 2 * nnz * TRIPLET.itemsize)
+                        out.seek(0)
+                        out.truncate()
+                        sort_triplets(file, out, check.row_begin, Path(partial), memory, base=1)
                 result = cls(converted, vocabulary, check.row_begin, {})
                 if folder is not None:
                     vocabulary.save(Path(partial) / VOCABULARY)
@@ -381,7 +414,7 @@ def _short(number: float) -> str:
 
 @contextmanager
 def target_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
-    """The folder, made when missing; without one a temporary folder.
+    """The folder, made when missing, and locked; without one a temporary folder.
 
     On Linux a mapped file lives on when its folder is gone.
     """
@@ -389,16 +422,8 @@ def target_folder(folder: str | os.PathLike | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="lexforge-") as temporary:
             yield Path(temporary)
         return
-    folder = Path(folder)
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    except BaseException:
-        if made:
-            with suppress(OSError):  # it is not empty when there is something to go on with
-                folder.rmdir()
-        raise
+    with folder_of_run(folder, "counting"):
+        yield Path(folder)
 
 
 def publish(partial: Path, folder: Path, meta: dict[str, Any]) -> None:

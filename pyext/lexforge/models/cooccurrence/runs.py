@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from lexforge._files import flush, read_into, replacing
-from lexforge.models.cooccurrence.triplets import write_all
+from lexforge.models.cooccurrence.triplets import ranges, write_all
 from lexforge.ops.cooccurrence.cooccurrence import CountedRows, cooccurrence_merge
 from lexforge.text.lines import read_json
 
@@ -24,17 +23,6 @@ LARGEST_FAN_IN = 64  # runs merged at a time, with three open files each
 SIZES_HELD = 1 << 20  # sizes of rows held while merging
 RUNS_VERSION = 1
 MANIFEST = "manifest.json"
-
-
-def ranges(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
-    """Cuts rows into ranges [first, last) with `sizes` of at most `limit`, or of one row."""
-    ends = np.cumsum(sizes)
-    first = 0
-    while first < sizes.size:
-        before = int(ends[first - 1]) if first else 0
-        last = int(np.searchsorted(ends, before + limit, side="right"))
-        yield first, (last := max(last, first + 1))
-        first = last
 
 
 @dataclass(frozen=True)

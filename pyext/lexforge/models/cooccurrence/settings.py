@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lexforge.models import settings as common
-from lexforge.models.settings import counts
+from lexforge.models.settings import corpus, counts
 from lexforge.training.settings import Settings
 
 LARGEST_WEIGHTED_WINDOW = 42
@@ -24,8 +24,10 @@ class CooccurrenceSettings(Settings):
     cross_sentences: bool = counts(False, "Windows reach over the ends of lines.")
     min_count: int = common.min_count()
     max_vocab_size: int | None = common.max_vocab_size()
-    max_sentence_length: int = common.max_sentence_length()
+    max_sentence_length: int | None = corpus(None, "Split longer lines; none by default.", low=1)
     lowercase: bool = common.lowercase()
+    encoding: str = common.encoding()
+    errors: str | None = common.errors()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,17 @@ TRIPLET = np.dtype([("row", "<i4"), ("col", "<i4"), ("value", "<f8")])
 PIECE = 1 << 16  # records at a time: 1 MB
 _OVERFLOW = np.iinfo(np.int64).max  # csrc/cooccurrence/cooccurrence.h, kCooccurrenceOverflow
 _EXACT = 2**53  # integers up to here are float64 numbers
+
+
+def ranges(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
+    """Cuts rows into ranges [first, last) with `sizes` of at most `limit`, or of one row."""
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < sizes.size:
+        before = int(ends[first - 1]) if first else 0
+        last = int(np.searchsorted(ends, before + limit, side="right"))
+        yield first, (last := max(last, first + 1))
+        first = last
 
 
 class TripletWriter:
@@ -101,6 +113,19 @@ def write_all(file: IO[bytes], array: np.ndarray) -> None:
         view = view[file.write(view) :]
 
 
+def read_records(file: IO[bytes], first: int, last: int) -> np.ndarray:
+    """Records [first, last) of a file.
+
+    Raises:
+        ValueError: The file ends early.
+    """
+    records = np.empty(last - first, TRIPLET)
+    file.seek(first * TRIPLET.itemsize)
+    if not read_into(file, records):
+        raise ValueError(f"{file.name}: truncated: it must hold {last} records")
+    return records
+
+
 def map_triplets(path: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows, columns (int32) and values (float64) of a triplet file as views of the mapped file."""
     whole = torch.frombuffer(map_file(path), dtype=torch.int32).view(-1, 4)
@@ -144,11 +169,17 @@ class TripletCheck:
         path: For messages.
         vocab_size: Number of words V.
         base: Number of the first word: 0, or 1 in files of the original tool.
-        hint: Ends the message about order.
+        any_order: Records may come in any order.
+
+    Attributes:
+        ascending: Whether they came by row and column.
     """
 
-    def __init__(self, path: Path, vocab_size: int, base: int = 0, hint: str = "") -> None:
-        self._path, self._vocab_size, self._base, self._hint = path, vocab_size, base, hint
+    def __init__(
+        self, path: Path, vocab_size: int, base: int = 0, *, any_order: bool = False
+    ) -> None:
+        self._path, self._vocab_size, self._base = path, vocab_size, base
+        self._any_order, self.ascending = any_order, True
         self._sizes = np.zeros(vocab_size, np.int64)
         self._seen, self._last_key = 0, -1
 
@@ -156,8 +187,8 @@ class TripletCheck:
         """Takes in the next records.
 
         Raises:
-            ValueError: A word out of range, a value that is not finite or not above 0, or a record
-                that does not come after the one before.
+            ValueError: A word out of range, a value that is not finite or not above 0; a record
+                that does not come after the one before, where the order matters.
         """
         words = np.stack([records["row"], records["col"]]) - np.int32(self._base)
         low, high = self._base, self._base + self._vocab_size - 1
@@ -169,9 +200,11 @@ class TripletCheck:
         self._refuse(records, ~((value > 0) & (value < np.inf)), "values must be finite and > 0")
         keys = words[0].astype(np.int64) * self._vocab_size + words[1]
         falling = np.diff(keys, prepend=self._last_key) <= 0
-        self._refuse(records, falling, f"records must ascend by row and column{self._hint}")
+        self.ascending = self.ascending and not falling.any()
+        if not self._any_order:
+            self._refuse(records, falling, "records must ascend by row and column")
         starts = np.flatnonzero(np.diff(words[0], prepend=-1))
-        self._sizes[words[0][starts]] += np.diff(starts, append=records.size)
+        np.add.at(self._sizes, words[0][starts], np.diff(starts, append=records.size))
         self._seen += records.size
         self._last_key = int(keys[-1])
 
@@ -188,3 +221,53 @@ class TripletCheck:
     def row_begin(self) -> np.ndarray:
         """int64 [V + 1] for the records seen."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self._sizes)])
+
+
+SORTED_BYTES = 48  # of memory for each record that is sorted: twice itself, its key and its place
+MOST_FILES = 256
+
+
+def sort_triplets(
+    file: IO[bytes], out: IO[bytes], row_begin: np.ndarray, folder: Path, memory: int, base: int = 0
+) -> None:
+    """Writes the records of a file by row and column, however many there are.
+
+    They are dealt into files of neighbouring rows, each of which is then sorted in memory.
+
+    Args:
+        file: Records in any order.
+        out: Where they go.
+        row_begin: int64 [V + 1], where the rows are to begin.
+        folder: For the files between; as large as `file` together.
+        memory: Bytes.
+        base: Number of the first word in `file`; in `out` it is 0.
+
+    Raises:
+        ValueError: A pair of words comes twice; the file ends early.
+        OSError: The disk is full.
+    """
+    nnz = int(row_begin[-1])
+    limit = max(memory // SORTED_BYTES, -(-nnz // MOST_FILES))
+    groups = list(ranges(np.diff(row_begin), limit))
+    starts = np.array([first for first, _ in groups])
+    paths = [folder / f"{number:03}.unsorted" for number in range(len(groups))]
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(path, "wb")) for path in paths]
+        for records in read_triplets(file, nnz):
+            records["row"] -= base
+            records["col"] -= base
+            group = np.searchsorted(starts, records["row"], side="right") - 1
+            for number in np.unique(group):
+                files[number].write(records[group == number].tobytes())
+    for path in paths:
+        records = np.fromfile(path, TRIPLET)
+        path.unlink()
+        records = records[np.lexsort((records["col"], records["row"]))]
+        twice = (np.diff(records["row"]) == 0) & (np.diff(records["col"]) == 0)
+        if twice.any():
+            row, col, _ = records[int(twice.argmax())].tolist()
+            raise ValueError(
+                f"{file.name}: each pair of words must come once, got row {row + base}, column "
+                f"{col + base} twice"
+            )
+        write_all(out, records)

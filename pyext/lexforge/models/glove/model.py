@@ -35,11 +35,12 @@ from lexforge.text import Vocabulary, resolve_corpus
 from lexforge.text.lines import read_json
 from lexforge.training.checkpoint import (
     CheckpointError,
-    check_finite,
+    check_savable,
     fill_tensors,
     load_checkpoint,
     save_checkpoint,
 )
+from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory, parse_bytes
 from lexforge.training.progress import Progress
 from lexforge.training.settings import knobs
@@ -107,6 +108,7 @@ class GloVe:
         workers: Threads; all cores by default.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         lowercase: Turn words to lower case while reading.
+        encoding, errors: Of files, as for :class:`~lexforge.Word2Vec`.
         counts_folder: Keep the counts there, and use them again for the same files and settings; a
             temporary folder by default.
         progress: Show counting and training on standard error.
@@ -155,6 +157,8 @@ class GloVe:
         workers: int | None = None,
         device: str | torch.device = "auto",
         lowercase: bool = False,
+        encoding: str = "utf-8",
+        errors: str | None = None,
         counts_folder: str | os.PathLike | None = None,
         progress: bool = False,
         init: str | os.PathLike | WordVectors | None = None,
@@ -177,6 +181,8 @@ class GloVe:
             parts=parts,
             seed=seed,
             lowercase=lowercase,
+            encoding=encoding,
+            errors=errors,
         )
         vars(self).update(settings.record())
         self.memory = parse_bytes("GloVe: memory", memory)
@@ -246,11 +252,15 @@ class GloVe:
                 one; words that a checkpoint cannot hold.
             MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
-            CheckpointError: A checkpoint could not be written.
+            CheckpointError: The last checkpoint could not be written.
+            FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
         shown = progress or Progress(self.progress)
-        with shown if progress is None else nullcontext(shown):
+        with (
+            shown if progress is None else nullcontext(shown),
+            folder_of_run(checkpoint_folder),
+        ):
             counts = self._counted(corpus, shown)
             if checkpoint_folder is not None and any("\n" in word for word in counts.vocab.words):
                 raise ValueError(
@@ -333,7 +343,9 @@ class GloVe:
             As :func:`~lexforge.cooccurrence`.
         """
         check_window("GloVe", self.window, self.distance_weighting)
-        corpus = resolve_corpus(corpus, lowercase=self.lowercase)
+        corpus = resolve_corpus(
+            corpus, lowercase=self.lowercase, encoding=self.encoding, errors=self.errors
+        )
         vocabulary = vocabulary or self.vocabulary
         settings = {
             "window": self.window,
@@ -344,7 +356,7 @@ class GloVe:
         request = {
             **settings,
             "words": words if vocabulary is None else None,
-            "lowercase": corpus.lowercase,
+            **corpus.reading,
             "sources": corpus.sources(),
         }
         record = None if self.counts_folder is None else Path(self.counts_folder) / COUNTS_REQUEST
@@ -632,7 +644,7 @@ class GloVe:
             CheckpointError: It could not be written, or the tables hold infinite values.
         """
         tensors = self._stored()
-        check_finite(folder, tensors)
+        check_savable(folder, tensors)
         save_checkpoint(
             folder,
             config={"model": "glove", **self.settings.record()},

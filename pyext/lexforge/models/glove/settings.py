@@ -41,6 +41,8 @@ class GloVeSettings(Settings):
     parts: int | None = setting(None, low=1, high=2**31 - 1)
     seed: int = common.seed()
     lowercase: bool = common.lowercase()
+    encoding: str = common.encoding()
+    errors: str | None = common.errors()
 
     @property
     def bias_factor(self) -> float:

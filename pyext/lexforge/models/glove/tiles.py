@@ -64,6 +64,7 @@ def build_tiles(
     needed = tile_bytes(counts.nnz, len(row_sizes), parts)
 
     def some(first: int, last: int) -> GloveTiles:
+        counts.refuse_cut()
         tiles = glove_tiles(
             counts.row_begin,
             counts.cols,

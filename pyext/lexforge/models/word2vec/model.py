@@ -19,12 +19,14 @@ from lexforge.models.word2vec.trainer import encoded, skipgram_steps
 from lexforge.ops._tables import padded_table
 from lexforge.text import Corpus, Vocabulary, build_vocabulary, resolve_corpus
 from lexforge.training.checkpoint import (
+    CONFIG,
     CheckpointError,
-    check_finite,
+    check_savable,
     fill_tensors,
     load_checkpoint,
     save_checkpoint,
 )
+from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import PLAIN_SECONDS, Progress
 from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
@@ -95,6 +97,10 @@ class Word2Vec:
             same files and vocabulary; a temporary folder by default.
         max_sentence_length: Longer sentences are split there.
         lowercase: Turn words to lower case while reading.
+        encoding: Of files; what is compressed or begins with a byte order mark is known without.
+        errors: What to do with bytes that are not text: ``"replace"`` puts U+FFFD, ``"strict"``
+            raises. By default they are replaced where they are few, and a file of other bytes is
+            refused.
         progress: Show vocabulary building and training on standard error.
         init: Vectors to start from, as a file that :func:`~lexforge.load_vectors` reads, or loaded:
             words that they know begin with their vector instead of a random one.
@@ -156,6 +162,8 @@ class Word2Vec:
         encoded_folder: str | os.PathLike | None = None,
         max_sentence_length: int = 10_000,
         lowercase: bool = False,
+        encoding: str = "utf-8",
+        errors: str | None = None,
         progress: bool = False,
         corpus: Any = None,
         learning_rate: float | None = None,
@@ -183,6 +191,8 @@ class Word2Vec:
             max_final_vocab=max_final_vocab,
             max_sentence_length=max_sentence_length,
             lowercase=lowercase,
+            encoding=encoding,
+            errors=errors,
             epochs=epochs,
             seed=seed,
             sg=sg,
@@ -423,7 +433,8 @@ class Word2Vec:
             ValueError: No vocabulary; no word of the corpus is in it; a resume that is not one;
                 words that a checkpoint cannot hold.
             TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
-            CheckpointError: A checkpoint could not be written.
+            CheckpointError: The last checkpoint could not be written.
+            FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         built, settings = self._needed("train"), self.settings
         if checkpoint_folder is not None and any("\n" in word for word in built.vocabulary.words):
@@ -434,6 +445,7 @@ class Word2Vec:
         shown = progress or Progress(self.progress, every=report_delay)
         with (
             shown if progress is None else nullcontext(shown),
+            folder_of_run(checkpoint_folder),
             encoded(
                 corpus,
                 built.vocabulary,
@@ -445,6 +457,11 @@ class Word2Vec:
         ):
             if text.num_tokens == 0:
                 raise ValueError("train: no word of the corpus is in the vocabulary")
+            if text.num_tokens == text.num_sentences:
+                raise ValueError(
+                    "train: no word has a context: each of the "
+                    f"{text.num_sentences:,} sentences has one word of the vocabulary only"
+                )
             self.corpus_count = self.corpus_count or text.num_sentences
             identity = text.identity(built.vocabulary.sha1())
             if resume:
@@ -490,7 +507,9 @@ class Word2Vec:
         if (corpus_iterable is None) == (corpus_file is None):
             raise TypeError(f"{function}: give either corpus_iterable or corpus_file")
         if corpus_file is not None:
-            return resolve_corpus(corpus_file, lowercase=self.lowercase)
+            return resolve_corpus(
+                corpus_file, lowercase=self.lowercase, encoding=self.encoding, errors=self.errors
+            )
         what = f"{function}: the corpus must be a re-iterable of token lists"
         if isinstance(corpus_iterable, str | bytes | os.PathLike):
             raise TypeError(f"{what}, got {corpus_iterable!r}; a path goes into corpus_file")
@@ -626,7 +645,7 @@ class Word2Vec:
             "input": built.in_table[:, : self.vector_size],
             "output": built.out_table[:, : self.vector_size],
         }
-        check_finite(folder, tensors)
+        check_savable(folder, tensors)
         save_checkpoint(
             folder,
             config={
@@ -672,7 +691,9 @@ class Word2Vec:
                 progress=progress,
             )
             state = StreamState.from_json(found.state) if found.state else None
-        except (KeyError, TypeError, ValueError) as error:
+            for name in ("corpus_count", "corpus_total_words"):
+                whole(CONFIG, name, found.config.get(name, 0), low=0)
+        except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model._state = state
         model.corpus_count = found.config.get("corpus_count", 0)

@@ -40,6 +40,8 @@ class Word2VecSettings(Settings):
     max_final_vocab: int | None = corpus(None, "Raise --min-count until so few are left.", low=1)
     max_sentence_length: int = common.max_sentence_length()
     lowercase: bool = common.lowercase()
+    encoding: str = common.encoding()
+    errors: str | None = common.errors()
     epochs: int = common.epochs(5, "Passes over the corpus.")
     seed: int = common.seed()
     sg: int = setting(1, low=0)

@@ -16,6 +16,7 @@ from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.word2vec.skipgram_train import skipgram_train_
 from lexforge.text import Corpus, EncodedCorpus, Vocabulary, encode_corpus
+from lexforge.training.memory import available_memory
 from lexforge.training.progress import Progress
 from lexforge.training.stream_job import Steps, StreamState
 
@@ -55,6 +56,8 @@ def _encoded_before(
         "vocabulary_sha1": vocabulary.sha1(),
         "max_sentence_length": settings.max_sentence_length,
         "lowercase": settings.lowercase,
+        "encoding": corpus.encoding,
+        "errors": corpus.errors or "replace",
         "sources": corpus.sources(),
     }
     same = all(found.meta.get(name) == value for name, value in expected.items())
@@ -79,6 +82,7 @@ def skipgram_steps(
             vectors to keep, and as centres and noise.
         refresh: Called when the tables have changed.
     """
+    corpus = corpus.held((available_memory() or 0) // 4)
     counts = torch.from_numpy(np.ascontiguousarray(vocabulary.counts, dtype=np.int64))
     share = sample_share(settings.sample, vocabulary.total)
     keep = keep_probability(counts, share, rule="word2vec").to(device)
@@ -89,6 +93,7 @@ def skipgram_steps(
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
 
     def step(epoch: int, first: int, last: int) -> None:
+        corpus.refuse_cut()
         skipgram_train_(
             in_table,
             out_table,

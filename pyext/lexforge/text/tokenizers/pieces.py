@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from lexforge._files import part
 from lexforge.text.lines import numbered_words, read_json, read_lines
 from lexforge.text.tokenizers.base import Tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
@@ -65,7 +66,7 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer | PieceVocabulary:
         FileNotFoundError: there is no vocabulary. ValueError: it is damaged.
     """
     folder = Path(folder)
-    if (path := folder / "vocab.txt").is_file():
+    if (path := part(folder, "vocab.txt")).is_file():
         tokens = read_lines(path)
     elif (path := folder / "tokenizer.json").is_file():
         tokens = _tokens_of_json(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lexforge._files import replacing
+from lexforge._files import part, replacing
 from lexforge.text.lines import numbered_words, read_json, read_lines
 
 
@@ -157,7 +157,7 @@ class WordTokenizer:
         """
         folder = Path(folder)
         lowercase = True
-        if (config_path := folder / "tokenizer_config.json").exists():
+        if (config_path := part(folder, "tokenizer_config.json")).exists():
             config = read_json(config_path)
             made_by = config.get("tokenizer_class", "WordTokenizer")
             if made_by != "WordTokenizer":
@@ -165,9 +165,9 @@ class WordTokenizer:
                     f"{config_path}: tokenizer_class must be WordTokenizer, got {made_by!r}"
                 )
             lowercase = bool(config.get("do_lower_case", True))
-        if (path := folder / "vocab.txt").exists():
+        if (path := part(folder, "vocab.txt")).exists():
             tokens = read_lines(path)
-        elif (path := folder / "vocab.json").exists():
+        elif (path := part(folder, "vocab.json")).exists():
             tokens = numbered_words(read_json(path, list), path)
         else:
             raise FileNotFoundError(f"{folder}: holds neither vocab.txt nor vocab.json")

@@ -7,7 +7,7 @@ import os
 import tokenize
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from lexforge.training.checkpoint import (
     VOCABULARY,
     CheckpointError,
     is_checkpoint,
-    open_parts,
     open_tensors,
+    read_parts,
     write_tensors,
 )
 from lexforge.vectors.formats.rows import check_text_word
@@ -142,12 +142,28 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
 
     They are the input table, but for GloVe what its ``vectors`` says: the sum of both by default.
     """
-    config, vocabulary, tensors = _open_checkpoint(folder)
+    if not is_checkpoint(folder):
+        raise ValueError("a folder must be a checkpoint with config.json, and this one has none")
+    try:
+        return read_parts(folder, (), lambda part: _read_parts(part, limit=limit, mmap=mmap))
+    except CheckpointError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_parts(part: Callable[[str], Path], *, limit: int | None, mmap: bool) -> Table:
+    config = read_json(part(CONFIG))
     dim = config.get("vector_size")
     if not isinstance(dim, int) or dim < 1:
-        raise ValueError(f"config.json: vector_size must be a positive integer, got {dim!r}")
+        raise ValueError(f"{CONFIG}: vector_size must be a positive integer, got {dim!r}")
+    if missing := [name for name in (VOCABULARY, TENSORS) if not part(name).is_file()]:
+        raise ValueError(f"not a complete checkpoint: {missing[0]} is missing")
+    vocabulary = Vocabulary.load(part(VOCABULARY), as_numbered=True)
+    if "vocabulary_sha1" in config and vocabulary.sha1() != config["vocabulary_sha1"]:
+        raise ValueError(
+            f"{VOCABULARY} is damaged: its words and counts are not those that {CONFIG} names"
+        )
     words = vocabulary.words, vocabulary.counts
-    table = read_safetensors(tensors, limit=limit, mmap=mmap, words=words)
+    table = read_safetensors(part(TENSORS), limit=limit, mmap=mmap, words=words)
     if dim > table.vectors.shape[1]:
         raise ValueError(
             f"config.json: vector_size is {dim}, but rows of the table have "
@@ -157,31 +173,13 @@ def read_checkpoint(folder: Path, *, limit: int | None, mmap: bool) -> Table:
     wanted = config.get("vectors") if config.get("model") == "glove" else "word"
     if wanted == "word":
         return table
-    with open_tensors(tensors, "np") as file:
+    with open_tensors(part(TENSORS), "np") as file:
         if "output" not in file.keys():  # noqa: SIM118  it is no dictionary
             raise ValueError("the tensor of the context vectors, 'output', is missing")
         contexts = file.get_slice("output")[:limit]
     if contexts.shape != table.vectors.shape:
         raise ValueError(f"'output' must be {table.vectors.shape}, got {contexts.shape}")
     return table._replace(vectors=contexts if wanted == "context" else table.vectors + contexts)
-
-
-def _open_checkpoint(folder: Path) -> tuple[dict[str, Any], Vocabulary, Path]:
-    """Configuration, vocabulary and file of tensors, which belong together."""
-    if not is_checkpoint(folder):
-        raise ValueError("a folder must be a checkpoint with config.json, and this one has none")
-    try:
-        whole = open_parts(folder, (CONFIG, VOCABULARY, TENSORS))
-        config = read_json(whole / CONFIG)
-    except CheckpointError as error:
-        raise ValueError(str(error)) from error
-    vocabulary = Vocabulary.load(whole / VOCABULARY, as_numbered=True)
-    sha1 = config.get("vocabulary_sha1")
-    if sha1 is not None and sha1 != vocabulary.sha1():
-        raise ValueError(
-            f"{VOCABULARY} is damaged: its words and counts are not those that {CONFIG} names"
-        )
-    return config, vocabulary, whole / TENSORS
 
 
 READERS: dict[str, Callable[..., Table]] = {"safetensors": read_safetensors, "npy": read_npy}

@@ -1,0 +1,74 @@
+"""What the commands that take a corpus share: standard input, pipes, and folders with results."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import typer
+
+STANDARD_INPUT = "-"
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def reading(
+    corpus: str, outputs: Iterable[Path | None], say: Callable[[str], None]
+) -> Iterator[str | Path | list[Path]]:
+    """What is read for a CORPUS, as ``text.resolve_corpus`` takes it.
+
+    Standard input and pipes are copied into a temporary file first, because a corpus is read more
+    than once. Of a folder the files are taken that the command does not write itself.
+
+    Args:
+        corpus: As on the command line.
+        outputs: Files and folders that the command writes.
+        say: Tells in a line what was done.
+
+    Raises:
+        BadParameter: The corpus is itself written to.
+        FileNotFoundError: There is no file in the folder.
+    """
+    from lexforge.text.corpus import files_below, tell_left_out
+    from lexforge.text.datasets import is_dataset
+    from lexforge.text.files import is_pipe
+
+    path, written = Path(corpus), [output for output in outputs if output is not None]
+    if corpus == STANDARD_INPUT:
+        with _copied(sys.stdin.buffer, "standard input", say) as copy:
+            yield copy
+    elif is_dataset(corpus) or not path.exists():
+        yield corpus
+    elif any(output.resolve() == path.resolve() for output in written):
+        raise typer.BadParameter(f"{path} is read, and cannot be written to: name another place")
+    elif path.is_dir():
+        files, left_out = files_below(path, written)
+        if left_out:
+            say(tell_left_out(left_out))
+        if not files:
+            raise FileNotFoundError(f"corpus: no files in folder {path}")
+        yield files
+    elif is_pipe(path):
+        with open(path, "rb") as pipe, _copied(pipe, path.name, say) as copy:
+            yield copy
+    else:
+        yield corpus
+
+
+@contextmanager
+def _copied(source: BinaryIO, name: str, say: Callable[[str], None]) -> Iterator[Path]:
+    """A file that goes away again, with what is left to read."""
+    from lexforge.training.memory import show_bytes
+
+    with tempfile.TemporaryDirectory(prefix="lexforge-") as folder:
+        path = Path(folder) / name.replace(os.sep, "-")
+        with open(path, "wb") as file:
+            while block := source.read(_BLOCK):
+                file.write(block)
+        say(f"{name}: {show_bytes(path.stat().st_size)} read")
+        yield path
