@@ -97,7 +97,7 @@ CASES = [
     ("bert pretrain nowhere.txt --out o", 1, "nowhere.txt"),
     ("bert pretrain corpus.txt --out o --config nowhere", 1, "nowhere"),
     ("bert encode nowhere lines.txt --out x.npy", 2, "nowhere"),
-    ("bert encode . lines.txt --out x.npy", 1, "vocab.txt"),
+    ("bert encode . lines.txt --out x.npy", 1, "config.json"),
     ("bert encode . lines.txt --out x.zip", 1, "x.zip"),
     ("bert attention nowhere text --out x.png", 2, "nowhere"),
     ("similar nowhere.bin cat", 1, "nowhere.bin"),
