@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from lexforge.text.files import encoding_name
+from lexforge._arguments import encoding_name
 from lexforge.training.settings import setting
 
 corpus, counts, model, training, output, evaluation = (
