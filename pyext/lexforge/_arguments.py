@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import operator
 import os
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 LARGEST = 2**63 - 1  # of what is only limited by the numbers of the machine
+_SAME_ENCODING = {"utf-8-sig": "utf-8"}  # a mark is dropped anyway
+
 MAX_THREADS = 1024  # kMaxThreads of csrc/common/binding.h
 
 
@@ -91,3 +94,23 @@ def existing(what: str, path: Any) -> Any:
     if isinstance(path, str | os.PathLike) and not os.path.exists(path):
         raise FileNotFoundError(f"{what}: no such file or folder: {os.fspath(path)}")
     return path
+
+
+def encoding_name(owner: str, name: str, value: Any) -> str:
+    """Python's name of a text encoding.
+
+    Raises:
+        TypeError, ValueError: It is none; `owner` and `name` are what the message calls it.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{owner}: {name} must be the name of an encoding, got {value!r}")
+    try:
+        "a".encode(value)  # not all codecs are of text
+        codecs.getincrementaldecoder(value)
+        found = codecs.lookup(value).name
+    except (LookupError, UnicodeError, ValueError):
+        raise ValueError(
+            f"{owner}: {name} must be an encoding that Python knows, like 'utf-8', 'utf-16', "
+            f"'latin-1' or 'gb18030', got {value!r}"
+        ) from None
+    return _SAME_ENCODING.get(found, found)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from lexforge import _library
@@ -15,6 +17,14 @@ from lexforge.cli.main import app
 from planted import planted_corpus
 
 collect_ignore_glob = ["test_*.py"] if _library.emulated() else []  # too slow there
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once():
+    """Making them takes longer than most of the commands that are tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_picture(invoke, folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("a " * 19,), "attention_maps: the text must be at most 20 tokens"),
+        (("a " * 19,), "error: the text must be at most 20 tokens"),
         (("5 x", "--ids"), "TEXT must be token ids, got '5 x'"),
         (("5", "--ids", "--pair", "y"), "--pair must be token ids, got 'y'"),
         (("a", "--layer", 2), "layer must be -2 to 1, got 2"),

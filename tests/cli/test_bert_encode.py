@@ -60,6 +60,7 @@ def test_pooled_vectors_in_a_numpy_file(invoke, folder, texts, tmp_path, model, 
     assert f"{out}: 6 texts, 33 tokens in 0:0" in result.stderr
     assert "texts/s" in result.stderr and "tokens/s" in result.stderr
     assert "1 of 21 words (4.8%) are not in the vocabulary" in result.stderr
+    assert f"read it in Python: numpy.load({str(out)!r})" in result.stderr.splitlines()[-1]
 
 
 def test_layers_and_means_in_a_safetensors_file(invoke, folder, texts, tmp_path, model, tokenizer):
@@ -176,9 +177,9 @@ def test_truncation(invoke, folder, texts, tmp_path, model, tokenizer):
         (b"5 6\n5 six\n", ("--ids",), "line 2 must be token ids, got '5 six'"),
         (b"5 6\n35\n", ("--ids",), "line 2 must hold ids from 0 to 34, got 35"),
         (b"5\n3 6 4\n", ("--ids",), "line 2 must come without <cls> and <sep>"),
-        (b"w1\n", ("--layers", "3", "--what", "cls"), "layers must be -3 to 2, got 3"),
-        (b"w1\n", ("--layers", "0"), "layers must be -1 for pooled vectors"),
-        (b"w1\n", ("--max-len", "21"), "max_len must be 3 to 20, got 21"),
+        (b"w1\n", ("--layers", "3", "--what", "cls"), "--layers must be -3 to 2, got 3"),
+        (b"w1\n", ("--layers", "0"), "--layers must be -1 for pooled vectors"),
+        (b"w1\n", ("--max-len", "21"), "--max-len must be 3 to 20, got 21"),
     ],
 )  # fmt: skip
 def test_errors_leave_no_file(invoke, folder, texts, tmp_path, lines, options, message):
@@ -186,7 +187,7 @@ def test_errors_leave_no_file(invoke, folder, texts, tmp_path, lines, options, m
     for suffix in (".npy", ".safetensors"):
         out = tmp_path / f"vectors{suffix}"
         result = invoke("bert", "encode", folder, texts, *options, "--out", out, "--batch-size", 1)
-        assert result.exit_code == 1 and f"error: encode: {message}" in result.stderr
+        assert result.exit_code == 1 and f"error: {message}" in result.stderr
         assert len(result.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

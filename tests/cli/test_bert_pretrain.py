@@ -108,9 +108,9 @@ def test_going_on_from_a_model(invoke, paragraphs_file, tmp_path):
         (["/nowhere/corpus.txt"], 1, "/nowhere/corpus.txt"),
         (["{corpus}", "--out", "{out}", "--resume"], 1, "holds no checkpoint"),
         (["{corpus}", "--config", "refrence"], 1, "config must be 'reference', 'standard'"),
-        (["{corpus}", "--heads", "3"], 1, "num_heads must divide hidden_size 128, got 3"),
-        (["{corpus}", "--batch-size", "9", "--accumulation", "2"], 1, "must divide batch_size 9"),
-        (["{corpus}", "--max-len", "2000"], 1, "max_len must be at most max_positions = 1000"),
+        (["{corpus}", "--heads", "3"], 1, "--heads must divide --hidden-size 128, got 3"),
+        (["{corpus}", "--batch-size", "9", "--accumulation", "2"], 1, "must divide --batch-size 9"),
+        (["{corpus}", "--max-len", "2000"], 1, "--max-len must be at most max_positions = 1000"),
         (["{corpus}", "--eval-every", "3"], 2, "need --eval-file"),
         (["{corpus}", "--eval-file", "/nowhere/eval.txt"], 1, "/nowhere/eval.txt"),
         (["{corpus}", "--tensorboard", "{corpus}"], 2, "--tensorboard must be a folder"),
@@ -198,7 +198,7 @@ def test_stopped_and_resumed(invoke, spawn, paragraphs_file, tmp_path, number, c
     assert {path.name for path in out.iterdir()} == FILES
 
     for changes, message in (
-        (("--lr", 0.02), "learning_rate is 0.02, 0.01 in the run"),
+        (("--lr", 0.02), "--lr is 0.02, 0.01 in the run"),
         (("--layers", 2), "config must be that of the run to resume"),
     ):
         result = invoke(*shlex.split(command)[1:], *changes)

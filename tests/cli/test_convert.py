@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from lexforge import Word2Vec
 from lexforge.cli.convert import convert
 from lexforge.vectors import KeyedVectors, load_vectors, save_vectors
 
@@ -81,3 +84,49 @@ def test_encoding(tmp_path):
     (tmp_path / "v.txt").write_bytes("1 2\ncaf\xe9 1 2\n".encode("latin-1"))
     assert run(tmp_path / "v.txt", tmp_path / "o.txt", "--encoding", "latin-1").exit_code == 0
     assert (tmp_path / "o.txt").read_text("utf-8") == "1 2\ncaf\xe9 1 2\n"
+
+
+@pytest.mark.interop
+def test_files_of_gensim(tmp_path, kv, monkeypatch):
+    """They are loaded by gensim, and only when that is asked for."""
+    gensim = pytest.importorskip("gensim.models")
+    model = gensim.Word2Vec([["a", "b", "b"]] * 3, sg=1, vector_size=4, min_count=1)
+    fast = gensim.FastText([["a", "b", "b"]] * 3, vector_size=4, min_count=1, bucket=10)
+    for name, saved, wv in (
+        ("model", model, model.wv), ("wv", model.wv, model.wv), ("fast", fast, fast.wv),
+    ):  # fmt: skip
+        source, target = tmp_path / f"{name}.gensim", tmp_path / f"{name}.safetensors"
+        saved.save(str(source))
+        assert "pickle" in str(run(source, target).exception) and not target.exists()
+        result = run(source, target, "--from", "gensim")
+        assert result.exit_code == 0, result.exception
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith(f"try: lexforge similar {target} ")
+        found = load_vectors(target)
+        assert found.index_to_key == ["b", "a"] and found.get_vecattr("b", "count") == 6
+        np.testing.assert_array_equal(found.vectors, wv.vectors)
+    assert run(source, tmp_path / "one.bin", "--from", "gensim", "--limit", 1).exit_code == 0
+    assert load_vectors(tmp_path / "one.bin").index_to_key == ["b"]
+
+    source, target = tmp_path / "model.gensim", tmp_path / "ours"
+    to = ("--from", "gensim", "--to", "checkpoint")
+    assert run(source, target, *to).exit_code == 0
+    np.testing.assert_array_equal(Word2Vec.load(target).syn1neg, model.syn1neg)
+    assert run(source, target, *to).exit_code == 2  # it holds a model
+    assert "FastText" in str(run(tmp_path / "fast.gensim", tmp_path / "x", *to).exception)
+    assert not (tmp_path / "x").exists()
+
+    (tmp_path / "text").write_text("1 2\na 1 2\n")
+    broken = run(tmp_path / "text", tmp_path / "x.bin", "--from", "gensim")
+    assert f"{tmp_path / 'text'}: gensim cannot load it" in str(broken.exception)
+    monkeypatch.setitem(sys.modules, "gensim.utils", None)
+    assert "pip install gensim" in str(run(source, tmp_path / "x.bin", *to[:2]).exception)
+    assert not (tmp_path / "x.bin").exists()
+
+
+def test_the_last_line_is_what_to_do_next(tmp_path, kv):
+    save_vectors(kv, tmp_path / "v.txt")
+    target = tmp_path / "o p.bin"
+    words = shlex.split(run(tmp_path / "v.txt", target).stderr.splitlines()[-1])
+    assert words[:4] == ["try:", "lexforge", "similar", str(target)] and words[4] in kv
+    assert "projector" in run(tmp_path / "v.txt", tmp_path / "t.tsv").stderr.splitlines()[-1]

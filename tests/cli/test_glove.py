@@ -202,8 +202,8 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
         (["{corpus}", "--out", "{out}", "--min-count", "100000"], "min_count=100000"),
         (["{corpus}", "--out", "{out}", "--resume"], "holds no checkpoint"),
         (["{corpus}", "--out", "{out}", "--device", "abacus"], "auto, cpu or cuda, got 'abacus'"),
-        (["{corpus}", "--out", "{out}", "--eta", "inf"], "learning_rate must be finite"),
-        (["{corpus}", "--out", "{out}", "--x-max", "0"], "x_max must be above 0"),
+        (["{corpus}", "--out", "{out}", "--eta", "inf"], "--eta must be finite"),
+        (["{corpus}", "--out", "{out}", "--x-max", "0"], "--x-max must be above 0"),
         (["{corpus}", "--out", "{out}", "--seed", "9" * 20], "seed must be <="),
         (["{corpus}", "--out", "{out}", "--window", "43"], "window"),
         (["{corpus}", "--out", "{out}", "--memory", "some"], "memory must be like '512MB'"),
@@ -303,7 +303,7 @@ def test_stopped_and_resumed(invoke, spawn, corpus_file, tmp_path, number, code)
 
     for changes, message in (
         (("--window", 9), "window is 9, 5 in the run"),
-        (("--eta", 0.01), "learning_rate is 0.01, 0.05 in the run"),
+        (("--eta", 0.01), "--eta is 0.01, 0.05 in the run"),
         (("--optimizer", "adam"), "optimizer is adam, adagrad in the run"),
     ):
         result = invoke("glove", corpus_file, "--out", out, "--resume", *changes)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import typer
 import typer.testing
 
 from lexforge import __version__
-from lexforge.cli import main
+from lexforge.cli import _help, main
 
 GROUPS = {group.name: group.typer_instance for group in main.app.registered_groups}
 # By what stands on the command line: "word2vec", "bert pretrain".
@@ -24,8 +25,9 @@ COMMANDS = {command.name: command for command in main.app.registered_commands} |
 }
 
 
-def test_version(invoke):
-    result = invoke("--version")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(invoke, option):
+    result = invoke(option)
     assert result.exit_code == 0 and result.stdout == f"lexforge {__version__}\n"
 
 
@@ -54,6 +56,62 @@ def test_help_of_every_command(invoke, name):
                 named = note.default is not ... and note.default
                 first = named or f"--{parameter.name.replace('_', '-')}"
                 assert first.split("/")[0] in result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches_and_fits(name):
+    """At 80 columns: examples, explanations that have most of the width, no types."""
+    runner = typer.testing.CliRunner()
+    result = runner.invoke(main.app, [*name.split(), "--help"], env={"COLUMNS": "80"})
+    lines = [line.rstrip() for line in result.output.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "Examples:" in lines and any(f"lexforge {name}" in line for line in lines)
+    assert not any(word in result.output for word in ("<int", "<str", "<path", "<bool", "range>"))
+    assert lines.index("Options") > lines.index("Examples:")
+
+
+def test_help_groups_commands_by_purpose(invoke):
+    lines = [line.split() for line in invoke("--help").output.splitlines()]
+    titles = [lines.index([title]) for title in ("Train", "Look", "Convert", "System")]
+    assert titles == sorted(titles)
+    for name in {name.split()[0] for name in COMMANDS}:
+        place = next(number for number, line in enumerate(lines) if line[:1] == [name])
+        assert place > titles[0]
+    assert {name.split()[0] for name in COMMANDS} <= {*itertools.chain(*_help.PANELS.values())}
+
+
+def test_other_spellings_defaults_and_limits_are_in_the_help(invoke):
+    text = " ".join(invoke("word2vec", "--help").output.split())
+    assert "--window N Largest distance of context. Also -window, -window-size. " in text
+    assert "[default: 5; 1 to 1000]" in text
+    assert "--overwrite Replace what --out holds. --quiet" in text  # no default of a flag
+    assert "One of text, binary, glove, safetensors." in text
+    assert "Usage: lexforge similar VECTORS [WORD...] [OPTIONS]" in " ".join(
+        spawned("similar", "--help").split()
+    )
+
+
+@pytest.mark.parametrize(
+    "words, found",
+    [
+        (["wo"], ["word2vec"]),
+        (["bert", "pre"], ["pretrain"]),
+        (["word2vec", "--overw"], ["--overwrite"]),
+        (["glove", "--optimizer", "ad"], ["adagrad", "adam"]),
+    ],
+)
+def test_shell_completion(words, found):
+    line = {"COMP_WORDS": " ".join(["lexforge", *words]), "COMP_CWORD": str(len(words))}
+    assert spawned(_LEXFORGE_COMPLETE="complete_bash", **line).split() == found
+
+
+def spawned(*arguments, **variables):
+    """The output of a command that runs as the script does, under its own name."""
+    code = f"import sys; sys.argv[1:] = {arguments!r}\nfrom lexforge.cli.main import main; main()"
+    environment = {**os.environ, "COLUMNS": "80", **variables}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.mark.parametrize("name", GROUPS)
@@ -148,7 +206,8 @@ def test_wrong_usage_exits_with_2(invoke, arguments):
 def test_wrong_values_are_repeated(invoke):
     for arguments in (["--window", "0"], ["--window=0"], ["-window", "0"]):
         result = invoke("word2vec", "corpus.txt", "--out", "out", *arguments)
-        assert "--window" in result.stderr and "got '0'" in result.stderr
+        name = arguments[0].partition("=")[0]  # as the user typed it
+        assert result.stderr.startswith(f"error: {name} must be") and "got '0'" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,6 +225,47 @@ def test_wrong_values_are_repeated(invoke):
 )
 def test_errors_in_one_line(error, text):
     assert main.describe_error(error) == text
+
+
+NAMES = {
+    "window": "-window",
+    "min_count": "--min-count",
+    "alpha": "--lr",
+    "init": "--init",
+    "words": "--words",
+}
+
+
+@pytest.mark.parametrize(
+    "error, text",
+    [
+        ("Word2Vec: window must be 1 to 9, got 0", "-window must be 1 to 9, got 0"),
+        ("skipgram_train_: alpha must be finite", "--lr must be finite"),
+        ("build_vocab: no word occurs min_count=5 times", "no word occurs --min-count 5 times"),
+        ("Word2Vec: window must exceed min_count, got 3", "-window must exceed --min-count, got 3"),
+        ("Word2Vec: init has none of the words", "--init has none of the words"),
+        ("save: npy: window must be 7", "npy: -window must be 7"),
+        (
+            "cannot resume with other settings: alpha is 1, 2 in the run; window is 3, 4",
+            "cannot resume with other settings: --lr is 1, 2 in the run; -window is 3, 4",
+        ),
+        ("run, /build/csrc/x_ops.cpp:62, skipgram_train_: window must be 1", "-window must be 1"),
+        ("operator(), /build/csrc/x.h:1, tables overlap", "tables overlap"),
+        (
+            "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: not enough memory: you "
+            "tried to allocate 40000 bytes. Buy new RAM!",
+            "out of memory: 40,000 bytes more are not there",
+        ),
+        # What is no function's name, no option's, or somebody else's text stays.
+        ("corpus: no files", "corpus: no files"),
+        ("train: the words must be text", "the words must be text"),
+        ("train: no min_count.txt, 'min_count' or /min_count", None),
+        ("out/config.json: window must be 1", "out/config.json: window must be 1"),
+    ],
+)  # fmt: skip
+def test_errors_have_the_names_of_options(error, text):
+    text = error.removeprefix("train: ") if text is None else text
+    assert main.describe_error(ValueError(error), NAMES, ["corpus", "-window", "0"]) == text
 
 
 def test_failure_is_one_line_and_exit_code_1(spawn):

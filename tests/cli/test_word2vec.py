@@ -246,7 +246,7 @@ def test_stopped_and_resumed(invoke, spawn, corpus_file, tmp_path, number, code)
 
     for changes, message in (
         (("--window", 9), "window is 9, 5 in the run"),
-        (("--negative-sharing", "window"), "negative_sharing is window, pair in the run"),
+        (("--negative-sharing", "window"), "--negative-sharing is window, pair in the run"),
     ):
         result = invoke("word2vec", corpus_file, "--out", out, "--resume", *changes)
         assert result.exit_code == 1 and message in result.stderr

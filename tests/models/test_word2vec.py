@@ -574,3 +574,73 @@ def test_quality_is_that_of_gensim(corpus):
     theirs = synonym_score(gensim.Word2Vec(corpus, sg=1, workers=1, **PLANTED).wv)
     ours = synonym_score(Word2Vec(corpus, workers=1, **PLANTED).wv)
     assert ours >= theirs - 0.05
+
+
+@pytest.mark.interop
+def test_from_gensim_and_back(corpus, tmp_path):
+    gensim = pytest.importorskip("gensim.models")
+    theirs = gensim.Word2Vec(
+        corpus, sg=1, vector_size=24, window=3, min_count=2, negative=7, sample=1e-2, epochs=2,
+        alpha=0.03, ns_exponent=0.5, seed=9, shrink_windows=False, comment="by hand", workers=1,
+    )  # fmt: skip
+    ours = Word2Vec.from_gensim(theirs, workers=1)
+    assert (ours.vector_size, ours.window, ours.negative, ours.sample) == (24, 3, 7, 1e-2)
+    assert (ours.alpha, ours.ns_exponent, ours.seed, ours.min_count) == (0.03, 0.5, 9, 2)
+    assert (ours.shrink_windows, ours.epochs, ours.comment) == (False, 2, "by hand")
+    assert (ours.corpus_count, ours.corpus_total_words) == (
+        theirs.corpus_count,
+        theirs.corpus_total_words,
+    )
+    again = ours.to_gensim()
+    assert set(ours.wv.index_to_key) == set(theirs.wv.index_to_key)
+    for word in ours.wv.index_to_key:
+        row, theirs_row = ours.wv.key_to_index[word], theirs.wv.key_to_index[word]
+        np.testing.assert_array_equal(ours.wv[word], theirs.wv[word])
+        np.testing.assert_array_equal(again.wv[word], theirs.wv[word])
+        np.testing.assert_array_equal(ours.syn1neg[row], theirs.syn1neg[theirs_row])
+        np.testing.assert_array_equal(
+            again.syn1neg[again.wv.key_to_index[word]], theirs.syn1neg[theirs_row]
+        )
+        count = theirs.wv.get_vecattr(word, "count")
+        assert ours.wv.get_vecattr(word, "count") == again.wv.get_vecattr(word, "count") == count
+    assert (again.window, again.min_count, again.seed, again.sg) == (3, 2, 9, 1)
+    for model in (ours, again):  # both go on with it
+        before = model.wv["a0"].copy()
+        model.train(corpus, total_examples=model.corpus_count, epochs=1)
+        assert not np.array_equal(model.wv["a0"], before)
+    ours.save(tmp_path / "ours")
+    np.testing.assert_array_equal(Word2Vec.load(tmp_path / "ours").wv.vectors, ours.wv.vectors)
+
+
+@pytest.mark.interop
+def test_models_of_gensim_of_another_kind():
+    gensim = pytest.importorskip("gensim.models")
+    sentences, small = [["a", "b"], ["b", "c"]], {"vector_size": 4, "min_count": 1}
+    for settings in ({"sg": 0}, {"sg": 1, "hs": 1}, {"sg": 1, "hs": 1, "negative": 0}):
+        with pytest.raises(ValueError, match="must be skip-gram with negative sampling alone"):
+            Word2Vec.from_gensim(gensim.Word2Vec(sentences, **small, **settings))
+    with pytest.raises(ValueError, match="no vocabulary yet"):
+        Word2Vec.from_gensim(gensim.Word2Vec(sg=1))
+    for other in (gensim.FastText(sentences, sg=1, bucket=10, **small), Word2Vec(), None):
+        with pytest.raises(TypeError, match=r"must be a gensim.models.Word2Vec, got "):
+            Word2Vec.from_gensim(other)
+    with pytest.raises(ValueError, match="build the vocabulary first"):
+        Word2Vec().to_gensim()
+
+
+@pytest.mark.interop
+def test_gensim_words_in_any_order():
+    """Ours are by count, with their rows; no sub-sampling or seed of 64 bits is in the way."""
+    gensim = pytest.importorskip("gensim.models")
+    theirs = gensim.Word2Vec(vector_size=4, sg=1, min_count=1, sorted_vocab=0)
+    theirs.build_vocab([["rare", "often", "often", "some", "some", "often"]])
+    theirs.syn1neg[:] = np.arange(12).reshape(3, 4)
+    ours = Word2Vec.from_gensim(theirs)
+    assert ours.wv.index_to_key == ["often", "some", "rare"]
+    for row, word in enumerate(ours.wv.index_to_key):
+        np.testing.assert_array_equal(ours.wv[word], theirs.wv[word])
+        np.testing.assert_array_equal(
+            ours.syn1neg[row], theirs.syn1neg[theirs.wv.key_to_index[word]]
+        )
+    ours.seed = -1
+    assert ours.to_gensim().seed == 2**32 - 1

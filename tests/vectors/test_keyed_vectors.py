@@ -282,6 +282,16 @@ def test_neighbours_of_the_reference_text(data_folder):
     assert kv.analogy("do", "did", "go")[0][0] == "went"
 
 
+def test_vectors_of_a_size_without_words_yet():
+    kv = KeyedVectors(3)
+    assert (len(kv), kv.vector_size) == (0, 3)
+    kv.add_vectors(["tea", "cup"], np.eye(2, 3))
+    kv["pot"] = np.ones(3)
+    assert kv.most_similar("tea", topn=1)[0][0] == "pot"
+    with pytest.raises(TypeError, match="give words and their vectors"):
+        KeyedVectors(["tea"])
+
+
 def letters() -> KeyedVectors:
     words = ["cat", "dog", "c", "a", "t", "d", "o", "g"]
     return KeyedVectors(words, np.random.default_rng(0).normal(size=(8, 4)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import typer
 
-from lexforge._display import printable
+from lexforge._display import printable, shell_command
 
 
 def tell(text: object, colour: str | None = None) -> None:
@@ -18,3 +19,10 @@ def tell(text: object, colour: str | None = None) -> None:
 def warn(message: object) -> None:
     """One yellow line on standard error."""
     tell(f"warning: {message}", "yellow")
+
+
+def similar_hint(place: object, words: Sequence[str]) -> str:
+    """What to do with vectors: look at the neighbours of a word that is common, but not the."""
+    rest = words[len(words) // 20 :]
+    word = next((word for word in rest if word.isalpha()), rest[0])
+    return f"try: {shell_command('lexforge', 'similar', place, word)}"

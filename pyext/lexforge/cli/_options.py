@@ -186,7 +186,7 @@ def _option(knob: Knob, *recipes: Recipe) -> tuple[Any, Any]:
         default = kind(default) if default is not None else None
     elif kind is bool and default and "/" not in knob.names:
         kind, default, low, high = int, 1, 0, 1
-    shown = (low is None or abs(low) <= LARGEST_SHOWN) and (high or 0) <= LARGEST_SHOWN
+    low, high = (None if abs(limit or 0) > LARGEST_SHOWN else limit for limit in (low, high))
     others = [
         f"{knob.default}, or {other} {recipe.when}"
         for recipe in recipes
@@ -194,8 +194,8 @@ def _option(knob: Knob, *recipes: Recipe) -> tuple[Any, Any]:
     ]
     option = typer.Option(
         *knob.spellings,
-        min=low if shown else None,
-        max=high if shown else None,
+        min=low,
+        max=high,
         help=knob.help,
         rich_help_panel=knob.panel,
         metavar=knob.metavar,

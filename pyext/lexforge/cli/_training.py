@@ -6,8 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lexforge._display import shell_command
-from lexforge.cli._messages import tell, warn
+from lexforge.cli._messages import similar_hint, tell, warn
 
 if TYPE_CHECKING:
     from lexforge.models.glove.model import GloVe
@@ -74,7 +73,4 @@ def tell_results(
     places = [*([] if out is None else [out]), *files]
     for place in places:
         progress.say(f"  {place}")
-    # Neither one of the first words (the, of, is) nor a rare one.
-    words = model.wv.index_to_key[len(model.wv) // 20 :]
-    word = next((word for word in words if word.isalpha()), words[0])
-    progress.say(f"try: {shell_command('lexforge', 'similar', places[0], word)}")
+    progress.say(similar_hint(places[0], model.wv.index_to_key))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lexforge.cli import _vectors
-from lexforge.cli._messages import tell
-from lexforge.cli._options import check_files
+from lexforge.cli._messages import similar_hint, tell
+from lexforge.cli._options import check_files, check_folder
+
+if TYPE_CHECKING:
+    from lexforge.vectors import KeyedVectors
+
+FROM_HELP = (
+    "Format of IN; auto recognises it from the content, but for gensim, whose own files can run "
+    "code when they are loaded."
+)
 
 
 def convert(
     source: Annotated[str, typer.Argument(metavar="IN", help="Vector file, or checkpoint folder.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="File to write.")],
-    from_format: Annotated[
-        str, typer.Option("--from", help="Format of IN; auto recognises it from the content.")
-    ] = "auto",
+    from_format: Annotated[str, typer.Option("--from", help=FROM_HELP)] = "auto",
     to_format: Annotated[
         str | None, typer.Option("--to", help="Format of OUT; by its suffix when not given.")
     ] = None,
@@ -39,13 +45,25 @@ def convert(
     beside it), projector (.tsv: TensorBoard, write only), checkpoint (a folder, read only).
     Text and binary files may be compressed: .gz, .bz2, .xz.
 
+    What gensim's save() wrote is loaded by gensim, where it is installed, with --from gensim; do
+    that with files you trust. A Word2Vec model of its (skip-gram with negative sampling) becomes
+    one of ours with --to checkpoint.
+
     Examples:
 
     - `lexforge convert glove.6B.50d.txt glove.bin`
     - `lexforge convert vectors.bin vectors.vec.gz --limit 100000`
     - `lexforge convert vectors.txt small.safetensors --dtype float16`
     - `lexforge convert vectors.bin tensors.tsv`
+    - `lexforge convert word2vec.model model/ --from gensim --to checkpoint`
     """
+    theirs = from_format == "gensim"
+    if theirs and (errors != "strict" or encoding != "utf-8"):
+        raise typer.BadParameter("--errors and --encoding are for text and binary files")
+    if theirs and to_format == "checkpoint":
+        if limit is not None or dtype is not None:
+            raise typer.BadParameter("--limit and --dtype are for files, not for --to checkpoint")
+        return _convert_model(source, Path(target))
     check_files(Path(target))
 
     from lexforge.vectors import save_vectors
@@ -53,13 +71,63 @@ def convert(
 
     start = time.perf_counter()
     to_format = to_format or format_by_suffix(target)
-    kv = _vectors.load(source, format=from_format, limit=limit, errors=errors, encoding=encoding)
+    if theirs:
+        kv = _gensim_vectors(source, limit)
+    else:
+        read = {"format": from_format, "limit": limit, "errors": errors, "encoding": encoding}
+        kv = _vectors.load(source, **read)
     save_vectors(kv, target, to_format, dtype=dtype)
     seconds = time.perf_counter() - start
     size = f"{len(kv):,} words, {kv.vector_size} dimensions"
     tell(f"{target}: {size}, {seconds:.1f} s")
     for loss in _losses(kv, source, to_format, dtype):
         tell(f"not in the new file: {loss}")
+    if to_format == "projector":
+        tell("look at it: tensorboard, or Load at https://projector.tensorflow.org")
+    elif len(kv):
+        tell(similar_hint(target, kv.index_to_key))
+
+
+def _convert_model(source: str, folder: Path) -> None:
+    """A model of gensim's as one of ours, to be trained on."""
+    from lexforge.models.word2vec.model import Word2Vec
+    from lexforge.training.checkpoint import is_checkpoint
+
+    check_folder("OUT", folder)
+    if is_checkpoint(folder):
+        raise typer.BadParameter(f"{folder} holds a run or a model: give another folder")
+    model = Word2Vec.from_gensim(_gensim_object(source))
+    model.save(folder)
+    tell(f"{folder}: {len(model.wv):,} words, {model.vector_size} dimensions, both tables")
+    tell(similar_hint(folder, model.wv.index_to_key))
+
+
+def _gensim_vectors(source: str, limit: int | None) -> KeyedVectors:
+    """Of a file that gensim wrote: a model of any kind with word vectors, or these alone."""
+    from lexforge.vectors import KeyedVectors
+
+    found = _gensim_object(source)
+    kv = getattr(found, "wv", found)
+    if not hasattr(kv, "index_to_key"):
+        raise ValueError(f"{source} holds no word vectors, but a {type(found).__name__}")
+    counts = kv.expandos.get("count")
+    return KeyedVectors(
+        kv.index_to_key[:limit], kv.vectors[:limit], None if counts is None else counts[:limit]
+    )
+
+
+def _gensim_object(source: str) -> Any:
+    """What gensim's ``load`` makes of it."""
+    try:
+        from gensim.utils import SaveLoad
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("--from gensim needs gensim: pip install gensim") from None
+    with open(source, "rb"):
+        pass  # an error of ours for a file that is not there
+    try:
+        return SaveLoad.load(source)
+    except Exception as error:
+        raise ValueError(f"{source}: gensim cannot load it: {error}") from error
 
 
 def _losses(kv, source, format, dtype) -> list[str]:

@@ -124,4 +124,7 @@ def _summarise(
     words = [word for word in counts.vocab.words if word.isalpha()] or counts.vocab.words
     common = words[len(words) // 50 :]  # neither the first (the, of, is) nor rare ones
     if len(common) >= 4:
-        progress.say(f"try: {shell_command('lexforge', 'ratios', out, *common[:4])}")
+        again = shell_command("lexforge", "ratios", out, *common[:4])
+    else:
+        again = shell_command("lexforge", "glove", "--cooccurrence", out, "--out", "vectors")
+    progress.say(f"try: {again}")

@@ -31,6 +31,11 @@ def demo(
     The corpus is the docstrings of the standard library, numpy and torch; nothing is downloaded.
     It takes about a minute on two cores, and writes the model, a vector file that other programs
     read, and a plot (with matplotlib) into the folder given by --out.
+
+    Examples:
+
+    - `lexforge demo`
+    - `lexforge demo --out first-run/ --epochs 5`
     """
     check_folder("--out", out)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lexforge.cli import _vectors
-from lexforge.cli._messages import warn
+from lexforge.cli._messages import tell, warn
 from lexforge.cli._options import check_files
 
 
@@ -103,6 +103,7 @@ def evaluate(
     if json_file is not None:
         with replacing(json_file) as file:
             file.write((json.dumps(report, indent=2, allow_nan=True) + "\n").encode())
+        tell(f"{json_file}: the same figures")
     if not report["similarity"] and not report["analogy"]:
         raise ValueError("none of the sets could be used")
 

@@ -13,6 +13,11 @@ def info(
     """Show versions, build switches, the instruction set in use, and the state of CUDA.
 
     Put its output into bug reports.
+
+    Examples:
+
+    - `lexforge info`
+    - `lexforge info --json`
     """
     import json
     import platform

@@ -8,31 +8,81 @@ functions, so that help is instant.
 from __future__ import annotations
 
 import contextlib
-import functools
+import difflib
 import importlib
 import inspect
 import os
 import pkgutil
+import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from lexforge import __version__, cli
 from lexforge._display import printable
+from lexforge.cli._help import argument_name, choices, is_argument, print_help, spellings
 from lexforge.cli._messages import tell
 
 # Some versions of typer carry a copy of click instead of needing it; both have this base class.
 (UsageError,) = typer.BadParameter.__bases__
 
 
-class OneLineErrors(TyperGroup):
+class _Parsing:
+    """What commands and groups have in common: their help, and options that do not exist."""
+
+    def format_help(self, ctx, formatter):
+        """Prints it, as typer does."""
+        print_help(self, ctx)
+
+    def parse_args(self, ctx, args):
+        """An option that does not exist is named whole, with those of nearly its name."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            error.ctx = error.ctx or ctx
+            if type(error).__name__ != "NoSuchOption":
+                raise
+            known = [name for each in self.get_params(ctx) for name in _names(each)]
+            unknown = _unknown_option(error.option_name, given, known)
+            near = difflib.get_close_matches(unknown, known, n=2)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise UsageError(f"there is no option {unknown}{hint}", ctx=ctx) from None
+
+
+class Command(_Parsing, TyperCommand):
+    """A command that tells its errors in one line, with exit code 1, and ends well on signals."""
+
+    def invoke(self, ctx):
+        """Runs it."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, UsageError, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            tell("stopped", "red")
+            raise typer.Exit(128 + signal.SIGINT) from None
+        except Exception as error:
+            if os.environ.get("LEXFORGE_DEBUG") == "1":
+                raise
+            given = ctx.meta.get("lexforge.given", ())[len(ctx.command_path.split()) - 1 :]
+            names = {each.name: _called(each, given) for each in self.params if _names(each)}
+            tell(f"error: {describe_error(error, names, given)}", "red")
+            raise typer.Exit(1) from None
+
+
+class Group(_Parsing, TyperGroup):
+    """Commands after a common name."""
+
+
+class OneLineErrors(Group):
     """Commands whose wrong use is told in one line, like all other errors, with exit code 2."""
 
     def make_context(self, info_name, args, parent=None, **extra):
@@ -56,13 +106,52 @@ def _telling_wrong_use(given: Sequence[str]) -> Iterator[None]:
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        text = describe_error(error.format_message()).rstrip(".")
-        value = _value_given(getattr(getattr(error, "param", None), "opts", ()), given)
-        if value is not None and repr(value) not in text:
-            text += f", got {value!r}"
         helper = f"{error.ctx.command_path} --help" if error.ctx else "lexforge --help"
-        tell(f"error: {text} (see {helper})", "red")
+        tell(f"error: {_wrong_use(error, given)} (see {helper})", "red")
         raise typer.Exit(2) from None
+
+
+def _wrong_use(error: Any, given: Sequence[str]) -> str:
+    """What is wrong, with the option's name first and its value last."""
+    parameter = getattr(error, "param", None)
+    if type(error).__name__ == "BadOptionUsage" and "requires" in error.message:
+        return f"{error.option_name} needs a value"
+    if parameter is None:
+        return describe_error(error.message).rstrip(".")
+    name = _called(parameter, given)
+    if type(error).__name__ == "MissingParameter":
+        about = (getattr(parameter, "help", None) or "").rstrip(".")
+        return f"{name} is missing: {about}" if about else f"{name} is missing"
+    text = describe_error(error.message).rstrip(".")
+    before, _, expected = text.partition("Input should be ")
+    if values := choices(parameter):
+        text = f"{name} must be one of {', '.join(values)}"
+    elif expected and not before:
+        text = f"{name} must be {expected.partition(', unable to')[0]}"
+    else:
+        text = f"{name}: {text}"
+    value = _value_given(parameter.opts, given)
+    return text if value is None or repr(value) in text else f"{text}, got {value!r}"
+
+
+def _names(parameter: Any) -> list[str]:
+    """All spellings of an option; an argument has none."""
+    return [] if is_argument(parameter) else [*parameter.opts, *parameter.secondary_opts]
+
+
+def _called(parameter: Any, given: Sequence[str]) -> str:
+    """What the user calls it: as it stands on the command line, or else its first name."""
+    if is_argument(parameter):
+        return argument_name(parameter)
+    typed = (word.partition("=")[0] for word in given)
+    return next((word for word in typed if word in _names(parameter)), spellings(parameter)[0])
+
+
+def _unknown_option(name: str, given: Sequence[str], known: Sequence[str]) -> str:
+    """What stands there: of ``-foo`` the parser tells ``-f``, as if it were ``-f -o -o``."""
+    words = (word.partition("=")[0] for word in given if word[:1] == "-" != word[1:2])
+    whole = (word for word in words if word not in known and name[1:2] in word)
+    return name if name[:2] == "--" else next(whole, name)
 
 
 def _value_given(names: Sequence[str], given: Sequence[str]) -> str | None:
@@ -74,13 +163,64 @@ def _value_given(names: Sequence[str], given: Sequence[str]) -> str | None:
     return None
 
 
+# Where a check in the C++ sources stands: "run, /build/path/x.cpp:62, ".
+_PLACE_IN_SOURCES = re.compile(r"^[\w~()]+, \S+\.(?:cpp|cc|cu|cuh|h|hpp):\d+, ")
+_NO_MEMORY = re.compile(r"DefaultCPUAllocator.*tried to allocate (\d+) bytes")
+_CHANGED = "cannot resume with other settings: "
+
+
+def describe_error(
+    error: BaseException | str, names: Mapping[str, str] = {}, given: Sequence[str] = ()
+) -> str:
+    """One line that says what went wrong.
+
+    Args:
+        error: What was raised, or its text.
+        names: How the user calls what functions take: options by the names of parameters.
+        given: The words of the command line, none of which is the name of a function of ours.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    elif isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # str(KeyError) is its argument in quotes
+    elif isinstance(error, MemoryError):
+        text = f"out of memory {error}".strip()
+    else:
+        text = str(error) or type(error).__name__
+        text = _with_names_of_options(" ".join(text.split()), names, given)
+    return printable(" ".join(text.split()))
+
+
+def _with_names_of_options(text: str, names: Mapping[str, str], given: Sequence[str]) -> str:
+    """``--window must be ...`` for ``Word2Vec: window must be ...``."""
+    text = _PLACE_IN_SOURCES.sub("", text)
+    if found := _NO_MEMORY.search(text):
+        return f"out of memory: {int(found[1]):,} bytes more are not there"
+    owner, _, rest = text.partition(": ")
+    changed = text.startswith(_CHANGED)
+    if not names or not (changed or (rest and owner.isidentifier() and owner not in given)):
+        return text
+
+    def called(found: re.Match[str]) -> str:
+        name, equals = found.groups()
+        begins = found.start() == 0 or rest[: found.start()].endswith(("; ", ": "))
+        speaks = rest[found.end() :].startswith((" must ", " has ", " is ", ": "))
+        if "_" in name or equals or (begins and speaks):
+            return names[name] + (" " if equals else "")
+        return found[0]
+
+    fields = "|".join(sorted(names, key=len, reverse=True))
+    # Neither a part of a path or of another word, nor between quotes.
+    rest = re.sub(rf"(?<![\w./'\"-])({fields})(?:(=)(?=\w)|(?![\w/'\"=-]|\.\w))", called, rest)
+    return f"{_CHANGED}{rest}" if changed else rest
+
+
 MARKUP = "markdown"  # of docstrings
 
 app = typer.Typer(
     name="lexforge",
     cls=OneLineErrors,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -98,7 +238,7 @@ def _lexforge(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
 ) -> None:
@@ -107,40 +247,6 @@ def _lexforge(
     Start with `lexforge demo`, then train your own: `lexforge word2vec corpus.txt --out vectors/`.
     Each command explains itself: `lexforge word2vec --help`.
     """
-
-
-def describe_error(error: BaseException | str) -> str:
-    """One line that says what went wrong."""
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    elif isinstance(error, KeyError) and error.args:
-        text = str(error.args[0])  # str(KeyError) is its argument in quotes
-    elif isinstance(error, MemoryError):
-        text = f"out of memory {error}".strip()
-    else:
-        text = str(error) or type(error).__name__
-    return printable(" ".join(text.split()))
-
-
-def _reporting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with errors as one red line and exit code 1, and clean ends on signals."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
-            raise
-        except KeyboardInterrupt:
-            tell("stopped", "red")
-            raise typer.Exit(128 + signal.SIGINT) from None
-        except Exception as error:
-            if os.environ.get("LEXFORGE_DEBUG") == "1":
-                raise
-            tell(f"error: {describe_error(error)}", "red")
-            raise typer.Exit(1) from None
-
-    return run
 
 
 def _add_commands(app: typer.Typer, folder: ModuleType) -> None:
@@ -152,12 +258,15 @@ def _add_commands(app: typer.Typer, folder: ModuleType) -> None:
         name = found.name.replace("_", "-")
         if found.ispkg:
             group = typer.Typer(
-                no_args_is_help=True, help=inspect.getdoc(module), rich_markup_mode=MARKUP
+                cls=Group,
+                no_args_is_help=True,
+                help=inspect.getdoc(module),
+                rich_markup_mode=MARKUP,
             )
             _add_commands(group, module)
             app.add_typer(group, name=name)
         else:
-            app.command(name)(_reporting(getattr(module, found.name)))
+            app.command(name, cls=Command)(getattr(module, found.name))
 
 
 _add_commands(app, cli)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from lexforge.text.files import encoding_name
+from lexforge._arguments import encoding_name
 from lexforge.training.settings import setting
 
 corpus, counts, model, training, output, evaluation = (
@@ -25,6 +25,6 @@ window = partial(distance, 15, "Largest distance in words; 42 weighted, else 100
 symmetric = partial(counts, True, "1: both directions; 0: to the right.", names="-- -")
 distance_weighting = partial(counts, True, "1: a neighbour counts 1/distance; 0: 1.", names="-- -")
 vector_size = partial(model, 100, "Numbers per word.", low=1, high=2**24, names="-- - -size")
-epochs = partial(training, low=1, names="-- -iter")
+epochs = partial(training, low=1, high=2**31 - 1, names="-- -iter")
 learning_rate = partial(training, low=0, names="-- --lr")
 seed = partial(training, 1, "Of all randomness.", low=-(2**63), high=2**64 - 1, names="-- -")

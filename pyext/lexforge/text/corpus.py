@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from lexforge._arguments import MAX_THREADS, whole
+from lexforge._arguments import MAX_THREADS, encoding_name, whole
 from lexforge.text import datasets
-from lexforge.text.files import UTF8, check_text, encoding_name, open_text, refuse_pipe
+from lexforge.text.files import UTF8, check_text, open_text, refuse_pipe
 
 Progress = Callable[[int, "int | None"], None]
 

@@ -20,8 +20,6 @@ UTF8 = "utf-8"
 HEAD = 1 << 20  # bytes that are looked at
 _BLOCK = 1 << 18  # decoded at a time
 _FEW = 8  # odd bytes are no sign of anything
-_NAMED = {"utf-8-sig": UTF8}  # a mark is dropped anyway
-
 _OPENERS: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 _COMPRESSED = {
     "gzip": rb"\x1f\x8b\x08",
@@ -64,26 +62,6 @@ _MARKS = (  # the longer ones first
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROLS = bytes({*range(1, 32), 127} - {*b"\t\n\v\f\r\x1b"})
-
-
-def encoding_name(owner: str, name: str, value: Any) -> str:
-    """Python's name of a text encoding.
-
-    Raises:
-        TypeError, ValueError: It is none; `owner` and `name` are what the message calls it.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{owner}: {name} must be the name of an encoding, got {value!r}")
-    try:
-        "a".encode(value)  # not all codecs are of text
-        codecs.getincrementaldecoder(value)
-        found = codecs.lookup(value).name
-    except (LookupError, UnicodeError, ValueError):
-        raise ValueError(
-            f"{owner}: {name} must be an encoding that Python knows, like 'utf-8', 'utf-16', "
-            f"'latin-1' or 'gb18030', got {value!r}"
-        ) from None
-    return _NAMED.get(found, found)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ class KeyedVectors(WordVectors):
     NaN, a zero vector here has cosine 0 to everything; equal cosines are returned in row order.
 
     Args:
-        words: V different strings; row i of `vectors` belongs to ``words[i]``.
+        words: V different strings; row i of `vectors` belongs to ``words[i]``. Or D alone, as in
+            gensim, for none yet (:meth:`add_vectors`).
         vectors: array or tensor [V, D], floating. float32 and float16 arrays (also memory-mapped
             ones) are kept as they are, without a copy; others are converted to float32.
         counts: occurrences of the words [V], kept as the attribute ``count``.

@@ -15,7 +15,8 @@ class WordVectors:
     """Words and their vectors.
 
     Args:
-        words: V different strings; row i of `vectors` belongs to ``words[i]``.
+        words: V different strings; row i of `vectors` belongs to ``words[i]``. Or D alone, for none
+            yet (``add_vectors``).
         vectors: array or tensor [V, D], floating. float32 and float16 arrays (also memory-mapped
             ones) are kept as they are, without a copy; others are converted to float32.
         counts: occurrences of the words [V], kept as the attribute ``count``.
@@ -31,7 +32,11 @@ class WordVectors:
         ValueError: for repeated words, or shapes that do not fit together.
     """
 
-    def __init__(self, words: Iterable[str], vectors, counts=None):
+    def __init__(self, words: Iterable[str] | int, vectors=None, counts=None):
+        if isinstance(words, int):
+            words, vectors = (), np.zeros((0, words), dtype=np.float32)
+        elif vectors is None:
+            raise TypeError("KeyedVectors: give words and their vectors, or the size of vectors")
         self.expandos: dict[str, np.ndarray] = {}
         self._take(list(words), _as_matrix(vectors), counts)
 

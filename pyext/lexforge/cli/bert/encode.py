@@ -157,6 +157,8 @@ def encode(
             )
         if counts.truncated:
             progress.say(f"{counts.truncated:,} of {counts.texts:,} texts were cut")
+        reader = "numpy.load" if out.suffix == ".npy" else "safetensors.numpy.load_file"
+        progress.say(f"read it in Python: {reader}({str(out)!r})")
 
 
 def _layers(text: str) -> int | list[int]:

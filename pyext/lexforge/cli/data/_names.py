@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-Names = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="NAME...",
-        help="Data sets, or all of a kind: corpus, vectors, similarity, analogy.",
-        show_default=False,
-    ),
-]
+_NAMES = typer.Argument(
+    metavar="NAME...",
+    help="Data sets, or all of a kind: corpus, vectors, similarity, analogy.",
+    show_default=False,
+)
+Names = Annotated[list[str], _NAMES]
+AnyNames = Annotated[list[str] | None, _NAMES]  # some versions of typer want None for none
 
 
 def check_known(name: str) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from lexforge.cli.data._names import Names, wanted
+from lexforge.cli.data._names import AnyNames, wanted
 
 
 def clean(
-    names: Names = (),  # all
+    names: AnyNames = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Show what the cache holds and how large it is, and remove it, all or these data sets.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lexforge._arguments import MAX_THREADS, either, real, whole
+from lexforge._arguments import MAX_THREADS, either, encoding_name, real, whole
 from lexforge._display import html_table
 from lexforge._library import cpu_has_bf16, kernel_threads, resolve_device
 from lexforge.models.bert.capacity import BatchCapacity
@@ -33,7 +33,6 @@ from lexforge.models.bert.examples import (
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.bert.steps import Stepper, draw_steps
-from lexforge.text.files import encoding_name
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import STATE, CheckpointError, is_checkpoint
 from lexforge.training.events import Events

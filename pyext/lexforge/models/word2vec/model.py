@@ -13,6 +13,7 @@ import torch
 
 from lexforge._arguments import MAX_THREADS, either, existing, real, whole
 from lexforge._library import resolve_device
+from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.models.word2vec.trainer import encoded, skipgram_steps
 from lexforge.ops._tables import padded_table
@@ -701,6 +702,48 @@ class Word2Vec:
         size = model.vector_size
         tables = {"input": built.in_table[:, :size], "output": built.out_table[:, :size]}
         fill_tensors(folder, tables, found.tensors)
+        return model
+
+    @classmethod
+    def from_gensim(
+        cls, model: Any, *, workers: int | None = None, device: str | torch.device = "auto"
+    ) -> Word2Vec:
+        """The same model as a ``gensim.models.Word2Vec`` of gensim 4, to be used or trained on.
+
+        Both tables are copied, with the words, their counts, and the settings that both have; words
+        are ordered by count. Where training stood is not known: it begins a run of its own.
+
+        Args:
+            model: Trained with ``sg=1, hs=0, negative >= 1``.
+            workers, device: As in the constructor.
+
+        Raises:
+            TypeError: Not a model of gensim's ``Word2Vec``, or words that are no str.
+            ValueError: Another kind of training, no vocabulary yet, or settings beyond our limits.
+        """
+        found = parts_of(model)
+        ours = cls(**found.settings, comment=model.comment, workers=workers, device=device)
+        ours.corpus_count, ours.corpus_total_words = model.corpus_count, model.corpus_total_words
+        built = ours._built = ours._built_for(found.vocabulary)
+        built.in_table[:, : ours.vector_size] = torch.from_numpy(found.vectors)
+        built.out_table[:, : ours.vector_size] = torch.from_numpy(found.syn1neg)
+        return ours
+
+    def to_gensim(self) -> Any:
+        """The same model as a ``gensim.models.Word2Vec``: tables, words, counts, settings.
+
+        What gensim has no name for is lost: ``negative_sharing``, ``max_sentence_length``,
+        ``lowercase``, and the state of the run. Rows of equal counts may be in another order.
+
+        Raises:
+            ModuleNotFoundError: gensim is not installed.
+            ValueError: No vocabulary yet.
+        """
+        built, size = self._needed("to_gensim"), self.vector_size
+        tables = [table[:, :size].numpy() for table in (built.in_table, built.out_table)]
+        model = gensim_model(self.settings, built.vocabulary, *tables, workers=self.workers)
+        model.comment, model.corpus_count = self.comment, self.corpus_count
+        model.corpus_total_words = self.corpus_total_words
         return model
 
     def __str__(self) -> str:

@@ -10,6 +10,9 @@ from lexforge.models.settings import corpus, model, setting, training
 from lexforge.training.settings import Settings
 
 SHARING = ("pair", "window")
+NOISE_HELP = "Noise words are drawn by count to this power."
+STEEPEST = 16  # the largest count, 2^63 - 1, to this power is still a double
+SAMPLE_HELP = "Thin out words above this share; 0: none."
 RATE, LAST_RATE = "--learning-rate -- - --lr", "--min-learning-rate --"  # gensim's names last
 
 
@@ -30,8 +33,8 @@ class Word2VecSettings(Settings):
     shrink_windows: bool = setting(True)
     negative: int = model(5, "Noise words per pair.", low=1, high=1000, names="-- -")
     negative_sharing: str = model("pair", "Noise per pair, or window (faster).", choices=SHARING)
-    ns_exponent: float = model(0.75, "Noise words are drawn by count to this power.")
-    sample: float = corpus(1e-3, "Thin out words above this share; 0: none.", low=0, names="-- -")
+    ns_exponent: float = model(0.75, NOISE_HELP, low=-STEEPEST, high=STEEPEST)
+    sample: float = corpus(1e-3, SAMPLE_HELP, low=0, high=1e18, names="-- -")
     min_count: int = common.min_count()
     max_vocab_size: int | None = common.max_vocab_size()
     max_final_vocab: int | None = corpus(None, "Raise --min-count until so few are left.", low=1)
