@@ -250,7 +250,7 @@ def test_results_that_cannot_be_written_are_refused_before_the_work(
     def work(*args, **kwargs):
         raise AssertionError("this is the work")
 
-    monkeypatch.setattr("lexforge.models.word2vec.Word2Vec.build_vocab", work)
+    monkeypatch.setattr("lexforge.models.word2vec.model.Word2Vec.build_vocab", work)
     monkeypatch.setattr("lexforge.vectors.load_vectors", work)
     places = {"file": str(tmp_path / "file"), "folder": str(tmp_path / "folder")}
     (tmp_path / "file").touch()
