@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lexforge.cli._messages import similar_hint, tell, warn
 
 if TYPE_CHECKING:
+    from lexforge.cli._options import Given
     from lexforge.models.glove.model import GloVe
     from lexforge.models.word2vec.model import Word2Vec
     from lexforge.text import Vocabulary
     from lexforge.training.progress import Progress
+    from lexforge.training.stream_job import StreamState
     from lexforge.vectors import KeyedVectors
 
 
@@ -52,6 +54,34 @@ def tell_of_stop(again: str | None) -> None:
     )
 
 
+class Trained(NamedTuple):
+    """What a model has once it has words and a run."""
+
+    state: StreamState
+    vocabulary: Vocabulary
+    wv: KeyedVectors
+
+
+def trained(model: Word2Vec | GloVe) -> Trained:
+    """ValueError if it has not."""
+    state, vocabulary, wv = model.state, model.vocabulary, model.wv
+    if state is None or vocabulary is None or wv is None:
+        raise ValueError("the model was never trained")
+    return Trained(state, vocabulary, wv)
+
+
+def run_of(model: Word2Vec | GloVe, folder: Path, given: Given) -> StreamState:
+    """The run of a loaded model, to be resumed.
+
+    Raises:
+        ValueError: There is none, or what was given is not as it was.
+    """
+    model.settings.refuse_changes(given)
+    if model.state is None:
+        raise ValueError(f"{folder} holds a model that was never trained: no run to resume")
+    return model.state
+
+
 def write_vectors(vectors: KeyedVectors, path: Path, format: Format) -> None:
     """A file for other programs."""
     from lexforge.vectors import save_vectors
@@ -65,7 +95,7 @@ def tell_results(
     """How it went, where the results are, and what to do with them."""
     from lexforge.training.progress import clock, count
 
-    state = model.state
+    state, _, wv = trained(model)
     progress.say(
         f"done in {clock(state.seconds)}: {count(state.done)} {state.unit}, "
         f"{count(state.per_second)} {state.unit}/s, final loss {state.recent_loss:.4f}"
@@ -73,4 +103,4 @@ def tell_results(
     places = [*([] if out is None else [out]), *files]
     for place in places:
         progress.say(f"  {place}")
-    progress.say(similar_hint(places[0], model.wv.index_to_key))
+    progress.say(similar_hint(places[0], wv.index_to_key))

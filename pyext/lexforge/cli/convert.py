@@ -98,8 +98,9 @@ def _convert_model(source: str, folder: Path) -> None:
         raise typer.BadParameter(f"{folder} holds a run or a model: give another folder")
     model = Word2Vec.from_gensim(_gensim_object(source))
     model.save(folder)
-    tell(f"{folder}: {len(model.wv):,} words, {model.vector_size} dimensions, both tables")
-    tell(similar_hint(folder, model.wv.index_to_key))
+    words = [] if model.wv is None else model.wv.index_to_key
+    tell(f"{folder}: {len(words):,} words, {model.vector_size} dimensions, both tables")
+    tell(similar_hint(folder, words))
 
 
 def _gensim_vectors(source: str, limit: int | None) -> KeyedVectors:

@@ -114,10 +114,10 @@ def _summarise(
 ) -> None:
     from lexforge.training.progress import clock, count
 
-    words = counts.corpus["tokens"]
+    tokens = (counts.corpus or {}).get("tokens", 0)
     progress.say(
         f"done in {clock(seconds)}: {counts.nnz:,} entries for {len(counts.vocab):,} words, from "
-        f"{count(words)} words of text ({count(words / seconds)} words/s in all)"
+        f"{count(tokens)} words of text ({count(tokens / seconds)} words/s in all)"
     )
     for place in filter(None, (out, stanford)):
         progress.say(f"  {place}")

@@ -10,9 +10,11 @@ import typer
 from lexforge._arguments import MAX_THREADS
 from lexforge._display import shell_command, shown
 from lexforge.cli._options import check_folder
+from lexforge.cli._training import trained
 
 if TYPE_CHECKING:
-    from lexforge.models.word2vec.model import Word2Vec
+    from lexforge.training.stream_job import StreamState
+    from lexforge.vectors import KeyedVectors
 
 SHOWN_WORDS = ("tensor", "string", "file", "array", "thread", "gradient", "integer", "socket")
 
@@ -49,21 +51,22 @@ def demo(
         progress.say("corpus: docstrings of this Python, numpy and torch (data set 'pydocs')")
         progress.say("the first time they are collected, which takes half a minute")
         model.build_vocab(corpus_file="pydocs", progress=progress)
-        progress.say(
-            f"{len(model.vocabulary):,} words seen {model.min_count} times or more, "
-            f"{model.vocabulary.total:,} words of text"
-        )
+        if (words := model.vocabulary) is not None:
+            progress.say(
+                f"{len(words):,} words seen {model.min_count} times or more, "
+                f"{words.total:,} words of text"
+            )
         model.train(corpus_file="pydocs", progress=progress, checkpoint_folder=out)
 
     # First the files, then the words about them: whoever reads those may go at any time.
     vectors = out / "vectors.txt"
-    model.wv.save_word2vec_format(vectors)
+    state, _, wv = trained(model)
+    wv.save_word2vec_format(vectors)
     try:
-        picture = str(_plot(model, out / "vectors.png"))
+        picture = str(_plot(state, wv, out / "vectors.png"))
     except ImportError as error:
         picture = f"skipped: {error}"
 
-    state = model.state
     typer.echo(
         f"trained {count(state.done)} words in {clock(state.seconds)}: "
         f"{count(state.per_second)} words/s, {count(state.pairs / state.seconds)} pairs/s, "
@@ -71,20 +74,20 @@ def demo(
     )
     typer.echo("\nnearest neighbours")
     for word in SHOWN_WORDS:
-        if word in model.wv:
-            near = "  ".join(f"{w} {s:.2f}" for w, s in model.wv.most_similar(word, topn=5))
+        if word in wv:
+            near = "  ".join(f"{w} {s:.2f}" for w, s in wv.most_similar(word, topn=5))
             typer.echo(f"  {word:<9} {shown(near)}")
 
     typer.echo(f"\nmodel    {shown(out)}\nvectors  {shown(vectors)}\nplot     {shown(picture)}")
     typer.echo(f"\ntry      {shell_command('lexforge', 'similar', out, 'exception')}")
 
 
-def _plot(model: Word2Vec, path: Path) -> Path:
+def _plot(state: StreamState, wv: KeyedVectors, path: Path) -> Path:
     """Frequent words in the plane, and the loss curve."""
     from lexforge import _plot
 
     figure, (words, loss) = _plot.new_figure(18, 9, columns=(2, 1))
-    _plot.draw_loss(loss, model.state.loss_history)
-    _plot.draw_vectors(words, model.wv)
+    _plot.draw_loss(loss, state.loss_history)
+    _plot.draw_vectors(words, wv)
     _plot.save_figure(figure, path)
     return path

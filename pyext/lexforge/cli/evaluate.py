@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,7 +61,7 @@ def evaluate(
     check_files(json_file)
     if not similarity and not analogy:
         raise ValueError("give at least one --similarity or --analogy, for example wordsim353")
-    options = {
+    options: dict[str, Any] = {
         "restrict_vocab": restrict_vocab,
         "case_insensitive": not match_case,
         "dummy4unknown": unknown_as_zero,

@@ -26,8 +26,10 @@ from lexforge.cli._options import (
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
+    run_of,
     tell_of_stop,
     tell_results,
+    trained,
     warn_of_bytes,
     write_vectors,
 )
@@ -117,8 +119,8 @@ class FileOptions:
 
     def on_epoch_end(self, model: GloVe) -> None:
         """The original tool's files after every so many passes, numbered by the pass."""
-        done, stem = model.state.epoch, self.save_file
-        if self.checkpoint_passes and done % self.checkpoint_passes == 0:
+        done, stem = trained(model).state.epoch, self.save_file
+        if stem is not None and self.checkpoint_passes and done % self.checkpoint_passes == 0:
             self.write(model, stem.with_name(f"{stem.name}.{done:03}"))
 
 
@@ -168,9 +170,10 @@ def glove(
     run.check(*(stem.with_name(f"{stem.name}.{ending}") for stem in stems for ending in ENDINGS))
     kept_counts = None if out is None else out / COUNTS
     # Before its first checkpoint a run is resumed by going on with the counts.
-    resume = run.resume and (is_checkpoint(out) or not kept_counts.is_dir())
+    has_counts = kept_counts is not None and kept_counts.is_dir()
+    resume = run.resume and out is not None and (is_checkpoint(out) or not has_counts)
     if corpus is None and cooccurrence is None:
-        if not (resume and kept_counts.is_dir()):
+        if not (resume and has_counts):
             raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
         cooccurrence = kept_counts
     if cooccurrence is not None:
@@ -179,7 +182,7 @@ def glove(
     start.check(run.resume)
     if start.init is not None and files.init_param_file is not None:
         raise typer.BadParameter("start from either --init or -init-param-file")
-    machine = {
+    machine: dict[str, Any] = {
         "memory": counting.cap,
         "workers": run.workers,
         "device": run.device,
@@ -194,12 +197,11 @@ def glove(
         from lexforge.models.glove.model import GloVe
         from lexforge.training.signals import StopRequest
 
-        if resume:
+        finished = False
+        if resume and out is not None:
             model = GloVe.load(out, **machine)
-            model.settings.refuse_changes(given)
-            if model.state is None:
-                raise ValueError(f"{out} holds a model that was never trained: no run to resume")
-        elif files.init_param_file is not None:
+            finished = run_of(model, out, given).finished
+        elif files.init_param_file is not None and counting.vocab_file is not None:
             if files.init_gradsq_file is None:
                 warn(
                     "without -init-gradsq-file gradient sums start afresh: the first steps are as "
@@ -216,7 +218,7 @@ def glove(
             model = GloVe(**given, **machine, init=start.init)
         if files.wants_gradsq and model.optimizer != "adagrad":
             raise ValueError("gradient sums are those of --optimizer adagrad")
-        if resume and model.state.finished:
+        if finished:
             progress.say(f"the run in {out} is complete; there is nothing to resume")
         else:
             counts = _counts(
@@ -232,7 +234,7 @@ def glove(
                     resume=resume,
                     callbacks=[files] if files.checkpoint_passes else [],
                 )
-            if not model.state.finished:
+            if not trained(model).state.finished:
                 tell_of_stop(_resume_command(corpus, cooccurrence, out) if out else None)
                 raise typer.Exit(stop.exit_code)
         written = []
@@ -241,7 +243,7 @@ def glove(
             written += files.write(model, save_file, files.gradsq_file or gradsq)
         if out is not None and files.format is not None:
             written.append(out / FILE_NAMES[files.format])
-            write_vectors(model.wv, written[-1], files.format)
+            write_vectors(trained(model).wv, written[-1], files.format)
         tell_results(model, out, written, progress)
         if kept_counts is not None and kept_counts.is_dir():
             progress.say(f"counts, for other runs: {shell_command('--cooccurrence', kept_counts)}")
@@ -288,16 +290,19 @@ def _counts(
         # In the run's folder, so that a resume finds them; no longer those of a corpus.
         if kept_counts is not None:
             (kept_counts / COUNTS_REQUEST).unlink(missing_ok=True)
+        words = model.vocabulary or vocab_file
+        if words is None:
+            raise typer.BadParameter("--cooccurrence FILE needs its words: --vocab-file")
         counts = Cooccurrence.load_stanford(
             cooccurrence,
-            model.vocabulary or vocab_file,
+            words,
             folder=kept_counts,
             memory=model.memory,
         )
     else:
-        words = None if vocab_file is None else Vocabulary.load(vocab_file)
+        given = None if vocab_file is None else Vocabulary.load(vocab_file)
         with _telling_to_repeat(model.counts_folder is not None):
-            counts = model.count(corpus, vocabulary=words, progress=progress)
+            counts = model.count(corpus, vocabulary=given, progress=progress)
         warn_of_bytes(counts.vocab, corpus)
     window = "" if counts.window is None else f" within {counts.window} words"
     progress.say(
@@ -320,13 +325,14 @@ def _telling_to_repeat(kept: bool) -> Iterator[None]:
 
 def _ratios_hint(model: GloVe, counts: Path) -> str:
     """Four words that are neither the first ones (the, of, is) nor rare."""
-    words = [word for word in model.vocabulary.words if word.isalpha()] or model.vocabulary.words
+    known = trained(model).vocabulary.words
+    words = [word for word in known if word.isalpha()] or known
     common = words[len(words) // 50 :][:4]
     return f"try: {shell_command('lexforge', 'ratios', counts, *common)}"
 
 
 def _resume_command(corpus: str | None, cooccurrence: Path | None, out: Path) -> str:
-    source = [corpus] if corpus else []
+    source: list[str | Path] = [corpus] if corpus else []
     if cooccurrence is not None and cooccurrence.is_dir() and cooccurrence != out / COUNTS:
         source = ["--cooccurrence", cooccurrence]
     return shell_command("lexforge", "glove", *source, "--out", out, "--resume")

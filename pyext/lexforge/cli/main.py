@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -31,10 +31,19 @@ from lexforge.cli._help import argument_name, choices, is_argument, print_help, 
 from lexforge.cli._messages import tell
 
 # Some versions of typer carry a copy of click instead of needing it; both have this base class.
-(UsageError,) = typer.BadParameter.__bases__
+if TYPE_CHECKING:
+    from click import UsageError
+else:
+    (UsageError,) = typer.BadParameter.__bases__
 
 
-class _Parsing:
+if TYPE_CHECKING:
+    _Parser = TyperCommand  # what it is mixed into
+else:
+    _Parser = object
+
+
+class _Parsing(_Parser):
     """What commands and groups have in common: their help, and options that do not exist."""
 
     def format_help(self, ctx, formatter):
@@ -51,7 +60,7 @@ class _Parsing:
             if type(error).__name__ != "NoSuchOption":
                 raise
             known = [name for each in self.get_params(ctx) for name in _names(each)]
-            unknown = _unknown_option(error.option_name, given, known)
+            unknown = _unknown_option(getattr(error, "option_name", ""), given, known)
             near = difflib.get_close_matches(unknown, known, n=2)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise UsageError(f"there is no option {unknown}{hint}", ctx=ctx) from None
@@ -215,7 +224,7 @@ def _with_names_of_options(text: str, names: Mapping[str, str], given: Sequence[
     return f"{_CHANGED}{rest}" if changed else rest
 
 
-MARKUP = "markdown"  # of docstrings
+MARKUP: Final = "markdown"  # of docstrings
 
 app = typer.Typer(
     name="lexforge",

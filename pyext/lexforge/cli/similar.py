@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,7 +46,7 @@ def similar(
     In a pipe the output is WORD, NEIGHBOUR, COSINE, separated by tabs.
     """
     kv = _vectors.load(vectors, encoding=encoding)
-    options = {"topn": topn, "restrict_vocab": restrict_vocab}
+    options: dict[str, Any] = {"topn": topn, "restrict_vocab": restrict_vocab}
     if not words:
         if as_json or without:
             raise ValueError("--json and --without need at least one WORD")

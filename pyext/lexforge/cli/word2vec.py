@@ -23,8 +23,10 @@ from lexforge.cli._options import (
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
+    run_of,
     tell_of_stop,
     tell_results,
+    trained,
     warn_of_bytes,
     write_vectors,
 )
@@ -99,7 +101,7 @@ def word2vec(
         raise typer.BadParameter(f"-read-vocab: there is no file {files.read_vocab}")
     run.check(files.output, files.save_vocab, folders={"--cache": files.cache})
     start.check(run.resume)
-    machine = {"workers": run.workers, "device": run.device}
+    machine: dict[str, Any] = {"workers": run.workers, "device": run.device}
     outputs = (*run.outputs, files.output, files.save_vocab, files.cache)
     with (
         folder_of_run(run.out),
@@ -108,30 +110,28 @@ def word2vec(
     ):
         from lexforge.models.word2vec.model import Word2Vec
 
-        if run.resume:
+        finished = False
+        if run.resume and run.out is not None:
             model = Word2Vec.load(run.out, **machine)
-            model.settings.refuse_changes(given)
-            if model.state is None:
-                raise ValueError(
-                    f"{run.out} holds a model that was never trained: no run to resume"
-                )
+            finished = run_of(model, run.out, given).finished
         else:
             model = Word2Vec(**given, **machine, init=start.init)
             _make_vocabulary(model, source, files.read_vocab, progress)
             if start.init is not None:
                 progress.say(f"{model.initialised:,} words start from {start.init}")
-            progress.say(
-                f"{len(model.vocabulary):,} words seen {model.min_count} times or more make up "
-                f"{model.vocabulary.total:,} of {model.corpus_total_words:,} words of the corpus"
-            )
-            warn_of_bytes(model.vocabulary, corpus)
-        if files.save_vocab is not None:
+            if (words := model.vocabulary) is not None:
+                progress.say(
+                    f"{len(words):,} words seen {model.min_count} times or more make up "
+                    f"{words.total:,} of {model.corpus_total_words:,} words of the corpus"
+                )
+                warn_of_bytes(words, corpus)
+        if files.save_vocab is not None and model.vocabulary is not None:
             model.vocabulary.save(files.save_vocab)
-        if run.resume and model.state.finished:
+        if finished:
             progress.say(f"the run in {run.out} is complete; there is nothing to resume")
         else:
             _train(model, corpus, source, files.cache, run, progress)
-        written = _write_files(model.wv, run.out, files)
+        written = _write_files(trained(model).wv, run.out, files)
         tell_results(model, run.out, written, progress)
 
 
@@ -178,7 +178,7 @@ def _train(
         finally:
             if own_folder is not None:
                 shutil.rmtree(own_folder, ignore_errors=True)
-    if not model.state.finished:
+    if not trained(model).state.finished:
         again = shell_command("lexforge", "word2vec", corpus, "--out", run.out, "--resume")
         tell_of_stop(again if run.out else None)
         raise typer.Exit(stop.exit_code)

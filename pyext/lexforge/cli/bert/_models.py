@@ -9,8 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from lexforge.models.bert.model import BertModel
-    from lexforge.text.tokenizers.base import Tokenizer
-    from lexforge.text.tokenizers.pieces import PieceVocabulary
+    from lexforge.text.tokenizers.base import Encoder
 
 Model = Annotated[
     Path,
@@ -29,7 +28,7 @@ Ids = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
-def load(folder: Path, device: str) -> tuple[BertModel, Tokenizer | PieceVocabulary]:
+def load(folder: Path, device: str) -> tuple[BertModel, Encoder]:
     """The model of a folder on a device, and its tokenizer.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,9 +38,8 @@ def attention(
     from lexforge.models.bert.attention_maps import attention_maps, plot_attention
 
     bert, tokenizer = load(model, device)
-    if ids:
-        text = parse_ids(text, "TEXT")
-        pair = None if pair is None else parse_ids(pair, "--pair")
-    maps = attention_maps(bert, tokenizer, text, pair)
+    first: Any = parse_ids(text, "TEXT") if ids else text
+    second: Any = parse_ids(pair, "--pair") if ids and pair is not None else pair
+    maps = attention_maps(bert, tokenizer, first, second)
     plot_attention(maps, path=out, layer=layer, heads=head)
     typer.echo(shown(out))

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -193,7 +193,7 @@ def _line(number: int) -> str:
     return f"line {number + 1}"
 
 
-def _texts(file: Iterable[bytes], *, split: bool, ids: bool) -> Iterator[object]:
+def _texts(file: Iterable[bytes], *, split: bool, ids: bool) -> Iterator[Any]:
     """The texts of the lines, as :func:`lexforge.bert.encode` takes them."""
     for number, line in enumerate(file):
         try:
@@ -208,6 +208,7 @@ def _texts(file: Iterable[bytes], *, split: bool, ids: bool) -> Iterator[object]
             raise ValueError(
                 f"encode: {_line(number)} must be two texts with a tab between, got {len(parts)}"
             )
+        texts: list[Any] = list(parts)
         if ids:
-            parts = [parse_ids(part, f"encode: {_line(number)}") for part in parts]
-        yield tuple(parts) if split else parts[0]
+            texts = [parse_ids(part, f"encode: {_line(number)}") for part in parts]
+        yield tuple(texts) if split else texts[0]

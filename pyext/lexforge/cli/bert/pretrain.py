@@ -172,8 +172,7 @@ def _tell_result(result: PretrainingResult, out: Path | None, progress: Progress
         f"NSP loss {end['nsp_loss']:.3f} at the end, {whole.nsp_loss:.3f} over the run; accuracy "
         f"{end['nsp_accuracy']:.1%}"
     )
-    if state.evaluations:
-        best = state.best_evaluation
+    if (best := state.best_evaluation) is not None:
         progress.say(
             f"best on held-out text at step {best['step']}: MLM loss {best['mlm_loss']:.3f}, NSP "
             f"loss {best['nsp_loss']:.3f}" + ("" if out is None else f"  {out / 'best'}")

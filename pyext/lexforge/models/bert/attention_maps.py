@@ -16,7 +16,7 @@ from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:
     from lexforge.models.bert.model import BertModel
-    from lexforge.text.tokenizers.base import Tokenizer
+    from lexforge.text.tokenizers.base import Encoder
 
 __all__ = ["AttentionMaps", "attention_maps", "plot_attention"]
 
@@ -46,7 +46,7 @@ class AttentionMaps(NamedTuple):
 
 
 def attention_maps(
-    model: BertModel, tokenizer: Tokenizer, a: Text, b: Text | None = None
+    model: BertModel, tokenizer: Encoder, a: Text, b: Text | None = None
 ) -> AttentionMaps:
     """What each token of a text, or of a pair, looks at.
 

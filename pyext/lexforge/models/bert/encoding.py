@@ -17,7 +17,7 @@ from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:
     from lexforge.models.bert.model import BertModel
-    from lexforge.text.tokenizers.base import Tokenizer
+    from lexforge.text.tokenizers.base import Encoder
 
 KINDS = ("pooled", "cls", "mean", "tokens")
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
@@ -72,7 +72,7 @@ class EncodedWindow(NamedTuple):
 
 def encode(
     model: BertModel,
-    tokenizer: Tokenizer,
+    tokenizer: Encoder,
     texts: Iterable[Text],
     *,
     what: str = "pooled",
@@ -148,7 +148,7 @@ def encode(
 
 def encode_stream(
     model: BertModel,
-    tokenizer: Tokenizer,
+    tokenizer: Encoder,
     texts: Iterable[Text],
     *,
     what: str = "pooled",
@@ -219,7 +219,7 @@ def _layer_numbers(layers: int | Sequence[int], num_layers: int, what: str) -> l
     return numbers
 
 
-def prepare(op: str, tokenizer: Tokenizer, text: Text, max_len: int) -> tuple[list, list]:
+def prepare(op: str, tokenizer: Encoder, text: Text, max_len: int) -> tuple[list, list]:
     """The ids of a text or pair with ``<cls>`` and ``<sep>``, and the segment of each.
 
     Raises:
@@ -245,7 +245,7 @@ class _Inputs:
     def __init__(
         self,
         op: str,
-        tokenizer: Tokenizer,
+        tokenizer: Encoder,
         max_len: int,
         truncate: bool,
         name: Callable[[int], str],
