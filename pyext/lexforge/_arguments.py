@@ -28,7 +28,7 @@ def whole(model: str, name: str, value: Any, low: int = 1, high: int = LARGEST) 
         raise TypeError(f"{model}: {name} must be an integer, got {value!r}") from None
     if not low <= number <= high:
         expected = f">= {low}" if number < low else f"<= {high}"
-        if high - low < 2**32:
+        if high - low < 2**31 - 2:  # larger ones are limits of the machine
             expected = f"{low} to {high}"
         raise ValueError(f"{model}: {name} must be {expected}, got {number}")
     return number
