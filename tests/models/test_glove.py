@@ -279,7 +279,7 @@ def test_before_training():
         ({"window": 2000}, "window must be 1 to 1000, got 2000"),
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
         ({"workers": 0}, "workers must be 1 to 1024, got 0"),
-        ({"parts": 0}, "parts must be 1 to 2147483647, got 0"),
+        ({"parts": 0}, "parts must be >= 1, got 0"),
         ({"min_count": -1}, "min_count must be >= 0, got -1"),
         ({"max_vocab_size": 0}, "max_vocab_size must be >= 1, got 0"),
         ({"x_max": 0.0}, "x_max must be above 0, got 0.0"),
