@@ -20,6 +20,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption(
+        "--fuzz-seconds", type=float, default=0.5, help="of damaged files for each reader"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

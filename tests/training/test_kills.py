@@ -1,0 +1,129 @@
+"""Trainers that are killed, at any moment and also within a save, and resumed: the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lexforge._files import COMMIT, part
+from lexforge.training.checkpoint import STATE, TENSORS, is_checkpoint
+
+# Each trains into FOLDER, or goes on there, and says when it begins.
+TRAINERS = {
+    "word2vec": """
+from lexforge import Word2Vec
+from planted import planted_corpus
+corpus = planted_corpus(sentences=6000)
+if resume:
+    model = Word2Vec.load(folder, workers=1)
+else:
+    model = Word2Vec(vector_size=96, negative=10, min_count=1, epochs=20, workers=1)
+    model.build_vocab(corpus)
+print("training", flush=True)
+model.train(corpus, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resume)
+""",
+    "glove": """
+from lexforge import GloVe, cooccurrence
+from planted import planted_corpus
+counts = cooccurrence(planted_corpus(), min_count=1, workers=2, device="cpu")
+if resume:
+    model = GloVe.load(folder, workers=2, device="cpu")
+else:
+    model = GloVe(vector_size=96, epochs=100, parts=8, workers=2, device="cpu")
+print("training", flush=True)
+model.train(counts, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resume)
+""",
+    "bert": """
+from lexforge.models.bert.trainer import pretrain
+from planted_paragraphs import planted_paragraphs
+shape = dict(hidden_size=32, intermediate_size=48, max_positions=20)
+fresh = dict(shape=shape, min_count=1, max_len=16, batch_size=32, steps=40, precision=PRECISION)
+print("training", flush=True)
+pretrain(
+    planted_paragraphs(topics=6), out=folder, workers=1, device="cpu", checkpoint_every=1e-4,
+    **(dict(resume=True) if resume else fresh),
+)
+""",
+}
+HEAD = "import sys; folder, resume = sys.argv[1], sys.argv[2] == 'resume'\n"
+
+
+class Trainer:
+    """One of them as a child process."""
+
+    def __init__(self, name: str, precision: str = "float32") -> None:
+        self.code = HEAD + TRAINERS[name].replace("PRECISION", repr(precision))
+        paths = [str(Path(__file__).parents[1]), *sys.path]
+        self.environment = {**os.environ, "PYTHONPATH": ":".join(paths)}
+
+    def run(self, folder: Path, kill_after: float | None = None) -> tuple[float, bool]:
+        """Begin or go on; seconds of training, and whether it came to the end."""
+        mode = "resume" if is_checkpoint(folder) else "new"
+        command = [sys.executable, "-c", self.code, folder, mode]
+        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"training\n"
+            started = time.perf_counter()
+            if kill_after is not None:
+                time.sleep(kill_after)
+                process.kill()
+        seconds = time.perf_counter() - started
+        assert process.returncode in (0, -signal.SIGKILL)
+        return seconds, process.returncode == 0
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.suffix in (".safetensors", ".txt") or path.name == "config.json"
+    }
+
+
+def state(folder: Path) -> dict:
+    """Where training stands, but for the time that it took."""
+    found = json.loads(part(folder, STATE).read_text())
+    found = found.get("state", found)
+    return {
+        name: value for name, value in found.items() if "seconds" not in name and name != "history"
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Folder and seconds of a run from beginning to end, by what it is of."""
+    runs = {}
+
+    def run(*kind):
+        if kind not in runs:
+            folder = tmp_path_factory.mktemp("whole")
+            runs[kind] = folder, Trainer(*kind).run(folder)[0]
+        return runs[kind]
+
+    return run
+
+
+KILLS = [0, *(pytest.param(kill, marks=pytest.mark.slow) for kill in range(1, 20))]
+
+
+@pytest.mark.parametrize("kill", KILLS)
+@pytest.mark.parametrize("name", TRAINERS)
+def test_killed_and_resumed(undisturbed, tmp_path, name, kill):
+    whole, seconds = undisturbed(name)
+    rng = random.Random(f"{name} {kill}")
+    trainer, killed = Trainer(name), 0
+    for _ in range(rng.choice((1, 1, 2))):
+        killed += not trainer.run(tmp_path, rng.uniform(0.1, 0.9) * seconds)[1]
+    assert trainer.run(tmp_path)[1]
+    assert digests(tmp_path) == digests(whole) and TENSORS in digests(tmp_path)
+    assert state(tmp_path) == state(whole)
+    assert not (tmp_path / COMMIT).exists() and not (tmp_path / ".partial").exists()
+    assert killed or seconds < 0.2
