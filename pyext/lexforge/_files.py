@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import errno
-import lzma
 import mmap
 import os
 import secrets
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# What zipfile raises for damaged archives, and for kinds it does not know.
-DAMAGED_ZIP = (
-    zipfile.BadZipFile,
-    EOFError,
-    IndexError,
-    NotImplementedError,
-    RuntimeError,
-    UnicodeDecodeError,
-    lzma.LZMAError,
-    struct.error,
-    zlib.error,
-)
 # What a write without a file name in its error ran into.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -46,6 +46,7 @@ def child(name: str, folder: Path, seed: int, first: int, seconds: float) -> Non
         print(json.dumps([number, *outcome]), flush=True)
         if time.monotonic() > ends:
             break
+    faulthandler.cancel_dump_traceback_later()
 
 
 def fuzz(name: str, seed: int, seconds: float) -> tuple[collections.Counter, list[str]]:

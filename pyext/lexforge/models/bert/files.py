@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lexforge._files import DAMAGED_ZIP, replacing
+from lexforge._compressed import DAMAGED_ZIP, is_damage
+from lexforge._files import replacing
 from lexforge.text.lines import numbered_words, parse_json, read_lines
 from lexforge.training.checkpoint import (
     CONFIG,
@@ -214,6 +215,8 @@ def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]
         except CheckpointError:
             raise
         except DAMAGED_ZIP as error:
+            if not is_damage(error):
+                raise
             raise CheckpointError(f"{path} is no zip archive, or damaged: {error}") from error
     source = path / ARCHIVE_VOCABULARY
     try:
