@@ -77,7 +77,7 @@ def _only_member(file: BinaryIO, prefix: str) -> IO[bytes]:
     """The content of the one file in a zip archive."""
     with _opening():
         archive = zipfile.ZipFile(file)
-    members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in archive.infolist() if not info.is_dir()]
     if any(info.filename.endswith("/data.pkl") for info in members):
         raise ValueError(
             f"{prefix}a torch checkpoint: load it with torch.load(path, weights_only=True) and "

@@ -429,6 +429,13 @@ def test_load_of_a_changed_folder(model, tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
         with pytest.raises(CheckpointError, match=message):
             GloVe.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    state = json.loads((tmp_path / "trainer_state.json").read_text())
+    for wrong in ([], "8", 0, 2**40, None):
+        changed = {**state, "corpus": {**state["corpus"], "parts": wrong}}
+        (tmp_path / "trainer_state.json").write_text(json.dumps(changed))
+        with pytest.raises(CheckpointError, match="corpus: parts must be"):
+            GloVe.load(tmp_path)
     del config["seed"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="seed"):
