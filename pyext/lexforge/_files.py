@@ -127,7 +127,8 @@ def part(folder: str | os.PathLike, name: str) -> Path:
     The next moment it may be elsewhere: ``training.checkpoint.read_parts`` repeats what fails.
     """
     committed = Path(folder, COMMIT, name)
-    return committed if committed.is_file() else Path(folder, name)
+    # Unlike Path.is_file this takes any name, also one too long for the system.
+    return committed if os.path.isfile(committed) else Path(folder, name)
 
 
 def flush(path: str | os.PathLike) -> None:

@@ -67,8 +67,9 @@ def fuzz(name: str, seed: int, seconds: float) -> tuple[collections.Counter, lis
             number += 1
         if done.returncode:
             counts["other"] += 1
-            said = done.stderr.strip().splitlines()
-            why = next((line for line in said if "File" in line), "\n".join(said[-3:]))
+            said = done.stderr.strip().splitlines() or ["nothing was said"]
+            native = [line for line in said if "Fatal Python error" in line or "Timeout" in line]
+            why = next((line for line in said if native and "File" in line), said[-1])
             others.append(f"{name} --input {number}: ended with {done.returncode}: {why.strip()}")
             number += 1
     return counts, others

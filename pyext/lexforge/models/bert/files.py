@@ -159,8 +159,8 @@ def _read_shards(part: _Part, index: Path, read: Callable[[Path], dict[str, Tens
     for name in dict.fromkeys(places.values()):
         if Path(name).name != name or name == "..":
             raise CheckpointError(f"{index}: shards must be files beside it, got {name!r}")
-        if not part(name).is_file():
-            raise CheckpointError(f"{index}: the shard {name} is missing")
+        if not os.path.isfile(part(name)):
+            raise CheckpointError(f"{index}: the shard {name:.80} is missing")
         wanted, found = [key for key, place in places.items() if place == name], read(part(name))
         if missing := [key for key in wanted if key not in found]:
             raise CheckpointError(f"{part(name)} must hold {', '.join(missing)}, as {INDEX} says")
