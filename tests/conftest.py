@@ -29,6 +29,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--seed", type=int, default=0, metavar="N", help="draw other numbers in every test"
     )
+    parser.addoption(
+        "--fuzz-seconds", type=float, default=0.5, help="of damaged files for each reader"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

@@ -18,6 +18,7 @@ PACKAGE = Path(lexforge.__file__).parent
 # Modules at the top of the package that all may use, and which use none but themselves.
 BASE = {
     "_arguments",
+    "_compressed",
     "_display",
     "_files",
     "_lazy",

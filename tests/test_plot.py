@@ -199,6 +199,23 @@ def test_loss_of_a_resumed_run(tmp_path):
     assert curves["loss"][40, 1] == pytest.approx(4 - 0.40 + 0.2)
 
 
+@pytest.mark.parametrize("wrong", ["x", [], None, {}, float("nan"), 10**400, ...])
+@pytest.mark.parametrize("key", ["words", "epoch", "loss"])
+def test_a_value_of_another_kind(key, wrong):
+    """Or a missing one: the others are drawn."""
+    records = [
+        {"words": 10 * n, "epoch": n, "loss": 1 / n, "words_per_second": 1} for n in (1, 2, 3, 4)
+    ]
+    records[1][key] = wrong
+    if wrong is ...:
+        del records[1][key]
+    curves, _ = lines(_plot.plot_loss(records, smoothing=0))
+    expected = (
+        [10, 30, 40] if key == "loss" else [10, 10, 30, 40] if key == "words" else [10, 20, 30, 40]
+    )
+    assert curves["loss"][:, 0].tolist() == expected
+
+
 @pytest.mark.parametrize(
     "text, error",
     [

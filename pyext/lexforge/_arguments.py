@@ -52,6 +52,8 @@ def real(
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{model}: {name} must be a number, got {value!r}") from None
+    except OverflowError:  # an int
+        number = math.inf
     if not math.isfinite(number) or number < low:
         expected = "finite" if low == -math.inf else f"finite and >= {low:g}"
         raise ValueError(f"{model}: {name} must be {expected}, got {number}")

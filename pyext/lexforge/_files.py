@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import errno
-import lzma
 import mmap
 import os
 import secrets
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# What zipfile raises for damaged archives, and for kinds it does not know.
-DAMAGED_ZIP = (
-    zipfile.BadZipFile,
-    EOFError,
-    IndexError,
-    NotImplementedError,
-    RuntimeError,
-    UnicodeDecodeError,
-    lzma.LZMAError,
-    struct.error,
-    zlib.error,
-)
 # What a write without a file name in its error ran into.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -143,7 +127,8 @@ def part(folder: str | os.PathLike, name: str) -> Path:
     The next moment it may be elsewhere: ``training.checkpoint.read_parts`` repeats what fails.
     """
     committed = Path(folder, COMMIT, name)
-    return committed if committed.is_file() else Path(folder, name)
+    # Unlike Path.is_file this takes any name, also one too long for the system.
+    return committed if os.path.isfile(committed) else Path(folder, name)
 
 
 def flush(path: str | os.PathLike) -> None:

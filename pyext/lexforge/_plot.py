@@ -398,7 +398,7 @@ def draw_loss(
     if isinstance(records, (str, os.PathLike)):
         source, records = str(records), read_log(records)
     unit = _unit(records)
-    records = _as_it_went(records, unit)
+    records = _as_it_went([_placed(record, unit) for record in records], unit)
     curves = [
         name
         for name in dict.fromkeys(name for record in records for name in record)
@@ -419,7 +419,8 @@ def draw_loss(
             y = _running_mean(y, span)
         axes.plot(x, y, color=colour, linewidth=1.6, label=name)
     for before, after in pairwise(records):
-        if before.get("epoch") != after.get("epoch") and "epoch" in before and "epoch" in after:
+        told = "epoch" in before and "epoch" in after and unit in before
+        if told and before["epoch"] != after["epoch"]:
             axes.axvline(before[unit], color="0.6", linewidth=0.7, linestyle="--", zorder=0)
     from matplotlib.ticker import EngFormatter
 
@@ -435,6 +436,13 @@ def _unit(records: Sequence[Mapping[str, Any]]) -> str:
     first = records[0] if len(records) else {}
     counted = (name.removesuffix("_per_second") for name in first if name.endswith("_per_second"))
     return next((name for name in ("step", *counted) if name in first), "time")
+
+
+def _placed(record: Mapping[str, Any], unit: str) -> dict[str, Any]:
+    """With its place in the run as a number, or without any."""
+    place = _number(record.get(unit))
+    others = {name: value for name, value in record.items() if name != unit}
+    return others if place is None else {**others, unit: place}
 
 
 def _as_it_went(records: Sequence[Mapping[str, Any]], unit: str) -> list[Mapping[str, Any]]:
@@ -466,9 +474,11 @@ def _curve(
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, (int, float)) and math.isfinite(value):
-        return float(value)
-    return None
+    try:
+        number = float(value) if isinstance(value, (int, float)) else math.nan
+    except OverflowError:  # an int
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _running_mean(values: np.ndarray, span: int) -> np.ndarray:

@@ -586,7 +586,9 @@ def test_shards(folder, name, save):
         BertModel.from_pretrained(path)
 
 
-@pytest.mark.parametrize("place", ["../a", "/etc/passwd", "..", ".", "", "a/b", "missing"])
+@pytest.mark.parametrize(
+    "place", ["../a", "/etc/passwd", "..", ".", "", "a/b", "missing", "a" * 300, "\0", "\ud800"]
+)
 def test_shards_are_files_beside_their_index(folder, place):
     path, _ = folder
     weight_map = sharded(path, "model.safetensors", save_file, lambda i: "a")

@@ -4,12 +4,8 @@ import contextlib
 import errno
 import fcntl
 import json
-import random
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -473,53 +469,6 @@ def test_callbacks(paragraphs):
 
 
 # -- killed
-
-
-TRAINING = """
-import sys
-from lexforge.models.bert.trainer import pretrain
-from planted_paragraphs import planted_paragraphs
-out, mode, precision = sys.argv[1:]
-fresh = dict(shape={shape}, min_count=1, max_len=16, batch_size=32, steps=24, precision=precision)
-options = dict(resume=True) if mode == "resume" else fresh
-print("training", flush=True)
-pretrain(
-    planted_paragraphs(topics=6), out=out, threads=1, device="cpu", checkpoint_every=1e-4, **options
-)
-""".replace("{shape}", repr(SHAPE))
-
-
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=needs_bf16)])
-def test_killed_at_random_moments(tmp_path, precision):
-    """SIGKILL at any point, also within a save: the result is that of an undisturbed run."""
-    command = [sys.executable, "-c", TRAINING]
-    paths = [str(Path(__file__).parents[1]), *sys.path]
-    environment = {**bert_pretraining.os.environ, "PYTHONPATH": ":".join(paths)}
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    quiet = {"env": environment, "stdout": subprocess.PIPE}
-    subprocess.run([*command, whole, "new", precision], check=True, **quiet)
-
-    def finished():
-        state = json.loads((folder / "trainer_state.json").read_text())["state"]
-        return state["step"] == 24
-
-    kills = 0
-    while not (is_checkpoint(folder) and not (folder / ".commit").exists() and finished()):
-        mode = "resume" if is_checkpoint(folder) else "new"
-        with subprocess.Popen([*command, folder, mode, precision], **quiet) as process:
-            assert process.stdout.readline() == b"training\n"
-            if kills < 3:
-                time.sleep(random.uniform(0.1, 0.8))
-                process.kill()
-        kills += process.returncode == -signal.SIGKILL
-        assert process.returncode in (0, -signal.SIGKILL)
-    assert kills > 0
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        assert (folder / name).read_bytes() == (whole / name).read_bytes()
-    states = [
-        json.loads((path / "trainer_state.json").read_text())["state"] for path in (whole, folder)
-    ]
-    assert {**states[0], "seconds": 0} == {**states[1], "seconds": 0}
 
 
 # -- what goes wrong

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -786,6 +787,19 @@ def test_damaged_folders(example, tmp_path):
         Cooccurrence.load(tmp_path)
     (tmp_path / "meta.json").write_text(meta.replace('"version": 1', '"version": 2'))
     with pytest.raises(ValueError, match="version must be 1, got 2"):
+        Cooccurrence.load(tmp_path)
+    for name, wrong in (
+        *(("entries", wrong) for wrong in (math.inf, 1.5, "4", None, 10**30)),
+        *(("window", wrong) for wrong in ("x", [], 1.5)),
+        *(("symmetric", 7), ("corpus", "x")),
+    ):
+        (tmp_path / "meta.json").write_text(json.dumps({**json.loads(meta), name: wrong}))
+        with pytest.raises(ValueError, match=r"meta.json is truncated or damaged"):
+            Cooccurrence.load(tmp_path)
+    (tmp_path / "meta.json").write_text(re.sub(r'"vocabulary_size": \d+,', "", meta))
+    Cooccurrence.load(tmp_path)
+    (tmp_path / "vocab.txt").write_text("a 3\nb 2\nc 1\nd 1\n")
+    with pytest.raises(ValueError, match=r"vocab.txt is damaged: .*\(4 words, None expected\)"):
         Cooccurrence.load(tmp_path)
     (tmp_path / "meta.json").write_text(meta)
     (tmp_path / "vocab.txt").write_text("a 3\nb 2\nc 1\nd 1\n")

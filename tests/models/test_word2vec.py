@@ -2,18 +2,12 @@
 
 import fcntl
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
 from lexforge import KeyedVectors, Word2Vec, _library
-from lexforge.training.checkpoint import CheckpointError, is_checkpoint
+from lexforge.training.checkpoint import CheckpointError
 from lexforge.training.progress import Progress
 from lexforge.training.state import TrainingDivergedError
 from planted import planted_corpus, synonym_score
@@ -419,43 +413,6 @@ def test_resume_of_something_else(corpus, model, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             Word2Vec.load(tmp_path).train(other, resume=True, **options)
-
-
-TRAINING = """
-import sys
-sys.path.insert(0, {tests!r})
-from planted import planted_corpus
-from lexforge import Word2Vec
-corpus = planted_corpus(sentences=6000)
-folder, resume = sys.argv[1], sys.argv[2] == "resume"
-if resume:
-    model = Word2Vec.load(folder, workers=1)
-else:
-    model = Word2Vec(vector_size=96, negative=10, min_count=1, epochs=40, workers=1)
-    model.build_vocab(corpus)
-print("training", flush=True)
-model.train(corpus, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resume)
-"""
-
-
-def test_killed_at_random_moments(tmp_path):
-    """SIGKILL at any point, also within a save: the result is that of an undisturbed run."""
-    code = TRAINING.format(tests=os.path.dirname(os.path.dirname(__file__)))
-    command = [sys.executable, "-c", code]
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*command, whole, "new"], check=True, stdout=subprocess.DEVNULL)
-    kills = 0
-    while not (is_checkpoint(folder) and Word2Vec.load(folder).state.finished):
-        mode = "resume" if is_checkpoint(folder) else "new"
-        with subprocess.Popen([*command, folder, mode], stdout=subprocess.PIPE) as process:
-            assert process.stdout.readline() == b"training\n"
-            if kills < 3:
-                time.sleep(random.uniform(0.02, 0.4))
-                process.kill()
-        kills += process.returncode == -signal.SIGKILL
-        assert process.returncode in (0, -signal.SIGKILL)
-    assert kills > 0
-    assert same_tables(Word2Vec.load(folder), Word2Vec.load(whole))
 
 
 def test_encoded_folder_is_used_again(corpus, tmp_path):

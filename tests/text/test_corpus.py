@@ -334,6 +334,10 @@ def test_open_refuses_damaged_folders(tmp_path):
     (folder / "meta.json").write_text(meta[:20])
     with pytest.raises(ValueError, match=r"meta.json is damaged"):
         EncodedCorpus.open(folder)
+    for wrong in ("Infinity", "1.5", "-1", "1e400", '"3"', "null", "9" * 30):
+        (folder / "meta.json").write_text(meta.replace('"num_tokens": 3', f'"num_tokens": {wrong}'))
+        with pytest.raises(ValueError, match=r"meta.json is damaged"):
+            EncodedCorpus.open(folder)
     encode_corpus(path, vocab, folder).check(2)  # replaces the damaged one
 
 

@@ -37,6 +37,7 @@ class Paint(Settings):
         ({"gloss": 1.5}, "Paint: gloss must be 0 to 1, got 1.5"),
         ({"thinner": 0}, "Paint: thinner must be above 0, got 0"),
         ({"shift": float("inf")}, "Paint: shift must be finite, got inf"),
+        ({"shift": 10**400}, "Paint: shift must be finite, got inf"),
         ({"colour": "pink"}, "Paint: colour must be one of red, blue, got 'pink'"),
         ({"key": 2**64}, f"Paint: key must be <= {2**64 - 1}, got {2**64}"),
     ],

@@ -154,6 +154,11 @@ def test_damaged_zip_files(tmp_path):
                 load_vectors(path)
             except ValueError as error:
                 assert str(error).startswith(str(path))
+    for at in (data.rindex(b"PK\x01\x02") + 28, data.rindex(b"PK\x01\x02") + 42):
+        # No name, so that what follows is not where it was; and a place far beyond the file.
+        write(path, data[:at] + (b"\0" if data[at] else b"\xff" * 4) + data[at + 1 :])
+        with pytest.raises(ValueError, match=r"v\.zip: damaged or truncated zip file"):
+            load_vectors(path)
 
 
 def test_damaged_npy_header(tmp_path):
@@ -164,6 +169,10 @@ def test_damaged_npy_header(tmp_path):
             write(tmp_path / "v.npy", data[:at] + bytes([byte]) + data[at + 1 :])
             with pytest.raises(ValueError, match="v"):
                 load_vectors(tmp_path / "v.npy")  # the words are missing at the latest
+    for kind in (b"',f8'", b"'(3'", b"'1Z'", b"[[]]", b"(1, )"):
+        write(tmp_path / "v.npy", data.replace(b"'<f8'", kind.ljust(5)))
+        with pytest.raises(ValueError, match="v"):
+            load_vectors(tmp_path / "v.npy", mmap=True)
 
 
 @pytest.mark.parametrize(

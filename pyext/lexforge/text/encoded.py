@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from lexforge import _text
+from lexforge._arguments import whole
 from lexforge._files import map_file, read_into, replacement, replacing
 from lexforge.text.corpus import Progress, reader_options, resolve_corpus
 from lexforge.text.lines import read_json
@@ -67,7 +68,9 @@ class EncodedCorpus:
         try:
             meta = read_json(folder / "meta.json")
             version = meta["format_version"]
-            num_tokens, num_sentences = int(meta["num_tokens"]), int(meta["num_sentences"])
+            num_tokens, num_sentences = (
+                whole("meta.json", name, meta[name], 0) for name in ("num_tokens", "num_sentences")
+            )
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{folder}: no encoded corpus (meta.json is missing)"

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import contextlib
-import gzip
 import io
-import lzma
 import os
 import re
 import stat
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
+
+from lexforge._compressed import compression, unpacked
 
 UTF8 = "utf-8"
 HEAD = 1 << 20  # bytes that are looked at
 _BLOCK = 1 << 18  # decoded at a time
 _FEW = 8  # odd bytes are no sign of anything
-_OPENERS: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
-_COMPRESSED = {
-    "gzip": rb"\x1f\x8b\x08",
-    "bzip2": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
-    "xz": rb"\xfd7zXZ\0",
-    "zip": rb"PK(\x03\x04|\x05\x06)",
-}
 _UNPACK = "unpack it, or compress it as gzip, bzip2 or xz"
 _FOLDER = "unpack it, and give the folder"
 _TEXT_ALONE = "a corpus is text"
@@ -84,7 +74,7 @@ def open_text(
         ValueError: The file is no text (see above), or its compressed data is damaged or cut short.
     """
     refuse_pipe(path)
-    with open(path, "rb") as raw, _unpacked(path, raw) as file:
+    with open(path, "rb") as raw, unpacked(raw, os.fspath(path)) as file:
         head = file.read(HEAD)
         file.seek(0)
         found = _encoding(path, head, encoding, errors)
@@ -118,48 +108,10 @@ def is_pipe(path: str | os.PathLike) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-@contextlib.contextmanager
-def _unpacked(path: str | os.PathLike, raw: BinaryIO) -> Iterator[BinaryIO]:
-    head = raw.read(16)
-    raw.seek(0)
-    kind = next((kind for kind, magic in _COMPRESSED.items() if re.match(magic, head)), None)
-    if kind is None:
-        yield raw
-        return
-    try:
-        if kind == "zip":
-            with zipfile.ZipFile(raw) as archive, archive.open(_member(path, archive)) as file:
-                yield file  # type: ignore[misc]
-        else:
-            with _OPENERS[kind](raw) as file:
-                yield file
-    except (
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        zipfile.BadZipFile,
-        NotImplementedError,  # another compression inside a zip file
-        OSError,
-    ) as error:
-        if getattr(error, "errno", None) is not None:
-            raise  # the disk's fault, not the data's
-        raise ValueError(f"{path}: damaged or truncated {kind} file: {error}") from error
-
-
-def _member(path: str | os.PathLike, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    members = [info for info in archive.infolist() if not info.is_dir()]
-    if len(members) != 1:
-        raise ValueError(f"{path}: a zip file of {len(members)} files: {_FOLDER}")
-    if members[0].flag_bits & 1:
-        raise ValueError(f"{path}: an encrypted zip file: unpack it")
-    return members[0]
-
-
 def _encoding(path: str | os.PathLike, head: bytes, encoding: str, errors: str | None) -> str:
     """That of the text which begins like this."""
-    for kind, magic in _COMPRESSED.items():
-        if re.match(magic, head):
-            raise ValueError(f"{path}: {kind} data inside a compressed file: unpack it")
+    if (kind := compression(head)) is not None:
+        raise ValueError(f"{path}: {kind} data inside a compressed file: unpack it")
     for magic, what, advice in _FOREIGN:
         if re.match(magic, head[: 1 << 12], re.DOTALL):
             raise ValueError(f"{path}: {what}: {advice}")

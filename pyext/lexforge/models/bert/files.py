@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lexforge._files import DAMAGED_ZIP, replacing
+from lexforge._compressed import DAMAGED_ZIP, is_damage
+from lexforge._files import replacing
 from lexforge.text.lines import numbered_words, parse_json, read_lines
 from lexforge.training.checkpoint import (
     CONFIG,
@@ -158,8 +159,8 @@ def _read_shards(part: _Part, index: Path, read: Callable[[Path], dict[str, Tens
     for name in dict.fromkeys(places.values()):
         if Path(name).name != name or name == "..":
             raise CheckpointError(f"{index}: shards must be files beside it, got {name!r}")
-        if not part(name).is_file():
-            raise CheckpointError(f"{index}: the shard {name} is missing")
+        if not os.path.isfile(part(name)):
+            raise CheckpointError(f"{index}: the shard {name:.80} is missing")
         wanted, found = [key for key, place in places.items() if place == name], read(part(name))
         if missing := [key for key in wanted if key not in found]:
             raise CheckpointError(f"{part(name)} must hold {', '.join(missing)}, as {INDEX} says")
@@ -214,6 +215,8 @@ def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]
         except CheckpointError:
             raise
         except DAMAGED_ZIP as error:
+            if not is_damage(error):
+                raise
             raise CheckpointError(f"{path} is no zip archive, or damaged: {error}") from error
     source = path / ARCHIVE_VOCABULARY
     try:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from lexforge._arguments import whole
 from lexforge._display import html_table, printable
 from lexforge._files import flush, replacing
 from lexforge.models.cooccurrence.triplets import (
@@ -39,6 +40,9 @@ from lexforge.vectors.similarity import unknown_word
 
 FORMAT_VERSION = 1
 TRIPLETS, VOCABULARY, META = "triplets.bin", "vocab.txt", "meta.json"
+# What META says of the counting, or null.
+_FLAGS = ("symmetric", "distance_weighting", "cross_sentences")
+_KINDS = {"window": int, "corpus": dict, **dict.fromkeys(_FLAGS, bool)}
 UNFINISHED = ".runs"  # folder of everything that is not part of the result yet
 _HASHED = 1 << 18  # entries at a time: they are on disk and may exceed memory
 
@@ -256,9 +260,9 @@ class Cooccurrence:
         if vocab.sha1() != meta["vocabulary_sha1"]:
             raise ValueError(
                 f"{folder / VOCABULARY} is damaged: its words and counts are not those that {META} "
-                f"names ({len(vocab)} words, {meta['vocabulary_size']} expected)"
+                f"names ({len(vocab)} words, {meta.get('vocabulary_size')} expected)"
             )
-        path, expected = folder / TRIPLETS, int(meta["entries"])
+        path, expected = folder / TRIPLETS, meta["entries"]
         nnz = count_triplets(path)
         if nnz != expected:
             raise ValueError(
@@ -442,13 +446,17 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META
     try:
         meta = read_json(path)
-        version, _, _ = meta["version"], meta["vocabulary_sha1"], int(meta["entries"])
+        version, _ = meta["version"], meta["vocabulary_sha1"]
+        whole(META, "entries", meta["entries"])
+        for name, kind in _KINDS.items():
+            if not isinstance(meta.get(name), kind | None):
+                raise TypeError(f"{name} must be {kind.__name__} or null, got {meta[name]!r:.80}")
     except FileNotFoundError:
         unfinished = (folder / UNFINISHED).is_dir()
         reason = "they are not complete yet" if unfinished else f"{META} is missing"
         raise FileNotFoundError(f"{folder} holds no co-occurrence counts: {reason}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is truncated or damaged: count again") from error
+        raise ValueError(f"{path} is truncated or damaged: {error}: count again") from error
     if version != FORMAT_VERSION:
         raise ValueError(f"{path}: version must be {FORMAT_VERSION}, got {version!r}: count again")
     return meta

@@ -686,6 +686,8 @@ class GloVe:
         try:
             model = cls(**GloVeSettings.of(found.config).record(), **machine)
             state = StreamState.from_json(found.state) if found.state else None
+            if state is not None:
+                whole("corpus", "parts", state.corpus["parts"], 1, len(found.vocabulary))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model._state = state

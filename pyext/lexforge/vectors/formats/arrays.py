@@ -35,6 +35,11 @@ from lexforge.vectors.formats.streams import open_for_writing
 _TENSOR_NAMES = ("vectors", "embedding.weight", "embeddings", "input")
 _SAFETENSORS_HEADER_LIMIT = 90_000_000
 _BLOCK_ROWS = 65536
+# What numpy raises for headers that are no Python, or not the one that it writes.
+_DAMAGED_NPY = (
+    *(EOFError, OverflowError, TypeError, RecursionError, tokenize.TokenError),
+    *(SyntaxError, MemoryError, AttributeError, LookupError),
+)
 
 
 class Table(NamedTuple):
@@ -114,7 +119,7 @@ def read_npy(
         # Mapped copy-on-write: the array is writable, and the file is never changed. Mapping also
         # compares the shape with the size of the file before anything is allocated.
         vectors = np.lib.format.open_memmap(path, mode="c")
-    except (EOFError, OverflowError, TypeError, RecursionError, tokenize.TokenError) as error:
+    except _DAMAGED_NPY as error:
         raise ValueError(f"not a whole numpy file: {error}") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"the array must be floating [V, D], got {vectors.dtype} {vectors.shape}")

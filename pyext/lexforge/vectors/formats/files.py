@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lexforge._compressed import SUFFIXES
 from lexforge.text.lines import known_encoding, wide_encoding
 from lexforge.vectors.formats import arrays as array_formats
 from lexforge.vectors.formats import rows as row_formats
 from lexforge.vectors.formats.arrays import Table
 from lexforge.vectors.formats.streams import (
-    COMPRESSION_SUFFIXES,
     is_compressed,
     open_for_reading,
     open_for_writing,
@@ -138,7 +138,7 @@ def save_vectors(
         ValueError: for an unknown suffix, or naming a word that the format cannot hold.
     """
     path = Path(path)
-    compressed = path.suffix in COMPRESSION_SUFFIXES
+    compressed = path.suffix in SUFFIXES
     format = format or format_by_suffix(path)
     if format not in WRITABLE:
         raise ValueError(f"save_vectors: format must be {', '.join(WRITABLE)}, got {format!r}")
@@ -200,7 +200,7 @@ def save_rows(
 def format_by_suffix(path: str | os.PathLike) -> str:
     """The format that `save_vectors` writes to this name when it is not told one."""
     path = Path(path)
-    suffix = Path(path.stem).suffix if path.suffix in COMPRESSION_SUFFIXES else path.suffix
+    suffix = Path(path.stem).suffix if path.suffix in SUFFIXES else path.suffix
     if suffix not in _SUFFIX_FORMATS:
         raise ValueError(
             f"save_vectors: format must be given for {path.name}, "

@@ -1,0 +1,425 @@
+"""Every reader of the package: how to make a small valid input for it, and how to read it."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import json
+import lzma
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from lexforge import Cooccurrence, GloVe, KeyedVectors, Word2Vec, _plot, cooccurrence, load_vectors
+from lexforge.models.bert.config import BertConfig
+from lexforge.models.bert.examples import read_paragraphs
+from lexforge.models.bert.model import BertModel
+from lexforge.models.bert.trainer import pretrain
+from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
+from lexforge.text.tokenizers.pieces import load_tokenizer
+from lexforge.text.tokenizers.words import WordTokenizer
+from lexforge.vectors.formats.files import save_vectors
+from planted import planted_corpus
+from planted_paragraphs import planted_paragraphs
+
+VECTORS = KeyedVectors(
+    ["the", "cat", "é", "東京", "a.b", "cats"],
+    np.array([[0.5, -1.25, 3], [1e-3, 2, 0], [7, 8, 9.5], [0, 0, 1], [-1, -2, -3], [1, 2, 0.5]]),
+    counts=[90, 40, 30, 20, 10, 1],
+)
+CORPUS = planted_corpus(pairs=2, sentences=40)
+WORD2VEC = {"vector_size": 4, "min_count": 1, "epochs": 6, "workers": 1}
+GLOVE = {"vector_size": 4, "epochs": 6, "parts": 1, "workers": 1}
+BERT = {
+    "shape": {
+        "hidden_size": 8,
+        "num_heads": 2,
+        "num_layers": 1,
+        "intermediate_size": 8,
+        "max_positions": 12,
+    },
+    "min_count": 1,
+    "max_len": 12,
+    "batch_size": 8,
+    "steps": 6,
+}
+MACHINE = {"workers": 1, "device": "cpu"}
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "##s", "é"]
+
+
+class Target(NamedTuple):
+    """A reader.
+
+    Attributes:
+        make: puts the input into an empty folder.
+        read: reads it from there.
+        files: the endings of the names of those files that are damaged; "" for all.
+    """
+
+    make: Callable[[Path], object]
+    read: Callable[[Path], object]
+    files: Sequence[str] = ("",)
+
+
+class StopAfter(contextlib.nullcontext):
+    """A stop request that comes after some looks."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.left = looks
+
+    @property
+    def requested(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+TARGETS: dict[str, Target] = {}
+
+
+def target(name: str, make: Callable[[Path], object], *files: str) -> Callable:
+    """Registers the function that reads."""
+
+    def register(read: Callable[[Path], object]) -> Callable[[Path], object]:
+        TARGETS[name] = Target(make, read, files or ("",))
+        return read
+
+    return register
+
+
+# -- vectors
+
+
+def _saved(name: str) -> Callable[[Path], object]:
+    return lambda folder: save_vectors(VECTORS, folder / name)
+
+
+def _load(name: str, **options: object) -> Callable[[Path], object]:
+    def read(folder: Path) -> None:
+        found = load_vectors(folder / name, **options)  # type: ignore[arg-type]
+        if len(found):
+            found.most_similar(found.index_to_key[0], topn=2)
+
+    return read
+
+
+def _packed(name: str, pack: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    def make(folder: Path) -> None:
+        plain = folder / "vectors.txt"
+        save_vectors(VECTORS, plain)
+        (folder / name).write_bytes(pack(plain.read_bytes()))
+        plain.unlink()
+
+    return make
+
+
+def _zip(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("content.txt", content)
+    return packed.getvalue()
+
+
+def _beside(folder: Path) -> None:
+    """Words beside the array as JSON."""
+    save_vectors(VECTORS, folder / "v.npy")
+    (folder / "v.vocab.txt").unlink()
+    (folder / "v.vocab.json").write_text(json.dumps(VECTORS.index_to_key))
+
+
+def _words_beside_safetensors(folder: Path) -> None:
+    save_file({"embeddings": torch.from_numpy(VECTORS.vectors)}, folder / "v.safetensors")
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in VECTORS.index_to_key))
+
+
+for _name, _make, _read in (
+    ("text", _saved("v.txt"), _load("v.txt")),
+    ("text_two_threads", _saved("v.txt"), _load("v.txt", threads=2)),
+    ("text_skip", _saved("v.txt"), _load("v.txt", errors="skip")),
+    ("text_headerless", _saved("v.glove"), _load("v.glove")),
+    ("text_nonfinite", _saved("v.txt"), _load("v.txt", format="text", allow_nonfinite=True)),
+    ("glove_text", _saved("v.glove"), _load("v.glove", format="glove", errors="replace")),
+    ("binary", _saved("v.bin"), _load("v.bin")),
+    ("binary_named", _saved("v.bin"), _load("v.bin", format="binary", limit=5)),
+    ("safetensors", _saved("v.safetensors"), _load("v.safetensors")),
+    ("safetensors_mmap", _saved("v.safetensors"), _load("v.safetensors", mmap=True)),
+    ("safetensors_beside", _words_beside_safetensors, _load("v.safetensors")),
+    ("npy", _saved("v.npy"), _load("v.npy")),
+    ("npy_mmap", _saved("v.npy"), _load("v.npy", mmap=True)),
+    ("npy_json", _beside, _load("v.npy")),
+    ("gzip", _packed("v.gz", gzip.compress), _load("v.gz")),
+    ("bzip2", _packed("v.bz2", bz2.compress), _load("v.bz2")),
+    ("xz", _packed("v.xz", lzma.compress), _load("v.xz")),
+    ("zip", _packed("v.zip", _zip), _load("v.zip")),
+):
+    TARGETS[_name] = Target(_make, _read)
+
+
+# -- word vector models
+
+
+def _word2vec(folder: Path, looks: int = 10**6) -> None:
+    model = Word2Vec(**WORD2VEC)
+    model.build_vocab(CORPUS)
+    model.train(CORPUS, checkpoint_folder=folder, stop=StopAfter(looks))
+
+
+@cache
+def _counts() -> Cooccurrence:
+    return cooccurrence(CORPUS, min_count=1, window=3, workers=1, device="cpu")
+
+
+def _glove(folder: Path, looks: int = 10**6) -> None:
+    model = GloVe(**GLOVE)
+    model.train(_counts(), checkpoint_folder=folder, stop=StopAfter(looks))
+
+
+TARGETS["checkpoint_word2vec"] = Target(_word2vec, _load("."))
+TARGETS["checkpoint_glove"] = Target(_glove, _load("."))
+TARGETS["word2vec"] = Target(_word2vec, Word2Vec.load)
+TARGETS["glove"] = Target(_glove, GloVe.load)
+
+
+@target("word2vec_resume", partial(_word2vec, looks=2), ".json", ".txt", ".safetensors")
+def _(folder: Path) -> None:
+    model = Word2Vec.load(folder, workers=1)
+    model.train(CORPUS, resume=True, stop=StopAfter(2))
+
+
+@target("glove_resume", partial(_glove, looks=2), ".json", ".txt", ".safetensors")
+def _(folder: Path) -> None:
+    model = GloVe.load(folder, workers=1, device="cpu")
+    model.train(_counts(), resume=True, stop=StopAfter(2))
+
+
+def _stanford(folder: Path) -> None:
+    model = GloVe(_counts(), **{**GLOVE, "epochs": 1})
+    model.save_stanford_binary(folder / "vectors.bin", folder / "gradsq.bin")
+    _counts().vocab.save(folder / "vocab.txt")
+
+
+@target("glove_stanford", _stanford)
+def _(folder: Path) -> None:
+    GloVe.load_stanford(folder / "vectors.bin", folder / "vocab.txt", folder / "gradsq.bin")
+
+
+# -- counts
+
+
+@target("counts", lambda folder: _counts().save(folder))
+def _(folder: Path) -> None:
+    GloVe(Cooccurrence.load(folder), **{**GLOVE, "epochs": 1})
+
+
+def _triplets(folder: Path, shuffled: bool = False) -> None:
+    _counts().save_stanford(folder / "cooccurrence.bin")
+    _counts().vocab.save(folder / "vocab.txt")
+    if shuffled:
+        records = np.fromfile(folder / "cooccurrence.bin", "V16")
+        np.random.default_rng(5).shuffle(records)
+        records.tofile(folder / "cooccurrence.bin")
+
+
+for _name, _shuffled in (("stanford_counts", False), ("stanford_counts_shuffled", True)):
+
+    @target(_name, partial(_triplets, shuffled=_shuffled))
+    def _(folder: Path) -> None:
+        Cooccurrence.load_stanford(folder / "cooccurrence.bin", folder / "vocab.txt")
+
+
+# -- corpora
+
+
+def _corpus_file(name: str, encode: Callable[[str], bytes]) -> Callable[[Path], object]:
+    text = "".join(" ".join(sentence) + "\n" for sentence in CORPUS[:12]) + "é 東京 . don't\n"
+    return lambda folder: (folder / name).write_bytes(encode(text))
+
+
+for _name, _encode in (
+    ("corpus", str.encode),
+    ("corpus_gzip", lambda text: gzip.compress(text.encode())),
+    ("corpus_bzip2", lambda text: bz2.compress(text.encode())),
+    ("corpus_xz", lambda text: lzma.compress(text.encode())),
+    ("corpus_zip", lambda text: _zip(text.encode())),
+    ("corpus_utf16", lambda text: text.encode("utf-16")),
+    ("corpus_utf32", lambda text: text.encode("utf-32")),
+):
+
+    @target(_name, _corpus_file("corpus.txt", _encode))
+    def _(folder: Path) -> None:
+        build_vocabulary(folder / "corpus.txt", min_count=1, threads=1, allow_empty=True)
+
+
+@target("corpus_folder", _corpus_file("corpus.txt", str.encode))
+def _(folder: Path) -> None:
+    for errors in ("replace", "skip", "strict"):
+        build_vocabulary(folder, min_count=1, threads=2, allow_empty=True, errors=errors)
+
+
+def _paragraphs(folder: Path) -> None:
+    lines = [" . ".join(paragraph) + " .\n" for paragraph in planted_paragraphs(2, 10)]
+    (folder / "corpus.txt").write_text("".join(lines))
+
+
+@target("paragraphs", _paragraphs)
+def _(folder: Path) -> None:
+    read_paragraphs(folder / "corpus.txt")
+
+
+def _vocabulary() -> Vocabulary:
+    return build_vocabulary(CORPUS, min_count=1, threads=1)
+
+
+@target("vocabulary", lambda folder: _vocabulary().save(folder / "vocab.txt"))
+def _(folder: Path) -> None:
+    Vocabulary.load(folder / "vocab.txt").sha1()
+
+
+@target("encoded", lambda folder: encode_corpus(CORPUS, _vocabulary(), folder, threads=1))
+def _(folder: Path) -> None:
+    corpus = EncodedCorpus.open(folder)
+    corpus.check(len(_vocabulary()))
+    corpus.piece(0, min(corpus.num_tokens, 10))
+    corpus.identity("")
+
+
+# -- BERT
+
+
+def _bert_run(folder: Path) -> None:
+    pretrain(_paragraphs_of_run(), **BERT, **MACHINE, out=folder, stop=StopAfter(2))
+
+
+@cache
+def _paragraphs_of_run() -> list[list[str]]:
+    return planted_paragraphs(topics=2, paragraphs=40)
+
+
+@target("bert_resume", _bert_run, ".json", ".txt", ".safetensors")
+def _(folder: Path) -> None:
+    pretrain(_paragraphs_of_run(), **MACHINE, out=folder, resume=True, stop=StopAfter(1))
+
+
+def _bert(folder: Path) -> None:
+    sizes = {"hidden_size": 8, "num_heads": 2, "num_layers": 1, "intermediate_size": 8}
+    config = BertConfig.standard(len(PIECES), **sizes, max_positions=12)
+    model = BertModel(config, seed=1)
+    model.vocabulary = PIECES
+    model.save_pretrained(folder)
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    _bert(folder)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    return tensors
+
+
+def _pickled(folder: Path) -> None:
+    torch.save(_tensors(folder), folder / "pytorch_model.bin")
+
+
+def _shards(folder: Path) -> None:
+    tensors = _tensors(folder)
+    places = {name: f"model-0000{i % 2 + 1}-of-00002.safetensors" for i, name in enumerate(tensors)}
+    for place in set(places.values()):
+        part = {name: tensor for name, tensor in tensors.items() if places[name] == place}
+        save_file(part, folder / place)
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+TARGETS["bert"] = Target(_bert, BertModel.from_pretrained)
+TARGETS["bert_encoder"] = Target(
+    _bert, partial(BertModel.from_pretrained, strict=False, heads=False)
+)
+TARGETS["bert_pickle"] = Target(_pickled, BertModel.from_pretrained)
+TARGETS["bert_shards"] = Target(_shards, BertModel.from_pretrained)
+
+
+def _archive(folder: Path, unpacked: bool = False) -> None:
+    words = ["<unk>", "<pad>", "<mask>", "<cls>", "<sep>", "cat", "é"]
+    config = BertConfig.reference(len(words), 8, 8, 2, 1, max_len=12)
+    BertModel(config, seed=1).save_reference_archive(folder / "model.zip", words)
+    if unpacked:
+        with zipfile.ZipFile(folder / "model.zip") as archive:
+            archive.extractall(folder)
+        (folder / "model.zip").unlink()
+
+
+@target("archive", _archive)
+def _(folder: Path) -> None:
+    BertModel.load_reference_archive(folder / "model.zip", num_heads=2)
+
+
+@target("archive_folder", partial(_archive, unpacked=True))
+def _(folder: Path) -> None:
+    BertModel.load_reference_archive(folder, num_heads=2)
+
+
+def _tokenizer(folder: Path) -> None:
+    WordTokenizer.build([["the cat é 東京 cat"]], min_freq=1).save(folder)
+
+
+def _tokenizer_json(folder: Path) -> None:
+    vocabulary = {piece: number for number, piece in enumerate(PIECES)}
+    content = {"version": "1.0", "model": {"type": "WordPiece", "vocab": vocabulary}}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+for _name, _make in (
+    ("tokenizer_words", _tokenizer),
+    ("tokenizer_pieces", lambda folder: (folder / "vocab.txt").write_text("\n".join(PIECES))),
+    ("tokenizer_json", _tokenizer_json),
+):
+
+    @target(_name, _make)
+    def _(folder: Path) -> None:
+        tokenizer = load_tokenizer(folder)
+        tokenizer.convert_ids_to_tokens(tokenizer.convert_tokens_to_ids(["cat", "no"]))
+
+
+# -- evaluation sets and logs
+
+
+_PAIRS = "# word1, word2, score\nthe,cat,1.5\ncat,cats,9\né,東京,3\nthe,a.b,0.25\n"
+for _name, _text, _options in (
+    ("pairs", _PAIRS.replace(",", "\t"), {}),
+    ("pairs_commas", _PAIRS, {"delimiter": ",", "dummy4unknown": True}),
+):
+
+    @target(_name, partial(lambda folder, text: (folder / "pairs").write_text(text), text=_text))
+    def _(folder: Path, options: dict = _options) -> None:
+        VECTORS.evaluate_word_pairs(folder / "pairs", **options)
+
+
+@target(
+    "analogies",
+    lambda folder: (folder / "analogies.txt").write_text(
+        ": first\nthe cat é 東京\ncat cats the a.b\n: gram2-second\nthe é cat cats\n"
+    ),
+)
+def _(folder: Path) -> None:
+    VECTORS.evaluate_word_analogies(folder / "analogies.txt")
+
+
+@target(
+    "log",
+    lambda folder: (folder / "log.jsonl").write_text(
+        "".join(
+            json.dumps({"time": 0.1 * i, "words": 100 * i, "epoch": 1 + i // 3, "loss": 3.0 / i})
+            + "\n"
+            for i in range(1, 7)
+        )
+    ),
+)
+def _(folder: Path) -> None:
+    _plot.plot_loss(folder / "log.jsonl", path=folder / "loss.svg")
