@@ -422,4 +422,4 @@ def _(folder: Path) -> None:
     ),
 )
 def _(folder: Path) -> None:
-    _plot.plot_loss(folder / "log.jsonl", path=folder / "loss.svg")
+    _plot.plot_loss(folder / "log.jsonl")
