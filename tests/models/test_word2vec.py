@@ -252,10 +252,10 @@ def test_train_without_vocabulary_or_known_words(model):
         Word2Vec(**SMALL).build_vocab([["a"]], update=True)
 
 
-def test_sentences_of_one_word_train_nothing():
-    model = Word2Vec([["a"], ["b"]] * 10, **SMALL)
-    assert model.state.finished and model.state.pairs == 0
-    assert not model.syn1neg.any()
+def test_sentences_of_one_word_are_refused():
+    """They trained nothing, and the loss was nan."""
+    with pytest.raises(ValueError, match="no word has a context: each of the 20 sentences has one"):
+        Word2Vec([["a"], ["b"]] * 10, **SMALL)
 
 
 # -- storage and resuming ---------------------------------------------------------------------

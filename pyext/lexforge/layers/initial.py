@@ -8,7 +8,6 @@ from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from lexforge.ops.sampling.sampling import seed_from
 
@@ -35,8 +34,14 @@ def generator_of(seed: int | torch.Generator | None) -> torch.Generator | None:
 
 
 def unset(layer: type[_Layer], *arguments) -> _Layer:
-    """A layer on the default device whose parameters are not filled."""
-    return skip_init(layer, *arguments, device=torch.get_default_device())
+    """A layer on the default device whose parameters are not filled.
+
+    torch's own ``skip_init`` goes by way of the meta device, and imports a compiler for it.
+    """
+    silent = type(layer.__name__, (layer,), {"reset_parameters": lambda self: None})
+    made = silent(*arguments, device=torch.get_default_device())
+    made.__class__ = layer
+    return made
 
 
 @torch.no_grad()
