@@ -136,7 +136,7 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
     "arguments, message",
     [
         (["/nowhere.txt", "--out", "{out}"], "nowhere.txt"),
-        (["{corpus}", "--out", "{out}", "--min-count", "100000"], "min_count=100000"),
+        (["{corpus}", "--out", "{out}", "--min-count", "100000"], "--min-count 100000"),
         (["{corpus}", "--out", "{out}", "--resume"], "holds no checkpoint"),
         (["{corpus}", "--out", "{out}", "--device", "abacus"], "auto, cpu or cuda, got 'abacus'"),
         (["{corpus}", "--out", "{out}", "--alpha", "inf"], "alpha must be finite"),

@@ -282,7 +282,7 @@ def test_vocabulary_in_a_tokenizer_file(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     assert load_tokenizer(tmp_path).tokens == PIECES
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ValueError, match=r"tokenizer.json: is truncated or damaged"):
+    with pytest.raises(ValueError, match=r"tokenizer.json is truncated or damaged"):
         load_tokenizer(tmp_path)
 
 

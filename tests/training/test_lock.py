@@ -80,3 +80,13 @@ def test_file_systems_without_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     with folder_of_run(tmp_path):
         assert os.listdir(tmp_path) == [LOCK]
+
+
+def test_nothing_stays_of_a_folder_in_which_nothing_was_kept(tmp_path):
+    """Folders that were made above it stayed."""
+    with folder_of_run(tmp_path / "a" / "b"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with folder_of_run(tmp_path / "a" / "b") as folder:
+        (folder.parent / "kept").touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]

@@ -28,7 +28,8 @@ def folder_of_run(
     """A folder that only this thread writes to, until the block ends.
 
     Args:
-        folder: Made when missing, and gone again when nothing was kept in it. None for no folder.
+        folder: Made when missing, with those above it, and gone again when nothing was kept in it.
+            None for no folder.
             Blocks may be nested: the outermost one holds the lock.
         doing: What goes on in it, for the message to others.
 
@@ -40,15 +41,15 @@ def folder_of_run(
         yield None
         return
     folder = Path(folder)
-    made = not folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(folder, doing):
             yield folder
     finally:
-        if made:
-            with suppress(OSError):  # it is not empty when there is something to go on with
-                folder.rmdir()
+        with suppress(OSError):  # it is not empty when there is something to go on with
+            for path in made:
+                path.rmdir()
 
 
 @contextmanager

@@ -105,13 +105,12 @@ def pretrain(
     outputs = (*run.outputs, others.tensorboard)
     if "dropout" in shape:
         shape["attention_dropout"] = shape["dropout"]
-    shown = Progress(
-        not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
-    )
     held_out = others.eval_file
     with (
         folder_of_run(run.out),
-        shown as progress,
+        Progress(
+            not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
+        ) as progress,
         reading(corpus, outputs, progress.say) as source,
         nullcontext() if held_out is None else reading(held_out, outputs, progress.say) as unseen,
     ):
