@@ -91,3 +91,15 @@ def test_files_that_belong_together(tmp_path):
     with pytest.raises(FileNotFoundError), replacements(first, tmp_path / "no" / "second"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"first", "second"}
+
+
+def test_a_link_to_a_pipe_is_written_to():
+    """As /dev/stdout is, and what a shell passes for ``>(...)``: it was no file to replace."""
+    out, into = os.pipe()
+    try:
+        with replacing(f"/dev/fd/{into}") as file:
+            file.write(b"text")
+        assert os.read(out, 9) == b"text"
+    finally:
+        os.close(out)
+        os.close(into)

@@ -148,6 +148,7 @@ Normalizer::Outcome Normalizer::operator()(std::string_view& word) {
 
 ChunkPipeline::ChunkPipeline(const ReaderOptions& options, ChunkHandler& handler)
     : options_(options), handler_(handler) {
+  workers_.reserve(options.threads);  // no thread is left to wait where growing fails
   try {
     for (int worker = 0; worker < options.threads; ++worker) {
       workers_.push_back(start_thread(&ChunkPipeline::work, this, worker));

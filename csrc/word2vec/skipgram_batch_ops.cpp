@@ -187,7 +187,12 @@ void skipgram_epoch_cpu(Tensor& in_table, Tensor& out_table, Tensor& in_moments,
   const SkipgramSource source = source_of(check, kept_tokens, kept_positions, centers, order, noise,
                                           window, negatives, seed, epoch, first, last);
   check.tensor("stats", stats, ScalarType::Double, {3});
-  state.check_apart(check, workspace, "stats", stats);
+  state.check_apart(check, workspace, "stats", stats,
+                    {{"kept_tokens", kept_tokens},
+                     {"kept_positions", kept_positions},
+                     {"centers", centers},
+                     {"order", order},
+                     {"noise", noise}});
   const int64_t largest = INT32_MAX / source.most_slots();  // slots are int32
   check.that(batch_size >= 1 && batch_size <= largest, "batch_size must be 1 to ", largest,
              " with window ", window, " and negatives ", negatives, ", got ", batch_size);

@@ -62,14 +62,17 @@ struct SkipgramStepState {
   }
   // The workspace, where row numbers are kept, and results, apart from what training changes.
   void check_apart(const Checks& check, const Tensor& workspace, const char* name,
-                   const Tensor& result) const {
-    check.apart({{"workspace", workspace}, {name, result}}, {{"in_table", in_table},
-                                                             {"out_table", out_table},
-                                                             {"in_moments", in_moments},
-                                                             {"out_moments", out_moments},
-                                                             {"in_last", in_last},
-                                                             {"out_last", out_last},
-                                                             {"history", history}});
+                   const Tensor& result, std::initializer_list<Checks::Named> read) const {
+    check.apart({{"in_table", in_table},
+                 {"out_table", out_table},
+                 {"in_moments", in_moments},
+                 {"out_moments", out_moments},
+                 {"in_last", in_last},
+                 {"out_last", out_last},
+                 {"history", history},
+                 {"workspace", workspace},
+                 {name, result}},
+                read);
   }
 
  private:
@@ -125,9 +128,8 @@ void skipgram_step(Tensor& in_table, Tensor& out_table, Tensor& in_moments, Tens
   check.tensor("label", label, ScalarType::Float, {center.size(0), target.size(1)});
   check.tensor("loss", loss, ScalarType::Float, {center.size(0)});
   check.that(target.numel() <= INT32_MAX, "too many targets in one batch");
-  state.check_apart(check, workspace, "loss", loss);
-  check.apart(
-      {{"in_table", in_table}, {"out_table", out_table}, {"workspace", workspace}, {"loss", loss}},
+  state.check_apart(
+      check, workspace, "loss", loss,
       {{"center", center}, {"contexts_and_negatives", target}, {"mask", mask}, {"label", label}});
   const Device device(in_table);
   device.run(check, params, state, {center, target, mask, label, loss}, workspace);

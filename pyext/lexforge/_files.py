@@ -46,12 +46,12 @@ def replacements(*paths: str | os.PathLike, sync: bool = True) -> Iterator[list[
     handed_out = []
     try:
         for path in map(Path, paths):
-            target = Path(os.path.realpath(path)) if path.is_symlink() else path
-            if target.is_dir():
+            if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-            if target.exists() and not target.is_file():
+            if path.exists() and not path.is_file():  # links to pipes lead nowhere by name
                 handed_out.append(path)
                 continue
+            target = Path(os.path.realpath(path)) if path.is_symlink() else path
             temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
             temporaries[temporary] = target, path
             with open(temporary, "xb") as file:

@@ -193,3 +193,14 @@ def test_stanford_s_steps(invoke, paragraphs, tmp_path):
         assert result.exit_code == 0, result.output
         results.append((tmp_path / "vectors.txt").read_bytes())
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("command", [("word2vec",), ("glove",), ("bert", "pretrain")])
+def test_a_corpus_is_not_emptied_by_its_own_log(invoke, tmp_path, command):
+    """It was opened for writing before it was refused."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("the river runs deep\n" * 9)
+    result = invoke(*command, corpus, "--out", tmp_path / "out", "--log-json", corpus)
+    assert result.exit_code == 2, result.output
+    assert "is read, and cannot be written to" in result.stderr
+    assert corpus.read_text() == "the river runs deep\n" * 9

@@ -268,18 +268,18 @@ def test_errors_have_the_names_of_options(error, text):
     assert main.describe_error(ValueError(error), NAMES, ["corpus", "-window", "0"]) == text
 
 
-def test_failure_is_one_line_and_exit_code_1(spawn):
-    process = spawn("word2vec", "/nowhere/corpus.txt", "--out", "/nowhere/out")
+def test_failure_is_one_line_and_exit_code_1(spawn, tmp_path):
+    missing = tmp_path / "nowhere" / "corpus.txt"
+    process = spawn("word2vec", missing, "--out", tmp_path / "out")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1
-    assert "/nowhere/corpus.txt" in err
+    assert str(missing) in err
 
 
-def test_debugging_shows_the_traceback(spawn):
-    process = spawn(
-        "word2vec", "/nowhere/corpus.txt", "--out", "/nowhere/out", env={"LEXFORGE_DEBUG": "1"}
-    )
+def test_debugging_shows_the_traceback(spawn, tmp_path):
+    missing = tmp_path / "nowhere" / "corpus.txt"
+    process = spawn("word2vec", missing, "--out", tmp_path / "out", env={"LEXFORGE_DEBUG": "1"})
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" in err and "FileNotFoundError" in err

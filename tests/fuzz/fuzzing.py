@@ -37,7 +37,7 @@ def make(target: Target, folder: Path) -> dict[str, bytes]:
     files = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name != ".lock"
     }
     shutil.rmtree(folder)
     return files

@@ -25,7 +25,9 @@ TEXT = ["<unk>", "<pad>", "<mask>", "<cls>", "<sep>", "a", "crane", "he", "left"
 
 
 def word2vec(workers: int) -> np.ndarray:
-    return Word2Vec(SENTENCES, vector_size=32, min_count=1, workers=workers, epochs=1).wv.vectors
+    return Word2Vec(
+        SENTENCES, vector_size=32, min_count=1, workers=workers, epochs=1, device="cpu"
+    ).wv.vectors
 
 
 def minibatches(workers: int) -> np.ndarray:
@@ -40,7 +42,7 @@ def minibatches(workers: int) -> np.ndarray:
 
 
 def glove(workers: int) -> np.ndarray:
-    model = GloVe(vector_size=16, min_count=1, workers=workers, epochs=1)
+    model = GloVe(vector_size=16, min_count=1, workers=workers, epochs=1, device="cpu")
     model.train(SENTENCES)
     return model.word_vectors
 

@@ -32,7 +32,7 @@ COPIES = {
 
 @pytest.fixture
 def word2vec():
-    return Word2Vec(SENTENCES, vector_size=8, min_count=1, workers=1)
+    return Word2Vec(SENTENCES, vector_size=8, min_count=1, workers=1, device="cpu")
 
 
 @pytest.fixture
@@ -161,3 +161,45 @@ def test_counts_say_that_they_are_a_file():
     assert copy.deepcopy(counts) is counts
     with pytest.raises(TypeError, match=r"cannot be pickled: use save"):
         pickle.dumps(counts)
+
+
+@pytest.mark.parametrize("kind", [Word2Vec, GloVe])
+def test_copies_before_training_start_from_the_same_vectors(kind):
+    """They began at random."""
+    known = KeyedVectors(["cup", "pot"], np.random.default_rng(2).normal(size=(2, 8)))
+    for way in (COPIES["pickle"], copy.copy, copy.deepcopy):
+        model = way(kind(vector_size=8, min_count=1, init=known, epochs=1, device="cpu"))
+        if kind is Word2Vec:
+            model.build_vocab(SENTENCES)
+            np.testing.assert_array_equal(model.wv["cup"], known["cup"])
+        else:
+            model.train(SENTENCES)
+        assert model.initialised == 2
+
+
+def test_vectors_that_do_not_fit_are_refused_every_time():
+    """The second time it trained from random vectors."""
+    model = GloVe(vector_size=4, min_count=1, init=KeyedVectors(["cup"], np.ones((1, 8))))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="init must have vectors of vector_size=4, got 8"):
+            model.train(SENTENCES)
+
+
+def test_new_words_of_an_update_start_from_them_too():
+    known = KeyedVectors(["saucer"], np.ones((1, 8)))
+    model = Word2Vec(vector_size=8, min_count=1, init=known, device="cpu")
+    with pytest.raises(ValueError, match="none of the words"):
+        model.build_vocab(SENTENCES)
+    model.build_vocab([["saucer", "plate"]] * 9)
+    model.init = KeyedVectors(["cup", "plate"], np.full((2, 8), 2.0))
+    before = model.wv["plate"].copy()
+    model.build_vocab(SENTENCES, update=True)
+    np.testing.assert_array_equal(model.wv["cup"], np.full(8, 2.0))
+    np.testing.assert_array_equal(model.wv["plate"], before)  # it was there
+
+
+def test_a_copy_of_a_glove_goes_on_with_the_same_counts(glove):
+    for twin in (copy.copy(glove), copy.deepcopy(glove)):
+        twin.train(epochs=2)
+        assert len(twin.loss_history) == 5
+    assert glove.wv.to_gensim().vectors.flags.writeable

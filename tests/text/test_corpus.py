@@ -547,3 +547,20 @@ def test_a_file_that_is_cut_while_it_is_used(tmp_path):
     for use in (mapped.refuse_cut, lambda: encoded.held(1 << 20), lambda: encoded.identity("")):
         with pytest.raises(ValueError, match=r"tokens.bin was cut short: encode the corpus again"):
             use()
+
+
+def test_words_that_are_skipped_are_skipped_by_all_who_read(tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"good b\xffd caf\xc3\xa9 \xef\xbf\xbd\n")
+    corpus = resolve_corpus(tmp_path / "t.txt", errors="skip")
+    counted = build_vocabulary(corpus, min_count=1)
+    assert list(corpus) == [["good", "café", "\ufffd"]]
+    assert sorted(counted.words) == sorted(["good", "café", "\ufffd"])
+    with pytest.raises(ValueError, match="must be 'replace' or 'strict' with encoding 'cp1252'"):
+        resolve_corpus(tmp_path / "t.txt", encoding="cp1252", errors="skip")
+
+
+@pytest.mark.parametrize("errors", ["strict", "replace"])
+def test_wide_text_without_its_mark_names_the_file(tmp_path, errors):
+    (tmp_path / "t.txt").write_bytes("the river\n".encode("utf-16-le") * 9)
+    with pytest.raises(ValueError, match=r"t\.txt: .*utf-16-le or utf-16-be"):
+        build_vocabulary(resolve_corpus(tmp_path / "t.txt", encoding="utf-16", errors=errors))

@@ -352,3 +352,18 @@ def test_training_paths_agree_and_learn(caplog):
     assert caplog.messages[-1].startswith("epoch 3/3  100%  loss_sum ")
     assert len(longer.epoch_losses) == 3
     assert longer.epoch_losses[2] < longer.epoch_losses[0] < fused.loss
+
+
+def test_an_epoch_does_not_read_what_it_writes():
+    """A noise table on the memory of a table was changed while its aliases were followed."""
+    if _library.emulated():
+        pytest.skip("it has a kernel for the CPU alone")
+    state = SkipgramState.create(torch.zeros(8, 16), torch.zeros(8, 16))
+    tokens, offsets = torch.arange(8, dtype=torch.int32), torch.tensor([0, 8])
+    windows = skipgram_windows(tokens, offsets, torch.ones(8))
+    noise = state.in_table.view(torch.int32).view(-1)[:16].view(8, 2)
+    order = torch.arange(len(windows.centers))
+    source = Examples(windows, order, noise, window=2, negatives=2, seed=1, epoch=0)
+    stats = torch.zeros(3, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="skipgram_epoch_: noise must not share memory with in_"):
+        skipgram_epoch_(state, stats, source, batch_size=4, lr=0.1)

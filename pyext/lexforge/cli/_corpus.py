@@ -16,6 +16,22 @@ STANDARD_INPUT = "-"
 _BLOCK = 1 << 20
 
 
+def refuse_overwriting(corpus: str | None, outputs: Iterable[Path | None]) -> None:
+    """BadParameter if a CORPUS is itself written to; before anything is opened for writing."""
+    if corpus is None or corpus == STANDARD_INPUT or not Path(corpus).exists():
+        return
+    path = Path(corpus).resolve()
+    if any(output is not None and output.resolve() == path for output in outputs):
+        raise typer.BadParameter(f"{corpus} is read, and cannot be written to: name another place")
+
+
+def is_copied(corpus: str | None) -> bool:
+    """Whether a CORPUS is read from a copy, which no later call would know again."""
+    from lexforge.text.files import is_pipe
+
+    return corpus == STANDARD_INPUT or (corpus is not None and is_pipe(Path(corpus)))
+
+
 @contextmanager
 def reading(
     corpus: str, outputs: Iterable[Path | None], say: Callable[[str], None]
@@ -31,7 +47,6 @@ def reading(
         say: Tells in a line what was done.
 
     Raises:
-        BadParameter: The corpus is itself written to.
         FileNotFoundError: There is no file in the folder.
     """
     from lexforge.text.corpus import files_below, tell_left_out
@@ -44,8 +59,6 @@ def reading(
             yield copy
     elif is_dataset(corpus) or not path.exists():
         yield corpus
-    elif any(output.resolve() == path.resolve() for output in written):
-        raise typer.BadParameter(f"{path} is read, and cannot be written to: name another place")
     elif path.is_dir():
         files, left_out = files_below(path, written)
         if left_out:

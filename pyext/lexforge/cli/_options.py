@@ -24,7 +24,7 @@ Given = dict[str, Any]  # what stands on the command line; defaults are the mode
 Corpus = Annotated[
     str | None,
     typer.Argument(
-        help="Text file (.gz, .xz and .bz2 too), folder of such files, data set name, or - for "
+        help="Text file (compressed, too), folder of such files, data set name, or - for "
         "standard input. One sentence a line, words between spaces.",
         show_default=False,
     ),
@@ -233,5 +233,7 @@ def check_files(*paths: Path | None) -> None:
             raise typer.BadParameter(f"there is no folder {path.parent} for {path.name}")
         if path.is_dir():
             raise typer.BadParameter(f"{path} must be a file, and is a folder")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
+        # A file is replaced by a new one in its folder; devices and pipes are written to.
+        replaced = path.is_file() or not path.exists()
+        if not os.access(path.resolve().parent if replaced else path, os.W_OK):
             raise typer.BadParameter(f"{path} must be a file to write, and may not be written")

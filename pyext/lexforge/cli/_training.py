@@ -40,8 +40,8 @@ def warn_of_bytes(vocabulary: Vocabulary, corpus: str) -> None:
     damaged = sum("\N{REPLACEMENT CHARACTER}" in word for word in vocabulary.words)
     if damaged > len(vocabulary) // 10:
         warn(
-            f"{damaged:,} of {len(vocabulary):,} words hold bytes that are not UTF-8: "
-            f"is {corpus} a text file in that encoding?"
+            f"{damaged:,} of {len(vocabulary):,} words hold bytes that are no text: "
+            f"is {corpus} a text file, and in this encoding?"
         )
 
 

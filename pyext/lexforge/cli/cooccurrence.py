@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexforge._display import shell_command
-from lexforge.cli._corpus import reading
+from lexforge.cli._corpus import is_copied, reading, refuse_overwriting
 from lexforge.cli._options import (
     Corpus,
     CountingOptions,
@@ -79,6 +79,7 @@ def cooccurrence(
         )
 
     outputs = (*work.outputs, files.stanford, files.save_vocab)
+    refuse_overwriting(corpus, outputs)
     with (
         Progress(not work.quiet) as progress,
         reading(corpus, outputs, progress.say) as source,
@@ -100,7 +101,8 @@ def cooccurrence(
                 progress=progress,
             )
         except (KeyboardInterrupt, SystemExit):
-            progress.say("give the same command again to go on from here")
+            if not is_copied(corpus):
+                progress.say("give the same command again to go on from here")
             raise
         if files.stanford is not None:
             counts.save_stanford(files.stanford)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lexforge._display import shell_command
-from lexforge.cli._corpus import reading
+from lexforge.cli._corpus import is_copied, reading, refuse_overwriting
 from lexforge.cli._messages import tell, warn
 from lexforge.cli._options import (
     Corpus,
@@ -102,7 +103,14 @@ class FileOptions:
     def outputs(self) -> list[Path]:
         """What was written under these names before."""
         stems = [stem for stem in (self.save_file, self.gradsq_file) if stem is not None]
-        return [path for stem in stems for path in stem.parent.glob(f"{stem.name}.*")]
+        if self.save_file is not None:
+            stems.append(self.save_file.with_name("gradsq"))
+        files = [stem.with_name(f"{stem.name}.{ending}") for stem in stems for ending in ENDINGS]
+        for stem in stems:  # of -checkpoint-every
+            numbered = re.compile(rf"{re.escape(stem.name)}\.\d{{3,}}\.({'|'.join(ENDINGS)})")
+            there = stem.parent.iterdir() if stem.parent.is_dir() else ()
+            files += [path for path in there if numbered.fullmatch(path.name)]
+        return files
 
     def write(self, model: GloVe, stem: Path, gradsq: Path | None = None) -> list[Path]:
         """STEM.txt and STEM.bin, as -binary says, and the gradient sums beside the latter."""
@@ -189,6 +197,7 @@ def glove(
         "counts_folder": None if cooccurrence is not None else kept_counts,
     }
     outputs = (*run.outputs, *files.outputs)
+    refuse_overwriting(corpus, outputs)
     with (
         folder_of_run(out),
         Progress(not run.quiet, log_json=run.log_json, append=resume) as progress,
@@ -222,7 +231,13 @@ def glove(
             progress.say(f"the run in {out} is complete; there is nothing to resume")
         else:
             counts = _counts(
-                model, source, cooccurrence, counting.vocab_file, kept_counts, progress
+                model,
+                source,
+                cooccurrence,
+                counting.vocab_file,
+                kept_counts,
+                progress,
+                is_copied(corpus),
             )
             with StopRequest() as stop:
                 model.train(
@@ -277,6 +292,7 @@ def _counts(
     vocab_file: Path | None,
     kept_counts: Path | None,
     progress: Progress,
+    copied: bool,
 ) -> Cooccurrence:
     """What there is to train on, made or found."""
     from lexforge.models.cooccurrence.counts import Cooccurrence
@@ -301,7 +317,8 @@ def _counts(
         )
     else:
         given = None if vocab_file is None else Vocabulary.load(vocab_file)
-        with _telling_to_repeat(model.counts_folder is not None):
+        kept = model.counts_folder is not None and not copied
+        with _telling_to_repeat(kept):
             counts = model.count(corpus, vocabulary=given, progress=progress)
         warn_of_bytes(counts.vocab, corpus)
     window = "" if counts.window is None else f" within {counts.window} words"

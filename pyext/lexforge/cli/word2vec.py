@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lexforge._display import shell_command
-from lexforge.cli._corpus import reading
+from lexforge.cli._corpus import reading, refuse_overwriting
 from lexforge.cli._options import (
     Corpus,
     Given,
@@ -103,6 +103,7 @@ def word2vec(
     start.check(run.resume)
     machine: dict[str, Any] = {"workers": run.workers, "device": run.device}
     outputs = (*run.outputs, files.output, files.save_vocab, files.cache)
+    refuse_overwriting(corpus, outputs)
     with (
         folder_of_run(run.out),
         Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress,

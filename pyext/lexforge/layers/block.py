@@ -34,7 +34,10 @@ class BlockConfig(Protocol):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, then a feed-forward layer, each added to its input and normalised."""
+    """Self-attention, then a feed-forward layer, each added to its input and normalised.
+
+    Its parameters are not filled: whoever has the blocks calls ``initialise``.
+    """
 
     def __init__(self, config: BlockConfig):
         super().__init__()

@@ -14,6 +14,7 @@ from lexforge._lazy import attach
 from lexforge.ops.attention.attention import attention, varlen_attention
 
 if TYPE_CHECKING:
+    from lexforge.ops._tables import padded_table
     from lexforge.ops.cooccurrence.cooccurrence import (
         CooccurrenceIndex,
         CountedRows,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         keep_probability,
         noise_weights,
         sample_noise,
+        seed_from,
     )
     from lexforge.ops.transformer.add_layer_norm import add_layer_norm
     from lexforge.ops.transformer.bias_activation import bias_activation
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
 # Where each op lives, and the types of its arguments and results.
 _NAMES = {
+    "_tables": ("padded_table",),
     "cooccurrence.cooccurrence": (
         "CooccurrenceIndex",
         "CountedRows",
@@ -77,6 +80,7 @@ _NAMES = {
         "keep_probability",
         "noise_weights",
         "sample_noise",
+        "seed_from",
     ),
     "transformer.add_layer_norm": ("add_layer_norm",),
     "transformer.bias_activation": ("bias_activation",),

@@ -22,6 +22,7 @@ Progress = Callable[[int, "int | None"], None]
 _BLOCK_BYTES = 1 << 20  # read from a file at a time
 _CHUNK_BYTES = 1 << 20  # scanned by one thread at a time
 _BATCH_SENTENCES = 1000  # taken from an iterable at a time
+_ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 class Corpus:
@@ -61,6 +62,10 @@ class Corpus:
         self.encoding = encoding_name("Corpus", "encoding", encoding)
         if errors not in (None, "replace", "strict", "skip"):
             raise ValueError(f"errors must be 'replace', 'strict' or 'skip', got {errors!r}")
+        if errors == "skip" and self.encoding != UTF8:
+            raise ValueError(
+                f"errors must be 'replace' or 'strict' with encoding {self.encoding!r}, got 'skip'"
+            )
         self.errors = errors
         self._checked = False
 
@@ -77,8 +82,11 @@ class Corpus:
         if self.sentences is not None:
             yield from self.sentences
             return
-        for line in self.lines():
-            yield [word for word in re.split("[\0\t\n\v\f\r ]+", line) if word]
+        skip = self.errors == "skip"
+        for line in self._decoded("surrogateescape" if skip else self.errors):
+            words = re.split("[\0\t\n\v\f\r ]+", line)
+            # Escaped bytes stand for what is not valid.
+            yield [word for word in words if word and not (skip and _ESCAPED.search(word))]
 
     def lines(self) -> Iterator[str]:
         """Those of the files, with their line feeds.
@@ -86,8 +94,11 @@ class Corpus:
         Raises:
             ValueError: one is not valid under "strict", a file is no text.
         """
+        return self._decoded("strict" if self.errors == "strict" else "replace")
+
+    def _decoded(self, errors: str | None) -> Iterator[str]:
         self.check()
-        errors = "strict" if self.errors == "strict" else "replace"
+        errors = errors or "replace"
         for path in self.paths:
             with open_text(path, self.encoding, self.errors) as (file, _):
                 for number, line in enumerate(file, 1):

@@ -368,6 +368,12 @@ def _download(name: str) -> None:
         ) from error
 
 
+def _given(file: Path) -> bool:
+    """Whether a file is below LEXFORGE_DATA, which is the user's own."""
+    folder = os.environ.get("LEXFORGE_DATA") or None
+    return folder is not None and file.resolve().is_relative_to(Path(folder).resolve())
+
+
 def cached() -> dict[str, list[Path]]:
     """What the cache holds, by data set: the files that Lexforge puts there, and no others."""
     cache = cache_path()
@@ -379,7 +385,7 @@ def cached() -> dict[str, list[Path]]:
             files = [cache / file for file in known.files.values()]
             inside = (*known.files.values(), Path(known.urls[0]).name)
             files += [cache / "d2l" / file for file in inside]
-        found[name] = [file for file in files if file.is_file()]
+        found[name] = [file for file in files if file.is_file() and not _given(file)]
     return {name: files for name, files in found.items() if files}
 
 

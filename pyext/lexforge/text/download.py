@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from lexforge._display import is_terminal
 from lexforge._version import __version__
 
 BLOCK_BYTES = 1 << 20
@@ -109,7 +110,7 @@ def _blocks(url: str, size: int | None) -> Iterator[bytes]:
 def _display(name: str, url: str, size: int | None) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal; the log is told in any case."""
     _LOGGER.info("downloading %s from %s", name, url)
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda count: None
         return
     from rich import progress

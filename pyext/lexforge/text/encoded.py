@@ -241,7 +241,7 @@ def encode_corpus(
     options = reader_options(corpus, threads)
     corpus.check()
     folder = Path(folder)
-    made = not folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with (
@@ -274,8 +274,8 @@ def encode_corpus(
         with replacing(folder / "meta.json", sync=False) as file:
             file.write(json.dumps(meta, indent=2).encode() + b"\n")
     except BaseException:
-        if made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
         raise
     return EncodedCorpus.open(folder)

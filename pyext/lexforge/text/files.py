@@ -163,9 +163,7 @@ class _Decoded(io.RawIOBase):
     """The text of a file in another encoding, as UTF-8."""
 
     def __init__(self, path: str | os.PathLike, file: BinaryIO, encoding: str, errors: str) -> None:
-        # A word cannot be left out before words are known: its bytes are.
-        policy = {"skip": "ignore"}.get(errors, errors)
-        self._decoder = codecs.getincrementaldecoder(encoding)(policy)
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._path, self._file, self._encoding = path, file, encoding
         self._pending, self._read, self._ended = b"", 0, False
 
@@ -182,6 +180,11 @@ class _Decoded(io.RawIOBase):
                 raise ValueError(
                     f"{self._path}: not {self._encoding} near byte {self._read + error.start}: "
                     f'{error.reason}; errors="replace" puts U+FFFD there'
+                ) from None
+            except UnicodeError as error:  # of UTF-16 and UTF-32 without their mark
+                raise ValueError(
+                    f"{self._path}: {error}; name the order of its bytes: "
+                    f"{self._encoding}-le or {self._encoding}-be"
                 ) from None
             self._read += len(block)
             self._pending = text.encode(UTF8, "replace")

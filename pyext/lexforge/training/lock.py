@@ -74,7 +74,11 @@ def _lock(folder: Path, doing: str) -> IO[bytes]:
     """The locked file."""
     path = folder / LOCK
     while True:
-        file = open(path, "ab")  # noqa: SIM115  it is closed by the caller
+        try:
+            file = open(path, "ab")  # noqa: SIM115  it is closed by the caller
+        except FileNotFoundError:  # who worked here has kept nothing, and removed the folder
+            folder.mkdir(parents=True, exist_ok=True)
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

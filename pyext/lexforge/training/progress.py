@@ -161,7 +161,7 @@ class Progress:
     def warn(self, text: str) -> None:
         """A warning to the logger ``lexforge``, which Python prints where nobody else listens."""
         self._end_live()
-        _LOGGER.warning("warning: %s", text)
+        _LOGGER.warning("warning: %s", printable(text))
 
     def phase(self, name: str, unit: str | None = None) -> Callable[[int, int | None], None] | None:
         """A callback ``(done, total)`` for a phase other than training; None when nothing is shown.

@@ -644,7 +644,7 @@ class KeyedVectors(WordVectors):
         kv = GensimKeyedVectors(self.vector_size)
         kv.index_to_key = list(self.index_to_key)
         kv.key_to_index = dict(self.key_to_index)
-        kv.vectors = self.vectors.astype(np.float32, copy=False)
+        kv.vectors = np.require(self.vectors, np.float32, "W")  # those of a GloVe are read-only
         kv.next_index = len(self)
         kv.expandos = {name: values.copy() for name, values in self.expandos.items()}
         return kv

@@ -197,7 +197,7 @@ def _texts(file: Iterable[bytes], *, split: bool, ids: bool) -> Iterator[Any]:
     """The texts of the lines, as :func:`lexforge.bert.encode` takes them."""
     for number, line in enumerate(file):
         try:
-            text = line.decode("utf-8").rstrip("\r\n")
+            text = line.decode("utf-8" if number else "utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"encode: {_line(number)} must be UTF-8, got byte {line[error.start]:#x} "

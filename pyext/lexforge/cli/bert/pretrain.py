@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexforge._display import shell_command
-from lexforge.cli._corpus import STANDARD_INPUT, reading
+from lexforge.cli._corpus import STANDARD_INPUT, reading, refuse_overwriting
 from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
 from lexforge.cli._training import tell_of_stop
 from lexforge.models import settings as common
@@ -103,6 +103,8 @@ def pretrain(
         raise typer.BadParameter("standard input is CORPUS or --eval-file, not both")
     run.check(folders={"--tensorboard": others.tensorboard})
     outputs = (*run.outputs, others.tensorboard)
+    for read in (corpus, others.eval_file):
+        refuse_overwriting(read, outputs)
     if "dropout" in shape:
         shape["attention_dropout"] = shape["dropout"]
     held_out = others.eval_file

@@ -7,7 +7,7 @@
               pretrained.params, a state dict
 
 Nothing is unpickled but tensors. Here are names, shapes and bytes; what a configuration means is
-:class:`lexforge.models.bert.model.BertConfig`'s.
+:class:`lexforge.models.bert.config.BertConfig`'s.
 """
 
 from __future__ import annotations

@@ -573,7 +573,7 @@ class _Run:
         try:
             for name in ("settings", "state", *([] if evaluated is None else ["evaluation"])):
                 check_value(name, record.get(name), dict[str, Any])
-            settings = PretrainingSettings(**record["settings"])
+            settings = PretrainingSettings.of(record["settings"])
             run = cls(settings, PretrainingState.from_json(record["state"]))
             if evaluated is not None:
                 check_value("evaluation['corpus']", evaluated.get("corpus"), dict[str, Any])

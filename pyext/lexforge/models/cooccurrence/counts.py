@@ -29,9 +29,7 @@ from lexforge.models.cooccurrence.triplets import (
     sort_triplets,
     write_all,
 )
-from lexforge.text import (
-    Vocabulary,
-)
+from lexforge.text import Vocabulary
 from lexforge.text.lines import read_json
 from lexforge.training.disk import check_space
 from lexforge.training.lock import folder_of_run
@@ -408,9 +406,6 @@ class RatioTable:
 def _short(number: float) -> str:
     """Two digits that matter, without an exponent."""
     return np.format_float_positional(number, precision=2, unique=False, fractional=False, trim="-")
-
-
-# -- counting -------------------------------------------------------------------------------------
 
 
 # -- the folder of a result -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 import torch
 
-from lexforge._files import map_file, read_into
+from lexforge._files import map_file
 from lexforge.ops.cooccurrence.cooccurrence import CountedRows
 
 TRIPLET = np.dtype([("row", "<i4"), ("col", "<i4"), ("value", "<f8")])
@@ -120,10 +120,18 @@ def read_records(file: IO[bytes], first: int, last: int) -> np.ndarray:
         ValueError: The file ends early.
     """
     records = np.empty(last - first, TRIPLET)
-    file.seek(first * TRIPLET.itemsize)
-    if not read_into(file, records):
-        raise ValueError(f"{file.name}: truncated: it must hold {last} records")
+    _read_at(file, first, records, last)
     return records
+
+
+def _read_at(file: IO[bytes], first: int, records: np.ndarray, total: int) -> None:
+    """Fill from a place in the file; others may read it at the same time."""
+    view, at = records.view("u1").data, first * TRIPLET.itemsize
+    while view:
+        got = os.preadv(file.fileno(), [view], at)
+        if not got:
+            raise ValueError(f"{file.name}: truncated: it must hold {total} records")
+        view, at = view[got:], at + got
 
 
 def map_triplets(path: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -153,12 +161,10 @@ def read_triplets(file: IO[bytes], nnz: int) -> Iterator[np.ndarray]:
     Raises:
         ValueError: The file ends early.
     """
-    file.seek(0)
     buffer = np.empty(min(PIECE, nnz), TRIPLET)
     for first in range(0, nnz, PIECE):
         records = buffer[: nnz - first]
-        if not read_into(file, records):
-            raise ValueError(f"{file.name}: truncated: it must hold {nnz} records")
+        _read_at(file, first, records, nnz)
         yield records
 
 

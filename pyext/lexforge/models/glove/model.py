@@ -393,25 +393,31 @@ class GloVe:
 
     def _set_vocabulary(self, vocabulary: Vocabulary, nnz: int = 0) -> None:
         """Allocate the tables, with the first values of parameters in [-0.5, 0.5] / D."""
+        found = None if self.init is None else self._found(self.init, vocabulary)
         self._allocate(vocabulary, nnz)
         generator = torch.Generator().manual_seed(self.seed % 2**63)
         bound = 0.5 / self.vector_size
         for table in self._parameters():
             table.uniform_(-bound, bound, generator=generator)
-        if self.init is not None:
-            self.initialised = self._start_from(self.init)
+        if found is not None:
+            self.initialised = self._start_from(found)
 
-    def _start_from(self, init: str | os.PathLike | WordVectors) -> int:
-        """Let words begin with the vectors that are known for them; returns how many do."""
+    def _found(self, init: str | os.PathLike | WordVectors, vocabulary: Vocabulary) -> WordVectors:
+        """The vectors to start from; ValueError if they do not fit."""
         found = init if isinstance(init, WordVectors) else load_vectors(init)
-        built, size = self._trained("init"), self.vector_size
-        if found.vector_size != size:
+        if found.vector_size != self.vector_size:
             raise ValueError(
-                f"GloVe: init must have vectors of vector_size={size}, got {found.vector_size}"
+                f"GloVe: init must have vectors of vector_size={self.vector_size}, "
+                f"got {found.vector_size}"
             )
-        words = [word for word in built.vocabulary.words if word in found.key_to_index]
-        if not words:
+        if not any(word in found.key_to_index for word in vocabulary.words):
             raise ValueError("GloVe: init has none of the words of the corpus")
+        return found
+
+    def _start_from(self, found: WordVectors) -> int:
+        """Let words begin with the vectors that are known for them; returns how many do."""
+        built, size = self._trained("init"), self.vector_size
+        words = [word for word in built.vocabulary.words if word in found.key_to_index]
         rows = torch.tensor([built.vocabulary[word] for word in words])
         # What wv holds is a sum of both tables: half of it in each.
         share = 0.5 if self.vectors == "sum" else 1.0
@@ -606,21 +612,31 @@ class GloVe:
                 views[f"{name}_{side}"] = table[:, 0, dim + 1]
         return views
 
+    def __copy__(self) -> GloVe:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        twin.counts = self.counts
+        return twin
+
+    def __deepcopy__(self, memo: dict) -> GloVe:
+        return self.__copy__()
+
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: everything but the counts, which are a file."""
-        left_out = ("counts", "init", "_built", "_wv")
+        """For pickles: everything but the counts, which are a file; copies share them."""
+        left_out = ("counts", "_built", "_wv")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         kept["_state"] = copy.deepcopy(self._state)
         if self._built is None:
             return {**kept, "built": None}
         vocabulary, *tables = self._built
+        kept["init"] = None  # it has done its work
         expandos = None if self._wv is None else copy.deepcopy(self._wv.expandos)
         return {**kept, "built": (vocabulary, [table.clone() for table in tables], expandos)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("built")
         vars(self).update(state)
-        self.counts = self.init = self._built = self._wv = None
+        self.counts = self._built = self._wv = None
         if kept is not None:
             vocabulary, tables, expandos = kept
             self._allocate(vocabulary)

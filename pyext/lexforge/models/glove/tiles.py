@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 from lexforge._files import map_file
 from lexforge.ops.glove.glove_tiles import GloveTiles, glove_deal_parts, glove_tiles
+from lexforge.training.disk import check_space
 
 if TYPE_CHECKING:
     from lexforge.models.cooccurrence.counts import Cooccurrence
@@ -106,13 +106,7 @@ def _in_files(ranges: Iterator[GloveTiles], folder: Path, parts: int, needed: in
     segments = entries = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(folder).free) < needed:
-            raise OSError(
-                errno.ENOSPC,
-                f"no space left on the disk: the tiles of the counts need {needed / 1e9:,.1f} GB, "
-                f"and {free / 1e9:,.1f} GB are free",
-                str(folder),
-            )
+        check_space(folder, needed)
         with ExitStack() as stack:
             files = {name: stack.enter_context(open(path, "wb")) for name, path in paths.items()}
             for tiles in ranges:

@@ -326,13 +326,13 @@ class Word2Vec:
         generator = torch.Generator().manual_seed((self.seed + before) % 2**63)
         bound = 1.0 / self.vector_size
         built.in_table[:, : self.vector_size].uniform_(-bound, bound, generator=generator)
-        if old is not None:
+        if self.init is not None:
+            self.initialised = _start_from(built, self.init, needed=old is None)
+        if old is None:
+            self._state = None
+        else:
             rows = torch.tensor([built.vocabulary[word] for word in old.vocabulary.words])
             built.in_table[rows], built.out_table[rows] = old.in_table, old.out_table
-        else:
-            if self.init is not None:
-                self.initialised = _start_from(built, self.init)
-            self._state = None
         if self._built is not None:  # whoever holds the old wv goes on with the model
             wv = self._built.wv
             wv.rebase(built.wv.index_to_key, built.wv.vectors, built.vocabulary.counts)
@@ -613,7 +613,7 @@ class Word2Vec:
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: everything, the tables once and without padding."""
         kept = {name: value for name, value in vars(self).items() if name != "_built"}
-        kept["_state"], kept["init"] = copy.deepcopy(self._state), None
+        kept["_state"] = copy.deepcopy(self._state)
         if self._built is None:
             return {**kept, "built": None}
         vocabulary, *tables, wv = self._built
@@ -757,14 +757,18 @@ class Word2Vec:
         return model_html("Word2Vec", self)
 
 
-def _start_from(built: _Built, init: str | os.PathLike | WordVectors) -> int:
-    """Copy the vectors of known words into the input table; returns how many."""
+def _start_from(built: _Built, init: str | os.PathLike | WordVectors, *, needed: bool) -> int:
+    """Copy the vectors of known words into the input table; returns how many.
+
+    Raises:
+        ValueError: They are of another size; there is none, and one is needed.
+    """
     vectors = init if isinstance(init, WordVectors) else load_vectors(init)
     try:
         taken = built.wv._take_over(vectors)
     except ValueError as error:
         raise ValueError(f"Word2Vec: init: {error}") from error
-    if not taken:
+    if needed and not taken:
         raise ValueError("Word2Vec: init has none of the words of the corpus")
     return taken
 

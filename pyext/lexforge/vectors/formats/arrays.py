@@ -101,7 +101,9 @@ def read_safetensors(
 
 def write_safetensors(path: Path, table: Table, dtype: str) -> None:
     """One file: tensor ``vectors``, words and counts as JSON in the metadata."""
-    tensor = torch.from_numpy(np.ascontiguousarray(table.vectors)).to(getattr(torch, dtype))
+    tensor = torch.from_numpy(np.require(table.vectors, requirements=["C", "W"])).to(
+        getattr(torch, dtype)
+    )
     metadata = {"format": "pt", "words": json.dumps(table.words, ensure_ascii=False)}
     if table.counts is not None:
         metadata["counts"] = json.dumps(table.counts.tolist())

@@ -268,12 +268,12 @@ def _without_repeats(words: list[str | None], vectors: np.ndarray, encoding: str
     repeats = len(words) - words.count(None) - len(first_row)
     if repeats:
         warnings.warn(
-            f"{repeats} rows repeat the token of an earlier row and are left out", stacklevel=3
+            f"{repeats} rows repeat the token of an earlier row and are left out", stacklevel=4
         )
     if skipped := words.count(None):
         warnings.warn(
             f"{skipped} rows with a token that is not {encoding.upper()} are left out",
-            stacklevel=3,
+            stacklevel=4,
         )
     return Table(list(first_row), vectors[list(first_row.values())])
 

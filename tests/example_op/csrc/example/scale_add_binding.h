@@ -11,6 +11,7 @@ void scale_add(Tensor& y, const Tensor& x, double a) {
   const Checks check("scale_add_", "y", y);
   check.tensor("y", y, ScalarType::Float, {Checks::kAny});
   check.like("y", y, "x", x);
+  check.apart({{"y", y}}, {{"x", x}});
   const Device device(y);
   device.run(ScaleAddParams{
       .y = data<float>(y),

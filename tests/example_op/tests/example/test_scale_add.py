@@ -21,7 +21,9 @@ def test_values(count, device):
     expected = reference(y, x, 0.3)
     # Two roundings, that of the product and that of the sum, and that of the factor.
     bound = 1.001 * 2**-24 * (2 * (0.3 * x.double()).abs() + expected.abs())
+    version = y._version
     assert scale_add_(y, x, 0.3) is None
+    assert y._version == version + 1
     assert ((y - expected).abs() <= bound).all()
 
 
@@ -56,8 +58,12 @@ def test_errors(device):
         scale_add_(torch.zeros(10, device=device)[::2], x, 1)
     with pytest.raises(ValueError, match="scale_add_: a must be finite and >= 0, got nan"):
         scale_add_(y, x, float("nan"))
-    with pytest.raises(ValueError, match="scale_add_: x must be another tensor than y"):
-        scale_add_(y, y, 1)
+    memory = torch.zeros(9, device=device)
+    for other in (y, memory[4:]):  # the same, and a part
+        with pytest.raises(ValueError, match="scale_add_: x must be another tensor than y"):
+            scale_add_(y if other is y else memory[:5], other, 1)
+    with pytest.raises(ValueError, match="scale_add_: y"):
+        scale_add_(y.requires_grad_(), x, 1)
 
 
 def test_errors_of_the_op_itself(device):
