@@ -215,3 +215,10 @@ def test_nothing_to_train_on(tmp_path):
     (tmp_path / "c.txt").write_text("hello\n\nhello\n")
     with pytest.raises(ValueError, match="no word has a context: each of the 2 sentences has one"):
         Word2Vec(corpus_file=tmp_path / "c.txt", min_count=1, vector_size=4)
+
+
+def test_words_of_wide_text_cannot_be_skipped(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("the river\n" * 9, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"t\.txt: .*errors must be 'replace' or 'strict'"):
+        build_vocabulary(resolve_corpus(path, errors="skip"))

@@ -29,7 +29,9 @@ def is_copied(corpus: str | None) -> bool:
     """Whether a CORPUS is read from a copy, which no later call would know again."""
     from lexforge.text.files import is_pipe
 
-    return corpus == STANDARD_INPUT or (corpus is not None and is_pipe(Path(corpus)))
+    if corpus is None or corpus == STANDARD_INPUT:
+        return corpus is not None
+    return Path(corpus).exists() and is_pipe(Path(corpus))
 
 
 @contextmanager

@@ -163,6 +163,10 @@ class _Decoded(io.RawIOBase):
     """The text of a file in another encoding, as UTF-8."""
 
     def __init__(self, path: str | os.PathLike, file: BinaryIO, encoding: str, errors: str) -> None:
+        if errors == "skip":  # its words are not known here
+            raise ValueError(
+                f"{path}: {encoding}: errors must be 'replace' or 'strict', got 'skip'"
+            )
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._path, self._file, self._encoding = path, file, encoding
         self._pending, self._read, self._ended = b"", 0, False
