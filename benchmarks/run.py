@@ -36,7 +36,7 @@ MEASURED = {
     "glove_train": ["glove"],
     "ptb_reference": ["word2vec", "sampling"],
     "sampling": ["sampling"],
-    "skipgram_train": ["word2vec"],
+    "word2vec_train": ["word2vec"],
     "text_reader": ["text"],
     "transformer": ["transformer"],
     "vector_files": ["text"],

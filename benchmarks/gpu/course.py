@@ -307,7 +307,7 @@ COURSE = [
     Case("tests", 110, tests),
     benchmark(
         "skipgram",
-        "skipgram_train.py",
+        "word2vec_train.py",
         "--dim 100 --threshold 1e-4 0 --seconds 0.3",
         20,
         f"--dim 8 --threshold 0 --tokens 20000 {_WORDS} {_SHORT}",
@@ -362,7 +362,7 @@ COURSE = [
         f"--dim 8 --entries 200 {_WORDS} {_SHORT}",
     ),
     benchmark("attention-float32", "attention.py", "--dtypes float32 --lengths 128 512", 25),
-    benchmark("skipgram-300", "skipgram_train.py", "--dim 300 --threshold 1e-4 --seconds 0.3", 20),
+    benchmark("skipgram-300", "word2vec_train.py", "--dim 300 --threshold 1e-4 --seconds 0.3", 20),
     benchmark("glove-300", "glove_train.py", "--dim 300 --seconds 0.3", 25),
     benchmark("attention-1024", "attention.py", "--dtypes bfloat16 --lengths 1024", 20),
     benchmark("transformer-float32", "transformer.py", "--dtypes float32 --repeats 5", 40),

@@ -12,7 +12,7 @@ import torch
 import attention
 import cooccurrence
 import glove_train
-import skipgram_train
+import word2vec_train
 from lexforge.ops.cooccurrence.cooccurrence import cooccurrence_index, cooccurrence_rows
 from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_default_parts, glove_tiles
 from lexforge.ops.glove.glove_train import glove_train_
@@ -30,9 +30,9 @@ def main() -> None:
     vocab_size = 500 if small else VOCAB_SIZE
     tokens = 5000 if small else 4_000_000
 
-    corpus = skipgram_train.Corpus(tokens, vocab_size, 1e-4, device)
+    corpus = word2vec_train.Corpus(tokens, vocab_size, 1e-4, device)
     for sharing in ("pair", "window"):
-        skipgram_train.stream_case(corpus, vocab_size, DIM, sharing, device)  # trains once
+        word2vec_train.stream_case(corpus, vocab_size, DIM, sharing, device)  # trains once
 
     matrix = glove_train.random_matrix(tokens, vocab_size, device)
     parts = glove_default_parts(vocab_size, DIM, device=device)

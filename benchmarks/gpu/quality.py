@@ -32,7 +32,7 @@ from lexforge.ops.cooccurrence.cooccurrence import (
 from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_tiles
 from lexforge.ops.glove.glove_train import glove_table, glove_train_
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.ops.word2vec.word2vec_train import word2vec_train_
 
 LENGTH, WINDOW, DIM = 20, 5, 100
 SKIPGRAM, GLOVE, GLOVE_WARPS, BERT, BERT_HALF = 0.02, 0.001, 0.03, 0.01, 0.03  # allowed
@@ -69,7 +69,7 @@ def skipgram(text: Text, device: str, sharing: str, epochs: int = 3) -> float:
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     for epoch in range(epochs):
         stats.zero_()
-        skipgram_train_(
+        word2vec_train_(
             *tables,
             stats,
             *data,

@@ -17,13 +17,13 @@ from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.sampling import sampling
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
-from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.ops.word2vec.word2vec_train import word2vec_train_
 from lexforge.reference.cooccurrence import cooccurrence as counting_reference
 from lexforge.reference.glove import glove_loss as glove_loss_reference
 from lexforge.reference.glove import glove_train as glove_reference
 from lexforge.reference.sampling import sampling as sampling_reference
 from lexforge.reference.word2vec import skipgram_loss as loss_reference
-from lexforge.reference.word2vec import skipgram_train as stream_reference
+from lexforge.reference.word2vec import word2vec_train as stream_reference
 
 ITEMS = Items()
 
@@ -175,7 +175,7 @@ for _optimizer in OPTIMIZERS:
     ITEMS.add(f"skip-gram step, {_optimizer}", skipgram_steps, *_ops, optimizer=_optimizer)
 
 
-def skipgram_train(device, sharing, dim=100, negatives=5):
+def word2vec_train(device, sharing, dim=100, negatives=5):
     """One sentence is trained in order: equal to the reference to rounding."""
     random, rows, length = np.random.default_rng(3), 40, 60
     tokens = (random.random(length) ** 2 * rows).astype(np.int32)
@@ -192,9 +192,9 @@ def skipgram_train(device, sharing, dim=100, negatives=5):
     ours = [table.to(device, copy=True) for table in tables]
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     arrays = (tokens, offsets, keep, noise.view(np.int32))
-    skipgram_train_(*ours, stats, *(torch.tensor(x, device=device) for x in arrays), **options)
+    word2vec_train_(*ours, stats, *(torch.tensor(x, device=device) for x in arrays), **options)
     exact = [table.double().numpy() for table in tables]
-    expected = stream_reference.skipgram_train(*exact, tokens, offsets, keep, noise, **options)
+    expected = stream_reference.word2vec_train(*exact, tokens, offsets, keep, noise, **options)
     equal(stats[1:], torch.from_numpy(expected[1:]), "pairs and centres")
     near(stats[0] / expected[0], torch.ones(()), 1e-5, "loss")
     both = (torch.cat(ours), torch.from_numpy(np.concatenate(exact)))
@@ -203,10 +203,10 @@ def skipgram_train(device, sharing, dim=100, negatives=5):
 
 for _sharing, _dim in itertools.product(("pair", "window"), (100, 200, 300, 500, 600)):
     _name = f"skip-gram stream, {_sharing}, dim {_dim}"
-    ITEMS.add(_name, skipgram_train, "skipgram_train_", sharing=_sharing, dim=_dim)
+    ITEMS.add(_name, word2vec_train, "word2vec_train_", sharing=_sharing, dim=_dim)
 for _sharing in ("pair", "window"):
     _name = f"skip-gram stream, {_sharing}, 20 noise words"
-    ITEMS.add(_name, skipgram_train, "skipgram_train_", sharing=_sharing, negatives=20)
+    ITEMS.add(_name, word2vec_train, "word2vec_train_", sharing=_sharing, negatives=20)
 
 
 # -- GloVe ---------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 //
 // skipgram_windows: sub-sampling and windows of one epoch.
 //   for each sentence s, p = position in the corpus:
-//     kept = positions p with keep_token(p)     (skipgram_keep of skipgram_train.h)
+//     kept = positions p with keep_token(p)     (word2vec_keep of word2vec_train.h)
 //     for each kept position p, i = its rank among all kept ones of the corpus:
-//       w = window drawn at p (skipgram_window), or always `window`
+//       w = window drawn at p (word2vec_window), or always `window`
 //       the contexts are the kept tokens of rank first .. last - 1 without i,
 //       [first, last) = [i - w, i + w + 1) cut to the sentence; a centre without one is left out
 //

@@ -3,7 +3,7 @@
 
 #include "common/cpu_capability.h"
 #include "word2vec/skipgram_batch.h"
-#include "word2vec/skipgram_train.h"
+#include "word2vec/word2vec_train.h"
 
 namespace lexforge {
 namespace {

@@ -312,7 +312,7 @@ def test_errors_that_ruin_a_context_are_known(gpu):
 
 def test_the_op_families_have_their_test_files(gpu):
     files = [str(path.relative_to(ROOT)) for path in gpu.course.test_files(ROOT / "tests")]
-    assert "tests/word2vec/test_skipgram_train.py" in files
+    assert "tests/word2vec/test_word2vec_train.py" in files
     assert "tests/models/test_glove_device.py" in files
     first, later = "tests/attention/test_attention.py", "tests/models/test_bert.py"
     assert files.index(first) < files.index(later)

@@ -240,7 +240,7 @@ NAMES = {
     "error, text",
     [
         ("Word2Vec: window must be 1 to 9, got 0", "-window must be 1 to 9, got 0"),
-        ("skipgram_train_: alpha must be finite", "--lr must be finite"),
+        ("word2vec_train_: alpha must be finite", "--lr must be finite"),
         ("build_vocab: no word occurs min_count=5 times", "no word occurs --min-count 5 times"),
         ("Word2Vec: window must exceed min_count, got 3", "-window must exceed --min-count, got 3"),
         ("Word2Vec: init has none of the words", "--init has none of the words"),
@@ -249,7 +249,7 @@ NAMES = {
             "cannot resume with other settings: alpha is 1, 2 in the run; window is 3, 4",
             "cannot resume with other settings: --lr is 1, 2 in the run; -window is 3, 4",
         ),
-        ("run, /build/csrc/x_ops.cpp:62, skipgram_train_: window must be 1", "-window must be 1"),
+        ("run, /build/csrc/x_ops.cpp:62, word2vec_train_: window must be 1", "-window must be 1"),
         ("operator(), /build/csrc/x.h:1, tables overlap", "tables overlap"),
         (
             "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: not enough memory: you "

@@ -38,7 +38,7 @@ from lexforge.ops.word2vec.skipgram_batch import (
 )
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_
-from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.ops.word2vec.word2vec_train import word2vec_train_
 
 f, i, n = torch.ones, lambda *x: torch.tensor(x, dtype=torch.int32), lambda *x: torch.tensor(x)
 stats = torch.zeros(3, dtype=torch.float64)
@@ -99,7 +99,7 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("skipgram_loss", skipgram_loss, (*minibatch, f(2, 16), f(2, 16))),
     ("skipgram_step_", lambda *given: skipgram_step_(state(), *given, lr=0.1), minibatch),
     ("SkipgramState", SkipgramState.create, (f(2, 16), f(2, 16))),
-    ("skipgram_train_", skipgram_train_, (f(2, 16), f(2, 16), stats.clone(), *corpus, noise)),
+    ("word2vec_train_", word2vec_train_, (f(2, 16), f(2, 16), stats.clone(), *corpus, noise)),
 ]  # fmt: skip
 # Where None stands for nothing.
 OPTIONAL = {

@@ -199,7 +199,7 @@ CALLS = [
     ("skipgram_loss_backward_rows", batch),
     ("skipgram_step_", step),
     ("skipgram_sync_", step),
-    ("skipgram_train_", stream),
+    ("word2vec_train_", stream),
     ("softmax_cross_entropy_", cross_entropy),
 ]
 

@@ -15,7 +15,7 @@ from lexforge.models.glove.settings import GloVeSettings
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.cooccurrence import cooccurrence as counting_ops
 from lexforge.ops.glove.glove_tiles import OPTIMIZERS as GLOVE_OPTIMIZERS
-from lexforge.ops.word2vec.skipgram_train import SHARING
+from lexforge.ops.word2vec.word2vec_train import SHARING
 from lexforge.training.optimizer import OPTIMIZERS
 from lexforge.training.schedules import SCHEDULES
 from lexforge.training.settings import knobs

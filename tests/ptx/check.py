@@ -28,7 +28,7 @@ import build  # noqa: E402
 import run  # noqa: E402
 
 ATTENTION = "tests/attention/test_attention_cuda.py"
-STREAM = "tests/word2vec/test_skipgram_train.py"
+STREAM = "tests/word2vec/test_word2vec_train.py"
 COOCCURRENCE = "tests/cooccurrence/test_cuda.py"
 APPROXIMATE = [
     f"{ATTENTION}::test_tile_widths_and_divisions",

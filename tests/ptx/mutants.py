@@ -140,12 +140,12 @@ LIBRARIES = {
             ),
             Mutant(
                 "a list is read before it is written",
-                "word2vec/skipgram_train_cuda.cu",
+                "word2vec/word2vec_train_cuda.cu",
                 [
                     ("size += __popc(added);\n    __syncwarp();", "size += __popc(added);"),
                     ("window.context(j); });\n    __syncwarp();", "window.context(j); });"),
                 ],
-                "tests/word2vec/test_skipgram_train.py::test_one_sentence_equals_the_oracle"
+                "tests/word2vec/test_word2vec_train.py::test_one_sentence_equals_the_oracle"
                 "[cuda_emulated-16-window]",
                 "race",
             ),

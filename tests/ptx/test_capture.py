@@ -31,7 +31,7 @@ from transformer import (
     test_embedding_sum,
     test_linear_cross_entropy,
 )
-from word2vec import test_skipgram_loss, test_skipgram_train
+from word2vec import test_skipgram_loss, test_word2vec_train
 
 pytestmark = pytest.mark.skipif(not _library.emulated(), reason="a switch of the PTX device")
 
@@ -74,7 +74,7 @@ def cross_entropy(device):
 
 
 def train_skipgram(device):
-    run = test_skipgram_train.Case([60], dim=20).run(device)
+    run = test_word2vec_train.Case([60], dim=20).run(device)
     return [torch.from_numpy(np.asarray(x)) for x in run]
 
 

@@ -1,10 +1,10 @@
 // The noise words of negative sampling for many positions at a time.
-// A part of skipgram_train_cpu_impl.h.
+// A part of word2vec_train_cpu_impl.h.
 #pragma once
 
 #include <cstdint>
 
-#include "word2vec/skipgram_train.h"
+#include "word2vec/word2vec_train.h"
 // The instruction set applies from here on.
 #include "sampling/alias_simd.h"
 
@@ -32,7 +32,7 @@ LEXFORGE_INLINE void place_noise(uint32_t* const* counter, int64_t first, int64_
 
 // The noise words of all quads, two to each, in order; some more up to a whole register.
 template <typename scalar_t>
-LEXFORGE_INLINE void draw_noise(const SkipgramTrainParams<scalar_t>& params,
+LEXFORGE_INLINE void draw_noise(const Word2vecTrainParams<scalar_t>& params,
                                 uint32_t* const* counter, int64_t quads, int32_t* noise) {
   using U = Uint32Lanes;
   const uint32_t vocab_size = static_cast<uint32_t>(params.vocab_size);

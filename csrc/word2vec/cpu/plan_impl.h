@@ -1,12 +1,12 @@
 // The second stage: centres -> the rows that each window touches, in order, with labels and
-// weights; and their fetching ahead of use. A part of skipgram_train_cpu_impl.h.
+// weights; and their fetching ahead of use. A part of word2vec_train_cpu_impl.h.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
 #include "common/scratch.h"
-#include "word2vec/skipgram_train_cpu.h"
+#include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
 #include "word2vec/cpu/noise_impl.h"
 #include "word2vec/cpu/read_impl.h"
@@ -28,7 +28,7 @@ struct Window {
 template <typename scalar_t>
 class Plan {
  public:
-  Plan(const SkipgramTrainParams<scalar_t>& params, const SkipgramTrainPlan& sizes, Carver& carve)
+  Plan(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes, Carver& carve)
       : params_(params) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
@@ -82,8 +82,8 @@ class Plan {
   scalar_t* weight;  // of a positive 1, of a noise word -1, of what is left out 0
 
  private:
-  static constexpr int kTile = SkipgramTrainPlan::kTile;
-  static constexpr int kErrors = SkipgramTrainPlan::kErrors;
+  static constexpr int kTile = Word2vecTrainPlan::kTile;
+  static constexpr int kErrors = Word2vecTrainPlan::kErrors;
 
   int64_t draws(int64_t contexts) const {
     return params_.share_negatives ? params_.negatives : contexts * params_.negatives;
@@ -133,7 +133,7 @@ class Plan {
     }
   }
 
-  const SkipgramTrainParams<scalar_t>& params_;
+  const Word2vecTrainParams<scalar_t>& params_;
   uint32_t* counter_[3];  // of the quads of noise (noise_impl.h)
   int32_t* noise_;
   int32_t* context_begin_;

@@ -1,11 +1,11 @@
 // The first stage of training over a corpus: tokens -> kept centres, by sub-sampling and windows,
-// vectorised over positions. Knows nothing of what is trained. A part of skipgram_train_cpu_impl.h.
+// vectorised over positions. Knows nothing of what is trained. A part of word2vec_train_cpu_impl.h.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "word2vec/skipgram_train.h"
+#include "word2vec/word2vec_train.h"
 // The instruction set applies from here on.
 #include "common/philox_simd.h"
 
@@ -39,7 +39,7 @@ class Reader {
   // Positions whose random words come from one vectorised call: four to a quad.
   static constexpr int64_t kSpan = 4 * PhiloxLanes::kWidth;
 
-  Reader(const SkipgramTrainParams<scalar_t>& params, int64_t token_count)
+  Reader(const Word2vecTrainParams<scalar_t>& params, int64_t token_count)
       : params_(params),
         token_count_(token_count),
         sentence_(params.first_sentence - 1),
@@ -113,7 +113,7 @@ class Reader {
       }
     } while (position_ == sentence_end_);
     ++ordinal_;
-    lr_ = skipgram_learning_rate(params_, position_);
+    lr_ = word2vec_learning_rate(params_, position_);
   }
 
   void fail() {
@@ -121,7 +121,7 @@ class Reader {
     sentence_ = params_.last_sentence;
   }
 
-  const SkipgramTrainParams<scalar_t>& params_;
+  const Word2vecTrainParams<scalar_t>& params_;
   const int64_t token_count_;
   int64_t sentence_, position_, sentence_end_;
   int32_t ordinal_ = 0;

@@ -1,11 +1,11 @@
 // The third stage, and the three together: windows are trained while the rows of later ones are
-// fetched. Knows nothing of what a step on a window does. A part of skipgram_train_cpu_impl.h.
+// fetched. Knows nothing of what a step on a window does. A part of word2vec_train_cpu_impl.h.
 #pragma once
 
 #include <cstdint>
 
 #include "common/scratch.h"
-#include "word2vec/skipgram_train_cpu.h"
+#include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
 #include "word2vec/cpu/plan_impl.h"
 #include "word2vec/cpu/read_impl.h"
@@ -13,15 +13,15 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// Trains on params' sentences with a Step on each window: SkipgramTrainFunction's contract. A Step
+// Trains on params' sentences with a Step on each window: Word2vecTrainFunction's contract. A Step
 // is made of (params, sizes, carver). step.train(plan, window, ahead, loss) updates the rows of a
 // window and adds to the loss; it calls ahead.fetch() between, so that memory and arithmetic are
 // busy together.
 template <typename Step>
-bool train(const SkipgramTrainParams<typename Step::scalar_t>& params, int64_t token_count,
+bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t token_count,
            void* workspace, double* stats) {
   using scalar_t = typename Step::scalar_t;
-  const SkipgramTrainPlan sizes(params.window, params.negatives, params.share_negatives);
+  const Word2vecTrainPlan sizes(params.window, params.negatives, params.share_negatives);
   Carver carve(workspace);
   Kept<scalar_t> kept;
   const int64_t capacity = sizes.kept + Reader<scalar_t>::kSpan + 1;

@@ -14,7 +14,7 @@ import torch
 
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.ops.word2vec.word2vec_train import word2vec_train_
 from lexforge.text import Corpus, EncodedCorpus, Vocabulary, encode_corpus
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import Progress
@@ -94,7 +94,7 @@ def skipgram_steps(
 
     def step(epoch: int, first: int, last: int) -> None:
         corpus.refuse_cut()
-        skipgram_train_(
+        word2vec_train_(
             in_table,
             out_table,
             stats,

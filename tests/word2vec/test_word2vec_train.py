@@ -1,4 +1,4 @@
-"""skipgram_train_ on every device against its oracle."""
+"""word2vec_train_ on every device against its oracle."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import lexforge
 from common.isa import ISAS, run_under
 from lexforge import _library
 from lexforge.ops._tables import padded_table
-from lexforge.ops.word2vec.skipgram_train import skipgram_train_
-from lexforge.reference.word2vec.skipgram_train import skipgram_train, windows
+from lexforge.ops.word2vec.word2vec_train import word2vec_train_
+from lexforge.reference.word2vec.word2vec_train import word2vec_train, windows
 
 SHARING = ["pair", "window"]
 
@@ -90,12 +90,12 @@ class Case:
         ends = [options["first_sentence"], *cuts, options["last_sentence"]]
         for first, last in pairwise(ends):
             options |= {"first_sentence": first, "last_sentence": last}
-            skipgram_train_(*tables, stats, *self.corpus(device), threads=threads, **options)
+            word2vec_train_(*tables, stats, *self.corpus(device), threads=threads, **options)
         return *(table.cpu().numpy() for table in tables), stats.cpu().numpy()
 
     def expected(self):
         in_table, out_table = self.tables.astype(np.float64)
-        stats = skipgram_train(
+        stats = word2vec_train(
             in_table, out_table, self.tokens, self.offsets, self.keep, self.noise, **self.options
         )
         return in_table, out_table, stats
@@ -408,10 +408,10 @@ def test_workspace(cpu_kernels, tmp_path):
     kernel = tmp_path / "kernel.cpp"  # as the build writes it
     kernel.write_text(
         f"#define LEXFORGE_ISA {isa}\n#define LEXFORGE_ISA_{isa.upper()}\n"
-        '#include "word2vec/skipgram_train_cpu_impl.h"\n'
+        '#include "word2vec/word2vec_train_cpu_impl.h"\n'
     )
-    sources = [here / "skipgram_train_workspace.cpp", kernel]
-    flags = ["-std=c++20", "-O1", f"-I{csrc}", f"-DKERNEL={isa}::skipgram_train"]
+    sources = [here / "word2vec_train_workspace.cpp", kernel]
+    flags = ["-std=c++20", "-O1", f"-I{csrc}", f"-DKERNEL={isa}::word2vec_train"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run(["g++", *flags, *map(str, sources), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
@@ -444,7 +444,7 @@ def arguments(device):
 def test_versions_are_bumped(device):
     given = arguments(device)
     before = [given[name]._version for name in ("in_table", "out_table", "stats")]
-    skipgram_train_(**given)
+    word2vec_train_(**given)
     after = [given[name]._version for name in ("in_table", "out_table", "stats")]
     assert all(a > b for a, b in zip(after, before, strict=True))
 
@@ -452,16 +452,16 @@ def test_versions_are_bumped(device):
 def test_tables_that_require_grad(device):
     given = arguments(device)
     given["out_table"].requires_grad_()
-    with pytest.raises(ValueError, match="skipgram_train_: out_table requires grad"):
-        skipgram_train_(**given)
+    with pytest.raises(ValueError, match="word2vec_train_: out_table requires grad"):
+        word2vec_train_(**given)
     with torch.no_grad():
-        skipgram_train_(**given)
+        word2vec_train_(**given)
 
 
 def test_opcheck(device):
     given = arguments(device).values()
     rest = (0, 1, 5, 5, True, False, 0.02, 0.01, 0, 20, 1, 0, 1)
-    torch.library.opcheck(torch.ops.lexforge.skipgram_train_.default, (*given, *rest))
+    torch.library.opcheck(torch.ops.lexforge.word2vec_train_.default, (*given, *rest))
 
 
 @pytest.mark.parametrize(
@@ -494,8 +494,8 @@ def test_opcheck(device):
 def test_wrong_tensors(device, name, change, error, message):
     given = arguments(device)
     given[name] = change(given[name])
-    with pytest.raises(error, match=f"skipgram_train_: {name} {message}"):
-        skipgram_train_(**given)
+    with pytest.raises(error, match=f"word2vec_train_: {name} {message}"):
+        word2vec_train_(**given)
 
 
 @pytest.mark.parametrize(
@@ -520,17 +520,17 @@ def test_wrong_tensors(device, name, change, error, message):
     ids=str,
 )
 def test_wrong_options(device, options, message):
-    with pytest.raises(ValueError, match=f"skipgram_train_: .*{message}"):
-        skipgram_train_(**arguments(device), **options)
+    with pytest.raises(ValueError, match=f"word2vec_train_: .*{message}"):
+        word2vec_train_(**arguments(device), **options)
 
 
 def test_one_table_for_both(device):
     given = arguments(device)
     with pytest.raises(ValueError, match="out_table must be another tensor than in_table"):
-        skipgram_train_(**given | {"out_table": given["in_table"]})
+        word2vec_train_(**given | {"out_table": given["in_table"]})
     memory = torch.zeros(60, 16, device=device)
     with pytest.raises(ValueError, match=r"out_table must be another tensor .* memory in common"):
-        skipgram_train_(**given | {"in_table": memory[:40], "out_table": memory[20:]})
+        word2vec_train_(**given | {"in_table": memory[:40], "out_table": memory[20:]})
 
 
 def test_alignment(device):
@@ -541,10 +541,10 @@ def test_alignment(device):
         given[name] = memory[shift:].view(given[name].shape)
         assert given[name].data_ptr() % (64 if name == "in_table" else 8)
         rest = (0, 1, 5, 5, True, False, 0.02, 0.01, 0, 20, 1, 0, 1)
-        with pytest.raises(RuntimeError, match=f"skipgram_train_: {name} must start at a"):
-            torch.ops.lexforge.skipgram_train_.default(*given.values(), *rest)
+        with pytest.raises(RuntimeError, match=f"word2vec_train_: {name} must start at a"):
+            torch.ops.lexforge.word2vec_train_.default(*given.values(), *rest)
         with pytest.raises((ValueError, RuntimeError), match=message):
-            skipgram_train_(**given)
+            word2vec_train_(**given)
 
 
 def test_padded_table():

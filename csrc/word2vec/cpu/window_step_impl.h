@@ -1,11 +1,11 @@
 // The arithmetic of one window of skip-gram: the rows of a plan's window in, the same rows out.
-// A part of skipgram_train_cpu_impl.h.
+// A part of word2vec_train_cpu_impl.h.
 #pragma once
 
 #include <cstdint>
 
 #include "common/scratch.h"
-#include "word2vec/skipgram_train_cpu.h"
+#include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
 #include "word2vec/cpu/plan_impl.h"
 
@@ -19,12 +19,12 @@ namespace {
 // Targets are handled a tile at a time: as many accumulators hide the latency of a dot product, and
 // one load of the input row serves them all.
 template <typename L, typename E, int kStride>
-class SkipgramWindow {
+class WindowStep {
  public:
   using scalar_t = typename L::scalar;
   using reg = typename L::reg;
 
-  SkipgramWindow(const SkipgramTrainParams<scalar_t>& params, const SkipgramTrainPlan& sizes,
+  WindowStep(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
                  Carver& carve)
       : stride_(kStride > 0 ? kStride : params.stride),
         share_(params.share_negatives),
@@ -46,8 +46,8 @@ class SkipgramWindow {
 
  private:
   static constexpr int64_t W = L::kWidth;
-  static constexpr int kTile = SkipgramTrainPlan::kTile;
-  static constexpr int kErrors = SkipgramTrainPlan::kErrors;
+  static constexpr int kTile = Word2vecTrainPlan::kTile;
+  static constexpr int kErrors = Word2vecTrainPlan::kErrors;
   // Registers of an input row that an update holds, and as many for its gradient.
   static constexpr int64_t kChunk = W == 16 ? 10 : 4;
 

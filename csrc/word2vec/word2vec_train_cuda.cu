@@ -1,4 +1,4 @@
-// Streaming skip-gram on CUDA (contract: skipgram_train.h and skipgram_train_cuda.h).
+// Streaming skip-gram on CUDA (contract: word2vec_train.h and word2vec_train_cuda.h).
 //
 // A warp trains a sentence, taken in turn from a counter, in order. A kept token's window is given
 // to one of two kernels:
@@ -16,7 +16,7 @@
 
 #include "common/cuda_launch.cuh"
 #include "common/warp.cuh"
-#include "word2vec/skipgram_train_cuda.h"
+#include "word2vec/word2vec_train_cuda.h"
 
 namespace lexforge {
 namespace {
@@ -163,7 +163,7 @@ __device__ __forceinline__ float logistic(float x, bool positive, float weight, 
 // Reads a sentence 32 tokens at a time and keeps the survivors of sub-sampling in a ring that is
 // just large enough for a window and one more reading, whatever the sentence's length.
 struct Reader {
-  const SkipgramTrainParams<float>& params;
+  const Word2vecTrainParams<float>& params;
   KeptToken* ring;
   int32_t ring_mask;
   int lane;
@@ -187,7 +187,7 @@ struct Reader {
       if (mine < end) {
         token = params.tokens[mine];
         bad = token < 0 || token >= params.vocab_size;
-        keep = !bad && skipgram_keep(params.seed, params.epoch, mine, params.keep[token]);
+        keep = !bad && word2vec_keep(params.seed, params.epoch, mine, params.keep[token]);
       }
       if (__any_sync(kAllLanes, bad)) {
         valid = false;
@@ -197,7 +197,7 @@ struct Reader {
       const unsigned survivors = __ballot_sync(kAllLanes, keep);
       if (keep) {
         const int window = params.dynamic_window
-                               ? skipgram_window(params.seed, params.epoch, mine, params.window)
+                               ? word2vec_window(params.seed, params.epoch, mine, params.window)
                                : params.window;
         ring[slot(kept + __popc(survivors & ((1u << lane) - 1)))] = {token, window, mine};
       }
@@ -227,7 +227,7 @@ struct Window {
   // Noise words 2 m and 2 m + 1, which come from one quad; -1 where they are left out.
   __device__ int2 noise_pair(int32_t m) const {
     static_assert(kDrawsPerQuad == 2);
-    const SkipgramTrainParams<float>& params = reader.params;
+    const Word2vecTrainParams<float>& params = reader.params;
     const PhiloxQuad quad = philox_at(params.seed, params.epoch, static_cast<uint64_t>(position),
                                       RandomStream::kNegative, static_cast<uint32_t>(m));
     const auto size = static_cast<uint32_t>(params.vocab_size);
@@ -238,9 +238,9 @@ struct Window {
 
   // A noise word, or -1 where it is left out.
   __device__ int32_t noise(int32_t draw) const {
-    const SkipgramTrainParams<float>& params = reader.params;
+    const Word2vecTrainParams<float>& params = reader.params;
     const int32_t word =
-        skipgram_noise(params.seed, params.epoch, position, static_cast<uint32_t>(draw),
+        word2vec_noise(params.seed, params.epoch, position, static_cast<uint32_t>(draw),
                        params.noise, params.vocab_size);
     return word == center ? -1 : word;
   }
@@ -249,7 +249,7 @@ struct Window {
 // Takes sentences until there are none and calls train(window) for their windows in order; it
 // returns the lane's share of `copies` times the window's loss. Adds to stats.
 template <typename Train>
-__device__ __forceinline__ void for_each_window(const SkipgramTrainParams<float>& params,
+__device__ __forceinline__ void for_each_window(const Word2vecTrainParams<float>& params,
                                                 int64_t token_count, KeptToken* ring,
                                                 int32_t ring_size, int lane,
                                                 unsigned long long* next_sentence, double* stats,
@@ -269,7 +269,7 @@ __device__ __forceinline__ void for_each_window(const SkipgramTrainParams<float>
       reader.valid = false;
       continue;
     }
-    const float lr = skipgram_learning_rate(params, begin);
+    const float lr = word2vec_learning_rate(params, begin);
     reader.start(begin, end);
     for (int64_t rank = 0;; ++rank) {
       reader.read_up_to(rank + params.window);
@@ -340,7 +340,7 @@ __device__ __forceinline__ unsigned draw_noise(const Window& window, int32_t neg
 // frequent words among the noise (counted with lexforge.reference).
 template <int kPacks, int kNoise>
 __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, 1 + kNoise>)
-    skipgram_pair_kernel(const __grid_constant__ SkipgramTrainParams<float> params,
+    skipgram_pair_kernel(const __grid_constant__ Word2vecTrainParams<float> params,
                          int64_t token_count, uint32_t row_packs, int32_t ring_size,
                          int32_t warp_bytes, unsigned long long* next_sentence, double* stats) {
   constexpr int kTargets = 1 + kNoise;  // the centre, then noise words
@@ -496,7 +496,7 @@ __device__ __forceinline__ int32_t list_distinct(Entry* list, int32_t size, int3
 // errors are kept in shared memory, and the contexts are updated when all errors are known.
 template <int kPacks, int kRows>
 __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, kRows>)
-    skipgram_shared_kernel(const __grid_constant__ SkipgramTrainParams<float> params,
+    skipgram_shared_kernel(const __grid_constant__ Word2vecTrainParams<float> params,
                            int64_t token_count, uint32_t row_packs, int32_t ring_size,
                            int32_t warp_bytes, unsigned long long* next_sentence, double* stats) {
   LEXFORGE_DYNAMIC_SHARED(char, shared);
@@ -627,22 +627,22 @@ int64_t rows_together(int64_t targets, int64_t stride) {
 }
 
 template <int kPacks>
-void launch_for(const SkipgramTrainParams<float>& params, int64_t token_count,
+void launch_for(const Word2vecTrainParams<float>& params, int64_t token_count,
                 int64_t sentence_count, unsigned long long* next_sentence, double* stats,
                 cudaStream_t stream) {
   int device = 0, multiprocessors = 0;
-  check_cuda(cudaGetDevice(&device), "skipgram_train_");
+  check_cuda(cudaGetDevice(&device), "word2vec_train_");
   check_cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-             "skipgram_train_");
+             "word2vec_train_");
   const auto start = [&](auto* kernel, int64_t blocks_each) {
-    const int64_t bytes = skipgram_cuda_warp_bytes(params.window, params.negatives,
+    const int64_t bytes = word2vec_cuda_warp_bytes(params.window, params.negatives,
                                                    params.share_negatives, params.stride);
     const int64_t warps = std::max<int64_t>(
         1,
         std::min({kWarpsPerBlock * blocks_each * multiprocessors, params.vocab_size / kWordsPerWarp,
                   token_count / kTokensPerWarp, sentence_count}));
     const int64_t warps_per_block =
-        std::min({int64_t{kWarpsPerBlock}, warps, kSkipgramCudaMaxWarpBytes / bytes});
+        std::min({int64_t{kWarpsPerBlock}, warps, kWord2vecCudaMaxWarpBytes / bytes});
     launch(kernel, blocks_for(warps, warps_per_block),
            static_cast<uint32_t>(kWarp * warps_per_block),
            static_cast<size_t>(bytes * warps_per_block), stream, params, token_count,
@@ -665,7 +665,7 @@ void launch_for(const SkipgramTrainParams<float>& params, int64_t token_count,
 
 }  // namespace
 
-int64_t skipgram_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_negatives,
+int64_t word2vec_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_negatives,
                                  int64_t stride) {
   const int64_t contexts = 2 * window, targets = 1 + negatives;
   int64_t bytes = ring_size_for(window) * static_cast<int64_t>(sizeof(KeptToken));
@@ -681,7 +681,7 @@ int64_t skipgram_cuda_warp_bytes(int64_t window, int64_t negatives, bool share_n
   return (bytes + 15) / 16 * 16;
 }
 
-void launch_skipgram_train(const SkipgramTrainParams<float>& params, int64_t token_count,
+void launch_word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count,
                            int64_t sentence_count, unsigned long long* next_sentence, double* stats,
                            void* stream) {
   const auto with = [&](auto* launcher) {

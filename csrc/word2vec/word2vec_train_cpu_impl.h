@@ -1,5 +1,5 @@
-// Body of the streaming skip-gram kernel for one instruction set (contract: skipgram_train.h).
-// Start with pyext/lexforge/reference/word2vec/skipgram_train.py.
+// Body of the streaming skip-gram kernel for one instruction set (contract: word2vec_train.h).
+// Start with pyext/lexforge/reference/word2vec/word2vec_train.py.
 //
 // Work flows through three stages, a block of centres at a time, so that none waits for another's
 // memory:
@@ -8,35 +8,35 @@
 //                      weights; cpu/noise_impl.h draws the noise words
 //   cpu/train_impl.h   windows, each a step on its rows; meanwhile the rows of later windows are
 //                      fetched
-// What a step does is in cpu/skipgram_window_impl.h alone.
+// What a step does is in cpu/window_step_impl.h alone.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include "common/philox.h"
 #include "common/scratch.h"
-#include "word2vec/skipgram_train_cpu.h"
+#include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
-#include "word2vec/cpu/skipgram_window_impl.h"
+#include "word2vec/cpu/window_step_impl.h"
 #include "word2vec/cpu/train_impl.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
 template <int kStride>
-using SkipgramFloats = SkipgramWindow<FloatLanes, FloatUpTo8, kStride>;
+using SkipgramFloats = WindowStep<FloatLanes, FloatUpTo8, kStride>;
 
 }  // namespace
 
 #ifdef LEXFORGE_ISA_BASELINE
-bool skipgram_train_double(const SkipgramTrainParams<double>& params, int64_t token_count,
+bool word2vec_train_double(const Word2vecTrainParams<double>& params, int64_t token_count,
                            void* workspace, double* stats) {
-  return train<SkipgramWindow<ScalarLanes<double>, ScalarLanes<double>, 0>>(params, token_count,
+  return train<WindowStep<ScalarLanes<double>, ScalarLanes<double>, 0>>(params, token_count,
                                                                             workspace, stats);
 }
 #endif
 
-bool skipgram_train(const SkipgramTrainParams<float>& params, int64_t token_count, void* workspace,
+bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, void* workspace,
                     double* stats) {
   switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
     case 64:

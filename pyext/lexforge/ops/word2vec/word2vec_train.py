@@ -1,6 +1,8 @@
-"""Skip-gram with negative sampling over an encoded corpus (csrc/word2vec/skipgram_train.h)."""
+"""Word2vec over an encoded corpus (csrc/word2vec/word2vec_train.h)."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,24 +10,46 @@ from torch import Tensor
 from lexforge.ops import _checks
 from lexforge.ops._tables import ROW_MULTIPLE
 
+MODELS = ("skipgram", "cbow")
 SHARING = ("pair", "window")
+LONGEST_PATH = 96  # kLongestPath
 
 
-def skipgram_train_(
+class HuffmanPaths(NamedTuple):
+    """The paths of a vocabulary's words through a binary tree (:func:`huffman_paths`).
+
+    Attributes:
+        offsets: int64 [V + 1]; the path of word w is ``nodes[offsets[w]:offsets[w + 1]]``.
+        nodes: int32 [P], from the root on, each twice an inner node, and one more where the path
+            turns right.
+        longest: length of the longest one, 1 to 96.
+    """
+
+    offsets: Tensor
+    nodes: Tensor
+    longest: int
+
+
+def word2vec_train_(
     in_table: Tensor,
-    out_table: Tensor,
+    out_table: Tensor | None,
+    tree_table: Tensor | None,
     stats: Tensor,
     tokens: Tensor,
     offsets: Tensor,
     keep: Tensor,
-    noise: Tensor,
+    noise: Tensor | None = None,
+    tree: HuffmanPaths | None = None,
     *,
+    model: str = "skipgram",
     first_sentence: int = 0,
     last_sentence: int | None = None,
     window: int = 5,
     negatives: int = 5,
     dynamic_window: bool = True,
     negative_sharing: str = "pair",
+    cbow_mean: bool = True,
+    windows_together: int = 0,
     alpha: float = 0.025,
     min_alpha: float = 1e-4,
     tokens_before: int = 0,
@@ -34,11 +58,13 @@ def skipgram_train_(
     epoch: int = 0,
     threads: int | None = None,
 ) -> None:
-    """Train skip-gram vectors on a range of sentences, in place, by SGD with linear decay.
+    """Train word vectors on a range of sentences, in place, by SGD with linear decay.
 
-    The contexts of a kept token predict it: each context's row of ``in_table`` is trained against
-    the centre's row of ``out_table`` and noise words (Mikolov et al. 2013, eq. 4; the exact rule is
-    in skipgram_train.h). Sub-sampling, windows, noise words, gradients and updates all happen
+    The contexts of a kept token predict it (Mikolov et al. 2013; the exact rule is in
+    word2vec_train.h): each context's row of ``in_table`` by itself (skip-gram), or their mean
+    (CBOW). What they meet is the centre's row of ``out_table`` and noise words (negative sampling),
+    or the inner nodes of a binary tree on the centre's path, rows of ``tree_table`` (hierarchical
+    softmax), or both, where both tables are given. Sub-sampling, windows, noise words, gradients and updates all happen
     inside; nothing is materialised. Every random decision is a function of (seed, epoch, position
     in the corpus), so the sampled stream is the same for any number of threads, on any device, and
     however the corpus is cut into calls.
@@ -47,13 +73,19 @@ def skipgram_train_(
         in_table: float32 [V, stride] vectors of words as contexts, the ones to keep; updated.
             stride is a multiple of 16 (:func:`padded_table`); columns past the vector size must be
             zero and stay zero. float64 is accepted on the CPU, for gradient checks.
-        out_table: vectors of words as centres and noise, same shape and dtype, updated.
-        stats: float64 [3], to which (sum of losses, pairs, centres) of this call are added. The
-            mean loss of a pair, with its noise words, is ``stats[0] / stats[1]``.
+        out_table: vectors of words as centres and noise, same shape and dtype, updated; None
+            for no negative sampling.
+        tree_table: vectors of the tree's inner nodes, [V - 1, stride], updated; None for no
+            hierarchical softmax.
+        stats: float64 [3], to which (sum of losses, inputs, centres) of this call are added. Inputs
+            are (centre, context) pairs, of CBOW centres with a context. The mean loss of one, with
+            its noise words, is ``stats[0] / stats[1]``.
         tokens: int32 [N] word ids, 0 <= id < V.
         offsets: int64 [S + 1]; sentence s is ``tokens[offsets[s]:offsets[s + 1]]``.
         keep: float32 [V] probability of keeping a token (``ops.keep_probability``).
-        noise: int32 [V, 2] alias table (``ops.build_alias``).
+        noise: int32 [V, 2] alias table (``ops.build_alias``); with ``out_table``.
+        tree: paths of the words, on the device of the tables; with ``tree_table``.
+        model: ``"skipgram"`` or ``"cbow"``.
         first_sentence, last_sentence: the range of sentences; the last one is exclusive and
             defaults to S.
         window: largest distance between centre and context, in kept tokens, 1 to 1000.
@@ -61,7 +93,12 @@ def skipgram_train_(
         dynamic_window: draw the distance 1..window afresh for each centre.
         negative_sharing: ``"pair"`` draws K noise words for each (context, centre) pair, and each
             context sees the changes of those left of it in the window; ``"window"`` draws K for
-            each centre, for all its contexts together (Ji et al. 2016), which is faster.
+            each centre, for all its contexts together (Ji et al. 2016), which is faster, and what
+            CBOW does anyway.
+        cbow_mean: CBOW's input is the contexts' mean; otherwise their sum.
+        windows_together: 0, or train windows in groups of so many, 1 to 1000, such that the result
+            is the same to the last bit for any number of threads. A group's errors come from the
+            tables as they are before it. On a GPU windows are grouped otherwise: see the notes.
         alpha, min_alpha: learning rate at the first and past the last of ``total_tokens``.
         tokens_before: tokens of earlier epochs; ``total_tokens``: of all epochs, default N.
         seed: any integer of 64 bits. epoch: 0 to 2^32 - 1.
@@ -72,7 +109,8 @@ def skipgram_train_(
         ValueError: a wrong shape, device or range; a table that requires grad or is not aligned to
             64 bytes.
         RuntimeError: on the CPU, a token outside [0, V), offsets that do not rise, or a noise table
-            whose aliases are outside [0, V); on CUDA, sizes beyond the limits below.
+            whose aliases are outside [0, V), a path that is longer than said or has nodes outside
+            [0, V - 1); on CUDA, sizes beyond the limits below.
 
     Notes:
         CPU: one thread gives a bitwise reproducible result, also for a corpus cut into calls; with
@@ -83,12 +121,13 @@ def skipgram_train_(
         waits for the GPU; hence a token outside [0, V) or offsets that do not rise do not raise:
         their sentence stops there and ``stats[0]`` becomes NaN. The noise table is not checked.
         Rows have at most 1024 floats and tables 2^34 elements. A window's lists must fit in 160 KiB
-        of shared memory (skipgram_train_cuda.h): with ``"pair"`` that is about
+        of shared memory (word2vec_train_cuda.h): with ``"pair"`` that is about
         ``window * (1 + negatives) <= 10_000``, with ``"window"`` and more than 7 noise words (3
         from 257 floats a row on, 1 from 513) about
         ``(1 + negatives) * (stride + 2 * window) <= 40_000``.
     """
-    op = "skipgram_train_"
+    op = "word2vec_train_"
+    _checks.choice(op, "model", model, MODELS)
     _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
     _checks.tensor(op, "in_table", in_table, _checks.WIDE, ("V", "stride"), contiguous=True)
     vocab_size, stride = in_table.shape
@@ -97,43 +136,72 @@ def skipgram_train_(
             f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
             f"got {[*in_table.shape]}"
         )
-    for name, t, dtype, shape in (
-        ("out_table", out_table, in_table.dtype, in_table.shape),
+    if out_table is None and tree_table is None:
+        raise ValueError(f"{op}: out_table or tree_table must be given, or both")
+    _checks.both_or_neither(op, out_table=out_table, noise=noise)
+    _checks.both_or_neither(op, tree_table=tree_table, tree=tree)
+    expected = [
         ("stats", stats, torch.float64, (3,)),
         ("tokens", tokens, torch.int32, ("N",)),
         ("offsets", offsets, torch.int64, ("S + 1",)),
         ("keep", keep, torch.float32, (vocab_size,)),
-        ("noise", noise, torch.int32, (vocab_size, 2)),
-    ):
+    ]
+    if out_table is not None and noise is not None:
+        expected += [
+            ("out_table", out_table, in_table.dtype, in_table.shape),
+            ("noise", noise, torch.int32, (vocab_size, 2)),
+        ]
+    if tree_table is not None and tree is not None:
+        if vocab_size < 2:
+            raise ValueError(f"{op}: a tree needs two words or more, got {vocab_size}")
+        expected += [
+            ("tree_table", tree_table, in_table.dtype, (vocab_size - 1, stride)),
+            ("tree.offsets", tree.offsets, torch.int64, (vocab_size + 1,)),
+            ("tree.nodes", tree.nodes, torch.int32, ("P",)),
+        ]
+        _checks.whole(op, "tree.longest", tree.longest, 1, LONGEST_PATH)
+    for name, t, dtype, shape in expected:
         _checks.tensor(op, name, t, dtype, shape, in_table, contiguous=True)
-    _checks.updated(op, "in_table", in_table)
-    _checks.updated(op, "out_table", out_table)
-    _checks.apart(op, in_table=in_table, out_table=out_table)
+    tables = {"in_table": in_table, "out_table": out_table, "tree_table": tree_table}
+    updated = {name: table for name, table in tables.items() if table is not None}
+    for name, table in updated.items():
+        _checks.updated(op, name, table)
+    _checks.apart(op, **updated)
+    none = in_table.new_empty(0, stride)
+    path_offsets, nodes, longest = tree or HuffmanPaths(offsets[:0], tokens[:0], 0)
     sentences = offsets.shape[0] - 1
     last_sentence = sentences if last_sentence is None else last_sentence
     _checks.span(op, "first_sentence and last_sentence", first_sentence, last_sentence, sentences)
     total_tokens = max(1, tokens.shape[0]) if total_tokens is None else total_tokens
     _checks.whole(op, "window", window, 1, 1000)
     _checks.whole(op, "negatives", negatives, 0, 1000)
+    _checks.whole(op, "windows_together", windows_together, 0, 1000)
     _checks.whole(op, "tokens_before", tokens_before, 0, 2**62)
     _checks.whole(op, "total_tokens", total_tokens, 1, 2**62)
     _checks.whole(op, "epoch", epoch, 0, 2**32 - 1)
     _checks.number(op, "alpha", alpha)
     _checks.number(op, "min_alpha", min_alpha)
-    torch.ops.lexforge.skipgram_train_.default(
+    torch.ops.lexforge.word2vec_train_.default(
         in_table,
-        out_table,
+        none if out_table is None else out_table,
+        none if tree_table is None else tree_table,
         stats,
         tokens,
         offsets,
         keep,
-        noise,
+        tokens[:0] if noise is None else noise,
+        path_offsets,
+        nodes,
+        longest,
         first_sentence,
         last_sentence,
+        model == "cbow",
+        cbow_mean,
         window,
         negatives,
         dynamic_window,
         negative_sharing == "window",
+        windows_together,
         alpha,
         min_alpha,
         tokens_before,
@@ -142,9 +210,9 @@ def skipgram_train_(
         epoch,
         _checks.threads(op, threads),
     )
-    torch.autograd.graph.increment_version([in_table, out_table, stats])
+    torch.autograd.graph.increment_version([*updated.values(), stats])
 
 
-@torch.library.register_fake("lexforge::skipgram_train_")
+@torch.library.register_fake("lexforge::word2vec_train_")
 def _(*arguments) -> None:
     return None

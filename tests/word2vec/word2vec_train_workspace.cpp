@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "common/philox.h"
-#include "word2vec/skipgram_train_cpu.h"
+#include "word2vec/word2vec_train_cpu.h"
 
 namespace {
 
@@ -33,7 +33,7 @@ struct Result {
   double stats[3] = {};
 };
 
-Result run(SkipgramTrainParams<float> params, float fill) {
+Result run(Word2vecTrainParams<float> params, float fill) {
   const size_t elements = static_cast<size_t>(kVocabSize * params.stride);
   AlignedFloats in(elements * sizeof(float)), out(elements * sizeof(float));
   for (size_t i = 0; i < elements; ++i) {
@@ -43,7 +43,7 @@ Result run(SkipgramTrainParams<float> params, float fill) {
   }
   params.in_table = in.start;
   params.out_table = out.start;
-  AlignedFloats workspace(skipgram_train_workspace(
+  AlignedFloats workspace(word2vec_train_workspace(
       params.window, params.negatives, params.share_negatives, params.stride, sizeof(float)));
   workspace.fill(fill);
   Result result;
@@ -70,7 +70,7 @@ int main() {
     for (const int32_t window : {1, 8, 70}) {
       for (const int32_t negatives : {0, 1, 5, 6, 20}) {
         for (const bool share : {false, true}) {
-          SkipgramTrainParams<float> params{};
+          Word2vecTrainParams<float> params{};
           params.vocab_size = kVocabSize;
           params.stride = stride;
           params.tokens = tokens.data();

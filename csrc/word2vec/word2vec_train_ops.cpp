@@ -1,10 +1,10 @@
-// CPU binding of skipgram_train_.
+// CPU binding of word2vec_train_.
 #include <array>
 #include <vector>
 
 #include "common/cpu_binding.h"
-#include "word2vec/skipgram_train_binding.h"
-#include "word2vec/skipgram_train_cpu.h"
+#include "word2vec/word2vec_train_binding.h"
+#include "word2vec/word2vec_train_cpu.h"
 
 namespace lexforge {
 namespace {
@@ -17,13 +17,13 @@ struct Cpu : CpuCall {
   using CpuCall::CpuCall;
 
   template <typename scalar_t>
-  void run(const Checks& check, const SkipgramTrainParams<scalar_t>& params, int64_t token_count,
+  void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
            Tensor& stats, int64_t threads) const {
-    SkipgramTrainFunction<scalar_t>* kernel;
+    Word2vecTrainFunction<scalar_t>* kernel;
     if constexpr (std::is_same_v<scalar_t, float>) {
-      kernel = LEXFORGE_CHOOSE(skipgram_train);
+      kernel = LEXFORGE_CHOOSE(word2vec_train);
     } else {
-      kernel = baseline::skipgram_train_double;
+      kernel = baseline::word2vec_train_double;
     }
     const int64_t sentences = params.last_sentence - params.first_sentence;
     if (sentences == 0) return;
@@ -33,7 +33,7 @@ struct Cpu : CpuCall {
         threads <= 1
             ? sentences
             : std::max<int64_t>(1, sentences * kTokensPerTurn / std::max<int64_t>(1, range));
-    const size_t bytes = skipgram_train_workspace(
+    const size_t bytes = word2vec_train_workspace(
         params.window, params.negatives, params.share_negatives, params.stride, sizeof(scalar_t));
     std::atomic<int64_t> next{params.first_sentence};
     std::atomic<bool> valid{true};
@@ -42,7 +42,7 @@ struct Cpu : CpuCall {
       const Scratch workspace = new_scratch(static_cast<int64_t>(bytes));
       for (int64_t thread = begin; thread < end; ++thread) {
         std::array<double, 3> local{};
-        SkipgramTrainParams<scalar_t> part = params;
+        Word2vecTrainParams<scalar_t> part = params;
         while (valid && workspace) {
           part.first_sentence = next.fetch_add(turn);
           part.last_sentence = std::min(part.first_sentence + turn, params.last_sentence);
@@ -65,5 +65,5 @@ struct Cpu : CpuCall {
 }  // namespace lexforge
 
 STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
-  m.impl("skipgram_train_", TORCH_BOX(&lexforge::skipgram_train<lexforge::Cpu>));
+  m.impl("word2vec_train_", TORCH_BOX(&lexforge::word2vec_train<lexforge::Cpu>));
 }

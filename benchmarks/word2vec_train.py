@@ -1,7 +1,7 @@
 """Speed of streaming skip-gram, beside minibatches of the same work in plain PyTorch.
 
-    python benchmarks/skipgram_train.py --device cpu --threads 1 2 --json results.json
-    python benchmarks/skipgram_train.py --device cuda --dim 100 300 --json results.json
+    python benchmarks/word2vec_train.py --device cpu --threads 1 2 --json results.json
+    python benchmarks/word2vec_train.py --device cuda --dim 100 300 --json results.json
 
 The corpus is drawn from a Zipf distribution over V words in sentences of 24 tokens on average. A
 figure is corpus tokens per second, tokens that sub-sampling drops included; `windows` counts those
@@ -24,7 +24,7 @@ from lexforge.ops.sampling.sampling import (
     keep_probability,
     noise_weights,
 )
-from lexforge.ops.word2vec.skipgram_train import skipgram_train_
+from lexforge.ops.word2vec.word2vec_train import word2vec_train_
 
 WINDOW, NEGATIVES = 5, 5
 
@@ -59,7 +59,7 @@ def stream_case(corpus: Corpus, vocab_size: int, dim: int, sharing: str, device:
     stats = torch.zeros(3, dtype=torch.float64, device=device)
 
     def work():
-        skipgram_train_(
+        word2vec_train_(
             in_table,
             out_table,
             stats,

@@ -1,10 +1,10 @@
-// The CPU builds of the streaming skip-gram kernel (contract: skipgram_train.h).
+// The CPU builds of the streaming skip-gram kernel (contract: word2vec_train.h).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "word2vec/skipgram_train.h"
+#include "word2vec/word2vec_train.h"
 
 namespace lexforge {
 
@@ -12,22 +12,22 @@ namespace lexforge {
 // thread, and adds to stats[0..2]. `workspace` is 64-byte aligned scratch memory. Returns false,
 // having stopped, when a token is not in [0, V) or the offsets do not rise within [0, token_count].
 template <typename scalar_t>
-using SkipgramTrainFunction = bool(const SkipgramTrainParams<scalar_t>& params, int64_t token_count,
+using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
                                    void* workspace, double* stats);
 
 namespace baseline {
-SkipgramTrainFunction<float> skipgram_train;
-SkipgramTrainFunction<double> skipgram_train_double;  // for tests
+Word2vecTrainFunction<float> word2vec_train;
+Word2vecTrainFunction<double> word2vec_train_double;  // for tests
 }  // namespace baseline
 namespace avx2 {
-SkipgramTrainFunction<float> skipgram_train;
+Word2vecTrainFunction<float> word2vec_train;
 }
 namespace avx512 {
-SkipgramTrainFunction<float> skipgram_train;
+Word2vecTrainFunction<float> word2vec_train;
 }
 
 // Sizes of a thread's workspace.
-struct SkipgramTrainPlan {
+struct Word2vecTrainPlan {
   static constexpr int64_t kTile = 6;     // targets handled together: a positive, five noise words
   static constexpr int64_t kErrors = 8;   // their weights and errors lie this far apart
   static constexpr int64_t kKept = 2048;  // kept tokens read at a time, besides the windows
@@ -40,7 +40,7 @@ struct SkipgramTrainPlan {
   int64_t planned;     // centres planned at a time
   int64_t kept;        // capacity of the buffer of kept tokens
 
-  SkipgramTrainPlan(int64_t window, int64_t negatives, bool share_negatives) {
+  Word2vecTrainPlan(int64_t window, int64_t negatives, bool share_negatives) {
     most_inputs = 2 * window;
     tiles = (1 + negatives + kTile - 1) / kTile;
     most_tiles = share_negatives ? tiles : tiles * most_inputs;
@@ -52,9 +52,9 @@ struct SkipgramTrainPlan {
 };
 
 // Bytes of workspace for one thread.
-inline size_t skipgram_train_workspace(int32_t window, int32_t negatives, bool share_negatives,
+inline size_t word2vec_train_workspace(int32_t window, int32_t negatives, bool share_negatives,
                                        int64_t stride, size_t scalar_size) {
-  const SkipgramTrainPlan sizes(window, negatives, share_negatives);
+  const Word2vecTrainPlan sizes(window, negatives, share_negatives);
   const size_t widest = 64;  // elements that a register or a span may run over an array's end
   const size_t planned = static_cast<size_t>(sizes.planned);
   const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;

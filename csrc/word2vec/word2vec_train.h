@@ -1,0 +1,137 @@
+// Word2vec over an encoded corpus, in place: the contract of lexforge::word2vec_train_, and the
+// random decisions that its CPU and CUDA kernels share.
+//
+// Skip-gram and CBOW (Mikolov et al. 2013, "Efficient estimation of word representations in vector
+// space"), by negative sampling and hierarchical softmax ("Distributed representations of words and
+// phrases", eq. 3 and 4), one of them or both, trained as the original tool does: SGD, linear decay,
+// with the window as one step.
+//
+//   for each sentence s in [first_sentence, last_sentence), p = position in the corpus:
+//     kept = positions p with keep_token(p)                       sub-sampling
+//     for each kept position p, i = its rank among the kept ones of the sentence:
+//       lr = learning rate at the sentence's first token
+//       w  = window_at(p)                                         dynamic window, 1..window
+//       contexts o_0 .. o_{c-1} = kept tokens of rank i-w .. i+w without i, left to right
+//       inputs x: skip-gram  each context's row of in_table, by itself
+//                 CBOW       one, the mean (or sum) of the contexts' rows
+//       targets of an input, label y, error e = lr * (y - sigmoid(dot(x, target's row))):
+//         tree   the inner nodes on token[p]'s path, rows of tree_table; y = 1 where it turns left
+//         noise  rows of out_table: token[p] with y = 1, then K noise words with y = 0, for k < K
+//                noise per pair, skip-gram   noise(p, j K + k), for context j
+//                otherwise                   noise(p, k): one set for the window
+//                A noise word that equals token[p] is left out.
+//       All errors come from the tables as they are before this window.
+//
+//   The targets that all inputs have in common (the tree's, and a window's noise), all right-hand
+//   sides as before the window, duplicates accumulating:
+//     x += sum over targets t of e_jt * row[t];  row[t] += sum over inputs of e_jt * x_j
+//   then those of each input (noise per pair), and for CBOW, tree first:
+//     for each input j in order: v = x_j;  sum = v
+//       for its targets t in order: sum += e_jt * row[t];  row[t] += e_jt * v
+//       x_j = sum
+//   CBOW's x is no row: what it would change by goes to each context's row, divided by c for the
+//   mean, as the chain rule has it (other tools leave the division out: Irsoy et al. 2021,
+//   "Corrected CBOW performs as well as skip-gram").
+//
+// In skip-gram the contexts predict the centre, as in the original tool. With shared noise one set
+// of noise words then meets c different inputs (Ji et al. 2016, "Parallelizing word2vec in shared
+// and distributed memory"); were the centre the input, they would meet it c times over, and quality
+// would suffer (WordSim-353 of 46 instead of 51 on the Wikipedia text of benchmarks/wikipedia.py).
+//
+//   stats[0] += sum of -log(sigmoid(y_t ? x_jt : -x_jt))             in double
+//   stats[1] += number of inputs;  stats[2] += number of centres (kept tokens, also with c = 0)
+//
+// Every draw is a function of (seed, epoch, position, slot), so the sampled stream does not depend
+// on threads, devices, or on how a corpus is cut into calls. With one CPU thread windows are
+// processed in order and the result is bitwise reproducible; with more, threads take turns at
+// blocks of sentences and update rows without locks (Recht et al. 2011).
+//
+// With together > 0 the result is the same to the last bit for any number of threads: kept
+// positions of a sentence are trained in groups of so many, the last one of what is left, and the
+// errors of a group's windows come from the tables as they are before the group. What the windows
+// then change, they change one after another, so groups of one are the rule above.
+//
+// A sentence with fewer than two kept tokens trains nothing. Empty ranges do nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "common/philox.h"
+#include "sampling/alias.h"
+
+namespace lexforge {
+
+template <typename scalar_t>
+struct Word2vecTrainParams {
+  scalar_t* in_table;      // [V, stride] row-major, updated in place; 64-byte aligned rows
+  scalar_t* out_table;     // [V, stride], or null: no negative sampling
+  scalar_t* tree_table;    // [V - 1, stride] inner nodes, or null: no hierarchical softmax
+  int64_t vocab_size;      // V < 2^31
+  int64_t stride;          // elements per row, a multiple of 16; those past dim are zero
+  const int32_t* tokens;   // [N] encoded corpus, 0 <= id < V
+  const int64_t* offsets;  // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
+  int64_t first_sentence, last_sentence;
+  const float* keep;        // [V] keep probability of each word; >= 1 keeps always
+  const AliasEntry* noise;  // [V] alias table of the noise distribution; with out_table alone
+  // The path of word w from the root: paths[path_offsets[w] .. path_offsets[w + 1]), each twice an
+  // inner node, and one more where it turns right; at most longest_path of them, at most
+  // kLongestPath. With tree_table alone.
+  const int64_t* path_offsets;  // [V + 1]
+  const int32_t* paths;         // [path_count]
+  int64_t path_count;
+  int32_t longest_path;
+  bool cbow;             // otherwise skip-gram
+  bool cbow_mean;        // the contexts' mean instead of their sum
+  int32_t window;        // largest distance, >= 1
+  int32_t negatives;     // K >= 0
+  bool dynamic_window;   // draw 1..window per centre; otherwise always window
+  bool share_negatives;  // K noise words per window instead of per pair; of skip-gram
+  int32_t together;      // windows in a group, or 0: threads update without locks
+  // lr at corpus position p = alpha + (min_alpha - alpha) * (tokens_before + p) / total_tokens
+  double alpha, min_alpha;
+  int64_t tokens_before;  // tokens of earlier epochs
+  int64_t total_tokens;   // tokens of all epochs together
+  uint64_t seed;
+  uint32_t epoch;
+};
+
+// Longer than the path of any word whose count, and all counts together, fit into 64 bits.
+constexpr int32_t kLongestPath = 96;
+
+// Words of the noise stream at one position: two draws to a quad, two words to a draw.
+constexpr int kDrawsPerQuad = 2;
+
+template <typename scalar_t>
+LEXFORGE_HOST_DEVICE scalar_t word2vec_learning_rate(const Word2vecTrainParams<scalar_t>& params,
+                                                     int64_t position) {
+  const double progress = static_cast<double>(params.tokens_before + position) /
+                          static_cast<double>(params.total_tokens);
+  return static_cast<scalar_t>(params.alpha + (params.min_alpha - params.alpha) * progress);
+}
+
+LEXFORGE_HOST_DEVICE bool word2vec_keep(uint64_t seed, uint32_t epoch, int64_t position,
+                                        float keep_probability) {
+  return unit_float(philox_word_at(seed, epoch, static_cast<uint64_t>(position),
+                                   RandomStream::kSubsample)) < keep_probability;
+}
+
+LEXFORGE_HOST_DEVICE int32_t word2vec_window(uint64_t seed, uint32_t epoch, int64_t position,
+                                             int32_t window) {
+  return 1 +
+         static_cast<int32_t>(bounded(
+             philox_word_at(seed, epoch, static_cast<uint64_t>(position), RandomStream::kWindow),
+             static_cast<uint32_t>(window)));
+}
+
+LEXFORGE_HOST_DEVICE int32_t word2vec_noise(uint64_t seed, uint32_t epoch, int64_t position,
+                                            uint32_t draw, const AliasEntry* noise,
+                                            int64_t vocab_size) {
+  const PhiloxQuad quad = philox_at(seed, epoch, static_cast<uint64_t>(position),
+                                    RandomStream::kNegative, draw / kDrawsPerQuad);
+  // Selects, not an index: a GPU would put the quad into memory for that.
+  const bool second = draw % kDrawsPerQuad != 0;
+  return alias_draw(noise, static_cast<uint32_t>(vocab_size), second ? quad.word[2] : quad.word[0],
+                    second ? quad.word[3] : quad.word[1]);
+}
+
+}  // namespace lexforge

@@ -1,0 +1,179 @@
+"""Streaming word2vec in plain numpy, window by window (csrc/word2vec/word2vec_train.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from lexforge.reference.sampling.sampling import NEGATIVE, SUBSAMPLE, WINDOW, alias_draw, philox_at
+
+
+class Window(NamedTuple):
+    """One kept token, the contexts that predict it, and the noise words of each context."""
+
+    center: int
+    contexts: list[int]
+    noise: list[list[int]]  # [c][K], the same K everywhere with shared noise; none left out yet
+    learning_rate: float
+    last_of_sentence: bool
+
+
+Target = tuple[np.ndarray, int, int]  # a table, a row of it, and the label
+
+
+def words_at(seed: int, epoch: int, positions: np.ndarray, stream: int) -> np.ndarray:
+    """The stream's word of each position, four positions to a quad: uint32 [n]."""
+    quads = philox_at(seed, epoch, positions >> 2, stream, 0)
+    return quads[np.arange(len(positions)), positions & 3]
+
+
+def noise_words(table: np.ndarray, seed: int, epoch: int, position: int, count: int) -> list[int]:
+    """Draws 0 .. count - 1 of the noise stream at a position, two draws to a quad."""
+    if count == 0:
+        return []
+    slots = np.arange((count + 1) // 2)
+    quads = philox_at(seed, epoch, np.full(len(slots), position), NEGATIVE, slots)
+    first, second = quads.reshape(-1, 2)[:count].T
+    return alias_draw(table, first, second).tolist()
+
+
+def windows(
+    tokens: np.ndarray,
+    offsets: np.ndarray,
+    keep: np.ndarray,
+    noise: np.ndarray,
+    *,
+    first_sentence: int = 0,
+    last_sentence: int | None = None,
+    window: int,
+    negatives: int,
+    dynamic_window: bool,
+    negative_sharing: str,
+    alpha: float,
+    min_alpha: float,
+    tokens_before: int,
+    total_tokens: int,
+    seed: int,
+    epoch: int,
+) -> Iterator[Window]:
+    """The windows of the sentences in order. Arguments as of ``word2vec_train_``."""
+    last_sentence = len(offsets) - 1 if last_sentence is None else last_sentence
+    for begin, end in zip(
+        offsets[first_sentence:last_sentence].tolist(),
+        offsets[first_sentence + 1 : last_sentence + 1].tolist(),
+        strict=True,
+    ):
+        learning_rate = alpha + (min_alpha - alpha) * (tokens_before + begin) / total_tokens
+        positions = np.arange(begin, end)
+        chance = (words_at(seed, epoch, positions, SUBSAMPLE) >> 8) * np.float32(2.0**-24)
+        kept = positions[chance < keep[tokens[begin:end]]]
+        words = tokens[kept].tolist()
+        reaches = [window] * len(kept)
+        if dynamic_window:
+            luck = words_at(seed, epoch, kept, WINDOW).astype(np.uint64)
+            reaches = (1 + (luck * np.uint64(window) >> np.uint64(32))).tolist()
+        for i, (position, reach) in enumerate(zip(kept.tolist(), reaches, strict=True)):
+            contexts = words[max(0, i - reach) : i] + words[i + 1 : i + 1 + reach]
+            each: list[list[int]]
+            if negative_sharing == "window":
+                drawn = noise_words(noise, seed, epoch, position, negatives)
+                each = [drawn] * len(contexts)
+            else:
+                drawn = noise_words(noise, seed, epoch, position, len(contexts) * negatives)
+                each = [drawn[j * negatives :][:negatives] for j in range(len(contexts))]
+            yield Window(words[i], contexts, each, learning_rate, i + 1 == len(words))
+
+
+def word2vec_train(
+    in_table, out_table, tree_table, tokens, offsets, keep, noise, tree=None, **options
+) -> np.ndarray:
+    """Trains float64 tables in place; returns float64 [loss, inputs, centres].
+
+    Arguments as of :func:`lexforge.ops.word2vec_train_`, as arrays, ``noise`` as uint32 or int32
+    [V, 2], ``tree`` as (path_offsets, paths); every option of :func:`windows` must be given, and
+    ``model``, ``cbow_mean`` and ``windows_together`` may be.
+    """
+    model = options.pop("model", "skipgram")
+    mean = options.pop("cbow_mean", True)
+    together = max(options.pop("windows_together", 0), 1)
+    if out_table is None:
+        options["negatives"] = 0
+    if model == "cbow":
+        options["negative_sharing"] = "window"
+    in_common = model == "skipgram" and options["negative_sharing"] == "window"
+
+    def inputs_of(contexts: list[int]) -> np.ndarray:
+        rows = in_table[contexts]
+        if model == "skipgram":
+            return rows
+        return rows.mean(0, keepdims=True) if mean else rows.sum(0, keepdims=True)
+
+    def change(contexts: list[int], by: np.ndarray) -> None:
+        if model == "skipgram":
+            np.add.at(in_table, contexts, by)
+        else:
+            np.add.at(in_table, contexts, by / len(contexts) if mean else by)
+
+    def targets_of(window: Window) -> tuple[list[Target], list[list[Target]]]:
+        """Those that all inputs have, and those of each."""
+        path: list[Target] = []
+        if tree_table is not None:
+            begin, end = tree[0][window.center : window.center + 2]
+            path = [(tree_table, node >> 1, 1 - (node & 1)) for node in tree[1][begin:end].tolist()]
+        of_input: list[list[Target]] = [[] for _ in window.noise]
+        if out_table is not None:
+            of_input = [
+                [(out_table, window.center, 1)]
+                + [(out_table, word, 0) for word in drawn if word != window.center]
+                for drawn in window.noise
+            ]
+        if model == "cbow":
+            return [], [path + of_input[0]]
+        return (path + of_input[0], [[] for _ in of_input]) if in_common else (path, of_input)
+
+    def errors(x: np.ndarray, targets: list[Target], learning_rate: float) -> np.ndarray:
+        """Of one input; adds to the loss."""
+        label = np.array([label for _, _, label in targets])
+        score = np.array([table[row] @ x for table, row, _ in targets])
+        stats[0] += np.logaddexp(0, np.where(label, -score, score)).sum()
+        return learning_rate * (label - 1 / (1 + np.exp(-score)))
+
+    def train(window: Window, of_all: np.ndarray, of_each: list[np.ndarray]) -> None:
+        shared, own = targets_of(window)
+        x = inputs_of(window.contexts)
+        if shared:
+            into_rows = of_all.T @ x
+            change(window.contexts, of_all @ np.array([table[row] for table, row, _ in shared]))
+            for (table, row, _), by in zip(shared, into_rows, strict=True):
+                table[row] += by
+        for j, (targets, error) in enumerate(zip(own, of_each, strict=False)):
+            v = inputs_of(window.contexts)[j].copy()
+            total = np.zeros_like(v)
+            for (table, row, _), e in zip(targets, error, strict=True):
+                total += e * table[row]
+                table[row] += e * v
+            change(window.contexts if model == "cbow" else window.contexts[j : j + 1], total[None])
+
+    stats = np.zeros(3)
+    group: list[Window] = []
+    for window in windows(tokens, offsets, keep, noise, **options):
+        group.append(window)
+        if len(group) < together and not window.last_of_sentence:
+            continue
+        found = []
+        for each in group:
+            stats[2] += 1
+            if not each.contexts:
+                continue
+            x = inputs_of(each.contexts)
+            stats[1] += len(x)
+            shared, own = targets_of(each)
+            of_all = np.array([errors(row, shared, each.learning_rate) for row in x])
+            of_each = [errors(*pair, each.learning_rate) for pair in zip(x, own, strict=False)]
+            found.append((each, of_all, of_each))
+        for each, of_all, of_each in found:
+            train(each, of_all, of_each)
+        group = []
+    return stats
