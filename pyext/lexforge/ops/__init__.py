@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         skipgram_step_,
         skipgram_sync_,
     )
-    from lexforge.ops.word2vec.word2vec_train import word2vec_train_
+    from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
 
 # Where each op lives, and the types of its arguments and results.
 _NAMES = {
@@ -97,7 +97,7 @@ _NAMES = {
     ),
     "word2vec.skipgram_loss": ("skipgram_loss",),
     "word2vec.skipgram_step": ("SkipgramState", "skipgram_step_", "skipgram_sync_"),
-    "word2vec.word2vec_train": ("word2vec_train_",),
+    "word2vec.word2vec_train": ("HuffmanPaths", "word2vec_train_"),
 }
 
 __all__ = [

@@ -64,10 +64,10 @@ def word2vec_train_(
     word2vec_train.h): each context's row of ``in_table`` by itself (skip-gram), or their mean
     (CBOW). What they meet is the centre's row of ``out_table`` and noise words (negative sampling),
     or the inner nodes of a binary tree on the centre's path, rows of ``tree_table`` (hierarchical
-    softmax), or both, where both tables are given. Sub-sampling, windows, noise words, gradients and updates all happen
-    inside; nothing is materialised. Every random decision is a function of (seed, epoch, position
-    in the corpus), so the sampled stream is the same for any number of threads, on any device, and
-    however the corpus is cut into calls.
+    softmax), or both, where both tables are given. Sub-sampling, windows, noise words, gradients
+    and updates all happen inside; nothing is materialised. Every random decision is a function of
+    (seed, epoch, position in the corpus), so the sampled stream is the same for any number of
+    threads, on any device, and however the corpus is cut into calls.
 
     Args:
         in_table: float32 [V, stride] vectors of words as contexts, the ones to keep; updated.
