@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lexforge.ops.transformer.embedding_sum import embedding_sum
     from lexforge.ops.transformer.linear import linear
     from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+    from lexforge.ops.word2vec.cbow_batch import CbowMinibatch, cbow_batch
     from lexforge.ops.word2vec.cbow_loss import cbow_loss, context_mean
     from lexforge.ops.word2vec.skipgram_batch import (
         Examples,
@@ -93,6 +94,7 @@ _NAMES = {
     "transformer.embedding_sum": ("embedding_sum",),
     "transformer.linear": ("linear",),
     "transformer.linear_cross_entropy": ("linear_cross_entropy",),
+    "word2vec.cbow_batch": ("CbowMinibatch", "cbow_batch"),
     "word2vec.cbow_loss": ("cbow_loss", "context_mean"),
     "word2vec.skipgram_batch": (
         "Examples",
