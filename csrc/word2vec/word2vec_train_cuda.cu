@@ -34,6 +34,27 @@ bool noise_per_pair(const Word2vecTrainParams<float>& params) {
 
 // ---- rounds -------------------------------------------------------------------------------------
 
+// Which tokens at positions [first, last) survive sub-sampling; those outside [0, V) do not.
+constexpr int kKeepThreads = 256;
+
+__global__ void __launch_bounds__(kKeepThreads)
+    keep_tokens_kernel(const __grid_constant__ Word2vecTrainParams<float> params, int64_t first,
+                       int64_t last, uint32_t* kept, unsigned long long* diverged) {
+  const int64_t begin = first / kWarp * kWarp;
+  const int64_t position = begin + static_cast<int64_t>(blockIdx.x) * kKeepThreads + threadIdx.x;
+  bool keep = false;
+  if (position >= first && position < last) {
+    const int32_t token = params.tokens[position];
+    if (token < 0 || token >= params.vocab_size) {
+      *diverged = 1;
+    } else {
+      keep = word2vec_keep(params.seed, params.epoch, position, params.keep[token]);
+    }
+  }
+  const unsigned word = __ballot_sync(kAllLanes, keep);
+  if (position % kWarp == 0 && position < last) kept[position / kWarp] = word;
+}
+
 struct MergedTable {
   float4* start;
   RoundSums sums;
@@ -59,19 +80,20 @@ __global__ void __launch_bounds__(kMergeThreads)
     touched[atomicAdd(&count, 1u)] = static_cast<int32_t>(row);
   }
   __syncthreads();
-  for (uint32_t i = threadIdx.x; i < count * row_packs; i += kMergeThreads) {
-    const auto mine = static_cast<uint32_t>(touched[i / row_packs]);
-    const uint32_t column = i % row_packs;
-    unsigned long long* sum = table.sums.start + (uint64_t{4} * mine * row_packs + column);
-    float4* address = table.start + (mine * row_packs + column);
-    float change[4];
+  for (uint32_t i = threadIdx.x / kWarp; i < count; i += kMergeThreads / kWarp) {
+    const auto mine = static_cast<uint32_t>(touched[i]);
+    for (uint32_t column = threadIdx.x % kWarp; column < row_packs; column += kWarp) {
+      unsigned long long* sum = table.sums.start + (uint64_t{4} * mine * row_packs + column);
+      float4* address = table.start + (mine * row_packs + column);
+      float change[4];
 #pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      change[n] = static_cast<float>(static_cast<long long>(sum[n * row_packs])) / kFixedOne;
-      sum[n * row_packs] = 0;
+      for (uint32_t n = 0; n < 4; ++n) {
+        change[n] = static_cast<float>(static_cast<long long>(sum[n * row_packs])) / kFixedOne;
+        sum[n * row_packs] = 0;
+      }
+      const float4 x = *address;
+      *address = make_float4(x.x + change[0], x.y + change[1], x.z + change[2], x.w + change[3]);
     }
-    const float4 x = *address;
-    *address = make_float4(x.x + change[0], x.y + change[1], x.z + change[2], x.w + change[3]);
   }
 }
 
@@ -175,6 +197,9 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
     return false;
   }
   auto* totals = reinterpret_cast<RoundTotals*>(scratch.totals);
+  const int64_t begin = offsets.front(), end = offsets.back();
+  launch(keep_tokens_kernel, dim3(blocks_for(end - begin / kWarp * kWarp, kKeepThreads)),
+         dim3(kKeepThreads), 0, cuda_stream, params, begin, end, scratch.kept, &totals->diverged);
   const auto sums = [&](int table) {
     return RoundSums{scratch.sums[table], scratch.touched[table], 0, &totals->diverged};
   };
@@ -182,7 +207,12 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
                   .sentence_count = last - first,
                   .row_packs = static_cast<uint32_t>(params.stride / 4)};
   Round& round = launched.round;
-  round = {.counts = true, .in = sums(0), .out = sums(1), .tree = sums(2), .totals = totals};
+  round = {.kept = scratch.kept,
+           .counts = true,
+           .in = sums(0),
+           .out = sums(1),
+           .tree = sums(2),
+           .totals = totals};
   const auto merged = [&](float* table, const RoundSums& sums, int64_t rows) {
     return MergedTable{reinterpret_cast<float4*>(table), sums, table == nullptr ? 0 : rows};
   };
@@ -201,10 +231,10 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
     next = std::min(next, last);
     round.first_sentence = group;
     round.last_sentence = next;
-    const int64_t end = offsets[static_cast<size_t>(next - first)];
-    for (int64_t p = offsets[static_cast<size_t>(group - first)]; p < end; p += size) {
+    const int64_t group_end = offsets[static_cast<size_t>(next - first)];
+    for (int64_t p = offsets[static_cast<size_t>(group - first)]; p < group_end; p += size) {
       round.first = p;
-      round.last = std::min(p + size, end);
+      round.last = std::min(p + size, group_end);
       round.in.round = round.out.round = round.tree.round = ++number;
       start_round(params, launched, cuda_stream);
       merge();

@@ -11,13 +11,14 @@
 // step of gradient descent, each window at its own learning rate. Changes are summed in fixed point
 // (integers, whose order does not matter) and added to the tables when the round has ended. Calls
 // that end at multiples of 256 sentences, or at the last one, do what one call does. The scratch
-// memory is twice that of the tables. A change of one number by 256 or more makes stats[0] a NaN,
-// and that change is left out. stats[0] is summed in units of 2^-24.
+// memory is twice that of the tables and a bit for each token. A change of one number by 256 or
+// more is left out and makes stats[0] a NaN. stats[0] is summed in units of 2^-24.
 //
-// A token outside [0, V), offsets that do not rise within [0, token_count] (together = 0), and a
-// path that is longer than said or leaves [0, V - 1) train nothing and make stats[0] a NaN; telling
-// the host by an error would need a synchronisation. Rounds need the offsets on the host and wait
-// for them.
+// stats[0] also becomes a NaN by a token outside [0, V), which ends its sentence (in rounds it is
+// left out); by a path that is longer than said or leaves [0, V - 1), whose word trains nothing; by
+// offsets that do not rise within [0, token_count], whose sentence trains nothing. Telling the host
+// by an error would need a synchronisation. Rounds do need the offsets on the host, wait for them,
+// and check them there.
 #pragma once
 
 #include "word2vec/word2vec_train.h"
@@ -54,6 +55,7 @@ struct Word2vecRoundScratch {
   unsigned long long* sums[3];  // [V, stride], [V, stride], [V - 1, stride]: in, out, tree
   int32_t* touched[3];          // [V], [V], [V - 1]
   unsigned long long* totals;   // [kWord2vecRoundTotals]
+  uint32_t* kept;               // a bit for each token
 };
 constexpr int64_t kWord2vecRoundTotals = 256;
 

@@ -41,8 +41,10 @@ struct Cuda : CudaCall {
     const int64_t rows[] = {words, params.out_table == nullptr ? 0 : words,
                             params.tree_table == nullptr ? 0 : words - 1};
     const Tensor totals = new_zeros(stats, {kWord2vecRoundTotals}, ScalarType::Long);
+    const Tensor kept = new_zeros(stats, {(token_count + 31) / 32}, ScalarType::Int);
     Word2vecRoundScratch scratch{};
     scratch.totals = data<unsigned long long>(totals);
+    scratch.kept = data<uint32_t>(kept);
     std::vector<Tensor> owned;
     for (int table = 0; table < 3; ++table) {
       owned.push_back(new_zeros(stats, {rows[table], params.stride}, ScalarType::Long));

@@ -34,7 +34,8 @@ struct RoundSums {
 // Windows of the centres at positions [first, last), in sentences [first_sentence, last_sentence).
 struct Round {
   int64_t first_sentence, last_sentence, first, last;
-  bool counts;  // or another kernel counts this round's windows
+  const uint32_t* kept;  // bit p % 32 of word p / 32: the token at p survives sub-sampling
+  bool counts;           // or another kernel counts this round's windows
   RoundSums in, out, tree;
   RoundTotals* totals;  // [kRoundTotals]
 };

@@ -162,28 +162,27 @@ __device__ __forceinline__ void train_sentences(const Word2vecTrainParams<float>
 
 // ---- positions of a round -----------------------------------------------------------------------
 
-// Survivors of sub-sampling next to a position, nearest first: kept[i] at ring slot
+__device__ __forceinline__ bool is_kept(const Round& round, int64_t position) {
+  return (round.kept[position / kWarp] >> (position % kWarp) & 1) != 0;
+}
+
+// Survivors of sub-sampling next to a position, nearest first: number i at ring slot
 // center_slot + (i + 1) * direction, at most `reach` of them. Looks at `left` tokens from `from` on.
-// Returns how many there are, or -1 if a token is not in the vocabulary.
+// Returns how many there are.
 __device__ __forceinline__ int32_t read_beside(const Word2vecTrainParams<float>& params,
-                                               KeptToken* ring, int32_t ring_mask,
-                                               int32_t center_slot, int64_t from, int64_t left,
-                                               int direction, int32_t reach, int lane) {
+                                               const Round& round, KeptToken* ring,
+                                               int32_t ring_mask, int32_t center_slot, int64_t from,
+                                               int64_t left, int direction, int32_t reach,
+                                               int lane) {
   int32_t kept = 0;
   for (int64_t base = 0; kept < reach && base < left; base += kWarp) {
     const int64_t mine = from + direction * (base + lane);
-    int32_t token = 0;
-    bool keep = false, bad = false;
-    if (base + lane < left) {
-      token = params.tokens[mine];
-      bad = token < 0 || token >= params.vocab_size;
-      keep = !bad && word2vec_keep(params.seed, params.epoch, mine, params.keep[token]);
-    }
-    if (__any_sync(kAllLanes, bad)) return -1;
+    const bool keep = base + lane < left && is_kept(round, mine);
     const unsigned survivors = __ballot_sync(kAllLanes, keep);
     const int32_t rank = kept + __popc(survivors & ((1u << lane) - 1));
-    if (keep && rank < reach)
-      ring[(center_slot + (rank + 1) * direction) & ring_mask].token = token;
+    if (keep && rank < reach) {
+      ring[(center_slot + (rank + 1) * direction) & ring_mask].token = params.tokens[mine];
+    }
     kept += __popc(survivors);
   }
   return min(kept, reach);
@@ -198,14 +197,7 @@ __device__ __forceinline__ void train_position(const Word2vecTrainParams<float>&
   const int64_t warp =
       static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + threadIdx.x / kWarp;
   const int64_t position = round.first + warp;
-  if (position >= round.last) return;
-  RoundTotals& totals = round.totals[blockIdx.x % kRoundTotals];
-  const int32_t center = params.tokens[position];
-  if (center < 0 || center >= params.vocab_size) {
-    totals.diverged = 1;
-    return;
-  }
-  if (!word2vec_keep(params.seed, params.epoch, position, params.keep[center])) return;
+  if (position >= round.last || !is_kept(round, position)) return;
   int64_t sentence = round.first_sentence;  // the last one that begins at the position or before
   for (int64_t base = round.first_sentence + 1; base < round.last_sentence; base += kWarp) {
     const int64_t mine = base + lane;
@@ -217,21 +209,24 @@ __device__ __forceinline__ void train_position(const Word2vecTrainParams<float>&
                             ? word2vec_window(params.seed, params.epoch, position, params.window)
                             : params.window;
   const int32_t mask = launch.ring_size - 1;
-  const int32_t before =
-      read_beside(params, ring, mask, reach, position - 1, position - begin, -1, reach, lane);
-  const int32_t after =
-      read_beside(params, ring, mask, reach, position + 1, end - 1 - position, 1, reach, lane);
-  __syncwarp();
-  if (before < 0 || after < 0) {
-    totals.diverged = 1;
-    return;
-  }
-  const Window window{params, ring,           mask,
-                      center, position,       reach - before,
-                      before, before + after, word2vec_learning_rate(params, begin)};
+  const int32_t before = read_beside(params, round, ring, mask, reach, position - 1,
+                                     position - begin, -1, reach, lane);
+  const int32_t after = read_beside(params, round, ring, mask, reach, position + 1,
+                                    end - 1 - position, 1, reach, lane);
+  __syncwarp();  // the ring is written
+  const Window window{params,
+                      ring,
+                      mask,
+                      params.tokens[position],
+                      position,
+                      reach - before,
+                      before,
+                      before + after,
+                      word2vec_learning_rate(params, begin)};
   double loss = 0.0;
   if (window.contexts > 0) loss = warp_sum(static_cast<double>(train(window)));
   if (lane != 0) return;
+  RoundTotals& totals = round.totals[blockIdx.x % kRoundTotals];
   if (!(loss < kMostLoss)) {
     totals.diverged = 1;
     return;

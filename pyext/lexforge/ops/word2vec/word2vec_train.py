@@ -135,8 +135,8 @@ def word2vec_train_(
         anew at every 256th sentence, so calls must end at multiples of 256 sentences, or at the
         last one, to do what one call does; no round is longer for long sentences. The offsets are
         read back, which waits for the GPU, and must rise (RuntimeError). Scratch memory is twice
-        that of the tables. A change of one number by 256 or more is left out and makes
-        ``stats[0]`` NaN.
+        that of the tables, and a bit for each token. A token outside [0, V) is left out. A change
+        of one number by 256 or more is left out and makes ``stats[0]`` NaN.
     """
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)
