@@ -62,7 +62,8 @@ struct MergedTable {
 };
 
 // Adds a round's sums to the rows that it touched, and makes them zeros again. A block looks at
-// kRowsPerBlock rows of the table of its blockIdx.y.
+// kRowsPerBlock rows of the table of its blockIdx.y, far from each other: those of frequent words
+// lie side by side and are touched in every round.
 constexpr int kRowsPerBlock = 64;
 constexpr int kMergeThreads = 256;
 
@@ -74,7 +75,7 @@ __global__ void __launch_bounds__(kMergeThreads)
   const MergedTable table = blockIdx.y == 0 ? in : blockIdx.y == 1 ? out : tree;
   if (threadIdx.x == 0) count = 0;
   __syncthreads();
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + threadIdx.x;
+  const int64_t row = static_cast<int64_t>(threadIdx.x) * gridDim.x + blockIdx.x;
   if (threadIdx.x < kRowsPerBlock && row < table.rows &&
       table.sums.touched[row] == table.sums.round) {
     touched[atomicAdd(&count, 1u)] = static_cast<int32_t>(row);

@@ -37,8 +37,8 @@ constexpr int64_t kWord2vecCudaMaxWarpBytes = 160 * 1024;
 //                   with a tree that of T = the longest path, as below
 //   otherwise       8 bytes for each of the 2 window contexts and T targets; where the targets do
 //                   not fit into registers (a path and noise; more than 8 up to 256 floats, 6 with
-//                   a tree, in rounds or up to 384, 4 up to 512, 2 beyond) also
-//                   4 T (stride + 2 window)
+//                   a tree, in rounds or up to 384, 4 up to 512, 2 beyond, 1 there in rounds)
+//                   also 4 T (stride + 2 window)
 int64_t word2vec_cuda_warp_bytes(const Word2vecTrainParams<float>& params);
 
 // How many windows are trained at the same time at most, and tokens of a round.

@@ -15,7 +15,8 @@ constexpr int kNodesTogether = kPacks == 1   ? 6
                                              : 1;
 
 // Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
-// 4 and 8 packs, 113, 159, 196, 233 and 245.
+// 4 and 8 packs, 113, 159, 196, 235 and 245, with a tree too 128, 166, 208, 251 and 240; in rounds
+// fewer.
 template <int kPacks>
 constexpr int kBlocks = kPacks == 1   ? 4
                         : kPacks == 2 ? 3

@@ -8,8 +8,8 @@ namespace lexforge::word2vec {
 namespace {
 
 // Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
-// 4 and 8 packs, 114, 165, 230, 220 and 247 in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2
-// packs 127 and 214 in tiles of 8.
+// 4 and 8 packs, 116, 168, 234, 224 and 250 in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2
+// packs 128 and 212 in tiles of 8; in rounds fewer.
 template <int kPacks, int kRows>
 constexpr int kBlocks = kPacks == 1                 ? 4
                         : kPacks == 2 && kRows <= 6 ? 3
@@ -53,7 +53,7 @@ void start_tiles(const Word2vecTrainParams<float>& params, const Launch& launche
 }  // namespace
 
 int64_t rows_together(const Word2vecTrainParams<float>& params) {
-  if (params.stride > 512) return 2;
+  if (params.stride > 512) return params.together > 0 ? 1 : 2;
   if (params.stride > 384) return 4;
   if (params.stride > 256 || params.tree_table != nullptr || params.together > 0) return 6;
   const auto in_tiles = [&](int64_t rows) {
@@ -66,7 +66,9 @@ void start_shared(const Word2vecTrainParams<float>& params, const Launch& launch
                   cudaStream_t stream) {
   for_packs(params.stride, [&]<int kPacks>() {
     constexpr int kRows = kPacks <= 3 ? 6 : kPacks <= 4 ? 4 : 2;
-    if (params.together > 0) return start_tiles<kPacks, kRows, true>(params, launched, stream);
+    if (params.together > 0) {
+      return start_tiles < kPacks, kPacks <= 4 ? kRows : 1, true > (params, launched, stream);
+    }
     if constexpr (kPacks <= 2) {
       if (rows_together(params) == 8) {
         return start_tiles<kPacks, 8, false>(params, launched, stream);
