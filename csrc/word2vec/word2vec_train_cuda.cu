@@ -1,10 +1,10 @@
 // word2vec_train_ on CUDA (contract: word2vec_train.h and word2vec_train_cuda.h): which kernel is
 // started, and the rounds of a deterministic call.
 //
-// Rows are read through the second-level cache and changed there by 16-byte atomic additions. At 100
-// dimensions (28 lanes work) a window of 6 contexts and K = 5 reads and adds to 37 rows with noise
-// per pair and 12 with shared noise or CBOW: 17 and 5 KB each way between a multiprocessor and the
-// cache (computed). That is expected to be the limit with noise per pair, and the number of
+// Rows are read through the second-level cache and changed there by 16-byte atomic additions. At
+// 100 dimensions (28 lanes work) a window of 6 contexts and K = 5 reads and adds to 37 rows with
+// noise per pair and 12 with shared noise or CBOW: 17 and 5 KB each way between a multiprocessor
+// and the cache (computed). That is expected to be the limit with noise per pair, and the number of
 // instructions otherwise (benchmarks/NOTES.md).
 #include <algorithm>
 #include <vector>

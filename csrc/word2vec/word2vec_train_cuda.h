@@ -1,9 +1,9 @@
 // The CUDA kernels of word2vec_train_ (contract: word2vec_train.h), float32 only.
 //
-// together = 0: a warp trains one sentence at a time in order, so a corpus of one sentence gives the
-// sequential result to rounding. Sentences run concurrently without locks: rows are read without
-// regard to other warps and updated by atomic additions, so no update is lost, and rounding varies
-// from run to run. The sampled stream, stats[1] and stats[2] do not.
+// together = 0: a warp trains one sentence at a time in order, so a corpus of one sentence gives
+// the sequential result to rounding. Sentences run concurrently without locks: rows are read
+// without regard to other warps and updated by atomic additions, so no update is lost, and rounding
+// varies from run to run. The sampled stream, stats[1] and stats[2] do not.
 //
 // together > 0: the same bits in every run, by rounds. Sentences [256 k, 256 (k + 1)) are a group;
 // a round is the windows of word2vec_cuda_round() successive tokens of a group, its last one of
@@ -33,8 +33,8 @@ constexpr int64_t kWord2vecCudaMaxWarpBytes = 160 * 1024;
 // Shared memory of one warp: 16 bytes for each token in reach, the power of two above 2 window + 33
 // of them, and
 //   CBOW            8 T, T targets: the longest path and, with noise, 1 + K
-//   noise per pair  4 bytes for each of the 2 window contexts and 8 for each of its noise words, and
-//                   with a tree that of T = the longest path, as below
+//   noise per pair  4 bytes for each of the 2 window contexts and 8 for each of its noise words,
+//                   and with a tree that of T = the longest path, as below
 //   otherwise       8 bytes for each of the 2 window contexts and T targets; where the targets do
 //                   not fit into registers (a path and noise; more than 8 up to 256 floats, 6 with
 //                   a tree, in rounds or up to 384, 4 up to 512, 2 beyond, 1 there in rounds)

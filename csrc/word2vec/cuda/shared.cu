@@ -1,6 +1,6 @@
-// Skip-gram with targets that all contexts of a window share: inner nodes of a tree, and noise words
-// of the window. The targets and their changes stay in registers, the contexts stream past them: a
-// window of c contexts and T targets moves c + T rows instead of c (1 + T).
+// Skip-gram with targets that all contexts of a window share: inner nodes of a tree, and noise
+// words of the window. The targets and their changes stay in registers, the contexts stream past
+// them: a window of c contexts and T targets moves c + T rows instead of c (1 + T).
 #include "word2vec/cuda/start.cuh"
 #include "word2vec/cuda/targets.cuh"
 

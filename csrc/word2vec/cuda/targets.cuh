@@ -73,12 +73,12 @@ struct Lists {
 };
 
 // All errors of a window come from the rows before it, so equal rows have equal errors: each row is
-// read once, trained with its number of occurrences as a weight, and written once. The first `nodes`
-// targets are rows of the tree's table. Returns the lane's share of the loss.
+// read once, trained with its number of occurrences as a weight, and written once. The first
+// `nodes` targets are rows of the tree's table. Returns the lane's share of the loss.
 //
-// Up to kRows targets of one table stay in registers with their changes; a context is read while the
-// one before is trained. With more than that, tiles of them take turns at the contexts; their rows
-// and errors are kept in shared memory, and the contexts are updated when all errors are known.
+// Up to kRows targets of one table stay in registers with their changes; a context is read while
+// the one before is trained. With more than that, tiles of them take turns at the contexts; their
+// rows and errors are kept in shared memory, and the contexts are updated when all errors are known.
 template <int kPacks, int kRows, bool kRounds>
 __device__ __forceinline__ float train_in_common(const Window& window, const Lists& lists,
                                                  const Tables<kPacks, kRounds>& tables,

@@ -167,8 +167,8 @@ __device__ __forceinline__ bool is_kept(const Round& round, int64_t position) {
 }
 
 // Survivors of sub-sampling next to a position, nearest first: number i at ring slot
-// center_slot + (i + 1) * direction, at most `reach` of them. Looks at `left` tokens from `from` on.
-// Returns how many there are.
+// center_slot + (i + 1) * direction, at most `reach` of them. Looks at `left` tokens from `from`
+// on. Returns how many there are.
 __device__ __forceinline__ int32_t read_beside(const Word2vecTrainParams<float>& params,
                                                const Round& round, KeptToken* ring,
                                                int32_t ring_mask, int32_t center_slot, int64_t from,
