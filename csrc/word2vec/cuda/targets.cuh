@@ -78,7 +78,7 @@ struct Lists {
 //
 // Up to kRows targets of one table stay in registers with their changes; a context is read while
 // the one before is trained. With more than that, tiles of them take turns at the contexts; their
-// rows and errors are kept in shared memory, and the contexts are updated when all errors are known.
+// rows and errors are kept in shared memory, and the contexts change when all errors are known.
 template <int kPacks, int kRows, bool kRounds>
 __device__ __forceinline__ float train_in_common(const Window& window, const Lists& lists,
                                                  const Tables<kPacks, kRounds>& tables,
