@@ -1,7 +1,8 @@
-"""Speed of streaming skip-gram, beside minibatches of the same work in plain PyTorch.
+"""Speed of streaming word2vec, beside minibatches of skip-gram in plain PyTorch.
 
     python benchmarks/word2vec_train.py --device cpu --threads 1 2 --json results.json
     python benchmarks/word2vec_train.py --device cuda --dim 100 300 --json results.json
+    python benchmarks/word2vec_train.py --models tree cbow cbow-tree --together 0 16
 
 The corpus is drawn from a Zipf distribution over V words in sentences of 24 tokens on average. A
 figure is corpus tokens per second, tokens that sub-sampling drops included; `windows` counts those
@@ -13,6 +14,7 @@ written once per window, without reuse between windows.
 from __future__ import annotations
 
 import argparse
+import itertools
 
 import torch
 
@@ -24,9 +26,18 @@ from lexforge.ops.sampling.sampling import (
     keep_probability,
     noise_weights,
 )
-from lexforge.ops.word2vec.word2vec_train import word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.text.huffman import huffman_tree
 
 WINDOW, NEGATIVES = 5, 5
+# Names in results, and options; a tree takes the place of noise words.
+MODELS = {
+    "pair": ("noise per pair", {}),
+    "window": ("noise per window", {"negative_sharing": "window"}),
+    "tree": ("tree", {}),
+    "cbow": ("CBOW, noise", {"model": "cbow"}),
+    "cbow-tree": ("CBOW, tree", {"model": "cbow"}),
+}
 
 
 class Corpus:
@@ -45,6 +56,10 @@ class Corpus:
         self.noise = build_alias(noise_weights(counts))
         for name, tensor in vars(self).items():
             setattr(self, name, tensor.to(device))
+        found = huffman_tree(counts.cpu().sort(descending=True).values.numpy())
+        offsets, nodes = (torch.from_numpy(array).to(device) for array in found[:2])
+        self.tree = HuffmanPaths(offsets, nodes, found.longest)
+        self.path = float((offsets.diff()[self.tokens.long()]).double().mean())  # of a token
 
 
 def tables(vocab_size: int, dim: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,20 +68,27 @@ def tables(vocab_size: int, dim: int, device: str) -> tuple[torch.Tensor, torch.
     return in_table.to(device), out_table.to(device)
 
 
-def stream_case(corpus: Corpus, vocab_size: int, dim: int, sharing: str, device: str):
-    """The call to time, and what one call does: [loss, pairs, centres]."""
-    in_table, out_table = tables(vocab_size, dim, device)
+def stream_case(
+    corpus: Corpus, vocab_size: int, dim: int, model: str, device: str, together: int = 0
+):
+    """The call to time, and what one call does: [loss, inputs, centres]."""
+    in_table, other = tables(vocab_size, dim, device)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
+    tree = "tree" in model
 
     def work():
         word2vec_train_(
             in_table,
-            out_table,
+            None if tree else other,
+            other[: vocab_size - 1] if tree else None,
             stats,
-            *(corpus.tokens, corpus.offsets, corpus.keep, corpus.noise),
+            *(corpus.tokens, corpus.offsets, corpus.keep),
+            None if tree else corpus.noise,
+            corpus.tree if tree else None,
             window=WINDOW,
             negatives=NEGATIVES,
-            negative_sharing=sharing,
+            windows_together=together,
+            **MODELS[model][1],
         )
 
     work()
@@ -100,6 +122,10 @@ def main() -> None:
     parser.add_argument("--vocab-size", type=int, nargs="+", default=[71_000])
     parser.add_argument("--tokens", type=int, help="default 1 million, on a GPU 17 million")
     parser.add_argument("--threshold", type=float, nargs="+", default=[0.0, 1e-4])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["pair", "window"])
+    parser.add_argument(
+        "--together", type=int, nargs="+", default=[0], help="windows_together, one result if not 0"
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
     add_report_options(parser)
     arguments = parser.parse_args()
@@ -122,20 +148,24 @@ def main() -> None:
     for vocab_size in arguments.vocab_size:
         for threshold in arguments.threshold:
             corpus = Corpus(tokens, vocab_size, threshold, device)
+            _, (_, pairs, centers) = stream_case(corpus, vocab_size, 16, "window", device)
             for dim in arguments.dim:
                 shape = {"vocab_size": vocab_size, "dim": dim, "threshold": threshold}
                 for threads in arguments.threads if device == "cpu" else [1]:
                     torch.set_num_threads(threads)
-                    for sharing in ("pair", "window"):
-                        work, (_, pairs, centers) = stream_case(
-                            corpus, vocab_size, dim, sharing, device
-                        )
-                        rows = pairs * (1 + NEGATIVES)
-                        if sharing == "window":
-                            rows = pairs + centers * NEGATIVES
-                        moved = 2 * 4 * dim * (rows + centers)
+                    for model, together in itertools.product(arguments.models, arguments.together):
+                        work, _ = stream_case(corpus, vocab_size, dim, model, device, together)
+                        if model == "pair":
+                            rows = pairs * (1 + NEGATIVES) + centers
+                        else:
+                            targets = corpus.path if "tree" in model else 1 + NEGATIVES
+                            rows = pairs + centers * targets
+                        moved = 2 * 4 * dim * rows
                         call = {"tokens": tokens, "windows": centers, "bytes": moved}
-                        report(f"lexforge, noise per {sharing}", threads, work, call, **shape)
+                        what = f"lexforge, {MODELS[model][0]}"
+                        if together:
+                            what += f", {together} together"
+                        report(what, threads, work, call, **shape)
                     pairs_per_token, windows_per_token = pairs / tokens, centers / tokens
                     batch = 16_384 if device == "cpu" else 262_144
                     work = torch_case(corpus, vocab_size, dim, device, batch)

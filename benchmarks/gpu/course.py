@@ -257,7 +257,7 @@ def profile(session: Session, seconds: float) -> dict:
     if program is None:
         return {"outcome": "missing", "output": "ncu is not installed"}
     kernels = (
-        "skipgram_(pair|shared)_kernel|glove_train_kernel|cooccurrence_entries_kernel"
+        "(skipgram_(pair|shared)|cbow)_kernel|glove_train_kernel|cooccurrence_entries_kernel"
         "|attention_(forward_mma|backward_keys)_kernel|bias_activation_kernel"
     )
     output = session.scratch / "ncu.txt"
@@ -311,6 +311,15 @@ COURSE = [
         "--dim 100 --threshold 1e-4 0 --seconds 0.3",
         20,
         f"--dim 8 --threshold 0 --tokens 20000 {_WORDS} {_SHORT}",
+    ),
+    benchmark(
+        "word2vec-models",
+        "word2vec_train.py",
+        "--dim 100 --threshold 1e-4 --seconds 0.3 --models window tree cbow cbow-tree "
+        "--together 0 16",
+        25,
+        "--dim 8 --threshold 0 --tokens 20000 --models tree cbow cbow-tree --together 0 16 "
+        f"{_WORDS} {_SHORT}",
     ),
     benchmark(
         "glove",

@@ -1,6 +1,6 @@
 """Launches kernels once each, at the sizes of the benchmarks, for a profiler to look at.
 
-ncu --clock-control none --set basic -k regex:skipgram python benchmarks/gpu/profiled.py
+ncu --clock-control none --set basic -k regex:'skipgram|cbow' python benchmarks/gpu/profiled.py
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def main() -> None:
     tokens = 5000 if small else 4_000_000
 
     corpus = word2vec_train.Corpus(tokens, vocab_size, 1e-4, device)
-    for sharing in ("pair", "window"):
-        word2vec_train.stream_case(corpus, vocab_size, DIM, sharing, device)  # trains once
+    for model in word2vec_train.MODELS:
+        word2vec_train.stream_case(corpus, vocab_size, DIM, model, device)  # trains once
 
     matrix = glove_train.random_matrix(tokens, vocab_size, device)
     parts = glove_default_parts(vocab_size, DIM, device=device)

@@ -17,13 +17,14 @@ from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.sampling import sampling
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
-from lexforge.ops.word2vec.word2vec_train import word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
 from lexforge.reference.cooccurrence import cooccurrence as counting_reference
 from lexforge.reference.glove import glove_loss as glove_loss_reference
 from lexforge.reference.glove import glove_train as glove_reference
 from lexforge.reference.sampling import sampling as sampling_reference
 from lexforge.reference.word2vec import skipgram_loss as loss_reference
 from lexforge.reference.word2vec import word2vec_train as stream_reference
+from lexforge.text.huffman import huffman_tree
 
 ITEMS = Items()
 
@@ -175,8 +176,10 @@ for _optimizer in OPTIMIZERS:
     ITEMS.add(f"skip-gram step, {_optimizer}", skipgram_steps, *_ops, optimizer=_optimizer)
 
 
-def word2vec_train(device, sharing, dim=100, negatives=5):
-    """One sentence is trained in order: equal to the reference to rounding."""
+def word2vec_train(device, sharing, dim=100, negatives=5, losses="noise", together=0, **more):
+    """One sentence is trained in order: equal to the reference to rounding; in groups, to the bit
+    from run to run.
+    """
     random, rows, length = np.random.default_rng(3), 40, 60
     tokens = (random.random(length) ** 2 * rows).astype(np.int32)
     offsets, keep = np.array([0, length]), random.uniform(0.3, 1.2, rows).astype(np.float32)
@@ -184,18 +187,39 @@ def word2vec_train(device, sharing, dim=100, negatives=5):
     noise = noise.astype(np.uint32)
     options = dict(window=5, negatives=negatives, dynamic_window=True, negative_sharing=sharing)
     options |= dict(alpha=0.05, min_alpha=0.01, tokens_before=0, total_tokens=length)
-    options |= dict(seed=11, epoch=1, first_sentence=0, last_sentence=1)
-    tables = [padded_table(rows, dim) for _ in range(2)]
+    options |= dict(seed=11, epoch=1, first_sentence=0, last_sentence=1) | more
+    has = "noise" in losses, "tree" in losses
+    found = huffman_tree(np.arange(rows, 0, -1) ** 2)
+    tables = [padded_table(n, dim) for n in (rows, has[0] * rows, has[1] * (rows - 1)) if n]
     for table in tables:
-        values = random.uniform(-1, 1, (rows, dim)) * 4 / dim**0.5
+        values = random.uniform(-1, 1, (len(table), dim)) * 4 / dim**0.5
         table[:, :dim] = torch.from_numpy(values).float()
-    ours = [table.to(device, copy=True) for table in tables]
-    stats = torch.zeros(3, dtype=torch.float64, device=device)
-    arrays = (tokens, offsets, keep, noise.view(np.int32))
-    word2vec_train_(*ours, stats, *(torch.tensor(x, device=device) for x in arrays), **options)
+    arrays = (tokens, offsets, keep, noise.view(np.int32), *found[:2])
+    *data, words, starts, nodes = (torch.tensor(x, device=device) for x in arrays)
+    tree = HuffmanPaths(starts, nodes, found.longest)
+
+    def spread(given):
+        """In, out and tree, None where there is none."""
+        given = iter(given)
+        return [next(given) if there else None for there in (True, *has)]
+
+    def trained():
+        ours = [table.to(device, copy=True) for table in tables]
+        stats = torch.zeros(3, dtype=torch.float64, device=device)
+        shared = (*data, words if has[0] else None, tree if has[1] else None)
+        word2vec_train_(*spread(ours), stats, *shared, windows_together=together, **options)
+        return ours, stats
+
+    ours, stats = trained()
+    if together:
+        equal(torch.cat(ours), torch.cat(trained()[0]), "two runs")
     exact = [table.double().numpy() for table in tables]
-    expected = stream_reference.word2vec_train(*exact, tokens, offsets, keep, noise, **options)
-    equal(stats[1:], torch.from_numpy(expected[1:]), "pairs and centres")
+    shared = (tokens, offsets, keep, noise, found[:2])
+    expected = stream_reference.word2vec_train(*spread(exact), *shared, **options)
+    equal(stats[1:], torch.from_numpy(expected[1:]), "inputs and centres")
+    if together:
+        near(stats[0] / expected[0], torch.ones(()), 0.1, "loss")
+        return {}
     near(stats[0] / expected[0], torch.ones(()), 1e-5, "loss")
     both = (torch.cat(ours), torch.from_numpy(np.concatenate(exact)))
     return near(*both, 2e-5, "tables")
@@ -207,6 +231,18 @@ for _sharing, _dim in itertools.product(("pair", "window"), (100, 200, 300, 500,
 for _sharing in ("pair", "window"):
     _name = f"skip-gram stream, {_sharing}, 20 noise words"
     ITEMS.add(_name, word2vec_train, "word2vec_train_", sharing=_sharing, negatives=20)
+_VARIANTS = {
+    "skip-gram stream, tree": {"losses": "tree"},
+    "skip-gram stream, pair and tree": {"losses": "noise and tree"},
+    "CBOW stream": {"model": "cbow"},
+    "CBOW stream, noise and tree": {"model": "cbow", "losses": "noise and tree"},
+}
+for (_name, _options), _dim in itertools.product(_VARIANTS.items(), (100, 300)):
+    _options = {"sharing": "pair", "dim": _dim, **_options}
+    ITEMS.add(f"{_name}, dim {_dim}", word2vec_train, "word2vec_train_", **_options)
+for _name, _options in {"skip-gram stream, pair": {}, **_VARIANTS}.items():
+    _options = {"sharing": "pair", "together": 16, **_options}
+    ITEMS.add(f"{_name}, in groups", word2vec_train, "word2vec_train_", **_options)
 
 
 # -- GloVe ---------------------------------------------------------------------------------------

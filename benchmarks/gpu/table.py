@@ -42,10 +42,15 @@ class Figure:
         return [self.what, f"{sign} {self.expected:g}", f"{measured:.4g}", "yes" if met else "no"]
 
 
+def word2vec(case: str, what: str, expected: float, name: str | None = None) -> Figure:
+    where = {"case": f"lexforge, {what}", "dim": 100, "threshold": 1e-4}
+    rate = f"{name or what}, M words/s"
+    return Figure(rate, case, where, lambda x: x["tokens_per_s"] / MEGA, expected)
+
+
 def skipgram(sharing: str, expected: float) -> Figure:
-    where = {"case": f"lexforge, noise per {sharing}", "dim": 100, "threshold": 1e-4}
-    what = f"skip-gram, noise per {sharing}, M words/s"
-    return Figure(what, "skipgram", where, lambda x: x["tokens_per_s"] / MEGA, expected)
+    what = f"noise per {sharing}"
+    return word2vec("skipgram", what, expected, f"skip-gram, {what}")
 
 
 def attention(length: int, direction: str, expected: float) -> Figure:
@@ -57,6 +62,9 @@ def attention(length: int, direction: str, expected: float) -> Figure:
 FIGURES = [
     skipgram("window", 300),
     skipgram("pair", 100),
+    word2vec("word2vec-models", "tree", 50, "skip-gram, tree"),
+    word2vec("word2vec-models", "CBOW, noise", 400),
+    word2vec("word2vec-models", "noise per window, 16 together", 90),
     Figure(
         "GloVe, M entries/s",
         "glove",

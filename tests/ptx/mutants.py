@@ -140,14 +140,24 @@ LIBRARIES = {
             ),
             Mutant(
                 "a list is read before it is written",
-                "word2vec/word2vec_train_cuda.cu",
+                "word2vec/cuda/targets.cuh",
                 [
                     ("size += __popc(added);\n    __syncwarp();", "size += __popc(added);"),
-                    ("window.context(j); });\n    __syncwarp();", "window.context(j); });"),
+                    ("window.context(j); });\n  __syncwarp();", "window.context(j); });"),
                 ],
                 "tests/word2vec/test_word2vec_train.py::test_one_sentence_equals_the_oracle"
                 "[cuda_emulated-16-window]",
                 "race",
+                "word2vec/cuda/shared.cu",
+            ),
+            Mutant(
+                "neighbours are read before they are written",
+                "word2vec/cuda/windows.cuh",
+                [("  __syncwarp();  // the ring is written\n", "")],
+                "tests/word2vec/test_word2vec_train_cuda.py::"
+                "test_a_round_is_a_step_of_gradient_descent[cuda_emulated-20-cbow-tree]",
+                "race",
+                "word2vec/cuda/cbow.cu",
             ),
             Mutant(
                 "no barrier between the steps of a tree",
@@ -248,6 +258,13 @@ LIBRARIES = {
                 ],
                 "tests/sampling/test_alias_sample.py",
                 "threads",
+            ),
+            Mutant(
+                "a round's sums added again by the next",
+                "word2vec/word2vec_train_cuda.cu",
+                [("        sum[n * row_packs] = 0;\n", "")],
+                "tests/word2vec/test_word2vec_train_cuda.py::"
+                "test_a_round_is_a_step_of_gradient_descent[cuda_emulated-20-cbow]",
             ),
             Mutant(
                 "the last number of a row left out",

@@ -111,9 +111,13 @@ def sparse_gradients(device):
     return test_skipgram_loss.gradients(skipgram_loss, batch, sparse=True)
 
 
-@pytest.mark.parametrize("op", [count, sparse_gradients])
+def train_in_rounds(device):
+    return test_word2vec_train.Case([60], dim=20, windows_together=8).run(device)
+
+
+@pytest.mark.parametrize("op", [count, sparse_gradients, train_in_rounds])
 def test_refused(op, device):
-    """Sizes of results that depend on the data: an error, and the next call works again."""
+    """Work that depends on the data: an error, and the next call works again."""
     with capturing(), pytest.raises(RuntimeError, match="captur"):
         op(device)
     op(device)

@@ -123,13 +123,25 @@ def word2vec_train_(
 
         CUDA: many sentences are trained at the same time, fewer for a small vocabulary or corpus,
         and rows are updated by atomic additions, so rounding and the order of updates vary. Nothing
-        waits for the GPU; hence a token outside [0, V) or offsets that do not rise do not raise:
-        their sentence stops there and ``stats[0]`` becomes NaN. The noise table is not checked.
-        Rows have at most 1024 floats and tables 2^34 elements. A window's lists must fit in 160 KiB
-        of shared memory (word2vec_train_cuda.h): with ``"pair"`` that is about
+        waits for the GPU; hence a token outside [0, V), offsets that do not rise or a path that is
+        not allowed do not raise: the sentence stops there, the word trains nothing, and
+        ``stats[0]`` becomes NaN. The noise table is not checked. Rows have at most 1024 floats and
+        tables 2^34 elements. A window's lists must fit in 160 KiB of shared memory
+        (word2vec_train_cuda.h): with ``"pair"`` that is about
         ``window * (1 + negatives) <= 10_000``, with ``"window"`` and more than 7 noise words (3
         from 257 floats a row on, 1 from 513) about
-        ``(1 + negatives) * (stride + 2 * window) <= 40_000``.
+        ``(1 + negatives) * (stride + 2 * window) <= 40_000``, and skip-gram with a tree keeps
+        ``tree.longest`` rows more, counted like ``1 + negatives``. CBOW keeps none.
+
+        CUDA with ``windows_together``: the same bits in every run. Training goes in rounds of so
+        many successive tokens or of what suits a GPU, whichever is more: one token for every 32
+        words and every 1024 tokens of the corpus, at most 2048. A round is a step of gradient
+        descent: all that it changes comes from the tables as they are before it. Rounds begin
+        anew at every 256th sentence, so calls must end at multiples of 256 sentences, or at the
+        last one, to do what one call does; no round is longer for long sentences. The offsets are
+        read back, which waits for the GPU, and must rise (RuntimeError). Scratch memory is twice
+        that of the tables, and a bit for each token. A token outside [0, V) is left out. A change
+        of one number by 256 or more is left out and makes ``stats[0]`` NaN.
     """
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)

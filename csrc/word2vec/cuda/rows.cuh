@@ -1,0 +1,179 @@
+// Rows of word2vec's tables across a warp, and how they change: by atomic additions at once, or, in
+// rounds, by sums that are added to the table when the round has ended (word2vec_train_cuda.h).
+#pragma once
+
+#include "common/warp.cuh"
+#include "word2vec/cuda/launches.h"
+
+namespace lexforge::word2vec {
+
+// A row of a table and a number that goes with it, in one of the warp's lists.
+struct alignas(8) Entry {
+  int32_t row;  // -1: none, or a noise word that is left out
+  float value;
+};
+
+// A table row across a warp: lane l holds floats 4 l .. 4 l + 3 of every 128.
+template <int kPacks>
+struct Row {
+  float4 pack[kPacks];
+};
+
+__device__ __forceinline__ float4 fma4(float a, float4 x, float4 y) {
+  return make_float4(fmaf(a, x.x, y.x), fmaf(a, x.y, y.y), fmaf(a, x.z, y.z), fmaf(a, x.w, y.w));
+}
+
+__device__ __forceinline__ float4 scaled(float a, float4 x) {
+  return make_float4(a * x.x, a * x.y, a * x.z, a * x.w);
+}
+
+template <int kPacks>
+__device__ __forceinline__ float dot_part(const Row<kPacks>& a, const Row<kPacks>& b) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) {
+    sum = fmaf(a.pack[p].x, b.pack[p].x, sum);
+    sum = fmaf(a.pack[p].y, b.pack[p].y, sum);
+    sum = fmaf(a.pack[p].z, b.pack[p].z, sum);
+    sum = fmaf(a.pack[p].w, b.pack[p].w, sum);
+  }
+  return sum;
+}
+
+// sum += scale * row.
+template <int kPacks>
+__device__ __forceinline__ void accumulate(Row<kPacks>& sum, float scale, const Row<kPacks>& row) {
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) sum.pack[p] = fma4(scale, row.pack[p], sum.pack[p]);
+}
+
+template <int kPacks>
+__device__ __forceinline__ void zero_row(Row<kPacks>& row) {
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) row.pack[p] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+}
+
+// row *= scale.
+template <int kPacks>
+__device__ __forceinline__ void scale_row(Row<kPacks>& row, float scale) {
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) row.pack[p] = scaled(scale, row.pack[p]);
+}
+
+__device__ __forceinline__ unsigned long long fixed_point(float x) {
+  return static_cast<unsigned long long>(__float2ll_rn(x * kFixedOne));
+}
+
+// A table as one lane sees it, in units of four floats: a table has fewer than 2^32 of those.
+template <int kPacks, bool kRounds>
+struct Table {
+  float4* start;
+  uint32_t stride;
+  int lane;
+  RoundSums sums;  // of a round
+
+  __device__ Table(float* table, const RoundSums& sums, const Launch& launch, int lane)
+      : start(reinterpret_cast<float4*>(table)), stride(launch.row_packs), lane(lane), sums(sums) {}
+
+  // Rows are longer than what the next smaller number of packs holds.
+  __device__ bool used(int pack) const {
+    return pack < (kPacks <= 4 ? kPacks - 1 : kPacks / 2) || column(pack) < stride;
+  }
+  __device__ uint32_t column(int pack) const { return static_cast<uint32_t>(lane + pack * kWarp); }
+
+  // Zeros past the row's end, and for row -1.
+  __device__ __forceinline__ void load(Row<kPacks>& into, int32_t row) const {
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) into.pack[p] = load_live4(at(row, p), row >= 0 && used(p));
+  }
+
+  // row += addend, nothing for row -1.
+  __device__ __forceinline__ void add(int32_t row, const Row<kPacks>& addend) const {
+    touch(row);
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      if (row >= 0 && used(p)) add4(row, p, addend.pack[p]);
+    }
+  }
+
+  // rows[r] += scale[r] * v. Mostly all rows are there, and one branch does for all of them.
+  template <int kRows>
+  __device__ __forceinline__ void add_scaled(const int32_t (&row)[kRows],
+                                             const float (&scale)[kRows],
+                                             const Row<kPacks>& v) const {
+    bool all = true;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      all &= row[r] >= 0;
+      touch(row[r]);
+    }
+    if (all) {
+#pragma unroll
+      for (int p = 0; p < kPacks; ++p) {
+        if (!used(p)) continue;
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) add4(row[r], p, scaled(scale[r], v.pack[p]));
+      }
+    } else {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (int p = 0; p < kPacks; ++p) {
+          if (row[r] >= 0 && used(p)) add4(row[r], p, scaled(scale[r], v.pack[p]));
+        }
+      }
+    }
+  }
+
+  __device__ float4* at(int32_t row, int pack) const {
+    return start + (static_cast<uint32_t>(row) * stride + column(pack));
+  }
+
+ private:
+  // The row will have to be looked at when the round has ended.
+  __device__ __forceinline__ void touch(int32_t row) const {
+    if constexpr (kRounds) {
+      if (lane == 0 && row >= 0) sums.touched[row] = sums.round;
+    }
+  }
+
+  __device__ __forceinline__ void add4(int32_t row, int pack, float4 x) const {
+    if constexpr (!kRounds) {
+      atomic_add4(at(row, pack), x);
+    } else {
+      if (!(fabsf(x.x) < kMostChange && fabsf(x.y) < kMostChange && fabsf(x.z) < kMostChange &&
+            fabsf(x.w) < kMostChange)) {
+        *sums.diverged = 1;
+        return;
+      }
+      unsigned long long* sum =
+          sums.start + (uint64_t{4} * static_cast<uint32_t>(row) * stride + column(pack));
+      atomicAdd(sum, fixed_point(x.x));
+      atomicAdd(sum + stride, fixed_point(x.y));
+      atomicAdd(sum + 2 * stride, fixed_point(x.z));
+      atomicAdd(sum + 3 * stride, fixed_point(x.w));
+    }
+  }
+};
+
+template <int kPacks, bool kRounds>
+struct Tables {
+  Table<kPacks, kRounds> in, out, tree;
+
+  __device__ Tables(const Word2vecTrainParams<float>& params, const Launch& launch, int lane)
+      : in(params.in_table, launch.round.in, launch, lane),
+        out(params.out_table, launch.round.out, launch, lane),
+        tree(params.tree_table, launch.round.tree, launch, lane) {}
+};
+
+// label - sigmoid(x), and adds weight times the loss. The sigmoid is within a few units of the last
+// place for logits around zero; __expf loses some 25 of them at 20, where it no longer matters. The
+// logarithm of [1, 2], which goes into the loss alone, is within 2^-21.4 = 3.6e-7.
+__device__ __forceinline__ float logistic(float x, bool positive, float weight, float& loss) {
+  const float e = __expf(-fabsf(x));
+  const float sigmoid = __fdividef(x < 0.0f ? e : 1.0f, 1.0f + e);
+  loss += weight * (__logf(1.0f + e) - fminf(positive ? x : -x, 0.0f));
+  return (positive ? 1.0f : 0.0f) - sigmoid;
+}
+
+}  // namespace lexforge::word2vec
