@@ -184,6 +184,12 @@ def model_html(name: str, model: Any) -> str:
     return html_table(rows, caption=name)
 
 
+def check_words(words: Sequence[str], folder: str | os.PathLike | None) -> None:
+    """ValueError for words that a checkpoint cannot hold, if there will be one."""
+    if folder is not None and any("\n" in word for word in words):
+        raise ValueError("train: a checkpoint cannot hold words with line feeds; leave them out")
+
+
 def check_resume(
     state: StreamState | None, given: Mapping[str, Any], what: str, identity: Mapping[str, Any]
 ) -> StreamState:
@@ -298,6 +304,27 @@ class Steps(NamedTuple):
     step: Callable[[int, int, int], None]
     stats: torch.Tensor
     fetch: Callable[[], None]  # brings the model up to date, from a GPU if need be
+
+
+def on_device(
+    tables: Mapping[str, torch.Tensor], device: torch.device, refresh: Callable[[], None]
+) -> tuple[dict[str, torch.Tensor], Callable[[], None]]:
+    """A model's tables on the device, by name, and what brings the model up to date.
+
+    On the CPU they are the model's own; on a GPU they are copies, to be fetched back.
+
+    Args:
+        refresh: Called when the model's tables have changed.
+    """
+    placed = {name: table.to(device) for name, table in tables.items()}
+
+    def fetch() -> None:
+        for name, table in tables.items():
+            if placed[name] is not table:
+                table.copy_(placed[name])
+        refresh()
+
+    return placed, fetch
 
 
 def run_steps(
