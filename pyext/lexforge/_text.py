@@ -1,4 +1,4 @@
-"""The text side, without torch: corpus reader, vocabulary, BERT's examples, rows of vector files.
+"""The text side, without torch: corpora, vocabularies, trees, BERT's examples, vector files.
 
 The work is done by a library with a plain C interface (csrc/text), which holds no symbol of Python:
 one build serves every version. ctypes lets other threads run during a call, and no call lasts
@@ -113,6 +113,8 @@ _count_numbers = _plain(c_int64, "count_numbers", *_SPAN)
 _ends_in_number = _plain(c_bool, "ends_in_number", *_SPAN)
 _format_text = _checked("format_text", *_SPAN, *_MATRIX, c_char, c_void_p, c_int)
 _format_binary = _checked("format_binary", *_SPAN, *_MATRIX, c_void_p)
+_huffman_links = _checked("huffman_links", *_SPAN, *3 * (c_void_p,))
+_huffman_paths = _plain(None, "huffman_paths", c_int64, *3 * (c_void_p,))
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
     "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
@@ -366,6 +368,26 @@ class CorpusEncoder(_Reader):
     @property
     def unknown(self) -> int:
         return self._call(_encoder_unknown)
+
+
+# -- trees ---------------------------------------------------------------------------------------
+
+
+def huffman_tree(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Where each word's path begins, int64 [V + 1], all paths, int32 [P], and the longest's length.
+
+    Args:
+        counts: contiguous int64 [V], not rising; see csrc/text/huffman.h.
+
+    Raises:
+        ValueError: counts of which no tree is made.
+    """
+    words, longest = counts.size, c_int64()
+    links, offsets = np.empty(max(2 * words - 1, 0), np.int32), np.empty(words + 1, np.int64)
+    _huffman_links(counts.ctypes, words, links.ctypes, offsets.ctypes, byref(longest))
+    nodes = np.empty(offsets[-1], np.int32)
+    _huffman_paths(words, links.ctypes, offsets.ctypes, nodes.ctypes)
+    return offsets, nodes, longest.value
 
 
 # -- vector files --------------------------------------------------------------------------------
