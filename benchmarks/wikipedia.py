@@ -118,7 +118,7 @@ def peak(text: Path, threads: int) -> dict[str, float]:
         command = [
             *(sys.executable, "-m", "lexforge.cli.main", "word2vec", str(text)),
             *("--out", f"{out}/model", "--epochs", "1", "--sample", "1e-4", "--quiet"),
-            *("--workers", str(threads)),
+            *("--sg", "1", "--workers", str(threads)),
         ]
         subprocess.run(command, check=True)
         with open(f"{out}/model/vocab.txt", encoding="utf-8") as vocabulary:
