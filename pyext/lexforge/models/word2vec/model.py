@@ -714,9 +714,9 @@ class Word2Vec:
                 "score: hs must be 1: the probabilities of words are those of hierarchical softmax"
             )
         tables, index = self._views(built), built.vocabulary.index
-        words = Corpus("sentences", sentences=sentences, lowercase=self.lowercase)
+        words = Corpus("sentences", sentences=map(_as_words, sentences), lowercase=self.lowercase)
         known = (
-            [index[word] for word in _as_words(sentence) if word in index]
+            [index[word] for word in sentence if word in index]
             for sentence in islice(words, total_sentences)
         )
         scores = []
