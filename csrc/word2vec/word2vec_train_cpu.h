@@ -1,74 +1,119 @@
-// The CPU builds of the streaming skip-gram kernel (contract: word2vec_train.h).
+// The CPU builds of the word2vec kernel (contract: word2vec_train.h).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "common/team.h"
 #include "word2vec/word2vec_train.h"
 
 namespace lexforge {
 
 // Trains on the sentences of params.first_sentence .. last_sentence in order, on the calling
 // thread, and adds to stats[0..2]. `workspace` is 64-byte aligned scratch memory. Returns false,
-// having stopped, when a token is not in [0, V) or the offsets do not rise within [0, token_count].
+// having stopped, when a token is not in [0, V), the offsets do not rise within [0, token_count],
+// or a path is none.
 template <typename scalar_t>
 using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
                                    void* workspace, double* stats);
 
+// The same with params.together > 0, as one member of a team all of whose members call it with the
+// same arguments, but each with a workspace of its own; the first one adds to stats. `shared` is
+// 64-byte aligned scratch memory that all of them use.
+template <typename scalar_t>
+using Word2vecTogetherFunction = bool(const Word2vecTrainParams<scalar_t>& params,
+                                      int64_t token_count, const TeamMember& member, void* shared,
+                                      void* workspace, double* stats);
+
 namespace baseline {
 Word2vecTrainFunction<float> word2vec_train;
 Word2vecTrainFunction<double> word2vec_train_double;  // for tests
+Word2vecTogetherFunction<float> word2vec_together;
+Word2vecTogetherFunction<double> word2vec_together_double;
 }  // namespace baseline
 namespace avx2 {
 Word2vecTrainFunction<float> word2vec_train;
-}
+Word2vecTogetherFunction<float> word2vec_together;
+}  // namespace avx2
 namespace avx512 {
 Word2vecTrainFunction<float> word2vec_train;
-}
+Word2vecTogetherFunction<float> word2vec_together;
+}  // namespace avx512
 
 // Sizes of a thread's workspace.
 struct Word2vecTrainPlan {
-  static constexpr int64_t kTile = 6;     // targets handled together: a positive, five noise words
-  static constexpr int64_t kErrors = 8;   // their weights and errors lie this far apart
-  static constexpr int64_t kKept = 2048;  // kept tokens read at a time, besides the windows
+  static constexpr int64_t kTile = 6;      // targets handled together: a positive, five noise words
+  static constexpr int64_t kErrors = 8;    // their weights and errors lie this far apart
+  static constexpr int64_t kKept = 2048;   // kept tokens read at a time, besides the windows
+  static constexpr int64_t kColumns = 32;  // of a table that a thread works on, with `together`
 
-  int64_t tiles;       // of targets: per context, or with shared noise per window
-  int64_t most_tiles;  // of the widest window
-  int64_t most_inputs;
-  int64_t most_draws;  // noise draws of the widest window
-  int64_t most_rows;   // targets and inputs
-  int64_t planned;     // centres planned at a time
-  int64_t kept;        // capacity of the buffer of kept tokens
+  int64_t most_contexts;  // of the widest window
+  int64_t most_inputs;    // as many, or CBOW's one
+  int64_t shared_tiles;   // of targets: most that all inputs of a window have in common,
+  int64_t own_tiles;      // and most of each input
+  int64_t most_tiles;     // of the widest window
+  int64_t most_errors;    // tiles of errors: of each input with each of its targets
+  int64_t most_draws;     // noise draws of the widest window
+  int64_t most_rows;      // targets and contexts
+  int64_t planned;        // centres planned at a time
+  int64_t kept;           // capacity of the buffer of kept tokens
 
-  Word2vecTrainPlan(int64_t window, int64_t negatives, bool share_negatives) {
-    most_inputs = 2 * window;
-    tiles = (1 + negatives + kTile - 1) / kTile;
-    most_tiles = share_negatives ? tiles : tiles * most_inputs;
-    most_draws = share_negatives ? negatives : most_inputs * negatives;
-    most_rows = most_tiles * kTile + most_inputs;
-    planned = most_rows >= 2048 ? 1 : 2048 / most_rows < 32 ? 2048 / most_rows : 32;
+  template <typename scalar_t>
+  explicit Word2vecTrainPlan(const Word2vecTrainParams<scalar_t>& params, int64_t members = 1) {
+    const int64_t window = params.window, negatives = params.negatives;
+    const bool in_common = params.share_negatives || params.cbow;
+    const int64_t noise = params.out_table == nullptr ? 0 : tiles(1 + negatives);
+    const int64_t tree = params.tree_table == nullptr ? 0 : tiles(params.longest_path);
+    most_contexts = 2 * window;
+    most_inputs = params.cbow ? 1 : most_contexts;
+    shared_tiles = params.cbow ? 0 : tree + (in_common ? noise : 0);
+    own_tiles = params.cbow ? tree + noise : in_common ? 0 : noise;
+    most_tiles = shared_tiles + own_tiles * most_inputs;
+    most_errors = (shared_tiles + own_tiles) * most_inputs;
+    most_draws = in_common ? negatives : most_contexts * negatives;
+    most_rows = most_tiles * kTile + most_contexts;
+    planned = params.together > 0 ? (params.together + members - 1) / members
+              : most_rows >= 2048 ? 1
+                                  : least(2048 / most_rows, 32);
     kept = kKept + 2 * window;
   }
+
+ private:
+  static int64_t tiles(int64_t targets) { return (targets + kTile - 1) / kTile; }
+  static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 };
 
-// Bytes of workspace for one thread.
-inline size_t word2vec_train_workspace(int32_t window, int32_t negatives, bool share_negatives,
-                                       int64_t stride, size_t scalar_size) {
-  const Word2vecTrainPlan sizes(window, negatives, share_negatives);
+// Bytes of workspace for one thread, of a team of so many.
+template <typename scalar_t>
+size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int64_t members = 1) {
+  const Word2vecTrainPlan sizes(params, members);
   const size_t widest = 64;  // elements that a register or a span may run over an array's end
   const size_t planned = static_cast<size_t>(sizes.planned);
   const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;
   const size_t rows = planned * static_cast<size_t>(sizes.most_rows) + widest;
   const size_t tiles = static_cast<size_t>(sizes.most_tiles);
   const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
-  const size_t plan = rows * sizeof(void*) + planned * tiles * sizes.kErrors * scalar_size +
-                      planned * (64 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
-                      static_cast<size_t>(stride) * scalar_size;
-  const size_t errors = static_cast<size_t>(sizes.tiles * sizes.most_inputs) * sizes.kErrors;
-  const size_t changes = static_cast<size_t>(sizes.tiles * sizes.kTile) * 16;
-  const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + scalar_size) + 2 * plan +
-                       (errors + changes) * scalar_size;
-  return (bytes + 64 * 48) / 64 * 64;  // each of some 40 arrays starts at a cache line
+  const size_t stride = static_cast<size_t>(params.stride);
+  const size_t plan = rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
+                      planned * (128 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
+                      stride * sizeof(scalar_t);
+  const size_t plans = params.together > 0 ? 4 : 2;
+  const size_t errors = static_cast<size_t>(sizes.most_errors) * sizes.kErrors;
+  const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
+  const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) +
+                       plans * plan + (errors + changes + 2 * stride) * sizeof(scalar_t);
+  return (bytes + 64 * 80) / 64 * 64;  // each of some 70 arrays starts at a cache line
+}
+
+// Bytes of what the members of a team share.
+template <typename scalar_t>
+size_t word2vec_together_memory(const Word2vecTrainParams<scalar_t>& params, int64_t members) {
+  const Word2vecTrainPlan sizes(params, members);
+  const int64_t groups = (params.stride + sizes.kColumns - 1) / sizes.kColumns;
+  const int64_t scores = params.together * groups * sizes.most_errors * sizes.kErrors;
+  const int64_t bytes = 4 * members * static_cast<int64_t>(sizeof(void*)) +
+                        2 * scores * static_cast<int64_t>(sizeof(scalar_t)) + sizeof(int64_t);
+  return static_cast<size_t>(bytes + 64 * 5) / 64 * 64;
 }
 
 }  // namespace lexforge

@@ -1,13 +1,14 @@
-// Body of the streaming skip-gram kernel for one instruction set (contract: word2vec_train.h).
+// Body of the word2vec kernel for one instruction set (contract: word2vec_train.h).
 // Start with pyext/lexforge/reference/word2vec/word2vec_train.py.
 //
 // Work flows through three stages, a block of centres at a time, so that none waits for another's
 // memory:
-//   cpu/read_impl.h    tokens -> kept centres (sub-sampling and windows)
-//   cpu/plan_impl.h    centres -> the rows that each window touches, in order, with labels and
-//                      weights; cpu/noise_impl.h draws the noise words
-//   cpu/train_impl.h   windows, each a step on its rows; meanwhile the rows of later windows are
-//                      fetched
+//   cpu/read_impl.h      tokens -> kept centres (sub-sampling and windows)
+//   cpu/plan_impl.h      centres -> the rows that each window touches, in order, with labels and
+//                        weights; cpu/noise_impl.h draws the noise words
+//   cpu/train_impl.h     windows, each a step on its rows; meanwhile the rows of later windows are
+//                        fetched
+//   cpu/together_impl.h  the same by a team of threads, with one result for any number of them
 // What a step does is in cpu/window_step_impl.h alone.
 #include <cmath>
 #include <cstdint>
@@ -17,41 +18,63 @@
 #include "common/scratch.h"
 #include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
-#include "word2vec/cpu/window_step_impl.h"
+#include "word2vec/cpu/together_impl.h"
 #include "word2vec/cpu/train_impl.h"
+#include "word2vec/cpu/window_step_impl.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
 template <int kStride>
-using SkipgramFloats = WindowStep<FloatLanes, FloatUpTo8, kStride>;
+using FloatStep = WindowStep<FloatLanes, FloatUpTo8, kStride>;
+using DoubleStep = WindowStep<ScalarLanes<double>, ScalarLanes<double>, 0>;
+
+// Calls run<Step>() with the step for rows of a length.
+template <typename Run>
+bool with_step(int64_t stride, const Run& run) {
+  switch (stride) {  // 50, 100, 128, 200 and 300 dimensions
+    case 64:
+      return run.template operator()<FloatStep<64>>();
+    case 112:
+      return run.template operator()<FloatStep<112>>();
+    case 128:
+      return run.template operator()<FloatStep<128>>();
+    case 208:
+      return run.template operator()<FloatStep<208>>();
+    case 304:
+      return run.template operator()<FloatStep<304>>();
+    default:
+      return run.template operator()<FloatStep<0>>();
+  }
+}
 
 }  // namespace
 
 #ifdef LEXFORGE_ISA_BASELINE
 bool word2vec_train_double(const Word2vecTrainParams<double>& params, int64_t token_count,
                            void* workspace, double* stats) {
-  return train<WindowStep<ScalarLanes<double>, ScalarLanes<double>, 0>>(params, token_count,
-                                                                            workspace, stats);
+  return train<DoubleStep>(params, token_count, workspace, stats);
+}
+
+bool word2vec_together_double(const Word2vecTrainParams<double>& params, int64_t token_count,
+                              const TeamMember& member, void* shared, void* workspace,
+                              double* stats) {
+  return train_together<DoubleStep>(params, token_count, member, shared, workspace, stats);
 }
 #endif
 
 bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, void* workspace,
                     double* stats) {
-  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
-    case 64:
-      return train<SkipgramFloats<64>>(params, token_count, workspace, stats);
-    case 112:
-      return train<SkipgramFloats<112>>(params, token_count, workspace, stats);
-    case 128:
-      return train<SkipgramFloats<128>>(params, token_count, workspace, stats);
-    case 208:
-      return train<SkipgramFloats<208>>(params, token_count, workspace, stats);
-    case 304:
-      return train<SkipgramFloats<304>>(params, token_count, workspace, stats);
-    default:
-      return train<SkipgramFloats<0>>(params, token_count, workspace, stats);
-  }
+  return with_step(params.stride, [&]<typename Step>() {
+    return train<Step>(params, token_count, workspace, stats);
+  });
+}
+
+bool word2vec_together(const Word2vecTrainParams<float>& params, int64_t token_count,
+                       const TeamMember& member, void* shared, void* workspace, double* stats) {
+  return with_step(params.stride, [&]<typename Step>() {
+    return train_together<Step>(params, token_count, member, shared, workspace, stats);
+  });
 }
 
 }  // namespace lexforge::LEXFORGE_ISA

@@ -19,6 +19,21 @@ struct Cpu : CpuCall {
   template <typename scalar_t>
   void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
            Tensor& stats, int64_t threads) const {
+    if (params.first_sentence == params.last_sentence) return;
+    const bool valid =
+        params.together > 0
+            ? train_together(check, params, token_count, data<double>(stats), threads)
+            : train_in_turns(check, params, token_count, data<double>(stats), threads);
+    check.that(valid, "tokens must be in [0, ", params.vocab_size,
+               "), offsets must rise from 0 to at most ", token_count, ", and paths have at most ",
+               params.longest_path, " nodes in [0, ", params.vocab_size - 1, ")");
+  }
+
+ private:
+  // Threads take blocks of sentences in turn and update rows without locks.
+  template <typename scalar_t>
+  static bool train_in_turns(const Checks& check, const Word2vecTrainParams<scalar_t>& params,
+                             int64_t token_count, double* stats, int64_t threads) {
     Word2vecTrainFunction<scalar_t>* kernel;
     if constexpr (std::is_same_v<scalar_t, float>) {
       kernel = LEXFORGE_CHOOSE(word2vec_train);
@@ -26,20 +41,19 @@ struct Cpu : CpuCall {
       kernel = baseline::word2vec_train_double;
     }
     const int64_t sentences = params.last_sentence - params.first_sentence;
-    if (sentences == 0) return;
     const int64_t range =
         params.offsets[params.last_sentence] - params.offsets[params.first_sentence];
     const int64_t turn =
         threads <= 1
             ? sentences
             : std::max<int64_t>(1, sentences * kTokensPerTurn / std::max<int64_t>(1, range));
-    const size_t bytes = word2vec_train_workspace(
-        params.window, params.negatives, params.share_negatives, params.stride, sizeof(scalar_t));
+    const int64_t bytes = static_cast<int64_t>(word2vec_train_workspace(params));
     std::atomic<int64_t> next{params.first_sentence};
-    std::atomic<bool> valid{true};
+    std::atomic<bool> valid{true}, memory{true};
     std::vector<std::array<double, 3>> sums(static_cast<size_t>(threads));
     parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t begin, int64_t end) {
-      const Scratch workspace = new_scratch(static_cast<int64_t>(bytes));
+      const Scratch workspace = new_scratch(bytes);
+      if (!workspace) memory = false;
       for (int64_t thread = begin; thread < end; ++thread) {
         std::array<double, 3> local{};
         Word2vecTrainParams<scalar_t> part = params;
@@ -49,15 +63,41 @@ struct Cpu : CpuCall {
           if (part.first_sentence >= params.last_sentence) break;
           if (!kernel(part, token_count, workspace.get(), local.data())) valid = false;
         }
-        if (!workspace) valid = false;
         sums[thread] = local;
       }
     });
-    check.that(valid, "tokens must be in [0, ", params.vocab_size,
-               ") and offsets must rise from 0 to at most ", token_count);
+    check.that(memory, "no memory for ", threads, " threads of ", bytes, " bytes");
     for (const auto& sum : sums) {
-      for (int64_t i = 0; i < 3; ++i) data<double>(stats)[i] += sum[i];
+      for (int64_t i = 0; i < 3; ++i) stats[i] += sum[i];
     }
+    return valid;
+  }
+
+  // Threads work on columns of their own.
+  template <typename scalar_t>
+  static bool train_together(const Checks& check, const Word2vecTrainParams<scalar_t>& params,
+                             int64_t token_count, double* stats, int64_t threads) {
+    Word2vecTogetherFunction<scalar_t>* kernel;
+    if constexpr (std::is_same_v<scalar_t, float>) {
+      kernel = LEXFORGE_CHOOSE(word2vec_together);
+    } else {
+      kernel = baseline::word2vec_together_double;
+    }
+    // Their number may turn out smaller, and then each needs more.
+    const int64_t own = static_cast<int64_t>(word2vec_train_workspace(params));
+    const int64_t in_common = static_cast<int64_t>(word2vec_together_memory(params, threads));
+    const Scratch shared = new_scratch(in_common);
+    check.that(shared != nullptr, "no memory for ", in_common, " bytes");
+    bool memory = true, valid = true;  // written by the first member
+    run_team(threads, [&](const TeamMember& member) {
+      const Scratch workspace = new_scratch(own);
+      const bool all = member.meeting.wait(workspace != nullptr);
+      const bool good =
+          all && kernel(params, token_count, member, shared.get(), workspace.get(), stats);
+      if (member.index == 0) memory = all, valid = good;
+    });
+    check.that(memory, "no memory for ", threads, " threads of ", own, " bytes");
+    return valid;
   }
 };
 

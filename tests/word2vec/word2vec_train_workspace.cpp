@@ -43,8 +43,7 @@ Result run(Word2vecTrainParams<float> params, float fill) {
   }
   params.in_table = in.start;
   params.out_table = out.start;
-  AlignedFloats workspace(word2vec_train_workspace(
-      params.window, params.negatives, params.share_negatives, params.stride, sizeof(float)));
+  AlignedFloats workspace(word2vec_train_workspace(params));
   workspace.fill(fill);
   Result result;
   if (!KERNEL(params, kTokens, workspace.start, result.stats)) std::exit(2);

@@ -14,14 +14,17 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// One window: where its tiles of targets and its inputs lie in the plan's lists.
+// One window: where its tiles of targets and its contexts lie in the plan's lists. The tiles that
+// all inputs have in common come first, then those of each input.
 template <typename scalar_t>
 struct Window {
   scalar_t lr;
   int64_t first_tile;  // tile i: row[kTile i ..] after first_row, weight[kErrors i ..]
-  int64_t first_row;   // the targets' tiles, then the inputs
-  int64_t first_input;
-  int64_t inputs;
+  int64_t first_row;   // the targets' tiles, then the contexts
+  int64_t first_context;
+  int64_t contexts;
+  int64_t inputs;  // as many, or CBOW's one
+  int64_t shared_tiles, own_tiles;
 };
 
 // The windows of a block of centres.
@@ -29,7 +32,7 @@ template <typename scalar_t>
 class Plan {
  public:
   Plan(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes, Carver& carve)
-      : params_(params) {
+      : params_(params), in_common_(params.share_negatives || params.cbow) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
     window = carve.take<Window<scalar_t>>(sizes.planned);
@@ -57,13 +60,21 @@ class Plan {
       next.lr = kept.lr[i];
       next.first_tile = tiles_;
       next.first_row = rows;
-      const int32_t positive = kept.token[i];
-      const int64_t lists = params_.share_negatives ? 1 : contexts;
-      for (int64_t j = 0; j < lists; ++j) list_targets(positive, noise + j * params_.negatives);
-      noise += noise_quads(draws(contexts)) * kDrawsPerQuad;
-      next.first_input = rows;
-      next.inputs = contexts;
-      pairs += contexts;
+      const int32_t center = kept.token[i];
+      if (params_.tree_table != nullptr) list_path(center);
+      const int64_t path_tiles = tiles_ - next.first_tile;
+      if (params_.out_table != nullptr) {
+        const int64_t lists = in_common_ ? 1 : contexts;
+        for (int64_t j = 0; j < lists; ++j) list_targets(center, noise + j * params_.negatives);
+        noise += noise_quads(draws(contexts)) * kDrawsPerQuad;
+      }
+      const int64_t tiles = tiles_ - next.first_tile;
+      next.contexts = contexts;
+      next.inputs = params_.cbow ? 1 : contexts;
+      next.shared_tiles = params_.cbow ? 0 : in_common_ ? tiles : path_tiles;
+      next.own_tiles = (tiles - next.shared_tiles) / next.inputs;
+      next.first_context = rows;
+      inputs += next.inputs;
       for (int64_t j = from; j < to; ++j) {
         row[rows] = params_.in_table + kept.token[j] * params_.stride;
         rows += j != i;
@@ -71,22 +82,23 @@ class Plan {
     }
   }
 
-  void clear() { size = pairs = centers = rows = tiles_ = 0; }
+  void clear() { size = inputs = centers = rows = tiles_ = 0; }
 
-  int64_t size = 0;  // windows with at least one context
-  int64_t pairs = 0;
+  bool valid = true;  // false when a path is none; such a window trains on what is
+  int64_t size = 0;   // windows with at least one context
+  int64_t inputs = 0;
   int64_t centers = 0;
   int64_t rows = 0;  // of all windows
   Window<scalar_t>* window;
   scalar_t** row;
-  scalar_t* weight;  // of a positive 1, of a noise word -1, of what is left out 0
+  scalar_t* weight;  // with label 1: 1, with label 0: -1, of what is left out 0
 
  private:
   static constexpr int kTile = Word2vecTrainPlan::kTile;
   static constexpr int kErrors = Word2vecTrainPlan::kErrors;
 
   int64_t draws(int64_t contexts) const {
-    return params_.share_negatives ? params_.negatives : contexts * params_.negatives;
+    return in_common_ ? params_.negatives : contexts * params_.negatives;
   }
 
   scalar_t* out_row(int32_t token) const { return params_.out_table + token * params_.stride; }
@@ -104,7 +116,8 @@ class Plan {
       context_begin_[i - begin] = static_cast<int32_t>(from);
       context_end_[i - begin] = static_cast<int32_t>(to);
       const int64_t contexts = to - from - 1;
-      const int64_t needed = contexts == 0 ? 0 : noise_quads(draws(contexts));
+      const int64_t needed =
+          contexts == 0 || params_.out_table == nullptr ? 0 : noise_quads(draws(contexts));
       place_noise(counter_, quads, needed, static_cast<uint64_t>(kept.position[i]));
       quads += needed;
     }
@@ -113,19 +126,43 @@ class Plan {
 
   // Appends the positive and its noise words, in whole tiles.
   void list_targets(int32_t positive, const int32_t* noise) {
-    int64_t targets = 1 + params_.negatives;
+    const auto word = [&](int64_t n) { return n == 0 ? positive : noise[n - 1]; };
+    const auto label = [&](int64_t n) { return n == 0 ? 1 : noise[n - 1] == positive ? 0 : -1; };
+    list(params_.out_table, 1 + params_.negatives, word, label);
+  }
+
+  // Appends the inner nodes on a word's path, in whole tiles.
+  void list_path(int32_t token) {
+    const int64_t begin = params_.path_offsets[token], end = params_.path_offsets[token + 1];
+    if (begin < 0 || end < begin || end > params_.path_count ||
+        end - begin > params_.longest_path) {
+      valid = false;
+      return;
+    }
+    const int32_t* path = params_.paths + begin;
+    const auto node = [&](int64_t n) { return path[n] >> 1; };
+    for (int64_t n = 0; n < end - begin; ++n) {
+      if (static_cast<uint32_t>(node(n)) >= static_cast<uint64_t>(params_.vocab_size - 1)) {
+        valid = false;
+        return;
+      }
+    }
+    const auto label = [&](int64_t n) { return (path[n] & 1) != 0 ? -1 : 1; };
+    list(params_.tree_table, end - begin, node, label);
+  }
+
+  template <typename Row, typename Label>
+  LEXFORGE_INLINE void list(scalar_t* table, int64_t targets, const Row& row_at,
+                            const Label& label_at) {
     for (int64_t done = 0; done < targets; done += kTile, ++tiles_, rows += kTile) {
       scalar_t** tile = row + rows;
       scalar_t* weights = weight + tiles_ * kErrors;
       for (int t = 0; t < kErrors; ++t) weights[t] = 0;
       for (int64_t t = 0; t < kTile; ++t) {
         const int64_t n = done + t;
-        if (n == 0) {
-          tile[t] = out_row(positive);
-          weights[t] = 1;
-        } else if (n < targets) {
-          tile[t] = out_row(noise[n - 1]);
-          weights[t] = noise[n - 1] == positive ? 0 : -1;
+        if (n < targets) {
+          tile[t] = table + row_at(n) * params_.stride;
+          weights[t] = static_cast<scalar_t>(label_at(n));
         } else {
           tile[t] = spare_row_;
         }
@@ -134,6 +171,7 @@ class Plan {
   }
 
   const Word2vecTrainParams<scalar_t>& params_;
+  const bool in_common_;  // one set of noise words for a window
   uint32_t* counter_[3];  // of the quads of noise (noise_impl.h)
   int32_t* noise_;
   int32_t* context_begin_;
@@ -141,6 +179,15 @@ class Plan {
   scalar_t* spare_row_;  // zeros
   int64_t tiles_ = 0;
 };
+
+// Fetches columns [from, to) of a row.
+template <typename scalar_t>
+LEXFORGE_INLINE void prefetch(const scalar_t* row, int64_t from, int64_t to) {
+#pragma GCC unroll 32
+  for (int64_t d = from; d < to; d += 64 / static_cast<int64_t>(sizeof(scalar_t))) {
+    __builtin_prefetch(row + d, 1, 3);
+  }
+}
 
 // Fetches rows in the order of a plan's list, beyond whose end lies the next plan's.
 template <typename scalar_t>
@@ -164,8 +211,7 @@ class Ahead {
     }
     const scalar_t* row = beyond < 0 ? plan_.row[index_] : next_.row[beyond];
     ++index_;
-#pragma GCC unroll 32
-    for (int64_t d = 0; d < stride; d += kLine) __builtin_prefetch(row + d, 1, 3);
+    prefetch(row, 0, stride);
   }
 
   // All that is left up to kRows after row `end` of the plan.
@@ -174,8 +220,6 @@ class Ahead {
   }
 
  private:
-  static constexpr int64_t kLine = 64 / sizeof(scalar_t);
-
   const Plan<scalar_t>& plan_;
   const Plan<scalar_t>& next_;
   int64_t index_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "common/scratch.h"
 #include "word2vec/word2vec_train.h"
 // The instruction set applies from here on.
 #include "common/philox_simd.h"
@@ -21,6 +22,13 @@ struct Kept {
   int32_t* sentence;  // ordinal; equal numbers belong together
   scalar_t* lr;
   int64_t size = 0;
+
+  Kept(int64_t capacity, Carver& carve)
+      : token(carve.take<int32_t>(capacity)),
+        position(carve.take<int64_t>(capacity)),
+        window(carve.take<int32_t>(capacity)),
+        sentence(carve.take<int32_t>(capacity)),
+        lr(carve.take<scalar_t>(capacity)) {}
 
   void drop_front(int64_t count) {
     size -= count;

@@ -21,15 +21,9 @@ template <typename Step>
 bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t token_count,
            void* workspace, double* stats) {
   using scalar_t = typename Step::scalar_t;
-  const Word2vecTrainPlan sizes(params.window, params.negatives, params.share_negatives);
+  const Word2vecTrainPlan sizes(params);
   Carver carve(workspace);
-  Kept<scalar_t> kept;
-  const int64_t capacity = sizes.kept + Reader<scalar_t>::kSpan + 1;
-  kept.token = carve.take<int32_t>(capacity);
-  kept.position = carve.take<int64_t>(capacity);
-  kept.window = carve.take<int32_t>(capacity);
-  kept.sentence = carve.take<int32_t>(capacity);
-  kept.lr = carve.take<scalar_t>(capacity);
+  Kept<scalar_t> kept(sizes.kept + Reader<scalar_t>::kSpan + 1, carve);
   // One plan is trained when the next is made, so that its rows can be fetched in time.
   Plan<scalar_t> plans[2] = {{params, sizes, carve}, {params, sizes, carve}};
   int64_t made = 0;
@@ -43,7 +37,7 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
       step.train(plan, window, ahead, loss);
     }
     stats[0] += loss;
-    stats[1] += static_cast<double>(plan.pairs);
+    stats[1] += static_cast<double>(plan.inputs);
     stats[2] += static_cast<double>(plan.centers);
   };
 
@@ -57,6 +51,7 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
       const int64_t begin = planned;
       planned = begin + sizes.planned < ready ? begin + sizes.planned : ready;
       plans[made % 2].make(kept, begin, planned);
+      if (!plans[made % 2].valid) return false;
       if (made > 0) finish(plans[(made - 1) % 2], plans[made % 2]);
       ++made;
     }

@@ -1,4 +1,4 @@
-// The arithmetic of one window of skip-gram: the rows of a plan's window in, the same rows out.
+// The arithmetic of one window: the rows of a plan's window in, the same rows out.
 // A part of word2vec_train_cpu_impl.h.
 #pragma once
 
@@ -12,12 +12,13 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// The step on a window of skip-gram with negative sampling, in three passes over its rows: dot
-// products, errors, updates. L are the lanes of rows, E those of errors. kStride is the row length
-// where it is known when compiling (then loops over a row are unrolled), else 0.
+// The step on a window, in three passes over its rows: dot products, errors, updates. L are the
+// lanes of rows, E those of errors. kStride is the row length where it is known when compiling (then
+// loops over a row are unrolled), else 0.
 //
 // Targets are handled a tile at a time: as many accumulators hide the latency of a dot product, and
-// one load of the input row serves them all.
+// one load of the input row serves them all. An input is a context's row, or with CBOW what gather()
+// makes of all of them.
 template <typename L, typename E, int kStride>
 class WindowStep {
  public:
@@ -25,23 +26,94 @@ class WindowStep {
   using reg = typename L::reg;
 
   WindowStep(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
-                 Carver& carve)
+             Carver& carve)
       : stride_(kStride > 0 ? kStride : params.stride),
-        share_(params.share_negatives),
-        tiles_(sizes.tiles),
-        error_(carve.take<scalar_t>(sizes.tiles * sizes.most_inputs * kErrors)),
-        change_(carve.take<scalar_t>(sizes.tiles * kTile * W)) {}
+        cbow_(params.cbow),
+        mean_(params.cbow_mean),
+        error_(carve.take<scalar_t>(sizes.most_errors * kErrors)),
+        change_(carve.take<scalar_t>(sizes.shared_tiles * kTile * W)),
+        gathered_(carve.take<scalar_t>(params.stride)),
+        gradient_(carve.take<scalar_t>(params.stride)) {}
+
+  int64_t stride() const { return stride_; }
 
   // Trains a window while rows of later ones are fetched; adds to the loss.
   LEXFORGE_INLINE void train(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                              Ahead<scalar_t>& ahead, double& loss) {
+    if (cbow_) gather(plan, window, 0, stride_);
     loss += errors(plan, window, ahead);
-    if (share_) {
-      update_shared(plan, window);
+    update(plan, window, 0, stride_, [&] { ahead.fetch(stride_); });
+    ahead.fetch_until(window.first_context + window.contexts, stride_);
+  }
+
+  // The parts of that for some columns of the rows, [from, to); `fetch` is called for each target.
+  // First the dot products of each tile of each input with its targets, kErrors to a tile.
+  template <typename Fetch>
+  LEXFORGE_INLINE void scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                              int64_t from, int64_t to, scalar_t* score, const Fetch& fetch) {
+    if (cbow_) gather(plan, window, from, to);
+    for_each_tile(plan, window, [&](const scalar_t* input, int64_t tile, bool) {
+      for (int t = 0; t < kTile; ++t) fetch();
+      dot_tile(input, plan.row + window.first_row + tile * kTile, from, to, score);
+      score += kErrors;
+    });
+  }
+
+  // Then errors from the sums of those of all columns, `parts` of them `apart` from each other;
+  // returns the window's loss.
+  double errors_of(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                   const scalar_t* score, int64_t parts, int64_t apart) {
+    const auto lr = E::broadcast(window.lr);
+    auto loss = E::zero();
+    scalar_t* error = error_;
+    for_each_tile(plan, window, [&](const scalar_t*, int64_t tile, bool) {
+      for (int64_t t = 0; t < kErrors; t += E::kWidth) {
+        auto sum = E::load_any(score + t);
+        for (int64_t part = 1; part < parts; ++part) {
+          sum = E::add(sum, E::load_any(score + part * apart + t));
+        }
+        E::store_any(error + t, sum);
+      }
+      loss =
+          E::add(loss, tile_errors(lr, plan.weight + (window.first_tile + tile) * kErrors, error));
+      error += kErrors;
+      score += kErrors;
+    });
+    return E::sum(loss);
+  }
+
+  // Then the update.
+  template <typename Fetch>
+  LEXFORGE_INLINE void update(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                              int64_t from, int64_t to, const Fetch& fetch) {
+    if (window.shared_tiles > 0) update_shared(plan, window, from, to);
+    if (window.own_tiles == 0) return;
+    if (cbow_) {
+      update_own<true>(plan, window, from, to, fetch);
+      scatter(plan, window, from, to);
     } else {
-      update_pairs(plan, window, ahead);
+      update_own<false>(plan, window, from, to, fetch);
     }
-    ahead.fetch_until(window.first_input + window.inputs, stride_);
+  }
+
+  // The same where other windows have been trained since the scores.
+  void update_later(const Plan<scalar_t>& plan, const Window<scalar_t>& window, int64_t from,
+                    int64_t to) {
+    if (cbow_) gather(plan, window, from, to);
+    update(plan, window, from, to, [] {});
+  }
+
+  // CBOW's input, of the rows as they are now.
+  LEXFORGE_INLINE void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                              int64_t from, int64_t to) {
+    scalar_t* const* contexts = plan.row + window.first_context;
+    const reg share = L::broadcast(share_of(window));
+#pragma GCC unroll 32
+    for (int64_t d = from; d < to; d += W) {
+      reg sum = L::load(contexts[0] + d);
+      for (int64_t j = 1; j < window.contexts; ++j) sum = L::add(sum, L::load(contexts[j] + d));
+      L::store(gathered_ + d, L::mul(share, sum));
+    }
   }
 
  private:
@@ -51,37 +123,64 @@ class WindowStep {
   // Registers of an input row that an update holds, and as many for its gradient.
   static constexpr int64_t kChunk = W == 16 ? 10 : 4;
 
-  // error_[(j * tiles + tile) * kErrors + t] for all inputs j; returns the window's loss.
+  // Of a context's row in CBOW's input, and of the input's change in a context's.
+  scalar_t share_of(const Window<scalar_t>& window) const {
+    return mean_ ? 1 / static_cast<scalar_t>(window.contexts) : 1;
+  }
+
+  // Calls visit(input, tile, in_common) in the order of the errors: those of the tiles that all
+  // inputs have in common, for each input, then those of each input's own.
+  template <typename Visit>
+  LEXFORGE_INLINE void for_each_tile(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                     const Visit& visit) {
+    const auto input = [&](int64_t j) {
+      return cbow_ ? gathered_ : plan.row[window.first_context + j];
+    };
+    if (window.shared_tiles > 0) {
+      for (int64_t j = 0; j < window.inputs; ++j) {
+        const scalar_t* row = input(j);
+        for (int64_t tile = 0; tile < window.shared_tiles; ++tile) visit(row, tile, true);
+      }
+    }
+    if (window.own_tiles > 0) {
+      int64_t tile = window.shared_tiles;
+      for (int64_t j = 0; j < window.inputs; ++j) {
+        const scalar_t* row = input(j);
+        for (const int64_t end = tile + window.own_tiles; tile < end; ++tile)
+          visit(row, tile, false);
+      }
+    }
+  }
+
+  // error_[kErrors * i + t], i in the order of for_each_tile(); returns the window's loss.
   double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                 Ahead<scalar_t>& ahead) {
     const auto lr = E::broadcast(window.lr);
     auto loss = E::zero();
     scalar_t* error = error_;
-    for (int64_t j = 0; j < window.inputs; ++j) {
-      const int64_t first = share_ ? 0 : j * tiles_;
-      const scalar_t* input = plan.row[window.first_input + j];
-      for (int64_t tile = first; tile < first + tiles_; ++tile, error += kErrors) {
-        if (share_) {
-          ahead.fetch(stride_);
-          ahead.fetch(stride_);
-        }
-        dot_tile(input, plan.row + window.first_row + tile * kTile, error);
-        // At once, so that it overlaps with the next tile's dot products.
-        const scalar_t* weight = plan.weight + (window.first_tile + tile) * kErrors;
-        loss = E::add(loss, tile_errors(lr, weight, error));
+    for_each_tile(plan, window, [&](const scalar_t* input, int64_t tile, bool in_common) {
+      if (in_common) {
+        ahead.fetch(stride_);
+        ahead.fetch(stride_);
       }
-    }
+      dot_tile(input, plan.row + window.first_row + tile * kTile, 0, stride_, error);
+      // At once, so that it overlaps with the next tile's dot products.
+      loss =
+          E::add(loss, tile_errors(lr, plan.weight + (window.first_tile + tile) * kErrors, error));
+      error += kErrors;
+    });
     return E::sum(loss);
   }
 
   // dots[0..7] <- dot products of an input with the targets of a tile, zero beyond.
-  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows, scalar_t* dots) {
+  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows, int64_t from,
+                                int64_t to, scalar_t* dots) {
     const scalar_t* row[kTile];
     reg sum[8];
     for (int t = 0; t < 8; ++t) sum[t] = L::zero();
     for (int t = 0; t < kTile; ++t) row[t] = rows[t];
 #pragma GCC unroll 32
-    for (int64_t d = 0; d < stride_; d += W) {
+    for (int64_t d = from; d < to; d += W) {
       const reg v = L::load(input + d);
 #pragma GCC unroll 8
       for (int t = 0; t < kTile; ++t) sum[t] = L::fma(v, L::load(row[t] + d), sum[t]);
@@ -109,38 +208,47 @@ class WindowStep {
     return loss;
   }
 
-  // Input by input, each with its own targets.
-  void update_pairs(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                    Ahead<scalar_t>& ahead) {
-    scalar_t* const* rows = plan.row + window.first_row;
-    const scalar_t* error = error_;
-    for (int64_t j = 0; j < window.inputs; ++j, rows += tiles_ * kTile, error += tiles_ * kErrors) {
-      scalar_t* input = plan.row[window.first_input + j];
+  // Input by input, each with its own targets. CBOW's change goes to gradient_.
+  template <bool kCbow, typename Fetch>
+  LEXFORGE_INLINE void update_own(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                  int64_t from, int64_t to, const Fetch& fetch) {
+    const int64_t tiles = window.own_tiles;
+    scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
+    const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
+    for (int64_t j = 0; j < window.inputs; ++j, rows += tiles * kTile, error += tiles * kErrors) {
+      const scalar_t* input = kCbow ? gathered_ : plan.row[window.first_context + j];
+      scalar_t* into = kCbow ? gradient_ : plan.row[window.first_context + j];
+      const auto update = [&]<int64_t kRegisters>(int64_t d) {
+        update_one<kCbow, kRegisters>(input, into, d, tiles, rows, error, d == from, fetch);
+      };
       constexpr int64_t kWhole = kStride / W;
       if constexpr (kStride > 0 && kWhole <= kChunk) {
-        update_pair<kWhole>(input, 0, rows, error, ahead);
-      } else {
-        int64_t d = 0;
-        for (; d + kChunk * W <= stride_; d += kChunk * W) {
-          update_pair<kChunk>(input, d, rows, error, ahead);
+        if (from == 0 && to == kStride) {
+          update.template operator()<kWhole>(0);
+          continue;
         }
-        for (; d < stride_; d += W) update_pair<1>(input, d, rows, error, ahead);
       }
+      int64_t d = from;
+      for (; d + kChunk * W <= to; d += kChunk * W) update.template operator()<kChunk>(d);
+      for (; d < to; d += W) update.template operator()<1>(d);
     }
   }
 
-  // Columns [from, from + kRegisters * W) of one input and its targets; fetches rows with the
-  // first.
-  template <int64_t kRegisters>
-  LEXFORGE_INLINE void update_pair(scalar_t* input, int64_t from, scalar_t* const* rows,
-                                   const scalar_t* error, Ahead<scalar_t>& ahead) {
+  // Columns [d, d + kRegisters * W) of one input and its targets.
+  template <bool kCbow, int64_t kRegisters, typename Fetch>
+  LEXFORGE_INLINE void update_one(const scalar_t* input, scalar_t* into, int64_t d, int64_t tiles,
+                                  scalar_t* const* rows, const scalar_t* error, bool first,
+                                  const Fetch& fetch) {
     reg v[kRegisters], sum[kRegisters];
 #pragma GCC unroll 16
-    for (int64_t r = 0; r < kRegisters; ++r) sum[r] = v[r] = L::load(input + from + r * W);
-    for (int64_t tile = 0; tile < tiles_; ++tile, rows += kTile, error += kErrors) {
+    for (int64_t r = 0; r < kRegisters; ++r) {
+      v[r] = L::load(input + d + r * W);
+      sum[r] = kCbow ? L::zero() : v[r];
+    }
+    for (int64_t tile = 0; tile < tiles; ++tile, rows += kTile, error += kErrors) {
       for (int t = 0; t < kTile; ++t) {
-        if (from == 0) ahead.fetch(stride_);
-        scalar_t* row = rows[t] + from;
+        if (first) fetch();
+        scalar_t* row = rows[t] + d;
         const reg e = L::broadcast(error[t]);
 #pragma GCC unroll 16
         for (int64_t r = 0; r < kRegisters; ++r) {
@@ -151,14 +259,28 @@ class WindowStep {
       }
     }
 #pragma GCC unroll 16
-    for (int64_t r = 0; r < kRegisters; ++r) L::store(input + from + r * W, sum[r]);
+    for (int64_t r = 0; r < kRegisters; ++r) L::store(into + d + r * W, sum[r]);
   }
 
-  void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
-    if (tiles_ == 1) {
-      update_shared_tiles<true>(plan, window);
+  // Adds CBOW's change to the contexts' rows.
+  LEXFORGE_INLINE void scatter(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                               int64_t from, int64_t to) {
+    const reg share = L::broadcast(share_of(window));
+    for (int64_t j = 0; j < window.contexts; ++j) {
+      scalar_t* row = plan.row[window.first_context + j];
+#pragma GCC unroll 32
+      for (int64_t d = from; d < to; d += W) {
+        L::store(row + d, L::fma(share, L::load(gradient_ + d), L::load(row + d)));
+      }
+    }
+  }
+
+  LEXFORGE_INLINE void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                     int64_t from, int64_t to) {
+    if (window.shared_tiles == 1) {
+      update_shared_tiles<true>(plan, window, from, to);
     } else {
-      update_shared_tiles<false>(plan, window);
+      update_shared_tiles<false>(plan, window, from, to);
     }
   }
 
@@ -166,11 +288,12 @@ class WindowStep {
   // their changes stay in registers; with more the changes wait in change_.
   template <bool kOneTile>
   LEXFORGE_INLINE void update_shared_tiles(const Plan<scalar_t>& plan,
-                                           const Window<scalar_t>& window) {
+                                           const Window<scalar_t>& window, int64_t from,
+                                           int64_t to) {
     scalar_t* const* rows = plan.row + window.first_row;
-    scalar_t* const* inputs = plan.row + window.first_input;
-    const int64_t tiles = kOneTile ? 1 : tiles_;
-    for (int64_t d = 0; d < stride_; d += W) {
+    scalar_t* const* inputs = plan.row + window.first_context;
+    const int64_t tiles = kOneTile ? 1 : window.shared_tiles;
+    for (int64_t d = from; d < to; d += W) {
       reg u[kTile], change[kTile];
       for (int64_t tile = 0; tile < tiles; ++tile) {
         for (int t = 0; t < kTile; ++t) {
@@ -213,10 +336,11 @@ class WindowStep {
   }
 
   const int64_t stride_;
-  const bool share_;
-  const int64_t tiles_;  // of targets per input
-  scalar_t* error_;      // dot products, then errors
-  scalar_t* change_;     // of shared targets, one register of columns each
+  const bool cbow_, mean_;
+  scalar_t* error_;     // dot products, then errors
+  scalar_t* change_;    // of shared targets, one register of columns each
+  scalar_t* gathered_;  // CBOW's input
+  scalar_t* gradient_;  // and its change
 };
 
 }  // namespace
