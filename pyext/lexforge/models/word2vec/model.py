@@ -932,11 +932,11 @@ def _start_from(built: _Built, init: str | os.PathLike | WordVectors, *, needed:
     return taken
 
 
-def _as_words(sentence: Any) -> Sequence[str]:
+def _as_words(sentence: Sequence[str]) -> list[str]:
     """A sentence that is one; TypeError for a text."""
     if isinstance(sentence, str):
         raise TypeError("score: sentences must be lists of words, got a str: split it")
-    return sentence
+    return list(sentence)
 
 
 def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:

@@ -101,8 +101,8 @@ def word2vec_steps(
     if "output" in tables:
         noise = build_alias(noise_weights(counts, settings.ns_exponent)).to(device)
     if tree is not None:
-        arrays = (torch.from_numpy(array).to(device) for array in (tree.offsets, tree.nodes))
-        paths = HuffmanPaths(*arrays, tree.longest)
+        begins, nodes = (torch.from_numpy(each).to(device) for each in (tree.offsets, tree.nodes))
+        paths = HuffmanPaths(begins, nodes, tree.longest)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     placed, fetch = on_device(tables, device, refresh)
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
