@@ -1,6 +1,7 @@
-"""Skip-gram on English Wikipedia, end to end: speed and quality beside gensim.
+"""Word2vec on English Wikipedia, end to end: speed and quality beside gensim.
 
-    LEXFORGE_DATA=FOLDER python benchmarks/wikipedia.py [--seeds 1 2 3] [--threads 1 2] [--json F]
+    LEXFORGE_DATA=FOLDER python benchmarks/wikipedia.py [--models skipgram cbow skipgram-hs cbow-hs]
+        [--seeds 1 2 3] [--threads 1 2] [--json F]
 
 Both read the same lower-cased text with the same settings: size 100, window 5 (drawn anew for each
 centre), 5 noise words, sample 1e-4, min_count 5, 5 epochs at 0.025 falling linearly. gensim runs
@@ -9,7 +10,10 @@ in one process each, so that the machine's moods meet them all:
 
     gensim    5 noise words for each pair
     pair      lexforge, 5 noise words for each pair (the default)
-    window    lexforge, negative_sharing="window"
+    window    lexforge, negative_sharing="window"; of skip-gram with noise alone
+    deterministic      pair with deterministic=True
+
+Models with -hs have hierarchical softmax in place of noise words.
 
 Speed is raw words per second: corpus tokens in the vocabulary, dropped by sub-sampling or not,
 times epochs, over the time of `train`, which reads the text (lexforge encodes it once, gensim
@@ -23,6 +27,7 @@ once in a fresh process and reports the peak memory beside the size of the table
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import lzma
 import os
@@ -43,7 +48,13 @@ SETTINGS = {
     "alpha": 0.025,
     "min_alpha": 1e-4,
 }
-CONTESTANTS = ("gensim", "pair", "window")
+MODELS = {
+    "skipgram": {"sg": 1, "hs": 0},
+    "cbow": {"sg": 0, "hs": 0},
+    "skipgram-hs": {"sg": 1, "hs": 1, "negative": 0},
+    "cbow-hs": {"sg": 0, "hs": 1, "negative": 0},
+}
+CONTESTANTS = ("gensim", "pair", "window", "deterministic")
 
 
 def corpus(folder: Path, data: Path) -> Path:
@@ -59,8 +70,11 @@ def corpus(folder: Path, data: Path) -> Path:
     return path
 
 
-def train(contestant: str, text: Path, threads: int, seed: int, epochs: int) -> dict[str, float]:
+def train(
+    kind: str, contestant: str, text: Path, threads: int, seed: int, epochs: int
+) -> dict[str, float]:
     """One training run in this process."""
+    settings = {**SETTINGS, **MODELS[kind]}
     import torch
 
     torch.set_num_threads(threads)
@@ -69,7 +83,7 @@ def train(contestant: str, text: Path, threads: int, seed: int, epochs: int) -> 
     if contestant == "gensim":
         from gensim.models import Word2Vec as Gensim
 
-        model = Gensim(**SETTINGS, sg=1, workers=threads, seed=seed, epochs=epochs)
+        model = Gensim(**settings, workers=threads, seed=seed, epochs=epochs)
         model.build_vocab(corpus_file=str(text))
         begin = time.perf_counter()
         model.train(
@@ -83,12 +97,12 @@ def train(contestant: str, text: Path, threads: int, seed: int, epochs: int) -> 
         vectors = KeyedVectors(model.wv.index_to_key, model.wv.vectors, counts)
     else:
         model = Word2Vec(
-            **SETTINGS,
-            sg=1,
+            **settings,
             workers=threads,
             seed=seed,
             epochs=epochs,
-            negative_sharing=contestant,
+            negative_sharing="window" if contestant == "window" else "pair",
+            deterministic=contestant == "deterministic",
             progress=False,
         )
         model.build_vocab(corpus_file=str(text))
@@ -117,8 +131,8 @@ def peak(text: Path, threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as out:
         command = [
             *(sys.executable, "-m", "lexforge.cli.main", "word2vec", str(text)),
-            *("--out", f"{out}/model", "--epochs", "1", "--sample", "1e-4", "--quiet"),
-            *("--sg", "1", "--workers", str(threads)),
+            *("--out", f"{out}/model", "--sg", "1", "--epochs", "1", "--sample", "1e-4", "--quiet"),
+            *("--workers", str(threads)),
         ]
         subprocess.run(command, check=True)
         with open(f"{out}/model/vocab.txt", encoding="utf-8") as vocabulary:
@@ -149,13 +163,16 @@ def run_apart(arguments: list[str]) -> dict[str, float]:
 def markdown(runs: list[dict]) -> str:
     """Medians over seeds; quality with its spread."""
     lines = [
-        "| threads | trainer | words/s | ratio to gensim | WordSim-353 | SimLex-999 | analogy |",
-        "|---|---|---|---|---|---|---|",
+        "| model | threads | trainer | words/s | ratio to gensim | WordSim-353 | SimLex-999 "
+        "| analogy |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for threads in sorted({run["threads"] for run in runs}):
+    kinds = [(kind, n) for kind in MODELS for n in sorted({run["threads"] for run in runs})]
+    for kind, threads in kinds:
         base = None
         for contestant in CONTESTANTS:
-            mine = [r for r in runs if (r["threads"], r["trainer"]) == (threads, contestant)]
+            one = (kind, threads, contestant)
+            mine = [r for r in runs if (r["model"], r["threads"], r["trainer"]) == one]
             if not mine:
                 continue
             speed = statistics.median(run["words_per_second"] for run in mine)
@@ -167,9 +184,9 @@ def markdown(runs: list[dict]) -> str:
                 return f"{statistics.mean(values):.1f} ± {half:.1f}"
 
             quality = " | ".join(spread(n) for n in ("wordsim353", "simlex999", "analogy"))
-            ratio = f"{speed / base:.1f} x"
             lines.append(
-                f"| {threads} | {contestant} | {speed / 1e6:.2f} M | {ratio} | {quality} |"
+                f"| {kind} | {threads} | {contestant} | {speed / 1e6:.2f} M | {speed / base:.1f} x "
+                f"| {quality} |"
             )
     return "\n".join(lines)
 
@@ -179,17 +196,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--trainers", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--peak", action="store_true", help="peak memory instead of speed")
     parser.add_argument("--json", type=Path, help="also write the runs to this file")
-    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        contestant, text, threads, seed = options.one
-        result = train(contestant, Path(text), int(threads), int(seed), options.epochs)
-        print(json.dumps({"trainer": contestant, **result}))
+        kind, contestant, text, threads, seed = options.one
+        result = train(kind, contestant, Path(text), int(threads), int(seed), options.epochs)
+        print(json.dumps({"model": kind, "trainer": contestant, **result}))
         return
     data = os.environ.get("LEXFORGE_DATA")
     if not data:
@@ -202,13 +220,15 @@ def main() -> None:
             for run in runs:
                 print(json.dumps(run))
         else:
-            for seed in options.seeds:
-                for threads in options.threads:
-                    for contestant in options.trainers:
-                        arguments = [contestant, str(text), str(threads), str(seed)]
-                        result = run_apart([*arguments, "--epochs", str(options.epochs)])
-                        runs.append({"threads": threads, "seed": seed, **result})
-                        print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
+            for seed, threads, kind, contestant in itertools.product(
+                options.seeds, options.threads, options.models, options.trainers
+            ):
+                if contestant == "window" and kind != "skipgram":
+                    continue
+                arguments = [kind, contestant, str(text), str(threads), str(seed)]
+                result = run_apart([*arguments, "--epochs", str(options.epochs)])
+                runs.append({"threads": threads, "seed": seed, **result})
+                print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
             print(markdown(runs))
     if options.json:
         from harness import write_report

@@ -18,7 +18,7 @@ using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, 
                                    void* workspace, double* stats);
 
 // The same with params.together > 0, as one member of a team all of whose members call it with the
-// same arguments, but each with a workspace of its own; the first one adds to stats. `shared` is
+// same arguments, but each with a workspace of its own; one of them adds to stats. `shared` is
 // 64-byte aligned scratch memory that all of them use.
 template <typename scalar_t>
 using Word2vecTogetherFunction = bool(const Word2vecTrainParams<scalar_t>& params,

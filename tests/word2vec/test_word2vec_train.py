@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from common.isa import ISAS, run_under
 from lexforge import _library
 from lexforge.ops._tables import padded_table
 from lexforge.ops.word2vec.word2vec_train import word2vec_train_
-from lexforge.reference.word2vec.word2vec_train import word2vec_train, windows
+from lexforge.reference.word2vec.word2vec_train import windows
+from word2vec.streaming import Case, aligned
 
 SHARING = ["pair", "window"]
 
@@ -34,81 +34,6 @@ def cpu_kernels(device):
     if device.type != "cpu" or _library.emulated():
         pytest.skip("a promise of the CPU kernel")
     return device
-
-
-def aligned(table: np.ndarray, device) -> torch.Tensor:
-    """A copy whose rows start at cache lines."""
-    memory = torch.empty(table.size + 64 // table.itemsize, dtype=torch.from_numpy(table).dtype)
-    skip = -memory.data_ptr() % 64 // table.itemsize
-    copy = memory[skip : skip + table.size].view(*table.shape)
-    return copy.copy_(torch.from_numpy(table)).to(device)
-
-
-class Case:
-    """A random corpus and tables, and both ways to train on them."""
-
-    def __init__(
-        self, lengths, *, vocab_size=40, dim=100, subsample=True, scale=0.5, dtype="f4", **options
-    ):
-        random = np.random.default_rng(len(lengths) + sum(lengths))
-        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        # Squared uniform numbers: a few words are frequent, so rows repeat within windows.
-        self.tokens = (random.random(self.offsets[-1]) ** 2 * vocab_size).astype(np.int32)
-        self.keep = np.ones(vocab_size, np.float32)
-        if subsample:
-            self.keep = random.uniform(0.3, 1.2, vocab_size).astype(np.float32)
-        self.noise = np.stack(
-            [random.integers(0, 2**32, vocab_size), random.integers(0, vocab_size, vocab_size)], 1
-        ).astype(np.uint32)
-        stride = -(-dim // 16) * 16
-        self.tables = np.zeros((2, vocab_size, stride), dtype)
-        self.tables[:, :, :dim] = random.uniform(-scale, scale, (2, vocab_size, dim))
-        self.options = {
-            "window": 5,
-            "negatives": 5,
-            "dynamic_window": True,
-            "negative_sharing": "pair",
-            "alpha": 0.05,
-            "min_alpha": 0.01,
-            "tokens_before": 7,
-            "total_tokens": 7 + 2 * max(1, len(self.tokens)),
-            "seed": 2**63 + 12345678901,
-            "epoch": 3,
-            **options,
-        }
-
-    def corpus(self, device):
-        """Tokens, offsets, keep and noise as the op takes them."""
-        arrays = self.tokens, self.offsets, self.keep, self.noise.view(np.int32)
-        return [torch.tensor(array, device=device) for array in arrays]
-
-    def run(self, device, threads=1, cuts=()):
-        """Tables and stats after training on the device, in calls that end at the cuts."""
-        tables = [aligned(table, device) for table in self.tables]
-        stats = torch.zeros(3, dtype=torch.float64, device=device)
-        options = {"first_sentence": 0, "last_sentence": len(self.offsets) - 1} | self.options
-        ends = [options["first_sentence"], *cuts, options["last_sentence"]]
-        for first, last in pairwise(ends):
-            options |= {"first_sentence": first, "last_sentence": last}
-            word2vec_train_(*tables, stats, *self.corpus(device), threads=threads, **options)
-        return *(table.cpu().numpy() for table in tables), stats.cpu().numpy()
-
-    def expected(self):
-        in_table, out_table = self.tables.astype(np.float64)
-        stats = word2vec_train(
-            in_table, out_table, self.tokens, self.offsets, self.keep, self.noise, **self.options
-        )
-        return in_table, out_table, stats
-
-    def check_sequential(self, device, tolerance=4e-6):
-        """Sentences trained in order: equal to the oracle to rounding."""
-        actual, expected = self.run(device), self.expected()
-        assert (actual[2][1:] == expected[2][1:]).all()
-        assert actual[2][0] == pytest.approx(expected[2][0], rel=2e-6)
-        for table in (0, 1):
-            np.testing.assert_allclose(actual[table], expected[table], rtol=0, atol=tolerance)
-            changed = expected[table] != self.tables[table]
-            assert len(self.tokens) < 20 or changed.any()
 
 
 @pytest.mark.parametrize("sharing", SHARING)
@@ -147,7 +72,7 @@ def test_sentence_lengths(device, length):
 
 def test_an_empty_range_does_nothing(device):
     case = Case([10, 10], dim=12, first_sentence=1, last_sentence=1)
-    in_table, out_table, stats = case.run(device)
+    in_table, out_table, _, stats = case.run(device)
     assert (in_table == case.tables[0]).all()
     assert (out_table == case.tables[1]).all()
     assert (stats == 0).all()
@@ -157,8 +82,8 @@ def check_same_stream(device, lengths, **options):
     """Order differs between warps, so only the sampled stream is exact."""
     case = Case(lengths, **options)
     actual, expected = case.run(device, threads=2), case.expected()
-    assert (actual[2][1:] == expected[2][1:]).all()
-    assert actual[2][0] == pytest.approx(expected[2][0], rel=1e-3)
+    assert (actual[3][1:] == expected[3][1:]).all()
+    assert actual[3][0] == pytest.approx(expected[3][0], rel=1e-3)
     for table in (0, 1):
         moved = expected[table] - case.tables[table]
         difference = actual[table] - expected[table]
@@ -184,19 +109,19 @@ def test_sentences_trained_at_the_same_time(device):
 def test_a_corpus_can_be_cut_anywhere(device, cuts):
     """Calls on parts of the corpus sample what one call samples."""
     case = Case([20] * 6, dim=12, window=3, negatives=2)
-    assert (case.run(device, cuts=cuts)[2][1:] == case.run(device)[2][1:]).all()
+    assert (case.run(device, cuts=cuts)[3][1:] == case.run(device)[3][1:]).all()
 
 
 def test_padding_columns_stay_zero(device):
     case = Case([80], dim=5)
-    in_table, out_table, _ = case.run(device)
+    in_table, out_table, _, _ = case.run(device)
     assert (in_table[:, 5:] == 0).all()
     assert (out_table[:, 5:] == 0).all()
 
 
 def test_extreme_logits_stay_finite(device):
     case = Case([40], dim=16, scale=30)
-    in_table, out_table, stats = case.run(device)
+    in_table, out_table, _, stats = case.run(device)
     assert np.isfinite(in_table).all()
     assert np.isfinite(out_table).all()
     assert np.isfinite(stats).all()
@@ -206,7 +131,7 @@ def test_extreme_logits_stay_finite(device):
 def test_a_token_outside_the_vocabulary_makes_the_loss_nan(cuda_kernels, bad):
     case = Case([30, 30], dim=12)
     case.tokens[41] = bad
-    in_table, out_table, stats = case.run(cuda_kernels)
+    in_table, out_table, _, stats = case.run(cuda_kernels)
     assert np.isnan(stats[0])
     assert np.isfinite(in_table).all()
     assert np.isfinite(out_table).all()
@@ -216,7 +141,7 @@ def test_offsets_beyond_the_corpus_make_the_loss_nan(cuda_kernels):
     for position, value in ((2, 61), (1, -1), (1, 61)):
         case = Case([30, 30], dim=12)
         case.offsets[position] = value
-        assert np.isnan(case.run(cuda_kernels)[2][0])
+        assert np.isnan(case.run(cuda_kernels)[3][0])
 
 
 def test_limits_are_refused(cuda_kernels):
@@ -293,8 +218,8 @@ def test_float64_equals_the_oracle(cpu_kernels, lengths, options, sharing):
     """Many sentences too: one thread trains them in order."""
     case = Case(lengths, dtype="f8", negative_sharing=sharing, **{"dim": 20, **options})
     actual, expected = case.run(cpu_kernels), case.expected()
-    assert (actual[2][1:] == expected[2][1:]).all()
-    assert actual[2][0] == pytest.approx(expected[2][0], rel=1e-12)
+    assert (actual[3][1:] == expected[3][1:]).all()
+    assert actual[3][0] == pytest.approx(expected[3][0], rel=1e-12)
     for table in (0, 1):
         np.testing.assert_allclose(actual[table], expected[table], rtol=1e-12, atol=1e-12)
 
@@ -323,7 +248,7 @@ def test_the_change_is_the_gradient(cpu_kernels, length, sharing):
         min_alpha=1.0,
         negative_sharing=sharing,
     )
-    expected = [torch.tensor(table, requires_grad=True) for table in case.tables]
+    expected = [torch.tensor(table, requires_grad=True) for table in case.tables[:2]]
     loss_sum = 0.0
     for window in windows(case.tokens, case.offsets, case.keep, case.noise, **case.options):
         in_table, out_table = expected
@@ -339,7 +264,7 @@ def test_the_change_is_the_gradient(cpu_kernels, length, sharing):
             for table, gradient in zip(expected, gradients, strict=True):
                 table -= gradient
     actual = case.run(cpu_kernels)
-    assert actual[2][0] == pytest.approx(loss_sum, rel=1e-12)
+    assert actual[3][0] == pytest.approx(loss_sum, rel=1e-12)
     for table in (0, 1):
         difference = np.abs(actual[table] - expected[table].detach().numpy())
         assert difference.max() < 1e-12
@@ -356,8 +281,8 @@ def test_one_thread_is_reproducible(cpu_kernels, sharing):
         again = case.run(cpu_kernels, cuts=cuts)
         assert (first[0] == again[0]).all()
         assert (first[1] == again[1]).all()
-        assert (first[2][1:] == again[2][1:]).all()
-        assert len(cuts) > 0 or first[2][0] == again[2][0]
+        assert (first[3][1:] == again[3][1:]).all()
+        assert len(cuts) > 0 or first[3][0] == again[3][0]
 
 
 @pytest.mark.parametrize("sharing", SHARING)
@@ -366,8 +291,8 @@ def test_threads_sample_the_same_stream(cpu_kernels, sharing):
     assert sum(lengths) > 4 * 4096  # several turns of every thread
     case = Case(lengths, vocab_size=500, dim=16, negative_sharing=sharing, window=2)
     one, two = case.run(cpu_kernels), case.run(cpu_kernels, threads=2)
-    assert (one[2][1:] == two[2][1:]).all()
-    assert one[2][0] == pytest.approx(two[2][0], rel=0.05)  # order differs
+    assert (one[3][1:] == two[3][1:]).all()
+    assert one[3][0] == pytest.approx(two[3][0], rel=0.05)  # order differs
 
 
 @pytest.mark.parametrize("bad", [-1, 40, 2**31 - 1, -(2**31)])
@@ -434,18 +359,26 @@ def test_other_instruction_sets(cpu_kernels, isa):
 
 
 def arguments(device):
-    case = Case([10], dim=12)
-    named = dict(zip(("tokens", "offsets", "keep", "noise"), case.corpus(device), strict=True))
-    tables = (aligned(table, device) for table in case.tables)
+    case = Case([10], dim=12, losses="noise and tree")
+    names = "in_table", "out_table", "tree_table", "stats", "tokens", "offsets", "keep", "noise"
+    tables = case.used([aligned(table, device) for table in case.tables])
     stats = torch.zeros(3, dtype=torch.float64, device=device)
-    return dict(zip(("in_table", "out_table", "stats"), (*tables, stats), strict=True)) | named
+    given = (*tables, stats, *case.corpus(device))
+    return dict(zip((*names, "tree"), given, strict=True))
+
+
+def as_the_op(given):
+    """All arguments of the op itself, without its wrapper's checks."""
+    *tensors, tree = given.values()
+    options = (False, True, 5, 5, True, False, 0, 0.02, 0.01, 0, 20, 1, 0, 1)
+    return (*tensors, *tree, 0, 1, *options)
 
 
 def test_versions_are_bumped(device):
     given = arguments(device)
-    before = [given[name]._version for name in ("in_table", "out_table", "stats")]
+    before = [given[name]._version for name in ("in_table", "out_table", "tree_table", "stats")]
     word2vec_train_(**given)
-    after = [given[name]._version for name in ("in_table", "out_table", "stats")]
+    after = [given[name]._version for name in ("in_table", "out_table", "tree_table", "stats")]
     assert all(a > b for a, b in zip(after, before, strict=True))
 
 
@@ -459,9 +392,8 @@ def test_tables_that_require_grad(device):
 
 
 def test_opcheck(device):
-    given = arguments(device).values()
-    rest = (0, 1, 5, 5, True, False, 0.02, 0.01, 0, 20, 1, 0, 1)
-    torch.library.opcheck(torch.ops.lexforge.word2vec_train_.default, (*given, *rest))
+    op = torch.ops.lexforge.word2vec_train_.default
+    torch.library.opcheck(op, as_the_op(arguments(device)))
 
 
 @pytest.mark.parametrize(
@@ -489,6 +421,8 @@ def test_opcheck(device):
         ("keep", lambda t: t[:39], ValueError, r"must be \[40\], got \[39\]"),
         ("noise", lambda t: t[:39], ValueError, r"must be \[40, 2\], got \[39, 2\]"),
         ("stats", lambda t: t[:2], ValueError, r"must be \[3\], got \[2\]"),
+        ("tree_table", lambda t: t[:38], ValueError, r"must be \[39, 16\], got \[38, 16\]"),
+        ("tree_table", lambda t: t.double(), TypeError, "must be float32, got float64"),
     ],
 )
 def test_wrong_tensors(device, name, change, error, message):
@@ -505,6 +439,10 @@ def test_wrong_tensors(device, name, change, error, message):
         ({"first_sentence": -1}, r"must be a range within \[0, 1\], got \[-1, 1\)"),
         ({"last_sentence": 2}, r"must be a range within \[0, 1\], got \[0, 2\)"),
         ({"first_sentence": 1, "last_sentence": 0}, r"must be a range within \[0, 1\]"),
+        ({"model": "sg"}, "model must be one of skipgram, cbow, got 'sg'"),
+        ({"out_table": None}, "out_table and noise must be given both or neither"),
+        ({"tree": None}, "tree_table and tree must be given both or neither"),
+        ({"windows_together": 1001}, r"windows_together must be in \[0, 1000\], got 1001"),
         ({"window": 0}, r"window must be in \[1, 1000\], got 0"),
         ({"window": 1001}, r"window must be in \[1, 1000\], got 1001"),
         ({"negatives": -1}, r"negatives must be in \[0, 1000\], got -1"),
@@ -521,7 +459,7 @@ def test_wrong_tensors(device, name, change, error, message):
 )
 def test_wrong_options(device, options, message):
     with pytest.raises(ValueError, match=f"word2vec_train_: .*{message}"):
-        word2vec_train_(**arguments(device), **options)
+        word2vec_train_(**arguments(device) | options)
 
 
 def test_one_table_for_both(device):
@@ -540,9 +478,8 @@ def test_alignment(device):
         memory = torch.zeros(given[name].numel() + shift, dtype=given[name].dtype, device=device)
         given[name] = memory[shift:].view(given[name].shape)
         assert given[name].data_ptr() % (64 if name == "in_table" else 8)
-        rest = (0, 1, 5, 5, True, False, 0.02, 0.01, 0, 20, 1, 0, 1)
         with pytest.raises(RuntimeError, match=f"word2vec_train_: {name} must start at a"):
-            torch.ops.lexforge.word2vec_train_.default(*given.values(), *rest)
+            torch.ops.lexforge.word2vec_train_.default(*as_the_op(given))
         with pytest.raises((ValueError, RuntimeError), match=message):
             word2vec_train_(**given)
 

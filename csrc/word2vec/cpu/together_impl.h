@@ -185,7 +185,7 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
     }
   }
   member.meeting.wait(true);  // the others have done with this one's plans
-  if (member.index == 0) {
+  if (member.index == members - 1) {  // which has columns, whoever else has none
     stats[0] += loss;
     stats[1] += static_cast<double>(inputs);
     stats[2] += static_cast<double>(centers);

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from lexforge.ops.transformer.embedding_sum import embedding_sum
     from lexforge.ops.transformer.linear import linear
     from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+    from lexforge.ops.word2vec.cbow_batch import CbowMinibatch, cbow_batch
+    from lexforge.ops.word2vec.cbow_loss import cbow_loss, context_mean
     from lexforge.ops.word2vec.skipgram_batch import (
         Examples,
         Minibatch,
@@ -57,6 +59,11 @@ if TYPE_CHECKING:
         SkipgramState,
         skipgram_step_,
         skipgram_sync_,
+    )
+    from lexforge.ops.word2vec.softmax_loss import (
+        cbow_softmax_loss,
+        hierarchical_softmax_loss,
+        skipgram_softmax_loss,
     )
     from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
 
@@ -87,6 +94,8 @@ _NAMES = {
     "transformer.embedding_sum": ("embedding_sum",),
     "transformer.linear": ("linear",),
     "transformer.linear_cross_entropy": ("linear_cross_entropy",),
+    "word2vec.cbow_batch": ("CbowMinibatch", "cbow_batch"),
+    "word2vec.cbow_loss": ("cbow_loss", "context_mean"),
     "word2vec.skipgram_batch": (
         "Examples",
         "Minibatch",
@@ -97,6 +106,11 @@ _NAMES = {
     ),
     "word2vec.skipgram_loss": ("skipgram_loss",),
     "word2vec.skipgram_step": ("SkipgramState", "skipgram_step_", "skipgram_sync_"),
+    "word2vec.softmax_loss": (
+        "cbow_softmax_loss",
+        "hierarchical_softmax_loss",
+        "skipgram_softmax_loss",
+    ),
     "word2vec.word2vec_train": ("HuffmanPaths", "word2vec_train_"),
 }
 

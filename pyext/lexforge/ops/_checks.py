@@ -58,6 +58,15 @@ def tensor(
         raise ValueError(f"{op}: {name} must be contiguous, got strides {t.stride()}")
 
 
+def real(
+    op: str, name: str, t: Tensor, shape: Sequence[int | str | EllipsisType], like: Tensor
+) -> None:
+    """Refuse what is no tensor of numbers of a shape, on the device of another: as above."""
+    tensor(op, name, t, shape=shape, like=like)
+    if t.dtype.is_complex:
+        raise TypeError(f"{op}: {name} must be boolean, integer or float, got {spelt(t.dtype)}")
+
+
 def _fits(shape: Sequence[int], wanted: Sequence[int | str | EllipsisType]) -> bool:
     before = len(shape) - len(wanted)
     if before < -1 or (before != 0 and (not wanted or wanted[0] is not ...)):

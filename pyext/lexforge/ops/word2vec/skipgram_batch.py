@@ -110,7 +110,8 @@ def skipgram_windows(
     )
 
 
-def _check_examples(op: str, examples: Examples, first: int, last: int) -> None:
+def check_examples(op: str, examples: Examples, first: int, last: int) -> None:
+    """Refuse wrong dtypes, shapes and settings, and a range beyond the order."""
     windows = examples.windows
     _on_cpu(op, "kept_tokens", windows.kept_tokens, torch.int32, ("M",))
     _on_cpu(op, "kept_positions", windows.kept_positions, torch.int64, ("M",))
@@ -144,7 +145,7 @@ def skipgram_batch(
             aliases outside [0, V).
     """
     op = "skipgram_batch"
-    _check_examples(op, examples, first, last)
+    check_examples(op, examples, first, last)
     if length is not None and length < 1:
         raise ValueError(f"{op}: length must be >= 1, got {length}")
     return Minibatch(
@@ -186,7 +187,7 @@ def skipgram_epoch_(
     op = "skipgram_epoch_"
     _checks.tensor(op, "order", examples.order, shape=("E",))
     last = len(examples) if last is None else last
-    _check_examples(op, examples, first, last)
+    check_examples(op, examples, first, last)
     _on_cpu(op, "stats", stats, torch.float64, (3,))
     state.check_tables(op)
     _checks.number(op, "lr", lr)

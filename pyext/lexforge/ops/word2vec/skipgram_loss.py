@@ -26,10 +26,7 @@ def check_minibatch(
     if tuple(center.shape) not in {(batch,), (batch, 1)}:
         raise ValueError(f"{op}: center must be [{batch}] or [{batch}, 1], got {[*center.shape]}")
     for name, slots in (("mask", mask), ("label", label)):
-        _checks.tensor(op, name, slots, shape=contexts_and_negatives.shape, like=table)
-        if slots.dtype.is_complex:
-            got = _checks.spelt(slots.dtype)
-            raise TypeError(f"{op}: {name} must be boolean, integer or float, got {got}")
+        _checks.real(op, name, slots, contexts_and_negatives.shape, table)
 
 
 def skipgram_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,7 +115,9 @@ def word2vec_train_(
 
     Notes:
         CPU: one thread gives a bitwise reproducible result, also for a corpus cut into calls; with
-        more, rows are updated without locks and rounding varies (Recht et al. 2011).
+        more, rows are updated without locks and rounding varies (Recht et al. 2011). With
+        ``windows_together`` each thread works on columns of its own, 32 floats or a multiple, so
+        that more threads than that do not help: 4 of them at 100 dimensions, 10 at 300.
 
         CUDA: many sentences are trained at the same time, fewer for a small vocabulary or corpus,
         and rows are updated by atomic additions, so rounding and the order of updates vary. Nothing
@@ -140,7 +143,7 @@ def word2vec_train_(
         raise ValueError(f"{op}: out_table or tree_table must be given, or both")
     _checks.both_or_neither(op, out_table=out_table, noise=noise)
     _checks.both_or_neither(op, tree_table=tree_table, tree=tree)
-    expected = [
+    expected: list[tuple[str, Tensor, torch.dtype, Sequence[int | str]]] = [
         ("stats", stats, torch.float64, (3,)),
         ("tokens", tokens, torch.int32, ("N",)),
         ("offsets", offsets, torch.int64, ("S + 1",)),

@@ -1,0 +1,133 @@
+"""Random corpora for word2vec_train_, and both ways to train on them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.reference.word2vec.word2vec_train import word2vec_train
+
+
+def aligned(table: np.ndarray, device) -> torch.Tensor:
+    """A copy whose rows start at cache lines."""
+    memory = torch.empty(table.size + 64 // table.itemsize, dtype=torch.from_numpy(table).dtype)
+    skip = -memory.data_ptr() % 64 // table.itemsize
+    copy = memory[skip : skip + table.size].view(*table.shape)
+    return copy.copy_(torch.from_numpy(table)).to(device)
+
+
+def random_paths(random, vocab_size) -> HuffmanPaths:
+    """Those of a binary tree whose leaves are merged in random order, not of a good one."""
+    paths: dict[int, list[int]] = {word: [] for word in range(vocab_size)}
+    members = {word: [word] for word in range(vocab_size)}
+    for node in range(vocab_size - 1):
+        left, right = random.choice(list(members), 2, replace=False).tolist()
+        for code, side in enumerate((left, right)):
+            for word in members[side]:
+                paths[word].append(2 * node + code)
+        members[vocab_size + node] = members.pop(left) + members.pop(right)
+    lengths = [len(path) for path in paths.values()]
+    nodes = [entry for path in paths.values() for entry in reversed(path)]
+    return HuffmanPaths(
+        torch.tensor([0, *lengths]).cumsum(0), torch.tensor(nodes, dtype=torch.int32), max(lengths)
+    )
+
+
+class Case:
+    """A random corpus and tables, and both ways to train on them."""
+
+    def __init__(
+        self,
+        lengths,
+        *,
+        vocab_size=40,
+        dim=100,
+        subsample=True,
+        scale=0.5,
+        dtype="f4",
+        losses="noise",
+        **options,
+    ):
+        random = np.random.default_rng(len(lengths) + sum(lengths))
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        # Squared uniform numbers: a few words are frequent, so rows repeat within windows.
+        self.tokens = (random.random(self.offsets[-1]) ** 2 * vocab_size).astype(np.int32)
+        self.keep = np.ones(vocab_size, np.float32)
+        if subsample:
+            self.keep = random.uniform(0.3, 1.2, vocab_size).astype(np.float32)
+        self.noise = np.stack(
+            [random.integers(0, 2**32, vocab_size), random.integers(0, vocab_size, vocab_size)], 1
+        ).astype(np.uint32)
+        stride = -(-dim // 16) * 16
+        self.tables = np.zeros((3, vocab_size, stride), dtype)
+        self.tables[:2, :, :dim] = random.uniform(-scale, scale, (2, vocab_size, dim))
+        self.losses, self.tree = losses, None
+        if "tree" in losses:
+            self.tree = random_paths(random, vocab_size)
+            self.tables[2, :, :dim] = random.uniform(-scale, scale, (vocab_size, dim))
+        self.options = {
+            "window": 5,
+            "negatives": 5,
+            "dynamic_window": True,
+            "negative_sharing": "pair",
+            "alpha": 0.05,
+            "min_alpha": 0.01,
+            "tokens_before": 7,
+            "total_tokens": 7 + 2 * max(1, len(self.tokens)),
+            "seed": 2**63 + 12345678901,
+            "epoch": 3,
+            **options,
+        }
+
+    def corpus(self, device):
+        """Tokens, offsets, keep, noise and paths as the op takes them."""
+        arrays = self.tokens, self.offsets, self.keep, self.noise.view(np.int32)
+        tokens, offsets, keep, noise = [torch.tensor(array, device=device) for array in arrays]
+        tree = None
+        if self.tree is not None:
+            tree = HuffmanPaths(*(t.to(device) for t in self.tree[:2]), self.tree.longest)
+        return tokens, offsets, keep, noise if "noise" in self.losses else None, tree
+
+    def used(self, tables):
+        """Of the three tables those that the losses need, the last one without its last row."""
+        in_table, out_table, tree_table = tables
+        return (
+            in_table,
+            out_table if "noise" in self.losses else None,
+            tree_table[:-1] if "tree" in self.losses else None,
+        )
+
+    def run(self, device, threads=1, cuts=()):
+        """Tables and stats after training on the device, in calls that end at the cuts."""
+        tables = [aligned(table, device) for table in self.tables]
+        stats = torch.zeros(3, dtype=torch.float64, device=device)
+        options = {"first_sentence": 0, "last_sentence": len(self.offsets) - 1} | self.options
+        ends = [options["first_sentence"], *cuts, options["last_sentence"]]
+        for first, last in pairwise(ends):
+            options |= {"first_sentence": first, "last_sentence": last}
+            word2vec_train_(
+                *self.used(tables), stats, *self.corpus(device), threads=threads, **options
+            )
+        return *(table.cpu().numpy() for table in tables), stats.cpu().numpy()
+
+    def expected(self):
+        tables = self.tables.astype(np.float64)
+        tree = None if self.tree is None else [t.numpy() for t in self.tree[:2]]
+        arrays = self.tokens, self.offsets, self.keep, self.noise, tree
+        stats = word2vec_train(*self.used(tables), *arrays, **self.options)
+        return *tables, stats
+
+    def check_sequential(self, device, tolerance=4e-6):
+        """Sentences trained in order: equal to the oracle to rounding."""
+        actual, expected = self.run(device), self.expected()
+        assert (actual[3][1:] == expected[3][1:]).all()
+        assert actual[3][0] == pytest.approx(expected[3][0], rel=2e-6)
+        for table in range(3):
+            np.testing.assert_allclose(actual[table], expected[table], rtol=0, atol=tolerance)
+            changed = expected[table] != self.tables[table]
+            used = table == 0 or ("noise", "tree")[table - 1] in self.losses
+            assert len(self.tokens) < 20 or changed.any() == used

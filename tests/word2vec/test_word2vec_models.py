@@ -1,0 +1,286 @@
+"""CBOW, hierarchical softmax and training with one result: word2vec_train_ against its oracle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import logsigmoid
+
+import lexforge
+from common.isa import ISAS, run_under
+from lexforge import _library
+from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.reference.word2vec.word2vec_train import windows
+from word2vec.streaming import Case
+
+# Model, losses, negative_sharing; skip-gram with noise alone has its own file.
+VARIANTS = [
+    ("skipgram", "tree", "pair"),
+    ("skipgram", "noise and tree", "pair"),
+    ("skipgram", "noise and tree", "window"),
+    ("cbow", "noise", "pair"),
+    ("cbow", "tree", "pair"),
+    ("cbow", "noise and tree", "pair"),
+]
+ALL = [("skipgram", "noise", "pair"), ("skipgram", "noise", "window"), *VARIANTS]
+each_variant = pytest.mark.parametrize(("model", "losses", "sharing"), VARIANTS)
+all_variants = pytest.mark.parametrize(("model", "losses", "sharing"), ALL)
+
+
+@pytest.fixture
+def cpu_kernels(device):
+    if device.type != "cpu" or _library.emulated():
+        pytest.skip("a promise of the CPU kernel")
+    return device
+
+
+@each_variant
+@pytest.mark.parametrize("dim", [4, 64, 100, 200, 300, 336])
+def test_one_sentence_equals_the_oracle(device, model, losses, sharing, dim):
+    options = {"model": model, "losses": losses, "negative_sharing": sharing}
+    Case([60], dim=dim, scale=2 / dim**0.5, **options).check_sequential(device)
+
+
+@each_variant
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dynamic_window": False},
+        {"negatives": 0},
+        {"negatives": 1, "window": 1},
+        {"negatives": 20, "dynamic_window": False},
+        {"window": 40, "negatives": 2, "dynamic_window": False},
+        {"subsample": False},
+        {"vocab_size": 2},
+        {"vocab_size": 3},
+        {"vocab_size": 2000},
+        {"cbow_mean": False},
+    ],
+    ids=str,
+)
+def test_options_equal_the_oracle(device, model, losses, sharing, options):
+    given = {"model": model, "losses": losses, "negative_sharing": sharing, "dim": 20, **options}
+    Case([50], scale=0.3, **given).check_sequential(device, tolerance=1e-5)
+
+
+@each_variant
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 33, 300])
+def test_sentence_lengths(device, model, losses, sharing, length):
+    options = {"model": model, "losses": losses, "negative_sharing": sharing}
+    case = Case([length], dim=12, window=3, negatives=2, **options)
+    case.check_sequential(device, tolerance=1e-5)
+
+
+@each_variant
+@pytest.mark.parametrize("lengths", [[60], [2, 0, 1, 3, 5] * 9], ids=["one", "short"])
+def test_float64_equals_the_oracle(cpu_kernels, model, losses, sharing, lengths):
+    options = {"model": model, "losses": losses, "negative_sharing": sharing}
+    check_float64(Case(lengths, dtype="f8", dim=20, **options), cpu_kernels)
+
+
+def check_float64(case, device, threads=1):
+    actual, expected = case.run(device, threads), case.expected()
+    assert (actual[3][1:] == expected[3][1:]).all()
+    assert actual[3][0] == pytest.approx(expected[3][0], rel=1e-12)
+    for table in range(3):
+        np.testing.assert_allclose(actual[table], expected[table], rtol=1e-12, atol=1e-12)
+
+
+# ---- the update is the gradient
+
+
+def loss_of(case, window, in_table, out_table, tree_table):
+    """Of one window, from the formulas of the papers."""
+    v = in_table[window.contexts]
+    if case.options["model"] == "cbow":
+        v = v.mean(0, keepdim=True) if case.options.get("cbow_mean", True) else v.sum(0)[None]
+    loss = torch.zeros((), dtype=torch.float64)
+    if "noise" in case.losses:
+        noise = torch.tensor(window.noise[: len(v)])
+        assert (noise != window.center).all()
+        loss = loss - logsigmoid(v @ out_table[window.center]).sum()
+        loss = loss - logsigmoid(-torch.einsum("cd,ckd->ck", v, out_table[noise])).sum()
+    if "tree" in case.losses:
+        begin, end = case.tree.offsets[window.center : window.center + 2].tolist()
+        path = case.tree.nodes[begin:end]
+        turns_left = torch.where(path % 2 == 0, 1.0, -1.0).double()
+        loss = loss - logsigmoid(turns_left * (v @ tree_table[path // 2].T)).sum()
+    return loss
+
+
+@each_variant
+@pytest.mark.parametrize("mean", [True, False])
+def test_the_change_is_the_gradient(cpu_kernels, model, losses, sharing, mean):
+    """At a learning rate of 1 a window subtracts the gradient of its loss.
+
+    Own noise of each context does so for one context: with more, each sees the changes of those
+    before.
+    """
+    if model == "skipgram" and not mean:
+        pytest.skip("CBOW alone has a mean")
+    own = model == "skipgram" and sharing == "pair" and "noise" in losses
+    case = Case(
+        [2 if own else 9],
+        vocab_size=5000 if "tree" not in losses else 300,
+        dim=16,
+        dtype="f8",
+        subsample=False,
+        alpha=1.0,
+        min_alpha=1.0,
+        negatives=3,
+        negative_sharing=sharing,
+        losses=losses,
+        model=model,
+        cbow_mean=mean,
+        scale=0.2,
+    )
+    if own and "tree" in losses:
+        pytest.skip("the noise part sees what the tree's changed; the oracle has it")
+    expected = [torch.tensor(table, requires_grad=True) for table in case.tables]
+    loss_sum = 0.0
+    options = {n: v for n, v in case.options.items() if n not in ("model", "cbow_mean")}
+    if "noise" not in losses:
+        options["negatives"] = 0
+    if model == "cbow":
+        options["negative_sharing"] = "window"
+    for window in windows(case.tokens, case.offsets, case.keep, case.noise, **options):
+        loss = loss_of(case, window, *expected)
+        gradients = torch.autograd.grad(loss, expected, allow_unused=True)
+        loss_sum += loss.item()
+        with torch.no_grad():
+            for table, gradient in zip(expected, gradients, strict=True):
+                if gradient is not None:
+                    table -= gradient
+    actual = case.run(cpu_kernels)
+    assert actual[3][0] == pytest.approx(loss_sum, rel=1e-12)
+    for table in range(3):
+        assert np.abs(actual[table] - expected[table].detach().numpy()).max() < 1e-12
+
+
+# ---- one result for any number of threads
+
+
+@all_variants
+@pytest.mark.parametrize("together", [1, 3, 16])
+def test_groups_equal_the_oracle(cpu_kernels, model, losses, sharing, together):
+    """In float64 too, and with more threads than columns to share."""
+    options = {"model": model, "losses": losses, "negative_sharing": sharing, "dim": 70}
+    case = Case([40, 1, 7, 0, 30], dtype="f8", windows_together=together, **options)
+    check_float64(case, cpu_kernels)
+    check_float64(case, cpu_kernels, threads=5)
+
+
+@all_variants
+@pytest.mark.parametrize("dim", [20, 100, 300])
+def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, sharing, dim):
+    """Also for a corpus cut into calls between sentences."""
+    lengths = np.random.default_rng(7).integers(0, 60, 40)
+    options = {"model": model, "losses": losses, "negative_sharing": sharing}
+    case = Case(
+        lengths, vocab_size=90, dim=dim, scale=2 / dim**0.5, windows_together=16, **options
+    )
+    first = case.run(cpu_kernels)
+    assert (first[0] != case.tables[0]).any()
+    for threads, cuts in ((2, ()), (3, (5, 6, 30)), (8, ()), (1, range(1, 40))):
+        again = case.run(cpu_kernels, threads, cuts)
+        for table in range(3):
+            assert first[table].tobytes() == again[table].tobytes()
+        assert (first[3][1:] == again[3][1:]).all()
+        assert len(cuts) > 0 or first[3][0] == again[3][0]
+
+
+def test_groups_of_one_are_plain_training(cpu_kernels):
+    case = Case([50, 20], dim=100, dtype="f8")
+    plain = case.run(cpu_kernels)
+    case.options["windows_together"] = 1
+    for one, other in zip(plain, case.run(cpu_kernels, threads=2), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+
+
+def test_a_long_sentence_in_groups(cpu_kernels):
+    """More kept tokens than the buffers hold, in groups that end with it."""
+    case = Case(
+        [5000], vocab_size=500, dim=16, window=3, negatives=2, alpha=0.02, windows_together=16
+    )
+    case.check_sequential(cpu_kernels, tolerance=1e-4)
+
+
+# ---- probabilities
+
+
+def test_probabilities_of_the_tree_sum_to_one(device):
+    """The loss of a pair is -log P(word | context), and those are probabilities."""
+    vocab_size, dim = 23, 10
+    case = Case([2], vocab_size=vocab_size, dim=dim, losses="tree", scale=1.0, subsample=False)
+    case.options |= {"alpha": 0.0, "min_alpha": 0.0, "window": 1}
+    context, total = 4, 0.0
+    for word in range(vocab_size):
+        loss = 0.0
+        for center, other in ((word, context), (context, word)):
+            case.tokens[:] = (center, other)
+            loss = case.run(device)[3][0]
+        pair = loss - own_loss(case, context, word)
+        total += math.exp(-pair)
+    assert total == pytest.approx(1, abs=1e-5)
+
+
+def own_loss(case, center, context):
+    """-log P(center | context), from the paths."""
+    begin, end = case.tree.offsets[center : center + 2].tolist()
+    path = case.tree.nodes[begin:end].numpy()
+    score = case.tables[2].astype("f8")[path // 2] @ case.tables[0].astype("f8")[context]
+    return np.logaddexp(0, np.where(path % 2 == 0, -score, score)).sum()
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("together", [0, 16])
+@pytest.mark.parametrize("bad", ["node", "negative", "long", "offset"])
+def test_paths_that_are_none(cpu_kernels, bad, together, threads):
+    case = Case([60], dim=12, losses="tree", subsample=False, windows_together=together)
+    offsets, nodes, longest = case.tree
+    word = int(case.tokens[20])
+    if bad in ("node", "negative"):
+        nodes[offsets[word]] = {"node": 2 * 39, "negative": -2}[bad]
+    elif bad == "long":
+        longest = int(offsets.diff()[word]) - 1
+    else:
+        offsets[word + 1] = len(nodes) + 1
+    case.tree = HuffmanPaths(offsets, nodes, longest)
+    with pytest.raises(RuntimeError, match=r"paths have at most \d+ nodes in \[0, 39\)"):
+        case.run(cpu_kernels, threads)
+
+
+def test_a_token_outside_the_vocabulary_stops_a_team(cpu_kernels):
+    case = Case([300], dim=100, windows_together=4)
+    case.tokens[211] = 40
+    for threads in (1, 2, 5):
+        with pytest.raises(RuntimeError, match=r"tokens must be in \[0, 40\)"):
+            case.run(cpu_kernels, threads)
+
+
+def test_neither_loss_and_no_tree(device):
+    case = Case([10], dim=12, losses="tree")
+    tokens, offsets, keep, noise, tree = case.corpus(device)
+    in_table = torch.zeros(1, 16, device=device)
+    stats = torch.zeros(3, dtype=torch.float64, device=device)
+    with pytest.raises(ValueError, match="out_table or tree_table must be given, or both"):
+        word2vec_train_(in_table, None, None, stats, tokens, offsets, keep)
+    with pytest.raises(ValueError, match="a tree needs two words or more, got 1"):
+        word2vec_train_(in_table, None, in_table[:0], stats, tokens, offsets, keep[:1], noise, tree)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_other_instruction_sets(cpu_kernels, isa):
+    """The numerical tests of this file again."""
+    if isa == lexforge.cpu_capability():
+        pytest.skip("the one that all tests run with")
+    chosen = "cpu and (one_sentence or options or groups or bits)"
+    arguments = ["-q", "-p", "no:cacheprovider", "-k", chosen, __file__]
+    report = run_under(isa, f"import pytest; raise SystemExit(pytest.main({arguments}))")
+    assert int(report.split(" passed")[0].split()[-1]) > 100, report
