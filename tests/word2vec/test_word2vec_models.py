@@ -179,9 +179,7 @@ def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, s
     """Also for a corpus cut into calls between sentences."""
     lengths = np.random.default_rng(7).integers(0, 60, 40)
     options = {"model": model, "losses": losses, "negative_sharing": sharing}
-    case = Case(
-        lengths, vocab_size=90, dim=dim, scale=2 / dim**0.5, windows_together=16, **options
-    )
+    case = Case(lengths, vocab_size=90, dim=dim, scale=2 / dim**0.5, windows_together=16, **options)
     first = case.run(cpu_kernels)
     assert (first[0] != case.tables[0]).any()
     for threads, cuts in ((2, ()), (3, (5, 6, 30)), (8, ()), (1, range(1, 40))):
