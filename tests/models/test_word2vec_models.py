@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lexforge import Word2Vec, _library
+from lexforge import Word2Vec, _library, load_vectors
 from lexforge.models.word2vec.trainer import GROUP
 from lexforge.models.word2vec.tree import tree_of_paths
 from lexforge.text.huffman import huffman_tree
@@ -469,6 +469,7 @@ def test_damaged_trees_of_checkpoints(tmp_path):
     model._built = model._built_for(model.vocabulary, tree)
     model.save(tmp_path)
     assert Word2Vec.load(tmp_path)._built.tree.nodes.tolist() == NODES
+    assert np.array_equal(load_vectors(tmp_path).vectors, model.wv.vectors)
     path = tmp_path / "model.safetensors"
     tensors = {name: tensor.clone() for name, tensor in read_tensors(path).items()}  # unmapped
     paths, lengths = tensors["tree_paths"], tensors["tree_lengths"]

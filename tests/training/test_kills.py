@@ -37,13 +37,11 @@ model.train(corpus, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resu
     "deterministic": """
 from lexforge import Word2Vec
 from planted import planted_corpus
-corpus = planted_corpus(sentences=6000)
+corpus = planted_corpus(sentences=1000)
 if resume:
     model = Word2Vec.load(folder, workers=3)
 else:
-    model = Word2Vec(
-        vector_size=96, hs=1, sg=1, deterministic=True, min_count=1, epochs=20, workers=2
-    )
+    model = Word2Vec(vector_size=96, hs=1, deterministic=True, min_count=1, epochs=20, workers=2)
     model.build_vocab(corpus)
 print("training", flush=True)
 model.train(corpus, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resume)
