@@ -154,6 +154,7 @@ def test_settings_that_need_other_tables(corpus, tmp_path):
         with pytest.raises(ValueError, match="hs=1, negative=5 takes the tables input, output, tr"):
             use()
     assert not (tmp_path / "x").exists()
+    assert copy.deepcopy(model)._built.tables.keys() == {"input", "output"}
     model.build_vocab(corpus, update=True)
     model.train(corpus)
     assert model.syn1.any()
@@ -258,6 +259,12 @@ def test_a_run_stays_what_it_is(corpus, deterministic, tmp_path):
     message = f"deterministic is {not deterministic} now, {deterministic} in the interrupted run"
     with pytest.raises(ValueError, match=message):
         loaded.train(corpus, resume=True)
+    path = tmp_path / "trainer_state.json"
+    state = json.loads(path.read_text())
+    state["corpus"]["windows_together"] = "many"
+    path.write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=r"state\.json: windows_together must be an int"):
+        Word2Vec.load(tmp_path)
 
 
 def test_a_group_is_that_of_the_run(long_sentences, tmp_path, monkeypatch):

@@ -76,7 +76,7 @@ class StreamState(RunState):
 
     @property
     def pairs(self) -> int:
-        """Of words: the losses that are summed."""
+        """The losses that are summed: of pairs of words, or of CBOW of words with a context."""
         return int(self.sums["pairs"])
 
     @property

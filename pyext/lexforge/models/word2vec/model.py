@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +22,7 @@ from lexforge.text import Corpus, Vocabulary, build_vocabulary, resolve_corpus
 from lexforge.text.huffman import HuffmanTree, huffman_tree
 from lexforge.training.checkpoint import (
     CONFIG,
+    STATE,
     CheckpointError,
     check_savable,
     fill_tensors,
@@ -371,18 +372,24 @@ class Word2Vec:
             built = built._replace(wv=wv)
         self._built = built
 
-    def _built_for(self, vocabulary: Vocabulary, foreign: HuffmanTree | None = None) -> _Built:
+    def _built_for(
+        self,
+        vocabulary: Vocabulary,
+        foreign: HuffmanTree | None = None,
+        tables: Collection[str] | None = None,
+    ) -> _Built:
         """Zeroed tables for a vocabulary, and ``wv`` on top of the input table.
 
         Args:
             foreign: A tree in place of the one that the counts give.
+            tables: Their names; by default what the settings say.
 
         Raises:
             MemoryError: Before anything is allocated, when the tables exceed the free memory. The
                 system would grant them, and end the process once they are filled.
             ValueError: A tree over one word.
         """
-        size, names = len(vocabulary), self.settings.tables
+        size, names = len(vocabulary), self.settings.tables if tables is None else tables
         needed, free = self.estimate_memory(size)["total"], available_memory()
         if free is not None and needed > free:
             raise MemoryError(
@@ -398,10 +405,10 @@ class Word2Vec:
                     f"{vocabulary.words}"
                 )
             tree = foreign or huffman_tree(vocabulary.counts)
-        tables = {name: padded_table(size - (name == "tree"), self.vector_size) for name in names}
-        vectors = tables["input"][:, : self.vector_size].numpy()
+        made = {name: padded_table(size - (name == "tree"), self.vector_size) for name in names}
+        vectors = made["input"][:, : self.vector_size].numpy()
         wv = OwnedVectors(vocabulary.words, vectors, vocabulary.counts, owner="Word2Vec")
-        return _Built(vocabulary, tables, tree, foreign is not None, wv)
+        return _Built(vocabulary, made, tree, foreign is not None, wv)
 
     def _needed(self, function: str) -> _Built:
         if self._built is None:
@@ -778,7 +785,7 @@ class Word2Vec:
         self._built = None
         if kept is not None:
             vocabulary, tables, tree, expandos = kept
-            built = self._built = self._built_for(vocabulary, tree)
+            built = self._built = self._built_for(vocabulary, tree, tables)
             for name, view in self._views(built).items():
                 view.copy_(tables[name])
             built.wv.expandos = expandos
@@ -845,6 +852,8 @@ class Word2Vec:
             state = StreamState.from_json(found.state) if found.state else None
             for name in ("corpus_count", "corpus_total_words"):
                 whole(CONFIG, name, found.config.get(name, 0), low=0)
+            if state is not None and "windows_together" in state.corpus:
+                whole(STATE, "windows_together", state.corpus["windows_together"], high=1000)
             paths = [found.tensors[name].numpy() for name in PATHS if name in found.tensors]
             tree = tree_of_paths(*paths) if paths else None
             if tree is not None and len(tree.offsets) != len(found.vocabulary) + 1:
