@@ -19,10 +19,20 @@ print(json.dumps(model.state.to_json()))
 """
 
 
-@pytest.mark.parametrize("sharing", ["pair", "window"])
-def test_stream_is_that_of_the_cpu(device, sharing, tmp_path):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"sg": 1},
+        {"sg": 1, "negative_sharing": "window"},
+        {"sg": 1, "hs": 1, "negative": 0},
+        {"sg": 0},
+        {"sg": 0, "hs": 1, "negative": 2},
+    ],
+    ids=["pair", "window", "skipgram hs", "cbow", "cbow hs"],
+)
+def test_stream_is_that_of_the_cpu(device, kind, tmp_path):
     """Pairs and centres are equal, losses up to the order of lock-free updates."""
-    corpus, options = planted_corpus(sentences=300), {**OPTIONS, "negative_sharing": sharing}
+    corpus, options = planted_corpus(sentences=300), {**OPTIONS, **kind}
     # In a process of its own: on the emulated device this one has no CPU kernels.
     environment = {k: v for k, v in os.environ.items() if k != "LEXFORGE_OPS_LIBRARY"}
     done = subprocess.run(

@@ -46,8 +46,7 @@ def convert(
     Text and binary files may be compressed: .gz, .bz2, .xz.
 
     What gensim's save() wrote is loaded by gensim, where it is installed, with --from gensim; do
-    that with files you trust. A Word2Vec model of its (skip-gram with negative sampling) becomes
-    one of ours with --to checkpoint.
+    that with files you trust. A Word2Vec model of its becomes one of ours with --to checkpoint.
 
     Examples:
 
@@ -99,7 +98,7 @@ def _convert_model(source: str, folder: Path) -> None:
     model = Word2Vec.from_gensim(_gensim_object(source))
     model.save(folder)
     words = [] if model.wv is None else model.wv.index_to_key
-    tell(f"{folder}: {len(words):,} words, {model.vector_size} dimensions, both tables")
+    tell(f"{folder}: {len(words):,} words, {model.vector_size} dimensions, all tables")
     tell(similar_hint(folder, words))
 
 

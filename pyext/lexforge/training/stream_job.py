@@ -76,7 +76,7 @@ class StreamState(RunState):
 
     @property
     def pairs(self) -> int:
-        """Of words: the losses that are summed."""
+        """The losses that are summed: of pairs of words, or of CBOW of words with a context."""
         return int(self.sums["pairs"])
 
     @property
@@ -182,6 +182,12 @@ def model_html(name: str, model: Any) -> str:
             ("trained", f"{clock(state.seconds)}, {speed}"),
         ]
     return html_table(rows, caption=name)
+
+
+def check_words(words: Sequence[str], folder: str | os.PathLike | None) -> None:
+    """ValueError for words that a checkpoint cannot hold, if there will be one."""
+    if folder is not None and any("\n" in word for word in words):
+        raise ValueError("train: a checkpoint cannot hold words with line feeds; leave them out")
 
 
 def check_resume(
@@ -298,6 +304,27 @@ class Steps(NamedTuple):
     step: Callable[[int, int, int], None]
     stats: torch.Tensor
     fetch: Callable[[], None]  # brings the model up to date, from a GPU if need be
+
+
+def on_device(
+    tables: Mapping[str, torch.Tensor], device: torch.device, refresh: Callable[[], None]
+) -> tuple[dict[str, torch.Tensor], Callable[[], None]]:
+    """A model's tables on the device, by name, and what brings the model up to date.
+
+    On the CPU they are the model's own; on a GPU they are copies, to be fetched back.
+
+    Args:
+        refresh: Called when the model's tables have changed.
+    """
+    placed = {name: table.to(device) for name, table in tables.items()}
+
+    def fetch() -> None:
+        for name, table in tables.items():
+            if placed[name] is not table:
+                table.copy_(placed[name])
+        refresh()
+
+    return placed, fetch
 
 
 def run_steps(
