@@ -327,6 +327,11 @@ def test_load_of_a_changed_folder(model, tmp_path):
         ("epoch_sums", [1.0], r"epoch_sums\[0\] must be an array, got 1\.0"),
         ("epoch_sums", [[1.0]], "epoch_sums must be pairs of numbers"),
         ("loss_history", [{}], "loss_history must be objects with a number loss, got {}"),
+        (
+            "loss_history",
+            [{"loss": 1.0, "alpha": "\ud800"}],
+            "loss_history must be objects with a number alpha, got",
+        ),
     ],
 )
 def test_damaged_state(model, tmp_path, field, value, message):
