@@ -342,6 +342,15 @@ def test_damaged_state(model, tmp_path, field, value, message):
         Word2Vec.load(tmp_path)
 
 
+@pytest.mark.parametrize("name, value", [("hs", 7), ("window", [1]), ("sample", 1e308)])
+def test_damaged_settings(model, tmp_path, name, value):
+    model.save(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(CheckpointError, match=f"is damaged: Word2Vec: .*{name}"):
+        Word2Vec.load(tmp_path)
+
+
 def test_two_runs_of_one_folder(corpus, model, tmp_path):
     """The second one is refused before it encodes or saves anything."""
     model.save(tmp_path)
