@@ -44,6 +44,12 @@ def aligned(table: np.ndarray, device) -> torch.Tensor:
     return copy.copy_(torch.from_numpy(table)).to(device)
 
 
+def apart(found, expected):
+    """The largest difference of two pairs of tables, and the relative one of their losses."""
+    tables = max(np.abs(x - y).max() for x, y in zip(found[:2], expected[:2], strict=True))
+    return tables, abs(found[2][0] - expected[2][0]) / max(expected[2][0], 1e-30)
+
+
 class Case:
     """A random corpus and tables, and both ways to train on them."""
 
@@ -93,20 +99,28 @@ class Case:
             skipgram_train_(*tables, stats, *self.corpus(device), threads=threads, **options)
         return *(table.cpu().numpy() for table in tables), stats.cpu().numpy()
 
-    def expected(self):
-        in_table, out_table = self.tables.astype(np.float64)
+    def expected(self, dtype="f8"):
+        in_table, out_table = self.tables.astype(dtype)
         stats = skipgram_train(
             in_table, out_table, self.tokens, self.offsets, self.keep, self.noise, **self.options
         )
         return in_table, out_table, stats
 
     def check_sequential(self, device, tolerance=4e-6):
-        """Sentences trained in order: equal to the oracle to rounding."""
+        """Sentences trained in order: equal to the oracle to rounding.
+
+        Training amplifies it: where that is more than the tolerance, the error of the oracle on
+        tables of float32 tells by how much.
+        """
         actual, expected = self.run(device), self.expected()
         assert (actual[2][1:] == expected[2][1:]).all()
-        assert actual[2][0] == pytest.approx(expected[2][0], rel=2e-6)
+        error, loss_error = apart(actual, expected)
+        if error > tolerance or loss_error > 2e-6:
+            with np.errstate(over="ignore"):  # of exp, within a sigmoid
+                plain_error, plain_loss_error = apart(self.expected("f4"), expected)
+            assert error <= max(tolerance, 4 * plain_error)
+            assert loss_error <= max(2e-6, 4 * plain_loss_error)
         for table in (0, 1):
-            np.testing.assert_allclose(actual[table], expected[table], rtol=0, atol=tolerance)
             changed = expected[table] != self.tables[table]
             assert len(self.tokens) < 20 or changed.any()
 
@@ -175,7 +189,7 @@ def test_many_sentences_sample_the_same_stream(device, sharing):
 
 def test_sentences_trained_at_the_same_time(device):
     """Enough words and tokens for several blocks of warps."""
-    lengths = np.random.default_rng(6).integers(0, 40, 450)
+    lengths = np.random.default_rng(6).integers(0, 40, 500)
     assert sum(lengths) > 8 * 1024
     check_same_stream(device, lengths, vocab_size=400, dim=16, window=1, negatives=1)
 
