@@ -35,6 +35,16 @@ def test_learns_and_tells(invoke, corpus_file, tmp_path):
     assert records[-1]["words"] == 30 * 24_000 and records[-1]["loss"] < 1.5
 
 
+def test_nothing_to_learn_from(invoke, tmp_path):
+    """Sub-sampling leaves out nearly every word of so few."""
+    (tmp_path / "c.txt").write_text("one two\n" * 20)
+    arguments = ("word2vec", tmp_path / "c.txt", "--min-count", 1, "--epochs", 1)
+    result = invoke(*arguments, "--vector-size", 4, "--sample", 1e-9, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "words/s, no pair of words was left to learn from (--sample 0" in result.stderr
+    assert "nan" not in result.stderr
+
+
 def test_quiet(invoke, corpus_file, tmp_path):
     result = invoke("word2vec", corpus_file, "--out", tmp_path / "out", "--quiet", *QUICK)
     assert result.exit_code == 0 and result.output == ""

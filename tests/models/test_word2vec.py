@@ -325,6 +325,11 @@ def test_load_of_a_changed_folder(model, tmp_path):
         ("epoch_sums", [1.0], r"epoch_sums\[0\] must be an array, got 1\.0"),
         ("epoch_sums", [[1.0]], "epoch_sums must be pairs of numbers"),
         ("loss_history", [{}], "loss_history must be objects with a number loss, got {}"),
+        (
+            "loss_history",
+            [{"loss": 1.0, "alpha": "\ud800"}],
+            "loss_history must be objects with a number alpha, got",
+        ),
     ],
 )
 def test_damaged_state(model, tmp_path, field, value, message):
@@ -332,6 +337,15 @@ def test_damaged_state(model, tmp_path, field, value, message):
     path = tmp_path / "trainer_state.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     with pytest.raises(CheckpointError, match=rf"is damaged: trainer_state\.json: {message}"):
+        Word2Vec.load(tmp_path)
+
+
+@pytest.mark.parametrize("name, value", [("hs", 7), ("window", [1]), ("sample", 1e308)])
+def test_damaged_settings(model, tmp_path, name, value):
+    model.save(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(CheckpointError, match=f"is damaged: Word2Vec: .*{name}"):
         Word2Vec.load(tmp_path)
 
 

@@ -100,7 +100,7 @@ def test_many_sentences_sample_the_same_stream(device, sharing):
 
 def test_sentences_trained_at_the_same_time(device):
     """Enough words and tokens for several blocks of warps."""
-    lengths = np.random.default_rng(6).integers(0, 40, 450)
+    lengths = np.random.default_rng(6).integers(0, 40, 500)
     assert sum(lengths) > 8 * 1024
     check_same_stream(device, lengths, vocab_size=400, dim=16, window=1, negatives=1)
 

@@ -187,7 +187,10 @@ def write_tensors(
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             for rows in tensor.detach().split(_ROWS):
-                file.write(rows.cpu().contiguous().view(torch.uint8).numpy().data)
+                rows = rows.cpu().contiguous()
+                # A stride along which there is one number is any; as bytes it would have to be 1.
+                flat = rows.as_strided((rows.numel(),), (1,))
+                file.write(flat.view(torch.uint8).numpy().data)
 
 
 def check_savable(folder: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -394,7 +397,9 @@ def _finish_interrupted_save(folder: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A JSON object, readable."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # What is no Unicode, as parts of a file's name may be, becomes what JSON writes for it: \udcff.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> dict[str, Any]:

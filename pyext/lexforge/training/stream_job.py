@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 
 from lexforge._display import html_table, printable
+from lexforge.ops._tables import cut_, join_, table_parts
 from lexforge.training.checkpoint import STATE
 from lexforge.training.events import Events
 from lexforge.training.progress import clock, count
@@ -307,7 +308,11 @@ class Steps(NamedTuple):
 
 
 def on_device(
-    tables: Mapping[str, torch.Tensor], device: torch.device, refresh: Callable[[], None]
+    tables: Mapping[str, torch.Tensor],
+    device: torch.device,
+    refresh: Callable[[], None],
+    *,
+    in_parts: bool = False,
 ) -> tuple[dict[str, torch.Tensor], Callable[[], None]]:
     """A model's tables on the device, by name, and what brings the model up to date.
 
@@ -315,12 +320,21 @@ def on_device(
 
     Args:
         refresh: Called when the model's tables have changed.
+        in_parts: On the CPU too they are copies, cut into columns, all of as many rows.
     """
-    placed = {name: table.to(device) for name, table in tables.items()}
+    if in_parts:
+        rows = max(len(table) for table in tables.values())
+        placed = {
+            name: cut_(table_parts(rows, table.shape[1]), table) for name, table in tables.items()
+        }
+    else:
+        placed = {name: table.to(device) for name, table in tables.items()}
 
     def fetch() -> None:
         for name, table in tables.items():
-            if placed[name] is not table:
+            if in_parts:
+                join_(table, placed[name])
+            elif placed[name] is not table:
                 table.copy_(placed[name])
         refresh()
 

@@ -14,7 +14,11 @@ import torch
 
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import (
+    SENTENCES_TOGETHER,
+    HuffmanPaths,
+    word2vec_train_,
+)
 from lexforge.text import Corpus, EncodedCorpus, Vocabulary, encode_corpus
 from lexforge.text.huffman import HuffmanTree
 from lexforge.training.memory import available_memory
@@ -23,7 +27,7 @@ from lexforge.training.stream_job import Steps, StreamState, on_device
 
 # Windows whose errors are told from the same tables where threads must not change the result. A run
 # keeps its own number.
-GROUP = 16
+GROUP = 32
 
 
 @contextmanager
@@ -83,7 +87,8 @@ def word2vec_steps(
 ) -> Steps:
     """Skip-gram or CBOW, by negative sampling, hierarchical softmax, or both.
 
-    Positions are sentences.
+    Positions are sentences, or with groups of windows blocks of sentences, at whose ends runs can
+    be cut without a trace.
 
     Args:
         state: Its ``corpus`` may name ``windows_together``, those of a group.
@@ -104,8 +109,12 @@ def word2vec_steps(
         begins, nodes = (torch.from_numpy(each).to(device) for each in (tree.offsets, tree.nodes))
         paths = HuffmanPaths(begins, nodes, tree.longest)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
-    placed, fetch = on_device(tables, device, refresh)
+    together = state.corpus.get("windows_together", 0)
+    in_parts = together > 0 and device.type == "cpu"
+    placed, fetch = on_device(tables, device, refresh, in_parts=in_parts)
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
+    block, sentences = SENTENCES_TOGETHER if together else 1, corpus.num_sentences
+    positions = torch.cat([corpus.offsets[:-1:block], corpus.offsets[-1:]])
 
     def step(epoch: int, first: int, last: int) -> None:
         corpus.refuse_cut()
@@ -120,14 +129,14 @@ def word2vec_steps(
             noise,
             paths,
             model="skipgram" if settings.sg else "cbow",
-            first_sentence=first,
-            last_sentence=last,
+            first_sentence=first * block,
+            last_sentence=min(last * block, sentences),
             window=settings.window,
             negatives=settings.negative,
             dynamic_window=settings.shrink_windows,
             negative_sharing=settings.negative_sharing,
             cbow_mean=bool(settings.cbow_mean),
-            windows_together=state.corpus.get("windows_together", 0),
+            windows_together=together,
             alpha=state.alpha,
             min_alpha=state.min_alpha,
             tokens_before=epoch * corpus.num_tokens,
@@ -137,7 +146,7 @@ def word2vec_steps(
             threads=threads,
         )
 
-    return Steps(lambda epoch: corpus.offsets, step, stats, fetch)
+    return Steps(lambda epoch: positions, step, stats, fetch)
 
 
 def sample_share(sample: float, total: int) -> float:

@@ -14,6 +14,7 @@ from lexforge.ops._tables import ROW_MULTIPLE, cut_, join_, table_parts
 MODELS = ("skipgram", "cbow")
 SHARING = ("pair", "window")
 LONGEST_PATH = 96  # kLongestPath
+SENTENCES_TOGETHER = 256  # kSentencesTogether
 
 
 class HuffmanPaths(NamedTuple):
