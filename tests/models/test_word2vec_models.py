@@ -224,7 +224,7 @@ def long_sentences(corpus):
 @pytest.mark.parametrize("kind", MODELS)
 def test_any_number_of_workers_gives_the_same_bits(long_sentences, kind):
     one = Word2Vec(long_sentences, **TEAM, **kind)
-    assert one.state.corpus["windows_together"] == GROUP < len(long_sentences[0])
+    assert one.state.corpus["windows_together"] == GROUP
     for workers in (2, 3, 8):
         other = Word2Vec(long_sentences, **{**TEAM, "workers": workers}, **kind)
         assert same(one, other)
