@@ -25,6 +25,8 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, kRows>)
   KeptToken* ring = reinterpret_cast<KeptToken*>(own);
   const int32_t most_noise = params.out_table == nullptr ? 0 : 1 + params.negatives;
   Lists lists{};
+  lists.root_share = launched.root_share;
+  lists.counts = launched.round.counts;
   lists.most_targets = params.longest_path + most_noise;
   const bool keeps_rows = lists.most_targets > kRows || (params.longest_path > 0 && most_noise > 0);
   lists.kept_rows = reinterpret_cast<float4*>(ring + launched.ring_size);

@@ -134,7 +134,8 @@ def word2vec_train_(
         CUDA with ``windows_together``: the same bits in every run. Training goes in rounds of so
         many successive tokens or of what suits a GPU, whichever is more: one token for every 32
         words and every 1024 tokens of the corpus, at most 2048. A round is a step of gradient
-        descent: all that it changes comes from the tables as they are before it. Rounds begin
+        descent: all that it changes comes from the tables as they are before it; of what a row
+        that is drawn n times would change by, 64 / n is done where n > 64. Rounds begin
         anew at every 256th sentence, so calls must end at multiples of 256 sentences, or at the
         last one, to do what one call does; no round is longer for long sentences. The offsets are
         read back, which waits for the GPU, and must rise (RuntimeError). Scratch memory is twice
