@@ -63,7 +63,13 @@ def vectors(model):
 
 
 def word2vec(folder: Path | None):
-    options = {"vector_size": 20, "min_count": 1, "epochs": 4, "negative_sharing": "window"}
+    options = {
+        "vector_size": 20,
+        "min_count": 1,
+        "epochs": 4,
+        "negative_sharing": "window",
+        "sg": 1,
+    }
     if folder is None:
         return vectors(Word2Vec(CORPUS, **options, workers=1, device="cpu"))
     if not folder.exists():

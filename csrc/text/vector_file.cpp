@@ -79,6 +79,19 @@ bool parse_plain_row(std::string_view row, std::span<float> values, std::string_
   return cursor == end;
 }
 
+// The beginning of a field for a message, which a NUL would end.
+std::string quoted(std::string_view field) {
+  std::string text = "\"";
+  for (const char byte : field.substr(0, 40)) {
+    if (byte == '\0') {
+      text += "\\0";
+    } else {
+      text += byte;
+    }
+  }
+  return text + "\"";
+}
+
 // Any row, field by field from the right. Returns what is wrong with it, or nothing.
 std::string parse_row_from_right(std::string_view row, bool dim_told, std::span<float> values,
                                  std::string_view& token) {
@@ -97,10 +110,9 @@ std::string parse_row_from_right(std::string_view row, bool dim_told, std::span<
       const int64_t found = count_numbers(row);
       if (found == dim - 1 - i) {
         return "expected " + std::to_string(dim) + " numbers after the token, got " +
-               std::to_string(found) + " (\"" + std::string(field.substr(0, 40)) +
-               "\" is not a number)";
+               std::to_string(found) + " (" + quoted(field) + " is not a number)";
       }
-      return "\"" + std::string(field.substr(0, 40)) + "\" is not a number";
+      return quoted(field) + " is not a number";
     }
     rest.remove_suffix(field.size());
   }

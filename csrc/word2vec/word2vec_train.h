@@ -47,9 +47,11 @@
 // blocks of sentences and update rows without locks (Recht et al. 2011).
 //
 // With together > 0 the result is the same to the last bit for any number of threads: kept
-// positions of a sentence are trained in groups of so many, the last one of what is left, and the
-// errors of a group's windows come from the tables as they are before the group. What the windows
-// then change, they change one after another, so groups of one are the rule above.
+// positions are trained in groups of so many, and the errors of a group's windows come from the
+// tables as they are before the group. What the windows then change, they change one after another,
+// so groups of one are the rule above. A block of kSentencesTogether sentences, counted from the
+// corpus's first, ends a group, so calls that end with blocks do what one call does. (On a GPU
+// groups are other ones: word2vec_train_cuda.h.)
 //
 // A sentence with fewer than two kept tokens trains nothing. Empty ranges do nothing.
 #pragma once
@@ -63,11 +65,14 @@ namespace lexforge {
 
 template <typename scalar_t>
 struct Word2vecTrainParams {
-  scalar_t* in_table;      // [V, stride] row-major, updated in place; 64-byte aligned rows
-  scalar_t* out_table;     // [V, stride], or null: no negative sampling
-  scalar_t* tree_table;    // [V - 1, stride] inner nodes, or null: no hierarchical softmax
-  int64_t vocab_size;      // V < 2^31
-  int64_t stride;          // elements per row, a multiple of 16; those past dim are zero
+  scalar_t* in_table;    // [V, stride] row-major, updated in place; 64-byte aligned rows
+  scalar_t* out_table;   // [V, stride], or null: no negative sampling
+  scalar_t* tree_table;  // [V - 1, stride] inner nodes, or null: no hierarchical softmax
+  int64_t vocab_size;    // V < 2^31
+  int64_t stride;        // elements per row, a multiple of 16; those past dim are zero
+  // 1, or of tables that are cut into columns, [parts, V, stride], the tree's too (its last row is
+  // not used). That is how `together` wants them on the CPU: threads have memory of their own.
+  int64_t parts;
   const int32_t* tokens;   // [N] encoded corpus, 0 <= id < V
   const int64_t* offsets;  // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
   int64_t first_sentence, last_sentence;
@@ -94,6 +99,8 @@ struct Word2vecTrainParams {
   uint64_t seed;
   uint32_t epoch;
 };
+
+constexpr int64_t kSentencesTogether = 256;
 
 // Longer than the path of any word whose count, and all counts together, fit into 64 bits.
 constexpr int32_t kLongestPath = 96;

@@ -20,16 +20,27 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
                     int64_t threads) {
   constexpr int64_t kAny = Checks::kAny;
   const Checks check("word2vec_train_", "in_table", in_table);
-  check.tensor("in_table", in_table, in_table.scalar_type(), {kAny, kAny});
-  const int64_t vocab_size = in_table.size(0), stride = in_table.size(1);
+  const bool in_parts = Device::kParts && together > 0;
+  // The shape of a table of so many rows.
+  const auto table = [&](const char* name, const Tensor& t, int64_t rows, int64_t columns) {
+    if (in_parts) {
+      check.tensor(name, t, in_table.scalar_type(),
+                   {rows == 0 ? kAny : columns, rows, in_table.size(2)});
+    } else {
+      check.tensor(name, t, in_table.scalar_type(), {rows, columns});
+    }
+  };
+  table("in_table", in_table, kAny, kAny);
+  const int64_t vocab_size = in_table.size(in_parts), columns = in_table.size(in_parts ? 0 : 1);
+  const int64_t stride = in_parts ? in_table.size(2) : columns;
   check.that(stride > 0 && stride % 16 == 0, "in_table must have rows of a multiple of 16, got ",
              stride);
   check.that(vocab_size <= INT32_MAX, "in_table must have fewer than 2^31 rows, got ", vocab_size);
   const bool has_noise = out_table.numel() > 0, has_tree = tree_table.numel() > 0;
-  const int64_t noise_rows = has_noise ? vocab_size : 0, nodes = has_tree ? vocab_size - 1 : 0;
+  const int64_t nodes = in_parts ? vocab_size : vocab_size - 1;
   check.that(has_noise || has_tree, "out_table or tree_table must have rows");
-  check.tensor("out_table", out_table, in_table.scalar_type(), {noise_rows, stride});
-  check.tensor("tree_table", tree_table, in_table.scalar_type(), {nodes, stride});
+  table("out_table", out_table, has_noise ? vocab_size : 0, columns);
+  table("tree_table", tree_table, has_tree ? nodes : 0, columns);
   check.tensor("stats", stats, ScalarType::Double, {3});
   check.tensor("tokens", tokens, ScalarType::Int, {kAny});
   check.tensor("offsets", offsets, ScalarType::Long, {kAny});
@@ -68,6 +79,7 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
         .tree_table = has_tree ? data<scalar_t>(tree_table) : nullptr,
         .vocab_size = vocab_size,
         .stride = stride,
+        .parts = in_parts ? columns : 1,
         .tokens = data<const int32_t>(tokens),
         .offsets = data<const int64_t>(offsets),
         .first_sentence = first_sentence,

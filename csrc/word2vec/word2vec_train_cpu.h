@@ -42,10 +42,9 @@ Word2vecTogetherFunction<float> word2vec_together;
 
 // Sizes of a thread's workspace.
 struct Word2vecTrainPlan {
-  static constexpr int64_t kTile = 6;      // targets handled together: a positive, five noise words
-  static constexpr int64_t kErrors = 8;    // their weights and errors lie this far apart
-  static constexpr int64_t kKept = 2048;   // kept tokens read at a time, besides the windows
-  static constexpr int64_t kColumns = 32;  // of a table that a thread works on, with `together`
+  static constexpr int64_t kTile = 6;     // targets handled together: a positive, five noise words
+  static constexpr int64_t kErrors = 8;   // their weights and errors lie this far apart
+  static constexpr int64_t kKept = 2048;  // kept tokens read at a time, besides the windows
 
   int64_t most_contexts;  // of the widest window
   int64_t most_inputs;    // as many, or CBOW's one
@@ -94,6 +93,7 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t tiles = static_cast<size_t>(sizes.most_tiles);
   const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
   const size_t stride = static_cast<size_t>(params.stride);
+  const size_t parts = static_cast<size_t>(params.parts);
   const size_t plan = rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
                       planned * (128 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
                       stride * sizeof(scalar_t);
@@ -101,7 +101,7 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t errors = static_cast<size_t>(sizes.most_errors) * sizes.kErrors;
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
   const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) +
-                       plans * plan + (errors + changes + 2 * stride) * sizeof(scalar_t);
+                       plans * plan + (errors + changes + 2 * stride * parts) * sizeof(scalar_t);
   return (bytes + 64 * 80) / 64 * 64;  // each of some 70 arrays starts at a cache line
 }
 
@@ -109,8 +109,7 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
 template <typename scalar_t>
 size_t word2vec_together_memory(const Word2vecTrainParams<scalar_t>& params, int64_t members) {
   const Word2vecTrainPlan sizes(params, members);
-  const int64_t groups = (params.stride + sizes.kColumns - 1) / sizes.kColumns;
-  const int64_t scores = params.together * groups * sizes.most_errors * sizes.kErrors;
+  const int64_t scores = params.together * params.parts * sizes.most_errors * sizes.kErrors;
   const int64_t bytes = 4 * members * static_cast<int64_t>(sizeof(void*)) +
                         2 * scores * static_cast<int64_t>(sizeof(scalar_t)) + sizeof(int64_t);
   return static_cast<size_t>(bytes + 64 * 5) / 64 * 64;

@@ -29,25 +29,6 @@ template <int kStride>
 using FloatStep = WindowStep<FloatLanes, FloatUpTo8, kStride>;
 using DoubleStep = WindowStep<ScalarLanes<double>, ScalarLanes<double>, 0>;
 
-// Calls run<Step>() with the step for rows of a length.
-template <typename Run>
-bool with_step(int64_t stride, const Run& run) {
-  switch (stride) {  // 50, 100, 128, 200 and 300 dimensions
-    case 64:
-      return run.template operator()<FloatStep<64>>();
-    case 112:
-      return run.template operator()<FloatStep<112>>();
-    case 128:
-      return run.template operator()<FloatStep<128>>();
-    case 208:
-      return run.template operator()<FloatStep<208>>();
-    case 304:
-      return run.template operator()<FloatStep<304>>();
-    default:
-      return run.template operator()<FloatStep<0>>();
-  }
-}
-
 }  // namespace
 
 #ifdef LEXFORGE_ISA_BASELINE
@@ -65,16 +46,32 @@ bool word2vec_together_double(const Word2vecTrainParams<double>& params, int64_t
 
 bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, void* workspace,
                     double* stats) {
-  return with_step(params.stride, [&]<typename Step>() {
-    return train<Step>(params, token_count, workspace, stats);
-  });
+  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
+    case 64:
+      return train<FloatStep<64>>(params, token_count, workspace, stats);
+    case 112:
+      return train<FloatStep<112>>(params, token_count, workspace, stats);
+    case 128:
+      return train<FloatStep<128>>(params, token_count, workspace, stats);
+    case 208:
+      return train<FloatStep<208>>(params, token_count, workspace, stats);
+    case 304:
+      return train<FloatStep<304>>(params, token_count, workspace, stats);
+    default:
+      return train<FloatStep<0>>(params, token_count, workspace, stats);
+  }
 }
 
 bool word2vec_together(const Word2vecTrainParams<float>& params, int64_t token_count,
                        const TeamMember& member, void* shared, void* workspace, double* stats) {
-  return with_step(params.stride, [&]<typename Step>() {
-    return train_together<Step>(params, token_count, member, shared, workspace, stats);
-  });
+  switch (params.stride) {
+    case 32:
+      return train_together<FloatStep<32>>(params, token_count, member, shared, workspace, stats);
+    case 64:
+      return train_together<FloatStep<64>>(params, token_count, member, shared, workspace, stats);
+    default:
+      return train_together<FloatStep<0>>(params, token_count, member, shared, workspace, stats);
+  }
 }
 
 }  // namespace lexforge::LEXFORGE_ISA

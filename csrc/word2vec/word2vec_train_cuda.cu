@@ -233,7 +233,7 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
   };
   const int64_t size = word2vec_cuda_round(params, token_count);
   for (int64_t group = first, next = 0; group < last; group = next) {
-    next = (group / kWord2vecSentencesTogether + 1) * kWord2vecSentencesTogether;
+    next = (group / kSentencesTogether + 1) * kSentencesTogether;
     next = std::min(next, last);
     round.first_sentence = group;
     round.last_sentence = next;

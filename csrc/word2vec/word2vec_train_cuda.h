@@ -48,7 +48,6 @@ int64_t word2vec_cuda_warp_bytes(const Word2vecTrainParams<float>& params);
 // How many windows are trained at the same time at most, and tokens of a round.
 int64_t word2vec_cuda_windows_at_once(int64_t vocab_size, int64_t token_count);
 int64_t word2vec_cuda_round(const Word2vecTrainParams<float>& params, int64_t token_count);
-constexpr int64_t kWord2vecSentencesTogether = 256;
 
 // Starts the kernel on `stream`. next_sentence: one zero, scratch. stats: [3] on the device.
 void launch_word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count,

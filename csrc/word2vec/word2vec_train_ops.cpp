@@ -16,6 +16,8 @@ constexpr int64_t kTokensPerTurn = 4096;
 struct Cpu : CpuCall {
   using CpuCall::CpuCall;
 
+  static constexpr bool kParts = true;  // of tables, with `together`
+
   template <typename scalar_t>
   void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
            Tensor& stats, int64_t threads) const {

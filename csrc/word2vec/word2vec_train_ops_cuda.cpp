@@ -11,6 +11,8 @@ namespace {
 struct Cuda : CudaCall {
   using CudaCall::CudaCall;
 
+  static constexpr bool kParts = false;
+
   void run(const Checks& check, const Word2vecTrainParams<float>& params, int64_t token_count,
            Tensor& stats, int64_t /*threads*/) const {
     check.that(params.stride <= kWord2vecCudaMaxStride, "rows must have at most ",

@@ -57,11 +57,13 @@ def _check(status: int, function: object, arguments: object) -> None:
     exception = _EXCEPTIONS[status]
     if exception is None:
         return
-    # A message may quote a file, cut anywhere.
-    message = _native.lexforge_error_message().decode(errors="replace")
+    message = _native.lexforge_error_message()
     if exception is OSError:
-        raise OSError(_native.lexforge_error_errno(), message)  # picks its own subclass
-    raise exception(message)
+        number = _native.lexforge_error_errno()
+        reason = os.strerror(number)
+        path = os.fsdecode(message).removesuffix(f": {reason}")
+        raise OSError(number, reason, path)  # picks its own subclass
+    raise exception(message.decode(errors="replace"))  # it may quote a file, cut anywhere
 
 
 def _plain(returns: Any, name: str, *parameters: Any) -> Callable[..., Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -15,7 +20,6 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from lexforge.bert import BertConfig, BertModel, encode
-from lexforge.cli.main import app
 from lexforge.models.bert import encoding as bert_encoding
 from lexforge.text.tokenizers.words import WordTokenizer
 
@@ -115,22 +119,34 @@ def test_ids(invoke, folder, texts, tmp_path, model, tokenizer, pairs):
     np.testing.assert_array_equal(np.load(out), encode(model, tokenizer, lists))
 
 
-def test_standard_input_and_compressed_files(invoke, folder, texts, tmp_path, model, tokenizer):
-    import gzip
+@pytest.mark.parametrize("source", ["file", "standard input", "pipe"])
+def test_every_source_is_unpacked_and_decoded(
+    invoke, folder, texts, tmp_path, model, tokenizer, source
+):
+    content, expected = texts.read_text(), encode(model, tokenizer, LINES)
+    out, pipe = tmp_path / "vectors.npy", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for data in (
+        content.encode(), content.encode("utf-8-sig"), content.encode("utf-16"),
+        content.encode("utf-32"), gzip.compress(content.encode()),
+        bz2.compress(content.encode("utf-16")), lzma.compress(content.encode()),
+    ):  # fmt: skip
+        texts.write_bytes(data)
+        name = {"file": texts, "standard input": "-", "pipe": pipe}[source]
+        writer = Thread(target=pipe.write_bytes, args=(data,), daemon=True)
+        if source == "pipe":
+            writer.start()
+        result = invoke("bert", "encode", folder, name, "--out", out, input=data)
+        assert result.exit_code == 0, result.output
+        np.testing.assert_array_equal(np.load(out), expected)
+    assert (f"{source}: " in result.stderr) == (source != "file")
 
-    from typer.testing import CliRunner
 
-    out = tmp_path / "vectors.npy"
-    arguments = ["bert", "encode", str(folder), "-", "--out", str(out)]
-    result = CliRunner().invoke(app, arguments, input=texts.read_bytes())
-    assert result.exit_code == 0, result.output
-    expected = encode(model, tokenizer, LINES)
-    np.testing.assert_array_equal(np.load(out), expected)
-    packed = texts.with_suffix(".gz")
-    packed.write_bytes(gzip.compress(texts.read_bytes()))
-    result = invoke("bert", "encode", folder, packed, "--out", out)
-    assert result.exit_code == 0, result.output
-    np.testing.assert_array_equal(np.load(out), expected)
+def test_what_is_read_is_not_written_to(invoke, folder, texts):
+    source = texts.rename(texts.with_suffix(".npy"))
+    result = invoke("bert", "encode", folder, source, "--out", source)
+    assert result.exit_code == 2 and "is read, and cannot be written to" in result.output
+    assert source.read_text().splitlines() == LINES
 
 
 def test_a_model_without_pooler(invoke, folder, texts, tmp_path, model, tokenizer):
@@ -260,19 +276,17 @@ def test_folder_of_transformers(invoke, texts, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vectors.npy", "vectors.safetensors"])
-def test_interrupted_runs_leave_nothing(folder, tmp_path, name):
+def test_interrupted_runs_leave_nothing(folder, texts, tmp_path, name):
     """What was there before stays; nothing half-written is left beside it."""
+    texts.write_text("w1 w2 w3\n" * 1_000_000)  # more than it comes to
     out = tmp_path / name
     out.write_text("before")
     process = subprocess.Popen(
-        [sys.executable, "-m", "lexforge.cli.main", "bert", "encode", str(folder), "-",
+        [sys.executable, "-m", "lexforge.cli.main", "bert", "encode", str(folder), str(texts),
          "--out", str(out)],
-        stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        for _ in range(30_000):
-            process.stdin.write(b"w1 w2 w3\n")
-        process.stdin.flush()
         deadline = time.monotonic() + 60
         while not any(file.stat().st_size > 4096 for file in tmp_path.glob(".*.tmp")):
             assert process.poll() is None and time.monotonic() < deadline
@@ -282,5 +296,5 @@ def test_interrupted_runs_leave_nothing(folder, tmp_path, name):
     finally:
         process.kill()
         process.communicate()
-    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert {file.name for file in tmp_path.iterdir()} == {name, texts.parent.name}
     assert out.read_text() == "before"

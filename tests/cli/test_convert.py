@@ -102,6 +102,7 @@ def test_files_of_gensim(tmp_path, kv, monkeypatch):
         assert result.exit_code == 0, result.exception
         last = result.stderr.splitlines()[-1]
         assert last.startswith(f"try: lexforge similar {target} ")
+        assert ("not in the new file: the output table" in result.stderr) == (name != "wv")
         found = load_vectors(target)
         assert found.index_to_key == ["b", "a"] and found.get_vecattr("b", "count") == 6
         np.testing.assert_array_equal(found.vectors, wv.vectors)

@@ -56,6 +56,14 @@ def test_hints_work(invoke, corpus_file, tmp_path):
         assert invoke(*words).exit_code == 0
 
 
+def test_one_word(invoke, tmp_path):
+    (tmp_path / "c.txt").write_text("word word word\n" * 20)
+    arguments = ("glove", tmp_path / "c.txt", "--min-count", 1, "--epochs", 1, "--vector-size", 4)
+    result = invoke(*arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert GloVe.load(tmp_path / "out").wv.index_to_key == ["word"]
+
+
 def test_quiet(invoke, corpus_file, tmp_path):
     result = invoke("glove", corpus_file, "--out", tmp_path / "out", "--quiet", *QUICK)
     assert result.exit_code == 0 and result.output == ""

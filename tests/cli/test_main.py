@@ -203,6 +203,11 @@ def test_wrong_usage_exits_with_2(invoke, arguments):
     assert result.stderr.count("\n") == 1 and "--help)" in result.stderr
 
 
+def test_of_repeated_options_the_last_one_counts(invoke):
+    result = invoke("word2vec", "c.txt", "--out", "o", "--epochs", 1, "--epochs=0")
+    assert "--epochs must be greater than or equal to 1, got '0'" in result.stderr
+
+
 def test_wrong_values_are_repeated(invoke):
     for arguments in (["--window", "0"], ["--window=0"], ["-window", "0"]):
         result = invoke("word2vec", "corpus.txt", "--out", "out", *arguments)

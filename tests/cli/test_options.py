@@ -43,7 +43,8 @@ TRAINING = f"{EVERYWHERE} --resume --checkpoint-every --log-json --seed -seed --
 TRAINING += "--learning-rate --lr"
 KNOWN = {
     "word2vec": f"{TRAINING} -train -output -size -vector-size -window -window-size -sample -hs "
-    "-negative -alpha --alpha --min-alpha -debug -verbose -binary -save-vocab -cbow -max-vocab",
+    "-negative -alpha --alpha --min-alpha -debug -verbose -binary -save-vocab -cbow -max-vocab "
+    "--sg -sg --hs --cbow-mean --shrink-windows --deterministic",
     "glove": f"{TRAINING} -window -window-size -symmetric -distance-weighting -max-vocab -memory "
     "-vocab-file -input-file -vector-size -size -x-max -alpha -eta --eta -grad-clip -save-file "
     "-binary -model -write-header -save-gradsq -gradsq-file -init-param-file -init-gradsq-file "

@@ -20,7 +20,7 @@ def test_learns_and_tells(invoke, corpus_file, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log.jsonl"
     result = invoke(
         "word2vec", corpus_file, "--out", out, "--min-count", 1, "--vector-size", 32,
-        "--epochs", 30, "--alpha", 0.05, "--sample", 0, "--log-json", log,
+        "--epochs", 30, "--alpha", 0.05, "--sample", 0, "--sg", 1, "--log-json", log,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert result.stdout == ""  # everything told goes to standard error
@@ -35,6 +35,16 @@ def test_learns_and_tells(invoke, corpus_file, tmp_path):
     assert records[-1]["words"] == 30 * 24_000 and records[-1]["loss"] < 1.5
 
 
+def test_nothing_to_learn_from(invoke, tmp_path):
+    """Sub-sampling leaves out nearly every word of so few."""
+    (tmp_path / "c.txt").write_text("one two\n" * 20)
+    arguments = ("word2vec", tmp_path / "c.txt", "--min-count", 1, "--epochs", 1)
+    result = invoke(*arguments, "--vector-size", 4, "--sample", 1e-9, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "words/s, no pair of words was left to learn from (--sample 0" in result.stderr
+    assert "nan" not in result.stderr
+
+
 def test_quiet(invoke, corpus_file, tmp_path):
     result = invoke("word2vec", corpus_file, "--out", tmp_path / "out", "--quiet", *QUICK)
     assert result.exit_code == 0 and result.output == ""
@@ -46,7 +56,8 @@ def test_options_reach_the_model(invoke, corpus_file, tmp_path):
         "--negative", 4, "--sample", 0.01, "--min-count", 2, "--epochs", 2, "--alpha", 0.03,
         "--min-alpha", 0.001, "--ns-exponent", 0.5, "--negative-sharing", "window", "--seed", 7,
         "--max-final-vocab", 150, "--max-vocab-size", 200, "--max-sentence-length", 4, "--workers",
-        1, "--lowercase", "--device", "cpu",
+        1, "--lowercase", "--device", "cpu", "--sg", 1, "--hs", 1, "--cbow-mean", 0,
+        "--shrink-windows", 0, "--deterministic",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     config = json.loads((tmp_path / "config.json").read_text())
@@ -54,7 +65,8 @@ def test_options_reach_the_model(invoke, corpus_file, tmp_path):
         "vector_size": 10, "window": 3, "negative": 4, "sample": 0.01, "min_count": 2, "epochs": 2,
         "alpha": 0.03, "min_alpha": 0.001, "ns_exponent": 0.5, "negative_sharing": "window",
         "seed": 7, "max_final_vocab": 150, "max_vocab_size": 200, "max_sentence_length": 4,
-        "lowercase": True,
+        "lowercase": True, "sg": 1, "hs": 1, "cbow_mean": 0, "shrink_windows": False,
+        "deterministic": True,
     }  # fmt: skip
     assert {name: config[name] for name in expected} == expected
     assert config["vocabulary_size"] <= 150
@@ -84,18 +96,18 @@ def test_vector_files(invoke, corpus_file, tmp_path, format, name):
     assert np.array_equal(vectors.vectors, model.wv.vectors)
 
 
-@pytest.mark.parametrize("binary", [0, 1])
-def test_as_the_original_tool(invoke, corpus_file, tmp_path, binary):
+@pytest.mark.parametrize("binary, cbow, hs", [(0, 0, 0), (1, 1, 1)])
+def test_as_the_original_tool(invoke, corpus_file, tmp_path, binary, cbow, hs):
     output, vocabulary = tmp_path / "vec", tmp_path / "counts.txt"
     result = invoke(
         "word2vec", "-train", corpus_file, "-output", output, "-size", 20, "-window", 3, "-sample",
         "1e-3", "-negative", 4, "-threads", 1, "-iter", 2, "-min-count", 2, "-alpha", 0.03, "-cbow",
-        0, "-hs", 0, "-binary", binary, "-save-vocab", vocabulary, "-debug", 2,
+        cbow, "-hs", hs, "-binary", binary, "-save-vocab", vocabulary, "-debug", 2,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     model = Word2Vec(
         corpus_file=corpus_file, vector_size=20, window=3, negative=4, workers=1, epochs=2,
-        min_count=2, alpha=0.03,
+        min_count=2, alpha=0.03, sg=1 - cbow, hs=hs,
     )  # fmt: skip
     content = output.read_bytes()
     assert content.startswith(f"{len(model.wv)} 20\n".encode())
@@ -113,8 +125,9 @@ def test_as_the_original_tool(invoke, corpus_file, tmp_path, binary):
         (["{corpus}"], "--out"),
         (["--out", "x"], "give a CORPUS"),
         (["{corpus}", "-train", "{corpus}", "--out", "x"], "give the corpus once"),
-        (["{corpus}", "--out", "x", "-cbow", "1"], "-cbow 1: only skip-gram"),
-        (["{corpus}", "--out", "x", "-hs", "1"], "-hs 1: only skip-gram"),
+        (["{corpus}", "--out", "x", "-cbow", "1", "-sg", "1"], "-cbow 1 and --sg 1 are two models"),
+        (["{corpus}", "--out", "x", "-cbow", "0", "--sg", "0"], "-cbow 0 and --sg 0 are two"),
+        (["{corpus}", "--out", "x", "-hs", "2"], "-hs must be less than or equal to 1"),
         (["{corpus}", "-output", "x", "--resume"], "--resume needs --out"),
         (["{corpus}", "--out", "x", "--resume", "--overwrite"], "excludes --overwrite"),
         (["{corpus}", "--out", "{corpus}"], "--out must be a folder"),
@@ -140,6 +153,10 @@ def test_wrong_usage(invoke, corpus_file, tmp_path, monkeypatch, arguments, mess
         (["{corpus}", "--out", "{out}", "--resume"], "holds no checkpoint"),
         (["{corpus}", "--out", "{out}", "--device", "abacus"], "auto, cpu or cuda, got 'abacus'"),
         (["{corpus}", "--out", "{out}", "--alpha", "inf"], "alpha must be finite"),
+        (
+            ["{corpus}", "--out", "{out}", "-hs", "0", "--negative", "0"],
+            "-hs 0 with --negative 0 is neither hierarchical softmax nor negative sampling",
+        ),
         (["{corpus}", "--out", "{out}", "--seed", "9" * 20], "seed must be <="),
         (
             ["{corpus}", "--out", "{out}", "--vector-size", "9" * 20],
@@ -220,7 +237,7 @@ def test_another_process_trains_there(invoke, corpus_file, tmp_path):
     assert log.read_text() == "{}\n"
 
 
-LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 100, "--workers", 1)
+LONG = ("--min-count", 1, "--vector-size", 64, "--epochs", 100, "--workers", 1, "--sg", 1)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -247,6 +264,8 @@ def test_stopped_and_resumed(invoke, spawn, corpus_file, tmp_path, number, code)
     for changes, message in (
         (("--window", 9), "window is 9, 5 in the run"),
         (("--negative-sharing", "window"), "--negative-sharing is window, pair in the run"),
+        (("-cbow", 1), "--sg is 0, 1 in the run"),
+        (("--deterministic",), "--deterministic is True, False in the run"),
     ):
         result = invoke("word2vec", corpus_file, "--out", out, "--resume", *changes)
         assert result.exit_code == 1 and message in result.stderr

@@ -23,7 +23,8 @@ def run_under(isa: str, script: str, *arguments: str) -> str:
         pytest.skip("the emulated device has no CPU kernels")
     if ISAS.index(isa) > ISAS.index(lexforge.cpu_capability()):
         pytest.skip(f"this processor (or LEXFORGE_CPU) has no {isa}")
-    seeded = f"import torch\ntorch.manual_seed({os.environ['LEXFORGE_TEST_SEED']})\n{script}"
+    seed = int(os.environ["LEXFORGE_TEST_SEED"]) % 2**63
+    seeded = f"import torch\ntorch.manual_seed({seed})\n{script}"
     process = subprocess.run(
         [sys.executable, "-c", seeded, *arguments],
         env={**os.environ, "LEXFORGE_CPU": isa, "PYTHONPATH": os.pathsep.join(sys.path)},

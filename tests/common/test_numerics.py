@@ -6,9 +6,10 @@ import torch
 
 from .isa import ISAS, run_under
 
-EXP_RELATIVE, EXP_ULP = 2.5e-7, 3.0
-SIGMOID_RELATIVE = 3.3e-7
-LOG_SIGMOID_RELATIVE = 4e-7
+# Of exp relative and in ulp, of sigmoid and log(sigmoid) relative: the worst of every float from
+# -87 to 88, rounded up. It is worse where a product is rounded before it is added to.
+FUSED = 2.4e-7, 2.8, 3.3e-7, 4e-7
+BOUNDS = {"baseline": (2.6e-7, 3.1, 3.4e-7, 4.3e-7), "avx2": FUSED, "avx512": FUSED}
 
 SCRIPT = """
 import sys, numpy, torch, lexforge, lexforge.ops
@@ -48,7 +49,7 @@ def results(request, tmp_path_factory) -> dict[str, np.ndarray]:
     used = run_under(request.param, SCRIPT, str(folder / "points.npz"), str(folder / "results.npz"))
     assert used.strip() == request.param
     with np.load(folder / "results.npz") as results:
-        return dict(results)
+        return {**results, "bounds": np.array(BOUNDS[request.param])}
 
 
 def expected(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,12 +69,13 @@ def worst_relative(got: np.ndarray, want: np.ndarray) -> float:
 def test_error_bounds(results):
     x = sample_points()
     exp, sigmoid, shared_sigmoid, log_sigmoid = results["sample"]
+    exp_relative, exp_ulp, sigmoid_relative, log_sigmoid_relative = results["bounds"]
     want_exp, want_sigmoid, want_log = expected(x)
-    assert worst_relative(exp, want_exp) <= EXP_RELATIVE
-    assert (np.abs(exp - want_exp) / np.spacing(want_exp.astype(np.float32))).max() <= EXP_ULP
+    assert worst_relative(exp, want_exp) <= exp_relative
+    assert (np.abs(exp - want_exp) / np.spacing(want_exp.astype(np.float32))).max() <= exp_ulp
     unclamped = x <= 87
-    assert worst_relative(sigmoid, want_sigmoid) <= SIGMOID_RELATIVE
-    assert worst_relative(log_sigmoid[unclamped], want_log[unclamped]) <= LOG_SIGMOID_RELATIVE
+    assert worst_relative(sigmoid, want_sigmoid) <= sigmoid_relative
+    assert worst_relative(log_sigmoid[unclamped], want_log[unclamped]) <= log_sigmoid_relative
     np.testing.assert_array_equal(sigmoid, shared_sigmoid)
 
 

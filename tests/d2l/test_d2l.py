@@ -493,3 +493,23 @@ def test_bert_model_parameters_and_padding():
     assert alone[1] is None
     assert torch.allclose(encoded[1, :5], alone[0][0], atol=1e-5) and not encoded[1, 5:].any()
     assert torch.allclose(nsp[1], alone[2][0], atol=1e-5)
+
+
+def test_messages_name_what_was_called():
+    shape = {"num_hiddens": 8, "ffn_num_hiddens": 8, "num_heads": 2}
+    encoder = d2l.BERTEncoder(10, **shape, num_blks=1, dropout=0.0, max_len=4)
+    model = d2l.BERTModel(10, **shape, num_blks=1, dropout=0.0, max_len=4)
+    block = d2l.TransformerEncoderBlock(**shape, dropout=0.0)
+    tokens = torch.ones(2, 5, dtype=torch.int64)
+    for net in (encoder, model):
+        with pytest.raises(ValueError, match=f"{type(net).__name__}: S must be at most"):
+            net(tokens, torch.zeros_like(tokens), None)
+        with pytest.raises(TypeError, match=f"{type(net).__name__}: tokens must be int32"):
+            net(tokens.float(), torch.zeros_like(tokens), None)
+    with pytest.raises(IndexError, match=f"{type(model).__name__}: pred_positions must be 0 to 3"):
+        model(tokens[:, :4], None, None, tokens + 3)
+    for wrong in (torch.ones(5, 8), torch.ones(2, 0, 8)):
+        with pytest.raises(ValueError, match=r"TransformerEncoderBlock: X must be \[B, S, H\]"):
+            block(wrong)
+    with pytest.raises(ValueError, match="TransformerEncoderBlock: valid_lens must be 1 to 5"):
+        block(torch.ones(2, 5, 8), torch.tensor([5, 6]))

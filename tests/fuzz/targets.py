@@ -24,6 +24,7 @@ from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import pretrain
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
+from lexforge.text.huffman import huffman_tree
 from lexforge.text.tokenizers.pieces import load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.vectors.formats.files import save_vectors
@@ -36,7 +37,7 @@ VECTORS = KeyedVectors(
     counts=[90, 40, 30, 20, 10, 1],
 )
 CORPUS = planted_corpus(pairs=2, sentences=40)
-WORD2VEC = {"vector_size": 4, "min_count": 1, "epochs": 6, "workers": 1}
+WORD2VEC = {"vector_size": 4, "min_count": 1, "hs": 1, "epochs": 6, "workers": 1}
 GLOVE = {"vector_size": 4, "epochs": 6, "parts": 1, "workers": 1}
 BERT = {
     "shape": {
@@ -182,9 +183,18 @@ def _glove(folder: Path, looks: int = 10**6) -> None:
     model.train(_counts(), checkpoint_folder=folder, stop=StopAfter(looks))
 
 
+def _word2vec_with_tree(folder: Path) -> None:
+    """One whose tree is not that of its counts, and is saved."""
+    model = Word2Vec(**WORD2VEC)
+    model.build_vocab(CORPUS)
+    model._built = model._built_for(model.vocabulary, huffman_tree([1] * len(model.vocabulary)))
+    model.save(folder)
+
+
 TARGETS["checkpoint_word2vec"] = Target(_word2vec, _load("."))
 TARGETS["checkpoint_glove"] = Target(_glove, _load("."))
 TARGETS["word2vec"] = Target(_word2vec, Word2Vec.load)
+TARGETS["word2vec_tree"] = Target(_word2vec_with_tree, Word2Vec.load)
 TARGETS["glove"] = Target(_glove, GloVe.load)
 
 

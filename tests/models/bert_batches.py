@@ -52,7 +52,10 @@ class Padded(NamedTuple):
 
 
 def padded_batch(config: BertConfig, lengths: list[int], predictions: int = 3, seed: int = 0):
-    """A batch of the given lengths, as long as the longest or one longer, ids from 1 on."""
+    """A batch of the given lengths, as long as the longest or one longer, ids from 1 on.
+
+    Of a position that is drawn twice the label is the same, or no model could learn both.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low, high, *shape):
@@ -61,6 +64,7 @@ def padded_batch(config: BertConfig, lengths: list[int], predictions: int = 3, s
     batch, length = len(lengths), min(max(lengths) + 1, config.max_positions)
     valid_lens = torch.tensor(lengths)
     positions = (torch.rand(batch, predictions, generator=generator) * valid_lens[:, None]).long()
+    same = (positions[:, :, None] == positions[:, None, :]).int().argmax(2)
     weights = draw(0, 2, batch, predictions)
     weights[0, 0] = 1
     return Padded(
@@ -69,6 +73,6 @@ def padded_batch(config: BertConfig, lengths: list[int], predictions: int = 3, s
         valid_lens=valid_lens,
         positions=positions,
         weights=weights,
-        labels=draw(1, config.vocab_size, batch, predictions),
+        labels=draw(1, config.vocab_size, batch, predictions).gather(1, same),
         next_labels=draw(0, 2, batch),
     )

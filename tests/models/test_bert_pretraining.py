@@ -516,6 +516,10 @@ def two_steps(paragraphs, tmp_path_factory):
         ("state", "history_sums", ["x"] * 6, r"history_sums\[0\] must be a finite number"),
         ("state", "tokens", None, r"sums\['tokens'\] must be a finite number, got None"),
         ("state", "history", [{"lr": 1}], "history must be objects with a number step"),
+        (
+            *("state", "history", [{"step": 1, "lr": "\ud800"}]),
+            "history must be objects with a number lr",
+        ),
         ("state", "corpus", "x", "corpus must be an object, got 'x'"),
         ("settings", "batch_size", "many", "batch_size must be an integer, got 'many'"),
         (None, "state", [], r"state must be an object, got \[\]"),

@@ -25,7 +25,7 @@ FAMILIES = (Word2VecSettings, GloVeSettings, CooccurrenceSettings, PretrainingSe
 RECORDS = {
     Word2VecSettings: "vector_size alpha min_alpha window shrink_windows negative negative_sharing "
     "ns_exponent sample min_count max_vocab_size max_final_vocab max_sentence_length lowercase "
-    "epochs seed sg hs cbow_mean encoding errors",
+    "epochs seed sg hs cbow_mean encoding errors deterministic",
     GloVeSettings: "vector_size window x_max alpha learning_rate bias_rate epochs min_count "
     "max_vocab_size symmetric distance_weighting optimizer grad_clip vectors parts seed lowercase "
     "encoding errors",
@@ -108,7 +108,7 @@ NOWHERE = "/nowhere/corpus.txt"  # whoever opens it says so
     "call, options, message",
     [
         (Word2Vec, {"window": 2000}, "Word2Vec: window must be 1 to 1000, got 2000"),
-        (Word2Vec, {"negative": 1001}, "Word2Vec: negative must be 1 to 1000, got 1001"),
+        (Word2Vec, {"negative": 1001}, "Word2Vec: negative must be 0 to 1000, got 1001"),
         (Word2Vec, {"vector_size": 2**25}, "Word2Vec: vector_size must be 1 to 16777216"),
         (GloVe, {"window": 43}, "GloVe: window must be 1 to 42 with distance_weighting, got 43"),
         (GloVe, {"window": 2000}, "GloVe: window must be 1 to 1000, got 2000"),

@@ -19,10 +19,20 @@ print(json.dumps(model.state.to_json()))
 """
 
 
-@pytest.mark.parametrize("sharing", ["pair", "window"])
-def test_stream_is_that_of_the_cpu(device, sharing, tmp_path):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"sg": 1},
+        {"sg": 1, "negative_sharing": "window"},
+        {"sg": 1, "hs": 1, "negative": 0},
+        {"sg": 0},
+        {"sg": 0, "hs": 1, "negative": 2},
+    ],
+    ids=["pair", "window", "skipgram hs", "cbow", "cbow hs"],
+)
+def test_stream_is_that_of_the_cpu(device, kind, tmp_path):
     """Pairs and centres are equal, losses up to the order of lock-free updates."""
-    corpus, options = planted_corpus(sentences=300), {**OPTIONS, "negative_sharing": sharing}
+    corpus, options = planted_corpus(sentences=300), {**OPTIONS, **kind}
     # In a process of its own: on the emulated device this one has no CPU kernels.
     environment = {k: v for k, v in os.environ.items() if k != "LEXFORGE_OPS_LIBRARY"}
     done = subprocess.run(
@@ -39,3 +49,16 @@ def test_stream_is_that_of_the_cpu(device, sharing, tmp_path):
     model.train(corpus)
     loaded.train(corpus)
     assert loaded.state.pairs == model.state.pairs
+
+
+@pytest.mark.parametrize("kind", [{"sg": 1, "hs": 1}, {"sg": 0}], ids=["skipgram", "cbow"])
+def test_deterministic_on_every_device(device, kind):
+    """The same bits twice, and about the loss of training as fast as it goes."""
+    options = {**OPTIONS, **kind}
+    corpus = planted_corpus(sentences=300)
+    one, other = (Word2Vec(corpus, device=device, deterministic=True, **options) for _ in range(2))
+    assert one.wv.vectors.tobytes() == other.wv.vectors.tobytes()
+    assert one.state.loss_sum == other.state.loss_sum
+    fast = Word2Vec(corpus, device=device, **options)
+    assert one.state.pairs == fast.state.pairs
+    assert one.state.loss_sum == pytest.approx(fast.state.loss_sum, rel=0.05)

@@ -49,6 +49,8 @@ def test_wrong_counts_are_refused(device, function):
         function(torch.tensor([1, -2], device=device))
     with pytest.raises(ValueError, match=r"counts must be \[V\], got \[1, 1\]"):
         function(torch.tensor([[1]], device=device))
+    with pytest.raises(ValueError, match=r"counts must add up to <= 2\^63 - 1, got 9.223e\+18"):
+        function(torch.tensor([2**62, 2**62], device=device))
     for counts in (torch.tensor([1.0]), torch.tensor([True]), [1, 2]):
         with pytest.raises(TypeError, match=r"counts must be (an integer|a) tensor"):
             function(counts)

@@ -8,6 +8,7 @@ import itertools
 import lzma
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -379,12 +380,27 @@ def test_full_disk_is_an_oserror(tmp_path):
         lowercase=[],
     )
     encoder.begin_document("text")
-    with pytest.raises(OSError, match="/dev/full: No space left on device") as caught:
+    with pytest.raises(OSError, match="No space left on device") as caught:
         for _ in range(100):
             encoder.feed(b"a " * 50_000)
         encoder.end_document()
         encoder.finish()
-    assert caught.value.errno == 28
+    assert caught.value.errno == 28 and caught.value.filename == "/dev/full"
+
+
+def test_full_disk_names_the_file_that_was_asked_for(tmp_path):
+    """And not the one that would have taken its place."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            encode_corpus([["a"] * 1000], Vocabulary(["a"], [1000]), tmp_path / "encoded")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert Path(caught.value.filename).name in ("tokens.bin", "offsets.bin")
+    assert "tmp" not in str(caught.value).replace(str(tmp_path), "")
 
 
 def test_reader_refuses_calls_out_of_order():

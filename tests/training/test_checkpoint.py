@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lexforge.text import Vocabulary
 from lexforge.training import checkpoint
@@ -55,6 +56,27 @@ def tree(folder):
     """Every file in the folder, and its content."""
     paths = sorted(folder.rglob("*"))
     return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in paths}
+
+
+def test_names_that_are_no_unicode(tmp_path):
+    """Of files: Python makes half characters of their bytes."""
+    name = os.fsdecode(b"corpus \xff\xe9 \xc3\xa9")
+    checkpoint.write_json(tmp_path / "state.json", {"corpus": name})
+    assert checkpoint.read_json(tmp_path / "state.json") == {"corpus": name}
+    assert r'"corpus \udcff\udce9 é"' in (tmp_path / "state.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_that_are_columns(tmp_path, dtype):
+    """Also of one row, where the stride could be any."""
+    table = torch.arange(48, dtype=dtype).view(3, 16)
+    tensors = {
+        "bias": table[:1, 5], "column": table[:, 5], "cell": table[1:2, 5:6],
+        "row": table[1:2, 2:9], "turned": table.T, "none": table[:0, 3],
+    }  # fmt: skip
+    checkpoint.write_tensors(tmp_path / "model.safetensors", tensors)
+    found = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
 
 
 def test_round_trip_and_replacement(tmp_path):

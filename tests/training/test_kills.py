@@ -28,7 +28,20 @@ corpus = planted_corpus(sentences=6000)
 if resume:
     model = Word2Vec.load(folder, workers=1)
 else:
-    model = Word2Vec(vector_size=96, negative=10, min_count=1, epochs=20, workers=1)
+    model = Word2Vec(vector_size=96, negative=10, sg=1, min_count=1, epochs=20, workers=1)
+    model.build_vocab(corpus)
+print("training", flush=True)
+model.train(corpus, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resume)
+""",
+    # Both losses, on two threads, and on three after a resume.
+    "deterministic": """
+from lexforge import Word2Vec
+from planted import planted_corpus
+corpus = planted_corpus(sentences=1000)
+if resume:
+    model = Word2Vec.load(folder, workers=3)
+else:
+    model = Word2Vec(vector_size=96, hs=1, deterministic=True, min_count=1, epochs=20, workers=2)
     model.build_vocab(corpus)
 print("training", flush=True)
 model.train(corpus, checkpoint_folder=folder, checkpoint_every=1e-3, resume=resume)
@@ -113,7 +126,7 @@ def undisturbed(tmp_path_factory):
 
 
 KINDS = [
-    *("word2vec", "glove", "bert"),
+    *("word2vec", "deterministic", "glove", "bert"),
     pytest.param(
         "bert bf16", marks=pytest.mark.skipif(not cpu_has_bf16(), reason="no AVX512_BF16")
     ),

@@ -55,7 +55,10 @@ def test_values_and_gradients(shape, dtype, activation, with_bias, device):
     wide = [None if t is None else t.double() for t in tensors]
     exact = gradients(reference, wide, activation=activation)
     assert [x.dtype for x in ours] == [dtype, dtype, torch.float32][: len(ours)]
-    assert_as_good_as_plain(ours, plain, exact, dtype)
+    # The derivative may be a difference of two terms, as that of gelu is near -0.75.
+    assert_as_good_as_plain(ours[:1], plain[:1], exact[:1], dtype)
+    terms = tensors[2].double().abs().max()
+    assert_as_good_as_plain(ours[1:], plain[1:], exact[1:], dtype, terms)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

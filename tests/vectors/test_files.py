@@ -236,6 +236,7 @@ def test_tokens_cut_inside_a_character(tmp_path, binary):
         (b"the 1 2 3\ncat 1 2 3 4\n", "row 2: expected 3 numbers after the token, got 4"),
         (b"2 3\nthe 1 x 3\ncat 1 2 3\n", 'row 1: .*"x" is not a number'),
         (b"2 3\nthe 1 2 3\ncat 1 2 0x1\n", 'row 2: .*"0x1" is not a number'),
+        (b"2 3\nthe 1 2 3\ncat 1 2 3\0x\n", r'row 2: .*"3\\0x" is not a number'),
         (b"2 3\nthe 1 2 3\ncat 1 nan 3\n", "row 2: number 2 is NaN; allow_nonfinite=True"),
         (b"2 3\nthe 1 2 -inf\ncat 1 2 3\n", "row 1: number 3 is infinite"),
         (b"2 3\nthe 1 2 1e39\ncat 1 2 3\n", "row 1: number 3 is infinite"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lexforge.vectors import KeyedVectors, knn, load_vectors
+from lexforge.vectors.formats import files as kv_files
 from lexforge.vectors.similarity import close_spellings, top_k
 
 
@@ -69,11 +70,38 @@ def test_norms_follow_changes(kv):
         (["a"], np.zeros(3), None, r"vectors must be \[V, D\] with D >= 1, got \(3,\)"),
         (["a"], np.zeros((1, 0)), None, r"vectors must be \[V, D\] with D >= 1, got \(1, 0\)"),
         (["a"], np.zeros((1, 3)), [1, 2], r"counts must be \[V=1\], got \(2,\)"),
+        (["a"], np.zeros((1, 3)), [-1], "counts must be whole numbers of 0 to 2.63 - 1, got -1"),
+        (["a"], np.zeros((1, 3)), [1.5], "counts must be whole numbers of .*, got 1.5"),
+        (["a"], np.zeros((1, 3)), [np.nan], "counts must be whole numbers of .*, got nan"),
+        (["a"], np.zeros((1, 3)), [2**63], "counts must be whole numbers of .*, got 9223372036"),
+        (["a"], np.zeros((1, 3)), [2**64], "counts must be whole numbers of .*, got 1844674407"),
+        (["a"], np.zeros((1, 3)), [1e19], r"counts must be whole numbers of .*, got 1e\+19"),
+        (
+            *(["a", "b"], np.zeros((2, 3)), [2**62, 2**62]),
+            r"counts must add up to <= 2\^63 - 1, got 9.223e\+18",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(words, vectors, counts, message):
     with pytest.raises(ValueError, match=message):
         KeyedVectors(words, vectors, counts)
+
+
+@pytest.mark.parametrize("counts", [[3, 2**62], [3.0, 2.0**62], np.uint64([3, 2**62])])
+def test_counts_are_whole_numbers(counts):
+    found = KeyedVectors(["a", "b"], np.zeros((2, 3)), counts).expandos["count"]
+    assert found.dtype == np.int64 and found.tolist() == [3, 2**62]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors", "tsv", "txt"])
+@pytest.mark.parametrize("count", [-1, 1.5])
+def test_counts_that_are_none_are_not_saved(tmp_path, suffix, count):
+    """They would be read as parts of words."""
+    kv = KeyedVectors(["a", "b"], np.zeros((2, 3)))
+    kv.set_vecattr("a", "count", count)
+    with pytest.raises(ValueError, match=f"counts must be whole numbers of .*, got {count}"):
+        kv_files.save_vectors(kv, tmp_path / f"v.{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_matrix_is_not_copied():

@@ -14,7 +14,7 @@ from lexforge.reference.sampling.sampling import SUBSAMPLE
 from lexforge.reference.word2vec.word2vec_train import windows, words_at
 from word2vec.streaming import Case
 
-SENTENCES_TOGETHER = 256  # kWord2vecSentencesTogether
+SENTENCES_TOGETHER = 256  # kSentencesTogether
 MOST_DRAWS = 64  # kMostDraws
 
 MODELS = {

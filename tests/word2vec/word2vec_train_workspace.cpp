@@ -36,19 +36,23 @@ struct Result {
 Result run(Word2vecTrainParams<float> params, float fill) {
   const size_t elements = static_cast<size_t>(kVocabSize * params.stride);
   AlignedFloats in(elements * sizeof(float)), out(elements * sizeof(float));
+  AlignedFloats tree(elements * sizeof(float));
   for (size_t i = 0; i < elements; ++i) {
     const auto quad = philox_at(1, 0, i, RandomStream::kInit, 0);
     in.start[i] = unit_float(quad.word[0]) - 0.5f;
     out.start[i] = unit_float(quad.word[1]) - 0.5f;
+    tree.start[i] = unit_float(quad.word[2]) - 0.5f;
   }
   params.in_table = in.start;
   params.out_table = out.start;
+  if (params.paths != nullptr) params.tree_table = tree.start;
   AlignedFloats workspace(word2vec_train_workspace(params));
   workspace.fill(fill);
   Result result;
   if (!KERNEL(params, kTokens, workspace.start, result.stats)) std::exit(2);
   result.tables.assign(in.start, in.start + elements);
   result.tables.insert(result.tables.end(), out.start, out.start + elements);
+  result.tables.insert(result.tables.end(), tree.start, tree.start + elements);
   return result;
 }
 
@@ -64,11 +68,18 @@ int main() {
   }
   for (uint32_t i = 0; i < kVocabSize; ++i) noise[i] = {i << 26, (7 * i) % uint32_t{kVocabSize}};
   const std::vector<int64_t> offsets = {0, 1, 3, 3, 40, 41, 48, kTokens};
+  std::vector<int64_t> path_offsets = {0};  // paths of 1 to 14 nodes
+  for (int64_t word = 0; word < kVocabSize; ++word) {
+    path_offsets.push_back(path_offsets.back() + 1 + word % 14);
+  }
+  std::vector<int32_t> paths(path_offsets.back());
+  for (size_t i = 0; i < paths.size(); ++i) paths[i] = static_cast<int32_t>(i % (2 * 49));
   int runs = 0, equal = 0;
   for (const int64_t stride : {16, 48, 64, 112, 128, 208, 304, 336}) {
     for (const int32_t window : {1, 8, 70}) {
       for (const int32_t negatives : {0, 1, 5, 6, 20}) {
-        for (const bool share : {false, true}) {
+        for (const int variant : {0, 1, 2, 3, 4, 5}) {
+          const bool share = variant % 2 != 0;
           Word2vecTrainParams<float> params{};
           params.vocab_size = kVocabSize;
           params.stride = stride;
@@ -81,6 +92,16 @@ int main() {
           params.negatives = negatives;
           params.dynamic_window = window != 8;
           params.share_negatives = share;
+          params.parts = 1;
+          if (variant >= 2) {
+            params.path_offsets = path_offsets.data();
+            params.paths = paths.data();
+            params.path_count = static_cast<int64_t>(paths.size());
+            params.longest_path = 14;
+          }
+          params.cbow = variant >= 4;
+          params.cbow_mean = variant == 4;
+          params.share_negatives |= params.cbow;
           params.alpha = params.min_alpha = 0.02;
           params.total_tokens = kTokens;
           params.seed = 3;

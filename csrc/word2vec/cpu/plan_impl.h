@@ -14,6 +14,12 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
+// Some columns of the rows that a step works on: where they begin in a row and in what a step keeps,
+// and how many.
+struct Columns {
+  int64_t in_row, kept, count;
+};
+
 // One window: where its tiles of targets and its contexts lie in the plan's lists. The tiles that
 // all inputs have in common come first, then those of each input.
 template <typename scalar_t>
@@ -164,7 +170,8 @@ class Plan {
           tile[t] = table + row_at(n) * params_.stride;
           weights[t] = static_cast<scalar_t>(label_at(n));
         } else {
-          tile[t] = spare_row_;
+          // Where threads have columns of their own, nothing is lost by adding zeros to a row.
+          tile[t] = params_.parts > 1 ? tile[0] : spare_row_;
         }
       }
     }
@@ -180,11 +187,11 @@ class Plan {
   int64_t tiles_ = 0;
 };
 
-// Fetches columns [from, to) of a row.
+// Fetches so many elements of a row.
 template <typename scalar_t>
-LEXFORGE_INLINE void prefetch(const scalar_t* row, int64_t from, int64_t to) {
+LEXFORGE_INLINE void prefetch(const scalar_t* row, int64_t count) {
 #pragma GCC unroll 32
-  for (int64_t d = from; d < to; d += 64 / static_cast<int64_t>(sizeof(scalar_t))) {
+  for (int64_t d = 0; d < count; d += 64 / static_cast<int64_t>(sizeof(scalar_t))) {
     __builtin_prefetch(row + d, 1, 3);
   }
 }
@@ -211,7 +218,7 @@ class Ahead {
     }
     const scalar_t* row = beyond < 0 ? plan_.row[index_] : next_.row[beyond];
     ++index_;
-    prefetch(row, 0, stride);
+    prefetch(row, stride);
   }
 
   // All that is left up to kRows after row `end` of the plan.

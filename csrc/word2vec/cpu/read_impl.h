@@ -19,7 +19,7 @@ struct Kept {
   int32_t* token;
   int64_t* position;
   int32_t* window;
-  int32_t* sentence;  // ordinal; equal numbers belong together
+  int32_t* sentence;  // its number, of which the last 32 bits are kept
   scalar_t* lr;
   int64_t size = 0;
 
@@ -80,7 +80,7 @@ class Reader {
                                 ? 1 + static_cast<int32_t>(bounded(
                                           window_words_[word_index(offset)], params_.window))
                                 : params_.window;
-        kept.sentence[slot] = ordinal_;
+        kept.sentence[slot] = static_cast<int32_t>(sentence_);
         kept.lr[slot] = lr_;
         kept.size += unit_float(keep_words_[word_index(offset)]) < params_.keep[token];
       }
@@ -120,7 +120,6 @@ class Reader {
         return;
       }
     } while (position_ == sentence_end_);
-    ++ordinal_;
     lr_ = word2vec_learning_rate(params_, position_);
   }
 
@@ -132,7 +131,6 @@ class Reader {
   const Word2vecTrainParams<scalar_t>& params_;
   const int64_t token_count_;
   int64_t sentence_, position_, sentence_end_;
-  int32_t ordinal_ = 0;
   scalar_t lr_ = 0;
   bool valid_ = true;
   int64_t span_ = -1;

@@ -13,39 +13,36 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// Calls visit(plan, window) for the windows of a group, whose parts have been planned by as many
-// members.
-template <typename scalar_t, typename Visit>
-LEXFORGE_INLINE void for_each_window(Plan<scalar_t>* const* parts, int64_t members,
-                                     const Visit& visit) {
-  for (int64_t part = 0; part < members; ++part) {
-    const Plan<scalar_t>& plan = *parts[part];
-    for (int64_t i = 0; i < plan.size; ++i) visit(plan, plan.window[i]);
-  }
-}
-
 // The rows of a group, one after another.
 template <typename scalar_t>
 class Rows {
  public:
   Rows(Plan<scalar_t>* const* parts, int64_t members) : parts_(parts), end_(parts + members) {}
 
-  // Fetches some columns of the next row; nothing after the last one.
-  LEXFORGE_INLINE void fetch(int64_t from, int64_t to) {
+  // Calls fetch(row) with the next one, if there is one.
+  template <typename Fetch>
+  LEXFORGE_INLINE void next(const Fetch& fetch) {
+    ++count_;
     while (parts_ != end_ && index_ == (*parts_)->rows) {
       ++parts_;
       index_ = 0;
     }
-    if (parts_ != end_) prefetch((*parts_)->row[index_++], from, to);
+    if (parts_ != end_) fetch((*parts_)->row[index_++]);
+  }
+
+  // As often as it takes to have been called so many times.
+  template <typename Fetch>
+  LEXFORGE_INLINE void until(int64_t count, const Fetch& fetch) {
+    while (count_ < count) next(fetch);
   }
 
  private:
   Plan<scalar_t>* const* parts_;
   Plan<scalar_t>* const* const end_;
-  int64_t index_ = 0;
+  int64_t index_ = 0, count_ = 0;
 };
 
-// Groups of consecutive kept tokens of a sentence, planned part by part by the members of a team.
+// Groups of consecutive kept tokens, planned part by part by the members of a team.
 template <typename scalar_t>
 class Groups {
  public:
@@ -62,8 +59,7 @@ class Groups {
     read_on();
     if (next_ == kept_.size) return false;
     const int64_t begin = next_++;
-    while (next_ < begin + params_.together && next_ < kept_.size &&
-           kept_.sentence[next_] == kept_.sentence[begin]) {
+    while (next_ < begin + params_.together && next_ < kept_.size && block(next_) == block(begin)) {
       ++next_;
     }
     const int64_t size = next_ - begin;
@@ -75,6 +71,11 @@ class Groups {
   bool valid() const { return reader_.valid(); }
 
  private:
+  // Groups end with blocks of sentences.
+  int64_t block(int64_t at) const {
+    return static_cast<uint32_t>(kept_.sentence[at]) / kSentencesTogether;
+  }
+
   // Until the next group and all that its windows see has been read.
   void read_on() {
     if (reader_.done() || next_ + params_.together + params_.window <= kept_.size) return;
@@ -94,7 +95,7 @@ class Groups {
 
 // Word2vecTogetherFunction's contract, with the parts of a Step that work on columns.
 //
-// A dot product is the sum of those of kColumns columns each, in their order, so it is the same
+// A dot product is the sum of those of each part's columns, in their order, so it is the same
 // whoever finds them; errors follow from it, and what happens to a column from the errors. (Ordentlich
 // et al. 2016, "Network-efficient distributed word2vec training system for large vocabularies", cut
 // tables by columns between machines, which then exchange dot products, as the threads do here.)
@@ -107,7 +108,7 @@ template <typename Step>
 bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t token_count,
                     const TeamMember& member, void* shared, void* workspace, double* stats) {
   using scalar_t = typename Step::scalar_t;
-  constexpr int64_t kErrors = Word2vecTrainPlan::kErrors, kColumns = Word2vecTrainPlan::kColumns;
+  constexpr int64_t kErrors = Word2vecTrainPlan::kErrors;
   constexpr int64_t kPlans = 4;
   const int64_t members = member.members;
   const Word2vecTrainPlan sizes(params, members);
@@ -119,13 +120,20 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
   Step step(params, sizes, carve);
   Groups<scalar_t> groups(params, sizes, token_count, member, carve);
 
-  const int64_t stride = step.stride(), parts = (stride + kColumns - 1) / kColumns;
-  const auto column = [&](int64_t part) {
-    return part * kColumns < stride ? part * kColumns : stride;
-  };
+  const int64_t parts = params.parts, width = step.stride();
   const int64_t first_part = parts * member.index / members;
   const int64_t last_part = parts * (member.index + 1) / members;
-  const int64_t from = column(first_part), to = column(last_part);
+  const auto columns_of = [&](int64_t part) {
+    return Columns{part * params.vocab_size * width, part * width, width};
+  };
+  const auto fetch_own = [&](const scalar_t* row) {
+    for (int64_t part = first_part; part < last_part; ++part) {
+      const scalar_t* columns = row + columns_of(part).in_row;
+      // Into the second-level cache: a group's rows are more than the first one holds.
+      constexpr int64_t kLine = 64 / sizeof(scalar_t);
+      for (int64_t d = 0; d < width; d += kLine) __builtin_prefetch(columns + d, 0, 2);
+    }
+  };
 
   Carver carve_shared(shared);
   Plan<scalar_t>** const planned = carve_shared.take<Plan<scalar_t>*>(kPlans * members);
@@ -153,38 +161,44 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
     Plan<scalar_t>* const* now = planned + group % kPlans * members;
     Rows<scalar_t> ahead(planned + (group + 1) % kPlans * members, group + 1 < made ? members : 0);
     scalar_t* const score = scores[group % 2];
-    const auto errors_of = [&](const Window<scalar_t>& window) {
+    const auto rows_of = [](const Window<scalar_t>& window) {
+      return window.first_context - window.first_row + window.contexts;
+    };
+    const auto errors_of = [](const Window<scalar_t>& window) {
       return (window.shared_tiles + window.own_tiles) * window.inputs * kErrors;
     };
-    int64_t at = 0;
-    if (from < to) {
-      for_each_window(
-          now, members, [&](const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
-            step.scores(plan, window, column(first_part), column(first_part + 1),
-                        score + first_part * apart + at, [&] { ahead.fetch(from, to); });
-            for (int64_t part = first_part + 1; part < last_part; ++part) {
-              step.scores(plan, window, column(part), column(part + 1), score + part * apart + at,
-                          [] {});
-            }
-            at += errors_of(window);
-          });
-    }
+    const auto each = [&](const auto& visit) {
+      int64_t at = 0;  // where the scores of the window begin
+      for (int64_t member = 0; first_part < last_part && member < members; ++member) {
+        const Plan<scalar_t>& plan = *now[member];
+        for (int64_t i = 0; i < plan.size; ++i) {
+          visit(plan, plan.window[i], score + at);
+          at += errors_of(plan.window[i]);
+        }
+      }
+    };
+    // As many rows of the next group are fetched as of this one are worked on, half of them now.
+    int64_t rows = 0;
+    each([&](const Plan<scalar_t>& plan, const Window<scalar_t>& window, scalar_t* own) {
+      for (int64_t part = first_part; part < last_part; ++part) {
+        step.scores(plan, window, columns_of(part), own + part * apart, [] {});
+      }
+      ahead.until(rows += rows_of(window) / 2, fetch_own);
+    });
     if (!member.meeting.wait(valid && groups.valid())) return false;
-    at = 0;
-    if (from < to) {
-      for_each_window(now, members,
-                      [&](const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
-                        loss += step.errors_of(plan, window, score + at, parts, apart);
-                        step.update_later(plan, window, from, to);
-                        at += errors_of(window);
-                      });
-    }
+    each([&](const Plan<scalar_t>& plan, const Window<scalar_t>& window, const scalar_t* all) {
+      loss += step.errors_of(plan, window, all, parts, apart);
+      for (int64_t part = first_part; part < last_part; ++part) {
+        step.update_later(plan, window, columns_of(part));
+      }
+      ahead.until(rows += (rows_of(window) + 1) / 2, fetch_own);
+    });
     for (int64_t part = 0; part < members; ++part) {
       inputs += now[part]->inputs;
       centers += now[part]->centers;
     }
   }
-  member.meeting.wait(true);  // the others have done with this one's plans
+  member.meeting.wait(true);          // the others have done with this one's plans
   if (member.index == members - 1) {  // which has columns, whoever else has none
     stats[0] += loss;
     stats[1] += static_cast<double>(inputs);

@@ -32,29 +32,30 @@ class WindowStep {
         mean_(params.cbow_mean),
         error_(carve.take<scalar_t>(sizes.most_errors * kErrors)),
         change_(carve.take<scalar_t>(sizes.shared_tiles * kTile * W)),
-        gathered_(carve.take<scalar_t>(params.stride)),
-        gradient_(carve.take<scalar_t>(params.stride)) {}
+        gathered_(carve.take<scalar_t>(params.stride * params.parts)),
+        gradient_(carve.take<scalar_t>(params.stride * params.parts)) {}
 
   int64_t stride() const { return stride_; }
 
   // Trains a window while rows of later ones are fetched; adds to the loss.
   LEXFORGE_INLINE void train(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                              Ahead<scalar_t>& ahead, double& loss) {
-    if (cbow_) gather(plan, window, 0, stride_);
+    const Columns all{0, 0, stride_};
+    if (cbow_) gather(plan, window, all);
     loss += errors(plan, window, ahead);
-    update(plan, window, 0, stride_, [&] { ahead.fetch(stride_); });
+    update(plan, window, all, [&] { ahead.fetch(stride_); });
     ahead.fetch_until(window.first_context + window.contexts, stride_);
   }
 
-  // The parts of that for some columns of the rows, [from, to); `fetch` is called for each target.
-  // First the dot products of each tile of each input with its targets, kErrors to a tile.
+  // The parts of that for some columns; `fetch` is called on the way. First the dot products of
+  // each tile of each input with its targets, kErrors to a tile.
   template <typename Fetch>
   LEXFORGE_INLINE void scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                              int64_t from, int64_t to, scalar_t* score, const Fetch& fetch) {
-    if (cbow_) gather(plan, window, from, to);
-    for_each_tile(plan, window, [&](const scalar_t* input, int64_t tile, bool) {
-      for (int t = 0; t < kTile; ++t) fetch();
-      dot_tile(input, plan.row + window.first_row + tile * kTile, from, to, score);
+                              const Columns& columns, scalar_t* score, const Fetch& fetch) {
+    if (cbow_) gather(plan, window, columns);
+    for_each_tile(plan, window, columns, [&](const scalar_t* input, int64_t tile, bool in_common) {
+      for (int t = 0; t < (in_common ? 2 : kTile); ++t) fetch();
+      dot_tile(input, plan.row + window.first_row + tile * kTile, columns, score);
       score += kErrors;
     });
   }
@@ -66,7 +67,7 @@ class WindowStep {
     const auto lr = E::broadcast(window.lr);
     auto loss = E::zero();
     scalar_t* error = error_;
-    for_each_tile(plan, window, [&](const scalar_t*, int64_t tile, bool) {
+    for_each_tile(plan, window, {}, [&](const scalar_t*, int64_t tile, bool) {
       for (int64_t t = 0; t < kErrors; t += E::kWidth) {
         auto sum = E::load_any(score + t);
         for (int64_t part = 1; part < parts; ++part) {
@@ -85,35 +86,22 @@ class WindowStep {
   // Then the update.
   template <typename Fetch>
   LEXFORGE_INLINE void update(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                              int64_t from, int64_t to, const Fetch& fetch) {
-    if (window.shared_tiles > 0) update_shared(plan, window, from, to);
+                              const Columns& columns, const Fetch& fetch) {
+    if (window.shared_tiles > 0) update_shared(plan, window, columns);
     if (window.own_tiles == 0) return;
     if (cbow_) {
-      update_own<true>(plan, window, from, to, fetch);
-      scatter(plan, window, from, to);
+      update_own<true>(plan, window, columns, fetch);
+      scatter(plan, window, columns);
     } else {
-      update_own<false>(plan, window, from, to, fetch);
+      update_own<false>(plan, window, columns, fetch);
     }
   }
 
   // The same where other windows have been trained since the scores.
-  void update_later(const Plan<scalar_t>& plan, const Window<scalar_t>& window, int64_t from,
-                    int64_t to) {
-    if (cbow_) gather(plan, window, from, to);
-    update(plan, window, from, to, [] {});
-  }
-
-  // CBOW's input, of the rows as they are now.
-  LEXFORGE_INLINE void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                              int64_t from, int64_t to) {
-    scalar_t* const* contexts = plan.row + window.first_context;
-    const reg share = L::broadcast(share_of(window));
-#pragma GCC unroll 32
-    for (int64_t d = from; d < to; d += W) {
-      reg sum = L::load(contexts[0] + d);
-      for (int64_t j = 1; j < window.contexts; ++j) sum = L::add(sum, L::load(contexts[j] + d));
-      L::store(gathered_ + d, L::mul(share, sum));
-    }
+  LEXFORGE_INLINE void update_later(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                    const Columns& columns) {
+    if (cbow_) gather(plan, window, columns);
+    update(plan, window, columns, [] {});
   }
 
  private:
@@ -123,18 +111,40 @@ class WindowStep {
   // Registers of an input row that an update holds, and as many for its gradient.
   static constexpr int64_t kChunk = W == 16 ? 10 : 4;
 
+  // Known when compiling where the row length is: a step then works on whole rows.
+  static constexpr int64_t count_of(const Columns& columns) {
+    return kStride > 0 ? kStride : columns.count;
+  }
+
   // Of a context's row in CBOW's input, and of the input's change in a context's.
   scalar_t share_of(const Window<scalar_t>& window) const {
     return mean_ ? 1 / static_cast<scalar_t>(window.contexts) : 1;
   }
 
+  // CBOW's input, of the rows as they are now.
+  LEXFORGE_INLINE void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                              const Columns& columns) {
+    const int64_t count = count_of(columns);
+    scalar_t* const* contexts = plan.row + window.first_context;
+    const reg share = L::broadcast(share_of(window));
+#pragma GCC unroll 32
+    for (int64_t d = 0; d < count; d += W) {
+      reg sum = L::load(contexts[0] + columns.in_row + d);
+      for (int64_t j = 1; j < window.contexts; ++j) {
+        sum = L::add(sum, L::load(contexts[j] + columns.in_row + d));
+      }
+      L::store(gathered_ + columns.kept + d, L::mul(share, sum));
+    }
+  }
+
   // Calls visit(input, tile, in_common) in the order of the errors: those of the tiles that all
-  // inputs have in common, for each input, then those of each input's own.
+  // inputs have in common, for each input, then those of each input's own. `input` points to the
+  // first of the columns.
   template <typename Visit>
   LEXFORGE_INLINE void for_each_tile(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                     const Visit& visit) {
+                                     const Columns& columns, const Visit& visit) {
     const auto input = [&](int64_t j) {
-      return cbow_ ? gathered_ : plan.row[window.first_context + j];
+      return cbow_ ? gathered_ + columns.kept : plan.row[window.first_context + j] + columns.in_row;
     };
     if (window.shared_tiles > 0) {
       for (int64_t j = 0; j < window.inputs; ++j) {
@@ -156,14 +166,15 @@ class WindowStep {
   double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                 Ahead<scalar_t>& ahead) {
     const auto lr = E::broadcast(window.lr);
+    const Columns all{0, 0, stride_};
     auto loss = E::zero();
     scalar_t* error = error_;
-    for_each_tile(plan, window, [&](const scalar_t* input, int64_t tile, bool in_common) {
+    for_each_tile(plan, window, all, [&](const scalar_t* input, int64_t tile, bool in_common) {
       if (in_common) {
         ahead.fetch(stride_);
         ahead.fetch(stride_);
       }
-      dot_tile(input, plan.row + window.first_row + tile * kTile, 0, stride_, error);
+      dot_tile(input, plan.row + window.first_row + tile * kTile, all, error);
       // At once, so that it overlaps with the next tile's dot products.
       loss =
           E::add(loss, tile_errors(lr, plan.weight + (window.first_tile + tile) * kErrors, error));
@@ -173,14 +184,15 @@ class WindowStep {
   }
 
   // dots[0..7] <- dot products of an input with the targets of a tile, zero beyond.
-  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows, int64_t from,
-                                int64_t to, scalar_t* dots) {
+  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows,
+                                const Columns& columns, scalar_t* dots) {
+    const int64_t count = count_of(columns);
     const scalar_t* row[kTile];
     reg sum[8];
     for (int t = 0; t < 8; ++t) sum[t] = L::zero();
-    for (int t = 0; t < kTile; ++t) row[t] = rows[t];
+    for (int t = 0; t < kTile; ++t) row[t] = rows[t] + columns.in_row;
 #pragma GCC unroll 32
-    for (int64_t d = from; d < to; d += W) {
+    for (int64_t d = 0; d < count; d += W) {
       const reg v = L::load(input + d);
 #pragma GCC unroll 8
       for (int t = 0; t < kTile; ++t) sum[t] = L::fma(v, L::load(row[t] + d), sum[t]);
@@ -211,30 +223,33 @@ class WindowStep {
   // Input by input, each with its own targets. CBOW's change goes to gradient_.
   template <bool kCbow, typename Fetch>
   LEXFORGE_INLINE void update_own(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                  int64_t from, int64_t to, const Fetch& fetch) {
+                                  const Columns& columns, const Fetch& fetch) {
+    const int64_t count = count_of(columns);
     const int64_t tiles = window.own_tiles;
     scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
     const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
     for (int64_t j = 0; j < window.inputs; ++j, rows += tiles * kTile, error += tiles * kErrors) {
-      const scalar_t* input = kCbow ? gathered_ : plan.row[window.first_context + j];
-      scalar_t* into = kCbow ? gradient_ : plan.row[window.first_context + j];
+      scalar_t* context = plan.row[window.first_context + j] + columns.in_row;
+      const scalar_t* input = kCbow ? gathered_ + columns.kept : context;
+      scalar_t* into = kCbow ? gradient_ + columns.kept : context;
       const auto update = [&]<int64_t kRegisters>(int64_t d) {
-        update_one<kCbow, kRegisters>(input, into, d, tiles, rows, error, d == from, fetch);
+        update_one<kCbow, kRegisters>(input + d, into + d, columns.in_row + d, tiles, rows, error,
+                                      d == 0, fetch);
       };
       constexpr int64_t kWhole = kStride / W;
       if constexpr (kStride > 0 && kWhole <= kChunk) {
-        if (from == 0 && to == kStride) {
-          update.template operator()<kWhole>(0);
-          continue;
+        update.template operator()<kWhole>(0);
+      } else {
+        int64_t d = 0;
+        for (; d + kChunk * W <= count; d += kChunk * W) {
+          update.template operator()<kChunk>(d);
         }
+        for (; d < count; d += W) update.template operator()<1>(d);
       }
-      int64_t d = from;
-      for (; d + kChunk * W <= to; d += kChunk * W) update.template operator()<kChunk>(d);
-      for (; d < to; d += W) update.template operator()<1>(d);
     }
   }
 
-  // Columns [d, d + kRegisters * W) of one input and its targets.
+  // kRegisters of columns of one input and its targets, which begin at d in their rows.
   template <bool kCbow, int64_t kRegisters, typename Fetch>
   LEXFORGE_INLINE void update_one(const scalar_t* input, scalar_t* into, int64_t d, int64_t tiles,
                                   scalar_t* const* rows, const scalar_t* error, bool first,
@@ -242,7 +257,7 @@ class WindowStep {
     reg v[kRegisters], sum[kRegisters];
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) {
-      v[r] = L::load(input + d + r * W);
+      v[r] = L::load(input + r * W);
       sum[r] = kCbow ? L::zero() : v[r];
     }
     for (int64_t tile = 0; tile < tiles; ++tile, rows += kTile, error += kErrors) {
@@ -259,28 +274,30 @@ class WindowStep {
       }
     }
 #pragma GCC unroll 16
-    for (int64_t r = 0; r < kRegisters; ++r) L::store(into + d + r * W, sum[r]);
+    for (int64_t r = 0; r < kRegisters; ++r) L::store(into + r * W, sum[r]);
   }
 
   // Adds CBOW's change to the contexts' rows.
   LEXFORGE_INLINE void scatter(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                               int64_t from, int64_t to) {
+                               const Columns& columns) {
+    const int64_t count = count_of(columns);
     const reg share = L::broadcast(share_of(window));
+    const scalar_t* gradient = gradient_ + columns.kept;
     for (int64_t j = 0; j < window.contexts; ++j) {
-      scalar_t* row = plan.row[window.first_context + j];
+      scalar_t* row = plan.row[window.first_context + j] + columns.in_row;
 #pragma GCC unroll 32
-      for (int64_t d = from; d < to; d += W) {
-        L::store(row + d, L::fma(share, L::load(gradient_ + d), L::load(row + d)));
+      for (int64_t d = 0; d < count; d += W) {
+        L::store(row + d, L::fma(share, L::load(gradient + d), L::load(row + d)));
       }
     }
   }
 
   LEXFORGE_INLINE void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                     int64_t from, int64_t to) {
+                                     const Columns& columns) {
     if (window.shared_tiles == 1) {
-      update_shared_tiles<true>(plan, window, from, to);
+      update_shared_tiles<true>(plan, window, columns);
     } else {
-      update_shared_tiles<false>(plan, window, from, to);
+      update_shared_tiles<false>(plan, window, columns);
     }
   }
 
@@ -288,12 +305,12 @@ class WindowStep {
   // their changes stay in registers; with more the changes wait in change_.
   template <bool kOneTile>
   LEXFORGE_INLINE void update_shared_tiles(const Plan<scalar_t>& plan,
-                                           const Window<scalar_t>& window, int64_t from,
-                                           int64_t to) {
+                                           const Window<scalar_t>& window, const Columns& columns) {
+    const int64_t count = count_of(columns);
     scalar_t* const* rows = plan.row + window.first_row;
     scalar_t* const* inputs = plan.row + window.first_context;
     const int64_t tiles = kOneTile ? 1 : window.shared_tiles;
-    for (int64_t d = from; d < to; d += W) {
+    for (int64_t d = columns.in_row; d < columns.in_row + count; d += W) {
       reg u[kTile], change[kTile];
       for (int64_t tile = 0; tile < tiles; ++tile) {
         for (int t = 0; t < kTile; ++t) {

@@ -13,7 +13,7 @@ constexpr int kRowsTogether = kPacks <= 2   ? 6
                                             : 2;
 
 // Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
-// 4 and 8 packs, 96, 154, 156, 187 and 221; in rounds fewer.
+// 4 and 8 packs, 96, 153, 158, 189 and 220; in rounds fewer.
 template <int kPacks>
 constexpr int kBlocks = kPacks == 1   ? 5
                         : kPacks <= 3 ? 3

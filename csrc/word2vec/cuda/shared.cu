@@ -8,8 +8,8 @@ namespace lexforge::word2vec {
 namespace {
 
 // Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
-// 4 and 8 packs, 116, 168, 234, 224 and 250 in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2
-// packs 128 and 212 in tiles of 8; in rounds fewer.
+// 4 and 8 packs, 119, 168, 234, 224 and 250 in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2
+// packs 128 and 210 in tiles of 8; in rounds fewer.
 template <int kPacks, int kRows>
 constexpr int kBlocks = kPacks == 1                 ? 4
                         : kPacks == 2 && kRows <= 6 ? 3

@@ -53,26 +53,31 @@ def reading(
     """
     from lexforge.text.corpus import files_below, tell_left_out
     from lexforge.text.datasets import is_dataset
-    from lexforge.text.files import is_pipe
 
     path, written = Path(corpus), [output for output in outputs if output is not None]
-    if corpus == STANDARD_INPUT:
-        with _copied(sys.stdin.buffer, "standard input", say) as copy:
-            yield copy
-    elif is_dataset(corpus) or not path.exists():
-        yield corpus
-    elif path.is_dir():
+    if path.is_dir() and not is_dataset(corpus):
         files, left_out = files_below(path, written)
         if left_out:
             say(tell_left_out(left_out))
         if not files:
             raise FileNotFoundError(f"corpus: no files in folder {path}")
         yield files
-    elif is_pipe(path):
-        with open(path, "rb") as pipe, _copied(pipe, path.name, say) as copy:
+    else:
+        with reading_file(corpus, say) as file:
+            yield file
+
+
+@contextmanager
+def reading_file(source: str, say: Callable[[str], None]) -> Iterator[str | Path]:
+    """What is read for one file: itself, or a copy of standard input or of a pipe."""
+    if source == STANDARD_INPUT:
+        with _copied(sys.stdin.buffer, "standard input", say) as copy:
+            yield copy
+    elif is_copied(source):
+        with open(source, "rb") as pipe, _copied(pipe, Path(source).name, say) as copy:
             yield copy
     else:
-        yield corpus
+        yield source
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -96,9 +97,12 @@ def tell_results(
     from lexforge.training.progress import clock, count
 
     state, _, wv = trained(model)
+    loss = f"final loss {state.recent_loss:.4f}"
+    if math.isnan(state.recent_loss):
+        loss = "no pair of words was left to learn from (--sample 0 leaves out none)"
     progress.say(
         f"done in {clock(state.seconds)}: {count(state.done)} {state.unit}, "
-        f"{count(state.per_second)} {state.unit}/s, final loss {state.recent_loss:.4f}"
+        f"{count(state.per_second)} {state.unit}/s, {loss}"
     )
     places = [*([] if out is None else [out]), *files]
     for place in places:

@@ -46,8 +46,7 @@ def convert(
     Text and binary files may be compressed: .gz, .bz2, .xz.
 
     What gensim's save() wrote is loaded by gensim, where it is installed, with --from gensim; do
-    that with files you trust. A Word2Vec model of its (skip-gram with negative sampling) becomes
-    one of ours with --to checkpoint.
+    that with files you trust. A Word2Vec model of its becomes one of ours with --to checkpoint.
 
     Examples:
 
@@ -69,10 +68,10 @@ def convert(
     from lexforge.vectors import save_vectors
     from lexforge.vectors.formats.files import format_by_suffix
 
-    start = time.perf_counter()
+    start, output_table = time.perf_counter(), False
     to_format = to_format or format_by_suffix(target)
     if theirs:
-        kv = _gensim_vectors(source, limit)
+        kv, output_table = _gensim_vectors(source, limit)
     else:
         read = {"format": from_format, "limit": limit, "errors": errors, "encoding": encoding}
         kv = _vectors.load(source, **read)
@@ -80,7 +79,7 @@ def convert(
     seconds = time.perf_counter() - start
     size = f"{len(kv):,} words, {kv.vector_size} dimensions"
     tell(f"{target}: {size}, {seconds:.1f} s")
-    for loss in _losses(kv, source, to_format, dtype):
+    for loss in _losses(kv, source, to_format, dtype, output_table=output_table):
         tell(f"not in the new file: {loss}")
     if to_format == "projector":
         tell("look at it: tensorboard, or Load at https://projector.tensorflow.org")
@@ -99,12 +98,16 @@ def _convert_model(source: str, folder: Path) -> None:
     model = Word2Vec.from_gensim(_gensim_object(source))
     model.save(folder)
     words = [] if model.wv is None else model.wv.index_to_key
-    tell(f"{folder}: {len(words):,} words, {model.vector_size} dimensions, both tables")
+    tell(f"{folder}: {len(words):,} words, {model.vector_size} dimensions, all tables")
     tell(similar_hint(folder, words))
 
 
-def _gensim_vectors(source: str, limit: int | None) -> KeyedVectors:
-    """Of a file that gensim wrote: a model of any kind with word vectors, or these alone."""
+def _gensim_vectors(source: str, limit: int | None) -> tuple[KeyedVectors, bool]:
+    """Of a file that gensim wrote: a model of any kind with word vectors, or these alone.
+
+    Returns:
+        The vectors, and whether the model has an output table besides.
+    """
     from lexforge.vectors import KeyedVectors
 
     found = _gensim_object(source)
@@ -112,9 +115,10 @@ def _gensim_vectors(source: str, limit: int | None) -> KeyedVectors:
     if not hasattr(kv, "index_to_key"):
         raise ValueError(f"{source} holds no word vectors, but a {type(found).__name__}")
     counts = kv.expandos.get("count")
-    return KeyedVectors(
+    vectors = KeyedVectors(
         kv.index_to_key[:limit], kv.vectors[:limit], None if counts is None else counts[:limit]
     )
+    return vectors, any(hasattr(found, table) for table in ("syn1neg", "syn1"))
 
 
 def _gensim_object(source: str) -> Any:
@@ -131,11 +135,17 @@ def _gensim_object(source: str) -> Any:
         raise ValueError(f"{source}: gensim cannot load it: {error}") from error
 
 
-def _losses(kv, source, format, dtype) -> list[str]:
-    """What a file of that format leaves out of `source`, in words."""
-    from pathlib import Path
+def _losses(
+    kv: KeyedVectors, source: str, format: str, dtype: str | None, *, output_table: bool
+) -> list[str]:
+    """What a file of that format leaves out of `source`, in words.
 
+    Args:
+        output_table: whether `source` holds one besides the vectors; a folder always does.
+    """
     losses = []
+    if output_table:
+        losses.append("the output table (syn1neg, syn1): --to checkpoint keeps that of a Word2Vec")
     if Path(source).is_dir():
         losses.append("the output table and the training state, so training cannot go on from it")
     if "count" in kv.expandos and format in ("text", "binary", "glove"):

@@ -46,7 +46,13 @@ def demo(
 
     with Progress(True) as progress:
         model = Word2Vec(
-            vector_size=100, window=5, sample=1e-4, min_count=5, epochs=epochs, workers=workers
+            sg=1,
+            vector_size=100,
+            window=5,
+            sample=1e-4,
+            min_count=5,
+            epochs=epochs,
+            workers=workers,
         )
         progress.say("corpus: docstrings of this Python, numpy and torch (data set 'pydocs')")
         progress.say("the first time they are collected, which takes half a minute")

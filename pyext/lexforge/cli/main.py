@@ -165,11 +165,12 @@ def _unknown_option(name: str, given: Sequence[str], known: Sequence[str]) -> st
 
 def _value_given(names: Sequence[str], given: Sequence[str]) -> str | None:
     """What the command line says for the option of these names."""
+    found = None
     for argument, following in zip_longest(given, given[1:]):
         name, equals, value = argument.partition("=")
         if name in names:
-            return value if equals else following
-    return None
+            found = value if equals else following  # the last one counts
+    return found
 
 
 # Where a check in the C++ sources stands: "run, /build/path/x.cpp:62, ".

@@ -49,8 +49,7 @@ class FileOptions:
     binary: int = tool(0, "1: -output is a binary file.", low=0, high=1)
     save_vocab: Path | None = tool(None, "Write words and counts here.")
     read_vocab: Path | None = tool(None, "Take words and counts from here.")
-    cbow: int = tool(0, "0; CBOW does not exist yet.", low=0)
-    hs: int = tool(0, "0; hierarchical softmax does not exist yet.", low=0)
+    cbow: int | None = tool(None, "1: CBOW; 0: skip-gram, as --sg 1.", low=0, high=1)
     classes: int = tool(0, "0; see scikit-learn's KMeans.", low=0, hidden=True)
 
 
@@ -62,12 +61,17 @@ def word2vec(
     files: FileOptions,
     corpus: Corpus = None,
 ) -> None:
-    """Train word vectors (skip-gram with negative sampling) on a text corpus.
+    """Train word vectors (CBOW or skip-gram) on a text corpus.
 
     CORPUS is plain text with words between spaces; prepare it as you like it (lower case, without
-    punctuation), the words are taken as they stand. Speed is shown in corpus words per second, loss
-    per pair of word and context, noise included: it starts near 4.2 with 5 noise words and falls.
-    With --workers 1 a run is the same to the last bit every time.
+    punctuation), the words are taken as they stand. CBOW, the default, predicts a word from the
+    words around it together; skip-gram (--sg 1) from each by itself, which is slower, and often
+    better for rare words and small corpora. The prediction is tested against noise words
+    (--negative) or goes through a tree of the vocabulary (--hs 1 --negative 0), or both.
+
+    Speed is shown in corpus words per second, loss per word (of skip-gram per pair of word and
+    context), noise included: it starts near 4.2 with 5 noise words and falls. With --workers 1 or
+    --deterministic a run is the same to the last bit every time.
 
     A small corpus wants more epochs (10 to 30), a large one can do with 3; for large ones 300 is a
     common vector size.
@@ -75,7 +79,7 @@ def word2vec(
     Examples:
 
     - `lexforge word2vec corpus.txt --out vectors/`
-    - `lexforge word2vec wiki/ --out wiki-300/ --vector-size 300 --window 8 --epochs 3`
+    - `lexforge word2vec wiki/ --out wiki-300/ --sg 1 --vector-size 300 --window 8 --epochs 3`
     - `lexforge word2vec wiki/ --out wiki-300/ --resume`
     - `lexforge word2vec -train text8 -output vec.txt -size 200 -threads 2 -cbow 0`
     """
@@ -85,9 +89,10 @@ def word2vec(
     if corpus is not None and files.train is not None:
         raise typer.BadParameter("give the corpus once: as CORPUS or with -train")
     corpus = corpus or files.train
-    if files.cbow or files.hs:
-        wanted = "-cbow" if files.cbow else "-hs"
-        raise typer.BadParameter(f"{wanted} 1: only skip-gram with negative sampling exists so far")
+    if files.cbow is not None and given.setdefault("sg", 1 - files.cbow) == files.cbow:
+        raise typer.BadParameter(
+            f"-cbow {files.cbow} and --sg {files.cbow} are two models: give one of them"
+        )
     if files.classes:
         raise typer.BadParameter(
             "-classes: words are not put into classes here; cluster the vectors, with "

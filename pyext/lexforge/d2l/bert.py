@@ -80,8 +80,11 @@ class TransformerEncoderBlock(nn.Module):
 
     def forward(self, X: Tensor, valid_lens: Tensor | None = None) -> Tensor:
         """[B, S, H] to [B, S, H]; valid_lens [B]."""
+        name = type(self).__name__
+        if X.dim() != 3 or not X.numel():
+            raise ValueError(f"{name}: X must be [B, S, H] with B, S >= 1, got {tuple(X.shape)}")
         slots = torch.zeros(X.shape[:2], dtype=torch.int64, device=X.device)
-        packed = pack_padded(_MOST_POSITIONS, slots, None, whole_lens(valid_lens))
+        packed = pack_padded(name, _MOST_POSITIONS, slots, None, whole_lens(valid_lens))
         rows = X.flatten(0, 1)
         rows = rows if packed.place is None else rows[packed.place]
         return packed.unpack(self.block(rows, packed.cu_seqlens, X.shape[1], (None,) * 3))

@@ -52,9 +52,8 @@ def _get_batch_loss_bert(
     """
     plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
     if isinstance(net, bert.BertModel) and plain and not compat:
-        packed = pack_padded(
-            net.config.max_positions, tokens_X, segments_X, whole_lens(valid_lens_x)
-        )
+        name, lens = type(net).__name__, whole_lens(valid_lens_x)
+        packed = pack_padded(name, net.config.max_positions, tokens_X, segments_X, lens)
         wanted = mlm_weights_X.flatten() != 0
         if bool((mlm_weights_X.flatten()[wanted] == 1).all()):
             index = packed.index_of(pred_positions_X)

@@ -12,6 +12,7 @@ from torch.nn import functional
 class PaddedBatch(NamedTuple):
     """A padded batch without its padding."""
 
+    caller: str  # whom messages name
     tokens: Tensor  # [T]
     segments: Tensor  # [T]
     positions: Tensor  # [T]
@@ -37,42 +38,50 @@ class PaddedBatch(NamedTuple):
             return None
         if pred_positions.dim() != 2 or len(pred_positions) != self.shape[0]:
             raise ValueError(
-                f"BertModel: pred_positions must be [{self.shape[0]}, P], "
+                f"{self.caller}: pred_positions must be [{self.shape[0]}, P], "
                 f"got {tuple(pred_positions.shape)}"
             )
-        _check_ids("pred_positions", pred_positions, self.tokens.device)
+        _check_ids(self.caller, "pred_positions", pred_positions, self.tokens.device)
         if pred_positions.numel() and (self.place is not None or readable(pred_positions)):
             lens = self.cu_seqlens.diff()
             wrong = (pred_positions < 0) | (pred_positions >= lens[:, None])
             if wrong.any():
                 b, p = (int(x) for x in wrong.nonzero()[0])
                 raise IndexError(
-                    f"BertModel: pred_positions must be 0 to {int(lens[b]) - 1} for sequence {b}, "
-                    f"got {int(pred_positions[b, p])}"
+                    f"{self.caller}: pred_positions must be 0 to {int(lens[b]) - 1} "
+                    f"for sequence {b}, got {int(pred_positions[b, p])}"
                 )
         return (self.cu_seqlens[:-1, None] + pred_positions).flatten()
 
 
 def pack_padded(
-    max_positions: int, tokens: Tensor, segments: Tensor | None, valid_lens: Tensor | None
+    caller: str,
+    max_positions: int,
+    tokens: Tensor,
+    segments: Tensor | None,
+    valid_lens: Tensor | None,
 ) -> PaddedBatch:
-    """Drop the padding of a batch [B, S]; arguments and errors as in :meth:`BertModel.forward`."""
-    _check_ids("tokens", tokens, tokens.device)
+    """Drop the padding of a batch [B, S]; arguments and errors as in :meth:`BertModel.forward`.
+
+    Args:
+        caller: whom messages name.
+    """
+    _check_ids(caller, "tokens", tokens, tokens.device)
     if tokens.dim() != 2 or not tokens.numel():
         raise ValueError(
-            f"BertModel: tokens must be [B, S] with B, S >= 1, got {tuple(tokens.shape)}"
+            f"{caller}: tokens must be [B, S] with B, S >= 1, got {tuple(tokens.shape)}"
         )
     batch, length = tokens.shape
     if length > max_positions:
         raise ValueError(
-            f"BertModel: S must be at most max_positions = {max_positions}, got {length}"
+            f"{caller}: S must be at most max_positions = {max_positions}, got {length}"
         )
     if segments is None:
         segments = torch.zeros_like(tokens)
-    _check_ids("segments", segments, tokens.device)
+    _check_ids(caller, "segments", segments, tokens.device)
     if segments.shape != tokens.shape:
         raise ValueError(
-            f"BertModel: segments must be {tuple(tokens.shape)} like tokens, "
+            f"{caller}: segments must be {tuple(tokens.shape)} like tokens, "
             f"got {tuple(segments.shape)}"
         )
     device = tokens.device
@@ -81,25 +90,27 @@ def pack_padded(
     ids, kinds, places = (x.reshape(-1) for x in (tokens, segments, positions))
     if valid_lens is None:
         bounds = torch.arange(0, batch * length + 1, length, device=device, dtype=torch.int32)
-        return PaddedBatch(ids, kinds, places, bounds, (batch, length), None)
-    _check_ids("valid_lens", valid_lens, device)
+        return PaddedBatch(caller, ids, kinds, places, bounds, (batch, length), None)
+    _check_ids(caller, "valid_lens", valid_lens, device)
     if valid_lens.shape != (batch,):
-        raise ValueError(f"BertModel: valid_lens must be [{batch}], got {tuple(valid_lens.shape)}")
+        raise ValueError(f"{caller}: valid_lens must be [{batch}], got {tuple(valid_lens.shape)}")
     low, high = (int(x) for x in torch.aminmax(valid_lens))
     if low < 1 or high > length:
         raise ValueError(
-            f"BertModel: valid_lens must be 1 to {length}, got {low if low < 1 else high}"
+            f"{caller}: valid_lens must be 1 to {length}, got {low if low < 1 else high}"
         )
     index = (positions < valid_lens[:, None]).flatten().nonzero().squeeze(1)
     bounds = functional.pad(valid_lens.cumsum(0), (1, 0)).to(torch.int32)
-    return PaddedBatch(ids[index], kinds[index], places[index], bounds, (batch, length), index)
+    return PaddedBatch(
+        caller, ids[index], kinds[index], places[index], bounds, (batch, length), index
+    )
 
 
-def _check_ids(name: str, ids: Tensor, device: torch.device) -> None:
+def _check_ids(caller: str, name: str, ids: Tensor, device: torch.device) -> None:
     if ids.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"BertModel: {name} must be int32 or int64, got {ids.dtype}")
+        raise TypeError(f"{caller}: {name} must be int32 or int64, got {ids.dtype}")
     if ids.device != device:
-        raise ValueError(f"BertModel: {name} must be on {device} like tokens, got {ids.device}")
+        raise ValueError(f"{caller}: {name} must be on {device} like tokens, got {ids.device}")
 
 
 def readable(x: Tensor) -> bool:

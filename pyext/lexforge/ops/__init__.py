@@ -14,7 +14,7 @@ from lexforge._lazy import attach
 from lexforge.ops.attention.attention import attention, varlen_attention
 
 if TYPE_CHECKING:
-    from lexforge.ops._tables import padded_table
+    from lexforge.ops._tables import padded_table, table_parts
     from lexforge.ops.cooccurrence.cooccurrence import (
         CooccurrenceIndex,
         CountedRows,
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 
 # Where each op lives, and the types of its arguments and results.
 _NAMES = {
-    "_tables": ("padded_table",),
+    "_tables": ("padded_table", "table_parts"),
     "cooccurrence.cooccurrence": (
         "CooccurrenceIndex",
         "CountedRows",

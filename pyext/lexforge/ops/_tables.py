@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 
 import torch
@@ -29,7 +30,38 @@ def padded_table(vocab_size: int, dim: int) -> Tensor:
     _checks.whole("padded_table", "vocab_size", vocab_size, 1, 2**31 - 1)
     _checks.whole("padded_table", "dim", dim, 1, 2**31 - 1)
     stride = -(-dim // ROW_MULTIPLE) * ROW_MULTIPLE
-    pages = mmap.mmap(-1, vocab_size * stride * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return _zeros(torch.float32, vocab_size, stride)
+
+
+def table_parts(vocab_size: int, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Like :func:`padded_table`, cut into columns: zeroed [parts, V, 64], or 32 up to dim 64.
+
+    Threads that each work on columns of their own then never share a cache line.
+    """
+    _checks.whole("table_parts", "vocab_size", vocab_size, 1, 2**31 - 1)
+    _checks.whole("table_parts", "dim", dim, 1, 2**31 - 1)
+    columns = 64 if dim > 64 else 32
+    return _zeros(dtype, -(-dim // columns), vocab_size, columns)
+
+
+def cut_(parts: Tensor, table: Tensor) -> Tensor:
+    """Copy a table of as many rows, or fewer, into its parts; returns them."""
+    for part, columns in zip(parts, table.split(parts.shape[2], dim=1), strict=False):
+        part[: table.shape[0], : columns.shape[1]] = columns
+    return parts
+
+
+def join_(table: Tensor, parts: Tensor) -> Tensor:
+    """Copy parts back into the table that was cut; returns it."""
+    for part, columns in zip(parts, table.split(parts.shape[2], dim=1), strict=False):
+        columns.copy_(part[: table.shape[0], : columns.shape[1]])
+    return table
+
+
+def _zeros(dtype: torch.dtype, *shape: int) -> Tensor:
+    """On pages of its own, huge ones where the system has them."""
+    size = math.prod(shape) * dtype.itemsize
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         pages.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(pages, dtype=torch.float32).view(vocab_size, stride)
+    return torch.frombuffer(pages, dtype=dtype).view(*shape)

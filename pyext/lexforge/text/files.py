@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from lexforge._compressed import compression, unpacked
+from lexforge.text.lines import wide_encoding
 
 UTF8 = "utf-8"
 HEAD = 1 << 20  # bytes that are looked at
@@ -20,37 +21,34 @@ _FEW = 8  # odd bytes are no sign of anything
 _UNPACK = "unpack it, or compress it as gzip, bzip2 or xz"
 _FOLDER = "unpack it, and give the folder"
 _TEXT_ALONE = "a corpus is text"
-_FOREIGN = (
-    (rb"\x28\xb5\x2f\xfd", "a Zstandard file", _UNPACK),
-    (rb"\x04\x22\x4d\x18", "an LZ4 file", _UNPACK),
-    (rb"LZIP\x01", "an lzip file", _UNPACK),
-    (rb"\x1f\x9d", "a compress (.Z) file", _UNPACK),
-    (rb"\x5d\0\0..\xff{8}", "an LZMA file", _UNPACK),
-    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _FOLDER),
-    (rb"Rar!\x1a\x07", "a RAR archive", _FOLDER),
-    (rb".{257}ustar", "a tar archive", _FOLDER),
-    (rb"\x80[\x02-\x05][\x28\x4b-\x5d\x63\x7d\x80-\x95]", "a pickle", "save its words as text"),
-    (rb"\x93NUMPY", "a numpy array", _TEXT_ALONE),
-    (rb".{3}[\0-\x05]\0{4}\{[\s\"}]", "a safetensors file", _TEXT_ALONE),
-    (rb"\d+ \d+\n\S+ [^\n]*[\0-\x08\x0e-\x1f]", "a word2vec binary file of vectors", _TEXT_ALONE),
-    (rb"\xba\x16\x4f\x2f", "a fastText model", _TEXT_ALONE),
-    (rb"%PDF-", "a PDF document", "extract its text, with pdftotext for one"),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", "save it as text"),
-    (rb"PAR1[\x15\x19\x1c]", "a Parquet file", "write its column of text into a text file"),
-    (rb"ARROW1\0\0", "an Arrow file", "write its column of text into a text file"),
-    (rb"Obj\x01", "an Avro file", "write its field of text into a text file"),
-    (rb"\x89HDF\r\n", "an HDF5 file", _TEXT_ALONE),
-    (rb"SQLite format 3\0", "an SQLite database", "export its text"),
-    (rb"GGUF[\x01-\x09]\0", "a GGUF model", _TEXT_ALONE),
-    (rb"\x7fELF", "a program", _TEXT_ALONE),
-    (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a", "a picture", _TEXT_ALONE),
-)
-_MARKS = (  # the longer ones first
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+PICKLE, NUMPY = "a pickle", "a numpy array"
+SAFETENSORS, FASTTEXT = "a safetensors file", "a fastText model"
+# What is not text: how it begins, and what to do with it.
+_FOREIGN = {
+    "a Zstandard file": (rb"\x28\xb5\x2f\xfd", _UNPACK),
+    "an LZ4 file": (rb"\x04\x22\x4d\x18", _UNPACK),
+    "an lzip file": (rb"LZIP\x01", _UNPACK),
+    "a compress (.Z) file": (rb"\x1f\x9d", _UNPACK),
+    "an LZMA file": (rb"\x5d\0\0..\xff{8}", _UNPACK),
+    "a 7z archive": (rb"7z\xbc\xaf\x27\x1c", _FOLDER),
+    "a RAR archive": (rb"Rar!\x1a\x07", _FOLDER),
+    "a tar archive": (rb".{257}ustar", _FOLDER),
+    PICKLE: (rb"\x80[\x02-\x05][\x28\x4b-\x5d\x63\x7d\x80-\x95]", "save its words as text"),
+    NUMPY: (rb"\x93NUMPY", _TEXT_ALONE),
+    SAFETENSORS: (rb".{3}[\0-\x05]\0{4}\{", _TEXT_ALONE),
+    "a word2vec binary file of vectors": (rb"\d+ \d+\n\S+ [^\n]*[\0-\x08\x0e-\x1f]", _TEXT_ALONE),
+    FASTTEXT: (rb"\xba\x16\x4f\x2f", _TEXT_ALONE),
+    "a PDF document": (rb"%PDF-", "extract its text, with pdftotext for one"),
+    "an old Office document": (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "save it as text"),
+    "a Parquet file": (rb"PAR1[\x15\x19\x1c]", "write its column of text into a text file"),
+    "an Arrow file": (rb"ARROW1\0\0", "write its column of text into a text file"),
+    "an Avro file": (rb"Obj\x01", "write its field of text into a text file"),
+    "an HDF5 file": (rb"\x89HDF\r\n", _TEXT_ALONE),
+    "an SQLite database": (rb"SQLite format 3\0", "export its text"),
+    "a GGUF model": (rb"GGUF[\x01-\x09]\0", _TEXT_ALONE),
+    "a program": (rb"\x7fELF", _TEXT_ALONE),
+    "a picture": (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a", _TEXT_ALONE),
+}
 _CONTROLS = bytes({*range(1, 32), 127} - {*b"\t\n\v\f\r\x1b"})
 
 
@@ -108,20 +106,25 @@ def is_pipe(path: str | os.PathLike) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
+def foreign_kind(head: bytes) -> str | None:
+    """What a file that begins like this is, when it is known, and neither text nor compressed."""
+    start = head[: 1 << 12]
+    kinds = (kind for kind, (magic, _) in _FOREIGN.items() if re.match(magic, start, re.DOTALL))
+    return next(kinds, None)
+
+
 def _encoding(path: str | os.PathLike, head: bytes, encoding: str, errors: str | None) -> str:
     """That of the text which begins like this."""
     if (kind := compression(head)) is not None:
         raise ValueError(f"{path}: {kind} data inside a compressed file: unpack it")
-    for magic, what, advice in _FOREIGN:
-        if re.match(magic, head[: 1 << 12], re.DOTALL):
-            raise ValueError(f"{path}: {what}: {advice}")
+    if (foreign := foreign_kind(head)) is not None:
+        raise ValueError(f"{path}: {foreign}: {_FOREIGN[foreign][1]}")
     if encoding != UTF8:
         return encoding
-    for mark, marked in _MARKS:
-        if head.startswith(mark):
-            with contextlib.suppress(UnicodeDecodeError):
-                codecs.getincrementaldecoder(marked)().decode(head)
-                return marked
+    if marked := wide_encoding(head):
+        with contextlib.suppress(UnicodeDecodeError):
+            codecs.getincrementaldecoder(marked)().decode(head)
+            return marked
     if errors is None and (wrong := _not_text(head)) is not None:
         raise ValueError(
             f"{path}: {wrong}. Name the encoding (encoding=, --encoding), or say what is to be "

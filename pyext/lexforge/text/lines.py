@@ -13,16 +13,16 @@ from lexforge._arguments import LARGEST
 
 _MARK = "\ufeff"  # that the text is Unicode; some editors put it first
 _MOST_DIGITS = 1000  # of a count, zeros in front and all
-_WIDE = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
+_WIDE = {  # the longer marks first: one of UTF-16 begins one of UTF-32
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
 }
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """ "UTF-16" or "UTF-32" when text that begins so is in it, by its mark."""
+    """ "utf-16" or "utf-32" when text that begins so is in it, by its mark."""
     return next((name for mark, name in _WIDE.items() if head.startswith(mark)), None)
 
 
@@ -61,7 +61,7 @@ def read_lines(
     name = encoding.upper()
     wide = wide_encoding(data)
     if wide and encoding == "utf-8":
-        raise ValueError(f"{os.fspath(path)} must be UTF-8, and is {wide}: convert it")
+        raise ValueError(f"{os.fspath(path)} must be UTF-8, and is {wide.upper()}: convert it")
     if errors == "skip":
         lines = [
             text for line in data.split(b"\n") if (text := _decoded(line, encoding)) is not None

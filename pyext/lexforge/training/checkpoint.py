@@ -23,7 +23,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial as bound
@@ -90,8 +90,8 @@ def save_checkpoint(
             network whose place these vectors take.
         config: JSON-able; the format version, library version and vocabulary hash are added.
         vocabulary: Saved with its counts.
-        tensors: By name, float32, at least one dimension. Written some rows at a time, so that
-            tables with padded rows, or on a GPU, are never copied whole.
+        tensors: By name, float32 or int32, at least one dimension. Written some rows at a time, so
+            that tables with padded rows, or on a GPU, are never copied whole.
         state: JSON-able.
 
     Raises:
@@ -161,18 +161,20 @@ def replacing_parts(folder: str | os.PathLike) -> Iterator[Path]:
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """A safetensors file of float32, float16 or bfloat16 tensors, and of strings by name.
+    """A safetensors file of float32, float16, bfloat16 or int32 tensors, and of strings by name.
 
     The library's own writer would copy the tensors first, and takes no name that is not UTF-8.
     """
     import torch
 
-    types = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    types = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32"}
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     end = 0
     for name, tensor in tensors.items():
         if tensor.dtype not in types:
-            raise TypeError(f"{name} must be float32, float16 or bfloat16, got {tensor.dtype}")
+            raise TypeError(
+                f"{name} must be float32, float16, bfloat16 or int32, got {tensor.dtype}"
+            )
         begin, end = end, end + tensor.numel() * tensor.element_size()
         header[name] = {
             "dtype": types[tensor.dtype],
@@ -185,7 +187,10 @@ def write_tensors(
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             for rows in tensor.detach().split(_ROWS):
-                file.write(rows.cpu().contiguous().view(torch.uint8).numpy().data)
+                rows = rows.cpu().contiguous()
+                # A stride along which there is one number is any; as bytes it would have to be 1.
+                flat = rows.as_strided((rows.numel(),), (1,))
+                file.write(flat.view(torch.uint8).numpy().data)
 
 
 def check_savable(folder: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -218,22 +223,27 @@ def fill_tensors(
         view.copy_(tensor)
 
 
-def load_checkpoint(folder: str | os.PathLike, *, model: str) -> Checkpoint:
+def load_checkpoint(
+    folder: str | os.PathLike, *, model: str, integers: Collection[str] = ()
+) -> Checkpoint:
     """Read a checkpoint and check that its parts belong together.
 
     Args:
         folder: Written by :func:`save_checkpoint`.
         model: The kind of model expected, ``config["model"]``.
+        integers: Names of tensors that are int32, where they are there; others are float32.
 
     Raises:
         FileNotFoundError: There is no checkpoint there.
         CheckpointError: A part is missing, damaged, truncated, or of another model.
     """
     parts = (CONFIG, VOCABULARY, TENSORS, STATE)
-    return read_parts(folder, parts, lambda part: _read(Path(folder), part, model))
+    return read_parts(folder, parts, lambda part: _read(Path(folder), part, model, integers))
 
 
-def _read(folder: Path, part: Callable[[str], Path], model: str) -> Checkpoint:
+def _read(
+    folder: Path, part: Callable[[str], Path], model: str, integers: Collection[str]
+) -> Checkpoint:
     from lexforge.text import Vocabulary
 
     config, state = read_json(part(CONFIG)), read_json(part(STATE))
@@ -256,7 +266,7 @@ def _read(folder: Path, part: Callable[[str], Path], model: str) -> Checkpoint:
             f"{CONFIG} names ({len(vocabulary)} words, {config.get('vocabulary_size')} expected)"
         )
     tensors = read_tensors(part(TENSORS))
-    check_finite(tensors, part(TENSORS))
+    check_finite(tensors, part(TENSORS), integers)
     return Checkpoint(folder, config, vocabulary, state, tensors)
 
 
@@ -353,13 +363,21 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path} is truncated or damaged: {printable(error)}") from error
 
 
-def check_finite(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
-    """CheckpointError naming the file, if a tensor is not float32 or holds infinities or nan."""
+def check_finite(
+    tensors: Mapping[str, torch.Tensor], path: str | os.PathLike, integers: Collection[str] = ()
+) -> None:
+    """CheckpointError naming the file, if a tensor is not float32 or holds infinities or nan.
+
+    Those that `integers` names must be int32.
+    """
     import torch
 
     for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise CheckpointError(f"{path} is damaged: {name} must be float32, got {tensor.dtype}")
+        expected = torch.int32 if name in integers else torch.float32
+        if tensor.dtype != expected:
+            raise CheckpointError(
+                f"{path} is damaged: {name} must be {str(expected)[6:]}, got {tensor.dtype}"
+            )
         # A part at a time: a reduction of a view with padded rows copies what it is given.
         for rows in tensor.detach().split(_ROWS) if tensor.numel() and tensor.dim() else ():
             if not torch.stack(torch.aminmax(rows)).isfinite().all():
@@ -379,7 +397,9 @@ def _finish_interrupted_save(folder: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A JSON object, readable."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # What is no Unicode, as parts of a file's name may be, becomes what JSON writes for it: \udcff.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> dict[str, Any]:

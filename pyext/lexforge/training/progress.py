@@ -299,6 +299,18 @@ class Progress:
                 self._line = None
 
 
+@contextlib.contextmanager
+def shown_by(
+    progress: Progress | None, show: bool, every: float = PLAIN_SECONDS
+) -> Iterator[Progress]:
+    """The caller's progress, which stays open, or one of our own, which ends with the block."""
+    if progress is not None:
+        yield progress
+        return
+    with Progress(show, every=every) as own:
+        yield own
+
+
 class _TerminalLine:
     """The last line of a terminal, drawn by rich."""
 

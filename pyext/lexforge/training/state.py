@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
@@ -148,13 +148,16 @@ def require(content: Mapping[str, Any], names: Iterable[str]) -> None:
 
 
 def require_numbers(
-    name: str, points: Iterable[Mapping[str, Any]], names: Iterable[str], *, null: bool = False
+    name: str, points: Iterable[Mapping[str, Any]], names: Collection[str], *, null: bool = False
 ) -> None:
-    """ValueError unless each object of an array has numbers of these names, or null if allowed."""
+    """ValueError unless each object of an array has numbers of these names, or null if allowed.
+
+    What else is in such an object must be a number or null.
+    """
     for point in points:
-        for each in names:
-            value = point.get(each, "")
-            if not (isinstance(value, int | float) or (null and value is None)):
+        for each in {**dict.fromkeys(names), **point}:
+            value, allowed = point.get(each, ""), null or each not in names
+            if not (isinstance(value, int | float) or (allowed and value is None)):
                 raise ValueError(
                     f"{STATE}: {name} must be objects with a number {each}, got {point!s:.80}"
                 )

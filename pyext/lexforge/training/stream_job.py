@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 
 from lexforge._display import html_table, printable
+from lexforge.ops._tables import cut_, join_, table_parts
 from lexforge.training.checkpoint import STATE
 from lexforge.training.events import Events
 from lexforge.training.progress import clock, count
@@ -76,7 +77,7 @@ class StreamState(RunState):
 
     @property
     def pairs(self) -> int:
-        """Of words: the losses that are summed."""
+        """The losses that are summed: of pairs of words, or of CBOW of words with a context."""
         return int(self.sums["pairs"])
 
     @property
@@ -182,6 +183,12 @@ def model_html(name: str, model: Any) -> str:
             ("trained", f"{clock(state.seconds)}, {speed}"),
         ]
     return html_table(rows, caption=name)
+
+
+def check_words(words: Sequence[str], folder: str | os.PathLike | None) -> None:
+    """ValueError for words that a checkpoint cannot hold, if there will be one."""
+    if folder is not None and any("\n" in word for word in words):
+        raise ValueError("train: a checkpoint cannot hold words with line feeds; leave them out")
 
 
 def check_resume(
@@ -298,6 +305,40 @@ class Steps(NamedTuple):
     step: Callable[[int, int, int], None]
     stats: torch.Tensor
     fetch: Callable[[], None]  # brings the model up to date, from a GPU if need be
+
+
+def on_device(
+    tables: Mapping[str, torch.Tensor],
+    device: torch.device,
+    refresh: Callable[[], None],
+    *,
+    in_parts: bool = False,
+) -> tuple[dict[str, torch.Tensor], Callable[[], None]]:
+    """A model's tables on the device, by name, and what brings the model up to date.
+
+    On the CPU they are the model's own; on a GPU they are copies, to be fetched back.
+
+    Args:
+        refresh: Called when the model's tables have changed.
+        in_parts: On the CPU too they are copies, cut into columns, all of as many rows.
+    """
+    if in_parts:
+        rows = max(len(table) for table in tables.values())
+        placed = {
+            name: cut_(table_parts(rows, table.shape[1]), table) for name, table in tables.items()
+        }
+    else:
+        placed = {name: table.to(device) for name, table in tables.items()}
+
+    def fetch() -> None:
+        for name, table in tables.items():
+            if in_parts:
+                join_(table, placed[name])
+            elif placed[name] is not table:
+                table.copy_(placed[name])
+        refresh()
+
+    return placed, fetch
 
 
 def run_steps(

@@ -796,6 +796,8 @@ def load_vectors(
             U+FFFD for the bad bytes, "skip" leaves the row out.
         mmap: map the matrix instead of reading it (safetensors, npy, checkpoint). Mapped vectors
             are not checked for NaN, as that would read all of them.
+            A file that is cut short while it is mapped ends the process with signal 7 when what is
+            gone is looked at; replacing or removing it does no harm.
         encoding: of the words in text, binary and GloVe files, and in the vocabulary file beside an
             array; one that writes ASCII as it is, such as latin-1 or gb18030.
         allow_nonfinite: accept NaN and infinities.

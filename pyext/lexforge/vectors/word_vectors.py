@@ -51,7 +51,7 @@ class WordVectors:
             counts = np.asarray(counts)
             if counts.shape != (rows,):
                 raise ValueError(f"KeyedVectors: counts must be [V={rows}], got {counts.shape}")
-            self.expandos["count"] = counts.astype(np.int64, copy=False)
+            self.expandos["count"] = whole_counts(counts)
         self.index_to_key, self.key_to_index, self._vectors = words, index, matrix
         self._norms: np.ndarray | None = None
 
@@ -156,3 +156,20 @@ def _as_matrix(vectors) -> np.ndarray:
     if vectors.ndim != 2 or vectors.shape[1] == 0:
         raise ValueError(f"KeyedVectors: vectors must be [V, D] with D >= 1, got {vectors.shape}")
     return vectors
+
+
+def whole_counts(counts: np.ndarray) -> np.ndarray:
+    """Counts of words as int64.
+
+    Raises:
+        ValueError: one is no whole number of 0 to 2^63 - 1, or all are more than that together.
+    """
+    with np.errstate(invalid="ignore"):  # what does not fit is found below
+        whole = counts if counts.dtype.kind == "O" else counts.astype(np.int64, copy=False)
+    wrong = np.flatnonzero((whole != counts) | (counts < 0) | (counts >= 1 << 63))
+    if len(wrong):
+        got = counts[wrong[0]]
+        raise ValueError(f"KeyedVectors: counts must be whole numbers of 0 to 2^63 - 1, got {got}")
+    if (total := whole.sum(dtype=float)) >= 2.0**63:
+        raise ValueError(f"KeyedVectors: counts must add up to <= 2^63 - 1, got {total:.4g}")
+    return whole.astype(np.int64, copy=False)

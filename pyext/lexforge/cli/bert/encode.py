@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 
 from lexforge._arguments import MAX_THREADS
+from lexforge.cli._corpus import STANDARD_INPUT, reading_file, refuse_overwriting
 from lexforge.cli._options import check_files
 from lexforge.cli.bert._models import Device, Ids, Model, load, parse_ids
 
@@ -43,7 +43,7 @@ def encode(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="File with a text a line (.gz, .xz and .bz2 too), or - for standard input.",
+            help="File with a text a line (compressed ones too), or - for standard input.",
             show_default=False,
         ),
     ],
@@ -103,7 +103,8 @@ def encode(
     """
     wanted = _layers(layers)
     check_files(out)
-    if source != "-" and Path(source).is_dir():
+    refuse_overwriting(source, [out])
+    if source != STANDARD_INPUT and Path(source).is_dir():
         raise typer.BadParameter(f"{source} must be a file of texts, and is a folder")
 
     import time
@@ -113,6 +114,7 @@ def encode(
     from lexforge._library import kernel_threads
     from lexforge.models.bert.encoding import EncodingCounts, encode_stream
     from lexforge.models.bert.encoding_files import check_vector_file, vector_file
+    from lexforge.text.files import open_text
     from lexforge.training.progress import Progress, clock, count
 
     check_vector_file(out, what.value)
@@ -121,9 +123,16 @@ def encode(
     bert, tokenizer = load(model, device)
     metadata = {"what": what.value, "layers": layers, "model": model.resolve().name}
     counts = EncodingCounts()
-    with Progress(not quiet) as progress, _open(source) as file:
+    with (
+        Progress(not quiet) as progress,
+        reading_file(source, progress.say) as path,
+        open_text(path, errors="strict") as (file, _),
+    ):
         report = progress.phase("encoding", "texts")
-        total = None if source == "-" or report is None else _count_lines(source)
+        total = None
+        if report:
+            with open_text(path, errors="strict") as (lines, _):
+                total = sum(1 for _ in lines)
         start = time.perf_counter()
         windows = encode_stream(
             bert,
@@ -169,24 +178,6 @@ def _layers(text: str) -> int | list[int]:
             f"--layers must be numbers, separated by commas, got {text!r}"
         ) from None
     return numbers[0] if len(numbers) == 1 else numbers
-
-
-@contextlib.contextmanager
-def _open(source: str) -> Iterator[BinaryIO]:
-    if source == "-":
-        import sys
-
-        yield sys.stdin.buffer
-        return
-    from lexforge.text.files import open_text
-
-    with open_text(source, errors="strict") as (file, _):
-        yield file
-
-
-def _count_lines(source: str) -> int:
-    with _open(source) as file:
-        return sum(1 for _ in file)
 
 
 def _line(number: int) -> str:

@@ -170,7 +170,8 @@ class BertEncoder(nn.Module):
 
         Arguments and errors as in :meth:`BertModel.forward`.
         """
-        packed = pack_padded(self.config.max_positions, tokens, segments, valid_lens)
+        name = type(self).__name__
+        packed = pack_padded(name, self.config.max_positions, tokens, segments, valid_lens)
         return packed.unpack(self.encode_packed(*packed.inputs, seed=seed))
 
     @staticmethod
@@ -482,7 +483,8 @@ class BertModel(nn.Module):
             TypeError, ValueError: shapes, dtypes or lengths that do not fit; an empty batch.
             IndexError: an id outside its table or a position outside its sequence.
         """
-        packed = pack_padded(self.config.max_positions, tokens, segments, valid_lens)
+        name = type(self).__name__
+        packed = pack_padded(name, self.config.max_positions, tokens, segments, valid_lens)
         first = packed.cu_seqlens[:-1]
         index = packed.index_of(pred_positions)
         encoded = self.encode_packed(*packed.inputs, seed=seed)

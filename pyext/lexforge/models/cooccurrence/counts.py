@@ -30,7 +30,7 @@ from lexforge.models.cooccurrence.triplets import (
     write_all,
 )
 from lexforge.text import Vocabulary
-from lexforge.text.lines import read_json
+from lexforge.text.lines import parse_json
 from lexforge.training.disk import check_space
 from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import parse_bytes
@@ -440,7 +440,7 @@ def publish(partial: Path, folder: Path, meta: dict[str, Any]) -> None:
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META
     try:
-        meta = read_json(path)
+        meta = parse_json(path.read_bytes(), META)
         version, _ = meta["version"], meta["vocabulary_sha1"]
         whole(META, "entries", meta["entries"])
         for name, kind in _KINDS.items():

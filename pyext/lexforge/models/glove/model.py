@@ -6,7 +6,6 @@ import copy
 import json
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,9 +41,15 @@ from lexforge.training.checkpoint import (
 )
 from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory, parse_bytes
-from lexforge.training.progress import Progress
+from lexforge.training.progress import Progress, shown_by
 from lexforge.training.settings import knobs
-from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
+from lexforge.training.stream_job import (
+    StreamState,
+    check_resume,
+    check_words,
+    model_html,
+    run_steps,
+)
 from lexforge.vectors import KeyedVectors, load_vectors
 from lexforge.vectors.keyed_vectors import OwnedVectors
 from lexforge.vectors.word_vectors import WordVectors
@@ -256,16 +261,9 @@ class GloVe:
             FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
-        shown = progress or Progress(self.progress)
-        with (
-            shown if progress is None else nullcontext(shown),
-            folder_of_run(checkpoint_folder),
-        ):
+        with shown_by(progress, self.progress) as shown, folder_of_run(checkpoint_folder):
             counts = self._counted(corpus, shown)
-            if checkpoint_folder is not None and any("\n" in word for word in counts.vocab.words):
-                raise ValueError(
-                    "train: a checkpoint cannot hold words with line feeds; leave them out"
-                )
+            check_words(counts.vocab.words, checkpoint_folder)
             self._take_settings(counts)
             if self._built is None:
                 self._set_vocabulary(counts.vocab, counts.nnz)
@@ -289,7 +287,7 @@ class GloVe:
                     tiles,
                     settings,
                     state,
-                    (built.words, built.contexts),
+                    {"word": built.words, "context": built.contexts},
                     device=self.device,
                     threads=self.workers,
                     refresh=self._refresh_wv,
@@ -360,8 +358,7 @@ class GloVe:
             "sources": corpus.sources(),
         }
         record = None if self.counts_folder is None else Path(self.counts_folder) / COUNTS_REQUEST
-        shown = progress or Progress(self.progress)
-        with shown if progress is None else nullcontext(shown):
+        with shown_by(progress, self.progress) as shown:
             if record is not None:
                 if _fits(record, request, vocabulary):
                     return Cooccurrence.load(record.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from lexforge.models.glove.tiles import build_tiles, round_sizes
 from lexforge.ops.glove.glove_tiles import GloveTiles
 from lexforge.ops.glove.glove_train import glove_train_
 from lexforge.training.progress import Progress
-from lexforge.training.stream_job import Steps, StreamState
+from lexforge.training.stream_job import Steps, StreamState, on_device
 
 SCRATCH = ".tiles"  # folder, in that of a run, of the training order
 
@@ -55,7 +55,7 @@ def glove_steps(
     tiles: GloveTiles,
     settings: GloVeSettings,
     state: StreamState,
-    tables: tuple[torch.Tensor, torch.Tensor],
+    tables: Mapping[str, torch.Tensor],
     *,
     device: torch.device,
     threads: int | None,
@@ -64,14 +64,13 @@ def glove_steps(
     """Weighted least squares; positions are rounds of tiles that share no row.
 
     Args:
-        tables: The model's, of words and of contexts, on the CPU (``ops.glove_table``).
+        tables: The model's, ``word`` and ``context``, on the CPU (``ops.glove_table``).
         refresh: Called when the tables have changed.
     """
     parts, sizes = tiles.parts, round_sizes(tiles)
     tiles = tiles.to(device)
     stats = torch.zeros(2, dtype=torch.float64, device=device)
-    # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
-    word_table, context_table = (table.to(device) for table in tables)
+    placed, fetch = on_device(tables, device, refresh)
 
     def begin_of(epoch: int) -> int:
         return first_round(parts, settings.seed, state.first_epoch + epoch)
@@ -84,8 +83,8 @@ def glove_steps(
         begin = begin_of(epoch)
         for first_of_call, last_of_call in rounds_between(parts, begin + first, begin + last):
             glove_train_(
-                word_table,
-                context_table,
+                placed["word"],
+                placed["context"],
                 stats,
                 tiles,
                 first_round=first_of_call,
@@ -99,12 +98,6 @@ def glove_steps(
                 clip=settings.grad_clip,
                 threads=threads,
             )
-
-    def fetch() -> None:
-        if device.type != "cpu":
-            for table, trained in zip(tables, (word_table, context_table), strict=True):
-                table.copy_(trained)
-        refresh()
 
     return Steps(offsets, step, stats, fetch)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.models.word2vec.tree import tree_of_paths
 from lexforge.text import Vocabulary
+from lexforge.text.huffman import HuffmanTree
 
 # Settings of the same name and meaning; gensim's max_vocab_size is a limit while counting.
 SAME = (
@@ -17,6 +20,9 @@ SAME = (
     "min_alpha",
     "window",
     "shrink_windows",
+    "sg",
+    "hs",
+    "cbow_mean",
     "negative",
     "ns_exponent",
     "sample",
@@ -28,12 +34,19 @@ SAME = (
 
 
 class GensimParts(NamedTuple):
-    """Settings, vocabulary by falling count, and the two tables in its order, float32 [V, D]."""
+    """What a model consists of.
+
+    Attributes:
+        settings: By name.
+        vocabulary: By falling count.
+        tables: float32, by the names of ``Word2VecSettings.tables``; rows of words in its order.
+        tree: Of hierarchical softmax. Ours may differ where counts are equal.
+    """
 
     settings: dict[str, Any]
     vocabulary: Vocabulary
-    vectors: np.ndarray
-    syn1neg: np.ndarray
+    tables: dict[str, np.ndarray]
+    tree: HuffmanTree | None
 
 
 def parts_of(model: Any) -> GensimParts:
@@ -41,34 +54,37 @@ def parts_of(model: Any) -> GensimParts:
 
     Raises:
         TypeError: Not a ``gensim.models.Word2Vec`` itself (FastText composes its vectors).
-        ValueError: Not skip-gram with negative sampling alone, or no vocabulary yet.
+        ValueError: No vocabulary yet, or one that cannot be trained.
     """
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     if kind != "gensim.models.word2vec.Word2Vec":
         raise TypeError(f"from_gensim: model must be a gensim.models.Word2Vec, got {kind}")
-    if not model.sg or model.hs or not model.negative:
-        raise ValueError(
-            "from_gensim: model must be skip-gram with negative sampling alone (sg=1, hs=0, "
-            f"negative >= 1), got sg={model.sg}, hs={model.hs}, negative={model.negative}"
-        )
     if len(model.wv) == 0:
         raise ValueError("from_gensim: model has no vocabulary yet")
     counts = np.asarray(model.wv.expandos["count"], np.int64)
     order = np.argsort(-counts, kind="stable")
     words = [model.wv.index_to_key[row] for row in order]
-    return GensimParts(
-        {name: getattr(model, name) for name in SAME},
-        Vocabulary(words, counts[order]),
-        np.asarray(model.wv.vectors, np.float32)[order],
-        np.asarray(model.syn1neg, np.float32)[order],
-    )
+    tables = {"input": np.asarray(model.wv.vectors, np.float32)[order]}
+    tree = None
+    if model.negative:
+        tables["output"] = np.asarray(model.syn1neg, np.float32)[order]
+    if model.hs and len(words) > 1:
+        tables["tree"] = np.asarray(model.syn1[: len(words) - 1], np.float32)
+        codes, points = (
+            [np.asarray(model.wv.expandos[name][row], np.int64) for row in order]
+            for name in ("code", "point")
+        )
+        lengths = np.array([len(code) for code in codes])
+        tree = tree_of_paths(lengths, 2 * np.concatenate(points) + np.concatenate(codes))
+    settings = {name: getattr(model, name) for name in SAME}
+    return GensimParts(settings, Vocabulary(words, counts[order]), tables, tree)
 
 
 def gensim_model(
     settings: Word2VecSettings,
     vocabulary: Vocabulary,
-    vectors: np.ndarray,
-    syn1neg: np.ndarray,
+    tables: Mapping[str, np.ndarray],
+    tree: HuffmanTree | None,
     *,
     workers: int | None,
 ) -> Any:
@@ -82,10 +98,18 @@ def gensim_model(
     same = {name: getattr(settings, name) for name in SAME}
     # The vocabulary is counted and cut already; gensim's generators take 32 bits.
     whole = {**same, "min_count": 1, "max_final_vocab": None, "seed": settings.seed % 2**32}
-    model = Word2Vec(**whole, sg=1, hs=0, workers=workers or os.cpu_count() or 1)
+    model = Word2Vec(**whole, workers=workers or os.cpu_count() or 1)
     counts = vocabulary.counts.tolist()
     model.build_vocab_from_freq(dict(zip(vocabulary.words, counts, strict=True)))
     model.min_count, model.max_final_vocab = settings.min_count, settings.max_final_vocab
     order = [vocabulary[word] for word in model.wv.index_to_key]
-    model.wv.vectors[:], model.syn1neg[:] = vectors[order], syn1neg[order]
+    model.wv.vectors[:] = tables["input"][order]
+    if "output" in tables:
+        model.syn1neg[:] = tables["output"][order]
+    if tree is not None:
+        model.syn1[:-1] = tables["tree"]
+        for row, word in enumerate(order):
+            path = tree.nodes[tree.offsets[word] : tree.offsets[word + 1]]
+            model.wv.set_vecattr(row, "code", (path & 1).astype(np.uint8))
+            model.wv.set_vecattr(row, "point", (path >> 1).astype(np.uint32))
     return model

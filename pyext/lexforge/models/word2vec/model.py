@@ -1,11 +1,11 @@
-"""Word2Vec: word vectors by skip-gram with negative sampling, behind gensim's interface."""
+"""Word2Vec: word vectors by skip-gram or CBOW, behind gensim's interface."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,12 +14,15 @@ import torch
 from lexforge._arguments import MAX_THREADS, either, existing, real, whole
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
-from lexforge.models.word2vec.settings import Word2VecSettings
-from lexforge.models.word2vec.trainer import encoded, skipgram_steps
+from lexforge.models.word2vec.settings import ALPHA, Word2VecSettings
+from lexforge.models.word2vec.trainer import GROUP, encoded, word2vec_steps
+from lexforge.models.word2vec.tree import log_likelihoods, tree_of_paths, word_log_probabilities
 from lexforge.ops._tables import padded_table
 from lexforge.text import Corpus, Vocabulary, build_vocabulary, resolve_corpus
+from lexforge.text.huffman import HuffmanTree, huffman_tree
 from lexforge.training.checkpoint import (
     CONFIG,
+    STATE,
     CheckpointError,
     check_savable,
     fill_tensors,
@@ -28,8 +31,14 @@ from lexforge.training.checkpoint import (
 )
 from lexforge.training.lock import folder_of_run
 from lexforge.training.memory import available_memory
-from lexforge.training.progress import PLAIN_SECONDS, Progress
-from lexforge.training.stream_job import StreamState, check_resume, model_html, run_steps
+from lexforge.training.progress import PLAIN_SECONDS, Progress, shown_by
+from lexforge.training.stream_job import (
+    StreamState,
+    check_resume,
+    check_words,
+    model_html,
+    run_steps,
+)
 from lexforge.vectors import KeyedVectors, load_vectors
 from lexforge.vectors.keyed_vectors import OwnedVectors
 from lexforge.vectors.word_vectors import WordVectors
@@ -38,28 +47,38 @@ if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
 
 LARGEST_CUDA_SIZE = 1024  # of a vector: a warp's registers hold a row
+PATHS = ("tree_lengths", "tree_paths")  # in a checkpoint, of a tree that is not of our making
 
 
 class _Built(NamedTuple):
-    """What a vocabulary brings with it: two tables [V, stride], and ``wv`` on the first of them."""
+    """What a vocabulary brings with it.
+
+    Attributes:
+        tables: By the names of ``Word2VecSettings.tables``, [V, stride], of inner nodes one less.
+        tree: With the table of that name.
+        foreign: The tree is not the one that the counts give here.
+        wv: On the table ``input``.
+    """
 
     vocabulary: Vocabulary
-    in_table: torch.Tensor
-    out_table: torch.Tensor
+    tables: dict[str, torch.Tensor]
+    tree: HuffmanTree | None
+    foreign: bool
     wv: OwnedVectors
 
 
 class Word2Vec:
     """Word vectors from raw text, with the names, defaults and habits of gensim 4's ``Word2Vec``.
 
-    The model of Mikolov et al. 2013 ("Distributed representations of words and phrases", eq. 4)
-    is trained as the original tool does: SGD over the corpus with linearly falling learning rate,
-    frequent words sub-sampled, windows of random width. Every random decision is keyed by (seed,
-    epoch, position), so a run samples the same stream with any number of threads, and with
-    ``workers=1`` its result is the same to the last bit, also after a resume.
+    The models of Mikolov et al. 2013 are trained as the original tool does: SGD over the corpus
+    with linearly falling learning rate, frequent words sub-sampled, windows of random width. The
+    words around a word predict it, each by itself (skip-gram, ``sg=1``) or all together (CBOW,
+    ``sg=0``, the default), against a few noise words (negative sampling, ``negative >= 1``) or
+    through a binary tree of the vocabulary (hierarchical softmax, ``hs=1``), or both.
 
-    Only skip-gram with negative sampling exists so far; gensim's default is CBOW (``sg=0``), ours
-    is therefore ``sg=1``.
+    Every random decision is keyed by (seed, epoch, position), so a run samples the same stream with
+    any number of threads. With ``workers=1`` its result is the same to the last bit, also after a
+    resume; with ``deterministic=True`` it is so with any number of workers.
 
     Args:
         sentences: Re-iterable of sentences, each a list of words. With it (or ``corpus_file``)
@@ -76,8 +95,11 @@ class Word2Vec:
             share, as in gensim.
         seed: Of the first vectors and of all sampling.
         workers: Threads; all cores by default.
-        sg, hs, cbow_mean: ``sg=1, hs=0`` is what exists; ``cbow_mean`` concerns CBOW alone.
-        negative: Noise words per pair.
+        sg: 1: skip-gram, 0: CBOW.
+        hs: 1: hierarchical softmax, over a Huffman tree of the counts.
+        cbow_mean: CBOW predicts from the mean of the context's vectors (1) or their sum (0).
+        negative: Noise words that a word is told apart from, for each pair of words or each window
+            (``negative_sharing``); 0: no negative sampling.
         ns_exponent: Noise words are drawn in proportion to ``count ** ns_exponent``.
         epochs: Passes over the corpus.
         max_final_vocab: Raises the minimum count until at most this many words remain, so that
@@ -90,8 +112,12 @@ class Word2Vec:
         hashfxn, batch_words: Accepted and without effect: the first vectors come from a seeded
             generator, and there are no batches.
         null_word, trim_rule, sorted_vocab: Only their defaults are supported.
-        negative_sharing: ``"pair"`` draws noise words for each (word, context) pair; ``"window"``
-            draws once for all pairs of a window, which is faster.
+        negative_sharing: Of skip-gram: ``"pair"`` draws noise words for each (word, context) pair;
+            ``"window"`` draws once for all pairs of a window, which is faster. CBOW has one input
+            and draws once.
+        deterministic: The result is the same to the last bit with any number of workers. It is
+            another one than without: windows of a sentence are trained a few at a time, from the
+            vectors as they are before all of them.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         encoded_folder: Keep the encoded corpus (4 bytes per word) there, and use it again for the
             same files and vocabulary; a temporary folder by default.
@@ -110,15 +136,16 @@ class Word2Vec:
     Attributes:
         wv: :class:`~lexforge.KeyedVectors` on the same memory as the table being trained.
         initialised: Words that began with a vector of ``init``.
-        syn1neg: float32 array [V, D], the context vectors, likewise a view.
+        syn1neg: float32 array [V, D], vectors of words as what is predicted and as noise: a view of
+            the table, with ``negative >= 1``.
+        syn1: float32 array [V - 1, D], vectors of the tree's inner nodes: likewise, with ``hs=1``.
         corpus_total_words: Words of the corpus last counted.
         corpus_count: Its sentences; for files, those with known words, and 0 before training.
         epochs, alpha, window, ...: The arguments.
 
     Raises:
-        ValueError: An argument out of range.
+        ValueError: An argument out of range; ``hs=0`` and ``negative=0``.
         TypeError: A corpus or an argument of the wrong kind.
-        NotImplementedError: ``sg=0`` or ``hs=1``.
 
     Example:
         >>> from lexforge import Word2Vec
@@ -132,7 +159,7 @@ class Word2Vec:
         sentences: Iterable[Sequence[str]] | None = None,
         corpus_file: Any = None,
         vector_size: int = 100,
-        alpha: float = 0.025,
+        alpha: float = ALPHA,
         window: int = 5,
         min_count: int = 5,
         max_vocab_size: int | None = None,
@@ -140,7 +167,7 @@ class Word2Vec:
         seed: int = 1,
         workers: int | None = None,
         min_alpha: float = 1e-4,
-        sg: int = 1,
+        sg: int = 0,
         hs: int = 0,
         negative: int = 5,
         ns_exponent: float = 0.75,
@@ -158,6 +185,7 @@ class Word2Vec:
         shrink_windows: bool = True,
         *,
         negative_sharing: str = "pair",
+        deterministic: bool = False,
         device: str | torch.device = "auto",
         encoded_folder: str | os.PathLike | None = None,
         max_sentence_length: int = 10_000,
@@ -184,6 +212,7 @@ class Word2Vec:
             shrink_windows=shrink_windows,
             negative=negative,
             negative_sharing=negative_sharing,
+            deterministic=deterministic,
             ns_exponent=ns_exponent,
             sample=sample,
             min_count=min_count,
@@ -255,21 +284,22 @@ class Word2Vec:
             corpus_iterable, corpus_file: As in the constructor; exactly one of them.
             update: Add the words of this corpus to the vocabulary and its counts to theirs. The
                 vectors trained so far stay, though words may move to other rows: they are ordered
-                by count. Otherwise the model starts afresh.
+                by count. With ``hs=1`` the tree is another one, whose inner nodes begin at zero.
+                Otherwise the model starts afresh.
             progress_per, keep_raw_vocab: Accepted and without effect.
             trim_rule: Not supported.
             progress: Where to show it, instead of the constructor's ``progress``.
 
         Raises:
-            ValueError: No word reaches ``min_count`` (with ``update`` nothing is added then);
-                ``update`` without a vocabulary; ``init`` that does not fit.
+            ValueError: No word reaches ``min_count`` (with ``update`` nothing is added then), or
+                one alone with ``hs=1``; ``update`` without a vocabulary; ``init`` that does not
+                fit.
             MemoryError: The tables do not fit into the free memory (:meth:`estimate_memory`).
         """
         if trim_rule is not None:
             raise ValueError("build_vocab: trim_rule is not supported; use min_count")
         corpus = self._corpus("build_vocab", corpus_iterable, corpus_file)
-        shown = progress or Progress(self.progress)
-        with shown if progress is None else nullcontext(shown):
+        with shown_by(progress, self.progress) as shown:
             found = build_vocabulary(
                 corpus,
                 min_count=max(self.min_count, 1),
@@ -325,43 +355,76 @@ class Word2Vec:
         before = 0 if old is None else len(old.vocabulary)
         generator = torch.Generator().manual_seed((self.seed + before) % 2**63)
         bound = 1.0 / self.vector_size
-        built.in_table[:, : self.vector_size].uniform_(-bound, bound, generator=generator)
+        vectors = built.tables["input"][:, : self.vector_size]
+        vectors.uniform_(-bound, bound, generator=generator)
         if self.init is not None:
             self.initialised = _start_from(built, self.init, needed=old is None)
         if old is None:
             self._state = None
         else:
             rows = torch.tensor([built.vocabulary[word] for word in old.vocabulary.words])
-            built.in_table[rows], built.out_table[rows] = old.in_table, old.out_table
+            for name in ("input", "output"):  # inner nodes are of this tree alone
+                if name in built.tables and name in old.tables:
+                    built.tables[name][rows] = old.tables[name]
         if self._built is not None:  # whoever holds the old wv goes on with the model
             wv = self._built.wv
             wv.rebase(built.wv.index_to_key, built.wv.vectors, built.vocabulary.counts)
             built = built._replace(wv=wv)
         self._built = built
 
-    def _built_for(self, vocabulary: Vocabulary) -> _Built:
+    def _built_for(
+        self,
+        vocabulary: Vocabulary,
+        foreign: HuffmanTree | None = None,
+        tables: Collection[str] | None = None,
+    ) -> _Built:
         """Zeroed tables for a vocabulary, and ``wv`` on top of the input table.
+
+        Args:
+            foreign: A tree in place of the one that the counts give.
+            tables: Their names; by default what the settings say.
 
         Raises:
             MemoryError: Before anything is allocated, when the tables exceed the free memory. The
                 system would grant them, and end the process once they are filled.
+            ValueError: A tree over one word.
         """
-        needed, free = self.estimate_memory(len(vocabulary))["total"], available_memory()
+        size, names = len(vocabulary), self.settings.tables if tables is None else tables
+        needed, free = self.estimate_memory(size)["total"], available_memory()
         if free is not None and needed > free:
             raise MemoryError(
-                f"Word2Vec: {len(vocabulary):,} words x vector_size={self.vector_size} need "
+                f"Word2Vec: {size:,} words x vector_size={self.vector_size} need "
                 f"{needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: lower vector_size, or "
                 "raise min_count"
             )
-        in_table, out_table = (padded_table(len(vocabulary), self.vector_size) for _ in range(2))
-        vectors = in_table[:, : self.vector_size].numpy()
+        tree = None
+        if "tree" in names:
+            if size < 2:
+                raise ValueError(
+                    "Word2Vec: hs=1 needs a vocabulary of two words or more, for a tree, got "
+                    f"{vocabulary.words}"
+                )
+            tree = foreign or huffman_tree(vocabulary.counts)
+        made = {name: padded_table(size - (name == "tree"), self.vector_size) for name in names}
+        vectors = made["input"][:, : self.vector_size].numpy()
         wv = OwnedVectors(vocabulary.words, vectors, vocabulary.counts, owner="Word2Vec")
-        return _Built(vocabulary, in_table, out_table, wv)
+        return _Built(vocabulary, made, tree, foreign is not None, wv)
 
     def _needed(self, function: str) -> _Built:
         if self._built is None:
             raise ValueError(f"{function}: build the vocabulary first, with build_vocab")
+        had, wanted = self._built.tables.keys(), self.settings.tables
+        if had != set(wanted):
+            raise ValueError(
+                f"{function}: hs={self.hs}, negative={self.negative} takes the tables "
+                f"{', '.join(wanted)}, and the model was built with {', '.join(had)}: build the "
+                "vocabulary again"
+            )
         return self._built
+
+    def _views(self, built: _Built) -> dict[str, torch.Tensor]:
+        """The tables without padding."""
+        return {name: table[:, : self.vector_size] for name, table in built.tables.items()}
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -437,14 +500,10 @@ class Word2Vec:
             FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
         built, settings = self._needed("train"), self.settings
-        if checkpoint_folder is not None and any("\n" in word for word in built.vocabulary.words):
-            raise ValueError(
-                "train: a checkpoint cannot hold words with line feeds; leave them out"
-            )
+        check_words(built.vocabulary.words, checkpoint_folder)
         corpus = self._corpus("train", corpus_iterable, corpus_file)
-        shown = progress or Progress(self.progress, every=report_delay)
         with (
-            shown if progress is None else nullcontext(shown),
+            shown_by(progress, self.progress, report_delay) as shown,
             folder_of_run(checkpoint_folder),
             encoded(
                 corpus,
@@ -467,25 +526,33 @@ class Word2Vec:
             if resume:
                 given = {"epochs": epochs, "alpha": start_alpha, "min_alpha": end_alpha}
                 state = check_resume(self._state, given, "corpus", identity)
+                then = "windows_together" in state.corpus
+                if settings.deterministic != then:
+                    raise ValueError(
+                        f"train: cannot resume: deterministic is {settings.deterministic} now, "
+                        f"{then} in the interrupted run"
+                    )
             else:
                 passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
                 alpha = self.alpha if start_alpha is None else start_alpha
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
+                together = {"windows_together": GROUP} if settings.deterministic else {}
                 state = StreamState(
                     epochs=passes,
                     total=text.num_tokens * passes,
                     alpha=real("train", "start_alpha", alpha),
                     min_alpha=real("train", "end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
-                    corpus=identity,
+                    corpus={**identity, **together},
                 )
             self._state = state
-            steps = skipgram_steps(
+            steps = word2vec_steps(
                 text,
                 built.vocabulary,
                 settings,
                 state,
-                (built.in_table, built.out_table),
+                built.tables,
+                built.tree,
                 device=self.device,
                 threads=self.workers,
                 refresh=lambda: built.wv.refresh(),
@@ -537,14 +604,35 @@ class Word2Vec:
 
     @property
     def syn1neg(self) -> np.ndarray:
-        """float32 [V, D], the context vectors: a view of the table."""
+        """float32 [V, D], vectors of words as what is predicted and as noise: a view of the table.
+
+        Raises:
+            AttributeError: Before the vocabulary is built, or with ``negative=0``.
+        """
+        return self._table("syn1neg", "output")
+
+    @property
+    def syn1(self) -> np.ndarray:
+        """float32 [V - 1, D], vectors of the tree's inner nodes: a view of the table.
+
+        gensim's array has a row more, which nothing uses.
+
+        Raises:
+            AttributeError: Before the vocabulary is built, or with ``hs=0``.
+        """
+        return self._table("syn1", "tree")
+
+    def _table(self, attribute: str, name: str) -> np.ndarray:
         if self._built is None:
-            raise AttributeError("syn1neg: build the vocabulary first")
-        return self._built.out_table[:, : self.vector_size].numpy()
+            raise AttributeError(f"{attribute}: build the vocabulary first")
+        if name not in self._built.tables:
+            lacking = "hs=0" if name == "tree" else "negative=0"
+            raise AttributeError(f"{attribute}: a model of {lacking} has none")
+        return self._views(self._built)[name].numpy()
 
     @property
     def running_training_loss(self) -> float:
-        """Sum of the losses of all pairs of the last run."""
+        """Sum of the losses of the last run."""
         return 0.0 if self._state is None else self._state.loss_sum
 
     @property
@@ -553,13 +641,21 @@ class Word2Vec:
         return 0.0 if self._state is None else self._state.seconds
 
     def get_latest_training_loss(self) -> float:
-        """Sum of the losses of all pairs of the last run (``state.mean_loss`` is the mean)."""
+        """Sum of the losses of the last run, of all pairs of words, or of CBOW all words.
+
+        ``state.mean_loss`` is the mean. A loss is that of a word among its noise words, or on its
+        path through the tree, or of both.
+        """
         return self.running_training_loss
 
     def predict_output_word(
         self, context_words_list: Sequence[str | int], topn: int = 10
     ) -> list[tuple[str, float]] | None:
         """The words most likely between the given context words.
+
+        What is known of the context is the mean of its vectors (their sum with ``cbow_mean=0``), as
+        in CBOW, whatever the model. Probabilities are the softmax over the whole vocabulary, or,
+        without negative sampling, those of hierarchical softmax.
 
         Args:
             context_words_list: Words or row numbers; unknown words are left out.
@@ -570,7 +666,7 @@ class Word2Vec:
             summing to 1; None when no context word is known.
         """
         built = self._needed("predict_output_word")
-        vocabulary = built.vocabulary
+        vocabulary, tables = built.vocabulary, self._views(built)
         known = [
             word if isinstance(word, int) else vocabulary[word]
             for word in context_words_list
@@ -578,13 +674,72 @@ class Word2Vec:
         ]
         if not known:
             return None
-        center = built.in_table[known].mean(dim=0)
-        probability = torch.softmax(built.out_table @ center, dim=0)
+        context = tables["input"][known].sum(dim=0)
+        if self.cbow_mean:
+            context /= len(known)
+        if "output" in tables:
+            probability = torch.softmax(tables["output"] @ context, dim=0)
+        else:
+            assert built.tree is not None
+            probability = word_log_probabilities(built.tree, tables["tree"], context).exp()
         best = probability.topk(min(topn, len(vocabulary)))
         return [
             (vocabulary.words[row], value)
             for value, row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
+
+    def score(
+        self,
+        sentences: Iterable[Sequence[str]],
+        total_sentences: int | None = None,
+        chunksize: int = 100,
+        queue_factor: int = 2,
+        report_delay: float = 1,
+    ) -> np.ndarray:
+        """Log-likelihood of sentences under hierarchical softmax, as in gensim (Taddy 2015).
+
+        That is the sum of log P(word | context) over the words of a sentence, in skip-gram for each
+        context by itself. All known words count, in windows of the full size; a word without a
+        context adds nothing.
+
+        Args:
+            sentences: Each a list of words, of which unknown ones are left out.
+            total_sentences: Score at most so many; all by default.
+            chunksize: Sentences that are scored at a time.
+            queue_factor, report_delay: Accepted and without effect.
+
+        Returns:
+            float32 [sentences], natural logarithms.
+
+        Raises:
+            ValueError: ``hs=0``: noise words give no probabilities; no vocabulary yet.
+            TypeError: Sentences that are not lists of words.
+        """
+        built = self._needed("score")
+        if built.tree is None:
+            raise ValueError(
+                "score: hs must be 1: the probabilities of words are those of hierarchical softmax"
+            )
+        tables, index = self._views(built), built.vocabulary.index
+        words = Corpus("sentences", sentences=map(_as_words, sentences), lowercase=self.lowercase)
+        known = (
+            [index[word] for word in sentence if word in index]
+            for sentence in islice(words, total_sentences)
+        )
+        scores = []
+        while chunk := list(islice(known, whole("score", "chunksize", chunksize))):
+            scores.append(
+                log_likelihoods(
+                    chunk,
+                    built.tree,
+                    tables["input"],
+                    tables["tree"],
+                    window=self.window,
+                    skipgram=bool(self.sg),
+                    mean=bool(self.cbow_mean),
+                )
+            )
+        return torch.cat(scores).float().numpy() if scores else np.zeros(0, np.float32)
 
     def estimate_memory(self, vocab_size: int | None = None) -> dict[str, int]:
         """Bytes that a model of this size takes.
@@ -593,9 +748,9 @@ class Word2Vec:
             vocab_size: Number of words V; that of the model by default.
 
         Returns:
-            ``vocab`` (words, counts, index), ``vectors`` and ``syn1neg`` (the two tables),
-            ``sampling`` (noise and sub-sampling tables) and their sum ``total``. The encoded corpus
-            is memory-mapped and takes 4 bytes per word on disk.
+            ``vocab`` (words, counts, index), ``vectors``, ``syn1neg`` and ``syn1`` (the tables that
+            there are), ``tree`` (paths), ``sampling`` (noise and sub-sampling tables) and their sum
+            ``total``. The encoded corpus is memory-mapped and takes 4 bytes per word on disk.
         """
         if vocab_size is None:
             vocab_size = 0 if self._built is None else len(self._built.vocabulary)
@@ -603,9 +758,12 @@ class Word2Vec:
         report = {
             "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
             "vectors": table,
-            "syn1neg": table,
-            "sampling": vocab_size * 12,
+            "sampling": vocab_size * 4,
         }
+        if self.negative:
+            report |= {"syn1neg": table, "sampling": vocab_size * 12}
+        if self.hs:  # in Zipf's texts a path is a few nodes longer than in a balanced tree
+            report |= {"syn1": table, "tree": vocab_size * (8 + 4 * (vocab_size.bit_length() + 4))}
         return {**report, "total": sum(report.values())}
 
     # -- storage ------------------------------------------------------------------------------
@@ -616,19 +774,20 @@ class Word2Vec:
         kept["_state"] = copy.deepcopy(self._state)
         if self._built is None:
             return {**kept, "built": None}
-        vocabulary, *tables, wv = self._built
-        tables = [table[:, : self.vector_size].contiguous() for table in tables]
-        return {**kept, "built": (vocabulary, tables, copy.deepcopy(wv.expandos))}
+        built = self._built
+        tables = {name: table.contiguous() for name, table in self._views(built).items()}
+        tree = built.tree if built.foreign else None
+        return {**kept, "built": (built.vocabulary, tables, tree, copy.deepcopy(built.wv.expandos))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("built")
         vars(self).update(state)
         self._built = None
         if kept is not None:
-            vocabulary, tables, expandos = kept
-            built = self._built = self._built_for(vocabulary)
-            for table, values in zip((built.in_table, built.out_table), tables, strict=True):
-                table[:, : self.vector_size] = values
+            vocabulary, tables, tree, expandos = kept
+            built = self._built = self._built_for(vocabulary, tree, tables)
+            for name, view in self._views(built).items():
+                view.copy_(tables[name])
             built.wv.expandos = expandos
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -641,11 +800,11 @@ class Word2Vec:
             CheckpointError: It could not be written, or the tables hold infinite values.
         """
         built = self._needed("save")
-        tensors = {
-            "input": built.in_table[:, : self.vector_size],
-            "output": built.out_table[:, : self.vector_size],
-        }
+        tensors = self._views(built)
         check_savable(folder, tensors)
+        if built.foreign and built.tree is not None:
+            lengths, paths = np.diff(built.tree.offsets).astype(np.int32), built.tree.nodes
+            tensors |= zip(PATHS, map(torch.from_numpy, (lengths, paths)), strict=True)
         save_checkpoint(
             folder,
             config={
@@ -681,7 +840,7 @@ class Word2Vec:
             FileNotFoundError: No model there.
             CheckpointError: A file is missing, truncated, damaged, or of another kind of model.
         """
-        found = load_checkpoint(folder, model="word2vec")
+        found = load_checkpoint(folder, model="word2vec", integers=PATHS)
         try:
             model = cls(
                 **Word2VecSettings.of(found.config).record(),
@@ -693,15 +852,20 @@ class Word2Vec:
             state = StreamState.from_json(found.state) if found.state else None
             for name in ("corpus_count", "corpus_total_words"):
                 whole(CONFIG, name, found.config.get(name, 0), low=0)
+            if state is not None and "windows_together" in state.corpus:
+                whole(STATE, "windows_together", state.corpus["windows_together"], high=1000)
+            paths = [found.tensors[name].numpy() for name in PATHS if name in found.tensors]
+            tree = tree_of_paths(*paths) if paths else None
+            if tree is not None and len(tree.offsets) != len(found.vocabulary) + 1:
+                raise ValueError(f"the tree is not over {len(found.vocabulary)} words")
+            built = model._built_for(found.vocabulary, tree)
         except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model._state = state
         model.corpus_count = found.config.get("corpus_count", 0)
         model.corpus_total_words = found.config.get("corpus_total_words", 0)
-        built = model._built = model._built_for(found.vocabulary)
-        size = model.vector_size
-        tables = {"input": built.in_table[:, :size], "output": built.out_table[:, :size]}
-        fill_tensors(folder, tables, found.tensors)
+        fill_tensors(folder, model._views(built), found.tensors)
+        model._built = built
         return model
 
     @classmethod
@@ -710,38 +874,42 @@ class Word2Vec:
     ) -> Word2Vec:
         """The same model as a ``gensim.models.Word2Vec`` of gensim 4, to be used or trained on.
 
-        Both tables are copied, with the words, their counts, and the settings that both have; words
-        are ordered by count. Where training stood is not known: it begins a run of its own.
+        Its tables are copied, with the words, their counts, the tree of hierarchical softmax, and
+        the settings that both have; words are ordered by count. Where training stood is not known:
+        it begins a run of its own.
 
         Args:
-            model: Trained with ``sg=1, hs=0, negative >= 1``.
+            model: Of any of the four models.
             workers, device: As in the constructor.
 
         Raises:
             TypeError: Not a model of gensim's ``Word2Vec``, or words that are no str.
-            ValueError: Another kind of training, no vocabulary yet, or settings beyond our limits.
+            ValueError: No vocabulary yet, or settings beyond our limits.
         """
         found = parts_of(model)
         ours = cls(**found.settings, comment=model.comment, workers=workers, device=device)
         ours.corpus_count, ours.corpus_total_words = model.corpus_count, model.corpus_total_words
-        built = ours._built = ours._built_for(found.vocabulary)
-        built.in_table[:, : ours.vector_size] = torch.from_numpy(found.vectors)
-        built.out_table[:, : ours.vector_size] = torch.from_numpy(found.syn1neg)
+        built = ours._built = ours._built_for(found.vocabulary, found.tree)
+        for name, view in ours._views(built).items():
+            view.copy_(torch.from_numpy(found.tables[name]))
         return ours
 
     def to_gensim(self) -> Any:
-        """The same model as a ``gensim.models.Word2Vec``: tables, words, counts, settings.
+        """The same model as a ``gensim.models.Word2Vec``: tables, tree, words, counts, settings.
 
-        What gensim has no name for is lost: ``negative_sharing``, ``max_sentence_length``,
-        ``lowercase``, and the state of the run. Rows of equal counts may be in another order.
+        What gensim has no name for is lost: ``negative_sharing``, ``deterministic``,
+        ``max_sentence_length``, ``lowercase``, and the state of the run. Rows of equal counts may
+        be in another order.
 
         Raises:
             ModuleNotFoundError: gensim is not installed.
             ValueError: No vocabulary yet.
         """
-        built, size = self._needed("to_gensim"), self.vector_size
-        tables = [table[:, :size].numpy() for table in (built.in_table, built.out_table)]
-        model = gensim_model(self.settings, built.vocabulary, *tables, workers=self.workers)
+        built = self._needed("to_gensim")
+        tables = {name: view.numpy() for name, view in self._views(built).items()}
+        model = gensim_model(
+            self.settings, built.vocabulary, tables, built.tree, workers=self.workers
+        )
         model.comment, model.corpus_count = self.comment, self.corpus_count
         model.corpus_total_words = self.corpus_total_words
         return model
@@ -771,6 +939,13 @@ def _start_from(built: _Built, init: str | os.PathLike | WordVectors, *, needed:
     if needed and not taken:
         raise ValueError("Word2Vec: init has none of the words of the corpus")
     return taken
+
+
+def _as_words(sentence: Sequence[str]) -> list[str]:
+    """A sentence that is one; TypeError for a text."""
+    if isinstance(sentence, str):
+        raise TypeError("score: sentences must be lists of words, got a str: split it")
+    return list(sentence)
 
 
 def _at_most(vocabulary: Vocabulary, size: int | None) -> Vocabulary:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lexforge.models import settings as common
-from lexforge.models.settings import corpus, model, setting, training
+from lexforge.models.settings import corpus, model, training
 from lexforge.training.settings import Settings
 
 SHARING = ("pair", "window")
+SHARING_HELP = "Skip-gram: noise per pair, or per window (faster)."
+CBOW_HELP = "CBOW: 1: the mean of the context's vectors; 0: their sum."
+DETERMINISTIC_HELP = "The same bits with any number of --workers."
+ALPHA = 0.025  # gensim's, for all models
 NOISE_HELP = "Noise words are drawn by count to this power."
 STEEPEST = 16  # the largest count, 2^63 - 1, to this power is still a double
 SAMPLE_HELP = "Thin out words above this share; 0: none."
@@ -21,19 +25,23 @@ class Word2VecSettings(Settings):
     """Those of :class:`~lexforge.Word2Vec`, by gensim's names.
 
     Raises:
-        NotImplementedError: ``sg=0`` or ``hs=1``.
+        ValueError: ``hs=0`` and ``negative=0``.
     """
 
     OWNER: ClassVar[str] = "Word2Vec"
 
     vector_size: int = common.vector_size()
-    alpha: float = training(0.025, "First learning rate.", low=0, names=RATE)
-    min_alpha: float = training(1e-4, "Last learning rate.", low=0, names=LAST_RATE)
-    window: int = common.distance(5, "Largest distance of context.", panel="Model")
-    shrink_windows: bool = setting(True)
-    negative: int = model(5, "Noise words per pair.", low=1, high=1000, names="-- -")
-    negative_sharing: str = model("pair", "Noise per pair, or window (faster).", choices=SHARING)
+    sg: int = model(0, "1: skip-gram; 0: CBOW.", low=0, high=1, names="-- -")
+    cbow_mean: int = model(1, CBOW_HELP, low=0, high=1)
+    hs: int = model(0, "1: hierarchical softmax.", low=0, high=1, names="-- -")
+    negative: int = model(5, "Noise words; 0: none, with --hs 1.", low=0, high=1000, names="-- -")
+    negative_sharing: str = model("pair", SHARING_HELP, choices=SHARING)
     ns_exponent: float = model(0.75, NOISE_HELP, low=-STEEPEST, high=STEEPEST)
+    window: int = common.distance(5, "Largest distance of context.", panel="Model")
+    shrink_windows: bool = model(True, "1: draw each word's window; 0: always the largest.")
+    alpha: float = training(ALPHA, "First learning rate.", low=0, names=RATE)
+    min_alpha: float = training(1e-4, "Last learning rate.", low=0, names=LAST_RATE)
+    deterministic: bool = training(False, DETERMINISTIC_HELP, later=True)
     sample: float = corpus(1e-3, SAMPLE_HELP, low=0, high=1e18, names="-- -")
     min_count: int = common.min_count()
     max_vocab_size: int | None = common.max_vocab_size()
@@ -44,14 +52,16 @@ class Word2VecSettings(Settings):
     errors: str | None = common.errors()
     epochs: int = common.epochs(5, "Passes over the corpus.")
     seed: int = common.seed()
-    sg: int = setting(1, low=0)
-    hs: int = setting(0, low=0)
-    cbow_mean: int = setting(1, low=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.sg or self.hs:
-            raise NotImplementedError(
-                "Word2Vec: skip-gram with negative sampling (sg=1, hs=0) is what exists, "
-                f"got sg={self.sg}, hs={self.hs}"
+        if not self.hs and not self.negative:
+            raise ValueError(
+                "Word2Vec: hs=0 with negative=0 is neither hierarchical softmax nor negative "
+                "sampling: one of them is needed"
             )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that are trained, as in a checkpoint."""
+        return "input", *["output"] * (self.negative > 0), *["tree"] * self.hs

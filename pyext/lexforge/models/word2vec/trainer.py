@@ -5,20 +5,30 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lexforge import _library
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.word2vec.word2vec_train import word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import (
+    SENTENCES_TOGETHER,
+    HuffmanPaths,
+    word2vec_train_,
+)
 from lexforge.text import Corpus, EncodedCorpus, Vocabulary, encode_corpus
+from lexforge.text.huffman import HuffmanTree
 from lexforge.training.memory import available_memory
 from lexforge.training.progress import Progress
-from lexforge.training.stream_job import Steps, StreamState
+from lexforge.training.stream_job import Steps, StreamState, on_device
+
+# Windows whose errors are told from the same tables where threads must not change the result. A run
+# keeps its own number.
+GROUP = 32
 
 
 @contextmanager
@@ -64,50 +74,70 @@ def _encoded_before(
     return found if same and corpus.paths else None
 
 
-def skipgram_steps(
+def word2vec_steps(
     corpus: EncodedCorpus,
     vocabulary: Vocabulary,
     settings: Word2VecSettings,
     state: StreamState,
-    tables: tuple[torch.Tensor, torch.Tensor],
+    tables: Mapping[str, torch.Tensor],
+    tree: HuffmanTree | None,
     *,
     device: torch.device,
     threads: int | None,
     refresh: Callable[[], None],
 ) -> Steps:
-    """Skip-gram with negative sampling; positions are sentences.
+    """Skip-gram or CBOW, by negative sampling, hierarchical softmax, or both.
+
+    Positions are sentences, or with groups of windows blocks of sentences, at whose ends runs can
+    be cut without a trace.
 
     Args:
-        tables: The model's, float32 [V, stride] on the CPU: of words as contexts, which are the
-            vectors to keep, and as centres and noise.
+        state: Its ``corpus`` may name ``windows_together``, those of a group.
+        tables: The model's, float32 [V, stride] on the CPU: ``input``, of words as contexts, which
+            are the vectors to keep; ``output``, of words as centres and noise, for negative
+            sampling; ``tree``, [V - 1, stride] of inner nodes, for hierarchical softmax.
+        tree: Over the vocabulary, with the table of that name.
         refresh: Called when the tables have changed.
     """
     corpus = corpus.held((available_memory() or 0) // 4)
     counts = torch.from_numpy(np.ascontiguousarray(vocabulary.counts, dtype=np.int64))
     share = sample_share(settings.sample, vocabulary.total)
     keep = keep_probability(counts, share, rule="word2vec").to(device)
-    noise = build_alias(noise_weights(counts, settings.ns_exponent)).to(device)
+    noise = paths = None
+    if "output" in tables:
+        noise = build_alias(noise_weights(counts, settings.ns_exponent)).to(device)
+    if tree is not None:
+        begins, nodes = (torch.from_numpy(each).to(device) for each in (tree.offsets, tree.nodes))
+        paths = HuffmanPaths(begins, nodes, tree.longest)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
-    # On the CPU these are the model's own tables; on a GPU they are copies, fetched back.
-    in_table, out_table = (table.to(device) for table in tables)
+    together = state.corpus.get("windows_together", 0)
+    in_parts = together > 0 and device.type == "cpu" and not _library.emulated()
+    placed, fetch = on_device(tables, device, refresh, in_parts=in_parts)
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
+    block, sentences = SENTENCES_TOGETHER if together else 1, corpus.num_sentences
+    positions = torch.cat([corpus.offsets[:-1:block], corpus.offsets[-1:]])
 
     def step(epoch: int, first: int, last: int) -> None:
         corpus.refuse_cut()
         word2vec_train_(
-            in_table,
-            out_table,
+            placed["input"],
+            placed.get("output"),
+            placed.get("tree"),
             stats,
             tokens,
             offsets,
             keep,
             noise,
-            first_sentence=first,
-            last_sentence=last,
+            paths,
+            model="skipgram" if settings.sg else "cbow",
+            first_sentence=first * block,
+            last_sentence=min(last * block, sentences),
             window=settings.window,
             negatives=settings.negative,
             dynamic_window=settings.shrink_windows,
             negative_sharing=settings.negative_sharing,
+            cbow_mean=bool(settings.cbow_mean),
+            windows_together=together,
             alpha=state.alpha,
             min_alpha=state.min_alpha,
             tokens_before=epoch * corpus.num_tokens,
@@ -117,13 +147,7 @@ def skipgram_steps(
             threads=threads,
         )
 
-    def fetch() -> None:
-        if device.type != "cpu":
-            for table, trained in zip(tables, (in_table, out_table), strict=True):
-                table.copy_(trained)
-        refresh()
-
-    return Steps(lambda epoch: corpus.offsets, step, stats, fetch)
+    return Steps(lambda epoch: positions, step, stats, fetch)
 
 
 def sample_share(sample: float, total: int) -> float:

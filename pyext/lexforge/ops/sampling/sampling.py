@@ -212,7 +212,8 @@ def noise_weights(counts: torch.Tensor, power: float = 0.75) -> torch.Tensor:
 
     Raises:
         TypeError: ``counts`` is not an integer tensor.
-        ValueError: ``counts`` is not [V] or has a negative element, or ``power`` is not finite.
+        ValueError: ``counts`` is not [V], has a negative element or adds up to more than 2^63 - 1,
+            or ``power`` is not finite.
     """
     counts = _checked_counts("noise_weights", counts)
     if not math.isfinite(power):
@@ -240,8 +241,8 @@ def keep_probability(
 
     Raises:
         TypeError: ``counts`` is not an integer tensor.
-        ValueError: ``counts`` is not [V] or has a negative element, ``threshold`` is negative or
-            NaN, or ``rule`` is unknown.
+        ValueError: ``counts`` is not [V], has a negative element or adds up to more than 2^63 - 1,
+            ``threshold`` is negative or NaN, or ``rule`` is unknown.
     """
     counts = _checked_counts("keep_probability", counts)
     if not threshold >= 0:
@@ -267,6 +268,8 @@ def _checked_counts(op: str, counts: torch.Tensor) -> torch.Tensor:
         raise TypeError(f"{op}: counts must be an integer tensor, got {got}")
     if len(counts) and int(counts.min()) < 0:
         raise ValueError(f"{op}: counts must not be negative, got {int(counts.min())}")
+    if float(total := counts.to(torch.float64).sum()) >= 2.0**63:
+        raise ValueError(f"{op}: counts must add up to <= 2^63 - 1, got {float(total):.4g}")
     return counts
 
 

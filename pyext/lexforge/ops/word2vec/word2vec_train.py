@@ -8,12 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lexforge import _library
 from lexforge.ops import _checks
-from lexforge.ops._tables import ROW_MULTIPLE
+from lexforge.ops._tables import ROW_MULTIPLE, cut_, join_, table_parts
 
 MODELS = ("skipgram", "cbow")
 SHARING = ("pair", "window")
 LONGEST_PATH = 96  # kLongestPath
+SENTENCES_TOGETHER = 256  # kSentencesTogether
 
 
 class HuffmanPaths(NamedTuple):
@@ -98,8 +100,10 @@ def word2vec_train_(
             CBOW does anyway.
         cbow_mean: CBOW's input is the contexts' mean; otherwise their sum.
         windows_together: 0, or train windows in groups of so many, 1 to 1000, such that the result
-            is the same to the last bit for any number of threads. A group's errors come from the
-            tables as they are before it. On a GPU windows are grouped otherwise: see the notes.
+            is the same to the last bit for any number of threads, also where calls are cut at
+            multiples of 256 sentences. A group's errors come from the tables as they are before it.
+            On the CPU tables are cut into columns for it (:func:`table_parts`); whole ones are cut,
+            trained and joined again. On a GPU windows are grouped otherwise: see the notes.
         alpha, min_alpha: learning rate at the first and past the last of ``total_tokens``.
         tokens_before: tokens of earlier epochs; ``total_tokens``: of all epochs, default N.
         seed: any integer of 64 bits. epoch: 0 to 2^32 - 1.
@@ -116,8 +120,8 @@ def word2vec_train_(
     Notes:
         CPU: one thread gives a bitwise reproducible result, also for a corpus cut into calls; with
         more, rows are updated without locks and rounding varies (Recht et al. 2011). With
-        ``windows_together`` each thread works on columns of its own, 32 floats or a multiple, so
-        that more threads than that do not help: 4 of them at 100 dimensions, 10 at 300.
+        ``windows_together`` each thread works on columns of its own, 64 of them or a multiple (32
+        up to dimension 64), so that more threads do not help: 2 at 100 dimensions, 5 at 300.
 
         CUDA: many sentences are trained at the same time, fewer for a small vocabulary or corpus,
         and rows are updated by atomic additions, so rounding and the order of updates vary. Nothing
@@ -145,8 +149,12 @@ def word2vec_train_(
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)
     _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
-    _checks.tensor(op, "in_table", in_table, _checks.WIDE, ("V", "stride"), contiguous=True)
-    vocab_size, stride = in_table.shape
+    # Where the CPU's kernels train in groups.
+    cuts = windows_together != 0 and in_table.device.type == "cpu" and not _library.emulated()
+    in_parts = cuts and in_table.dim() == 3
+    shape = ("parts", "V", "columns") if in_parts else ("V", "stride")
+    _checks.tensor(op, "in_table", in_table, _checks.WIDE, shape, contiguous=True)
+    *parts, vocab_size, stride = in_table.shape
     if vocab_size < 1 or stride < 1 or stride % ROW_MULTIPLE:
         raise ValueError(
             f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
@@ -170,8 +178,9 @@ def word2vec_train_(
     if tree_table is not None and tree is not None:
         if vocab_size < 2:
             raise ValueError(f"{op}: a tree needs two words or more, got {vocab_size}")
+        nodes = vocab_size if in_parts else vocab_size - 1
         expected += [
-            ("tree_table", tree_table, in_table.dtype, (vocab_size - 1, stride)),
+            ("tree_table", tree_table, in_table.dtype, (*parts, nodes, stride)),
             ("tree.offsets", tree.offsets, torch.int64, (vocab_size + 1,)),
             ("tree.nodes", tree.nodes, torch.int32, ("P",)),
         ]
@@ -183,8 +192,7 @@ def word2vec_train_(
     for name, table in updated.items():
         _checks.updated(op, name, table)
     _checks.apart(op, **updated)
-    none = in_table.new_empty(0, stride)
-    path_offsets, nodes, longest = tree or HuffmanPaths(offsets[:0], tokens[:0], 0)
+    paths = tree or HuffmanPaths(offsets[:0], tokens[:0], 0)
     sentences = offsets.shape[0] - 1
     last_sentence = sentences if last_sentence is None else last_sentence
     _checks.span(op, "first_sentence and last_sentence", first_sentence, last_sentence, sentences)
@@ -197,18 +205,22 @@ def word2vec_train_(
     _checks.whole(op, "epoch", epoch, 0, 2**32 - 1)
     _checks.number(op, "alpha", alpha)
     _checks.number(op, "min_alpha", min_alpha)
+    trained = updated
+    if cuts and not in_parts:
+        empty = {name: table_parts(vocab_size, stride, in_table.dtype) for name in updated}
+        trained = {name: cut_(empty[name], table) for name, table in updated.items()}
+    first = trained["in_table"]
+    none = first.new_empty(*first.shape[:-2], 0, first.shape[-1])
     torch.ops.lexforge.word2vec_train_.default(
-        in_table,
-        none if out_table is None else out_table,
-        none if tree_table is None else tree_table,
+        first,
+        trained.get("out_table", none),
+        trained.get("tree_table", none),
         stats,
         tokens,
         offsets,
         keep,
         tokens[:0] if noise is None else noise,
-        path_offsets,
-        nodes,
-        longest,
+        *paths,
         first_sentence,
         last_sentence,
         model == "cbow",
@@ -226,6 +238,9 @@ def word2vec_train_(
         epoch,
         _checks.threads(op, threads),
     )
+    if trained is not updated:
+        for name, table in updated.items():
+            join_(table, trained[name])
     torch.autograd.graph.increment_version([*updated.values(), stats])
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
 
 from lexforge.reference.sampling.sampling import NEGATIVE, SUBSAMPLE, WINDOW, alias_draw, philox_at
+
+SENTENCES_TOGETHER = 256
 
 
 class Window(NamedTuple):
@@ -17,7 +20,7 @@ class Window(NamedTuple):
     contexts: list[int]
     noise: list[list[int]]  # [c][K], the same K everywhere with shared noise; none left out yet
     learning_rate: float
-    last_of_sentence: bool
+    sentence: int
 
 
 Target = tuple[np.ndarray, int, int]  # a table, a row of it, and the label
@@ -60,11 +63,8 @@ def windows(
 ) -> Iterator[Window]:
     """The windows of the sentences in order. Arguments as of ``word2vec_train_``."""
     last_sentence = len(offsets) - 1 if last_sentence is None else last_sentence
-    for begin, end in zip(
-        offsets[first_sentence:last_sentence].tolist(),
-        offsets[first_sentence + 1 : last_sentence + 1].tolist(),
-        strict=True,
-    ):
+    for sentence in range(first_sentence, last_sentence):
+        begin, end = offsets[sentence : sentence + 2].tolist()
         learning_rate = alpha + (min_alpha - alpha) * (tokens_before + begin) / total_tokens
         positions = np.arange(begin, end)
         chance = (words_at(seed, epoch, positions, SUBSAMPLE) >> 8) * np.float32(2.0**-24)
@@ -83,7 +83,7 @@ def windows(
             else:
                 drawn = noise_words(noise, seed, epoch, position, len(contexts) * negatives)
                 each = [drawn[j * negatives :][:negatives] for j in range(len(contexts))]
-            yield Window(words[i], contexts, each, learning_rate, i + 1 == len(words))
+            yield Window(words[i], contexts, each, learning_rate, sentence)
 
 
 def word2vec_train(
@@ -157,11 +157,7 @@ def word2vec_train(
             change(window.contexts if model == "cbow" else window.contexts[j : j + 1], total[None])
 
     stats = np.zeros(3)
-    group: list[Window] = []
-    for window in windows(tokens, offsets, keep, noise, **options):
-        group.append(window)
-        if len(group) < together and not window.last_of_sentence:
-            continue
+    for group in _groups(windows(tokens, offsets, keep, noise, **options), together):
         found = []
         for each in group:
             stats[2] += 1
@@ -175,5 +171,11 @@ def word2vec_train(
             found.append((each, of_all, of_each))
         for each, of_all, of_each in found:
             train(each, of_all, of_each)
-        group = []
     return stats
+
+
+def _groups(found: Iterator[Window], size: int) -> Iterator[list[Window]]:
+    """So many successive windows, fewer at the end of a block of sentences."""
+    for _, block in groupby(found, lambda window: window.sentence // SENTENCES_TOGETHER):
+        while group := list(islice(block, size)):
+            yield group

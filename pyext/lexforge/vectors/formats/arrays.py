@@ -122,7 +122,8 @@ def read_npy(
         # compares the shape with the size of the file before anything is allocated.
         vectors = np.lib.format.open_memmap(path, mode="c")
     except _DAMAGED_NPY as error:
-        raise ValueError(f"not a whole numpy file: {error}") from None
+        reason = error.args[0] if error.args else type(error).__name__  # the rest are places
+        raise ValueError(f"not a whole numpy file: {reason}") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"the array must be floating [V, D], got {vectors.dtype} {vectors.shape}")
     words, counts = _words_beside(path, encoding, errors)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lexforge._compressed import SUFFIXES
+from lexforge.text.files import FASTTEXT, NUMPY, PICKLE, SAFETENSORS, foreign_kind
 from lexforge.text.lines import known_encoding, wide_encoding
 from lexforge.vectors.formats import arrays as array_formats
 from lexforge.vectors.formats import rows as row_formats
@@ -20,7 +21,7 @@ from lexforge.vectors.formats.streams import (
     open_for_reading,
     open_for_writing,
 )
-from lexforge.vectors.word_vectors import WordVectors
+from lexforge.vectors.word_vectors import WordVectors, whole_counts
 
 __all__ = [
     "FORMATS",
@@ -152,7 +153,9 @@ def save_vectors(
         dtype = kv.vectors.dtype.name if kv.vectors.dtype.name in types else "float32"
     dtype = _checked_dtype(f"save_vectors: {format}", dtype, types)
     threads = row_formats.checked_threads("save_vectors", threads)
-    table = Table(kv.index_to_key, kv.vectors, kv.expandos.get("count"))
+    counts = kv.expandos.get("count")  # set_vecattr() takes anything
+    counts = None if counts is None else whole_counts(counts)
+    table = Table(kv.index_to_key, kv.vectors, counts)
     if format in ("text", "binary", "glove"):
         binary, total = format == "binary", None if format == "glove" else len(kv)
         save_rows(path, table.words, table.vectors, binary=binary, total=total, threads=threads)
@@ -219,20 +222,21 @@ def sniff_format(head: bytes) -> str:
     if not head:
         raise ValueError("the file is empty")
     if wide := wide_encoding(head):
-        raise ValueError(f"{wide} text: convert it to UTF-8")
-    if head.startswith(b"\xba\x16\x4f\x2f"):
+        raise ValueError(f"{wide.upper()} text: convert it to UTF-8")
+    foreign = foreign_kind(head)
+    if foreign == FASTTEXT:
         raise ValueError(
             "a fastText .bin model, which is not read yet; its .vec file is, and "
             "`fasttext print-word-vectors` writes one from the model"
         )
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000:
+    if foreign == SAFETENSORS:
         return "safetensors"
-    if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+    if foreign == PICKLE:
         raise ValueError(
             "a Python pickle, which is never opened here because it can run code; load it with the "
             "program that wrote it and save word2vec format (gensim: kv.save_word2vec_format)"
         )
-    if head.startswith(b"\x93NUMPY"):
+    if foreign == NUMPY:
         return "npy"
     first, _, rest = head.partition(b"\n")
     if header := row_formats.header_of(first):

@@ -155,7 +155,7 @@ def read_rows(
         head: its first bytes; at least two lines of text unless the file is shorter.
     """
     if wide := wide_encoding(head):
-        raise ValueError(f"{wide} text: convert it to UTF-8")
+        raise ValueError(f"{wide.upper()} text: convert it to UTF-8")
     first, line_break, rest = head.partition(b"\n")
     header = header_of(first)
     if header and format == "glove":
