@@ -152,8 +152,8 @@ def word2vec_train_(
     # Where the CPU's kernels train in groups.
     cuts = windows_together != 0 and in_table.device.type == "cpu" and not _library.emulated()
     in_parts = cuts and in_table.dim() == 3
-    shape = ("parts", "V", "columns") if in_parts else ("V", "stride")
-    _checks.tensor(op, "in_table", in_table, _checks.WIDE, shape, contiguous=True)
+    sizes = ("parts", "V", "columns") if in_parts else ("V", "stride")
+    _checks.tensor(op, "in_table", in_table, _checks.WIDE, sizes, contiguous=True)
     *parts, vocab_size, stride = in_table.shape
     if vocab_size < 1 or stride < 1 or stride % ROW_MULTIPLE:
         raise ValueError(
