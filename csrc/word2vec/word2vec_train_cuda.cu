@@ -61,35 +61,41 @@ struct MergedTable {
   int64_t rows;
 };
 
-// Adds a round's sums to the rows that it touched, and makes them zeros again. A block looks at
+// Adds a round's sums to the rows that it drew, and makes them zeros again. A block looks at
 // kRowsPerBlock rows of the table of its blockIdx.y, far from each other: those of frequent words
-// lie side by side and are touched in every round.
+// lie side by side and are drawn in every round.
 constexpr int kRowsPerBlock = 64;
 constexpr int kMergeThreads = 256;
 
 __global__ void __launch_bounds__(kMergeThreads)
     merge_round_kernel(const MergedTable in, const MergedTable out, const MergedTable tree,
                        uint32_t row_packs) {
-  __shared__ int32_t touched[kRowsPerBlock];
+  __shared__ int32_t drawn[kRowsPerBlock];
+  __shared__ float part[kRowsPerBlock];
   __shared__ uint32_t count;
   const MergedTable table = blockIdx.y == 0 ? in : blockIdx.y == 1 ? out : tree;
   if (threadIdx.x == 0) count = 0;
   __syncthreads();
   const int64_t row = static_cast<int64_t>(threadIdx.x) * gridDim.x + blockIdx.x;
-  if (threadIdx.x < kRowsPerBlock && row < table.rows &&
-      table.sums.touched[row] == table.sums.round) {
-    touched[atomicAdd(&count, 1u)] = static_cast<int32_t>(row);
+  if (threadIdx.x < kRowsPerBlock && row < table.rows) {
+    if (const int32_t draws = table.sums.draws[row]; draws > 0) {
+      table.sums.draws[row] = 0;
+      const uint32_t place = atomicAdd(&count, 1u);
+      drawn[place] = static_cast<int32_t>(row);
+      part[place] = static_cast<float>(min(draws, kMostDraws)) / static_cast<float>(draws);
+    }
   }
   __syncthreads();
   for (uint32_t i = threadIdx.x / kWarp; i < count; i += kMergeThreads / kWarp) {
-    const auto mine = static_cast<uint32_t>(touched[i]);
+    const auto mine = static_cast<uint32_t>(drawn[i]);
     for (uint32_t column = threadIdx.x % kWarp; column < row_packs; column += kWarp) {
       unsigned long long* sum = table.sums.start + (uint64_t{4} * mine * row_packs + column);
       float4* address = table.start + (mine * row_packs + column);
       float change[4];
 #pragma unroll
       for (uint32_t n = 0; n < 4; ++n) {
-        change[n] = static_cast<float>(static_cast<long long>(sum[n * row_packs])) / kFixedOne;
+        const auto total = static_cast<float>(static_cast<long long>(sum[n * row_packs]));
+        change[n] = total / kFixedOne * part[i];
         sum[n * row_packs] = 0;
       }
       const float4 x = *address;
@@ -202,7 +208,7 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
   launch(keep_tokens_kernel, dim3(blocks_for(end - begin / kWarp * kWarp, kKeepThreads)),
          dim3(kKeepThreads), 0, cuda_stream, params, begin, end, scratch.kept, &totals->diverged);
   const auto sums = [&](int table) {
-    return RoundSums{scratch.sums[table], scratch.touched[table], 0, &totals->diverged};
+    return RoundSums{scratch.sums[table], scratch.draws[table], &totals->diverged};
   };
   Launch launched{.token_count = token_count,
                   .sentence_count = last - first,
@@ -226,7 +232,6 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
            merged(params.tree_table, round.tree, params.vocab_size - 1), launched.row_packs);
   };
   const int64_t size = word2vec_cuda_round(params, token_count);
-  int32_t number = 0;
   for (int64_t group = first, next = 0; group < last; group = next) {
     next = (group / kSentencesTogether + 1) * kSentencesTogether;
     next = std::min(next, last);
@@ -236,7 +241,6 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
     for (int64_t p = offsets[static_cast<size_t>(group - first)]; p < group_end; p += size) {
       round.first = p;
       round.last = std::min(p + size, group_end);
-      round.in.round = round.out.round = round.tree.round = ++number;
       start_round(params, launched, cuda_stream);
       merge();
     }

@@ -3,13 +3,17 @@
 // together = 0: a warp trains one sentence at a time in order, so a corpus of one sentence gives
 // the sequential result to rounding. Sentences run concurrently without locks: rows are read
 // without regard to other warps and updated by atomic additions, so no update is lost, and rounding
-// varies from run to run. The sampled stream, stats[1] and stats[2] do not.
+// varies from run to run. The sampled stream, stats[1] and stats[2] do not. Where more than 128
+// pairs are in flight, the changes of nodes near the root of a tree, which all of them meet, are
+// damped: to 128 parts of the pairs in flight for the root, twice as much at each level after it.
 //
 // together > 0: the same bits in every run, by rounds. Sentences [256 k, 256 (k + 1)) are a group;
 // a round is the windows of word2vec_cuda_round() successive tokens of a group, its last one of
 // what is left. All that a round changes comes from the tables as they are before it: a round is a
-// step of gradient descent, each window at its own learning rate. Changes are summed in fixed point
-// (integers, whose order does not matter) and added to the tables when the round has ended. Calls
+// step of gradient descent, each window at its own learning rate. But a row that a round draws n
+// times, n > 64, as a context, centre, noise word or node, changes by 64 / n of that sum: frequent
+// words, and nodes near the root, would overshoot. Changes are summed in fixed point (integers,
+// whose order does not matter) and added to the tables when the round has ended. Calls
 // that end at multiples of 256 sentences, or at the last one, do what one call does. The scratch
 // memory is twice that of the tables and a bit for each token. A change of one number by 256 or
 // more is left out and makes stats[0] a NaN. stats[0] is summed in units of 2^-24.
@@ -52,7 +56,7 @@ void launch_word2vec_train(const Word2vecTrainParams<float>& params, int64_t tok
 // Scratch of training in rounds, zeros.
 struct Word2vecRoundScratch {
   unsigned long long* sums[3];  // [V, stride], [V, stride], [V - 1, stride]: in, out, tree
-  int32_t* touched[3];          // [V], [V], [V - 1]
+  int32_t* draws[3];            // [V], [V], [V - 1]
   unsigned long long* totals;   // [kWord2vecRoundTotals]
   uint32_t* kept;               // a bit for each token
 };

@@ -52,7 +52,7 @@ struct Cuda : CudaCall {
       owned.push_back(new_zeros(stats, {rows[table], params.stride}, ScalarType::Long));
       scratch.sums[table] = data<unsigned long long>(owned.back());
       owned.push_back(new_zeros(stats, {rows[table]}, ScalarType::Int));
-      scratch.touched[table] = data<int32_t>(owned.back());
+      scratch.draws[table] = data<int32_t>(owned.back());
     }
     const bool rise =
         launch_word2vec_rounds(params, token_count, scratch, data<double>(stats), stream());

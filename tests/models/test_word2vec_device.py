@@ -49,3 +49,16 @@ def test_stream_is_that_of_the_cpu(device, kind, tmp_path):
     model.train(corpus)
     loaded.train(corpus)
     assert loaded.state.pairs == model.state.pairs
+
+
+@pytest.mark.parametrize("kind", [{"sg": 1, "hs": 1}, {"sg": 0}], ids=["skipgram", "cbow"])
+def test_deterministic_on_every_device(device, kind):
+    """The same bits twice, and about the loss of training as fast as it goes."""
+    options = {**OPTIONS, **kind}
+    corpus = planted_corpus(sentences=300)
+    one, other = (Word2Vec(corpus, device=device, deterministic=True, **options) for _ in range(2))
+    assert one.wv.vectors.tobytes() == other.wv.vectors.tobytes()
+    assert one.state.loss_sum == other.state.loss_sum
+    fast = Word2Vec(corpus, device=device, **options)
+    assert one.state.pairs == fast.state.pairs
+    assert one.state.loss_sum == pytest.approx(fast.state.loss_sum, rel=0.05)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lexforge import Word2Vec, _library, load_vectors
-from lexforge.models.word2vec.trainer import GROUP
+from lexforge.models.word2vec.trainer import group_of
 from lexforge.models.word2vec.tree import tree_of_paths
 from lexforge.text.huffman import huffman_tree
 from lexforge.training.checkpoint import CheckpointError
@@ -224,7 +224,7 @@ def long_sentences(corpus):
 @pytest.mark.parametrize("kind", MODELS)
 def test_any_number_of_workers_gives_the_same_bits(long_sentences, kind):
     one = Word2Vec(long_sentences, **TEAM, **kind)
-    assert one.state.corpus["windows_together"] == GROUP
+    assert one.state.corpus["windows_together"] == group_of(one.settings)
     for workers in (2, 3, 8):
         other = Word2Vec(long_sentences, **{**TEAM, "workers": workers}, **kind)
         assert same(one, other)
@@ -273,7 +273,7 @@ def test_a_group_is_that_of_the_run(long_sentences, tmp_path, monkeypatch):
     model = Word2Vec(**TEAM)
     model.build_vocab(long_sentences)
     model.train(long_sentences, checkpoint_folder=tmp_path, stop=StopAfter(1))
-    monkeypatch.setattr("lexforge.models.word2vec.model.GROUP", GROUP // 2)
+    monkeypatch.setattr("lexforge.models.word2vec.model.group_of", lambda settings: 16)
     resumed = Word2Vec.load(tmp_path, workers=1, device="cpu")
     resumed.train(long_sentences, resume=True)
     assert same(resumed, whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lexforge.reference.word2vec.word2vec_train import windows, words_at
 from word2vec.streaming import Case
 
 SENTENCES_TOGETHER = 256  # kSentencesTogether
+MOST_DRAWS = 64  # kMostDraws
 
 MODELS = {
     "pair": {},
@@ -58,6 +61,7 @@ def in_rounds(case, size):
     for _, part in sorted(rounds.items()):
         stats[2] += len(part)
         leaves = [table.clone().requires_grad_() for table in tables]
+        draws = np.zeros((3, len(tables[0])))
         step = torch.zeros((), dtype=torch.float64)
         for window in part:
             if not window.contexts:
@@ -68,12 +72,28 @@ def in_rounds(case, size):
             loss = loss_of(case, window, x, *leaves[1:])
             stats[:2] += loss.item(), len(x)
             step = step + window.learning_rate * loss
+            for table, rows in enumerate(drawn(case, window)):
+                np.add.at(draws[table], rows, 1)
         if step.requires_grad:
             gradients = torch.autograd.grad(step, leaves, allow_unused=True)
-            for table, gradient in zip(tables, gradients, strict=True):
+            for table, gradient, n in zip(tables, gradients, draws, strict=True):
                 if gradient is not None:
-                    table -= gradient
+                    part = MOST_DRAWS / np.maximum(n, MOST_DRAWS)
+                    table -= torch.from_numpy(part)[:, None] * gradient
     return *(table.numpy() for table in tables), stats
+
+
+def drawn(case, window):
+    """Rows of each table that a window draws, as often as it does."""
+    noise = window.noise
+    if case.options.get("model") == "cbow" or case.options["negative_sharing"] == "window":
+        noise = noise[:1]
+    words = [window.center, *(w for part in noise for w in part if w != window.center)]
+    path = []
+    if case.tree is not None:
+        begin, end = case.tree.offsets[window.center : window.center + 2].tolist()
+        path = (case.tree.nodes[begin:end] // 2).tolist()
+    return window.contexts, words, path
 
 
 def loss_of(case, window, x, out_table, tree_table):
@@ -108,6 +128,23 @@ def test_wide_rows(device, dim, name):
     case_of(name, [45], dim=dim, scale=2 / dim**0.5).check_sequential(device, tolerance=1e-5)
 
 
+@pytest.mark.parametrize("name", ["tree", "pair-and-tree", "cbow-tree"])
+def test_the_root_is_damped_where_many_pairs_meet_it(device, name):
+    """Sixteen sentences at the same time, at a learning rate that leaves the errors as they are."""
+    case = case_of(name, [1030] * 16, vocab_size=512, dim=8, window=40, negatives=1)
+    case.options |= {"alpha": 1e-4, "min_alpha": 1e-4, "dynamic_window": False}
+    case.keep[:] = 0.03
+    in_flight = 16 * (1 if "cbow" in name else 80)
+    share = np.ones(512)
+    for begin, end in pairwise(case.tree.offsets.tolist()):
+        for depth, code in enumerate(case.tree.nodes[begin:end].tolist()):
+            share[code // 2] = min(1, 128 / in_flight * 2**depth)
+    assert (share < 1).any() == ("cbow" not in name)
+    actual, expected = case.run(device)[2], case.expected()[2]
+    change = share[:, None] * (expected - case.tables[2])
+    np.testing.assert_allclose(actual - case.tables[2], change, rtol=0.05, atol=2e-5)
+
+
 # ---- rounds
 
 
@@ -126,7 +163,7 @@ def test_a_round_is_a_step_of_gradient_descent(device, dim, name):
         {"windows_together": 1000, "negatives": 1, "window": 1},
         {"windows_together": 50, "negatives": 0},
         {"windows_together": 9, "window": 40, "dynamic_window": False},
-        {"windows_together": 9, "vocab_size": 3},
+        {"windows_together": 1000, "vocab_size": 3},
         {"windows_together": 9, "subsample": False, "cbow_mean": False},
     ],
     ids=str,

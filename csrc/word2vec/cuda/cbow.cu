@@ -13,7 +13,7 @@ constexpr int kRowsTogether = kPacks <= 2   ? 6
                                             : 2;
 
 // Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
-// 4 and 8 packs, 96, 154, 156, 187 and 221; in rounds fewer.
+// 4 and 8 packs, 96, 153, 158, 189 and 220; in rounds fewer.
 template <int kPacks>
 constexpr int kBlocks = kPacks == 1   ? 5
                         : kPacks <= 3 ? 3
@@ -69,6 +69,9 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
         row[r] = r < here ? target[tile + r].row : -1;
         table.load(rows[r], row[r]);
       }
+      if (kRounds && of_tile < here && lane % warp_sums_copies<kRows>() == 0) {
+        table.count(target[tile + of_tile].row, weight);
+      }
       float parts[kRows], scale[kRows];
 #pragma unroll
       for (int r = 0; r < kRows; ++r) parts[r] = dot_part(x, rows[r]);
@@ -80,6 +83,10 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
         scale[r] = __shfl_sync(kAllLanes, error, warp_sums_lane<kRows>(r));
         accumulate(gradient, scale[r], rows[r]);
       }
+      if (!kRounds && of_tree && launched.root_share < 1.0f) {
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) scale[r] *= share_of_node(launched.root_share, tile + r);
+      }
       table.add_scaled(row, scale, x);
       if (!kRounds && __any_sync(kAllLanes, weight > 1.0f)) {
         // A noise word that is drawn again sees what it was changed by.
@@ -88,6 +95,11 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
       }
     }
     scale_row(gradient, share);
+    if constexpr (kRounds) {
+      for (int32_t j = lane; j < window.contexts; j += kWarp) {
+        tables.in.count(window.context(j), 1.0f);
+      }
+    }
 #pragma unroll 1
     for (int32_t j = 0; j < window.contexts; ++j) tables.in.add(window.context(j), gradient);
     return loss * kShare;

@@ -14,6 +14,14 @@ constexpr int kWarpsPerBlock = 4;
 constexpr float kFixedOne = 68719476736.0f;  // 2^36
 constexpr float kMostChange = 256.0f;
 
+// A row that a round draws n times, as a context, centre, noise word or node, changes by the sum of
+// what they add up to this many, and by kMostDraws / n of it beyond.
+constexpr int32_t kMostDraws = 64;
+
+// Nodes near the root are on the paths of most windows. Without rounds, the changes of a node that
+// more pairs than this meet at the same time are damped to what so many would do.
+constexpr float kPairsAtOnce = 128.0f;
+
 // What a call counts in rounds, by blocks in turn: losses in units of 2^-24, inputs, centres.
 struct alignas(32) RoundTotals {
   unsigned long long loss, inputs, centers;
@@ -26,8 +34,7 @@ constexpr double kMostLoss = 1099511627776.0;  // 2^40, of a window
 // The sums of one table.
 struct RoundSums {
   unsigned long long* start;  // [rows, 4, row_packs]: number 4 c + i of a row is [row, i, c]
-  int32_t* touched;           // [rows] the last round that changed the row
-  int32_t round;
+  int32_t* draws;             // [rows] how often the round drew the row
   unsigned long long* diverged;
 };
 
@@ -35,7 +42,7 @@ struct RoundSums {
 struct Round {
   int64_t first_sentence, last_sentence, first, last;
   const uint32_t* kept;  // bit p % 32 of word p / 32: the token at p survives sub-sampling
-  bool counts;           // or another kernel counts this round's windows
+  bool counts;           // or another kernel counts this round's windows and their contexts
   RoundSums in, out, tree;
   RoundTotals* totals;  // [kRoundTotals]
 };
@@ -46,6 +53,7 @@ struct Launch {
   uint32_t row_packs;      // a row's length in units of four floats
   int32_t ring_size;       // set by start()
   int32_t warp_bytes;      // set by start()
+  float root_share;        // set by start(): of the root's change that is made; twice it a level on
   // Without rounds:
   unsigned long long* next_sentence;
   double* stats;

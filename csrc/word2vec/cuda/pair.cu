@@ -86,6 +86,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
   char* own = shared + static_cast<int>(threadIdx.x) / kWarp * launched.warp_bytes;
   KeptToken* ring = reinterpret_cast<KeptToken*>(own);
   Lists lists{};
+  lists.root_share = launched.root_share;
   lists.most_targets = kTree ? params.longest_path : 0;
   lists.kept_rows = reinterpret_cast<float4*>(ring + launched.ring_size);
   lists.target =
@@ -160,6 +161,13 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
       tables.out.load(center, window.center);  // again, not kept in registers meanwhile
     }
     if constexpr (kRounds) {
+      for (int32_t n = lane; n < window.contexts * negatives; n += kWarp) {
+        tables.out.count(list[n].row, 1.0f);
+      }
+      for (int32_t j = lane; j < window.contexts; j += kWarp) {
+        tables.in.count(window.context(j), 1.0f);
+      }
+      if (lane == 0) tables.out.count(window.center, 1.0f);
       zero_row(center_now);  // its change alone
     } else {
       center_now = center;

@@ -89,7 +89,6 @@ struct Table {
 
   // row += addend, nothing for row -1.
   __device__ __forceinline__ void add(int32_t row, const Row<kPacks>& addend) const {
-    touch(row);
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
       if (row >= 0 && used(p)) add4(row, p, addend.pack[p]);
@@ -103,10 +102,7 @@ struct Table {
                                              const Row<kPacks>& v) const {
     bool all = true;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      all &= row[r] >= 0;
-      touch(row[r]);
-    }
+    for (int r = 0; r < kRows; ++r) all &= row[r] >= 0;
     if (all) {
 #pragma unroll
       for (int p = 0; p < kPacks; ++p) {
@@ -129,14 +125,14 @@ struct Table {
     return start + (static_cast<uint32_t>(row) * stride + column(pack));
   }
 
- private:
-  // The row will have to be looked at when the round has ended.
-  __device__ __forceinline__ void touch(int32_t row) const {
+  // The round draws this lane's row n times, which has to be known of every row that it adds to.
+  __device__ __forceinline__ void count(int32_t row, float n) const {
     if constexpr (kRounds) {
-      if (lane == 0 && row >= 0) sums.touched[row] = sums.round;
+      if (row >= 0) atomicAdd(sums.draws + row, static_cast<int32_t>(n));
     }
   }
 
+ private:
   __device__ __forceinline__ void add4(int32_t row, int pack, float4 x) const {
     if constexpr (!kRounds) {
       atomic_add4(at(row, pack), x);

@@ -8,8 +8,8 @@ namespace lexforge::word2vec {
 namespace {
 
 // Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
-// 4 and 8 packs, 116, 168, 234, 224 and 250 in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2
-// packs 128 and 212 in tiles of 8; in rounds fewer.
+// 4 and 8 packs, 119, 168, 234, 224 and 250 in tiles of 6, 6, 6, 4 and 2 rows, and for 1 and 2
+// packs 128 and 210 in tiles of 8; in rounds fewer.
 template <int kPacks, int kRows>
 constexpr int kBlocks = kPacks == 1                 ? 4
                         : kPacks == 2 && kRows <= 6 ? 3
@@ -25,6 +25,8 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks, kRows>)
   KeptToken* ring = reinterpret_cast<KeptToken*>(own);
   const int32_t most_noise = params.out_table == nullptr ? 0 : 1 + params.negatives;
   Lists lists{};
+  lists.root_share = launched.root_share;
+  lists.counts = launched.round.counts;
   lists.most_targets = params.longest_path + most_noise;
   const bool keeps_rows = lists.most_targets > kRows || (params.longest_path > 0 && most_noise > 0);
   lists.kept_rows = reinterpret_cast<float4*>(ring + launched.ring_size);

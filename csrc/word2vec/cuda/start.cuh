@@ -18,6 +18,7 @@ inline void start(Kernel* kernel, int64_t blocks_each, const Word2vecTrainParams
   const int64_t bytes = word2vec_cuda_warp_bytes(params);
   launched.ring_size = static_cast<int32_t>(ring_size_for(params.window));
   launched.warp_bytes = static_cast<int32_t>(bytes);
+  launched.root_share = 1.0f;
   int64_t warps = launched.round.last - launched.round.first;
   if (params.together == 0) {
     int device = 0, multiprocessors = 0;
@@ -28,6 +29,8 @@ inline void start(Kernel* kernel, int64_t blocks_each, const Word2vecTrainParams
         1, std::min({kWarpsPerBlock * blocks_each * multiprocessors,
                      word2vec_cuda_windows_at_once(params.vocab_size, launched.token_count),
                      launched.sentence_count}));
+    const int32_t contexts = params.dynamic_window ? params.window + 1 : 2 * params.window;  // mean
+    launched.root_share = kPairsAtOnce / static_cast<float>(warps * (params.cbow ? 1 : contexts));
   }
   const int64_t warps_per_block =
       std::min({int64_t{kWarpsPerBlock}, warps, kWord2vecCudaMaxWarpBytes / bytes});

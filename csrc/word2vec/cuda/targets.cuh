@@ -63,6 +63,11 @@ __device__ __forceinline__ int32_t list_noise(const Window& window, Entry* list,
                        [&](int32_t k) { return window.noise(k); });
 }
 
+// How much of the change of node n of a path is made.
+__device__ __forceinline__ float share_of_node(float root_share, int32_t n) {
+  return fminf(root_share * __int_as_float((127 + n) << 23), 1.0f);
+}
+
 // Where the lists of a window are, and the rows and errors that do not fit into registers.
 struct Lists {
   Entry* target;
@@ -70,6 +75,8 @@ struct Lists {
   float4* kept_rows;
   float* kept_error;
   int32_t most_targets;
+  float root_share;
+  bool counts;  // the contexts; or another kernel does
 };
 
 // All errors of a window come from the rows before it, so equal rows have equal errors: each row is
@@ -92,6 +99,10 @@ __device__ __forceinline__ float train_in_common(const Window& window, const Lis
   const int32_t contexts = list_distinct(context, 0, window.contexts, 1.0f, lane,
                                          [&](int32_t j) { return window.context(j); });
   __syncwarp();
+  if (kRounds && lists.counts) {
+    for (int32_t j = lane; j < contexts; j += kWarp)
+      tables.in.count(context[j].row, context[j].value);
+  }
   const bool one_tile = targets <= kRows && (nodes == 0 || nodes == targets);
   float loss = 0.0f;
   int32_t here = 0;
@@ -103,6 +114,9 @@ __device__ __forceinline__ float train_in_common(const Window& window, const Lis
     const float value = of_tile < here ? target[tile + of_tile].value : 0.0f;
     const float weight = fabsf(value);
     const bool positive = value > 0.0f;
+    if (kRounds && of_tile < here && lane % warp_sums_copies<kRows>() == 0) {
+      table.count(target[tile + of_tile].row, weight);
+    }
     Row<kPacks> rows[kRows], change[kRows], v;
     tables.in.load(v, context[0].row);
 #pragma unroll
@@ -146,6 +160,12 @@ __device__ __forceinline__ float train_in_common(const Window& window, const Lis
         lists.kept_error[j * lists.most_targets + tile + of_tile] = error;
       }
       v = next;
+    }
+    if (!kRounds && of_tree && lists.root_share < 1.0f) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        scale_row(change[r], share_of_node(lists.root_share, tile + r));
+      }
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {

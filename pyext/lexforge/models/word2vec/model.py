@@ -14,8 +14,8 @@ import torch
 from lexforge._arguments import MAX_THREADS, either, existing, real, whole
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
-from lexforge.models.word2vec.settings import ALPHA, Word2VecSettings
-from lexforge.models.word2vec.trainer import GROUP, encoded, word2vec_steps
+from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.models.word2vec.trainer import encoded, group_of, word2vec_steps
 from lexforge.models.word2vec.tree import log_likelihoods, tree_of_paths, word_log_probabilities
 from lexforge.ops._tables import padded_table
 from lexforge.text import Corpus, Vocabulary, build_vocabulary, resolve_corpus
@@ -87,7 +87,9 @@ class Word2Vec:
             words between white space), a folder of such files, a list of paths, or the name of a
             data set.
         vector_size: Dimension D of the vectors.
-        alpha, min_alpha: First and last learning rate; linear in between.
+        alpha, min_alpha: First and last learning rate; linear in between. ``alpha`` is 0.025, and
+            0.075 for CBOW's mean, whose gradient is divided by the number of context words too
+            (gensim leaves that out, and scores as much at 0.025).
         window: Largest distance between a word and its context words.
         min_count: Words seen less often are left out.
         max_vocab_size: Keep at most this many of the most frequent words.
@@ -159,7 +161,7 @@ class Word2Vec:
         sentences: Iterable[Sequence[str]] | None = None,
         corpus_file: Any = None,
         vector_size: int = 100,
-        alpha: float = ALPHA,
+        alpha: float | None = None,
         window: int = 5,
         min_count: int = 5,
         max_vocab_size: int | None = None,
@@ -536,7 +538,9 @@ class Word2Vec:
                 passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
                 alpha = self.alpha if start_alpha is None else start_alpha
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
-                together = {"windows_together": GROUP} if settings.deterministic else {}
+                together = (
+                    {"windows_together": group_of(settings)} if settings.deterministic else {}
+                )
                 state = StreamState(
                     epochs=passes,
                     total=text.num_tokens * passes,
@@ -755,6 +759,8 @@ class Word2Vec:
         if vocab_size is None:
             vocab_size = 0 if self._built is None else len(self._built.vocabulary)
         table = vocab_size * -(-self.vector_size // 16) * 64
+        if self.deterministic:  # a second one, cut into columns
+            table += vocab_size * -(-self.vector_size // 64) * 256
         report = {
             "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
             "vectors": table,

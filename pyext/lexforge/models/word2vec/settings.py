@@ -13,7 +13,9 @@ SHARING = ("pair", "window")
 SHARING_HELP = "Skip-gram: noise per pair, or per window (faster)."
 CBOW_HELP = "CBOW: 1: the mean of the context's vectors; 0: their sum."
 DETERMINISTIC_HELP = "The same bits with any number of --workers."
-ALPHA = 0.025  # gensim's, for all models
+# gensim's; and for CBOW's mean, whose gradient is divided by the number of context words too.
+ALPHA, ALPHA_OF_MEANS = 0.025, 0.075
+ALPHA_HELP = f"First learning rate; {ALPHA}, or {ALPHA_OF_MEANS} for CBOW's mean."
 NOISE_HELP = "Noise words are drawn by count to this power."
 STEEPEST = 16  # the largest count, 2^63 - 1, to this power is still a double
 SAMPLE_HELP = "Thin out words above this share; 0: none."
@@ -39,7 +41,7 @@ class Word2VecSettings(Settings):
     ns_exponent: float = model(0.75, NOISE_HELP, low=-STEEPEST, high=STEEPEST)
     window: int = common.distance(5, "Largest distance of context.", panel="Model")
     shrink_windows: bool = model(True, "1: draw each word's window; 0: always the largest.")
-    alpha: float = training(ALPHA, "First learning rate.", low=0, names=RATE)
+    alpha: float | None = training(None, ALPHA_HELP, low=0, names=RATE)
     min_alpha: float = training(1e-4, "Last learning rate.", low=0, names=LAST_RATE)
     deterministic: bool = training(False, DETERMINISTIC_HELP, later=True)
     sample: float = corpus(1e-3, SAMPLE_HELP, low=0, high=1e18, names="-- -")
@@ -55,6 +57,8 @@ class Word2VecSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.alpha is None:
+            self._set("alpha", ALPHA if self.sg or not self.cbow_mean else ALPHA_OF_MEANS)
         if not self.hs and not self.negative:
             raise ValueError(
                 "Word2Vec: hs=0 with negative=0 is neither hierarchical softmax nor negative "

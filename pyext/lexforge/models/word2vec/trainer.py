@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lexforge import _library
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.word2vec.word2vec_train import (
@@ -25,9 +26,16 @@ from lexforge.training.memory import available_memory
 from lexforge.training.progress import Progress
 from lexforge.training.stream_job import Steps, StreamState, on_device
 
-# Windows whose errors are told from the same tables where threads must not change the result. A run
-# keeps its own number.
-GROUP = 32
+
+def group_of(settings: Word2VecSettings) -> int:
+    """Windows whose errors come from the same tables, where threads must not change the result.
+
+    A run keeps its number. With noise words 32 score like one. A tree's root meets every input, and
+    its errors must not go stale: 8 windows of skip-gram diverged at a learning rate of 0.05.
+    """
+    if not settings.hs:
+        return 32
+    return 2 if settings.sg else 4
 
 
 @contextmanager
@@ -110,7 +118,7 @@ def word2vec_steps(
         paths = HuffmanPaths(begins, nodes, tree.longest)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     together = state.corpus.get("windows_together", 0)
-    in_parts = together > 0 and device.type == "cpu"
+    in_parts = together > 0 and device.type == "cpu" and not _library.emulated()
     placed, fetch = on_device(tables, device, refresh, in_parts=in_parts)
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
     block, sentences = SENTENCES_TOGETHER if together else 1, corpus.num_sentences

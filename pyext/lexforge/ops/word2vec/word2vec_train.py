@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lexforge import _library
 from lexforge.ops import _checks
 from lexforge.ops._tables import ROW_MULTIPLE, cut_, join_, table_parts
 
@@ -137,7 +138,8 @@ def word2vec_train_(
         CUDA with ``windows_together``: the same bits in every run. Training goes in rounds of so
         many successive tokens or of what suits a GPU, whichever is more: one token for every 32
         words and every 1024 tokens of the corpus, at most 2048. A round is a step of gradient
-        descent: all that it changes comes from the tables as they are before it. Rounds begin
+        descent: all that it changes comes from the tables as they are before it; of what a row
+        that is drawn n times would change by, 64 / n is done where n > 64. Rounds begin
         anew at every 256th sentence, so calls must end at multiples of 256 sentences, or at the
         last one, to do what one call does; no round is longer for long sentences. The offsets are
         read back, which waits for the GPU, and must rise (RuntimeError). Scratch memory is twice
@@ -147,7 +149,9 @@ def word2vec_train_(
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)
     _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
-    in_parts = windows_together != 0 and in_table.dim() == 3 and in_table.device.type == "cpu"
+    # Where the CPU's kernels train in groups.
+    cuts = windows_together != 0 and in_table.device.type == "cpu" and not _library.emulated()
+    in_parts = cuts and in_table.dim() == 3
     sizes = ("parts", "V", "columns") if in_parts else ("V", "stride")
     _checks.tensor(op, "in_table", in_table, _checks.WIDE, sizes, contiguous=True)
     *parts, vocab_size, stride = in_table.shape
@@ -202,7 +206,7 @@ def word2vec_train_(
     _checks.number(op, "alpha", alpha)
     _checks.number(op, "min_alpha", min_alpha)
     trained = updated
-    if windows_together and not in_parts and in_table.device.type == "cpu":
+    if cuts and not in_parts:
         empty = {name: table_parts(vocab_size, stride, in_table.dtype) for name in updated}
         trained = {name: cut_(empty[name], table) for name, table in updated.items()}
     first = trained["in_table"]
