@@ -214,7 +214,7 @@ def test_memory_without_a_unit_is_in_gigabytes(memory):
     "name, option, message",
     [
         ("word2vec", ("-size", 7), "-size is 7, 8 in the run"),
-        ("word2vec", ("--learning-rate", 0.5), "--learning-rate is 0.5, 0.025 in the run"),
+        ("word2vec", ("--learning-rate", 0.5), "--learning-rate is 0.5, 0.075 in the run"),
         ("glove", ("--vector-size", 7), "--vector-size is 7, 8 in the run"),
         ("glove", ("--lr", 0.5), "--lr is 0.5, 0.05 in the run"),
         ("glove", ("-symmetric", 0), "-symmetric is False, True in the run"),

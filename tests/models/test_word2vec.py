@@ -264,7 +264,7 @@ def test_save_and_load(corpus, model, tmp_path):
     assert same_tables(loaded, model)
     assert loaded.wv.index_to_key == model.wv.index_to_key
     assert loaded.state == model.state
-    assert str(loaded) == str(model) == "Word2Vec<vocab=210, vector_size=20, alpha=0.025>"
+    assert str(loaded) == str(model) == "Word2Vec<vocab=210, vector_size=20, alpha=0.075>"
     for one in (model, loaded):
         one.train(corpus, total_examples=one.corpus_count, epochs=2)
     assert same_tables(loaded, model)
@@ -420,7 +420,7 @@ def test_resume_of_something_else(corpus, model, tmp_path):
         (corpus[:-1], {}, r"corpus tokens is \d+ now, \d+ in the interrupted run"),
         (corpus[::-1], {}, "corpus sha1 is"),
         (corpus, {"epochs": 7}, "epochs is 7 now, 6 in"),
-        (corpus, {"start_alpha": 0.5}, "alpha is 0.5 now, 0.025 in"),
+        (corpus, {"start_alpha": 0.5}, "alpha is 0.5 now, 0.075 in"),
         (corpus, {"end_alpha": 0.5}, "min_alpha is 0.5 now, 0.0001 in"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -503,6 +503,7 @@ def test_same_calls_as_gensim(corpus):
             window=3,
             min_count=2,
             workers=1,
+            alpha=0.025,
             epochs=4,
             seed=3,
         )
