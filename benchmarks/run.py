@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOT_BENCHMARKS = {"run", "harness", "bert_reference"}
+NOT_BENCHMARKS = {"run", "harness", "bert_reference", "versions"}
 NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
@@ -37,10 +37,12 @@ MEASURED = {
     "ptb_reference": ["word2vec", "sampling"],
     "sampling": ["sampling"],
     "word2vec_train": ["word2vec"],
+    "word2vec_train_models": ["word2vec"],
     "text_reader": ["text"],
     "transformer": ["transformer"],
     "vector_files": ["text"],
     "wikipedia": ["word2vec", "text"],
+    "wikipedia_models": ["word2vec", "text"],
     "wikipedia_peak": ["word2vec", "text"],
 }
 
@@ -55,7 +57,7 @@ def origin(result: Path) -> str:
 def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     """What has happened since to the code that a result measures; empty if nothing."""
     commit = json.loads(result.read_text())["environment"]["commit"]
-    script = f"benchmarks/{result.stem.removesuffix('_peak')}.py"
+    script = f"benchmarks/{result.stem.removesuffix('_peak').removesuffix('_models')}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]
     range_and_dates = ["--format=%cs", f"{commit}..HEAD"]
     log = subprocess.run(

@@ -493,6 +493,15 @@ def test_estimate_memory(model):
 
 
 @pytest.mark.interop
+def test_progress_of_a_call_may_be_a_truth_value(corpus, capsys):
+    model = Word2Vec(vector_size=8, min_count=1, workers=1, epochs=1, progress=True)
+    model.build_vocab(corpus, progress=False)
+    model.train(corpus, progress=False)
+    assert capsys.readouterr().err == ""
+    model.train(corpus, progress=True)
+    assert "words" in capsys.readouterr().err
+
+
 def test_same_calls_as_gensim(corpus):
     gensim = pytest.importorskip("gensim.models")
     results = []

@@ -301,13 +301,17 @@ class Progress:
 
 @contextlib.contextmanager
 def shown_by(
-    progress: Progress | None, show: bool, every: float = PLAIN_SECONDS
+    progress: Progress | bool | None, show: bool, every: float = PLAIN_SECONDS
 ) -> Iterator[Progress]:
-    """The caller's progress, which stays open, or one of our own, which ends with the block."""
-    if progress is not None:
+    """The caller's progress, which stays open, or one of our own, which ends with the block.
+
+    Args:
+        progress: Also whether to show our own, instead of what `show` says.
+    """
+    if isinstance(progress, Progress):
         yield progress
         return
-    with Progress(show, every=every) as own:
+    with Progress(show if progress is None else progress, every=every) as own:
         yield own
 
 

@@ -227,7 +227,7 @@ class GloVe:
         corpus: Any = None,
         *,
         epochs: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         checkpoint_folder: str | os.PathLike | None = None,
         checkpoint_every: float | None = None,
         stop: StopRequest | None = None,
@@ -324,7 +324,7 @@ class GloVe:
         corpus: Any,
         *,
         vocabulary: Vocabulary | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> Cooccurrence:
         """Count the co-occurrences of a corpus by the model's settings, for :meth:`train`.
 

@@ -278,7 +278,7 @@ class Word2Vec:
         keep_raw_vocab: bool = False,
         trim_rule: Any = None,
         *,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> None:
         """Count the words of a corpus and allocate the tables.
 
@@ -467,7 +467,7 @@ class Word2Vec:
         compute_loss: bool = False,
         callbacks: Sequence[Any] = (),
         *,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         checkpoint_folder: str | os.PathLike | None = None,
         checkpoint_every: float | None = None,
         stop: StopRequest | None = None,
