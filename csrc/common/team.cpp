@@ -1,7 +1,6 @@
 #include "common/team.h"
 
 #include <optional>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -53,7 +52,7 @@ void run_team(int64_t members, const std::function<void(const TeamMember&)>& wor
     while (static_cast<int64_t>(others.size()) + 1 < members) {
       others.emplace_back(member, static_cast<int64_t>(others.size()) + 1);
     }
-  } catch (const std::system_error&) {  // the rest does it
+  } catch (...) {  // the system gives no more, or no memory: the rest does it
   }
   meeting.emplace(static_cast<int64_t>(others.size()) + 1);
   started = static_cast<int64_t>(others.size()) + 1;

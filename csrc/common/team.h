@@ -31,7 +31,7 @@ struct TeamMember {
 };
 
 // Calls work(member) on so many threads at the same time, this one among them; on fewer, down to
-// one, where the system gives no more.
+// one, where the system gives no more. `work` must not throw.
 void run_team(int64_t members, const std::function<void(const TeamMember&)>& work);
 
 }  // namespace lexforge

@@ -21,6 +21,8 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
   constexpr int64_t kAny = Checks::kAny;
   const Checks check("word2vec_train_", "in_table", in_table);
   const bool in_parts = Device::kParts && together > 0;
+  check.that(in_table.dim() == (in_parts ? 3 : 2), "in_table must have ", in_parts ? 3 : 2,
+             " dimensions, got ", in_table.dim());
   // The shape of a table of so many rows.
   const auto table = [&](const char* name, const Tensor& t, int64_t rows, int64_t columns) {
     if (in_parts) {

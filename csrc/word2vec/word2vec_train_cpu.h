@@ -17,8 +17,8 @@ template <typename scalar_t>
 using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
                                    void* workspace, double* stats);
 
-// The same with params.together > 0, as one member of a team all of whose members call it with the
-// same arguments, but each with a workspace of its own; one of them adds to stats. `shared` is
+// The same with params.together > 0, as one member of a team, of at most params.parts members, all
+// of whom call it with the same arguments, but each with a workspace of its own; one of them adds to stats. `shared` is
 // 64-byte aligned scratch memory that all of them use.
 template <typename scalar_t>
 using Word2vecTogetherFunction = bool(const Word2vecTrainParams<scalar_t>& params,
@@ -111,7 +111,7 @@ size_t word2vec_together_memory(const Word2vecTrainParams<scalar_t>& params, int
   const Word2vecTrainPlan sizes(params, members);
   const int64_t scores = params.together * params.parts * sizes.most_errors * sizes.kErrors;
   const int64_t bytes = 4 * members * static_cast<int64_t>(sizeof(void*)) +
-                        2 * scores * static_cast<int64_t>(sizeof(scalar_t)) + sizeof(int64_t);
+                        2 * scores * static_cast<int64_t>(sizeof(scalar_t));
   return static_cast<size_t>(bytes + 64 * 5) / 64 * 64;
 }
 

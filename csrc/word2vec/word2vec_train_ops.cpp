@@ -85,20 +85,20 @@ struct Cpu : CpuCall {
     } else {
       kernel = baseline::word2vec_together_double;
     }
-    // Their number may turn out smaller, and then each needs more.
-    const int64_t own = static_cast<int64_t>(word2vec_train_workspace(params));
-    const int64_t in_common = static_cast<int64_t>(word2vec_together_memory(params, threads));
-    const Scratch shared = new_scratch(in_common);
-    check.that(shared != nullptr, "no memory for ", in_common, " bytes");
+    const int64_t members = std::min(threads, params.parts);
+    const int64_t bytes = static_cast<int64_t>(word2vec_together_memory(params, members));
+    const Scratch shared = new_scratch(bytes);
+    check.that(shared != nullptr, "no memory for ", bytes, " bytes");
     bool memory = true, valid = true;  // written by the first member
-    run_team(threads, [&](const TeamMember& member) {
-      const Scratch workspace = new_scratch(own);
+    run_team(members, [&](const TeamMember& member) {
+      const size_t own = word2vec_train_workspace(params, member.members);
+      const Scratch workspace = new_scratch(static_cast<int64_t>(own));
       const bool all = member.meeting.wait(workspace != nullptr);
       const bool good =
           all && kernel(params, token_count, member, shared.get(), workspace.get(), stats);
       if (member.index == 0) memory = all, valid = good;
     });
-    check.that(memory, "no memory for ", threads, " threads of ", own, " bytes");
+    check.that(memory, "no memory for ", params.together, " windows of ", threads, " threads");
     return valid;
   }
 };

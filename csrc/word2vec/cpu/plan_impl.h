@@ -119,6 +119,7 @@ class Plan {
       to = to > kept.size ? kept.size : to;
       while (kept.sentence[from] != sentence) ++from;
       while (kept.sentence[to - 1] != sentence) --to;
+      if (params_.tree_table != nullptr) prefetch_paths(kept, i);
       context_begin_[i - begin] = static_cast<int32_t>(from);
       context_end_[i - begin] = static_cast<int32_t>(to);
       const int64_t contexts = to - from - 1;
@@ -128,6 +129,19 @@ class Plan {
       quads += needed;
     }
     return quads;
+  }
+
+  // Fetches paths of centres to come, and where those of later ones begin.
+  void prefetch_paths(const Kept<scalar_t>& kept, int64_t i) const {
+    constexpr int64_t kPath = 12, kBegin = 32;
+    if (i + kBegin < kept.size) {
+      __builtin_prefetch(params_.path_offsets + kept.token[i + kBegin]);
+    }
+    if (i + kPath < kept.size) {
+      const int32_t* path = params_.paths + params_.path_offsets[kept.token[i + kPath]];
+      __builtin_prefetch(path);
+      __builtin_prefetch(path + 15);  // most are no longer
+    }
   }
 
   // Appends the positive and its noise words, in whole tiles.

@@ -169,7 +169,7 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
     };
     const auto each = [&](const auto& visit) {
       int64_t at = 0;  // where the scores of the window begin
-      for (int64_t member = 0; first_part < last_part && member < members; ++member) {
+      for (int64_t member = 0; member < members; ++member) {
         const Plan<scalar_t>& plan = *now[member];
         for (int64_t i = 0; i < plan.size; ++i) {
           visit(plan, plan.window[i], score + at);
@@ -198,8 +198,8 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
       centers += now[part]->centers;
     }
   }
-  member.meeting.wait(true);          // the others have done with this one's plans
-  if (member.index == members - 1) {  // which has columns, whoever else has none
+  member.meeting.wait(true);  // the others have done with this one's plans
+  if (member.index == 0) {
     stats[0] += loss;
     stats[1] += static_cast<double>(inputs);
     stats[2] += static_cast<double>(centers);

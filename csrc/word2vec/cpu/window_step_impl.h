@@ -64,23 +64,15 @@ class WindowStep {
   // returns the window's loss.
   double errors_of(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                    const scalar_t* score, int64_t parts, int64_t apart) {
-    const auto lr = E::broadcast(window.lr);
-    auto loss = E::zero();
-    scalar_t* error = error_;
-    for_each_tile(plan, window, {}, [&](const scalar_t*, int64_t tile, bool) {
-      for (int64_t t = 0; t < kErrors; t += E::kWidth) {
-        auto sum = E::load_any(score + t);
-        for (int64_t part = 1; part < parts; ++part) {
-          sum = E::add(sum, E::load_any(score + part * apart + t));
-        }
-        E::store_any(error + t, sum);
+    const int64_t count = (window.shared_tiles + window.own_tiles) * window.inputs * kErrors;
+    for (int64_t t = 0; t < count; t += E::kWidth) {
+      auto sum = E::load_any(score + t);
+      for (int64_t part = 1; part < parts; ++part) {
+        sum = E::add(sum, E::load_any(score + part * apart + t));
       }
-      loss =
-          E::add(loss, tile_errors(lr, plan.weight + (window.first_tile + tile) * kErrors, error));
-      error += kErrors;
-      score += kErrors;
-    });
-    return E::sum(loss);
+      E::store_any(error_ + t, sum);
+    }
+    return errors_of_scores(plan, window);
   }
 
   // Then the update.
@@ -165,8 +157,9 @@ class WindowStep {
   // error_[kErrors * i + t], i in the order of for_each_tile(); returns the window's loss.
   double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                 Ahead<scalar_t>& ahead) {
-    const auto lr = E::broadcast(window.lr);
+    const bool many = window.shared_tiles > 1 || (cbow_ && window.own_tiles > 1);
     const Columns all{0, 0, stride_};
+    const auto lr = E::broadcast(window.lr);
     auto loss = E::zero();
     scalar_t* error = error_;
     for_each_tile(plan, window, all, [&](const scalar_t* input, int64_t tile, bool in_common) {
@@ -176,11 +169,38 @@ class WindowStep {
       }
       dot_tile(input, plan.row + window.first_row + tile * kTile, all, error);
       // At once, so that it overlaps with the next tile's dot products.
-      loss =
-          E::add(loss, tile_errors(lr, plan.weight + (window.first_tile + tile) * kErrors, error));
+      if (!many) {
+        const scalar_t* weight = plan.weight + (window.first_tile + tile) * kErrors;
+        loss = E::add(loss, errors_at_rest(lr, weight, error, kErrors));
+      }
       error += kErrors;
     });
-    return E::sum(loss);
+    return many ? errors_of_scores(plan, window) : E::sum(loss);
+  }
+
+  // The same from the scores in error_, in whole registers where an input has several tiles.
+  double errors_of_scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+    const auto lr = E::broadcast(window.lr);
+    const auto wide_lr = L::broadcast(window.lr);
+    auto loss = E::zero();
+    auto wide_loss = L::zero();
+    scalar_t* error = error_;
+    const auto input = [&](const scalar_t* weight, int64_t tiles) {
+      const int64_t count = tiles * kErrors;
+      int64_t t = 0;
+      for (; t + W <= count; t += W) {
+        wide_loss = errors_at<L>(wide_lr, weight + t, error + t, wide_loss);
+      }
+      loss = E::add(loss, errors_at_rest(lr, weight + t, error + t, count - t));
+      error += count;
+    };
+    const scalar_t* weight = plan.weight + window.first_tile * kErrors;
+    for (int64_t j = 0; j < window.inputs; ++j) input(weight, window.shared_tiles);
+    weight += window.shared_tiles * kErrors;
+    for (int64_t j = 0; j < window.inputs; ++j, weight += window.own_tiles * kErrors) {
+      input(weight, window.own_tiles);
+    }
+    return E::sum(loss) + L::sum(wide_loss);
   }
 
   // dots[0..7] <- dot products of an input with the targets of a tile, zero beyond.
@@ -200,23 +220,27 @@ class WindowStep {
     L::sum8(sum, dots);
   }
 
-  // For a tile: x <- lr * |w| * (y - sigmoid(x)), y = w > 0; returns the losses. With s the sign of
-  // w that is lr * w * sigmoid(-s x), and the loss is -|w| log(sigmoid(s x)).
-  LEXFORGE_INLINE typename E::reg tile_errors(typename E::reg lr, const scalar_t* weight,
-                                              scalar_t* x) {
+  // For a register: x <- lr * |w| * (y - sigmoid(x)), y = w > 0; returns `loss` and its losses. With
+  // s the sign of w that is lr * w * sigmoid(-s x), and the loss is -|w| log(sigmoid(s x)).
+  template <typename R>
+  static LEXFORGE_INLINE typename R::reg errors_at(typename R::reg lr, const scalar_t* weight,
+                                                   scalar_t* x, typename R::reg loss) {
+    const auto w = R::load_any(weight);
+    const auto score = R::load_any(x);
+    const auto minus = R::sub(R::zero(), score);
+    typename R::reg log_sigmoid;
+    const auto sigmoid = Numerics<R>::sigmoid_log(R::select_negative(w, score, minus), log_sigmoid);
+    // log(sigmoid(s x)) = log(sigmoid(-s x)) + s x
+    const auto gain = R::sub(log_sigmoid, R::select_negative(w, score, minus));
+    R::store_any(x, R::mul(R::mul(lr, w), sigmoid));
+    return R::fnma(R::select_negative(w, R::sub(R::zero(), w), w), gain, loss);
+  }
+
+  // For a tile, or what is left of several.
+  static LEXFORGE_INLINE typename E::reg errors_at_rest(typename E::reg lr, const scalar_t* weight,
+                                                        scalar_t* x, int64_t count) {
     auto loss = E::zero();
-    for (int64_t t = 0; t < kErrors; t += E::kWidth) {
-      const auto w = E::load_any(weight + t);
-      const auto score = E::load_any(x + t);
-      const auto minus = E::sub(E::zero(), score);
-      typename E::reg log_sigmoid;
-      const auto sigmoid =
-          Numerics<E>::sigmoid_log(E::select_negative(w, score, minus), log_sigmoid);
-      // log(sigmoid(s x)) = log(sigmoid(-s x)) + s x
-      const auto gain = E::sub(log_sigmoid, E::select_negative(w, score, minus));
-      loss = E::fnma(E::select_negative(w, E::sub(E::zero(), w), w), gain, loss);
-      E::store_any(x + t, E::mul(E::mul(lr, w), sigmoid));
-    }
+    for (int64_t t = 0; t < count; t += E::kWidth) loss = errors_at<E>(lr, weight + t, x + t, loss);
     return loss;
   }
 

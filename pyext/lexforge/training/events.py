@@ -17,12 +17,18 @@ class Events:
         callbacks: Objects with methods of these names, or some of them.
         subject: What each is called with.
         before: Called before they are, e.g. to fetch tables from a GPU.
+        after: Called after they have been: they may have changed the tables.
     """
 
     def __init__(
-        self, callbacks: Sequence[Any], subject: Any, before: Callable[[], None] | None = None
+        self,
+        callbacks: Sequence[Any],
+        subject: Any,
+        before: Callable[[], None] | None = None,
+        after: Callable[[], None] | None = None,
     ) -> None:
-        self._callbacks, self._subject, self._before = callbacks, subject, before
+        self._callbacks, self._subject = callbacks, subject
+        self._before, self._after = before, after
 
     def __call__(self, event: str) -> None:
         methods = [getattr(callback, event, None) for callback in self._callbacks]
@@ -30,3 +36,5 @@ class Events:
             self._before()
         for method in filter(None, methods):
             method(self._subject)
+        if self._callbacks and self._after is not None:
+            self._after()

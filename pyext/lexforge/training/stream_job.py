@@ -305,6 +305,7 @@ class Steps(NamedTuple):
     step: Callable[[int, int, int], None]
     stats: torch.Tensor
     fetch: Callable[[], None]  # brings the model up to date, from a GPU if need be
+    send: Callable[[], None]  # and the other way
 
 
 def on_device(
@@ -313,10 +314,11 @@ def on_device(
     refresh: Callable[[], None],
     *,
     in_parts: bool = False,
-) -> tuple[dict[str, torch.Tensor], Callable[[], None]]:
-    """A model's tables on the device, by name, and what brings the model up to date.
+) -> tuple[dict[str, torch.Tensor], Callable[[], None], Callable[[], None]]:
+    """A model's tables on the device, by name; what brings the model up to date; and the device.
 
-    On the CPU they are the model's own; on a GPU they are copies, to be fetched back.
+    On the CPU they are the model's own; on a GPU they are copies, to be fetched back, and to be
+    sent again where the model was changed.
 
     Args:
         refresh: Called when the model's tables have changed.
@@ -324,11 +326,16 @@ def on_device(
     """
     if in_parts:
         rows = max(len(table) for table in tables.values())
-        placed = {
-            name: cut_(table_parts(rows, table.shape[1]), table) for name, table in tables.items()
-        }
+        placed = {name: table_parts(rows, table.shape[1]) for name, table in tables.items()}
     else:
         placed = {name: table.to(device) for name, table in tables.items()}
+
+    def send() -> None:
+        for name, table in tables.items():
+            if in_parts:
+                cut_(placed[name], table)
+            elif placed[name] is not table:
+                placed[name].copy_(table)
 
     def fetch() -> None:
         for name, table in tables.items():
@@ -338,7 +345,8 @@ def on_device(
                 table.copy_(placed[name])
         refresh()
 
-    return placed, fetch
+    send()
+    return placed, fetch, send
 
 
 def run_steps(
@@ -364,7 +372,7 @@ def run_steps(
         steps.fetch()
         model.save(checkpoint_folder)
 
-    tell = Events(callbacks, model, steps.fetch)
+    tell = Events(callbacks, model, steps.fetch, steps.send)
     try:
         run(
             StreamJob(state, steps.offsets, steps.step, steps.stats, tell),

@@ -70,7 +70,7 @@ def glove_steps(
     parts, sizes = tiles.parts, round_sizes(tiles)
     tiles = tiles.to(device)
     stats = torch.zeros(2, dtype=torch.float64, device=device)
-    placed, fetch = on_device(tables, device, refresh)
+    placed, fetch, send = on_device(tables, device, refresh)
 
     def begin_of(epoch: int) -> int:
         return first_round(parts, settings.seed, state.first_epoch + epoch)
@@ -99,7 +99,7 @@ def glove_steps(
                 threads=threads,
             )
 
-    return Steps(offsets, step, stats, fetch)
+    return Steps(offsets, step, stats, fetch, send)
 
 
 def first_round(parts: int, seed: int, epoch: int) -> int:

@@ -119,10 +119,14 @@ def word2vec_steps(
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     together = state.corpus.get("windows_together", 0)
     in_parts = together > 0 and device.type == "cpu" and not _library.emulated()
-    placed, fetch = on_device(tables, device, refresh, in_parts=in_parts)
+    if in_parts:
+        _check_memory(tables)
+    placed, fetch, send = on_device(tables, device, refresh, in_parts=in_parts)
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
     block, sentences = SENTENCES_TOGETHER if together else 1, corpus.num_sentences
-    positions = torch.cat([corpus.offsets[:-1:block], corpus.offsets[-1:]])
+    positions = corpus.offsets
+    if together:
+        positions = torch.cat([positions[:-1:block], positions[-1:]])
 
     def step(epoch: int, first: int, last: int) -> None:
         corpus.refuse_cut()
@@ -154,7 +158,17 @@ def word2vec_steps(
             threads=threads,
         )
 
-    return Steps(lambda epoch: positions, step, stats, fetch)
+    return Steps(lambda epoch: positions, step, stats, fetch, send)
+
+
+def _check_memory(tables: Mapping[str, torch.Tensor]) -> None:
+    """Refuse copies of the tables that do not fit: the system would grant them all the same."""
+    needed, free = sum(4 * table.numel() for table in tables.values()), available_memory()
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"Word2Vec: deterministic needs a second copy of the tables, {needed / 1e9:,.1f} GB, "
+            f"and {free / 1e9:,.1f} GB are free: lower vector_size, or raise min_count"
+        )
 
 
 def sample_share(sample: float, total: int) -> float:

@@ -1,1 +1,1 @@
-"""Skip-gram with negative sampling: the loss, its steps, and training over a stream of text."""
+"""Word2vec: its losses, their minibatches and steps, and training over a stream of text."""

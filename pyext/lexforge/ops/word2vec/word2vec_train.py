@@ -149,6 +149,7 @@ def word2vec_train_(
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)
     _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
+    _checks.tensor(op, "in_table", in_table, _checks.WIDE, contiguous=True)
     # Where the CPU's kernels train in groups.
     cuts = windows_together != 0 and in_table.device.type == "cpu" and not _library.emulated()
     in_parts = cuts and in_table.dim() == 3
