@@ -6,8 +6,9 @@
 Both read the same lower-cased text with the same settings: size 100, window 5 (drawn anew for each
 centre), 5 noise words, sample 1e-4, min_count 5, 5 epochs, the default learning rate falling
 linearly (0.025; of lexforge's CBOW 0.075, whose gradient is divided by the number of context words,
-which gensim leaves out). gensim runs from `corpus_file`, its fastest way. For each seed and number of threads the contestants take turns
-in one process each, so that the machine's moods meet them all:
+which gensim leaves out). gensim runs from `corpus_file`, its fastest way. For each seed and number
+of threads the contestants take turns in one process each, so that the machine's moods meet them
+all:
 
     gensim    5 noise words for each pair
     pair      lexforge, 5 noise words for each pair (the default)
