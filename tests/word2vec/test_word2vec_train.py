@@ -336,12 +336,13 @@ def test_workspace(cpu_kernels, tmp_path):
         '#include "word2vec/word2vec_train_cpu_impl.h"\n'
     )
     sources = [here / "word2vec_train_workspace.cpp", kernel, csrc / "common/team.cpp"]
-    flags = ["-std=c++20", "-O1", f"-I{csrc}", f"-DKERNEL={isa}::word2vec_train"]
+    flags = ["-std=c++20", "-O1", "-pthread", f"-I{csrc}"]
+    flags += [f"-DKERNEL={isa}::word2vec_train", f"-DTOGETHER={isa}::word2vec_together"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run(["g++", *flags, *map(str, sources), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "720 of 720 runs equal\n"
+    assert done.stdout == "1152 of 1152 runs equal\n"
 
 
 @pytest.mark.parametrize("isa", ISAS)

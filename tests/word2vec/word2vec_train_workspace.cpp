@@ -1,5 +1,6 @@
-// Runs KERNEL over many shapes, each with a workspace of exactly the promised size filled with
-// zeros and filled with NaNs, and compares the tables bit for bit. For the address sanitizer.
+// Runs KERNEL, and TOGETHER with teams, over many shapes, each with memory of exactly the promised
+// size filled with zeros and filled with NaNs, and compares the tables bit for bit. For the address
+// sanitizer.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -33,8 +34,9 @@ struct Result {
   double stats[3] = {};
 };
 
-Result run(Word2vecTrainParams<float> params, float fill) {
-  const size_t elements = static_cast<size_t>(kVocabSize * params.stride);
+// By a team of so many, or by nobody's help.
+Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0) {
+  const size_t elements = static_cast<size_t>(kVocabSize * params.stride * params.parts);
   AlignedFloats in(elements * sizeof(float)), out(elements * sizeof(float));
   AlignedFloats tree(elements * sizeof(float));
   for (size_t i = 0; i < elements; ++i) {
@@ -46,10 +48,23 @@ Result run(Word2vecTrainParams<float> params, float fill) {
   params.in_table = in.start;
   params.out_table = out.start;
   if (params.paths != nullptr) params.tree_table = tree.start;
-  AlignedFloats workspace(word2vec_train_workspace(params));
-  workspace.fill(fill);
   Result result;
-  if (!KERNEL(params, kTokens, workspace.start, result.stats)) std::exit(2);
+  if (members == 0) {
+    AlignedFloats workspace(word2vec_train_workspace(params));
+    workspace.fill(fill);
+    if (!KERNEL(params, kTokens, workspace.start, result.stats)) std::exit(2);
+  } else {
+    AlignedFloats shared(word2vec_together_memory(params, members));
+    shared.fill(fill);
+    run_team(members, [&](const TeamMember& member) {
+      AlignedFloats workspace(word2vec_train_workspace(params, members));
+      workspace.fill(fill);
+      member.meeting.wait(true);
+      if (!TOGETHER(params, kTokens, member, shared.start, workspace.start, result.stats)) {
+        std::exit(3);
+      }
+    });
+  }
   result.tables.assign(in.start, in.start + elements);
   result.tables.insert(result.tables.end(), out.start, out.start + elements);
   result.tables.insert(result.tables.end(), tree.start, tree.start + elements);
@@ -74,7 +89,13 @@ int main() {
   }
   std::vector<int32_t> paths(path_offsets.back());
   for (size_t i = 0; i < paths.size(); ++i) paths[i] = static_cast<int32_t>(i % (2 * 49));
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   int runs = 0, equal = 0;
+  const auto compare = [&](const Result& zeros, const Result& nans) {
+    ++runs;
+    equal += zeros.tables == nans.tables &&  // false for a NaN
+             std::memcmp(zeros.stats, nans.stats, sizeof zeros.stats) == 0;
+  };
   for (const int64_t stride : {16, 48, 64, 112, 128, 208, 304, 336}) {
     for (const int32_t window : {1, 8, 70}) {
       for (const int32_t negatives : {0, 1, 5, 6, 20}) {
@@ -105,11 +126,16 @@ int main() {
           params.alpha = params.min_alpha = 0.02;
           params.total_tokens = kTokens;
           params.seed = 3;
-          const Result zeros = run(params, 0);
-          const Result nans = run(params, std::numeric_limits<float>::quiet_NaN());
-          ++runs;
-          equal += zeros.tables == nans.tables &&  // false for a NaN
-                   std::memcmp(zeros.stats, nans.stats, sizeof zeros.stats) == 0;
+          compare(run(params, 0), run(params, kNan));
+          if (stride > 64 || window > 8 || negatives > 5) continue;
+          for (const int64_t parts : {1, 3}) {
+            params.parts = parts;
+            params.together = 1 + static_cast<int32_t>(stride % 7);
+            const Result alone = run(params, 0, 1);
+            for (int64_t members = 1; members <= parts; ++members) {
+              compare(alone, run(params, kNan, members));
+            }
+          }
         }
       }
     }
