@@ -38,7 +38,7 @@ from lexforge.ops.word2vec.skipgram_batch import (
 )
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_
-from lexforge.ops.word2vec.word2vec_train import word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
 
 f, i, n = torch.ones, lambda *x: torch.tensor(x, dtype=torch.int32), lambda *x: torch.tensor(x)
 stats = torch.zeros(3, dtype=torch.float64)
@@ -99,7 +99,8 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("skipgram_loss", skipgram_loss, (*minibatch, f(2, 16), f(2, 16))),
     ("skipgram_step_", lambda *given: skipgram_step_(state(), *given, lr=0.1), minibatch),
     ("SkipgramState", SkipgramState.create, (f(2, 16), f(2, 16))),
-    ("word2vec_train_", word2vec_train_, (f(2, 16), f(2, 16), stats.clone(), *corpus, noise)),
+    ("word2vec_train_", lambda *t: word2vec_train_(*t[:8], HuffmanPaths(*t[8:], 1)),
+     (f(2, 16), f(2, 16), f(1, 16), stats.clone(), *corpus, noise, n(0, 1, 2), i(0, 1))),
 ]  # fmt: skip
 # Where None stands for nothing.
 OPTIONAL = {
@@ -110,6 +111,9 @@ OPTIONAL = {
     ("embedding_sum", 4),
     ("linear", 2),
     ("linear_cross_entropy", 2),
+    ("word2vec_train_", 1),
+    ("word2vec_train_", 2),
+    ("word2vec_train_", 7),
 }
 
 

@@ -139,8 +139,10 @@ def step() -> dict:
 
 def stream() -> dict:
     return {
-        **{"in_table": floats(2, 16), "out_table": floats(2, 16)},
+        **{"in_table": floats(2, 16), "out_table": floats(2, 16), "tree_table": floats(1, 16)},
         "stats": torch.zeros(3, dtype=torch.float64),
+        **{"path_offsets": longs(0, 1, 2), "paths": ints(0, 1), "longest_path": 1},
+        **{"cbow": False, "cbow_mean": True, "together": 0},
         **{"tokens": ints(0, 1, 0), "offsets": longs(0, 3), "keep": floats(2)},
         "noise": torch.zeros(2, 2, dtype=torch.int32),
         **{"first_sentence": 0, "last_sentence": 1, "window": 1, "negatives": 1},

@@ -169,8 +169,8 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
     };
     const auto each = [&](const auto& visit) {
       int64_t at = 0;  // where the scores of the window begin
-      for (int64_t member = 0; member < members; ++member) {
-        const Plan<scalar_t>& plan = *now[member];
+      for (int64_t planner = 0; planner < members; ++planner) {
+        const Plan<scalar_t>& plan = *now[planner];
         for (int64_t i = 0; i < plan.size; ++i) {
           visit(plan, plan.window[i], score + at);
           at += errors_of(plan.window[i]);
@@ -181,7 +181,7 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
     int64_t rows = 0;
     each([&](const Plan<scalar_t>& plan, const Window<scalar_t>& window, scalar_t* own) {
       for (int64_t part = first_part; part < last_part; ++part) {
-        step.scores(plan, window, columns_of(part), own + part * apart, [] {});
+        step.scores(plan, window, columns_of(part), own + part * apart);
       }
       ahead.until(rows += rows_of(window) / 2, fetch_own);
     });
@@ -193,9 +193,9 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
       }
       ahead.until(rows += (rows_of(window) + 1) / 2, fetch_own);
     });
-    for (int64_t part = 0; part < members; ++part) {
-      inputs += now[part]->inputs;
-      centers += now[part]->centers;
+    for (int64_t planner = 0; planner < members; ++planner) {
+      inputs += now[planner]->inputs;
+      centers += now[planner]->centers;
     }
   }
   member.meeting.wait(true);  // the others have done with this one's plans

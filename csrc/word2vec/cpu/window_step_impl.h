@@ -47,14 +47,12 @@ class WindowStep {
     ahead.fetch_until(window.first_context + window.contexts, stride_);
   }
 
-  // The parts of that for some columns; `fetch` is called on the way. First the dot products of
-  // each tile of each input with its targets, kErrors to a tile.
-  template <typename Fetch>
+  // The parts of that for some columns. First the dot products of each tile of each input with its
+  // targets, kErrors to a tile.
   LEXFORGE_INLINE void scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                              const Columns& columns, scalar_t* score, const Fetch& fetch) {
+                              const Columns& columns, scalar_t* score) {
     if (cbow_) gather(plan, window, columns);
-    for_each_tile(plan, window, columns, [&](const scalar_t* input, int64_t tile, bool in_common) {
-      for (int t = 0; t < (in_common ? 2 : kTile); ++t) fetch();
+    for_each_tile(plan, window, columns, [&](const scalar_t* input, int64_t tile, bool) {
       dot_tile(input, plan.row + window.first_row + tile * kTile, columns, score);
       score += kErrors;
     });
