@@ -186,7 +186,7 @@ def wheel(tree, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     sdist = archive(tree, "sdist", folder)
     with tarfile.open(sdist) as content:
-        content.extractall(folder, filter="data")
+        content.extractall(folder)
     return archive(folder / sdist.name.removesuffix(".tar.gz"), "wheel", folder)
 
 

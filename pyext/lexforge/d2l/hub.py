@@ -61,7 +61,9 @@ def download_extract(name: str, folder: str | None = None) -> Path:
             file.extractall(archive.parent)
     elif archive.name.endswith((".tar", ".tar.gz")):
         with tarfile.open(archive) as file:
-            file.extractall(archive.parent, filter="data")
+            # The first releases of 3.10 and 3.11 have no filters, and no such argument.
+            file.extraction_filter = getattr(tarfile, "data_filter", None)
+            file.extractall(archive.parent)
     else:
         raise ValueError(f"download_extract: must be a zip or tar archive, got {archive.name}")
     return archive.parent / (folder or stem)
