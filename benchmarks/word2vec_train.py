@@ -19,7 +19,7 @@ import itertools
 import torch
 
 from harness import Report, add_report_options, measure
-from lexforge.ops._tables import padded_table
+from lexforge.ops._tables import cut_, padded_table, table_parts
 from lexforge.ops.sampling.sampling import (
     alias_sample,
     build_alias,
@@ -75,12 +75,16 @@ def stream_case(
     in_table, other = tables(vocab_size, dim, device)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     tree = "tree" in model
+    if together and device == "cpu":  # cut as for a whole run
+        in_table, other = (cut_(table_parts(*t.shape), t) for t in (in_table, other))
+    elif tree:
+        other = other[: vocab_size - 1]
 
     def work():
         word2vec_train_(
             in_table,
             None if tree else other,
-            other[: vocab_size - 1] if tree else None,
+            other if tree else None,
             stats,
             *(corpus.tokens, corpus.offsets, corpus.keep),
             None if tree else corpus.noise,
