@@ -51,14 +51,14 @@ def main() -> None:
     parser.add_argument("before", type=Path)
     parser.add_argument("script", help="its name, or NAME_THERE:NAME_HERE")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("arguments", nargs="*", help="of the script, after --")
-    options = parser.parse_args()
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options, arguments = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
     there, _, here = options.script.partition(":")
     sides = [(options.before.resolve(), there), (HERE, here or there)]
     times: list[list[dict[tuple, float]]] = [[], []]
     for number in range(options.rounds):
         for side in (0, 1) if number % 2 else (1, 0):
-            times[side].append(run(*sides[side], options.arguments))
+            times[side].append(run(*sides[side], arguments))
     print("| case | before | now | now / before, median (least, most) |")
     print("|---|---|---|---|")
     for case in times[0][0]:
