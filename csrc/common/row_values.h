@@ -101,9 +101,6 @@ struct RowValues<Bfloat16> {
 #endif
 };
 
-// For a lambda that must not become a function of its own: after its parameters.
-#define LEXFORGE_INLINED __attribute__((always_inline))
-
 // f(d, n) for every register of `dim` numbers: those at d ... d + n - 1.
 template <typename L, typename F>
 LEXFORGE_INLINE void for_registers(int64_t dim, const F& f) {

@@ -44,6 +44,8 @@
 #endif
 
 #define LEXFORGE_INLINE inline __attribute__((always_inline))
+// For a lambda that must not become a function of its own: after its parameters.
+#define LEXFORGE_INLINED __attribute__((always_inline))
 
 namespace lexforge::LEXFORGE_ISA {
 

@@ -43,7 +43,7 @@ class WindowStep {
     const Columns all{0, 0, stride_};
     if (cbow_) gather(plan, window, all);
     loss += errors(plan, window, ahead);
-    update(plan, window, all, [&] { ahead.fetch(stride_); });
+    update(plan, window, all, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
     ahead.fetch_until(window.first_context + window.contexts, stride_);
   }
 
@@ -52,10 +52,11 @@ class WindowStep {
   LEXFORGE_INLINE void scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                               const Columns& columns, scalar_t* score) {
     if (cbow_) gather(plan, window, columns);
-    for_each_tile(plan, window, columns, [&](const scalar_t* input, int64_t tile, bool) {
-      dot_tile(input, plan.row + window.first_row + tile * kTile, columns, score);
-      score += kErrors;
-    });
+    for_each_tile(plan, window, columns,
+                  [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
+                    dot_tile(input, plan.row + window.first_row + tile * kTile, columns, score);
+                    score += kErrors;
+                  });
   }
 
   // Then errors from the sums of those of all columns, `parts` of them `apart` from each other;
@@ -80,8 +81,7 @@ class WindowStep {
     if (window.shared_tiles > 0) update_shared(plan, window, columns);
     if (window.own_tiles == 0) return;
     if (cbow_) {
-      update_own<true>(plan, window, columns, fetch);
-      scatter(plan, window, columns);
+      update_cbow(plan, window, columns, fetch);
     } else {
       update_own<false>(plan, window, columns, fetch);
     }
@@ -160,24 +160,26 @@ class WindowStep {
     const auto lr = E::broadcast(window.lr);
     auto loss = E::zero();
     scalar_t* error = error_;
-    for_each_tile(plan, window, all, [&](const scalar_t* input, int64_t tile, bool in_common) {
-      if (in_common) {
-        ahead.fetch(stride_);
-        ahead.fetch(stride_);
-      }
-      dot_tile(input, plan.row + window.first_row + tile * kTile, all, error);
-      // At once, so that it overlaps with the next tile's dot products.
-      if (!many) {
-        const scalar_t* weight = plan.weight + (window.first_tile + tile) * kErrors;
-        loss = E::add(loss, errors_at_rest(lr, weight, error, kErrors));
-      }
-      error += kErrors;
-    });
+    for_each_tile(plan, window, all,
+                  [&](const scalar_t* input, int64_t tile, bool in_common) LEXFORGE_INLINED {
+                    if (in_common) {
+                      ahead.fetch(stride_);
+                      ahead.fetch(stride_);
+                    }
+                    dot_tile(input, plan.row + window.first_row + tile * kTile, all, error);
+                    // At once, so that it overlaps with the next tile's dot products.
+                    if (!many) {
+                      const scalar_t* weight = plan.weight + (window.first_tile + tile) * kErrors;
+                      loss = E::add(loss, errors_at_rest(lr, weight, error, kErrors));
+                    }
+                    error += kErrors;
+                  });
     return many ? errors_of_scores(plan, window) : E::sum(loss);
   }
 
   // The same from the scores in error_, in whole registers where an input has several tiles.
-  double errors_of_scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+  [[gnu::noinline]] double errors_of_scores(const Plan<scalar_t>& plan,
+                                            const Window<scalar_t>& window) {
     const auto lr = E::broadcast(window.lr);
     const auto wide_lr = L::broadcast(window.lr);
     auto loss = E::zero();
@@ -254,19 +256,19 @@ class WindowStep {
       scalar_t* context = plan.row[window.first_context + j] + columns.in_row;
       const scalar_t* input = kCbow ? gathered_ + columns.kept : context;
       scalar_t* into = kCbow ? gradient_ + columns.kept : context;
-      const auto update = [&]<int64_t kRegisters>(int64_t d) {
-        update_one<kCbow, kRegisters>(input + d, into + d, columns.in_row + d, tiles, rows, error,
-                                      d == 0, fetch);
-      };
       constexpr int64_t kWhole = kStride / W;
       if constexpr (kStride > 0 && kWhole <= kChunk) {
-        update.template operator()<kWhole>(0);
+        update_one<kCbow, kWhole>(input, into, columns.in_row, tiles, rows, error, true, fetch);
       } else {
         int64_t d = 0;
         for (; d + kChunk * W <= count; d += kChunk * W) {
-          update.template operator()<kChunk>(d);
+          update_one<kCbow, kChunk>(input + d, into + d, columns.in_row + d, tiles, rows, error,
+                                    d == 0, fetch);
         }
-        for (; d < count; d += W) update.template operator()<1>(d);
+        for (; d < count; d += W) {
+          update_one<kCbow, 1>(input + d, into + d, columns.in_row + d, tiles, rows, error, d == 0,
+                               fetch);
+        }
       }
     }
   }
@@ -297,6 +299,14 @@ class WindowStep {
     }
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) L::store(into + r * W, sum[r]);
+  }
+
+  // Apart, for the sake of skip-gram's registers.
+  template <typename Fetch>
+  [[gnu::noinline]] void update_cbow(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                     const Columns& columns, const Fetch& fetch) {
+    update_own<true>(plan, window, columns, fetch);
+    scatter(plan, window, columns);
   }
 
   // Adds CBOW's change to the contexts' rows.
