@@ -24,13 +24,15 @@ BEGIN = time.perf_counter()
 
 
 def processor(cpu_info: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor and, of AMD's, its generation: virtual machines call several "AMD EPYC"."""
+    """The processor and its generation or model: virtual machines have one name for several."""
     lines = cpu_info.read_text().partition("\n\n")[0].splitlines() if cpu_info.exists() else []
     told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     name = told.get("model name") or platform.processor()
-    if told.get("vendor_id") != "AuthenticAMD":
+    if "cpu family" not in told:
         return name
     family, model = int(told["cpu family"]), int(told["model"])
+    if told.get("vendor_id") != "AuthenticAMD":
+        return f"{name} (family {family}, model {model})"
     third = model < 0x10 or 0x20 <= model < 0x60
     zen = {23: "Zen 2 or before", 25: "Zen 3" if third else "Zen 4", 26: "Zen 5"}.get(family)
     return f"{name} ({zen or f'family {family}'})"
