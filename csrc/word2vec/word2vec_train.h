@@ -29,6 +29,7 @@
 //     for each input j in order: v = x_j;  sum = v
 //       for its targets t in order: sum += e_jt * row[t];  row[t] += e_jt * v
 //       x_j = sum
+//   Of what a context's row would change by, in_scale[row] is done where there is one: 0 keeps it.
 //   CBOW's x is no row: what it would change by goes to each context's row, divided by c for the
 //   mean, as the chain rule has it (other tools leave the division out: Irsoy et al. 2021,
 //   "Corrected CBOW performs as well as skip-gram").
@@ -77,6 +78,7 @@ struct Word2vecTrainParams {
   const int64_t* offsets;  // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
   int64_t first_sentence, last_sentence;
   const float* keep;        // [V] keep probability of each word; >= 1 keeps always
+  const float* in_scale;    // [V] or null: how much of its changes each row of in_table makes
   const AliasEntry* noise;  // [V] alias table of the noise distribution; with out_table alone
   // The path of word w from the root: paths[path_offsets[w] .. path_offsets[w + 1]), each twice an
   // inner node, and one more where it turns right; at most longest_path of them, at most

@@ -12,8 +12,8 @@ namespace lexforge {
 template <typename Device>
 void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Tensor& stats,
                     const Tensor& tokens, const Tensor& offsets, const Tensor& keep,
-                    const Tensor& noise, const Tensor& path_offsets, const Tensor& paths,
-                    int64_t longest_path, int64_t first_sentence, int64_t last_sentence, bool cbow,
+                    const Tensor& in_scale, const Tensor& noise, const Tensor& path_offsets,
+                    const Tensor& paths, int64_t longest_path, int64_t first_sentence, int64_t last_sentence, bool cbow,
                     bool cbow_mean, int64_t window, int64_t negatives, bool dynamic_window,
                     bool share_negatives, int64_t together, double alpha, double min_alpha,
                     int64_t tokens_before, int64_t total_tokens, int64_t seed, int64_t epoch,
@@ -47,6 +47,8 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
   check.tensor("tokens", tokens, ScalarType::Int, {kAny});
   check.tensor("offsets", offsets, ScalarType::Long, {kAny});
   check.tensor("keep", keep, ScalarType::Float, {vocab_size});
+  const bool scaled = in_scale.numel() > 0;
+  check.tensor("in_scale", in_scale, ScalarType::Float, {scaled ? vocab_size : 0});
   check.tensor("path_offsets", path_offsets, ScalarType::Long, {has_tree ? vocab_size + 1 : kAny});
   check.tensor("paths", paths, ScalarType::Int, {kAny});
   check.aligned("in_table", in_table, 64);
@@ -59,6 +61,7 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
               {{"tokens", tokens},
                {"offsets", offsets},
                {"keep", keep},
+               {"in_scale", in_scale},
                {"noise", noise},
                {"path_offsets", path_offsets},
                {"paths", paths}});
@@ -87,6 +90,7 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
         .first_sentence = first_sentence,
         .last_sentence = last_sentence,
         .keep = data<const float>(keep),
+        .in_scale = scaled ? data<const float>(in_scale) : nullptr,
         .noise = aliases,
         .path_offsets = has_tree ? data<const int64_t>(path_offsets) : nullptr,
         .paths = has_tree ? data<const int32_t>(paths) : nullptr,

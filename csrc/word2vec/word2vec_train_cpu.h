@@ -101,7 +101,10 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t errors = static_cast<size_t>(sizes.most_errors) * sizes.kErrors;
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
   const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) +
-                       plans * plan + (errors + changes + 2 * stride * parts) * sizeof(scalar_t);
+                       plans * plan +
+                       (errors + changes + 2 * stride * parts +
+                        static_cast<size_t>(sizes.most_contexts)) *
+                           sizeof(scalar_t);
   return (bytes + 64 * 80) / 64 * 64;  // each of some 70 arrays starts at a cache line
 }
 

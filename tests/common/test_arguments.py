@@ -99,8 +99,9 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("skipgram_loss", skipgram_loss, (*minibatch, f(2, 16), f(2, 16))),
     ("skipgram_step_", lambda *given: skipgram_step_(state(), *given, lr=0.1), minibatch),
     ("SkipgramState", SkipgramState.create, (f(2, 16), f(2, 16))),
-    ("word2vec_train_", lambda *t: word2vec_train_(*t[:8], HuffmanPaths(*t[8:], 1)),
-     (f(2, 16), f(2, 16), f(1, 16), stats.clone(), *corpus, noise, n(0, 1, 2), i(0, 1))),
+    ("word2vec_train_",
+     lambda *t: word2vec_train_(*t[:8], HuffmanPaths(*t[8:10], 1), in_scale=t[10]),
+     (f(2, 16), f(2, 16), f(1, 16), stats.clone(), *corpus, noise, n(0, 1, 2), i(0, 1), f(2))),
 ]  # fmt: skip
 # Where None stands for nothing.
 OPTIONAL = {
@@ -114,6 +115,7 @@ OPTIONAL = {
     ("word2vec_train_", 1),
     ("word2vec_train_", 2),
     ("word2vec_train_", 7),
+    ("word2vec_train_", 10),
 }
 
 

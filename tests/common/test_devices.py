@@ -144,7 +144,7 @@ def stream() -> dict:
         **{"path_offsets": longs(0, 1, 2), "paths": ints(0, 1), "longest_path": 1},
         **{"cbow": False, "cbow_mean": True, "together": 0},
         **{"tokens": ints(0, 1, 0), "offsets": longs(0, 3), "keep": floats(2)},
-        "noise": torch.zeros(2, 2, dtype=torch.int32),
+        **{"in_scale": floats(2), "noise": torch.zeros(2, 2, dtype=torch.int32)},
         **{"first_sentence": 0, "last_sentence": 1, "window": 1, "negatives": 1},
         **{"dynamic_window": False, "share_negatives": False, "alpha": 0.1, "min_alpha": 0.1},
         **{"tokens_before": 0, "total_tokens": 3, "seed": 1, "epoch": 0, "threads": 1},

@@ -111,6 +111,8 @@ class Case:
         tables = [aligned(table, device) for table in self.tables]
         stats = torch.zeros(3, dtype=torch.float64, device=device)
         options = {"first_sentence": 0, "last_sentence": len(self.offsets) - 1} | self.options
+        if options.get("in_scale") is not None:
+            options["in_scale"] = torch.tensor(options["in_scale"], device=device)
         ends = [options["first_sentence"], *cuts, options["last_sentence"]]
         for first, last in pairwise(ends):
             options |= {"first_sentence": first, "last_sentence": last}

@@ -89,6 +89,36 @@ def check_float64(case, device, threads=1):
         np.testing.assert_allclose(actual[table], expected[table], rtol=1e-12, atol=1e-12)
 
 
+# ---- rows that are held back
+
+
+@all_variants
+@pytest.mark.parametrize("together", [0, 8])
+def test_rows_make_some_of_their_changes(device, model, losses, sharing, together):
+    """Equal to the oracle; rows of scale 0 keep their bits."""
+    scale = np.tile(np.float32([0, 1, 0.5, 2]), 10)
+    options = {"model": model, "losses": losses, "negative_sharing": sharing, "in_scale": scale}
+    if device.type == "cpu" and not _library.emulated():
+        options["windows_together"] = together
+    elif together:
+        pytest.skip("the oracle has the CPU's groups")
+    for window in (2, 40):  # fewer targets, or more, than a step has registers for
+        case = Case([70], dim=100, scale=0.2, window=window, **options)
+        case.check_sequential(device, tolerance=1e-5)
+        assert case.run(device)[0][::4].tobytes() == case.tables[0][::4].tobytes()
+
+
+@all_variants
+def test_held_rows_keep_their_bits_in_groups(device, model, losses, sharing):
+    """With several threads; on a GPU, in rounds."""
+    scale = np.tile(np.float32([0, 1, 1, 0]), 10)
+    options = {"model": model, "losses": losses, "negative_sharing": sharing, "in_scale": scale}
+    case = Case([40, 0, 9] * 4, dim=70, windows_together=8, **options)
+    trained = case.run(device, threads=2)[0]
+    assert trained[scale == 0].tobytes() == case.tables[0][scale == 0].tobytes()
+    assert (trained[scale == 1] != case.tables[0][scale == 1]).any()
+
+
 # ---- the update is the gradient
 
 

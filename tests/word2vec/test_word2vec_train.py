@@ -370,9 +370,9 @@ def arguments(device):
 
 def as_the_op(given):
     """All arguments of the op itself, without its wrapper's checks."""
-    *tensors, tree = given.values()
+    *tensors, noise, tree = given.values()
     options = (False, True, 5, 5, True, False, 0, 0.02, 0.01, 0, 20, 1, 0, 1)
-    return (*tensors, *tree, 0, 1, *options)
+    return (*tensors, given["keep"][:0], noise, *tree, 0, 1, *options)
 
 
 def test_versions_are_bumped(device):
@@ -420,6 +420,8 @@ def test_opcheck(device):
         ("in_table", lambda t: t[:0], ValueError, r"must be \[V >= 1, a multiple"),
         ("out_table", lambda t: t[:39], ValueError, r"must be \[40, 16\], got \[39, 16\]"),
         ("keep", lambda t: t[:39], ValueError, r"must be \[40\], got \[39\]"),
+        ("in_scale", lambda _: torch.ones(39), ValueError, r"must be \[40\], got \[39\]"),
+        ("in_scale", lambda _: torch.ones(40).int(), TypeError, "must be float32, got int32"),
         ("noise", lambda t: t[:39], ValueError, r"must be \[40, 2\], got \[39, 2\]"),
         ("stats", lambda t: t[:2], ValueError, r"must be \[3\], got \[2\]"),
         ("tree_table", lambda t: t[:38], ValueError, r"must be \[39, 16\], got \[38, 16\]"),
@@ -428,7 +430,8 @@ def test_opcheck(device):
 )
 def test_wrong_tensors(device, name, change, error, message):
     given = arguments(device)
-    given[name] = change(given[name])
+    changed = change(given.get(name))
+    given[name] = changed if changed.device.type == "meta" else changed.to(device)
     with pytest.raises(error, match=f"word2vec_train_: {name} {message}"):
         word2vec_train_(**given)
 

@@ -30,10 +30,13 @@ class WindowStep {
       : stride_(kStride > 0 ? kStride : params.stride),
         cbow_(params.cbow),
         mean_(params.cbow_mean),
+        in_table_(params.in_table),
+        in_scale_(params.in_scale),
         error_(carve.take<scalar_t>(sizes.most_errors * kErrors)),
         change_(carve.take<scalar_t>(sizes.shared_tiles * kTile * W)),
         gathered_(carve.take<scalar_t>(params.stride * params.parts)),
-        gradient_(carve.take<scalar_t>(params.stride * params.parts)) {}
+        gradient_(carve.take<scalar_t>(params.stride * params.parts)),
+        scale_(carve.take<scalar_t>(sizes.most_contexts)) {}
 
   int64_t stride() const { return stride_; }
 
@@ -78,6 +81,7 @@ class WindowStep {
   template <typename Fetch>
   LEXFORGE_INLINE void update(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                               const Columns& columns, const Fetch& fetch) {
+    if (in_scale_ != nullptr) find_scales(plan, window);
     if (window.shared_tiles > 0) update_shared(plan, window, columns);
     if (window.own_tiles == 0) return;
     if (cbow_) {
@@ -110,6 +114,16 @@ class WindowStep {
   scalar_t share_of(const Window<scalar_t>& window) const {
     return mean_ ? 1 / static_cast<scalar_t>(window.contexts) : 1;
   }
+
+  // How much of its change each context's row makes, where that is not all of it.
+  [[gnu::noinline]] void find_scales(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+    for (int64_t j = 0; j < window.contexts; ++j) {
+      const int64_t row = (plan.row[window.first_context + j] - in_table_) / stride_;
+      scale_[j] = static_cast<scalar_t>(in_scale_[row]);
+    }
+  }
+
+  scalar_t scale_of(int64_t context) const { return in_scale_ != nullptr ? scale_[context] : 1; }
 
   // CBOW's input, of the rows as they are now.
   LEXFORGE_INLINE void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
@@ -256,18 +270,20 @@ class WindowStep {
       scalar_t* context = plan.row[window.first_context + j] + columns.in_row;
       const scalar_t* input = kCbow ? gathered_ + columns.kept : context;
       scalar_t* into = kCbow ? gradient_ + columns.kept : context;
+      const scalar_t scale = kCbow ? 1 : scale_of(j);
       constexpr int64_t kWhole = kStride / W;
       if constexpr (kStride > 0 && kWhole <= kChunk) {
-        update_one<kCbow, kWhole>(input, into, columns.in_row, tiles, rows, error, true, fetch);
+        update_one<kCbow, kWhole>(input, into, columns.in_row, tiles, rows, error, scale, true,
+                                  fetch);
       } else {
         int64_t d = 0;
         for (; d + kChunk * W <= count; d += kChunk * W) {
           update_one<kCbow, kChunk>(input + d, into + d, columns.in_row + d, tiles, rows, error,
-                                    d == 0, fetch);
+                                    scale, d == 0, fetch);
         }
         for (; d < count; d += W) {
-          update_one<kCbow, 1>(input + d, into + d, columns.in_row + d, tiles, rows, error, d == 0,
-                               fetch);
+          update_one<kCbow, 1>(input + d, into + d, columns.in_row + d, tiles, rows, error, scale,
+                               d == 0, fetch);
         }
       }
     }
@@ -276,8 +292,8 @@ class WindowStep {
   // kRegisters of columns of one input and its targets, which begin at d in their rows.
   template <bool kCbow, int64_t kRegisters, typename Fetch>
   LEXFORGE_INLINE void update_one(const scalar_t* input, scalar_t* into, int64_t d, int64_t tiles,
-                                  scalar_t* const* rows, const scalar_t* error, bool first,
-                                  const Fetch& fetch) {
+                                  scalar_t* const* rows, const scalar_t* error, scalar_t scale,
+                                  bool first,                                  const Fetch& fetch) {
     reg v[kRegisters], sum[kRegisters];
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) {
@@ -297,6 +313,11 @@ class WindowStep {
         }
       }
     }
+    if (!kCbow && scale != 1) {
+      for (int64_t r = 0; r < kRegisters; ++r) {
+        sum[r] = L::fma(L::broadcast(scale), L::sub(sum[r], v[r]), v[r]);
+      }
+    }
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) L::store(into + r * W, sum[r]);
   }
@@ -313,9 +334,9 @@ class WindowStep {
   LEXFORGE_INLINE void scatter(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                                const Columns& columns) {
     const int64_t count = count_of(columns);
-    const reg share = L::broadcast(share_of(window));
     const scalar_t* gradient = gradient_ + columns.kept;
     for (int64_t j = 0; j < window.contexts; ++j) {
+      const reg share = L::broadcast(share_of(window) * scale_of(j));
       scalar_t* row = plan.row[window.first_context + j] + columns.in_row;
 #pragma GCC unroll 32
       for (int64_t d = 0; d < count; d += W) {
@@ -326,16 +347,19 @@ class WindowStep {
 
   LEXFORGE_INLINE void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                                      const Columns& columns) {
-    if (window.shared_tiles == 1) {
-      update_shared_tiles<true>(plan, window, columns);
+    const bool one_tile = window.shared_tiles == 1;
+    if (in_scale_ != nullptr) {
+      one_tile ? update_shared_tiles<true, true>(plan, window, columns)
+               : update_shared_tiles<false, true>(plan, window, columns);
     } else {
-      update_shared_tiles<false>(plan, window, columns);
+      one_tile ? update_shared_tiles<true, false>(plan, window, columns)
+               : update_shared_tiles<false, false>(plan, window, columns);
     }
   }
 
   // All inputs with the same targets, a register of columns at a time. With one tile its rows and
   // their changes stay in registers; with more the changes wait in change_.
-  template <bool kOneTile>
+  template <bool kOneTile, bool kScaled>
   LEXFORGE_INLINE void update_shared_tiles(const Plan<scalar_t>& plan,
                                            const Window<scalar_t>& window, const Columns& columns) {
     const int64_t count = count_of(columns);
@@ -371,7 +395,12 @@ class WindowStep {
             even = L::fma(L::broadcast(error[t]), u[t], even);
             odd = L::fma(L::broadcast(error[t + 1]), u[t + 1], odd);
           }
-          L::store(inputs[j] + d, L::add(even, odd));
+          reg input = L::add(even, odd);
+          if (kScaled) {
+            const reg before = L::load(inputs[j] + d);
+            input = L::fma(L::broadcast(scale_[j]), L::sub(input, before), before);
+          }
+          L::store(inputs[j] + d, input);
         }
       }
       for (int64_t tile = 0; tile < tiles; ++tile) {
@@ -386,10 +415,13 @@ class WindowStep {
 
   const int64_t stride_;
   const bool cbow_, mean_;
+  const scalar_t* const in_table_;
+  const float* const in_scale_;
   scalar_t* error_;     // dot products, then errors
   scalar_t* change_;    // of shared targets, one register of columns each
   scalar_t* gathered_;  // CBOW's input
   scalar_t* gradient_;  // and its change
+  scalar_t* scale_;     // of each context's change
 };
 
 }  // namespace

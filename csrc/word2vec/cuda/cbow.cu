@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
       }
     }
 #pragma unroll 1
-    for (int32_t j = 0; j < window.contexts; ++j) tables.in.add(window.context(j), gradient);
+    for (int32_t j = 0; j < window.contexts; ++j) tables.add_in(window.context(j), gradient);
     return loss * kShare;
   };
   for_each_window<kRounds>(params, launched, ring, lane, train);

@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsPerBlock, kBlocks<kPacks>)
         }
         tile += kNoise;
       } while (tile < negatives);
-      tables.in.add(context, gradient);
+      tables.add_in(context, gradient);
     }
     if constexpr (!kRounds) accumulate(center_now, -1.0f, center);
     tables.out.add(window.center, center_now);

@@ -87,11 +87,12 @@ struct Table {
     for (int p = 0; p < kPacks; ++p) into.pack[p] = load_live4(at(row, p), row >= 0 && used(p));
   }
 
-  // row += addend, nothing for row -1.
-  __device__ __forceinline__ void add(int32_t row, const Row<kPacks>& addend) const {
+  // row += scale * addend, nothing for row -1.
+  __device__ __forceinline__ void add(int32_t row, const Row<kPacks>& addend,
+                                      float scale = 1.0f) const {
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
-      if (row >= 0 && used(p)) add4(row, p, addend.pack[p]);
+      if (row >= 0 && used(p)) add4(row, p, scaled(scale, addend.pack[p]));
     }
   }
 
@@ -155,11 +156,18 @@ struct Table {
 template <int kPacks, bool kRounds>
 struct Tables {
   Table<kPacks, kRounds> in, out, tree;
+  const float* in_scale;
 
   __device__ Tables(const Word2vecTrainParams<float>& params, const Launch& launch, int lane)
       : in(params.in_table, launch.round.in, launch, lane),
         out(params.out_table, launch.round.out, launch, lane),
-        tree(params.tree_table, launch.round.tree, launch, lane) {}
+        tree(params.tree_table, launch.round.tree, launch, lane),
+        in_scale(params.in_scale) {}
+
+  // What a context's row would change by.
+  __device__ __forceinline__ void add_in(int32_t row, const Row<kPacks>& change) const {
+    in.add(row, change, in_scale == nullptr ? 1.0f : in_scale[row]);
+  }
 };
 
 // label - sigmoid(x), and adds weight times the loss. The sigmoid is within a few units of the last

@@ -155,7 +155,7 @@ __device__ __forceinline__ float train_in_common(const Window& window, const Lis
         accumulate(change[r], each, v);
       }
       if (one_tile) {
-        tables.in.add(input.row, gradient);
+        tables.add_in(input.row, gradient);
       } else if (of_tile < here && lane % warp_sums_copies<kRows>() == 0) {
         lists.kept_error[j * lists.most_targets + tile + of_tile] = error;
       }
@@ -189,7 +189,7 @@ __device__ __forceinline__ float train_in_common(const Window& window, const Lis
           }
         }
       }
-      tables.in.add(context[j].row, gradient);
+      tables.add_in(context[j].row, gradient);
     }
   }
   return loss * kShare;

@@ -44,6 +44,7 @@ def word2vec_train_(
     noise: Tensor | None = None,
     tree: HuffmanPaths | None = None,
     *,
+    in_scale: Tensor | None = None,
     model: str = "skipgram",
     first_sentence: int = 0,
     last_sentence: int | None = None,
@@ -88,6 +89,8 @@ def word2vec_train_(
         keep: float32 [V] probability of keeping a token (``ops.keep_probability``).
         noise: int32 [V, 2] alias table (``ops.build_alias``); with ``out_table``.
         tree: paths of the words, on the device of the tables; with ``tree_table``.
+        in_scale: float32 [V], how much of its changes each row of ``in_table`` makes: 0 keeps it as
+            it is, and None is 1 for all.
         model: ``"skipgram"`` or ``"cbow"``.
         first_sentence, last_sentence: the range of sentences; the last one is exclusive and
             defaults to S.
@@ -171,6 +174,8 @@ def word2vec_train_(
         ("offsets", offsets, torch.int64, ("S + 1",)),
         ("keep", keep, torch.float32, (vocab_size,)),
     ]
+    if in_scale is not None:
+        expected.append(("in_scale", in_scale, torch.float32, (vocab_size,)))
     if out_table is not None and noise is not None:
         expected += [
             ("out_table", out_table, in_table.dtype, in_table.shape),
@@ -220,6 +225,7 @@ def word2vec_train_(
         tokens,
         offsets,
         keep,
+        keep[:0] if in_scale is None else in_scale,
         tokens[:0] if noise is None else noise,
         *paths,
         first_sentence,

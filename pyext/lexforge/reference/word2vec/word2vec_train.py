@@ -93,11 +93,12 @@ def word2vec_train(
 
     Arguments as of :func:`lexforge.ops.word2vec_train_`, as arrays, ``noise`` as uint32 or int32
     [V, 2], ``tree`` as (path_offsets, paths); every option of :func:`windows` must be given, and
-    ``model``, ``cbow_mean`` and ``windows_together`` may be.
+    ``model``, ``cbow_mean``, ``in_scale`` and ``windows_together`` may be.
     """
     model = options.pop("model", "skipgram")
     mean = options.pop("cbow_mean", True)
     together = max(options.pop("windows_together", 0), 1)
+    scale = options.pop("in_scale", None)
     if out_table is None:
         options["negatives"] = 0
     if model == "cbow":
@@ -111,6 +112,8 @@ def word2vec_train(
         return rows.mean(0, keepdims=True) if mean else rows.sum(0, keepdims=True)
 
     def change(contexts: list[int], by: np.ndarray) -> None:
+        if scale is not None:
+            by = scale[contexts][:, None] * by
         if model == "skipgram":
             np.add.at(in_table, contexts, by)
         else:
