@@ -13,11 +13,11 @@ template <typename Device>
 void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Tensor& stats,
                     const Tensor& tokens, const Tensor& offsets, const Tensor& keep,
                     const Tensor& in_scale, const Tensor& noise, const Tensor& path_offsets,
-                    const Tensor& paths, int64_t longest_path, int64_t first_sentence, int64_t last_sentence, bool cbow,
-                    bool cbow_mean, int64_t window, int64_t negatives, bool dynamic_window,
-                    bool share_negatives, int64_t together, double alpha, double min_alpha,
-                    int64_t tokens_before, int64_t total_tokens, int64_t seed, int64_t epoch,
-                    int64_t threads) {
+                    const Tensor& paths, int64_t longest_path, int64_t first_sentence,
+                    int64_t last_sentence, bool cbow, bool cbow_mean, int64_t window,
+                    int64_t negatives, bool dynamic_window, bool share_negatives, int64_t together,
+                    double alpha, double min_alpha, int64_t tokens_before, int64_t total_tokens,
+                    int64_t seed, int64_t epoch, int64_t threads) {
   constexpr int64_t kAny = Checks::kAny;
   const Checks check("word2vec_train_", "in_table", in_table);
   const bool in_parts = Device::kParts && together > 0;

@@ -10,12 +10,13 @@
 namespace lexforge {
 
 // Trains on the sentences of params.first_sentence .. last_sentence in order, on the calling
-// thread, and adds to stats[0..2]. `workspace` is 64-byte aligned scratch memory. Returns false,
+// thread, one of `threads` that train the same tables, and adds to stats[0..2]. `workspace` is
+// 64-byte aligned scratch memory. Returns false,
 // having stopped, when a token is not in [0, V), the offsets do not rise within [0, token_count],
 // or a path is none.
 template <typename scalar_t>
 using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
-                                   void* workspace, double* stats);
+                                   int64_t threads, void* workspace, double* stats);
 
 // The same with params.together > 0, as one member of a team, of at most params.parts members, all
 // of whom call it with the same arguments, but each with a workspace of its own; one of them adds to stats. `shared` is
@@ -45,6 +46,7 @@ struct Word2vecTrainPlan {
   static constexpr int64_t kTile = 6;     // targets handled together: a positive, five noise words
   static constexpr int64_t kErrors = 8;   // their weights and errors lie this far apart
   static constexpr int64_t kKept = 2048;  // kept tokens read at a time, besides the windows
+  static constexpr int64_t kOwnWords = 128, kOwnNodes = 256;  // own_rows_impl.h
 
   int64_t most_contexts;  // of the widest window
   int64_t most_inputs;    // as many, or CBOW's one
@@ -56,9 +58,14 @@ struct Word2vecTrainPlan {
   int64_t most_rows;      // targets and contexts
   int64_t planned;        // centres planned at a time
   int64_t kept;           // capacity of the buffer of kept tokens
+  int64_t own_words;      // rows of words, and of the tree, of which a thread has copies
+  int64_t own_nodes;
 
   template <typename scalar_t>
-  explicit Word2vecTrainPlan(const Word2vecTrainParams<scalar_t>& params, int64_t members = 1) {
+  explicit Word2vecTrainPlan(const Word2vecTrainParams<scalar_t>& params, int64_t threads = 1) {
+    const bool own = params.together == 0 && threads > 1;
+    own_words = own ? least(kOwnWords, params.vocab_size) : 0;
+    own_nodes = own ? least(kOwnNodes, params.vocab_size - 1) : 0;
     const int64_t window = params.window, negatives = params.negatives;
     const bool in_common = params.share_negatives || params.cbow;
     const int64_t noise = params.out_table == nullptr ? 0 : tiles(1 + negatives);
@@ -71,7 +78,7 @@ struct Word2vecTrainPlan {
     most_errors = (shared_tiles + own_tiles) * most_inputs;
     most_draws = in_common ? negatives : most_contexts * negatives;
     most_rows = most_tiles * kTile + most_contexts;
-    planned = params.together > 0 ? (params.together + members - 1) / members
+    planned = params.together > 0 ? (params.together + threads - 1) / threads
               : most_rows >= 2048 ? 1
                                   : least(2048 / most_rows, 32);
     kept = kKept + 2 * window;
@@ -82,10 +89,10 @@ struct Word2vecTrainPlan {
   static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 };
 
-// Bytes of workspace for one thread, of a team of so many.
+// Bytes of workspace for one of so many threads.
 template <typename scalar_t>
-size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int64_t members = 1) {
-  const Word2vecTrainPlan sizes(params, members);
+size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int64_t threads = 1) {
+  const Word2vecTrainPlan sizes(params, threads);
   const size_t widest = 64;  // elements that a register or a span may run over an array's end
   const size_t planned = static_cast<size_t>(sizes.planned);
   const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;
@@ -100,11 +107,13 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t plans = params.together > 0 ? 4 : 2;
   const size_t errors = static_cast<size_t>(sizes.most_errors) * sizes.kErrors;
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
-  const size_t bytes = kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) +
-                       plans * plan +
-                       (errors + changes + 2 * stride * parts +
-                        static_cast<size_t>(sizes.most_contexts)) *
-                           sizeof(scalar_t);
+  // Twice each row, and how often it was trained.
+  const size_t own = static_cast<size_t>(2 * sizes.own_words + sizes.own_nodes) *
+                     (2 * stride * sizeof(scalar_t) + sizeof(int32_t));
+  const size_t bytes =
+      own + kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) + plans * plan +
+      (errors + changes + 2 * stride * parts + static_cast<size_t>(sizes.most_contexts)) *
+          sizeof(scalar_t);
   return (bytes + 64 * 80) / 64 * 64;  // each of some 70 arrays starts at a cache line
 }
 

@@ -5,7 +5,8 @@
 // memory:
 //   cpu/read_impl.h      tokens -> kept centres (sub-sampling and windows)
 //   cpu/plan_impl.h      centres -> the rows that each window touches, in order, with labels and
-//                        weights; cpu/noise_impl.h draws the noise words
+//                        weights; cpu/noise_impl.h draws the noise words, cpu/own_rows_impl.h has
+//                        a thread's copies of rows that all threads train
 //   cpu/train_impl.h     windows, each a step on its rows; meanwhile the rows of later windows are
 //                        fetched
 //   cpu/together_impl.h  the same by a team of threads, with one result for any number of them
@@ -33,8 +34,8 @@ using DoubleStep = WindowStep<ScalarLanes<double>, ScalarLanes<double>, 0>;
 
 #ifdef LEXFORGE_ISA_BASELINE
 bool word2vec_train_double(const Word2vecTrainParams<double>& params, int64_t token_count,
-                           void* workspace, double* stats) {
-  return train<DoubleStep>(params, token_count, workspace, stats);
+                           int64_t threads, void* workspace, double* stats) {
+  return train<DoubleStep>(params, token_count, threads, workspace, stats);
 }
 
 bool word2vec_together_double(const Word2vecTrainParams<double>& params, int64_t token_count,
@@ -44,21 +45,21 @@ bool word2vec_together_double(const Word2vecTrainParams<double>& params, int64_t
 }
 #endif
 
-bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, void* workspace,
-                    double* stats) {
+bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, int64_t threads,
+                    void* workspace, double* stats) {
   switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
     case 64:
-      return train<FloatStep<64>>(params, token_count, workspace, stats);
+      return train<FloatStep<64>>(params, token_count, threads, workspace, stats);
     case 112:
-      return train<FloatStep<112>>(params, token_count, workspace, stats);
+      return train<FloatStep<112>>(params, token_count, threads, workspace, stats);
     case 128:
-      return train<FloatStep<128>>(params, token_count, workspace, stats);
+      return train<FloatStep<128>>(params, token_count, threads, workspace, stats);
     case 208:
-      return train<FloatStep<208>>(params, token_count, workspace, stats);
+      return train<FloatStep<208>>(params, token_count, threads, workspace, stats);
     case 304:
-      return train<FloatStep<304>>(params, token_count, workspace, stats);
+      return train<FloatStep<304>>(params, token_count, threads, workspace, stats);
     default:
-      return train<FloatStep<0>>(params, token_count, workspace, stats);
+      return train<FloatStep<0>>(params, token_count, threads, workspace, stats);
   }
 }
 

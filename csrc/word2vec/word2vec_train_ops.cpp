@@ -49,7 +49,8 @@ struct Cpu : CpuCall {
         threads <= 1
             ? sentences
             : std::max<int64_t>(1, sentences * kTokensPerTurn / std::max<int64_t>(1, range));
-    const int64_t bytes = static_cast<int64_t>(word2vec_train_workspace(params));
+    threads = std::min(threads, (sentences + turn - 1) / turn);  // no more have work
+    const int64_t bytes = static_cast<int64_t>(word2vec_train_workspace(params, threads));
     std::atomic<int64_t> next{params.first_sentence};
     std::atomic<bool> valid{true}, memory{true};
     std::vector<std::array<double, 3>> sums(static_cast<size_t>(threads));
@@ -63,7 +64,7 @@ struct Cpu : CpuCall {
           part.first_sentence = next.fetch_add(turn);
           part.last_sentence = std::min(part.first_sentence + turn, params.last_sentence);
           if (part.first_sentence >= params.last_sentence) break;
-          if (!kernel(part, token_count, workspace.get(), local.data())) valid = false;
+          if (!kernel(part, token_count, threads, workspace.get(), local.data())) valid = false;
         }
         sums[thread] = local;
       }

@@ -89,6 +89,40 @@ def check_float64(case, device, threads=1):
         np.testing.assert_allclose(actual[table], expected[table], rtol=1e-12, atol=1e-12)
 
 
+# ---- several threads
+
+
+@all_variants
+def test_copies_of_frequent_rows_come_together(cpu_kernels, model, losses, sharing):
+    """Two turns that train rows of their own end as one thread does, whoever takes them."""
+    options = {"model": model, "losses": losses, "negative_sharing": sharing, "negatives": 0}
+    case = Case([2100, 2100], vocab_size=200, dim=20, window=1, subsample=False, **options)
+    random = np.random.default_rng(5)
+    case.tokens[:] = (random.integers(0, 100, (2, 2100)) + [[0], [100]]).reshape(-1)
+    if case.tree is not None:
+        offsets, nodes, longest = case.tree  # nodes 0..98 for the first words, 99.. for the others
+        nodes = random.integers(0, 198, len(nodes)) + 198 * (
+            np.arange(len(nodes)) >= int(offsets[100])
+        )
+        case.tree = HuffmanPaths(offsets, torch.from_numpy(nodes.astype(np.int32)), longest)
+    one, two = case.run(cpu_kernels), case.run(cpu_kernels, threads=2)
+    for table in range(3):
+        np.testing.assert_allclose(two[table], one[table], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(two[3], one[3], rtol=1e-6)
+
+
+@all_variants
+def test_changes_of_rows_that_all_threads_train_do_not_add_up_too_far(
+    cpu_kernels, model, losses, sharing
+):
+    """Few words in many turns: two threads end where one does, and not beyond."""
+    options = {"model": model, "losses": losses, "negative_sharing": sharing, "alpha": 0.1}
+    case = Case([4096] * 8, vocab_size=12, dim=20, subsample=False, **options)
+    one, two = case.run(cpu_kernels), case.run(cpu_kernels, threads=2)
+    assert two[3][0] == pytest.approx(one[3][0], rel=0.1)
+    assert all(abs(two[table]).max() < 2 * abs(one[table]).max() + 1 for table in range(3))
+
+
 # ---- rows that are held back
 
 

@@ -34,8 +34,9 @@ struct Result {
   double stats[3] = {};
 };
 
-// By a team of so many, or by nobody's help.
-Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0) {
+// By a team of so many, or by one of so many threads, of which the others have nothing to do.
+Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0,
+           int64_t threads = 1) {
   const size_t elements = static_cast<size_t>(kVocabSize * params.stride * params.parts);
   AlignedFloats in(elements * sizeof(float)), out(elements * sizeof(float));
   AlignedFloats tree(elements * sizeof(float));
@@ -50,9 +51,9 @@ Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0) {
   if (params.paths != nullptr) params.tree_table = tree.start;
   Result result;
   if (members == 0) {
-    AlignedFloats workspace(word2vec_train_workspace(params));
+    AlignedFloats workspace(word2vec_train_workspace(params, threads));
     workspace.fill(fill);
-    if (!KERNEL(params, kTokens, workspace.start, result.stats)) std::exit(2);
+    if (!KERNEL(params, kTokens, threads, workspace.start, result.stats)) std::exit(2);
   } else {
     AlignedFloats shared(word2vec_together_memory(params, members));
     shared.fill(fill);
@@ -127,6 +128,7 @@ int main() {
           params.total_tokens = kTokens;
           params.seed = 3;
           compare(run(params, 0), run(params, kNan));
+          compare(run(params, 0, 0, 4), run(params, kNan, 0, 4));
           if (stride > 64 || window > 8 || negatives > 5) continue;
           for (const int64_t parts : {1, 3}) {
             params.parts = parts;

@@ -9,6 +9,7 @@
 #include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
 #include "word2vec/cpu/noise_impl.h"
+#include "word2vec/cpu/own_rows_impl.h"
 #include "word2vec/cpu/read_impl.h"
 
 namespace lexforge::LEXFORGE_ISA {
@@ -37,8 +38,9 @@ struct Window {
 template <typename scalar_t>
 class Plan {
  public:
-  Plan(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes, Carver& carve)
-      : params_(params), in_common_(params.share_negatives || params.cbow) {
+  Plan(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
+       OwnRows<scalar_t>& own, Carver& carve)
+      : params_(params), own_(own), in_common_(params.share_negatives || params.cbow) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
     window = carve.take<Window<scalar_t>>(sizes.planned);
@@ -82,8 +84,7 @@ class Plan {
       next.first_context = rows;
       inputs += next.inputs;
       for (int64_t j = from; j < to; ++j) {
-        row[rows] = params_.in_table + kept.token[j] * params_.stride;
-        rows += j != i;
+        if (j != i) row[rows++] = own_.row(Own::kIn, kept.token[j]);
       }
     }
   }
@@ -100,14 +101,13 @@ class Plan {
   scalar_t* weight;  // with label 1: 1, with label 0: -1, of what is left out 0
 
  private:
+  using Own = OwnRows<scalar_t>;
   static constexpr int kTile = Word2vecTrainPlan::kTile;
   static constexpr int kErrors = Word2vecTrainPlan::kErrors;
 
   int64_t draws(int64_t contexts) const {
     return in_common_ ? params_.negatives : contexts * params_.negatives;
   }
-
-  scalar_t* out_row(int32_t token) const { return params_.out_table + token * params_.stride; }
 
   // Finds each centre's contexts and places the quads of its noise; returns the number of quads.
   int64_t lay_out(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
@@ -148,7 +148,7 @@ class Plan {
   void list_targets(int32_t positive, const int32_t* noise) {
     const auto word = [&](int64_t n) { return n == 0 ? positive : noise[n - 1]; };
     const auto label = [&](int64_t n) { return n == 0 ? 1 : noise[n - 1] == positive ? 0 : -1; };
-    list(params_.out_table, 1 + params_.negatives, word, label);
+    list(Own::kOut, 1 + params_.negatives, word, label);
   }
 
   // Appends the inner nodes on a word's path, in whole tiles.
@@ -168,11 +168,11 @@ class Plan {
       }
     }
     const auto label = [&](int64_t n) { return (path[n] & 1) != 0 ? -1 : 1; };
-    list(params_.tree_table, end - begin, node, label);
+    list(Own::kTree, end - begin, node, label);
   }
 
   template <typename Row, typename Label>
-  LEXFORGE_INLINE void list(scalar_t* table, int64_t targets, const Row& row_at,
+  LEXFORGE_INLINE void list(typename Own::TableName table, int64_t targets, const Row& row_at,
                             const Label& label_at) {
     for (int64_t done = 0; done < targets; done += kTile, ++tiles_, rows += kTile) {
       scalar_t** tile = row + rows;
@@ -181,7 +181,7 @@ class Plan {
       for (int64_t t = 0; t < kTile; ++t) {
         const int64_t n = done + t;
         if (n < targets) {
-          tile[t] = table + row_at(n) * params_.stride;
+          tile[t] = own_.row(table, row_at(n));
           weights[t] = static_cast<scalar_t>(label_at(n));
         } else {
           // Where threads have columns of their own, nothing is lost by adding zeros to a row.
@@ -192,6 +192,7 @@ class Plan {
   }
 
   const Word2vecTrainParams<scalar_t>& params_;
+  OwnRows<scalar_t>& own_;
   const bool in_common_;  // one set of noise words for a window
   uint32_t* counter_[3];  // of the quads of noise (noise_impl.h)
   int32_t* noise_;

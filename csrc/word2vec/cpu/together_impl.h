@@ -113,10 +113,11 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
   const int64_t members = member.members;
   const Word2vecTrainPlan sizes(params, members);
   Carver carve(workspace);
-  Plan<scalar_t> plans[kPlans] = {{params, sizes, carve},
-                                  {params, sizes, carve},
-                                  {params, sizes, carve},
-                                  {params, sizes, carve}};
+  OwnRows<scalar_t> own(params, sizes, members, carve);
+  Plan<scalar_t> plans[kPlans] = {{params, sizes, own, carve},
+                                  {params, sizes, own, carve},
+                                  {params, sizes, own, carve},
+                                  {params, sizes, own, carve}};
   Step step(params, sizes, carve);
   Groups<scalar_t> groups(params, sizes, token_count, member, carve);
 

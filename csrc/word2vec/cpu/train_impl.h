@@ -19,13 +19,14 @@ namespace {
 // busy together.
 template <typename Step>
 bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t token_count,
-           void* workspace, double* stats) {
+           int64_t threads, void* workspace, double* stats) {
   using scalar_t = typename Step::scalar_t;
-  const Word2vecTrainPlan sizes(params);
+  const Word2vecTrainPlan sizes(params, threads);
   Carver carve(workspace);
   Kept<scalar_t> kept(sizes.kept + Reader<scalar_t>::kSpan + 1, carve);
   // One plan is trained when the next is made, so that its rows can be fetched in time.
-  Plan<scalar_t> plans[2] = {{params, sizes, carve}, {params, sizes, carve}};
+  OwnRows<scalar_t> own(params, sizes, threads, carve);
+  Plan<scalar_t> plans[2] = {{params, sizes, own, carve}, {params, sizes, own, carve}};
   int64_t made = 0;
   Step step(params, sizes, carve);
   Reader<scalar_t> reader(params, token_count);
@@ -64,6 +65,7 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
     plans[made % 2].clear();
     finish(plans[(made - 1) % 2], plans[made % 2]);
   }
+  own.merge();
   return true;
 }
 

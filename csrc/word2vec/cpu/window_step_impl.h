@@ -293,7 +293,7 @@ class WindowStep {
   template <bool kCbow, int64_t kRegisters, typename Fetch>
   LEXFORGE_INLINE void update_one(const scalar_t* input, scalar_t* into, int64_t d, int64_t tiles,
                                   scalar_t* const* rows, const scalar_t* error, scalar_t scale,
-                                  bool first,                                  const Fetch& fetch) {
+                                  bool first, const Fetch& fetch) {
     reg v[kRegisters], sum[kRegisters];
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) {
