@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge._arguments import MAX_THREADS, either, existing, real, whole
+from lexforge._arguments import MAX_THREADS, NotReadyError, either, existing, real, whole
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.building import Word2VecVocabulary
+from lexforge.models.word2vec.parts import LOGGER
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.models.word2vec.storage import StoredWord2Vec
 from lexforge.models.word2vec.trainer import encoded, group_of, word2vec_steps
@@ -75,12 +76,15 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             words of equal count stay or go together.
         shrink_windows: Draw the window of each word from 1..window; otherwise always ``window``.
         compute_loss: Accepted; the loss is always known (:meth:`get_latest_training_loss`).
-        callbacks: Objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
-            ``on_train_end``, each called with the model.
+        callbacks: For this training: objects with any of ``on_train_begin``, ``on_epoch_begin``,
+            ``on_epoch_end``, ``on_train_end``, each called with the model
+            (:class:`~lexforge.CallbackAny2Vec`).
         comment: Kept with the model.
         hashfxn, batch_words: Accepted and without effect: the first vectors come from a seeded
             generator, and there are no batches.
-        null_word, trim_rule, sorted_vocab: Only their defaults are supported.
+        null_word: 1: the vocabulary has the word NUL too, with a count of 1.
+        trim_rule: Which words to keep, as in :meth:`build_vocab`; not kept with the model.
+        sorted_vocab: Must be 1: words are ordered by count.
         negative_sharing: Of skip-gram: ``"pair"`` draws noise words for each (word, context) pair;
             ``"window"`` draws once for all pairs of a window, which is faster. CBOW has one input
             and draws once.
@@ -108,9 +112,15 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         initialised: Words that began with a vector of ``init``.
         syn1neg: float32 array [V, D], vectors of words as what is predicted and as noise: a view of
             the table, with ``negative >= 1``.
-        syn1: float32 array [V - 1, D], vectors of the tree's inner nodes: likewise, with ``hs=1``.
+        syn1: float32 array [V, D], vectors of the tree's V - 1 inner nodes: likewise, with
+            ``hs=1``.
         corpus_total_words: Words of the corpus last counted.
         corpus_count: Its sentences; for files, those with known words, and 0 before training.
+        raw_vocab: Counts of all words, by :meth:`scan_vocab` or with ``keep_raw_vocab``.
+        effective_min_count: The least count of the words that were kept.
+        train_count: How often :meth:`train` came to its end.
+        min_alpha_yet_reached: Learning rate where the last training ended.
+        lifecycle_events: See :meth:`add_lifecycle_event`.
         epochs, alpha, window, ...: The arguments.
 
     Raises:
@@ -168,10 +178,6 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         min_learning_rate: float | None = None,
         init: str | os.PathLike | WordVectors | None = None,
     ) -> None:
-        if trim_rule is not None:
-            raise ValueError("Word2Vec: trim_rule is not supported; use min_count or filter words")
-        if null_word:
-            raise ValueError("Word2Vec: null_word is not supported")
         if not sorted_vocab:
             raise ValueError("Word2Vec: sorted_vocab must be 1: words are ordered by count")
         settings = Word2VecSettings(
@@ -204,22 +210,36 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         self.workers = workers
         self.encoded_folder = encoded_folder
         self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
+        self.hashfxn, self.batch_words = hashfxn, batch_words
+        self.null_word, self.sorted_vocab = whole("Word2Vec", "null_word", null_word, 0, 1), 1
         self.progress = progress
         self.device = resolve_device("Word2Vec", device)
         if self.device.type == "cuda" and self.vector_size > LARGEST_CUDA_SIZE:
             raise ValueError(
                 f"Word2Vec: vector_size must be 1 to {LARGEST_CUDA_SIZE} on CUDA, got {vector_size}"
             )
-        self.corpus_count = 0
-        self.corpus_total_words = 0
+        self.corpus_count = self.corpus_total_words = self.train_count = 0
+        self.raw_vocab, self.effective_min_count = {}, self.min_count
+        self.lifecycle_events = []
         self.init, self.initialised = existing("Word2Vec: init", init), 0
-        self._built = None
-        self._state = None
+        self._before = self._built = self._state = None
+        self.add_lifecycle_event("created", params=str(self))
 
         corpus_file = either("Word2Vec", corpus, corpus_file=corpus_file)
         if sentences is not None or corpus_file is not None:
-            self.build_vocab(sentences, corpus_file)
-            self.train(sentences, corpus_file, epochs=epochs, callbacks=callbacks)
+            self._corpus("Word2Vec", sentences, corpus_file, passes=2)
+            self.build_vocab(sentences, corpus_file, trim_rule=trim_rule)
+            self.train(
+                sentences,
+                corpus_file,
+                epochs=epochs,
+                compute_loss=compute_loss,
+                callbacks=callbacks,
+            )
+            return
+        for what, later in (("trim_rule", "build_vocab"), ("callbacks", "train")):
+            if {"trim_rule": trim_rule, "callbacks": callbacks}[what]:
+                LOGGER.warning("Word2Vec: %s without a corpus: give it to %s()", what, later)
 
     def train(
         self,
@@ -270,7 +290,10 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             CheckpointError: The last checkpoint could not be written.
             FolderInUseError: Another process is training in ``checkpoint_folder``.
         """
-        built, settings = self._needed("train"), self.settings
+        built, settings, self.compute_loss = self._needed("train"), self.settings, compute_loss
+        first_alpha = self.alpha if start_alpha is None else start_alpha
+        if not resume:
+            self._warn(first_alpha)
         check_words(built.vocabulary.words, checkpoint_folder)
         corpus = self._corpus("train", corpus_iterable, corpus_file)
         with (
@@ -305,7 +328,6 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                     )
             else:
                 passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
-                alpha = self.alpha if start_alpha is None else start_alpha
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
                 together = (
                     {"windows_together": group_of(settings)} if settings.deterministic else {}
@@ -313,7 +335,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 state = StreamState(
                     epochs=passes,
                     total=text.num_tokens * passes,
-                    alpha=real("train", "start_alpha", alpha),
+                    alpha=real("train", "start_alpha", first_alpha),
                     min_alpha=real("train", "end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
                     corpus={**identity, **together},
@@ -340,7 +362,24 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 checkpoint_every=checkpoint_every,
                 stop=stop,
             )
+        self.train_count += state.finished
+        self.add_lifecycle_event("train", words=state.done, seconds=round(state.seconds, 1))
         return state.centers, state.done
+
+    def _warn(self, alpha: float) -> None:
+        """Log what may be a mistake."""
+        if self.hs and self.negative:
+            LOGGER.warning(
+                "Both hierarchical softmax and negative sampling are activated. Each word trains "
+                "both; negative=0 or hs=0 leaves one of them out."
+            )
+        if self.train_count and alpha > self.min_alpha_yet_reached:
+            LOGGER.warning(
+                "Effective 'alpha' higher than previous training cycles: it begins at %g, and "
+                "had come down to %g",
+                alpha,
+                self.min_alpha_yet_reached,
+            )
 
     def _next_epoch(self) -> int:
         """Key of the next run's first epoch: no two epochs of a model sample alike."""
@@ -417,7 +456,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         """
         built = self._needed("score")
         if built.tree is None:
-            raise ValueError(
+            raise NotReadyError(
                 "score: hs must be 1: the probabilities of words are those of hierarchical softmax"
             )
         tables, index = self._views(built), built.vocabulary.index

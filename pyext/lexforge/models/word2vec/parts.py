@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from lexforge._arguments import NotReadyError
+from lexforge._version import __version__
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops._tables import padded_table
 from lexforge.text import Vocabulary
@@ -18,12 +22,33 @@ from lexforge.training.stream_job import StreamState, model_html
 from lexforge.vectors import KeyedVectors
 from lexforge.vectors.keyed_vectors import OwnedVectors
 
+LOGGER = logging.getLogger("lexforge")
+
+
+class TrainedVectors(OwnedVectors):
+    """Vectors of a model, with the paths of its words through the tree, if there is one.
+
+    They are the attributes ``code`` (uint8, which way at each node) and ``point`` (uint32, the
+    nodes from the root on, rows of ``syn1``), as in gensim, and made when they are asked for.
+    """
+
+    tree: HuffmanTree | None = None
+
+    def get_vecattr(self, key: str | int, attr: str) -> Any:
+        """The value of an attribute of a word; see :meth:`KeyedVectors.get_vecattr`."""
+        if self.tree is None or attr not in ("code", "point"):
+            return super().get_vecattr(key, attr)
+        row = self.get_index(key)
+        path = self.tree.nodes[self.tree.offsets[row] : self.tree.offsets[row + 1]]
+        return (path & 1).astype(np.uint8) if attr == "code" else (path >> 1).astype(np.uint32)
+
 
 class Built(NamedTuple):
     """What a vocabulary brings with it.
 
     Attributes:
         tables: By the names of ``Word2VecSettings.tables``, [V, stride], of inner nodes one less.
+        syn1: The table of inner nodes with the row more that gensim's has.
         tree: With the table of that name.
         foreign: The tree is not the one that the counts give here.
         wv: On the table ``input``.
@@ -31,9 +56,10 @@ class Built(NamedTuple):
 
     vocabulary: Vocabulary
     tables: dict[str, torch.Tensor]
+    syn1: torch.Tensor | None
     tree: HuffmanTree | None
     foreign: bool
-    wv: OwnedVectors
+    wv: TrainedVectors
 
 
 class Word2VecParts:
@@ -42,7 +68,12 @@ class Word2VecParts:
     comment: str | None
     corpus_count: int
     corpus_total_words: int
+    effective_min_count: int
+    lifecycle_events: list[dict[str, Any]] | None
+    raw_vocab: Mapping[str, int]
+    train_count: int
     workers: int | None
+    _before: KeyedVectors | None  # wv, as long as there is no vocabulary
     _built: Built | None
     _state: StreamState | None
 
@@ -68,21 +99,34 @@ class Word2VecParts:
         return None if self._built is None else self._built.vocabulary
 
     @property
-    def wv(self) -> KeyedVectors | None:
-        """The vectors, on the memory of the table that is trained; None before it is built.
+    def wv(self) -> KeyedVectors:
+        """The vectors, on the memory of the table that is trained; none before it is built.
 
         Its words are the model's. Vectors may be set (``wv.vectors = matrix``, ``wv["word"] =
         vector``), and are then what is trained and saved; words are added by
         :meth:`build_vocab`. A copy of it is a :class:`~lexforge.KeyedVectors` of its own.
+
+        Before the vocabulary is built any other vectors may be put here. They can be looked at, and
+        are not trained: :meth:`build_vocab` puts the model's own in their place.
         """
-        return None if self._built is None else self._built.wv
+        if self._built is not None:
+            return self._built.wv
+        if self._before is None:
+            none = np.zeros((0, self.vector_size), np.float32)
+            self._before = TrainedVectors((), none, (), owner="Word2Vec")
+        return self._before
 
     @wv.setter
     def wv(self, vectors: KeyedVectors) -> None:
-        raise AttributeError(
-            "Word2Vec: wv cannot be replaced, it is the model's own table; set its numbers with "
-            "model.wv.vectors = ..., or start from vectors with Word2Vec(..., init=vectors)"
-        )
+        if self._built is not None:
+            raise AttributeError(
+                "Word2Vec: wv cannot be replaced, it is the model's own table; set its numbers "
+                "with model.wv.vectors = ..., or start from vectors with Word2Vec(..., "
+                "init=vectors)"
+            )
+        if not isinstance(vectors, KeyedVectors):
+            raise TypeError(f"Word2Vec: wv must be KeyedVectors, got {type(vectors).__name__}")
+        self._before = vectors
 
     @property
     def state(self) -> StreamState | None:
@@ -100,9 +144,9 @@ class Word2VecParts:
 
     @property
     def syn1(self) -> np.ndarray:
-        """float32 [V - 1, D], vectors of the tree's inner nodes: a view of the table.
+        """float32 [V, D], vectors of the tree's inner nodes: a view of the table.
 
-        gensim's array has a row more, which nothing uses.
+        There are V - 1 of them; nothing uses the last row.
 
         Raises:
             AttributeError: Before the vocabulary is built, or with ``hs=0``.
@@ -115,7 +159,19 @@ class Word2VecParts:
         if name not in self._built.tables:
             lacking = "hs=0" if name == "tree" else "negative=0"
             raise AttributeError(f"{attribute}: a model of {lacking} has none")
-        return self._views(self._built)[name].numpy()
+        table = self._built.syn1 if name == "tree" else self._built.tables[name]
+        assert table is not None
+        return table[:, : self.vector_size].numpy()
+
+    @property
+    def layer1_size(self) -> int:
+        """D, under gensim's other name."""
+        return self.vector_size
+
+    @property
+    def min_alpha_yet_reached(self) -> float:
+        """Learning rate where the last training ended; the first one before any."""
+        return self.alpha if self._state is None else self._state.learning_rate
 
     @property
     def running_training_loss(self) -> float:
@@ -135,11 +191,32 @@ class Word2VecParts:
         """
         return self.running_training_loss
 
-    def estimate_memory(self, vocab_size: int | None = None) -> dict[str, int]:
+    def add_lifecycle_event(
+        self, event_name: str, log_level: int = logging.INFO, **event: Any
+    ) -> None:
+        """Add an event to the list ``lifecycle_events``, and log it.
+
+        Args:
+            event_name: Such as ``"created"`` and ``"train"``, which come by themselves.
+            log_level: Of the logger ``lexforge``; 0 logs nothing.
+            event: What else is known of it. With ``lifecycle_events = None`` none are kept. They
+                go into copies and pickles, and not into checkpoints.
+        """
+        now = datetime.now().isoformat()
+        event = {**event, "datetime": now, "lexforge": __version__, "event": event_name}
+        if log_level:
+            LOGGER.log(log_level, "%s lifecycle event %s", type(self).__name__, event)
+        if self.lifecycle_events is not None:
+            self.lifecycle_events.append(event)
+
+    def estimate_memory(
+        self, vocab_size: int | None = None, report: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
         """Bytes that a model of this size takes.
 
         Args:
             vocab_size: Number of words V; that of the model by default.
+            report: More of them, which come into the sum.
 
         Returns:
             ``vocab`` (words, counts, index), ``vectors``, ``syn1neg`` and ``syn1`` (the tables that
@@ -150,6 +227,7 @@ class Word2VecParts:
             vocab_size = 0 if self._built is None else len(self._built.vocabulary)
         table = vocab_size * -(-self.vector_size // 16) * 64
         report = {
+            **(report or {}),
             "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
             "vectors": table,
             "sampling": vocab_size * 4,
@@ -193,14 +271,17 @@ class Word2VecParts:
                     f"{vocabulary.words}"
                 )
             tree = foreign or huffman_tree(vocabulary.counts)
-        made = {name: padded_table(size - (name == "tree"), self.vector_size) for name in names}
+        made = {name: padded_table(size, self.vector_size) for name in names}
+        if (syn1 := made.get("tree")) is not None:
+            made["tree"] = syn1[:-1]
         vectors = made["input"][:, : self.vector_size].numpy()
-        wv = OwnedVectors(vocabulary.words, vectors, vocabulary.counts, owner="Word2Vec")
-        return Built(vocabulary, made, tree, foreign is not None, wv)
+        wv = TrainedVectors(vocabulary.words, vectors, vocabulary.counts, owner="Word2Vec")
+        wv.tree = tree
+        return Built(vocabulary, made, syn1, tree, foreign is not None, wv)
 
     def _needed(self, function: str) -> Built:
         if self._built is None:
-            raise ValueError(f"{function}: build the vocabulary first, with build_vocab")
+            raise NotReadyError(f"{function}: build the vocabulary first, with build_vocab")
         had, wanted = self._built.tables.keys(), self.settings.tables
         if had != set(wanted):
             raise ValueError(
@@ -217,7 +298,10 @@ class Word2VecParts:
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: everything, the tables once and without padding."""
         kept = {name: value for name, value in vars(self).items() if name != "_built"}
-        kept["_state"] = copy.deepcopy(self._state)
+        for name in ("_state", "lifecycle_events"):
+            kept[name] = copy.deepcopy(kept[name])
+        if isinstance(self._before, TrainedVectors):
+            kept["_before"] = None
         if self._built is None:
             return {**kept, "built": None}
         built = self._built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,17 +28,44 @@ from lexforge.training.stream_job import StreamState
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+COUNTS = ("corpus_count", "corpus_total_words", "train_count")  # in a checkpoint, or 0
 PATHS = ("tree_lengths", "tree_paths")  # in a checkpoint, of a tree that is not of our making
+
+
+class _ClassOnly:
+    """A class method that instances do not have: it would leave them as they are.
+
+    Args:
+        method: As ``@classmethod`` makes it.
+    """
+
+    def __init__(self, method: Any) -> None:
+        self._method, self.__doc__ = method, method.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is not None:
+            name = self._method.__name__
+            raise AttributeError(f"{name} makes another model: call {owner.__name__}.{name}(...)")
+        return self._method.__get__(None, owner)
 
 
 class StoredWord2Vec(Word2VecParts):
     """A base of :class:`~lexforge.Word2Vec`: how it is kept and exchanged."""
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike,
+        separately: Any = None,
+        sep_limit: int | None = None,
+        ignore: Collection[str] = (),
+        pickle_protocol: int | None = None,
+    ) -> None:
         """Save everything that further training needs (see ``training/checkpoint.py``).
 
         Args:
             folder: Replaced as a whole; a failing save leaves the previous content.
+            separately, sep_limit, ignore, pickle_protocol: Accepted and without effect: gensim's,
+                of how it pickles. Tables are in a file of their own here.
 
         Raises:
             CheckpointError: It could not be written, or the tables hold infinite values.
@@ -53,8 +81,7 @@ class StoredWord2Vec(Word2VecParts):
             config={
                 "model": "word2vec",
                 **self.settings.record(),
-                "corpus_count": self.corpus_count,
-                "corpus_total_words": self.corpus_total_words,
+                **{name: getattr(self, name) for name in COUNTS},
                 "comment": self.comment,
             },
             vocabulary=built.vocabulary,
@@ -62,22 +89,24 @@ class StoredWord2Vec(Word2VecParts):
             state={} if self._state is None else self._state.to_json(),
         )
 
+    @_ClassOnly
     @classmethod
     def load(
         cls,
         folder: str | os.PathLike,
+        mmap: str | None = None,
+        rethrow: bool = False,
         *,
         workers: int | None = None,
         device: str | torch.device = "auto",
         progress: bool = False,
-        mmap: str | None = None,
     ) -> Self:
         """Load what :meth:`save` wrote, ready to be used, trained further, or resumed.
 
         Args:
             folder: Of the model.
+            mmap, rethrow: Accepted and without effect.
             workers, device, progress: As in the constructor; they are not part of a model.
-            mmap: Accepted and without effect.
 
         Raises:
             FileNotFoundError: No model there.
@@ -93,7 +122,7 @@ class StoredWord2Vec(Word2VecParts):
                 progress=progress,
             )
             state = StreamState.from_json(found.state) if found.state else None
-            for name in ("corpus_count", "corpus_total_words"):
+            for name in COUNTS:
                 whole(CONFIG, name, found.config.get(name, 0), low=0)
             if state is not None and "windows_together" in state.corpus:
                 whole(STATE, "windows_together", state.corpus["windows_together"], high=1000)
@@ -105,8 +134,8 @@ class StoredWord2Vec(Word2VecParts):
         except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model._state = state
-        model.corpus_count = found.config.get("corpus_count", 0)
-        model.corpus_total_words = found.config.get("corpus_total_words", 0)
+        for name in COUNTS:
+            setattr(model, name, found.config.get(name, 0))
         fill_tensors(folder, model._views(built), found.tensors)
         model._built = built
         return model
