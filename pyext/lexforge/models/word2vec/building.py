@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -194,6 +195,20 @@ class Word2VecVocabulary(Word2VecParts):
         """
         words = self._needed("add_null_word").vocabulary
         self._set_vocabulary(_with_null_word(words), self._built)
+
+    def init_sims(self, replace: bool = False) -> None:
+        """Deprecated, as in gensim: there is nothing to be prepared.
+
+        Args:
+            replace: Scale all vectors to length 1, as ``wv.unit_normalize_all()`` does.
+        """
+        warnings.warn(
+            "init_sims is not needed; wv.unit_normalize_all() scales vectors",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        if replace:
+            self.wv.unit_normalize_all()
 
     def _counted(
         self,
