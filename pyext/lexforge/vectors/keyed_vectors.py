@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -190,7 +191,8 @@ class KeyedVectors(GensimNames):
             KeyError: naming the first unknown word.
             ValueError: when there are no keys, or a vector is not [D].
         """
-        if isinstance(topn, Integral) and topn < 1:
+        topn = _whole(topn)
+        if topn is not None and topn < 1:
             return []
         keys, weights = [], []
         for items, default in ((_as_list(positive), 1.0), (_as_list(negative), -1.0)):
@@ -241,7 +243,8 @@ class KeyedVectors(GensimNames):
         Each cosine is shifted to 0..1; the score is the product over `positive` divided by the
         product over `negative` plus 1e-6 (3CosMul: Levy and Goldberg 2014, eq. 4).
         """
-        if isinstance(topn, Integral) and topn < 1:
+        topn = _whole(topn)
+        if topn is not None and topn < 1:
             return []
         positive, negative = _as_list(positive), _as_list(negative)
         if not positive:
@@ -675,6 +678,16 @@ class KeyedVectors(GensimNames):
             (self.index_to_key[row + start], score)
             for row, score in zip(rows, best.tolist(), strict=True)
         ]
+
+
+def _whole(topn: Any) -> int | None:
+    """A number of words as Python's: numpy's small ones end at 255."""
+    if topn is None:
+        return None
+    try:
+        return operator.index(topn)
+    except TypeError:
+        raise TypeError(f"topn must be an integer or None, got {topn!r}") from None
 
 
 class OwnedVectors(KeyedVectors):
