@@ -20,6 +20,7 @@ BASE = {
     "_arguments",
     "_compressed",
     "_display",
+    "_errors",
     "_files",
     "_lazy",
     "_library",

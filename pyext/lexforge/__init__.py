@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from lexforge.models.cooccurrence.counts import Cooccurrence
     from lexforge.models.glove.model import GloVe
     from lexforge.models.word2vec.model import Word2Vec
+    from lexforge.text.sentences import LineSentence, PathLineSentences, Text8Corpus
+    from lexforge.text.vocabulary import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP
+    from lexforge.training.events import CallbackAny2Vec
     from lexforge.vectors import KeyedVectors, load_vectors
 
 __all__ = [
+    "RULE_DEFAULT",
+    "RULE_DISCARD",
+    "RULE_KEEP",
+    "CallbackAny2Vec",
     "Cooccurrence",
     "GloVe",
     "KeyedVectors",
+    "LineSentence",
+    "PathLineSentences",
+    "Text8Corpus",
     "Word2Vec",
     "__version__",
     "build_info",
@@ -31,9 +41,16 @@ __all__ = [
 # Where each public name lives. They are imported on first use, so that `import lexforge` and
 # `lexforge --help` do not wait for torch.
 _HOME = {
+    "CallbackAny2Vec": "lexforge.training.events",
     "Cooccurrence": "lexforge.models.cooccurrence.counts",
     "GloVe": "lexforge.models.glove.model",
     "KeyedVectors": "lexforge.vectors",
+    "LineSentence": "lexforge.text.sentences",
+    "PathLineSentences": "lexforge.text.sentences",
+    "RULE_DEFAULT": "lexforge.text.vocabulary",
+    "RULE_DISCARD": "lexforge.text.vocabulary",
+    "RULE_KEEP": "lexforge.text.vocabulary",
+    "Text8Corpus": "lexforge.text.sentences",
     "Word2Vec": "lexforge.models.word2vec.model",
     "build_info": "lexforge._library",
     "cooccurrence": "lexforge.models.cooccurrence.count",  # the function, not the module
@@ -43,5 +60,5 @@ _HOME = {
 }
 
 __getattr__, __dir__ = attach(
-    __name__, _HOME, ("bert", "d2l", "ops", "reference", "text", "vectors")
+    __name__, _HOME, ("bert", "d2l", "models", "ops", "reference", "text", "vectors")
 )

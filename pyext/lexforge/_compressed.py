@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import IO, Any, BinaryIO
 
 from lexforge._display import printable
+from lexforge._errors import CutShortError
 
 _OPENERS: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 SUFFIXES: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -70,7 +71,8 @@ def unpacked(file: BinaryIO, name: str = "") -> Iterator[BinaryIO]:
     except _DAMAGED as error:
         if not is_damage(error):
             raise
-        raise ValueError(f"{prefix}damaged or truncated {kind} file: {error}") from error
+        wrong = CutShortError if isinstance(error, EOFError) else ValueError
+        raise wrong(f"{prefix}damaged or truncated {kind} file: {error}") from error
 
 
 def _only_member(file: BinaryIO, prefix: str) -> IO[bytes]:

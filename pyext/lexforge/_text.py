@@ -31,6 +31,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lexforge._errors import NotInEncodingError
+
 _Buffer: TypeAlias = bytes | bytearray | memoryview | np.ndarray
 
 # -- the library ---------------------------------------------------------------------------------
@@ -447,7 +449,15 @@ class VectorRows(_Handle):
         return self._call(_rows_full)
 
     def take_words(self, errors: str, encoding: str = "utf-8") -> list[str | None]:
-        """The words of all rows; None for a token not in the encoding when errors is "skip"."""
+        """The words of all rows; None for a token not in the encoding when errors is "skip".
+
+        Args:
+            errors: "strict", "skip", or what ``bytes.decode`` takes.
+            encoding: Of the tokens.
+
+        Raises:
+            UnicodeDecodeError: Naming the row of a token that is not in it, if errors is "strict".
+        """
         with self._lock:
             words: list[str | None] = []
             for piece in _pieces(_bytes_of(_rows_tokens(self)), self._separator):
@@ -470,13 +480,15 @@ class VectorRows(_Handle):
 
 def _decoded(token: bytes, row: int, errors: str, encoding: str) -> str | None:
     try:
-        return token.decode(encoding, "replace" if errors == "replace" else "strict")
+        return token.decode(encoding, "strict" if errors == "skip" else errors)
     except UnicodeDecodeError:
         if errors == "skip":
             return None
-        raise ValueError(
+        raise NotInEncodingError(
             f"row {row}: token {token!r} is not {encoding.upper()}; "
-            'encoding= names another, and errors="replace" or "skip" reads on'
+            'encoding= names another, and errors="replace" or "skip" reads on',
+            encoding,
+            token,
         ) from None
 
 

@@ -178,7 +178,7 @@ def test_failures(invoke, corpus_file, tmp_path, arguments, message):
 
 def test_more_than_fits_into_memory(invoke, corpus_file, tmp_path, monkeypatch):
     """Refused before it is allocated: the system grants it and kills whoever uses it."""
-    monkeypatch.setattr("lexforge.models.word2vec.model.available_memory", lambda: 1000)
+    monkeypatch.setattr("lexforge.models.word2vec.parts.available_memory", lambda: 1000)
     result = invoke("word2vec", corpus_file, "--out", tmp_path / "out", *QUICK)
     assert result.exit_code == 1 and "GB are free" in result.stderr
     assert not (tmp_path / "out").exists()

@@ -108,7 +108,7 @@ def test_tables_that_there_are(corpus):
         assert {"syn1", "syn1neg"} & report.keys() == names
         assert report["total"] == sum(report.values()) - report["total"]
         if hs:
-            assert model.syn1.shape == (rows - 1, 20) and not model.syn1.any()
+            assert model.syn1.shape == (rows, 20) and not model.syn1.any()
             assert report["tree"] >= huffman_tree(model.vocabulary.counts).nodes.nbytes
     with pytest.raises(AttributeError, match="syn1: a model of hs=0 has none"):
         _ = Word2Vec(corpus, **SMALL).syn1
@@ -128,7 +128,7 @@ def test_update_keeps_what_was_learned(corpus, kind):
     for name in before.keys() - {"syn1"}:
         assert np.array_equal(after[name][rows], before[name])
     if kind["hs"]:
-        assert after["syn1"].shape == (len(words), 20) and not after["syn1"].any()
+        assert after["syn1"].shape == (len(words) + 1, 20) and not after["syn1"].any()
     model.train([["new", "a0"]] * 100, total_examples=100, epochs=1)
     now = tables_of(model)
     assert all(not np.array_equal(now[name], after[name]) for name in now)

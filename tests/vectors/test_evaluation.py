@@ -92,6 +92,25 @@ def test_analogies_equal_gensim(cased, questions, options):
     assert sections == expected
 
 
+def test_analogies_by_products(cased, questions):
+    """Right where the best of `most_similar_cosmul` is the expected word, in any spelling."""
+    name = "most_similar_cosmul"
+    score, sections = cased.evaluate_word_analogies(questions, similarity_function=name)
+    right = sections[-1]["correct"]
+    assert 0.1 < score < 0.99
+    assert right != cased.evaluate_word_analogies(questions)[1][-1]["correct"]
+    first = {}
+    for row, word in enumerate(cased.index_to_key):
+        first.setdefault(word.upper(), row)
+    for question in [*right, *sections[-1]["incorrect"]]:
+        a, b, c, expected = (first[word] for word in question)
+        found = cased.most_similar_cosmul([b, c], [a], topn=20)
+        best = next(word for word, _ in found if word.upper() not in question[:3])
+        assert (best.upper() == cased.index_to_key[expected].upper()) == (question in right)
+    with pytest.raises(ValueError, match="similarity_function must be one of most_similar, most_s"):
+        cased.evaluate_word_analogies(questions, similarity_function="cosine")
+
+
 def test_analogies_in_blocks(cased, questions, monkeypatch):
     """Block sizes change memory, not results."""
     whole = cased.evaluate_word_analogies(questions)

@@ -466,8 +466,8 @@ def test_arguments_are_checked(tmp_path, kv):
         (dict(format="word"), "format must be auto, text, .* got 'word'"),
         (dict(format="projector"), "format must be auto"),
         (dict(limit=-1), "limit must be >= 0, got -1"),
-        (dict(dtype="int8"), "dtype must be float32 or float16, got 'int8'"),
-        (dict(errors="ignore"), "errors must be strict, replace or skip, got 'ignore'"),
+        (dict(dtype="int8"), "dtype must be float32 or float16 or float64, got 'int8'"),
+        (dict(errors="drop"), "errors must be strict, replace, ignore or skip, got 'drop'"),
     ]:
         with pytest.raises(ValueError, match=message):
             load_vectors(path, **options)

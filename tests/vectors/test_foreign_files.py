@@ -122,10 +122,17 @@ def test_vocabulary_beside_vectors(tmp_path):
     counts = write(tmp_path / "v.vocab", b"r\xe9d 9\nblue 4\n")
     kv = KeyedVectors.load_word2vec_format(path, counts, unicode_errors="replace")
     assert kv.index_to_key == ["r\ufffdd", "blue"] and kv.expandos["count"].tolist() == [9, 4]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        kv = KeyedVectors.load_word2vec_format(path, counts, unicode_errors="ignore")
+    kv = KeyedVectors.load_word2vec_format(path, counts, unicode_errors="ignore")
+    assert kv.index_to_key == ["rd", "blue"] and kv.expandos["count"].tolist() == [9, 4]
+    with pytest.warns(UserWarning, match="1 rows with a token that is not UTF-8 are left out"):
+        kv = KeyedVectors.load_word2vec_format(path, counts, unicode_errors="skip")
     assert kv.index_to_key == ["blue"] and kv.expandos["count"].tolist() == [4]
+    for fvocab in (None, counts):
+        with pytest.raises(UnicodeDecodeError, match=r"v\.txt: row 1: token .* is not UTF-8"):
+            KeyedVectors.load_word2vec_format(path, fvocab)
+    path = write(tmp_path / "v.txt", b"2 2\nred 1 2\nblue 3 4\n")
+    with pytest.raises(UnicodeDecodeError, match=r"v\.vocab: line 1 must be text in UTF-8"):
+        KeyedVectors.load_word2vec_format(path, counts)
 
 
 def test_compressed_arrays(tmp_path, kv):

@@ -364,9 +364,14 @@ def test_further_methods_are_those_of_gensim(tmp_path):
     other = gensim.KeyedVectors(4)
     other.add_vectors(["dog", "cow"], np.ones((2, 4), dtype=np.float32))
     other.save_word2vec_format(str(tmp_path / "other.txt"))
-    assert kv.intersect_word2vec_format(tmp_path / "other.txt") == 1
+    theirs.vectors_lockf = np.ones(8, dtype=np.float32)
+    theirs.intersect_word2vec_format(str(tmp_path / "other.txt"), lockf=0.25)
+    assert kv.intersect_word2vec_format(tmp_path / "other.txt", lockf=0.25) == 1
     np.testing.assert_array_equal(kv["dog"], np.ones(4))
-    with pytest.raises(NotImplementedError, match="lockf must be 1"):
-        kv.intersect_word2vec_format(tmp_path / "other.txt", lockf=0.0)
+    np.testing.assert_array_equal(kv.vectors_lockf, theirs.vectors_lockf)
+    kv.intersect_word2vec_format(tmp_path / "other.txt")
+    assert kv.vectors_lockf[kv.get_index("dog")] == 0 and kv.vectors_lockf.sum() == 7
+    with pytest.raises(ValueError, match="lockf must be finite and >= 0, got -1"):
+        kv.intersect_word2vec_format(tmp_path / "other.txt", lockf=-1)
     kv.unit_normalize_all()
     np.testing.assert_allclose(kv.norms, 1, atol=1e-6)

@@ -31,10 +31,11 @@ def convert(
     limit: Annotated[int | None, typer.Option(min=0, help="Convert the first rows only.")] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="float32, float16 or bfloat16 (safetensors); float32, float16 (npy)."),
+        typer.Option(help="float32, float16, float64 (safetensors, npy), bfloat16 (safetensors)."),
     ] = None,
     errors: Annotated[
-        str, typer.Option(help="Tokens that are not in the encoding: strict, replace or skip.")
+        str,
+        typer.Option(help="Tokens that are not in the encoding: strict, replace, ignore or skip."),
     ] = "strict",
     encoding: _vectors.Encoding = "utf-8",
 ) -> None:

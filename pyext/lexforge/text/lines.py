@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lexforge._arguments import LARGEST
+from lexforge._errors import NotInEncodingError
 
 _MARK = "\ufeff"  # that the text is Unicode; some editors put it first
 _MOST_DIGITS = 1000  # of a count, zeros in front and all
@@ -49,12 +50,13 @@ def read_lines(
 
     Args:
         encoding: any that Python knows.
-        errors: for bytes that are not text: "strict" raises, "replace" puts U+FFFD, "skip" leaves
-            their lines out.
+        errors: for bytes that are not text: "strict" raises, "replace" puts U+FFFD, "ignore" leaves
+            them out, "skip" their lines.
         kind: what a line must be, for the message.
 
     Raises:
-        ValueError: naming the file and the line (from 1) that is not in the encoding.
+        ValueError: naming the file and the line (from 1) that is not in the encoding; it is a
+            UnicodeDecodeError too.
     """
     data = Path(path).read_bytes()
     encoding = known_encoding(encoding)
@@ -72,8 +74,10 @@ def read_lines(
         except UnicodeDecodeError as error:
             number = data.count(b"\n", 0, error.start) + 1
             line = data.split(b"\n", number)[number - 1]
-            raise ValueError(
-                f"{os.fspath(path)}: line {number} must be {kind} in {name}, got {line[:80]!r}"
+            raise NotInEncodingError(
+                f"{os.fspath(path)}: line {number} must be {kind} in {name}, got {line[:80]!r}",
+                encoding,
+                line,
             ) from None
     lines[:1] = [line.removeprefix(_MARK) for line in lines[:1]]
     if lines and not lines[-1]:

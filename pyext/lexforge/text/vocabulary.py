@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from lexforge import _text
-from lexforge._arguments import LARGEST
+from lexforge._arguments import LARGEST, NotReadyError
 from lexforge._files import replacing
 from lexforge.text.corpus import reader_options, resolve_corpus
 from lexforge.text.lines import join_lines, read_counts
+
+# What a rule says of a word, by gensim's numbers: what min_count says, leave it out, keep it.
+RULE_DEFAULT, RULE_DISCARD, RULE_KEEP = 0, 1, 2
+TrimRule = Callable[[str, int, int], "int | None"]
 
 
 class Vocabulary:
@@ -112,6 +116,50 @@ class Vocabulary:
             types_read=self.types_read,
         )
 
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> Vocabulary:
+        """Words with their counts, in any order; of equal counts the first comes first."""
+        ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+        return cls([word for word, _ in ordered], [count for _, count in ordered])
+
+    def kept(
+        self, min_count: int, rule: TrimRule | None = None, max_size: int | None = None
+    ) -> Vocabulary:
+        """The words that a rule keeps, in this order; there may be none.
+
+        Args:
+            min_count: Words need so many occurrences where the rule says nothing else.
+            rule: Called as ``rule(word, count, min_count)``; gives `RULE_KEEP`, `RULE_DISCARD`, or
+                `RULE_DEFAULT` (or None).
+            max_size: At most so many: those that the rule says are to be kept, and of the others
+                the most frequent.
+
+        Raises:
+            ValueError: the rule gives something else, or keeps more than `max_size`.
+        """
+        limit = len(self) if max_size is None else max_size
+        if rule is None:
+            size = min(int((self.counts >= min_count).sum()), limit)
+            chosen = [True] * size
+        else:
+            counted = zip(self.words, self.counts.tolist(), strict=True)
+            said = [_said(rule, word, count, min_count) for word, count in counted]
+            others = limit - said.count(RULE_KEEP)
+            if others < 0:
+                raise ValueError(f"trim_rule keeps {limit - others:,} words, of {limit:,} at most")
+            chosen = []
+            for word_said, count in zip(said, self.counts.tolist(), strict=True):
+                free = word_said == RULE_DEFAULT and count >= min_count and others > 0
+                others -= free
+                chosen.append(free or word_said == RULE_KEEP)
+        rows = [row for row, is_kept in enumerate(chosen) if is_kept]
+        return Vocabulary(
+            [self.words[row] for row in rows],
+            self.counts[rows],
+            tokens_read=self.tokens_read,
+            types_read=self.types_read,
+        )
+
     def _lines(self) -> Iterable[bytes]:
         for row, (word, count) in enumerate(zip(self.words, self.counts.tolist(), strict=True)):
             line = f"{word} {count}"
@@ -165,6 +213,17 @@ class Vocabulary:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
+def _said(rule: TrimRule, word: str, count: int, min_count: int) -> int:
+    """What a rule says of a word."""
+    said = rule(word, count, min_count)
+    if said not in (None, RULE_DEFAULT, RULE_DISCARD, RULE_KEEP):
+        raise ValueError(
+            f"trim_rule must give RULE_DEFAULT, RULE_DISCARD or RULE_KEEP (0, 1, 2), got {said!r} "
+            f"for {word!r}"
+        )
+    return int(said or RULE_DEFAULT)
+
+
 def build_vocabulary(
     corpus,
     *,
@@ -206,7 +265,7 @@ def build_vocabulary(
     limit = np.iinfo(np.int32).max  # word numbers are int32
     words, counts = counter.words(min_count, min(max_vocab_size or limit, limit))
     if not words and not allow_empty:
-        raise ValueError(
+        raise NotReadyError(
             f"build_vocabulary: no word of {corpus.name} has min_count={min_count} occurrences; "
             f"the largest count seen is {counter.largest_count} "
             f"(of {counter.types:,} distinct words)"

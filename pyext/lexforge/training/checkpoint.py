@@ -161,19 +161,25 @@ def replacing_parts(folder: str | os.PathLike) -> Iterator[Path]:
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """A safetensors file of float32, float16, bfloat16 or int32 tensors, and of strings by name.
+    """A safetensors file of float64, float32, float16, bfloat16 or int32 tensors, and of strings.
 
     The library's own writer would copy the tensors first, and takes no name that is not UTF-8.
     """
     import torch
 
-    types = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32"}
+    types = {
+        torch.float64: "F64",
+        torch.float32: "F32",
+        torch.float16: "F16",
+        torch.bfloat16: "BF16",
+        torch.int32: "I32",
+    }
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     end = 0
     for name, tensor in tensors.items():
         if tensor.dtype not in types:
             raise TypeError(
-                f"{name} must be float32, float16, bfloat16 or int32, got {tensor.dtype}"
+                f"{name} must be float64, float32, float16, bfloat16 or int32, got {tensor.dtype}"
             )
         begin, end = end, end + tensor.numel() * tensor.element_size()
         header[name] = {

@@ -6,6 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
+class CallbackAny2Vec:
+    """A base for callbacks, as gensim's: override what is wanted. Any object will do as well.
+
+    ``model`` is the one that is trained, up to date, and may be looked at, saved, and changed.
+    """
+
+    def on_train_begin(self, model: Any) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, model: Any) -> None:
+        """Before each epoch."""
+
+    def on_epoch_end(self, model: Any) -> None:
+        """After each epoch."""
+
+    def on_train_end(self, model: Any) -> None:
+        """After the last epoch."""
+
+
 class Events:
     """Tells callbacks what happens in a run; they are the same for every trainer.
 

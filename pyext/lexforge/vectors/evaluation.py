@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
+from lexforge._arguments import one_of
 from lexforge._display import html_table
 from lexforge.text.lines import read_lines
 from lexforge.vectors.correlation import Correlation, pearson, spearman
@@ -18,6 +20,7 @@ from lexforge.vectors.word_vectors import WordVectors
 
 _QUESTION_BLOCK = 1024
 _VOCABULARY_BLOCK = 8192
+_Score: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
 @dataclass
@@ -171,11 +174,13 @@ def score_analogies(
     restrict_vocab: int | None = 300_000,
     case_insensitive: bool = True,
     dummy4unknown: bool = False,
+    similarity_function: str = "most_similar",
 ) -> list[AnalogySection]:
     """Answer the questions of a file of ``a b c expected`` lines below ``: section`` headings.
 
     See :meth:`KeyedVectors.evaluate_word_analogies` for the arguments and the rule.
     """
+    one_of("evaluate_word_analogies", "similarity_function", similarity_function, list(_SCORES))
     cases = _Cases(kv, restrict_vocab, case_insensitive)
     sections: list[AnalogySection] = []
     other_forms = 0
@@ -199,7 +204,8 @@ def score_analogies(
             questions.append((sections[-1], question, known))
     _warn_of_forms(analogies, other_forms, "questions")
     rows = [[cases.first_row[w] for w in question] for _, question, known in questions if known]
-    answers = iter(_answers(kv, np.array(rows, dtype=np.int64).reshape(-1, 4), cases))
+    asked = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    answers = iter(_answers(kv, asked, cases, _SCORES[similarity_function]))
     for section, question, known in questions:
         right = known and next(answers)
         (section.correct if right else section.incorrect).append(question)
@@ -215,13 +221,34 @@ def _warn_of_forms(path: str | os.PathLike, number: int, what: str) -> None:
         )
 
 
-def _answers(kv: WordVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:
+def _sums(units: torch.Tensor, candidates: torch.Tensor, out: torch.Tensor) -> None:
+    """3CosAdd: products of b - a + c with the candidates.
+
+    Args:
+        units: of a, b, c and the expected word, [Q, 4, D].
+        candidates: unit vectors [V, D].
+        out: [Q, V].
+    """
+    torch.mm(units[:, 1] - units[:, 0] + units[:, 2], candidates.T, out=out)
+
+
+def _products(units: torch.Tensor, candidates: torch.Tensor, out: torch.Tensor) -> None:
+    """3CosMul: cosines to b and c, over that to a, each shifted to 0..1; arguments as `_sums`."""
+    torch.mm(units[:, 1], candidates.T, out=out).add_(1).div_(2)
+    out.mul_((units[:, 2] @ candidates.T).add_(1).div_(2))
+    out.div_((units[:, 0] @ candidates.T).add_(1).div_(2).add_(1e-6))
+
+
+_SCORES: dict[str, _Score] = {"most_similar": _sums, "most_similar_cosmul": _products}
+
+
+def _answers(kv: WordVectors, rows: np.ndarray, cases: _Cases, score: _Score) -> np.ndarray:
     """Whether each question of `rows` [Q, 4] = (a, b, c, expected) is answered right, bool [Q].
 
-    The answer is the row with the largest cosine to b - a + c (unit vectors), spellings of a, b
-    and c left out. It is right when it is a spelling of the expected word, that is when no row
-    of another word beats the best spelling of the expected one; so no index of a maximum is
-    needed, and a block of scores never exceeds `_QUESTION_BLOCK` x `_VOCABULARY_BLOCK`.
+    The answer is the row with the largest score, spellings of a, b and c left out. It is right when
+    it is a spelling of the expected word, that is when no row of another word beats the best
+    spelling of the expected one; so no index of a maximum is needed, and a block of scores never
+    exceeds `_QUESTION_BLOCK` x `_VOCABULARY_BLOCK`.
     """
     norms = np.maximum(kv.norms, EPSILON)
     right = np.empty(len(rows), dtype=bool)
@@ -230,7 +257,7 @@ def _answers(kv: WordVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:
     for start in range(0, len(rows), _QUESTION_BLOCK):
         block = rows[start : start + _QUESTION_BLOCK]
         units = kv.vectors[block].astype(np.float32, copy=False) / norms[block][..., None]
-        targets = torch.from_numpy(units[:, 1] - units[:, 0] + units[:, 2])
+        targets = torch.from_numpy(units)
         # Rows out of the race for the best other word: spellings of all four words.
         question, row = cases.rows(block)
         by_row = np.argsort(row, kind="stable")
@@ -246,7 +273,7 @@ def _answers(kv: WordVectors, rows: np.ndarray, cases: _Cases) -> np.ndarray:
             rows_here = kv.vectors[first:last].astype(np.float32, copy=False)
             candidates = torch.from_numpy(rows_here / norms[first:last, None])
             scores = scores_memory[: len(block) * (last - first)].view(len(block), -1)
-            torch.mm(targets, candidates.T, out=scores)
+            score(targets, candidates, scores)
             inside = slice(*np.searchsorted(row, (first, last)))
             q, r = torch.from_numpy(question[inside]), torch.from_numpy(row[inside] - first)
             found = scores[q, r].numpy()

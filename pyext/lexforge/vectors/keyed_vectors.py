@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -11,37 +12,49 @@ from typing import Any
 import numpy as np
 import torch
 
+from lexforge._arguments import real
 from lexforge.vectors import evaluation
 from lexforge.vectors.correlation import Correlation
 from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import read_table, save_rows, save_vectors
-from lexforge.vectors.similarity import cosines, nearest, unit
+from lexforge.vectors.gensim_names import GensimNames
+from lexforge.vectors.growing import moved
+from lexforge.vectors.similarity import EPSILON, cosines, nearest, unit
+from lexforge.vectors.word_movers import word_movers_distance
 from lexforge.vectors.word_vectors import WordVectors
+from lexforge.vectors.word_vectors import as_list as _as_list
 
 # A word, the number of its row, or a vector [D].
 Key = str | int | np.ndarray
 
 
-class KeyedVectors(WordVectors):
+class KeyedVectors(GensimNames):
     """A matrix of word vectors and the words of its rows.
 
     Names, arguments and results are those of gensim 4's ``KeyedVectors``, so code written for it
     runs unchanged. Keys are words or row numbers. Where gensim divides by a zero norm and yields
-    NaN, a zero vector here has cosine 0 to everything; equal cosines are returned in row order.
+    NaN, a zero vector here has cosine 0 to everything; equal cosines are returned in row order, and
+    rows with NaN after all others. Single numbers are Python's floats.
 
     Args:
-        words: V different strings; row i of `vectors` belongs to ``words[i]``. Or D alone, as in
-            gensim, for none yet (:meth:`add_vectors`).
+        words: V different strings; row i of `vectors` belongs to ``words[i]``. Or `vector_size`,
+            `count` and `dtype`, in gensim's order.
         vectors: array or tensor [V, D], floating. float32 and float16 arrays (also memory-mapped
             ones) are kept as they are, without a copy; others are converted to float32.
         counts: occurrences of the words [V], kept as the attribute ``count``.
+        vector_size: D of a table without words yet (:meth:`add_vectors`).
+        count: rows of zeros that it begins with, for :meth:`add_vector` to fill.
+        dtype: float32, float16 or float64, which rows and `vectors` are converted to. Similarities
+            are computed in float32 all the same.
+        mapfile_path: kept, and without effect.
 
     Attributes:
-        index_to_key: the words, list of V strings.
+        index_to_key: the words, list of V strings; None for a row that waits for its word.
         key_to_index: their row numbers, dict.
         vectors: the matrix [V, D]. After changing it call ``fill_norms(force=True)``.
         norms: Euclidean norms of the rows, float32 [V], computed on first use.
         expandos: further attributes of the words, name -> array [V].
+        next_index: the first row without a word, V when all have one.
 
     Raises:
         ValueError: for repeated words, or shapes that do not fit together.
@@ -51,78 +64,6 @@ class KeyedVectors(WordVectors):
         >>> kv.most_similar("king", topn=1)[0][0]
         'queen'
     """
-
-    def get_vecattr(self, key: str | int, attr: str):
-        """The value of an attribute of a word; ``count`` when the source had counts.
-
-        Raises:
-            KeyError: for an unknown word or attribute.
-        """
-        row = self.get_index(key)
-        if attr not in self.expandos:
-            raise KeyError(f"attribute {attr!r} not present")
-        return self.expandos[attr][row]
-
-    def set_vecattr(self, key: str | int, attr: str, val) -> None:
-        """Set an attribute of a word. A new attribute starts as zeros of the type of `val`."""
-        row = self.get_index(key)
-        if attr not in self.expandos:
-            kind = np.asarray(val).dtype
-            # Fixed-width numpy strings would cut longer values off.
-            self.expandos[attr] = np.zeros(len(self), dtype=object if kind.kind in "US" else kind)
-        self.expandos[attr][row] = val
-
-    def add_vector(self, key: str, vector) -> int:
-        """Add one word; returns its row. To add many, `add_vectors` copies the matrix once."""
-        self.add_vectors([key], np.asarray(vector)[None, :])
-        return self.key_to_index[key]
-
-    def add_vectors(self, keys, weights, extras=None, replace: bool = False) -> None:
-        """Append words and their vectors.
-
-        Args:
-            keys: N words, or one word.
-            weights: their vectors [N, D], or [D] for one word.
-            extras: attributes of the new words, name -> array [N].
-            replace: whether words that are known already take the new vector; else they keep
-                theirs.
-
-        Raises:
-            ValueError: for repeated words in `keys` or wrong shapes.
-        """
-        keys = _as_list(keys)
-        weights = np.asarray(weights)
-        weights = weights.reshape(1, -1) if weights.ndim == 1 and len(keys) == 1 else weights
-        if weights.shape != (len(keys), self.vector_size):
-            raise ValueError(
-                f"add_vectors: weights must be [N={len(keys)}, D={self.vector_size}], "
-                f"got {weights.shape}"
-            )
-        if len(set(keys)) != len(keys):
-            raise ValueError("add_vectors: keys must be different")
-        new = np.array([key not in self.key_to_index for key in keys], dtype=bool)
-        if replace and not new.all():
-            if not self.vectors.flags.writeable:
-                self.vectors = self.vectors.copy()
-            known = [self.key_to_index[key] for key in keys if key in self.key_to_index]
-            self.vectors[known] = weights[~new]
-        if new.any():
-            added = int(new.sum())
-            fresh_rows = weights[new].astype(self.vectors.dtype)
-            matrix = np.concatenate((self.vectors, fresh_rows))
-            extras = {name: np.asarray(values) for name, values in (extras or {}).items()}
-            for name in {*self.expandos, *extras}:
-                kind = (self.expandos.get(name, extras.get(name))).dtype
-                old = self.expandos.get(name, np.zeros(len(self), dtype=kind))
-                fresh = extras[name][new] if name in extras else np.zeros(added, dtype=kind)
-                self.expandos[name] = np.concatenate((old, fresh.astype(kind)))
-            added_keys = [key for key, is_new in zip(keys, new, strict=True) if is_new]
-            self._take([*self.index_to_key, *added_keys], matrix)
-        self._norms = None
-
-    def __setitem__(self, keys, weights) -> None:
-        """Set the vectors of words, adding those that are new."""
-        self.add_vectors(keys, weights, replace=True)
 
     # Similarity
 
@@ -143,6 +84,22 @@ class KeyedVectors(WordVectors):
             return 1 - cosines(self.vectors, query, self.norms)
         rows = [self.get_index(word) for word in other_words]
         return 1 - cosines(self.vectors[rows], query, self.norms[rows])
+
+    @staticmethod
+    def cosine_similarities(vector_1, vectors_all) -> np.ndarray:
+        """Cosines of a vector [D] to each row of a matrix [N, D] -> [N], of its dtype.
+
+        Raises:
+            ValueError: for other shapes.
+        """
+        vector, matrix = np.asarray(vector_1), np.asarray(vectors_all)
+        if matrix.ndim != 2 or vector.shape != matrix.shape[1:]:
+            raise ValueError(
+                "cosine_similarities: vector_1 must be [D] and vectors_all [N, D], "
+                f"got {vector.shape} and {matrix.shape}"
+            )
+        norms = np.maximum(np.linalg.norm(matrix, axis=1), EPSILON)
+        return matrix @ vector / (norms * max(np.linalg.norm(vector), EPSILON))
 
     def n_similarity(
         self, ws1: str | int | Sequence[str | int], ws2: str | int | Sequence[str | int]
@@ -192,7 +149,7 @@ class KeyedVectors(WordVectors):
         total = 0.0
         for key, weight in zip(keys, scale.astype(np.float32), strict=True):
             if isinstance(key, np.ndarray):
-                vector = key
+                vector = self._vector_of(key)
             elif key in self or not ignore_missing:
                 vector = self.get_vector(key, norm=pre_normalize)
             else:
@@ -232,9 +189,10 @@ class KeyedVectors(WordVectors):
 
         Raises:
             KeyError: naming the first unknown word.
-            ValueError: when there are no keys.
+            ValueError: when there are no keys, or a vector is not [D].
         """
-        if isinstance(topn, Integral) and topn < 1:
+        topn = _whole(topn)
+        if topn is not None and topn < 1:
             return []
         keys, weights = [], []
         for items, default in ((_as_list(positive), 1.0), (_as_list(negative), -1.0)):
@@ -285,7 +243,8 @@ class KeyedVectors(WordVectors):
         Each cosine is shifted to 0..1; the score is the product over `positive` divided by the
         product over `negative` plus 1e-6 (3CosMul: Levy and Goldberg 2014, eq. 4).
         """
-        if isinstance(topn, Integral) and topn < 1:
+        topn = _whole(topn)
+        if topn is not None and topn < 1:
             return []
         positive, negative = _as_list(positive), _as_list(negative)
         if not positive:
@@ -296,7 +255,8 @@ class KeyedVectors(WordVectors):
             scores = np.ones(len(self.vectors[rows]), dtype=np.float32)
             for key in keys:
                 # A vector given as such is not scaled, as in most_similar.
-                query = key if isinstance(key, np.ndarray) else self.get_vector(key, norm=True)
+                given = isinstance(key, np.ndarray)
+                query = self._vector_of(key) if given else self.get_vector(key, norm=True)
                 scores *= (1 + cosines(self.vectors[rows], query, self.norms[rows])) / 2
             return scores
 
@@ -418,6 +378,8 @@ class KeyedVectors(WordVectors):
             restrict_vocab: use the first rows only.
             case_insensitive: compare spellings in upper case; the first row wins.
             dummy4unknown: count questions with unknown words as wrong instead.
+            similarity_function: "most_similar", or "most_similar_cosmul" for the largest score of
+                that method.
 
         Returns:
             ``(accuracy, sections)``: 0..1 over all questions, and a dict per section and one for
@@ -429,6 +391,7 @@ class KeyedVectors(WordVectors):
             restrict_vocab=restrict_vocab,
             case_insensitive=case_insensitive,
             dummy4unknown=dummy4unknown,
+            similarity_function=similarity_function,
         )
         total = evaluation.AnalogySection("Total accuracy")
         for section in sections:
@@ -447,31 +410,44 @@ class KeyedVectors(WordVectors):
         fname: str | os.PathLike,
         fvocab: str | os.PathLike | None = None,
         binary: bool = False,
-        encoding: str = "utf-8",
+        encoding: str = "utf8",
         unicode_errors: str = "strict",
         limit: int | None = None,
-        datatype="float32",
+        datatype: Any = np.float32,
         no_header: bool = False,
     ) -> KeyedVectors:
         """Load a word2vec file; `load_vectors` recognises the format by itself.
 
         Args:
-            fvocab: file of ``word count`` lines to take counts from.
+            fvocab: file of ``word count`` lines to take counts from; words that it has not have 0.
+            binary: whether it is word2vec's binary.
             encoding: of the words in both files; one that writes ASCII as it is.
-            unicode_errors: "strict", "replace", or "skip" ("ignore" is taken for it), in both.
+            unicode_errors: "strict", "replace", "ignore" or "skip", in both; see `load_vectors`.
+            limit: read the first rows only.
+            datatype: float32, float16 or float64, the type of the matrix in memory.
             no_header: the text file has no ``V D`` line (GloVe).
+
+        Raises:
+            ValueError: naming the file and the row. It is an EOFError too for a file that is cut
+                short, and a UnicodeDecodeError for a word that is not in the encoding.
+            NotImplementedError: `no_header` of a binary file.
         """
-        errors = "skip" if unicode_errors == "ignore" else unicode_errors
+        if binary and no_header:
+            raise NotImplementedError(
+                "load_word2vec_format: no_header is of text files; binary ones have a header"
+            )
         kv = load_vectors(
             fname,
             format="binary" if binary else "glove" if no_header else "text",
             limit=limit,
             dtype=datatype,
-            errors=errors,
+            errors=unicode_errors,
             encoding=encoding,
         )
         if fvocab is not None:
-            words, counts = read_vocabulary(fvocab, encoding=encoding, errors=errors, columns=True)
+            words, counts = read_vocabulary(
+                fvocab, encoding=encoding, errors=unicode_errors, columns=True
+            )
             if counts is None:
                 raise ValueError(f"{fvocab}: rows must be '<word> <count>'")
             known = dict(zip(words, counts.tolist(), strict=True))
@@ -485,37 +461,26 @@ class KeyedVectors(WordVectors):
 
         Args:
             keys: words.
-            allow_inference: Accepted; there is nothing to infer vectors of unknown words from.
-            copy_vecattrs: Keep counts and other attributes too.
+            allow_inference: take row numbers too, and what else a subclass finds vectors of.
+            copy_vecattrs: keep counts (see :meth:`get_vecattr`) and other attributes too; they are
+                zero for what is no word here.
         """
-        words = [word for word in dict.fromkeys(_as_list(keys)) if word in self.key_to_index]
-        rows = [self.key_to_index[word] for word in words]
-        chosen = KeyedVectors(words, self.vectors[rows])
+        known = self if allow_inference else self.key_to_index
+        words = [word for word in dict.fromkeys(_as_list(keys)) if word in known]
+        matrix = np.array([self.get_vector(word) for word in words], self.vectors.dtype)
+        size = (len(words), self.vector_size)
+        chosen = KeyedVectors(words, matrix.reshape(size), dtype=self.vectors.dtype)
         if copy_vecattrs:
-            chosen.expandos = {name: values[rows] for name, values in self.expandos.items()}
+            rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
+            made_up = np.arange(len(self), 0, -1)
+            for name, values in {"count": made_up, **self.expandos}.items():
+                chosen.expandos[name] = moved(values, rows)
         return chosen
-
-    def unit_normalize_all(self) -> None:
-        """Scale all vectors to length 1, for good."""
-        self.vectors = self.get_normed_vectors().astype(self.vectors.dtype, copy=False)
-
-    def sort_by_descending_frequency(self) -> None:
-        """Order the rows by falling count; words of equal count change places, as in gensim.
-
-        Raises:
-            ValueError: when there are no counts.
-        """
-        counts = self.expandos.get("count")
-        if counts is None:
-            raise ValueError("sort_by_descending_frequency: there are no counts to sort by")
-        order = np.lexsort((-np.arange(len(counts)), -counts))
-        self.expandos = {name: values[order] for name, values in self.expandos.items()}
-        self._take([self.index_to_key[row] for row in order], self.vectors[order])
 
     def intersect_word2vec_format(
         self,
         fname: str | os.PathLike,
-        lockf: float = 1.0,
+        lockf: float = 0.0,
         binary: bool = False,
         encoding: str = "utf8",
         unicode_errors: str = "strict",
@@ -524,24 +489,25 @@ class KeyedVectors(WordVectors):
 
         Args:
             fname, binary, encoding, unicode_errors: As of :meth:`load_word2vec_format`.
-            lockf: 1: the vectors go on being trained. Locked ones (gensim's default, 0) do not
-                exist here.
+            lockf: What steps of training are multiplied by for these words, in `vectors_lockf`: 0
+                leaves their vectors as they are in the file, 1 trains them like others.
 
         Returns:
             How many words took a vector.
 
         Raises:
-            NotImplementedError: another ``lockf``. ValueError: vectors of another size.
+            ValueError: vectors of another size; a ``lockf`` that is negative or not finite.
         """
-        if lockf != 1.0:
-            raise NotImplementedError(
-                f"intersect_word2vec_format: lockf must be 1.0 (vectors that go on being trained), "
-                f"got {lockf}"
-            )
+        lockf = real("intersect_word2vec_format", "lockf", lockf)
         found = KeyedVectors.load_word2vec_format(
             fname, binary=binary, encoding=encoding, unicode_errors=unicode_errors
         )
-        return self._take_over(found)
+        taken = self._take_over(found)
+        rows = [row for row, word in enumerate(self.index_to_key) if word in found.key_to_index]
+        factors = np.broadcast_to(self.vectors_lockf, len(self)).copy()
+        factors[rows] = lockf
+        self.vectors_lockf = factors
+        return taken
 
     def _take_over(self, found: WordVectors) -> int:
         """Set the vectors of words that are here to those found; returns how many."""
@@ -554,17 +520,40 @@ class KeyedVectors(WordVectors):
             self.add_vectors(words, found[words], replace=True)
         return len(words)
 
-    def wmdistance(self, document1: Sequence[str], document2: Sequence[str], norm: bool = True):
-        """NotImplementedError: Word Mover's Distance is not there yet."""
-        raise NotImplementedError(
-            "wmdistance: not there yet; kv.to_gensim().wmdistance(...) computes it"
-        )
+    def wmdistance(
+        self, document1: Sequence[str], document2: Sequence[str], norm: bool = True
+    ) -> float:
+        """Word Mover's Distance of two documents: how far the words of one travel to the other.
 
-    def save(self, fname: str | os.PathLike) -> None:
+        Args:
+            document1, document2: lists of words; unknown ones are left out.
+            norm: scale the vectors to length 1 first.
+
+        Returns:
+            The distance; 0 where all words have the same vector, infinite where a document has no
+            known word.
+
+        Raises:
+            ImportError: POT is not installed (``pip install pot``).
+        """
+        return word_movers_distance(self, document1, document2, norm=norm)
+
+    def save(
+        self,
+        fname: str | os.PathLike,
+        separately: Any = None,
+        sep_limit: int = 10 * 1024**2,
+        ignore: Any = frozenset(),
+        pickle_protocol: int = 4,
+    ) -> None:
         """Save vectors, words and counts as one safetensors file, whatever its suffix.
 
         gensim's method of this name writes a pickle; neither reads the other's file. For files that
         both read there is `save_word2vec_format`.
+
+        Args:
+            fname: The file.
+            separately, sep_limit, ignore, pickle_protocol: Of gensim's pickles; without effect.
         """
         save_vectors(self, fname, format="safetensors")
 
@@ -671,7 +660,13 @@ class KeyedVectors(WordVectors):
         )
 
     def _vector_of(self, key: Key) -> np.ndarray:
-        return key if isinstance(key, np.ndarray) else self.get_vector(key)
+        """The vector [D] of a key, or the one that is given."""
+        if isinstance(key, str | Integral):
+            return self.get_vector(key)
+        vector = np.asarray(key)
+        if vector.shape != (self.vector_size,):
+            raise ValueError(f"a vector must be [D={self.vector_size}], got {vector.shape}")
+        return vector
 
     def _named(self, scores: np.ndarray, topn: int | None, keys: Sequence[Key], start: int = 0):
         """The `topn` best words without the query's, or all scores."""
@@ -683,6 +678,16 @@ class KeyedVectors(WordVectors):
             (self.index_to_key[row + start], score)
             for row, score in zip(rows, best.tolist(), strict=True)
         ]
+
+
+def _whole(topn: Any) -> int | None:
+    """A number of words as Python's: numpy's small ones end at 255."""
+    if topn is None:
+        return None
+    try:
+        return operator.index(topn)
+    except TypeError:
+        raise TypeError(f"topn must be an integer or None, got {topn!r}") from None
 
 
 class OwnedVectors(KeyedVectors):
@@ -731,13 +736,7 @@ class OwnedVectors(KeyedVectors):
     def rebase(self, words: list[str], matrix: np.ndarray, counts: np.ndarray) -> None:
         """The model's: it has other words now, on other memory; attributes go with their words."""
         old = [self.key_to_index.get(word, -1) for word in words]
-        rows = np.array(old, dtype=np.int64)
-        known = rows >= 0
-        for name, values in self.expandos.items():
-            moved = np.zeros(len(words), dtype=values.dtype)
-            moved[known] = values[rows[known]]
-            self.expandos[name] = moved
-        self._take(words, matrix, counts)
+        self._move(words, matrix, np.array(old, dtype=np.int64), counts)
 
     def add_vectors(self, keys, weights, extras=None, replace: bool = False) -> None:
         """Set vectors of words that the model has; see :meth:`KeyedVectors.add_vectors`.
@@ -762,13 +761,20 @@ class OwnedVectors(KeyedVectors):
             raise ValueError(f"{self._owner}: wv is {self._computed}, and cannot be set")
 
     def __reduce__(self):
-        return _free, (list(self.index_to_key), np.array(self._vectors), dict(self.expandos))
+        words, vectors = list(self.index_to_key), np.array(self._vectors)
+        return _free, (words, vectors, dict(self.expandos), self.vectors_lockf)
 
 
-def _free(words: list[str], vectors: np.ndarray, expandos: dict[str, np.ndarray]) -> KeyedVectors:
+def _free(
+    words: list[str],
+    vectors: np.ndarray,
+    expandos: dict[str, np.ndarray],
+    lockf: np.ndarray | float = 1.0,
+) -> KeyedVectors:
     """Vectors that belong to no model."""
     free = KeyedVectors(words, vectors)
     free.expandos = {name: values.copy() for name, values in expandos.items()}
+    free.vectors_lockf = np.array(lockf)
     return free
 
 
@@ -791,9 +797,9 @@ def load_vectors(
             checkpoint folder.
         format: one of `FORMATS`; "auto" recognises it from the content.
         limit: read the first rows only.
-        dtype: "float32" or "float16", the type of the matrix in memory.
+        dtype: "float32", "float16" or "float64", the type of the matrix in memory.
         errors: what to do with a token that is not in the encoding: "strict" raises, "replace" puts
-            U+FFFD for the bad bytes, "skip" leaves the row out.
+            U+FFFD for the bad bytes, "ignore" leaves them out, "skip" the whole row.
         mmap: map the matrix instead of reading it (safetensors, npy, checkpoint). Mapped vectors
             are not checked for NaN, as that would read all of them.
             A file that is cut short while it is mapped ends the process with signal 7 when what is
@@ -809,6 +815,8 @@ def load_vectors(
 
     Raises:
         ValueError: naming the file and, where there is one, the row (from 1, header not counted).
+            It is an EOFError too for text and binary files that are cut short, and a
+            UnicodeDecodeError for a token that is not in the encoding.
         FileNotFoundError: when there is no such file.
     """
     table = read_table(
@@ -823,17 +831,6 @@ def load_vectors(
         threads=threads,
     )
     try:
-        return KeyedVectors(*table)
+        return KeyedVectors(*table, dtype=table.vectors.dtype)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _as_list(keys) -> list:
-    """A list of keys from one key, a vector [D], a matrix [N, D] or a list."""
-    if keys is None:
-        return []
-    if isinstance(keys, bytes):
-        raise TypeError(f"a word must be a str, got {keys!r}")
-    if isinstance(keys, str | Integral) or (isinstance(keys, np.ndarray) and keys.ndim == 1):
-        return [keys]
-    return list(keys)

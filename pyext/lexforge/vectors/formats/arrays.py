@@ -82,7 +82,7 @@ def read_safetensors(
         raise ValueError(f"not a whole safetensors file: {printable(error)}") from None
     if not tensor.is_floating_point():
         raise ValueError(f"tensor {name!r} must be floating, got {tensor.dtype}")
-    if tensor.dtype not in (torch.float32, torch.float16):
+    if tensor.dtype not in (torch.float32, torch.float16, torch.float64):
         tensor = tensor.float()
     elif not mmap:
         tensor = tensor.clone()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 import os
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from lexforge._compressed import SUFFIXES
+from lexforge._errors import prefixed
 from lexforge.text.files import FASTTEXT, NUMPY, PICKLE, SAFETENSORS, foreign_kind
 from lexforge.text.lines import known_encoding, wide_encoding
 from lexforge.vectors.formats import arrays as array_formats
@@ -21,7 +21,7 @@ from lexforge.vectors.formats.streams import (
     open_for_reading,
     open_for_writing,
 )
-from lexforge.vectors.word_vectors import WordVectors, whole_counts
+from lexforge.vectors.word_vectors import FLOATS, WordVectors, float_type, whole_counts
 
 __all__ = [
     "FORMATS",
@@ -74,9 +74,11 @@ def read_table(
         )
     if limit is not None and limit < 0:
         raise ValueError(f"load_vectors: limit must be >= 0, got {limit}")
-    dtype = _checked_dtype("load_vectors", dtype, ("float32", "float16"))
-    if errors not in ("strict", "replace", "skip"):
-        raise ValueError(f"load_vectors: errors must be strict, replace or skip, got {errors!r}")
+    dtype = float_type("load_vectors", dtype, FLOATS)
+    if errors not in ("strict", "replace", "ignore", "skip"):
+        raise ValueError(
+            f"load_vectors: errors must be strict, replace, ignore or skip, got {errors!r}"
+        )
     encoding = _checked_encoding(encoding)
     path = Path(path)
     if not path.exists():
@@ -108,12 +110,15 @@ def read_table(
                         allow_nonfinite=allow_nonfinite,
                         threads=row_formats.checked_threads("load_vectors", threads),
                     )
+                    if dtype == "float64" and format != "binary":
+                        with open_for_reading(path) as again:
+                            vectors = row_formats.as_doubles(again, vectors)
                     table = _without_repeats(words, vectors, encoding)
         if not allow_nonfinite and not mmap and format in ("safetensors", "npy", "checkpoint"):
             array_formats.check_finite(table.vectors)
         return Table(table.words, table.vectors.astype(dtype, copy=False), table.counts)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise prefixed(path, error) from error
 
 
 def save_vectors(
@@ -131,8 +136,8 @@ def save_vectors(
         path: the file. Further suffixes .gz, .bz2, .xz compress text and binary.
         format: one of `FORMATS`; default by suffix: .txt and .vec text, .bin binary, .glove glove,
             .safetensors, .npy (with NAME.vocab.txt), .tsv projector (with a metadata file).
-        dtype: of the numbers in safetensors ("float32", "float16", "bfloat16") and npy
-            ("float32", "float16"); default as in memory. The others are float32.
+        dtype: of the numbers in safetensors ("float32", "float16", "bfloat16", "float64") and npy
+            ("float32", "float16", "float64"); default as in memory. The others are float32.
         threads: for formatting text; default those of torch, at most 8.
 
     Raises:
@@ -146,12 +151,12 @@ def save_vectors(
     if compressed and format not in ("text", "binary", "glove"):
         raise ValueError(f"save_vectors: {format} files cannot be compressed, got {path.name}")
     types = {
-        "safetensors": ("float32", "float16", "bfloat16"),
-        "npy": ("float32", "float16"),
+        "safetensors": ("float32", "float16", "bfloat16", "float64"),
+        "npy": FLOATS,
     }.get(format, ("float32",))
     if dtype is None:
         dtype = kv.vectors.dtype.name if kv.vectors.dtype.name in types else "float32"
-    dtype = _checked_dtype(f"save_vectors: {format}", dtype, types)
+    dtype = float_type(f"save_vectors: {format}", dtype, types)
     threads = row_formats.checked_threads("save_vectors", threads)
     counts = kv.expandos.get("count")  # set_vecattr() takes anything
     counts = None if counts is None else whole_counts(counts)
@@ -294,12 +299,3 @@ def _checked_encoding(encoding: str) -> str:
             f"{encoding!r}: convert the file to UTF-8"
         )
     return encoding
-
-
-def _checked_dtype(name: str, dtype, allowed: tuple[str, ...]) -> str:
-    text = str(dtype).removeprefix("torch.")
-    with suppress(TypeError):  # torch types and unknown names
-        text = np.dtype(dtype).name
-    if text not in allowed:
-        raise ValueError(f"{name}: dtype must be {' or '.join(allowed)}, got {dtype!r}")
-    return text

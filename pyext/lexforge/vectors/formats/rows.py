@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import warnings
+from contextlib import suppress
 from typing import IO, BinaryIO
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from lexforge import _text
 from lexforge._arguments import MAX_THREADS, whole
 from lexforge._display import printable
+from lexforge._errors import CutShortError
 from lexforge.text.lines import wide_encoding
 
 _HEADER = re.compile(rb"[ \t]*([0-9]+)[ \t]+([0-9]+)[ \t\r]*\Z")
@@ -210,7 +212,7 @@ def read_rows(
 
     least = 0 if promised is None else promised if limit is None else min(promised, limit)
     if len(rows) < least:
-        raise ValueError(f"unexpected end of file at row {len(rows) + 1} of {promised}")
+        raise CutShortError(f"unexpected end of file at row {len(rows) + 1} of {promised}")
     if limit is None or (promised is not None and limit > promised):
         too_long = (
             pending.lstrip(b"\n") or stream.read(2).lstrip(b"\n")
@@ -225,6 +227,39 @@ def read_rows(
     return rows.take_words(errors, encoding), np.asarray(rows)
 
 
+def as_doubles(stream: IO[bytes], vectors: np.ndarray) -> np.ndarray:
+    """The numbers of a text file once more, in float64.
+
+    Args:
+        stream: the file from its beginning.
+        vectors: [V, D], what `read_rows` made of it; a first line without these is a header.
+    """
+    rows, dim = vectors.shape
+    doubles = np.empty((rows, dim))
+    done = skipped = 0
+    for line in stream:
+        if done == rows:
+            break
+        fields = line.split()[-dim:]
+        if not fields:
+            continue
+        with suppress(ValueError):  # of a header, whose numbers may be fewer
+            with np.errstate(over="ignore"):
+                numbers = np.array(fields, np.bytes_).astype(np.float64)
+                same = numbers.astype(np.float32)
+            # Not always the same bits: these are rounded twice.
+            if np.allclose(same, vectors[done], rtol=1e-6, atol=1e-44, equal_nan=True):
+                doubles[done] = numbers
+                done += 1
+                continue
+        skipped += 1
+        if done or skipped > 1:
+            break
+    if done < rows:
+        raise ValueError(f"row {done + 1}: its numbers were others when they were read before")
+    return doubles
+
+
 def _feed_open_end(rows: _text.VectorRows, pending: bytes, promised: int | None) -> bytes:
     """Feed the end of a text file whose last row has no line break: it may be cut short."""
     pending = pending[rows.feed(pending, False) :]
@@ -236,7 +271,7 @@ def _feed_open_end(rows: _text.VectorRows, pending: bytes, promised: int | None)
     except ValueError as error:
         of = "" if promised is None else f" of {promised}"
         cause = str(error).removeprefix(f"row {row}: ")
-        raise ValueError(f"unexpected end of file at row {row}{of}: {cause}") from None
+        raise CutShortError(f"unexpected end of file at row {row}{of}: {cause}") from None
     warnings.warn(
         f"row {row}, the last one, does not end in a line break; the file may be cut short",
         stacklevel=5,
