@@ -301,3 +301,14 @@ def test_data_set_by_name(invoke, tmp_path):
     result = invoke("word2vec", "ptb", "--out", tmp_path, "--epochs", 1, "--vector-size", 16)
     assert result.exit_code == 0, result.output
     assert "9,858 words seen 5 times or more" in result.stderr
+
+
+def test_words_that_stay_as_they_were(invoke, tmp_path):
+    corpus, vectors, out = tmp_path / "c.txt", tmp_path / "start.txt", tmp_path / "out"
+    corpus.write_text("sun moon sea\nsun moon land\n" * 40)
+    vectors.write_text("1 4\nmoon 1 2 3 4\n")
+    start = ("--init", vectors, "--init-lockf", 0)
+    given = ("--vector-size", 4, "--min-count", 1)
+    result = invoke("word2vec", corpus, "--out", out, *given, *start)
+    assert result.exit_code == 0, result.output
+    assert load_vectors(out)["moon"].tolist() == [1, 2, 3, 4]

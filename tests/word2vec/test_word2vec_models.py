@@ -98,7 +98,8 @@ def test_copies_of_frequent_rows_come_together(cpu_kernels, model, losses, shari
     options = {"model": model, "losses": losses, "negative_sharing": sharing, "negatives": 0}
     case = Case([2100, 2100], vocab_size=200, dim=20, window=1, subsample=False, **options)
     random = np.random.default_rng(5)
-    case.tokens[:] = (random.integers(0, 100, (2, 2100)) + [[0], [100]]).reshape(-1)
+    case.tokens[:] = random.integers(0, 100, 4200)
+    case.tokens[2100:] += 100
     if case.tree is not None:
         offsets, nodes, longest = case.tree  # nodes 0..98 for the first words, 99.. for the others
         nodes = random.integers(0, 198, len(nodes)) + 198 * (

@@ -31,6 +31,7 @@ from lexforge.cli._training import (
     write_vectors,
 )
 from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.training.settings import setting
 
 if TYPE_CHECKING:
     from lexforge.models.word2vec.model import Word2Vec
@@ -53,11 +54,23 @@ class FileOptions:
     classes: int = tool(0, "0; see scikit-learn's KMeans.", low=0, hidden=True)
 
 
+@dataclass(frozen=True)
+class StartFromOptions(StartOptions):
+    """As others have, and how far to go from there."""
+
+    init_lockf: float = setting(
+        1.0,
+        "How much of training the words of --init take part in; 0: none.",
+        low=0,
+        panel="Training",
+    )
+
+
 @options
 def word2vec(
     given: Annotated[Given, Word2VecSettings],
     run: RunOptions,
-    start: StartOptions,
+    start: StartFromOptions,
     files: FileOptions,
     corpus: Corpus = None,
 ) -> None:
@@ -121,7 +134,7 @@ def word2vec(
             model = Word2Vec.load(run.out, **machine)
             finished = run_of(model, run.out, given).finished
         else:
-            model = Word2Vec(**given, **machine, init=start.init)
+            model = Word2Vec(**given, **machine, init=start.init, init_lockf=start.init_lockf)
             _make_vocabulary(model, source, files.read_vocab, progress)
             if start.init is not None:
                 progress.say(f"{model.initialised:,} words start from {start.init}")

@@ -502,14 +502,9 @@ class KeyedVectors(GensimNames):
         found = KeyedVectors.load_word2vec_format(
             fname, binary=binary, encoding=encoding, unicode_errors=unicode_errors
         )
-        taken = self._take_over(found)
-        rows = [row for row, word in enumerate(self.index_to_key) if word in found.key_to_index]
-        factors = np.broadcast_to(self.vectors_lockf, len(self)).copy()
-        factors[rows] = lockf
-        self.vectors_lockf = factors
-        return taken
+        return self._take_over(found, lockf)
 
-    def _take_over(self, found: WordVectors) -> int:
+    def _take_over(self, found: WordVectors, lockf: float) -> int:
         """Set the vectors of words that are here to those found; returns how many."""
         if found.vector_size != self.vector_size:
             raise ValueError(
@@ -518,6 +513,9 @@ class KeyedVectors(GensimNames):
         words = [word for word in self.index_to_key if word in found.key_to_index]
         if words:
             self.add_vectors(words, found[words], replace=True)
+            factors = np.broadcast_to(self.vectors_lockf, len(self)).copy()
+            factors[[self.key_to_index[word] for word in words]] = lockf
+            self.vectors_lockf = factors
         return len(words)
 
     def wmdistance(

@@ -28,6 +28,7 @@ class Word2VecVocabulary(Word2VecParts):
     """A base of :class:`~lexforge.Word2Vec`: how it gets its words."""
 
     init: str | os.PathLike | WordVectors | None
+    init_lockf: float
     initialised: int
     min_count: int
     null_word: int
@@ -293,10 +294,14 @@ class Word2VecVocabulary(Word2VecParts):
                     built.tables[name][rows] = old.tables[name]
             if _same_tree(built, old):  # inner nodes are of their tree alone
                 built.tables["tree"].copy_(old.tables["tree"])
+            lockf = np.broadcast_to(built.wv.vectors_lockf, len(words)).copy()
+            lockf[rows] = old.wv.vectors_lockf
+            built.wv.vectors_lockf = lockf if (lockf != 1).any() else 1
         if isinstance(self.wv, TrainedVectors):  # whoever holds the old wv goes on with the model
             wv = self.wv
             wv.rebase(built.wv.index_to_key, built.wv.vectors, words.counts)
-            wv.tree, built = built.tree, built._replace(wv=wv)
+            wv.vectors_lockf, wv.tree = built.wv.vectors_lockf, built.tree
+            built = built._replace(wv=wv)
         self._built, self._before = built, None
 
     def _draw(self, built: Built, before: int, *, needed: bool = True) -> None:
@@ -311,7 +316,7 @@ class Word2VecVocabulary(Word2VecParts):
         vectors = built.tables["input"][:, : self.vector_size]
         vectors.uniform_(-bound, bound, generator=generator)
         if self.init is not None:
-            self.initialised = _start_from(built, self.init, needed=needed)
+            self.initialised = _start_from(built, self.init, self.init_lockf, needed=needed)
 
     def _corpus(
         self, function: str, corpus_iterable: Any, corpus_file: Any, passes: int = 1
@@ -357,7 +362,9 @@ class _Numbered:
             yield sentence
 
 
-def _start_from(built: Built, init: str | os.PathLike | WordVectors, *, needed: bool) -> int:
+def _start_from(
+    built: Built, init: str | os.PathLike | WordVectors, lockf: float, *, needed: bool
+) -> int:
     """Copy the vectors of known words into the input table; returns how many.
 
     Raises:
@@ -365,7 +372,7 @@ def _start_from(built: Built, init: str | os.PathLike | WordVectors, *, needed: 
     """
     vectors = init if isinstance(init, WordVectors) else load_vectors(init)
     try:
-        taken = built.wv._take_over(vectors)
+        taken = built.wv._take_over(vectors, lockf)
     except ValueError as error:
         raise ValueError(f"Word2Vec: init: {error}") from error
     if needed and not taken:

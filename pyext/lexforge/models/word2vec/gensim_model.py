@@ -41,12 +41,14 @@ class GensimParts(NamedTuple):
         vocabulary: By falling count.
         tables: float32, by the names of ``Word2VecSettings.tables``; rows of words in its order.
         tree: Of hierarchical softmax. Ours may differ where counts are equal.
+        lockf: float32, what steps of the input's rows are multiplied by, [V] or [1].
     """
 
     settings: dict[str, Any]
     vocabulary: Vocabulary
     tables: dict[str, np.ndarray]
     tree: HuffmanTree | None
+    lockf: np.ndarray
 
 
 def parts_of(model: Any) -> GensimParts:
@@ -77,7 +79,9 @@ def parts_of(model: Any) -> GensimParts:
         lengths = np.array([len(code) for code in codes])
         tree = tree_of_paths(lengths, 2 * np.concatenate(points) + np.concatenate(codes))
     settings = {name: getattr(model, name) for name in SAME}
-    return GensimParts(settings, Vocabulary(words, counts[order]), tables, tree)
+    lockf = np.asarray(model.wv.vectors_lockf, np.float32)
+    lockf = lockf[order] if len(lockf) == len(words) else lockf
+    return GensimParts(settings, Vocabulary(words, counts[order]), tables, tree, lockf)
 
 
 def gensim_model(
@@ -85,6 +89,7 @@ def gensim_model(
     vocabulary: Vocabulary,
     tables: Mapping[str, np.ndarray],
     tree: HuffmanTree | None,
+    lockf: np.ndarray,
     *,
     workers: int | None,
 ) -> Any:
@@ -104,6 +109,7 @@ def gensim_model(
     model.min_count, model.max_final_vocab = settings.min_count, settings.max_final_vocab
     order = [vocabulary[word] for word in model.wv.index_to_key]
     model.wv.vectors[:] = tables["input"][order]
+    model.wv.vectors_lockf = lockf[order] if len(lockf) == len(order) else lockf.copy()
     if "output" in tables:
         model.syn1neg[:] = tables["output"][order]
     if tree is not None:

@@ -104,6 +104,8 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         progress: Show vocabulary building and training on standard error.
         init: Vectors to start from, as a file that :func:`~lexforge.load_vectors` reads, or loaded:
             words that they know begin with their vector instead of a random one.
+        init_lockf: What steps of training are multiplied by for these words: 0 keeps their vectors
+            as they are (``wv.vectors_lockf``, which says it for each word).
         corpus, learning_rate, min_learning_rate: What the other models call ``corpus_file``
             (sentences too), ``alpha`` and ``min_alpha``.
 
@@ -177,6 +179,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         learning_rate: float | None = None,
         min_learning_rate: float | None = None,
         init: str | os.PathLike | WordVectors | None = None,
+        init_lockf: float = 1.0,
     ) -> None:
         if not sorted_vocab:
             raise ValueError("Word2Vec: sorted_vocab must be 1: words are ordered by count")
@@ -222,6 +225,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         self.raw_vocab, self.effective_min_count = {}, self.min_count
         self.lifecycle_events = []
         self.init, self.initialised = existing("Word2Vec: init", init), 0
+        self.init_lockf = real("Word2Vec", "init_lockf", init_lockf)
         self._before = self._built = self._state = None
         self.add_lifecycle_event("created", params=str(self))
 
@@ -348,6 +352,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 state,
                 built.tables,
                 built.tree,
+                built.wv.vectors_lockf,
                 device=self.device,
                 threads=self.workers,
                 refresh=lambda: built.wv.refresh(),

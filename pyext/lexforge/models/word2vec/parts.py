@@ -307,18 +307,19 @@ class Word2VecParts:
         built = self._built
         tables = {name: table.contiguous() for name, table in self._views(built).items()}
         tree = built.tree if built.foreign else None
-        return {**kept, "built": (built.vocabulary, tables, tree, copy.deepcopy(built.wv.expandos))}
+        of_words = copy.deepcopy((built.wv.expandos, built.wv.vectors_lockf))
+        return {**kept, "built": (built.vocabulary, tables, tree, of_words)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("built")
         vars(self).update(state)
         self._built = None
         if kept is not None:
-            vocabulary, tables, tree, expandos = kept
+            vocabulary, tables, tree, of_words = kept
             built = self._built = self._built_for(vocabulary, tree, tables)
             for name, view in self._views(built).items():
                 view.copy_(tables[name])
-            built.wv.expandos = expandos
+            built.wv.expandos, built.wv.vectors_lockf = of_words
 
     def __str__(self) -> str:
         size = 0 if self._built is None else len(self._built.vocabulary)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COUNTS = ("corpus_count", "corpus_total_words", "train_count")  # in a checkpoint, or 0
 PATHS = ("tree_lengths", "tree_paths")  # in a checkpoint, of a tree that is not of our making
+LOCKS = "input_lockf"  # wv.vectors_lockf, unless all are 1
 
 
 class _ClassOnly:
@@ -72,6 +73,8 @@ class StoredWord2Vec(Word2VecParts):
         """
         built = self._needed("save")
         tensors = self._views(built)
+        if (built.wv.vectors_lockf != 1).any():
+            tensors[LOCKS] = torch.from_numpy(built.wv.vectors_lockf)
         check_savable(folder, tensors)
         if built.foreign and built.tree is not None:
             lengths, paths = np.diff(built.tree.offsets).astype(np.int32), built.tree.nodes
@@ -131,6 +134,8 @@ class StoredWord2Vec(Word2VecParts):
             if tree is not None and len(tree.offsets) != len(found.vocabulary) + 1:
                 raise ValueError(f"the tree is not over {len(found.vocabulary)} words")
             built = model._built_for(found.vocabulary, tree)
+            if LOCKS in found.tensors:
+                built.wv.vectors_lockf = found.tensors[LOCKS].numpy()
         except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model._state = state
@@ -164,6 +169,7 @@ class StoredWord2Vec(Word2VecParts):
         built = ours._built = ours._built_for(found.vocabulary, found.tree)
         for name, view in ours._views(built).items():
             view.copy_(torch.from_numpy(found.tables[name]))
+        built.wv.vectors_lockf = found.lockf
         return ours
 
     def to_gensim(self) -> Any:
@@ -181,7 +187,12 @@ class StoredWord2Vec(Word2VecParts):
         built = self._needed("to_gensim")
         tables = {name: view.numpy() for name, view in self._views(built).items()}
         model = gensim_model(
-            self.settings, built.vocabulary, tables, built.tree, workers=self.workers
+            self.settings,
+            built.vocabulary,
+            tables,
+            built.tree,
+            built.wv.vectors_lockf,
+            workers=self.workers,
         )
         model.comment, model.corpus_count = self.comment, self.corpus_count
         model.corpus_total_words = self.corpus_total_words

@@ -88,6 +88,7 @@ def word2vec_steps(
     state: StreamState,
     tables: Mapping[str, torch.Tensor],
     tree: HuffmanTree | None,
+    lockf: np.ndarray,
     *,
     device: torch.device,
     threads: int | None,
@@ -104,13 +105,17 @@ def word2vec_steps(
             are the vectors to keep; ``output``, of words as centres and noise, for negative
             sampling; ``tree``, [V - 1, stride] of inner nodes, for hierarchical softmax.
         tree: Over the vocabulary, with the table of that name.
+        lockf: float32 [V] or [1], what steps of the rows of ``input`` are multiplied by.
         refresh: Called when the tables have changed.
     """
     corpus = corpus.held((available_memory() or 0) // 4)
     counts = torch.from_numpy(np.ascontiguousarray(vocabulary.counts, dtype=np.int64))
     share = sample_share(settings.sample, vocabulary.total)
     keep = keep_probability(counts, share, rule="word2vec").to(device)
-    noise = paths = None
+    noise = paths = in_scale = None
+    if (lockf != 1).any():
+        factors = np.broadcast_to(np.float32(lockf), len(vocabulary))
+        in_scale = torch.from_numpy(factors.copy()).to(device)
     if "output" in tables:
         noise = build_alias(noise_weights(counts, settings.ns_exponent)).to(device)
     if tree is not None:
@@ -140,6 +145,7 @@ def word2vec_steps(
             keep,
             noise,
             paths,
+            in_scale=in_scale,
             model="skipgram" if settings.sg else "cbow",
             first_sentence=first * block,
             last_sentence=min(last * block, sentences),
