@@ -91,7 +91,11 @@ class RowOptimizer(Optimizer):
         Args:
             state_dict: From ``state_dict()``; it is copied.
         """
+        before = self.param_groups
         super().load_state_dict(state_dict)
+        for group, old in zip(self.param_groups, before, strict=True):
+            for name, value in old.items():  # torch.optim's have no `lazy`
+                group.setdefault(name, value)
         # Once more: torch's has turned all state to the dtype of the parameters.
         saved = [index for group in state_dict["param_groups"] for index in group["params"]]
         own = [p for group in self.param_groups for p in group["params"]]
