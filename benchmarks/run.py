@@ -35,6 +35,7 @@ MEASURED = {
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
     "ptb_reference": ["word2vec", "sampling"],
+    "row_update": ["embedding"],
     "sampling": ["sampling"],
     "word2vec_train": ["word2vec"],
     "word2vec_train_models": ["word2vec"],

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "training": {"text", "ops"},
     "vectors": {"training", "text", "ops"},
     "layers": {"training", "ops"},
+    "optim": {"layers"},
     "models": {"layers", "vectors", "training", "text", "ops"},
     "bert": {"models", "layers", "text"},
     "d2l": {"bert", "models", "layers", "vectors", "training", "text", "ops"},

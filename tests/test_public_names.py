@@ -16,11 +16,11 @@ def test_public_modules_are_there_after_a_plain_import():
 
 
 def test_a_plain_import_does_not_wait_for_torch():
-    code = "import sys, lexforge, lexforge.bert; sys.exit('torch' in sys.modules)"
+    code = "import sys, lexforge, lexforge.bert, lexforge.optim; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_public_name_exists():
-    for module in (lexforge, lexforge.bert, lexforge.d2l, lexforge.ops):
+    for module in (lexforge, lexforge.bert, lexforge.d2l, lexforge.ops, lexforge.optim):
         for name in module.__all__:
             assert getattr(module, name) is not None

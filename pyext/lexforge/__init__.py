@@ -60,5 +60,7 @@ _HOME = {
 }
 
 __getattr__, __dir__ = attach(
-    __name__, _HOME, ("bert", "d2l", "models", "ops", "reference", "text", "vectors")
+    __name__,
+    _HOME,
+    ("bert", "d2l", "models", "nn", "ops", "optim", "reference", "text", "vectors"),
 )

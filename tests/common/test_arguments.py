@@ -14,6 +14,7 @@ from lexforge.ops.cooccurrence.cooccurrence import (
     cooccurrence_merge,
     cooccurrence_rows,
 )
+from lexforge.ops.embedding.row_update import row_update_
 from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.glove.glove_tiles import GloveTiles, glove_deal_parts, glove_tiles
 from lexforge.ops.glove.glove_train import glove_train_
@@ -84,6 +85,10 @@ CALLS: list[tuple[str, Callable, tuple]] = [
      (f(2, 2, 16), f(2, 2, 16), stats[:2].clone(), *tiles[1:])),
     ("linear", linear, (f(2, 4), f(3, 4), f(3))),
     ("linear_cross_entropy", linear_cross_entropy, (f(2, 4), f(3, 4), f(3), n(0, 1))),
+    ("row_update_", lambda weight, ids, gradients, first, second, touched: row_update_(
+        weight, ids, gradients, "adam", lr=0.1, first=first, second=second, touched=touched,
+        eps=1.0),
+     (f(2, 4), i(0, 1), f(2, 4), f(2, 4), f(2, 4), torch.ones(2, dtype=torch.uint8))),
     ("alias_sample", lambda table: alias_sample(table, 3, seed=1), (noise,)),
     ("build_alias", build_alias, (f(2),)),
     ("keep_probability", lambda counts: keep_probability(counts, 0.1), (n(1, 2),)),
@@ -112,6 +117,9 @@ OPTIONAL = {
     ("embedding_sum", 4),
     ("linear", 2),
     ("linear_cross_entropy", 2),
+    ("row_update_", 3),
+    ("row_update_", 4),
+    ("row_update_", 5),
     ("word2vec_train_", 1),
     ("word2vec_train_", 2),
     ("word2vec_train_", 7),

@@ -174,6 +174,17 @@ def activation() -> dict:
     return {"x": floats(2, 4), "bias": floats(4), "grad_out": floats(2, 4), "activation": 1}
 
 
+def row_update() -> dict:
+    moments = {"first": torch.zeros(2, 4), "second": torch.zeros(2, 4)}
+    flags = {"touched": torch.zeros(2, dtype=torch.uint8)}
+    factors = {f"{name}{n}": 0.5 for name in ("decay", "fresh") for n in (1, 2)}
+    return {
+        **{"weight": floats(2, 4), "ids": ints(1, 0, 1), "gradients": floats(3, 4)},
+        **{**moments, **flags, **factors},
+        **{"rule": "adam", "lr": 0.1, "weight_decay": 0.1, "epsilon": 1e-8},
+    }
+
+
 def cross_entropy() -> dict:
     rows = {"labels": longs(0, 1), "scale": floats(2)}
     return {"logits": floats(2, 4), "bias": floats(4), **rows, "gradient": True}
@@ -195,6 +206,7 @@ CALLS = [
     ("glove_loss", glove_loss),
     ("glove_loss_backward", glove_loss),
     ("glove_train_", glove_train),
+    ("row_update_", row_update),
     ("sample_noise", sampling),
     ("skipgram_loss", batch),
     ("skipgram_loss_backward", batch),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         cooccurrence_rows,
         cooccurrence_unit,
     )
+    from lexforge.ops.embedding.row_update import row_update_
     from lexforge.ops.glove.glove_loss import glove_loss
     from lexforge.ops.glove.glove_tiles import (
         GloveTiles,
@@ -78,6 +79,7 @@ _NAMES = {
         "cooccurrence_rows",
         "cooccurrence_unit",
     ),
+    "embedding.row_update": ("row_update_",),
     "glove.glove_loss": ("glove_loss",),
     "glove.glove_tiles": ("GloveTiles", "glove_deal_parts", "glove_default_parts", "glove_tiles"),
     "glove.glove_train": ("glove_table", "glove_train_"),

@@ -95,11 +95,11 @@ def stat_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def updated(op: str, name: str, table: Tensor) -> None:
+def updated(op: str, name: str, table: Tensor, *, aligned: bool = True) -> None:
     """Refuse a table that cannot be updated in place: recorded, or not at a cache line."""
     if table.requires_grad and torch.is_grad_enabled():
         raise ValueError(f"{op}: {name} requires grad and is updated in place; use no_grad()")
-    if table.data_ptr() % 64:
+    if aligned and table.data_ptr() % 64:
         raise ValueError(f"{op}: {name} must start at a 64-byte boundary; see padded_table()")
 
 

@@ -1,0 +1,1 @@
+"""Tables of embeddings: looking rows up, and updating those that were."""
