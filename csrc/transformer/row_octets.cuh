@@ -39,13 +39,6 @@ __device__ __forceinline__ void store_octet(Bfloat16* to, const float (&from)[kO
                  pack_bf16(from[4], from[5]), pack_bf16(from[6], from[7]));
 }
 
-__device__ __forceinline__ float number(float x) { return x; }
-__device__ __forceinline__ double number(double x) { return x; }
-__device__ __forceinline__ float number(Bfloat16 x) { return to_float(x); }
-__device__ __forceinline__ void store_number(float* to, float x) { *to = x; }
-__device__ __forceinline__ void store_number(double* to, double x) { *to = x; }
-__device__ __forceinline__ void store_number(Bfloat16* to, float x) { *to = to_bf16(x); }
-
 // Bit i: is element `index` + i kept; index is a multiple of eight.
 __device__ __forceinline__ uint32_t keep_octet(const Dropout& dropout, int64_t index,
                                                RandomStream stream) {

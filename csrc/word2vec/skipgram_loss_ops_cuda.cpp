@@ -1,8 +1,8 @@
 // CUDA binding of skipgram_loss.h.
 #include "common/cuda_binding.h"
+#include "common/run_parts.h"
 #include "common/sorted_rows.h"
 #include "word2vec/skipgram_loss_binding.h"
-#include "word2vec/skipgram_run_parts.h"
 
 namespace lexforge {
 namespace {

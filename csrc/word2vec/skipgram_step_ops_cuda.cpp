@@ -1,8 +1,8 @@
 // CUDA binding of skipgram_step.h. Row numbers are checked by the Python wrapper; `history` is a
 // tensor on the CPU.
 #include "common/cuda_binding.h"
+#include "common/run_parts.h"
 #include "common/sorted_rows.h"
-#include "word2vec/skipgram_run_parts.h"
 #include "word2vec/skipgram_step_binding.h"
 
 namespace lexforge {

@@ -43,5 +43,5 @@ _HOME = {
 }
 
 __getattr__, __dir__ = attach(
-    __name__, _HOME, ("bert", "d2l", "ops", "reference", "text", "vectors")
+    __name__, _HOME, ("bert", "d2l", "nn", "ops", "reference", "text", "vectors")
 )

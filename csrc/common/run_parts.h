@@ -1,4 +1,4 @@
-// CUDA: the memory that sums over runs of sorted occurrences take (skipgram_rows.cuh).
+// CUDA: the memory that sums over runs of sorted occurrences take (run_parts.cuh).
 #pragma once
 
 #include <cstdint>
