@@ -33,11 +33,12 @@ MAY_IMPORT = {
     "reference": set(),
     "text": {"ops"},
     "training": {"text", "ops"},
-    "vectors": {"training", "text", "ops"},
     "layers": {"training", "ops"},
     "optim": {"layers"},
+    "vectors": {"layers", "training", "text", "ops"},
     "models": {"layers", "vectors", "training", "text", "ops"},
     "bert": {"models", "layers", "text"},
+    "nn": {"layers"},
     "d2l": {"bert", "models", "layers", "vectors", "training", "text", "ops"},
     "cli": {"bert", "d2l", "models", "layers", "vectors", "training", "text", "ops"},
 }
