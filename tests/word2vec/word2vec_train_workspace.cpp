@@ -128,7 +128,7 @@ int main() {
           params.total_tokens = kTokens;
           params.seed = 3;
           compare(run(params, 0), run(params, kNan));
-          compare(run(params, 0, 0, 4), run(params, kNan, 0, 4));
+          if (negatives == 5) compare(run(params, 0, 0, 4), run(params, kNan, 0, 4));
           if (stride > 64 || window > 8 || negatives > 5) continue;
           for (const int64_t parts : {1, 3}) {
             params.parts = parts;
