@@ -546,7 +546,7 @@ class KeyedVectors(GensimNames):
         ignore: Any = frozenset(),
         pickle_protocol: int = 4,
     ) -> None:
-        """Save vectors, words and counts as one safetensors file, whatever its suffix.
+        """Save vectors, words, counts and attributes as one safetensors file, whatever its suffix.
 
         gensim's method of this name writes a pickle; neither reads the other's file. For files that
         both read there is `save_word2vec_format`.
@@ -603,6 +603,9 @@ class KeyedVectors(GensimNames):
                 f"save_word2vec_format: fvocab needs the attribute {sort_attr!r} of words, and "
                 "there is none"
             )
+        if None in self.index_to_key:
+            row = self.index_to_key.index(None)  # type: ignore[arg-type]
+            raise ValueError(f"save_word2vec_format: row {row} has no word yet")
         words, vectors = self.index_to_key, self.vectors
         if values is not None and (values[1:] > values[:-1]).any():
             order = sorted(range(len(words)), key=values.__getitem__, reverse=True)
@@ -831,6 +834,8 @@ def load_vectors(
         threads=threads,
     )
     try:
-        return KeyedVectors(*table, dtype=table.vectors.dtype)
+        kv = KeyedVectors(table.words, table.vectors, table.counts, dtype=table.vectors.dtype)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    kv.expandos.update(table.attributes)
+    return kv
