@@ -20,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from lexforge._errors import CutShortError, NotInEncodingError, prefixed
 from lexforge.vectors import KeyedVectors, load_vectors, save_vectors, sniff_format
 from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import FORMATS
@@ -561,6 +562,32 @@ def test_attributes_of_words_are_saved(tmp_path, kv):
         )
         with pytest.raises(ValueError, match=message):
             load_vectors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.bin", "v.txt.gz", "v.glove"])
+def test_files_cut_short_are_eof_errors(tmp_path, kv, name):
+    """Also where a compressed file is whole, and what is in it is not."""
+    path = tmp_path / name
+    save_vectors(kv, path)
+    data = path.read_bytes()
+    if name.endswith(".gz"):
+        write(path, gzip.compress(gzip.decompress(data)[:-40]))
+    else:
+        write(path, data[: -len(data) // 3 - 1])
+    with pytest.raises(EOFError, match=f"^{re.escape(str(path))}: unexpected end of file at row"):
+        load_vectors(path)
+    if name.endswith(".gz"):
+        with pytest.raises(EOFError, match="damaged or truncated gzip file"):
+            load_vectors(write(path, data[:-20]))
+
+
+def test_errors_of_files_can_be_copied():
+    """As those of a process in a pool are."""
+    for error in (NotInEncodingError("x: not text", "utf-8", b"\xff"), CutShortError("x: short")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+        placed = prefixed("y", again)
+        assert (type(placed), str(placed)) == (type(error), f"y: {error}")
 
 
 def test_rows_without_words_are_not_saved(tmp_path):

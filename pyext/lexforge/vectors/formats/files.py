@@ -179,7 +179,7 @@ def save_vectors(
     counts = kv.expandos.get("count")  # set_vecattr() takes anything
     counts = None if counts is None else whole_counts(counts)
     if None in kv.index_to_key:
-        raise ValueError(f"save_vectors: row {kv.index_to_key.index(None)} has no word yet")
+        raise ValueError(f"save_vectors: row {kv.index_to_key.index(None)} has no word yet")  # type: ignore[arg-type]
     others = {name: kv.expandos[name] for name in kv.expandos if name not in _NOT_ATTRIBUTES}
     table = Table(kv.index_to_key, kv.vectors, counts, others)
     if format in ("text", "binary", "glove"):
