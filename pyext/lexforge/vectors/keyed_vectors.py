@@ -467,11 +467,12 @@ class KeyedVectors(GensimNames):
         """
         known = self if allow_inference else self.key_to_index
         words = [word for word in dict.fromkeys(_as_list(keys)) if word in known]
-        matrix = np.array([self.get_vector(word) for word in words], self.vectors.dtype)
-        size = (len(words), self.vector_size)
-        chosen = KeyedVectors(words, matrix.reshape(size), dtype=self.vectors.dtype)
+        rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
+        matrix = self.vectors[rows]
+        for row in np.flatnonzero(rows < 0):
+            matrix[row] = self.get_vector(words[row])
+        chosen = KeyedVectors(words, matrix, dtype=self.vectors.dtype)
         if copy_vecattrs:
-            rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
             made_up = np.arange(len(self), 0, -1)
             for name, values in {"count": made_up, **self.expandos}.items():
                 chosen.expandos[name] = moved(values, rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,14 @@ import numpy as np
 
 from lexforge._compressed import SUFFIXES
 from lexforge._errors import prefixed
-from lexforge.text.files import FASTTEXT, NUMPY, PICKLE, SAFETENSORS, foreign_kind
+from lexforge.text.files import (
+    FASTTEXT,
+    NUMPY,
+    PICKLE,
+    SAFETENSORS,
+    foreign_kind,
+    gensim_advice,
+)
 from lexforge.text.lines import known_encoding, wide_encoding
 from lexforge.vectors.formats import arrays as array_formats
 from lexforge.vectors.formats import projector, stanford
@@ -57,8 +63,6 @@ _SUFFIX_FORMATS = {
     ".tsv": "projector",
 }
 _ARRAYS = {**array_formats.READERS, "stanford": stanford.read_stanford}
-# The class that a pickle of gensim's begins with, of any protocol.
-_GENSIM = re.compile(rb"gensim\.models\.(\w+)(?:\n|\x94?\x8c.|\x94)+(\w+)", re.DOTALL)
 # In expandos, but counts, or what a model makes of them.
 _NOT_ATTRIBUTES = ("count", "sample_int", "code", "point")
 _HEAD_BYTES = 1 << 16
@@ -261,8 +265,8 @@ def sniff_format(head: bytes, name: str = "FILE") -> str:
         )
     if foreign == SAFETENSORS:
         return "safetensors"
-    if foreign == PICKLE and (found := _GENSIM.search(head)):
-        raise ValueError(_gensim_advice(found[1].decode(), found[2].decode(), name))
+    if advice := gensim_advice(head, name):
+        raise ValueError(advice)
     if foreign == PICKLE:
         raise ValueError(
             "a Python pickle, which is never opened here because it can run code; load it with the "
@@ -279,16 +283,6 @@ def sniff_format(head: bytes, name: str = "FILE") -> str:
         raise ValueError("a JSON file, not vectors")
     row_formats.check_first_row(first)
     raise ValueError(f"not a known vector format; it begins with {head[:40]!r}")
-
-
-def _gensim_advice(module: str, kind: str, name: str) -> str:
-    """What converts a file that the class of gensim has saved."""
-    vectors = "" if kind.endswith("KeyedVectors") else ".wv"
-    return (
-        f"gensim's own file (a {kind}), a Python pickle, which is never opened here because it can "
-        "run code. If you trust it, this line of gensim converts it: gensim.models."
-        f'{module}.{kind}.load({name!r}){vectors}.save_word2vec_format("vectors.bin", binary=True)'
-    )
 
 
 def _read_head(stream) -> bytes:
