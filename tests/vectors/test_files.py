@@ -769,3 +769,10 @@ def test_sniffing():
     assert sniff_format(b"1 1\nw \xcd\xcc\x8c\x3f\n") == "binary"  # 1.1: no control characters
     assert sniff_format(b"\x93NUMPY\x01\x00") == "npy"
     assert set(FORMATS) >= {"text", "binary", "glove", "npy", "safetensors"}
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    path = write(tmp_path / "v.txt", b"2 2\na 1 2\nb 1e5 3\n")
+    with pytest.raises(ValueError, match="row 2: holds NaN or infinity"):
+        load_vectors(path, dtype="float16")
+    assert np.isinf(load_vectors(path, dtype="float16", allow_nonfinite=True)["b"][0])

@@ -96,6 +96,7 @@ def read_table(
         raise FileNotFoundError(f"{path}: no such file")
     try:
         if path.is_dir() or format == "checkpoint":
+            format = "checkpoint"
             table = array_formats.read_checkpoint(path, limit=limit, mmap=mmap)
         else:
             with open_for_reading(path) as stream:
