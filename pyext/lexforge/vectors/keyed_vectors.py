@@ -21,7 +21,7 @@ from lexforge.vectors.gensim_names import GensimNames
 from lexforge.vectors.growing import moved
 from lexforge.vectors.similarity import EPSILON, cosines, nearest, unit
 from lexforge.vectors.word_movers import word_movers_distance
-from lexforge.vectors.word_vectors import WordVectors
+from lexforge.vectors.word_vectors import WordVectors, cosine
 from lexforge.vectors.word_vectors import as_list as _as_list
 
 # A word, the number of its row, or a vector [D].
@@ -120,7 +120,7 @@ class KeyedVectors(GensimNames):
                 raise KeyError(f"no key of {list(words)!r} present")
         mean1 = self.get_mean_vector(ws1, pre_normalize=False)
         mean2 = self.get_mean_vector(ws2, pre_normalize=False)
-        return float(unit(mean1) @ unit(mean2))
+        return cosine(mean1, mean2)
 
     def get_mean_vector(
         self,
