@@ -68,6 +68,8 @@ def unpacked(file: BinaryIO, name: str = "") -> Iterator[BinaryIO]:
     try:
         with _only_member(file, prefix) if kind == "zip" else _OPENERS[kind](file) as inner:
             yield inner  # type: ignore[misc]  # IO[bytes] for a zip
+    except CutShortError:  # what is in it, which it holds whole
+        raise
     except _DAMAGED as error:
         if not is_damage(error):
             raise

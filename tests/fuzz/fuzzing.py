@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from fuzz.mutations import mutate
 from fuzz.targets import Target
+from lexforge._errors import NotInEncodingError
 from lexforge.training.checkpoint import CheckpointError
 from lexforge.training.state import TrainingDivergedError
 
-# What a reader may raise. The others are ValueErrors too, but name no file.
+# What a reader may raise. The others are ValueErrors too, but name no file; one kind does.
 CLEAR = (ValueError, CheckpointError, FileNotFoundError, TrainingDivergedError)
 NOT_CLEAR = (UnicodeError, json.JSONDecodeError)
 LONGEST = 5.0  # seconds that a reader may take for a file of a few hundred bytes
@@ -70,7 +71,8 @@ def attempt(target: Target, folder: Path) -> Outcome:
             target.read(folder)
         found = Outcome("accepted")
     except Exception as error:
-        if isinstance(error, CLEAR) and not isinstance(error, NOT_CLEAR) and str(error):
+        unclear = isinstance(error, NOT_CLEAR) and not isinstance(error, NotInEncodingError)
+        if isinstance(error, CLEAR) and not unclear and str(error):
             found = Outcome("clear error")
         elif isinstance(error, MemoryError) and "free" in str(error):
             found = Outcome("clear error")  # by our own reckoning, before anything was taken

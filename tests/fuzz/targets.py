@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import copy
 import gzip
 import io
 import json
@@ -141,10 +142,32 @@ def _words_beside_safetensors(folder: Path) -> None:
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in VECTORS.index_to_key))
 
 
+def _attributes(folder: Path) -> None:
+    kv = copy.copy(VECTORS)
+    kv.expandos = dict(kv.expandos)
+    kv.set_vecattr("cat", "colour", "grey")
+    kv.set_vecattr("cat", "weight", 4.5)
+    kv.save(folder / "v.kv")
+
+
+def _columns(folder: Path) -> None:
+    """Of a projector: a column more than are written here."""
+    save_vectors(VECTORS, folder / "tensors.tsv")
+    lines = (folder / "metadata.tsv").read_text().splitlines()
+    (folder / "metadata.tsv").write_text("".join(f"{line}\tkind\n" for line in lines))
+
+
+def _binary_of_glove(folder: Path) -> None:
+    np.random.default_rng(0).standard_normal((2, len(VECTORS), 4)).tofile(folder / "vectors.bin")
+    (folder / "vocab.txt").write_text("".join(f"{word} 1\n" for word in VECTORS.index_to_key))
+
+
 for _name, _make, _read in (
     ("text", _saved("v.txt"), _load("v.txt")),
     ("text_two_threads", _saved("v.txt"), _load("v.txt", threads=2)),
     ("text_skip", _saved("v.txt"), _load("v.txt", errors="skip")),
+    ("text_ignore", _saved("v.txt"), _load("v.txt", errors="ignore")),
+    ("text_float64", _saved("v.txt"), _load("v.txt", dtype="float64", errors="replace")),
     ("text_headerless", _saved("v.glove"), _load("v.glove")),
     ("text_nonfinite", _saved("v.txt"), _load("v.txt", format="text", allow_nonfinite=True)),
     ("glove_text", _saved("v.glove"), _load("v.glove", format="glove", errors="replace")),
@@ -152,10 +175,15 @@ for _name, _make, _read in (
     ("binary_named", _saved("v.bin"), _load("v.bin", format="binary", limit=5)),
     ("safetensors", _saved("v.safetensors"), _load("v.safetensors")),
     ("safetensors_mmap", _saved("v.safetensors"), _load("v.safetensors", mmap=True)),
+    ("safetensors_attributes", _attributes, _load("v.kv")),
     ("safetensors_beside", _words_beside_safetensors, _load("v.safetensors")),
     ("npy", _saved("v.npy"), _load("v.npy")),
     ("npy_mmap", _saved("v.npy"), _load("v.npy", mmap=True)),
     ("npy_json", _beside, _load("v.npy")),
+    ("projector", _saved("v.tsv"), _load("v.tsv")),
+    ("projector_columns", _columns, _load("tensors.tsv", format="projector", errors="ignore")),
+    ("binary_of_glove", _binary_of_glove, _load("vectors.bin")),
+    ("binary_of_glove_named", _binary_of_glove, _load("vectors.bin", format="stanford")),
     ("gzip", _packed("v.gz", gzip.compress), _load("v.gz")),
     ("bzip2", _packed("v.bz2", bz2.compress), _load("v.bz2")),
     ("xz", _packed("v.xz", lzma.compress), _load("v.xz")),

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -102,6 +103,10 @@ def test_a_file_is_not_a_checkpoint(tmp_path):
     path = tmp_path / "model"
     path.write_bytes(b"\x80\x04pickle")
     with pytest.raises(CheckpointError, match="must be a folder that save made, and is a file"):
+        load(path)
+    path.write_bytes(b"\x80\x02cgensim.models.word2vec\nWord2Vec\nq\x00)")
+    line = f"lexforge.Word2Vec.from_gensim(gensim.models.word2vec.Word2Vec.load({str(path)!r}))"
+    with pytest.raises(CheckpointError, match=f"{re.escape(f'converts it: {line}')}$"):
         load(path)
 
 

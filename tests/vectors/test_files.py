@@ -8,6 +8,7 @@ import gzip
 import json
 import lzma
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -19,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from lexforge._errors import CutShortError, NotInEncodingError, prefixed
 from lexforge.vectors import KeyedVectors, load_vectors, save_vectors, sniff_format
 from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import FORMATS
@@ -444,6 +446,190 @@ def test_projector_files(tmp_path):
     del kv.expandos["count"]
     save_vectors(kv, tmp_path / "v.tsv")
     assert (tmp_path / "v.metadata.tsv").read_text() == "a b\nc d\ne\n"
+    read = load_vectors(tmp_path / "v.tsv", dtype="float64", limit=2)
+    assert (read.index_to_key, read.expandos) == (["a b", "c d"], {})
+    np.testing.assert_array_equal(read.vectors, kv.vectors[:2])
+
+
+def test_projector_both_ways(tmp_path, random_vectors):
+    """Sizes, kinds of words, with and without counts, by content whatever the suffix."""
+    words = ["é", "#", "", "\ufeffmark", "a\u2028b", "12.5", "'", "\u6771\u4eac", "x y", "e"]
+    for rows, dim in ((1, 1), (10, 1), (10, 2), (9, 7)):
+        kv = random_vectors(rows, dim)
+        kv = KeyedVectors(words[-rows:], np.round(kv.vectors), np.arange(rows, 0, -1))
+        save_vectors(kv, tmp_path / "v", format="projector")
+        assert_equal(load_vectors(tmp_path / "v"), kv)
+        del kv.expandos["count"]
+        save_vectors(kv, tmp_path / "tensors.tsv")
+        for threads in (1, 3):
+            assert_equal(load_vectors(tmp_path / "tensors.tsv", threads=threads), kv)
+    (tmp_path / "tensors.tsv.gz").write_bytes(
+        gzip.compress((tmp_path / "tensors.tsv").read_bytes())
+    )
+    assert_equal(load_vectors(tmp_path / "tensors.tsv.gz"), kv)
+
+
+@pytest.mark.parametrize("names", [("x_tensor.tsv", "x_metadata.tsv"), ("v.tsv", "metadata.tsv")])
+def test_projector_files_of_others(tmp_path, names):
+    """Several columns, CRLF, no last line break; the words are where their column is."""
+    numbers, metadata = (tmp_path / name for name in names)
+    numbers.write_bytes(b"1\t2\r\n3\t-4e-1")
+    metadata.write_bytes(b"count\tWord\tkind\r\n7\tred\tcolour\r\n5\tsea\tplace\r\n")
+    with pytest.warns(UserWarning, match="row 2, the last one, does not end in a line break"):
+        kv = load_vectors(numbers)
+    assert kv.index_to_key == ["red", "sea"]
+    np.testing.assert_array_equal(kv.vectors, np.float32([[1, 2], [3, -0.4]]))
+    assert {name: values.tolist() for name, values in kv.expandos.items()} == {
+        "count": [7, 5],
+        "kind": ["colour", "place"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("numbers", "metadata", "message"),
+    [
+        (b"1\t2\n3\t4\n", b"a\n", r"2 rows of vectors, but 1 words in metadata\.tsv"),
+        (b"1\t2\n", b"token\na\n", r"1 rows of vectors, but 2 words in metadata\.tsv"),
+        (b"1\t2\n3\n", b"a\nb\n", "row 2: expected 2 numbers after the token, got 1"),
+        (b"1\t2\n3\tnan\n", b"a\nb\n", "row 2: number 2 is NaN"),
+        (b"1\t2\n", b"a\tb\nc\n", "metadata.tsv: line 2 must have 2 columns, got 1"),
+        (b"1\t2\n", b"a\ta\nb\tc\n", "columns must have different names"),
+        (b"1\t2\n", b"\xff\n", r"metadata\.tsv: line 1 must be text in UTF-8"),
+    ],
+)
+def test_damaged_projector_files(tmp_path, numbers, metadata, message):
+    (tmp_path / "metadata.tsv").write_bytes(metadata)
+    path = write(tmp_path / "tensors.tsv", numbers)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{message}"):
+        load_vectors(path)
+
+
+def test_binary_files_of_stanfords_glove(tmp_path):
+    """The sum of both tables, as the tool writes text; the file is known by what is beside it."""
+    rng = np.random.default_rng(4)
+    tables = rng.standard_normal((2, 5, 4))
+    path = write(tmp_path / "vectors.bin", tables.tobytes())
+    with pytest.raises(ValueError, match="not a known vector format"):
+        load_vectors(path)
+    with pytest.raises(ValueError, match=r"the words are missing: none of vectors\.vocab\.txt"):
+        load_vectors(path, format="stanford")
+    (tmp_path / "vocab.txt").write_text("the 9\ncat 5\nsat 5\non 2\nmat 1\n")
+    kv = load_vectors(path, dtype="float64")
+    np.testing.assert_array_equal(kv.vectors, tables.sum(axis=0)[:, :3])
+    assert kv.index_to_key == ["the", "cat", "sat", "on", "mat"]
+    assert kv.expandos["count"].tolist() == [9, 5, 5, 2, 1]
+    some = load_vectors(path, limit=2)
+    assert (some.vectors.dtype, some.index_to_key) == (np.float32, ["the", "cat"])
+    with pytest.raises(ValueError, match="mmap=True needs safetensors or npy, this is stanford"):
+        load_vectors(path, mmap=True)
+    tables[1, 2, 0] = 1e300
+    with pytest.raises(ValueError, match="row 3: holds NaN or infinity"):
+        load_vectors(write(path, tables.tobytes()))
+    with pytest.raises(ValueError, match=r"vectors\.bin: must hold 2 x 5 rows of vector size"):
+        load_vectors(write(path, tables.tobytes()[:-8]))
+    with pytest.raises(ValueError, match=r"format must be text, .*, got 'stanford'"):
+        save_vectors(kv, path, format="stanford")
+
+
+def test_attributes_of_words_are_saved(tmp_path, kv):
+    kv.set_vecattr("w1", "colour", "réd")
+    kv.set_vecattr("w2", "weight", 0.1)
+    kv.set_vecattr("w3", "small", np.uint8(7))
+    kv.expandos["code"] = np.array([np.zeros(2)] * len(kv) + [None], dtype=object)[:-1]  # a model's
+    kv.save(tmp_path / "v.kv")
+    for options in ({}, {"limit": 4}, {"mmap": True}):
+        read = load_vectors(tmp_path / "v.kv", **options)
+        assert sorted(read.expandos) == ["colour", "count", "small", "weight"]
+        for name, values in read.expandos.items():
+            assert values.dtype == kv.expandos[name].dtype
+            assert values.tolist() == kv.expandos[name][: options.get("limit")].tolist()
+    kv.set_vecattr("w4", "colour", object())
+    with pytest.raises(ValueError, match="the attribute 'colour' of words is not saved in files"):
+        kv.save(tmp_path / "v.kv")
+    assert load_vectors(tmp_path / "v.kv").get_vecattr("w1", "colour") == "réd"
+    metadata = {"words": '["a"]', "attributes": '{"x": ["int64", [1, 2]]}'}
+    for attributes, message in (
+        ('{"x": ["int64", [1, 2]]}', "1 rows of vectors, but 2 values of 'x'"),
+        ('{"x": ["int64", ["a"]]}', "the metadata 'attributes': 'x': invalid literal"),
+        ('{"x": ["V8", [1]]}', "the metadata 'attributes': 'x': must be a type and values"),
+        ('{"x": 1}', "the metadata 'attributes': 'x': cannot unpack"),
+        ("[]", "must be a JSON object"),
+    ):
+        save_file(
+            {"vectors": torch.ones(1, 2)},
+            tmp_path / "x.safetensors",
+            {**metadata, "attributes": attributes},
+        )
+        with pytest.raises(ValueError, match=message):
+            load_vectors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.bin", "v.txt.gz", "v.glove"])
+def test_files_cut_short_are_eof_errors(tmp_path, kv, name):
+    """Also where a compressed file is whole, and what is in it is not."""
+    path = tmp_path / name
+    save_vectors(kv, path)
+    data = path.read_bytes()
+    if name.endswith(".gz"):
+        write(path, gzip.compress(gzip.decompress(data)[:-40]))
+    else:
+        write(path, data[: -len(data) // 3 - 1])
+    with pytest.raises(EOFError, match=f"^{re.escape(str(path))}: unexpected end of file at row"):
+        load_vectors(path)
+    if name.endswith(".gz"):
+        with pytest.raises(EOFError, match="damaged or truncated gzip file"):
+            load_vectors(write(path, data[:-20]))
+
+
+def test_errors_of_files_can_be_copied():
+    """As those of a process in a pool are."""
+    for error in (NotInEncodingError("x: not text", "utf-8", b"\xff"), CutShortError("x: short")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+        placed = prefixed("y", again)
+        assert (type(placed), str(placed)) == (type(error), f"y: {error}")
+
+
+def test_rows_without_words_are_not_saved(tmp_path):
+    kv = KeyedVectors(2, 3)
+    kv.add_vector("a", np.ones(2))
+    for save in (kv.save, kv.save_word2vec_format):
+        with pytest.raises(ValueError, match="row 1 has no word yet"):
+            save(tmp_path / "v")
+    assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.interop
+def test_gensims_own_files_are_refused_with_what_converts_them(tmp_path):
+    models = pytest.importorskip("gensim.models")
+    texts, options = [["a", "b", "c"]] * 5, {"min_count": 1, "vector_size": 4, "workers": 1}
+    word2vec = models.Word2Vec(texts, **options)
+    tagged = [models.doc2vec.TaggedDocument(text, [i]) for i, text in enumerate(texts)]
+    for saved, name, line in (
+        (word2vec, "w.model", "gensim.models.word2vec.Word2Vec.load({}).wv"),
+        (word2vec.wv, "w.kv", "gensim.models.keyedvectors.KeyedVectors.load({})"),
+        (models.FastText(texts, **options), "f", "gensim.models.fasttext.FastText.load({}).wv"),
+        (models.Doc2Vec(tagged, **options), "d", "gensim.models.doc2vec.Doc2Vec.load({}).wv"),
+    ):
+        kind = line.split(".load")[0].rpartition(".")[2]
+        for protocol in (2, 4):
+            path = tmp_path / name
+            saved.save(str(path), pickle_protocol=protocol)
+            for load in (load_vectors, KeyedVectors.load):
+                with pytest.raises(ValueError) as caught:
+                    load(path)
+                line_ = line.format(repr(str(path)))
+                assert str(caught.value) == (
+                    f"{path}: gensim's own file (a {kind}), a Python pickle, which is never opened "
+                    "here because it can run code. If you trust it, this line of gensim converts "
+                    f'it: {line_}.save_word2vec_format("vectors.bin", binary=True)'
+                )
+    import gensim
+
+    converted = tmp_path / "vectors.bin"
+    code = str(caught.value).partition("converts it: ")[2].replace("vectors.bin", str(converted))
+    eval(code, {"gensim": gensim})
+    assert sorted(load_vectors(converted).index_to_key) == ["a", "b", "c"]
 
 
 def test_vocabulary_files(tmp_path):
@@ -464,7 +650,7 @@ def test_arguments_are_checked(tmp_path, kv):
     path = write(tmp_path / "v.txt", TEXT_EXAMPLE)
     for options, message in [
         (dict(format="word"), "format must be auto, text, .* got 'word'"),
-        (dict(format="projector"), "format must be auto"),
+        (dict(format="projector"), "the words are missing: none of v.metadata.tsv, metadata.tsv"),
         (dict(limit=-1), "limit must be >= 0, got -1"),
         (dict(dtype="int8"), "dtype must be float32 or float16 or float64, got 'int8'"),
         (dict(errors="drop"), "errors must be strict, replace, ignore or skip, got 'drop'"),
@@ -583,3 +769,10 @@ def test_sniffing():
     assert sniff_format(b"1 1\nw \xcd\xcc\x8c\x3f\n") == "binary"  # 1.1: no control characters
     assert sniff_format(b"\x93NUMPY\x01\x00") == "npy"
     assert set(FORMATS) >= {"text", "binary", "glove", "npy", "safetensors"}
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    path = write(tmp_path / "v.txt", b"2 2\na 1 2\nb 1e5 3\n")
+    with pytest.raises(ValueError, match="row 2: holds NaN or infinity"):
+        load_vectors(path, dtype="float16")
+    assert np.isinf(load_vectors(path, dtype="float16", allow_nonfinite=True)["b"][0])

@@ -420,6 +420,39 @@ def test_float64_is_kept(tmp_path):
         KeyedVectors.load_word2vec_format(path, binary=True, no_header=True)
 
 
+def test_a_subclass_may_infer_vectors():
+    """As gensim's FastText vectors do."""
+
+    class Inferring(KeyedVectors):
+        def __contains__(self, key):
+            return True
+
+        def get_vector(self, key, norm=False):
+            return super().get_vector(key, norm) if self.has_index_for(key) else np.full(2, 0.5)
+
+    kv = Inferring(["a", "b"], np.eye(2), counts=[3, 1])
+    some = kv.vectors_for_all(["b", "new"], copy_vecattrs=True)
+    assert some.index_to_key == ["b", "new"] and some["new"].tolist() == [0.5, 0.5]
+    assert some.expandos["count"].tolist() == [1, 0]
+    assert kv.vectors_for_all(["b", "new"], allow_inference=False).index_to_key == ["b"]
+    empty = kv.vectors_for_all([])
+    assert empty.vectors.shape == (0, 2)
+
+
+def test_cosines_agree_to_the_last_bit(random_vectors):
+    kv = random_vectors(40, 9)
+    for one, other in np.random.default_rng(1).integers(0, 40, (50, 2)):
+        assert kv.n_similarity([one], [other]) == kv.similarity(one, other)
+        assert kv.distance(one, one) == 0
+
+
+def test_cosines_agree_to_the_last_bit(random_vectors):
+    kv = random_vectors(40, 9)
+    for one, other in np.random.default_rng(1).integers(0, 40, (50, 2)):
+        assert kv.n_similarity([one], [other]) == kv.similarity(one, other)
+        assert kv.distance(one, one) == 0
+
+
 def test_moved():
     assert moved(np.array([5, 6, 7]), np.array([2, -1, 0])).tolist() == [7, 0, 5]
     assert moved(np.array(["a", "b"], object), np.array([-1, 1])).tolist() == [0, "b"]

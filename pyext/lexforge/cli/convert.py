@@ -43,7 +43,8 @@ def convert(
 
     Formats and their suffixes: text (.txt, .vec: word2vec and fastText text), binary (.bin:
     word2vec), glove (.glove: text without a header), safetensors, npy (words in NAME.vocab.txt
-    beside it), projector (.tsv: TensorBoard, write only), checkpoint (a folder, read only).
+    beside it), projector (.tsv: TensorBoard, words in metadata.tsv beside it), and, read only,
+    checkpoint (a folder) and stanford (.bin of GloVe, words in vocab.txt beside it).
     Text and binary files may be compressed: .gz, .bz2, .xz.
 
     What gensim's save() wrote is loaded by gensim, where it is installed, with --from gensim; do
@@ -151,6 +152,8 @@ def _losses(
         losses.append("the output table and the training state, so training cannot go on from it")
     if "count" in kv.expandos and format in ("text", "binary", "glove"):
         losses.append("word counts (safetensors and npy keep them)")
+    if (others := kv.expandos.keys() - {"count"}) and format != "safetensors":
+        losses.append(f"attributes of words (safetensors keeps them): {', '.join(sorted(others))}")
     if dtype in ("float16", "bfloat16"):
         losses.append(f"precision beyond {dtype}")
     if Path(source).suffix == ".vec":

@@ -49,6 +49,8 @@ _FOREIGN = {
     "a program": (rb"\x7fELF", _TEXT_ALONE),
     "a picture": (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a", _TEXT_ALONE),
 }
+# The class that a pickle of gensim's begins with, of any protocol.
+_GENSIM = re.compile(rb"gensim\.models\.(\w+)(?:\n|\x94?\x8c.|\x94)+(\w+)", re.DOTALL)
 _CONTROLS = bytes({*range(1, 32), 127} - {*b"\t\n\v\f\r\x1b"})
 
 
@@ -111,6 +113,30 @@ def foreign_kind(head: bytes) -> str | None:
     start = head[: 1 << 12]
     kinds = (kind for kind, (magic, _) in _FOREIGN.items() if re.match(magic, start, re.DOTALL))
     return next(kinds, None)
+
+
+def gensim_advice(head: bytes, name: str, *, model: bool = False) -> str | None:
+    """What to say of a file that a class of gensim has saved: the line that converts it.
+
+    Args:
+        head: Its first bytes.
+        name: What the file is called in that line.
+        model: Whether a model is wanted, and not word vectors.
+    """
+    found = _GENSIM.search(head[: 1 << 12])
+    if found is None or foreign_kind(head) != PICKLE:
+        return None
+    module, kind = found[1].decode(), found[2].decode()
+    line = f"gensim.models.{module}.{kind}.load({name!r})"
+    if model and kind == "Word2Vec":
+        line = f"lexforge.Word2Vec.from_gensim({line})"
+    else:
+        vectors = "" if kind.endswith("KeyedVectors") else ".wv"
+        line += f'{vectors}.save_word2vec_format("vectors.bin", binary=True)'
+    return (
+        f"gensim's own file (a {kind}), a Python pickle, which is never opened here because it can "
+        f"run code. If you trust it, this line of gensim converts it: {line}"
+    )
 
 
 def _encoding(path: str | os.PathLike, head: bytes, encoding: str, errors: str | None) -> str:

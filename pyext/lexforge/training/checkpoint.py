@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lexforge._display import printable
 from lexforge._files import COMMIT, flush, part
 from lexforge._version import __version__
+from lexforge.text.files import gensim_advice
 from lexforge.training.lock import FolderInUseError, folder_of_run
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ CONFIG, VOCABULARY, TENSORS, STATE = (
 _OF_NETWORKS = ("optimizer.safetensors", "vocab.json", "tokenizer_config.json")
 _ROWS = 4096  # of a tensor, written or looked at together
 _PARTIAL = ".partial"
+_HEAD = 4096  # bytes of a file that tell what it is
 _T = TypeVar("_T")
 
 
@@ -295,6 +297,10 @@ def read_parts(
     """
     folder = Path(folder)
     if folder.is_file():
+        with open(folder, "rb") as file:
+            advice = gensim_advice(file.read(_HEAD), str(folder), model=True)
+        if advice is not None:
+            raise CheckpointError(f"{folder}: {advice}")
         raise CheckpointError(
             f"{folder} must be a folder that save made, and is a file (load_vectors reads vector "
             "files, and nothing reads pickles)"

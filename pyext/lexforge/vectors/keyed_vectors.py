@@ -21,7 +21,7 @@ from lexforge.vectors.gensim_names import GensimNames
 from lexforge.vectors.growing import moved
 from lexforge.vectors.similarity import EPSILON, cosines, nearest, unit
 from lexforge.vectors.word_movers import word_movers_distance
-from lexforge.vectors.word_vectors import WordVectors
+from lexforge.vectors.word_vectors import WordVectors, cosine
 from lexforge.vectors.word_vectors import as_list as _as_list
 
 # A word, the number of its row, or a vector [D].
@@ -120,7 +120,7 @@ class KeyedVectors(GensimNames):
                 raise KeyError(f"no key of {list(words)!r} present")
         mean1 = self.get_mean_vector(ws1, pre_normalize=False)
         mean2 = self.get_mean_vector(ws2, pre_normalize=False)
-        return float(unit(mean1) @ unit(mean2))
+        return cosine(mean1, mean2)
 
     def get_mean_vector(
         self,
@@ -467,11 +467,12 @@ class KeyedVectors(GensimNames):
         """
         known = self if allow_inference else self.key_to_index
         words = [word for word in dict.fromkeys(_as_list(keys)) if word in known]
-        matrix = np.array([self.get_vector(word) for word in words], self.vectors.dtype)
-        size = (len(words), self.vector_size)
-        chosen = KeyedVectors(words, matrix.reshape(size), dtype=self.vectors.dtype)
+        rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
+        matrix = self.vectors[rows]
+        for row in np.flatnonzero(rows < 0):
+            matrix[row] = self.get_vector(words[row])
+        chosen = KeyedVectors(words, matrix, dtype=self.vectors.dtype)
         if copy_vecattrs:
-            rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
             made_up = np.arange(len(self), 0, -1)
             for name, values in {"count": made_up, **self.expandos}.items():
                 chosen.expandos[name] = moved(values, rows)
@@ -544,7 +545,7 @@ class KeyedVectors(GensimNames):
         ignore: Any = frozenset(),
         pickle_protocol: int = 4,
     ) -> None:
-        """Save vectors, words and counts as one safetensors file, whatever its suffix.
+        """Save vectors, words, counts and attributes as one safetensors file, whatever its suffix.
 
         gensim's method of this name writes a pickle; neither reads the other's file. For files that
         both read there is `save_word2vec_format`.
@@ -601,6 +602,9 @@ class KeyedVectors(GensimNames):
                 f"save_word2vec_format: fvocab needs the attribute {sort_attr!r} of words, and "
                 "there is none"
             )
+        if None in self.index_to_key:
+            row = self.index_to_key.index(None)  # type: ignore[arg-type]
+            raise ValueError(f"save_word2vec_format: row {row} has no word yet")
         words, vectors = self.index_to_key, self.vectors
         if values is not None and (values[1:] > values[:-1]).any():
             order = sorted(range(len(words)), key=values.__getitem__, reverse=True)
@@ -829,6 +833,8 @@ def load_vectors(
         threads=threads,
     )
     try:
-        return KeyedVectors(*table, dtype=table.vectors.dtype)
+        kv = KeyedVectors(table.words, table.vectors, table.counts, dtype=table.vectors.dtype)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    kv.expandos.update(table.attributes)
+    return kv

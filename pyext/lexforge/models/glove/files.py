@@ -19,30 +19,13 @@ from torch import Tensor
 
 from lexforge._files import replacing
 from lexforge.vectors.formats.files import save_rows
+from lexforge.vectors.formats.stanford import NUMBER, vector_size_of
 
 UNKNOWN = "<unk>"
 RARE_WORDS = 100  # whose mean stands for an unknown word
 # What a row of vectors.txt holds, by the tool's -model.
 EVERYTHING, WORD, SUM = 0, 1, 2
-_NUMBER = np.dtype("<f8")
 _BLOCK_ROWS = 4096
-
-
-def vector_size_of(path: str | os.PathLike, vocab_size: int) -> int:
-    """D of a ``vectors.bin`` or ``gradsq.bin`` for V words.
-
-    Raises:
-        ValueError: No D makes a file of that size: it is truncated, or for other words.
-    """
-    size = os.stat(path).st_size
-    columns, rest = divmod(size, 2 * vocab_size * _NUMBER.itemsize)
-    if rest or columns < 2:
-        raise ValueError(
-            f"{path} must hold 2 x {vocab_size:,} rows of vector size + 1 float64 numbers for the "
-            f"{vocab_size:,} words of the vocabulary, and has {size:,} bytes: it is truncated, or "
-            "of another vocabulary"
-        )
-    return columns - 1
 
 
 def read_tables(path: str | os.PathLike, words: Tensor, contexts: Tensor, *, least: float) -> None:
@@ -58,7 +41,7 @@ def read_tables(path: str | os.PathLike, words: Tensor, contexts: Tensor, *, lea
     dim = vector_size_of(path, vocab_size)
     if dim != columns - 1:
         raise ValueError(f"{path}: vector size must be {columns - 1}, got {dim}")
-    numbers = np.memmap(path, _NUMBER, mode="r", shape=(2, vocab_size, columns))
+    numbers = np.memmap(path, NUMBER, mode="r", shape=(2, vocab_size, columns))
     for table, stored, kind in zip((words, contexts), numbers, ("word", "context"), strict=True):
         for first in range(0, vocab_size, _BLOCK_ROWS):
             with np.errstate(over="ignore"):  # it becomes infinite, which is refused
@@ -76,7 +59,7 @@ def write_tables(path: str | os.PathLike, words: Tensor, contexts: Tensor) -> No
     with replacing(path) as file:
         for table in (words, contexts):
             for rows in table.split(_BLOCK_ROWS):
-                file.write(rows.numpy().astype(_NUMBER).data)
+                file.write(rows.numpy().astype(NUMBER).data)
 
 
 def write_vectors(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from lexforge import _text
 from lexforge._display import printable
 from lexforge._files import replacements
 from lexforge.text import Vocabulary
@@ -33,6 +33,11 @@ from lexforge.vectors.formats.streams import open_for_writing
 
 # What the matrix is called: by us, by sentence-transformers (both), in our checkpoints.
 _TENSOR_NAMES = ("vectors", "embedding.weight", "embeddings", "input")
+# Of attributes that a file holds.
+_ATTRIBUTE_TYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "object"),
+)
 _SAFETENSORS_HEADER_LIMIT = 90_000_000
 _BLOCK_ROWS = 65536
 # What numpy raises for headers that are no Python, or not the one that it writes.
@@ -43,11 +48,22 @@ _DAMAGED_NPY = (
 
 
 class Table(NamedTuple):
-    """What a file holds: V words, vectors [V, D], counts int64 [V] or None."""
+    """What a file holds: V words, vectors [V, D], counts int64 [V] or None, attributes by name."""
 
     words: list[str]
     vectors: np.ndarray
     counts: np.ndarray | None = None
+    attributes: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    def rows(self, rows: slice | list[int]) -> Table:
+        """Some of the rows."""
+        numbers = range(len(self.words))[rows] if isinstance(rows, slice) else rows
+        return Table(
+            [self.words[row] for row in numbers],
+            self.vectors[rows],
+            None if self.counts is None else self.counts[rows],
+            {name: values[rows] for name, values in self.attributes.items()},
+        )
 
 
 def read_safetensors(
@@ -92,21 +108,24 @@ def read_safetensors(
         source = "the metadata 'words'"
         strings = numbered_words(parse_json(metadata["words"], source, list), source)
         counts = _counts_of(metadata["counts"]) if "counts" in metadata else None
-        table = Table(strings, tensor.numpy(), counts)
+        attributes = _attributes_of(metadata["attributes"]) if "attributes" in metadata else {}
+        table = Table(strings, tensor.numpy(), counts, attributes)
     else:
-        strings, counts = _words_beside(path, encoding, errors)
+        strings, counts = words_beside(path, encoding, errors)
         table = Table(strings, tensor.numpy(), counts)
     return _limited(table, shape[0], limit)
 
 
 def write_safetensors(path: Path, table: Table, dtype: str) -> None:
-    """One file: tensor ``vectors``, words and counts as JSON in the metadata."""
+    """One file: tensor ``vectors``; words, counts and attributes as JSON in the metadata."""
     tensor = torch.from_numpy(np.require(table.vectors, requirements=["C", "W"])).to(
         getattr(torch, dtype)
     )
     metadata = {"format": "pt", "words": json.dumps(table.words, ensure_ascii=False)}
     if table.counts is not None:
         metadata["counts"] = json.dumps(table.counts.tolist())
+    if table.attributes:
+        metadata["attributes"] = _attributes_json(table.attributes)
     if sum(len(value.encode()) for value in metadata.values()) > _SAFETENSORS_HEADER_LIMIT:
         raise ValueError("the words exceed the 100 MB header of safetensors; write .npy instead")
     with replacements(path) as (temporary,):
@@ -126,7 +145,7 @@ def read_npy(
         raise ValueError(f"not a whole numpy file: {reason}") from None
     if vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"the array must be floating [V, D], got {vectors.dtype} {vectors.shape}")
-    words, counts = _words_beside(path, encoding, errors)
+    words, counts = words_beside(path, encoding, errors)
     table = _limited(Table(words, vectors, counts), len(vectors), limit)
     return table._replace(vectors=np.asarray(table.vectors) if mmap else np.array(table.vectors))
 
@@ -193,31 +212,6 @@ def _read_parts(part: Callable[[str], Path], *, limit: int | None, mmap: bool) -
 READERS: dict[str, Callable[..., Table]] = {"safetensors": read_safetensors, "npy": read_npy}
 
 
-def write_projector(path: Path, table: Table, *, threads: int) -> None:
-    """TensorBoard projector: tab-separated numbers, and the words (and counts) beside them.
-
-    ``tensors.tsv`` gets ``metadata.tsv``, any other ``NAME.tsv`` gets ``NAME.metadata.tsv``.
-    """
-    name = "metadata.tsv" if path.stem == "tensors" else f"{path.stem}.metadata.tsv"
-    # Only metadata of several columns has a heading.
-    lines = [] if table.counts is None else ["token\tcount"]
-    for row, word in enumerate(table.words):
-        word = " ".join(word.split("\t")).replace("\n", " ").replace("\r", " ")
-        lines.append(word if table.counts is None else f"{word}\t{table.counts[row]}")
-    with (
-        replacements(path, path.with_name(name)) as (numbers, metadata),
-        open(numbers, "wb") as file,
-    ):
-        metadata.write_bytes("".join(f"{line}\n" for line in lines).encode())
-        for start in range(0, len(table.words), _BLOCK_ROWS):
-            words = table.words[start : start + _BLOCK_ROWS]
-            rows = np.ascontiguousarray(table.vectors[start : start + _BLOCK_ROWS], np.float32)
-            for part in _text.format_text_rows(
-                words, rows, separator="\t", with_words=False, threads=threads
-            ):
-                file.write(part)
-
-
 def read_vocabulary(
     path: str | os.PathLike,
     *,
@@ -269,21 +263,25 @@ def check_finite(vectors: np.ndarray) -> None:
             )
 
 
-def _words_beside(path: Path, encoding: str, errors: str) -> tuple[list[str], np.ndarray | None]:
+def words_beside(path: Path, encoding: str, errors: str) -> tuple[list[str], np.ndarray | None]:
     """Words (and counts) of an array file, from the vocabulary file next to it."""
-    candidates = [
-        path.with_suffix(".vocab.txt"),
-        path.with_suffix(".vocab.json"),
-        path.with_name("vocab.txt"),
-        path.with_name("vocab.json"),
-    ]
-    found = next((candidate for candidate in candidates if candidate.exists()), None)
+    found = words_place(path)
     if found is None:
-        names = ", ".join(candidate.name for candidate in candidates)
+        names = ", ".join(candidate.name for candidate in _word_places(path))
         raise ValueError(f"the words are missing: none of {names} is beside it")
     if found.suffix == ".txt":
         return read_vocabulary(found, encoding=encoding, errors=errors)
     return numbered_words(read_json(found, object), found.name), None
+
+
+def words_place(path: Path) -> Path | None:
+    """The vocabulary file next to an array file, if there is one."""
+    return next((place for place in _word_places(path) if place.exists()), None)
+
+
+def _word_places(path: Path) -> list[Path]:
+    suffixes = [path.with_suffix(".vocab.txt"), path.with_suffix(".vocab.json")]
+    return [*suffixes, path.with_name("vocab.txt"), path.with_name("vocab.json")]
 
 
 def _counts_of(text: str) -> np.ndarray:
@@ -293,11 +291,50 @@ def _counts_of(text: str) -> np.ndarray:
     return np.array(counts, np.int64)
 
 
+def _attributes_json(attributes: Mapping[str, np.ndarray]) -> str:
+    """Type and values of each, as :func:`_attributes_of` reads them.
+
+    Raises:
+        ValueError: naming one whose values are neither numbers nor text.
+    """
+    found = {}
+    for name, values in attributes.items():
+        try:
+            if values.dtype.name not in _ATTRIBUTE_TYPES:
+                raise ValueError(f"values of type {values.dtype}")
+            found[name] = [values.dtype.name, values.tolist()]
+            json.dumps(found[name])
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"the attribute {name!r} of words is not saved in files ({error}): delete it from "
+                "expandos, or give numbers or text"
+            ) from None
+    return json.dumps(found, ensure_ascii=False)
+
+
+def _attributes_of(text: str) -> dict[str, np.ndarray]:
+    source = "the metadata 'attributes'"
+    attributes = {}
+    for name, found in parse_json(text, source, dict).items():
+        try:
+            kind, values = found
+            if kind not in _ATTRIBUTE_TYPES or not isinstance(values, list):
+                raise ValueError("must be a type and values of it")
+            array = np.empty(len(values), dtype=kind)
+            array[:] = values
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{source}: {name[:40]!r}: {printable(error)}") from None
+        attributes[name] = array
+    return attributes
+
+
 def _limited(table: Table, rows: int, limit: int | None) -> Table:
     """`table` cut to `limit` rows, after checking that the words fit the `rows` of the file."""
     if len(table.words) != rows:
         raise ValueError(f"{rows} rows of vectors, but {len(table.words)} words")
     if table.counts is not None and len(table.counts) != rows:
         raise ValueError(f"{rows} rows of vectors, but {len(table.counts)} counts")
-    counts = None if table.counts is None else table.counts[:limit]
-    return Table(table.words[:limit], table.vectors[:limit], counts)
+    for name, values in table.attributes.items():
+        if len(values) != rows:
+            raise ValueError(f"{rows} rows of vectors, but {len(values)} values of {name!r}")
+    return table.rows(slice(limit))

@@ -5,15 +5,25 @@ from __future__ import annotations
 import codecs
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from lexforge._compressed import SUFFIXES
 from lexforge._errors import prefixed
-from lexforge.text.files import FASTTEXT, NUMPY, PICKLE, SAFETENSORS, foreign_kind
+from lexforge.text.files import (
+    FASTTEXT,
+    NUMPY,
+    PICKLE,
+    SAFETENSORS,
+    foreign_kind,
+    gensim_advice,
+)
 from lexforge.text.lines import known_encoding, wide_encoding
 from lexforge.vectors.formats import arrays as array_formats
+from lexforge.vectors.formats import projector, stanford
 from lexforge.vectors.formats import rows as row_formats
 from lexforge.vectors.formats.arrays import Table
 from lexforge.vectors.formats.streams import (
@@ -37,11 +47,11 @@ FORMATS = {
     "glove": "GloVe text, no header line",
     "safetensors": "tensor `vectors`, words in the metadata or a vocab file beside it",
     "npy": "numpy array, words in a vocab file beside it",
+    "projector": "TensorBoard projector, tensors.tsv and metadata.tsv",
     "checkpoint": "a folder of our own: config.json, vocab.txt, model.safetensors (read only)",
-    "projector": "TensorBoard projector, tensors.tsv and metadata.tsv (write only)",
+    "stanford": "GloVe's vectors.bin, words in vocab.txt beside it (read only)",
 }
-READABLE = tuple(name for name in FORMATS if name != "projector")
-WRITABLE = tuple(name for name in FORMATS if name != "checkpoint")
+WRITABLE = tuple(name for name in FORMATS if name not in ("checkpoint", "stanford"))
 
 _SUFFIX_FORMATS = {
     ".txt": "text",
@@ -52,6 +62,9 @@ _SUFFIX_FORMATS = {
     ".npy": "npy",
     ".tsv": "projector",
 }
+_ARRAYS = {**array_formats.READERS, "stanford": stanford.read_stanford}
+# In expandos, but counts, or what a model makes of them.
+_NOT_ATTRIBUTES = ("count", "sample_int", "code", "point")
 _HEAD_BYTES = 1 << 16
 
 
@@ -68,10 +81,8 @@ def read_table(
     threads: int | None = None,
 ) -> Table:
     """What a file holds, as :func:`lexforge.load_vectors` returns it; arguments and errors too."""
-    if format != "auto" and format not in READABLE:
-        raise ValueError(
-            f"load_vectors: format must be auto, {', '.join(READABLE)}, got {format!r}"
-        )
+    if format != "auto" and format not in FORMATS:
+        raise ValueError(f"load_vectors: format must be auto, {', '.join(FORMATS)}, got {format!r}")
     if limit is not None and limit < 0:
         raise ValueError(f"load_vectors: limit must be >= 0, got {limit}")
     dtype = float_type("load_vectors", dtype, FLOATS)
@@ -85,38 +96,49 @@ def read_table(
         raise FileNotFoundError(f"{path}: no such file")
     try:
         if path.is_dir() or format == "checkpoint":
+            format = "checkpoint"
             table = array_formats.read_checkpoint(path, limit=limit, mmap=mmap)
         else:
             with open_for_reading(path) as stream:
                 head = _read_head(stream)
-                if format == "auto":
-                    format = sniff_format(head)
-                if format in array_formats.READERS:
+                if format == "auto" and projector.is_projector(path, head):
+                    format = "projector"
+                elif format == "auto" and stanford.is_stanford(path, head):
+                    format = "stanford"
+                elif format == "auto":
+                    format = sniff_format(head, name=str(path))
+                if format in _ARRAYS:
                     if is_compressed(stream):
                         raise ValueError(f"a compressed {format} file: unpack it")
-                    table = array_formats.READERS[format](
+                    table = _ARRAYS[format](
                         path, limit=limit, mmap=mmap, encoding=encoding, errors=errors
                     )
                 else:
                     if mmap:
                         raise ValueError(f"mmap=True needs safetensors or npy, this is {format}")
-                    words, vectors = row_formats.read_rows(
-                        stream,
-                        head,
-                        format,
-                        limit=limit,
-                        errors=errors,
-                        encoding=encoding,
-                        allow_nonfinite=allow_nonfinite,
-                        threads=row_formats.checked_threads("load_vectors", threads),
-                    )
+                    options: dict[str, Any] = {
+                        "limit": limit,
+                        "errors": errors,
+                        "encoding": encoding,
+                        "allow_nonfinite": allow_nonfinite,
+                        "threads": row_formats.checked_threads("load_vectors", threads),
+                    }
+                    if format == "projector":
+                        table = projector.read_projector(path, stream, head, **options)
+                    else:
+                        words, vectors = row_formats.read_rows(stream, head, format, **options)
+                        table = Table(cast(list[str], words), vectors)
                     if dtype == "float64" and format != "binary":
                         with open_for_reading(path) as again:
-                            vectors = row_formats.as_doubles(again, vectors)
-                    table = _without_repeats(words, vectors, encoding)
-        if not allow_nonfinite and not mmap and format in ("safetensors", "npy", "checkpoint"):
+                            doubles = row_formats.as_doubles(again, table.vectors)
+                        table = table._replace(vectors=doubles)
+                    table = _without_repeats(table, encoding)
+        with np.errstate(over="ignore"):  # it becomes infinite, which is refused
+            table = table._replace(vectors=table.vectors.astype(dtype, copy=False))
+        unchecked = format in (*_ARRAYS, "checkpoint") or dtype == "float16"
+        if unchecked and not allow_nonfinite and not mmap:
             array_formats.check_finite(table.vectors)
-        return Table(table.words, table.vectors.astype(dtype, copy=False), table.counts)
+        return table
     except ValueError as error:
         raise prefixed(path, error) from error
 
@@ -132,7 +154,8 @@ def save_vectors(
     """Save word vectors; the file appears under its name once it is complete.
 
     Args:
-        kv: what to save. Counts are kept by safetensors, npy and projector.
+        kv: what to save. Counts are kept by safetensors, npy and projector, other attributes of
+            words by safetensors.
         path: the file. Further suffixes .gz, .bz2, .xz compress text and binary.
         format: one of `FORMATS`; default by suffix: .txt and .vec text, .bin binary, .glove glove,
             .safetensors, .npy (with NAME.vocab.txt), .tsv projector (with a metadata file).
@@ -160,7 +183,10 @@ def save_vectors(
     threads = row_formats.checked_threads("save_vectors", threads)
     counts = kv.expandos.get("count")  # set_vecattr() takes anything
     counts = None if counts is None else whole_counts(counts)
-    table = Table(kv.index_to_key, kv.vectors, counts)
+    if None in kv.index_to_key:
+        raise ValueError(f"save_vectors: row {kv.index_to_key.index(None)} has no word yet")  # type: ignore[arg-type]
+    others = {name: kv.expandos[name] for name in kv.expandos if name not in _NOT_ATTRIBUTES}
+    table = Table(kv.index_to_key, kv.vectors, counts, others)
     if format in ("text", "binary", "glove"):
         binary, total = format == "binary", None if format == "glove" else len(kv)
         save_rows(path, table.words, table.vectors, binary=binary, total=total, threads=threads)
@@ -171,7 +197,7 @@ def save_vectors(
         elif format == "npy":
             array_formats.write_npy(path, table, dtype)
         else:
-            array_formats.write_projector(path, table, threads=threads)
+            projector.write_projector(path, table, threads=threads)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -217,8 +243,12 @@ def format_by_suffix(path: str | os.PathLike) -> str:
     return _SUFFIX_FORMATS[suffix]
 
 
-def sniff_format(head: bytes) -> str:
+def sniff_format(head: bytes, name: str = "FILE") -> str:
     """The format of a file that begins with `head` (two lines of text, where it is text).
+
+    Args:
+        head: Its first bytes.
+        name: What the file is called in advice.
 
     Raises:
         ValueError: for formats that are recognised but not read, with advice.
@@ -236,6 +266,8 @@ def sniff_format(head: bytes) -> str:
         )
     if foreign == SAFETENSORS:
         return "safetensors"
+    if advice := gensim_advice(head, name):
+        raise ValueError(advice)
     if foreign == PICKLE:
         raise ValueError(
             "a Python pickle, which is never opened here because it can run code; load it with the "
@@ -266,14 +298,15 @@ def _read_head(stream) -> bytes:
     return head.removeprefix(codecs.BOM_UTF8)
 
 
-def _without_repeats(words: list[str | None], vectors: np.ndarray, encoding: str) -> Table:
+def _without_repeats(table: Table, encoding: str) -> Table:
     """Drops rows without a word (skipped), and all but the first row of each word."""
+    words: Sequence[str | None] = table.words
     first_row: dict[str, int] = {}
     for row, word in enumerate(words):
         if word is not None:
             first_row.setdefault(word, row)
     if len(first_row) == len(words):
-        return Table(list(first_row), vectors)
+        return table
     repeats = len(words) - words.count(None) - len(first_row)
     if repeats:
         warnings.warn(
@@ -284,7 +317,7 @@ def _without_repeats(words: list[str | None], vectors: np.ndarray, encoding: str
             f"{skipped} rows with a token that is not {encoding.upper()} are left out",
             stacklevel=4,
         )
-    return Table(list(first_row), vectors[list(first_row.values())])
+    return table.rows(list(first_row.values()))
 
 
 def _checked_encoding(encoding: str) -> str:

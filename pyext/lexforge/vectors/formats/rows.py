@@ -18,7 +18,7 @@ from lexforge._errors import CutShortError
 from lexforge.text.lines import wide_encoding
 
 _HEADER = re.compile(rb"[ \t]*([0-9]+)[ \t]+([0-9]+)[ \t\r]*\Z")
-_NUMBER_CHARACTERS = re.compile(rb"[-+0-9.eE]+|[-+]?(?i:nan|inf|infinity)")
+NUMBER_CHARACTERS = re.compile(rb"[-+0-9.eE]+|[-+]?(?i:nan|inf|infinity)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f]")
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _NUMBER_FIELD = re.compile(
@@ -46,7 +46,7 @@ def is_text_row(line: bytes) -> bool:
     return (
         _CONTROL.search(line) is None
         and (len(fields) > 1 or (len(fields) == 1 and line[:1] in b" \t"))
-        and _NUMBER_CHARACTERS.fullmatch(fields[-1]) is not None
+        and NUMBER_CHARACTERS.fullmatch(fields[-1]) is not None
     )
 
 
@@ -110,6 +110,8 @@ def check_separators(row: bytes) -> None:
 
 def check_first_row(row: bytes) -> None:
     """ValueError where the first row of a file is text, but is not a token and numbers."""
+    if _NOT_TEXT.search(row):
+        return
     check_separators(row)
     if _has_numbers(row + b"\n"):
         raise ValueError(f"row 1: {_shown(row.split()[-1])} is not a number")
