@@ -446,13 +446,6 @@ def test_cosines_agree_to_the_last_bit(random_vectors):
         assert kv.distance(one, one) == 0
 
 
-def test_cosines_agree_to_the_last_bit(random_vectors):
-    kv = random_vectors(40, 9)
-    for one, other in np.random.default_rng(1).integers(0, 40, (50, 2)):
-        assert kv.n_similarity([one], [other]) == kv.similarity(one, other)
-        assert kv.distance(one, one) == 0
-
-
 def test_moved():
     assert moved(np.array([5, 6, 7]), np.array([2, -1, 0])).tolist() == [7, 0, 5]
     assert moved(np.array(["a", "b"], object), np.array([-1, 1])).tolist() == [0, "b"]

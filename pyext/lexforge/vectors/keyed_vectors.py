@@ -19,9 +19,9 @@ from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import read_table, save_rows, save_vectors
 from lexforge.vectors.gensim_names import GensimNames
 from lexforge.vectors.growing import moved
-from lexforge.vectors.similarity import EPSILON, cosines, nearest, unit
+from lexforge.vectors.similarity import EPSILON, cosine, cosines, nearest, unit
 from lexforge.vectors.word_movers import word_movers_distance
-from lexforge.vectors.word_vectors import WordVectors, cosine
+from lexforge.vectors.word_vectors import WordVectors
 from lexforge.vectors.word_vectors import as_list as _as_list
 
 # A word, the number of its row, or a vector [D].
