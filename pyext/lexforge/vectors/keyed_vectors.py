@@ -55,6 +55,7 @@ class KeyedVectors(GensimNames):
         norms: Euclidean norms of the rows, float32 [V], computed on first use.
         expandos: further attributes of the words, name -> array [V].
         next_index: the first row without a word, V when all have one.
+        vectors_lockf: what steps of training are multiplied by, float32 [V] or [1].
 
     Raises:
         ValueError: for repeated words, or shapes that do not fit together.
