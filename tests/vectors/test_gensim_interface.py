@@ -281,6 +281,20 @@ def test_a_table_may_be_put_together_from_outside(both):
         assert kv.most_similar(A) == both[0].most_similar(A)
 
 
+def test_another_may_search(both):
+    """Such as an index of neighbours; it is not asked for the cosines of all."""
+
+    class Indexer:
+        def most_similar(self, vector, topn):
+            return [(vector, topn)]
+
+    answers = [kv.most_similar([A, B], [C], topn=3, indexer=Indexer()) for kv in both]
+    assert_same(*answers)
+    assert_same(*(kv.most_similar(A, topn=None, indexer=Indexer()) for kv in both))
+    with pytest.raises(TypeError, match="topn must be an integer or None, got 'ten'"):
+        both[0].most_similar(A, topn="ten")
+
+
 def test_deprecated_names_warn_and_go_on(both):
     for kv in both:
         with pytest.deprecated_call():
