@@ -125,6 +125,19 @@ def test_files_of_gensim(tmp_path, kv, monkeypatch):
     assert not (tmp_path / "x.bin").exists()
 
 
+def test_projector_and_what_it_holds_besides(tmp_path, kv):
+    save_vectors(kv, tmp_path / "tensors.tsv")
+    lines = (tmp_path / "metadata.tsv").read_text().splitlines()
+    (tmp_path / "metadata.tsv").write_text("".join(f"{line}\tkind\n" for line in lines))
+    result = run(tmp_path / "tensors.tsv", tmp_path / "v.bin")
+    assert result.exit_code == 0 and "20 words, 4 dimensions" in result.stderr
+    lost = "not in the new file: attributes of words (safetensors keeps them): kind"
+    assert lost in result.stderr and "word counts" in result.stderr
+    np.testing.assert_array_equal(load_vectors(tmp_path / "v.bin").vectors, kv.vectors)
+    assert lost not in run(tmp_path / "tensors.tsv", tmp_path / "v.safetensors").stderr
+    assert load_vectors(tmp_path / "v.safetensors").get_vecattr("w3", "kind") == "kind"
+
+
 def test_the_last_line_is_what_to_do_next(tmp_path, kv):
     save_vectors(kv, tmp_path / "v.txt")
     target = tmp_path / "o p.bin"

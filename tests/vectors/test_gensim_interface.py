@@ -281,6 +281,20 @@ def test_a_table_may_be_put_together_from_outside(both):
         assert kv.most_similar(A) == both[0].most_similar(A)
 
 
+def test_another_may_search(both):
+    """Such as an index of neighbours; it is not asked for the cosines of all."""
+
+    class Indexer:
+        def most_similar(self, vector, topn):
+            return [(vector, topn)]
+
+    answers = [kv.most_similar([A, B], [C], topn=3, indexer=Indexer()) for kv in both]
+    assert_same(*answers)
+    assert_same(*(kv.most_similar(A, topn=None, indexer=Indexer()) for kv in both))
+    with pytest.raises(TypeError, match="topn must be an integer or None, got 'ten'"):
+        both[0].most_similar(A, topn="ten")
+
+
 def test_deprecated_names_warn_and_go_on(both):
     for kv in both:
         with pytest.deprecated_call():
@@ -437,13 +451,6 @@ def test_a_subclass_may_infer_vectors():
     assert kv.vectors_for_all(["b", "new"], allow_inference=False).index_to_key == ["b"]
     empty = kv.vectors_for_all([])
     assert empty.vectors.shape == (0, 2)
-
-
-def test_cosines_agree_to_the_last_bit(random_vectors):
-    kv = random_vectors(40, 9)
-    for one, other in np.random.default_rng(1).integers(0, 40, (50, 2)):
-        assert kv.n_similarity([one], [other]) == kv.similarity(one, other)
-        assert kv.distance(one, one) == 0
 
 
 def test_cosines_agree_to_the_last_bit(random_vectors):

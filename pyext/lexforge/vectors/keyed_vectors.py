@@ -19,9 +19,9 @@ from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import read_table, save_rows, save_vectors
 from lexforge.vectors.gensim_names import GensimNames
 from lexforge.vectors.growing import moved
-from lexforge.vectors.similarity import EPSILON, cosines, nearest, unit
+from lexforge.vectors.similarity import EPSILON, cosine, cosines, nearest, unit
 from lexforge.vectors.word_movers import word_movers_distance
-from lexforge.vectors.word_vectors import WordVectors, cosine
+from lexforge.vectors.word_vectors import WordVectors
 from lexforge.vectors.word_vectors import as_list as _as_list
 
 # A word, the number of its row, or a vector [D].
@@ -55,6 +55,7 @@ class KeyedVectors(GensimNames):
         norms: Euclidean norms of the rows, float32 [V], computed on first use.
         expandos: further attributes of the words, name -> array [V].
         next_index: the first row without a word, V when all have one.
+        vectors_lockf: what steps of training are multiplied by, float32 [V] or [1].
 
     Raises:
         ValueError: for repeated words, or shapes that do not fit together.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lexforge._arguments import whole
-from lexforge.vectors.similarity import EPSILON, other_form, row_norms
+from lexforge.vectors.similarity import EPSILON, cosine, other_form, row_norms
 
 FLOATS = ("float32", "float16", "float64")
 
@@ -183,13 +183,6 @@ class WordVectors:
     def similarity(self, w1: str | int, w2: str | int) -> float:
         """Cosine of two words, 1 exactly for a word and itself."""
         return cosine(self.get_vector(w1), self.get_vector(w2))
-
-
-def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two vectors [D], computed in float64; 1 exactly of equal ones, 0 of a zero vector."""
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    squares = np.maximum((first @ first, second @ second), EPSILON**2)
-    return float(first @ second / np.sqrt(squares.prod()))
 
 
 def _check_rows(matrix: np.ndarray, rows: int) -> None:
