@@ -46,8 +46,6 @@ MAY_FAIL = {
         "here, divided by the number of context words, and it comes to 49 to 58"
     ),
     "test_locking": "rows cannot be locked yet",
-    "test_too_short_binary_word2vec_format": "another error so far",
-    "test_too_short_text_word2vec_format": "another error so far",
 }
 CLASS = "TestWord2VecModel."
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lexforge import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP, CallbackAny2Vec, KeyedVectors, Word2Vec
-from lexforge._arguments import NotReadyError
+from lexforge._errors import NotReadyError
 
 TEXT = [["a", "b", "c"], ["a", "b", "d"], ["a", "b", "e"], ["a", "c"]]  # a 4, b 3, c 2, d 1, e 1
 SMALL = {"vector_size": 4, "workers": 1}

@@ -19,7 +19,7 @@ from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import read_table, save_rows, save_vectors
 from lexforge.vectors.gensim_names import GensimNames
 from lexforge.vectors.growing import moved
-from lexforge.vectors.similarity import EPSILON, cosines, nearest, unit
+from lexforge.vectors.similarity import EPSILON, cosine, cosines, nearest, unit
 from lexforge.vectors.word_movers import word_movers_distance
 from lexforge.vectors.word_vectors import WordVectors
 from lexforge.vectors.word_vectors import as_list as _as_list
@@ -120,7 +120,7 @@ class KeyedVectors(GensimNames):
                 raise KeyError(f"no key of {list(words)!r} present")
         mean1 = self.get_mean_vector(ws1, pre_normalize=False)
         mean2 = self.get_mean_vector(ws2, pre_normalize=False)
-        return float(unit(mean1) @ unit(mean2))
+        return cosine(mean1, mean2)
 
     def get_mean_vector(
         self,

@@ -28,6 +28,13 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector / max(float(np.linalg.norm(vector)), EPSILON)
 
 
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """That of two vectors [D], 1 exactly for equal ones and 0 for one of zeros."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    squares = np.maximum((first @ first, second @ second), EPSILON**2)
+    return float(first @ second / np.sqrt(squares.prod()))
+
+
 def cosines(matrix: np.ndarray, query: np.ndarray, norms: np.ndarray) -> np.ndarray:
     """Dot products of the rows of `matrix` [V, D] with `query` [D] over the row norms [V].
 

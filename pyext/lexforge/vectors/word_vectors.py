@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lexforge._arguments import whole
-from lexforge.vectors.similarity import EPSILON, other_form, row_norms
+from lexforge.vectors.similarity import EPSILON, cosine, other_form, row_norms
 
 FLOATS = ("float32", "float16", "float64")
 
@@ -182,10 +182,7 @@ class WordVectors:
 
     def similarity(self, w1: str | int, w2: str | int) -> float:
         """Cosine of two words, 1 exactly for a word and itself."""
-        first = self.get_vector(w1).astype(np.float64)
-        second = self.get_vector(w2).astype(np.float64)
-        squares = np.maximum((first @ first, second @ second), EPSILON**2)
-        return float(first @ second / np.sqrt(squares.prod()))
+        return cosine(self.get_vector(w1), self.get_vector(w2))
 
 
 def _check_rows(matrix: np.ndarray, rows: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lexforge._arguments import NotReadyError
+from lexforge._errors import NotReadyError
 from lexforge.models.word2vec.parts import Built, TrainedVectors, Word2VecParts
 from lexforge.models.word2vec.trainer import sample_share
 from lexforge.ops.sampling.sampling import keep_probability

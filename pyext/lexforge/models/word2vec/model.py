@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge._arguments import MAX_THREADS, NotReadyError, either, existing, real, whole
+from lexforge._arguments import MAX_THREADS, either, existing, real, whole
+from lexforge._errors import NotReadyError
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.building import Word2VecVocabulary
 from lexforge.models.word2vec.parts import LOGGER

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from lexforge._arguments import NotReadyError
+from lexforge._errors import NotReadyError
 from lexforge._version import __version__
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops._tables import padded_table
