@@ -222,6 +222,17 @@ def test_paths_of_words_through_the_tree():
         Word2Vec(TEXT, min_count=1, **SMALL).wv.get_vecattr("a", "code")
 
 
+def test_tables_that_are_set():
+    model = Word2Vec(TEXT, min_count=1, hs=1, **SMALL)
+    for name in ("syn1", "syn1neg"):
+        matrix = np.arange(20, dtype=np.float64).reshape(5, 4)
+        setattr(model, name, matrix)
+        np.testing.assert_array_equal(getattr(model, name), matrix)
+        with pytest.raises(ValueError, match=rf"{name} must be \[5, 4\], got \[4, 4\]"):
+            setattr(model, name, matrix[1:])
+    np.testing.assert_array_equal(copy.deepcopy(model).syn1neg, matrix)
+
+
 def test_warnings(caplog):
     def warned():
         found = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
