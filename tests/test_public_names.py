@@ -10,6 +10,7 @@ def test_public_modules_are_there_after_a_plain_import():
     code = (
         "import lexforge; lexforge.bert.BertConfig; lexforge.d2l.Vocab; "
         "lexforge.ops.attention; lexforge.ops.linear; lexforge.vectors.KeyedVectors; "
+        "lexforge.models.KeyedVectors; lexforge.models.word2vec.LineSentence; "
         "assert {'bert', 'd2l', 'ops', 'Word2Vec'} <= set(dir(lexforge))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -21,6 +22,7 @@ def test_a_plain_import_does_not_wait_for_torch():
 
 
 def test_every_public_name_exists():
-    for module in (lexforge, lexforge.bert, lexforge.d2l, lexforge.ops):
+    word2vec = lexforge.models.word2vec
+    for module in (lexforge, lexforge.bert, lexforge.d2l, lexforge.models, lexforge.ops, word2vec):
         for name in module.__all__:
             assert getattr(module, name) is not None

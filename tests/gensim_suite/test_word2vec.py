@@ -58,6 +58,27 @@ def test_what_applies_passes():
     )
 
 
+OLD = ["word2vec_old", "word2vec_old_sep", "word2vec_3.3", "model-from-gensim-3.8.0.w2v"]
+VERSIONS = ["1.0.0", "1.0.1", "2.0.0", "2.3.0", "3.0.0", "3.4.0"]
+
+
+@pytest.mark.parametrize("file", [*OLD, *(f"old_w2v_models/w2v_{v}.mdl" for v in VERSIONS)])
+def test_what_gensim_pickled_comes_over_and_goes_on(file, tmp_path):
+    """As the tests of its pickles do with what they read."""
+    from gensim.test.utils import common_texts, datapath
+
+    theirs = gensim.models.Word2Vec.load(datapath(file))
+    model = lexforge.Word2Vec.from_gensim(theirs, workers=1)
+    for word in theirs.wv.index_to_key:
+        assert (model.wv[word] == theirs.wv[word]).all()
+    for _ in range(2):
+        model.build_vocab(common_texts * 5, update=True)
+        model.train(common_texts * 5, total_examples=model.corpus_count, epochs=1)
+        model.save(tmp_path / "model")
+        model = lexforge.Word2Vec.load(tmp_path / "model")
+    assert "graph" in model.wv and theirs.wv.index_to_key[0] in model.wv
+
+
 # -- names ------------------------------------------------------------------------------------
 
 DEPRECATED = {"seeded_vector"}
