@@ -15,13 +15,6 @@ _SAME_ENCODING = {"utf-8-sig": "utf-8"}  # a mark is dropped anyway
 MAX_THREADS = 1024  # kMaxThreads of csrc/common/binding.h
 
 
-class NotReadyError(ValueError, RuntimeError):
-    """What is asked for needs something that is not there: words, above all.
-
-    Both, because gensim raises a RuntimeError here.
-    """
-
-
 def whole(model: str, name: str, value: Any, low: int = 1, high: int = LARGEST) -> int:
     """The value as an int: numpy's integers would not go into a checkpoint.
 

@@ -1,6 +1,10 @@
-"""Errors of files that are also of the kind which other libraries raise there."""
+"""Errors that are also of the kind which other libraries raise there."""
 
 from __future__ import annotations
+
+
+class NotReadyError(ValueError, RuntimeError):
+    """What is asked for needs something that is not there: words, above all."""
 
 
 class CutShortError(ValueError, EOFError):

@@ -21,6 +21,8 @@ import lexforge
 
 for module in (gensim.models, gensim.models.word2vec):
     module.Word2Vec = lexforge.Word2Vec
+for name in ("LineSentence", "PathLineSentences", "Text8Corpus"):
+    setattr(gensim.models.word2vec, name, getattr(lexforge, name))
 for module in (gensim.models, gensim.models.keyedvectors):
     module.KeyedVectors = lexforge.KeyedVectors
 

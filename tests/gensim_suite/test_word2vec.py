@@ -45,8 +45,6 @@ MAY_FAIL = {
         "a rank that is to be below 50, after few steps of 0.1: those of CBOW's mean are shorter "
         "here, divided by the number of context words, and it comes to 49 to 58"
     ),
-    "test_too_short_binary_word2vec_format": "another error so far",
-    "test_too_short_text_word2vec_format": "another error so far",
 }
 CLASS = "TestWord2VecModel."
 
@@ -57,6 +55,27 @@ def test_what_applies_passes():
         {CLASS + name: why for name, why in DOES_NOT_APPLY.items()},
         {CLASS + name: why for name, why in MAY_FAIL.items()},
     )
+
+
+OLD = ["word2vec_old", "word2vec_old_sep", "word2vec_3.3", "model-from-gensim-3.8.0.w2v"]
+VERSIONS = ["1.0.0", "1.0.1", "2.0.0", "2.3.0", "3.0.0", "3.4.0"]
+
+
+@pytest.mark.parametrize("file", [*OLD, *(f"old_w2v_models/w2v_{v}.mdl" for v in VERSIONS)])
+def test_what_gensim_pickled_comes_over_and_goes_on(file, tmp_path):
+    """As the tests of its pickles do with what they read."""
+    from gensim.test.utils import common_texts, datapath
+
+    theirs = gensim.models.Word2Vec.load(datapath(file))
+    model = lexforge.Word2Vec.from_gensim(theirs, workers=1)
+    for word in theirs.wv.index_to_key:
+        assert (model.wv[word] == theirs.wv[word]).all()
+    for _ in range(2):
+        model.build_vocab(common_texts * 5, update=True)
+        model.train(common_texts * 5, total_examples=model.corpus_count, epochs=1)
+        model.save(tmp_path / "model")
+        model = lexforge.Word2Vec.load(tmp_path / "model")
+    assert "graph" in model.wv and theirs.wv.index_to_key[0] in model.wv
 
 
 # -- names ------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lexforge import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP, CallbackAny2Vec, KeyedVectors, Word2Vec
-from lexforge._arguments import NotReadyError
+from lexforge._errors import NotReadyError
+from lexforge.training.checkpoint import CheckpointError
 
 TEXT = [["a", "b", "c"], ["a", "b", "d"], ["a", "b", "e"], ["a", "c"]]  # a 4, b 3, c 2, d 1, e 1
 SMALL = {"vector_size": 4, "workers": 1}
@@ -222,6 +223,17 @@ def test_paths_of_words_through_the_tree():
         Word2Vec(TEXT, min_count=1, **SMALL).wv.get_vecattr("a", "code")
 
 
+def test_tables_that_are_set():
+    model = Word2Vec(TEXT, min_count=1, hs=1, **SMALL)
+    for name in ("syn1", "syn1neg"):
+        matrix = np.arange(20, dtype=np.float64).reshape(5, 4)
+        setattr(model, name, matrix)
+        np.testing.assert_array_equal(getattr(model, name), matrix)
+        with pytest.raises(ValueError, match=rf"{name} must be \[5, 4\], got \[4, 4\]"):
+            setattr(model, name, matrix[1:])
+    np.testing.assert_array_equal(copy.deepcopy(model).syn1neg, matrix)
+
+
 def test_warnings(caplog):
     def warned():
         found = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
@@ -262,6 +274,16 @@ def test_attributes(tmp_path):
     assert model.estimate_memory(10, {"mine": 5})["total"] == model.estimate_memory(10)["total"] + 5
 
 
+def test_context_of_rows_and_words(caplog):
+    model = Word2Vec(TEXT * 9, min_count=1, **SMALL)
+    expected = model.predict_output_word(["a", "c"], topn=3)
+    row = model.wv.get_index("c")
+    for other in (row, np.int64(row)):
+        assert model.predict_output_word(["a", other, "unheard", 99, -1], topn=3) == expected
+    assert model.predict_output_word(["unheard", 99]) is None
+    assert "none of the context words is in the vocabulary" in caplog.text
+
+
 def test_old_scripts_scale_vectors():
     model = Word2Vec(TEXT, min_count=1, **SMALL)
     before = model.wv.vectors.copy()
@@ -271,6 +293,17 @@ def test_old_scripts_scale_vectors():
     with pytest.warns(DeprecationWarning, match="init_sims"):
         model.init_sims(replace=True)
     np.testing.assert_allclose(np.linalg.norm(model.wv.vectors, axis=1), 1, rtol=1e-6)
+
+
+def test_files_of_gensim_are_told_how_to_convert(tmp_path):
+    path = tmp_path / "gensim.model"
+    for protocol in (2, 4, 5):
+        path.write_bytes(pickle.dumps({"wv": [1.0] * 9}, protocol))
+        with pytest.raises(CheckpointError, match=r"never opened .* Word2Vec.from_gensim\(gensim"):
+            Word2Vec.load(path)
+    path.write_text("2 3\n")
+    with pytest.raises(CheckpointError, match="must be a folder that save made"):
+        Word2Vec.load(path)
 
 
 def test_events_of_a_model():

@@ -170,17 +170,22 @@ class Corpus:
 
     def _feed_files(self, reader, progress: Progress) -> None:
         total = sum(path.stat().st_size for path in self.paths)
-        buffer = memoryview(bytearray(_BLOCK_BYTES))
         before = 0
         for path in self.paths:
             # A name is bytes to the system; what messages show of it has to be text.
             reader.begin_document(os.fsencode(path).decode(errors="replace"))
             with open_text(path, self.encoding, self.errors) as (file, raw):
-                while size := file.readinto(buffer):  # type: ignore[attr-defined]
-                    reader.feed(buffer[:size])
+                for block in self._blocks(file):
+                    reader.feed(block)
                     progress(before + raw.tell(), total)
                 before += raw.tell()
             reader.end_document()
+
+    def _blocks(self, file) -> Iterator[bytes | memoryview]:
+        """The text of a file; a block is gone when the next one comes."""
+        buffer = memoryview(bytearray(_BLOCK_BYTES))
+        while size := file.readinto(buffer):
+            yield buffer[:size]
 
 
 @functools.cache

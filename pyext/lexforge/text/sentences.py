@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from lexforge._arguments import whole
-from lexforge.text.corpus import Corpus
+from lexforge.text.corpus import Corpus, Progress
 from lexforge.text.files import open_text
 
 MAX_SENTENCE_LENGTH = 10_000
-_BLOCK_BYTES = 1 << 18  # of a text without lines, read at a time
+# What else str.split() takes for white space, in UTF-8; looking for one after the other is fast.
+_SPACES = [bytes([c]) for c in range(0x1C, 0x20)]
+_WIDE_SPACES = [c.encode() for c in "\x85\xa0\u1680\u205f\u3000"]
+_GENERAL_PUNCTUATION = re.compile(rb"\xe2\x80[\x80-\x8a\xa8\xa9\xaf]")
+_BLANK = re.compile(rb"\n[\0\t\v\f\r ]*(?=\n)")
+_BLOCK_BYTES = 1 << 18  # read at a time
 
 
 class LineSentence:
@@ -140,6 +146,103 @@ class BrownCorpus:
             words = [f"{word.lower()}/{tag[:2]}" for word, tag in pairs if tag[:2].isalpha()]
             if words:
                 yield words
+
+
+class FileSentences(Corpus):
+    """The files of a `LineSentence` or `PathLineSentences` as a corpus of the same sentences.
+
+    It is read in blocks, in native code, instead of a list of words at a time.
+
+    Args:
+        paths: Of the files.
+        max_sentence_length, limit: As of `LineSentence`.
+        lowercase: As of `Corpus`.
+
+    Attributes:
+        number: Sentences, once it was read.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str | os.PathLike],
+        max_sentence_length: int,
+        limit: int | None,
+        *,
+        lowercase: bool = False,
+    ) -> None:
+        super().__init__("sentences", map(Path, paths), lowercase=lowercase, errors="strict")
+        self._size, self._limit, self.number = max_sentence_length, limit, 0
+
+    @classmethod
+    def of(cls, sentences: Any, *, lowercase: bool = False) -> FileSentences | None:
+        """That of an object of ours or gensim's, if it is of files and of no class of one's own."""
+        kind = type(sentences)
+        if kind.__module__ not in (__name__, "gensim.models.word2vec"):
+            return None
+        if kind.__name__ == "PathLineSentences":
+            paths = sentences.input_files
+        elif kind.__name__ == "LineSentence" and isinstance(sentences.source, str | os.PathLike):
+            paths = [sentences.source]
+        else:
+            return None
+        return cls(paths, sentences.max_sentence_length, sentences.limit, lowercase=lowercase)
+
+    def _sentences(self) -> Iterator[list[str]]:
+        for path in self.paths:
+            yield from _pieces(_lines(path), self._size, self._limit)
+
+    def sources(self) -> list[dict[str, str | int]]:
+        """As of `Corpus`; what else decides which sentences there are belongs to it."""
+        parts = {
+            "max_sentence_length": self._size,
+            "limit": -1 if self._limit is None else self._limit,
+        }
+        return [{**source, **parts} for source in super().sources()]
+
+    def feed(self, reader: Any, progress: Progress | None = None) -> None:
+        """As of `Corpus`."""
+        self.number = 0
+        super().feed(reader, progress)
+
+    def _blocks(self, file: Any) -> Iterator[bytes]:
+        """Whole lines, none too long, with no other white space than ASCII's."""
+        left = self._limit
+        while left != 0 and (block := b"\n" + file.read(_BLOCK_BYTES) + file.readline()) != b"\n":
+            block = _with_plain_spaces(block.removesuffix(b"\n")) + b"\n"
+            lines = block.count(b"\n") - 1
+            if left is not None:
+                if lines > left:
+                    block = b"\n".join([*block.split(b"\n", left + 1)[: left + 1], b""])
+                left -= min(lines, left)
+            if _longest_may_have(block, 2 * self._size):
+                pieces = chain.from_iterable(map(self._cut, block.split(b"\n")))
+                block = b"\n".join([b"", *pieces, b""])
+            self.number += block.count(b"\n") - 1 - len(_BLANK.findall(block))
+            yield block
+
+    def _cut(self, line: bytes) -> Iterator[bytes]:
+        """A line in pieces of so many words."""
+        words = line.split()
+        for first in range(0, len(words), self._size):
+            yield b" ".join(words[first : first + self._size])
+
+
+def _with_plain_spaces(text: bytes) -> bytes:
+    wide = not text.isascii()
+    for space in [*_SPACES, *_WIDE_SPACES] if wide else _SPACES:
+        if space in text:
+            text = text.replace(space, b" ")
+    return _GENERAL_PUNCTUATION.sub(b" ", text) if wide else text
+
+
+def _longest_may_have(text: bytes, size: int) -> bool:
+    """Whether there are so many bytes between two line feeds."""
+    place = 0
+    while len(text) - place > size:
+        place = text.rfind(b"\n", place, place + size) + 1
+        if place == 0:
+            return True
+    return False
 
 
 def _limit(owner: str, limit: int | None) -> int | None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from lexforge import _text
-from lexforge._arguments import LARGEST, NotReadyError
+from lexforge._arguments import LARGEST
+from lexforge._errors import NotReadyError
 from lexforge._files import replacing
 from lexforge.text.corpus import reader_options, resolve_corpus
 from lexforge.text.lines import join_lines, read_counts

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from lexforge._arguments import NotReadyError
+from lexforge._errors import NotReadyError
 from lexforge.models.word2vec.parts import Built, TrainedVectors, Word2VecParts
 from lexforge.models.word2vec.trainer import sample_share
 from lexforge.ops.sampling.sampling import keep_probability
 from lexforge.text import Corpus, Vocabulary, build_vocabulary, resolve_corpus
+from lexforge.text.sentences import FileSentences
 from lexforge.text.vocabulary import TrimRule
 from lexforge.training.progress import Progress, shown_by
 from lexforge.vectors import load_vectors
@@ -229,8 +230,8 @@ class Word2VecVocabulary(Word2VecParts):
                 progress=shown.phase("counting words"),
                 allow_empty=True,
             )
-        sentences = corpus.sentences
-        return found, sentences.number if isinstance(sentences, _Numbered) else 0
+        numbered = corpus if isinstance(corpus, FileSentences) else corpus.sentences
+        return found, getattr(numbered, "number", 0)
 
     def _prepare(
         self,
@@ -335,6 +336,8 @@ class Word2VecVocabulary(Word2VecParts):
         what = f"{function}: the corpus must be a re-iterable of token lists"
         if isinstance(corpus_iterable, str | bytes | os.PathLike):
             raise TypeError(f"{what}, got {corpus_iterable!r}; a path goes into corpus_file")
+        if (files := FileSentences.of(corpus_iterable, lowercase=self.lowercase)) is not None:
+            return files
         sentences = iter(corpus_iterable)
         if sentences is corpus_iterable and passes > 1:
             raise TypeError(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge._arguments import MAX_THREADS, NotReadyError, either, existing, real, whole
+from lexforge._arguments import MAX_THREADS, either, existing, real, whole
+from lexforge._errors import NotReadyError
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.building import Word2VecVocabulary
 from lexforge.models.word2vec.parts import LOGGER
@@ -402,7 +403,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         without negative sampling, those of hierarchical softmax.
 
         Args:
-            context_words_list: Words or row numbers; unknown words are left out.
+            context_words_list: Words or row numbers; unknown ones are left out.
             topn: How many.
 
         Returns:
@@ -411,12 +412,9 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         """
         built = self._needed("predict_output_word")
         vocabulary, tables = built.vocabulary, self._views(built)
-        known = [
-            word if isinstance(word, int) else vocabulary[word]
-            for word in context_words_list
-            if isinstance(word, int) or word in vocabulary
-        ]
+        known = [built.wv.get_index(word) for word in context_words_list if word in built.wv]
         if not known:
+            LOGGER.warning("predict_output_word: none of the context words is in the vocabulary")
             return None
         context = tables["input"][known].sum(dim=0)
         if self.cbow_mean:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from lexforge._arguments import NotReadyError
+from lexforge._errors import NotReadyError
 from lexforge._version import __version__
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops._tables import padded_table
@@ -137,10 +137,16 @@ class Word2VecParts:
     def syn1neg(self) -> np.ndarray:
         """float32 [V, D], vectors of words as what is predicted and as noise: a view of the table.
 
+        Other numbers may be put into it, in place or all at once.
+
         Raises:
             AttributeError: Before the vocabulary is built, or with ``negative=0``.
         """
         return self._table("syn1neg", "output")
+
+    @syn1neg.setter
+    def syn1neg(self, matrix: np.ndarray) -> None:
+        self._set_table("syn1neg", matrix)
 
     @property
     def syn1(self) -> np.ndarray:
@@ -152,6 +158,18 @@ class Word2VecParts:
             AttributeError: Before the vocabulary is built, or with ``hs=0``.
         """
         return self._table("syn1", "tree")
+
+    @syn1.setter
+    def syn1(self, matrix: np.ndarray) -> None:
+        self._set_table("syn1", matrix)
+
+    def _set_table(self, attribute: str, matrix: np.ndarray) -> None:
+        table, matrix = getattr(self, attribute), np.asarray(matrix)
+        if matrix.shape != table.shape:
+            raise ValueError(
+                f"Word2Vec: {attribute} must be {list(table.shape)}, got {list(matrix.shape)}"
+            )
+        table[:] = matrix
 
     def _table(self, attribute: str, name: str) -> np.ndarray:
         if self._built is None:

@@ -14,6 +14,7 @@ from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
 from lexforge.models.word2vec.parts import Word2VecParts
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.models.word2vec.tree import tree_of_paths
+from lexforge.text.files import PICKLE, foreign_kind
 from lexforge.training.checkpoint import (
     CONFIG,
     STATE,
@@ -113,8 +114,10 @@ class StoredWord2Vec(Word2VecParts):
 
         Raises:
             FileNotFoundError: No model there.
-            CheckpointError: A file is missing, truncated, damaged, or of another kind of model.
+            CheckpointError: A file is missing, truncated, damaged, or of another kind of model; or
+                this is gensim's, which is a pickle, and never opened here.
         """
+        _refuse_pickle(folder)
         found = load_checkpoint(folder, model="word2vec", integers=PATHS)
         try:
             model = cls(
@@ -164,8 +167,10 @@ class StoredWord2Vec(Word2VecParts):
             ValueError: No vocabulary yet, or settings beyond our limits.
         """
         found = parts_of(model)
-        ours = cls(**found.settings, comment=model.comment, workers=workers, device=device)
-        ours.corpus_count, ours.corpus_total_words = model.corpus_count, model.corpus_total_words
+        comment = getattr(model, "comment", None)  # not in what gensim 3 saved
+        ours = cls(**found.settings, comment=comment, workers=workers, device=device)
+        for name in COUNTS:
+            setattr(ours, name, int(getattr(model, name) or 0))
         built = ours._built = ours._built_for(found.vocabulary, found.tree)
         for name, view in ours._views(built).items():
             view.copy_(torch.from_numpy(found.tables[name]))
@@ -194,6 +199,19 @@ class StoredWord2Vec(Word2VecParts):
             built.wv.vectors_lockf,
             workers=self.workers,
         )
-        model.comment, model.corpus_count = self.comment, self.corpus_count
-        model.corpus_total_words = self.corpus_total_words
+        for name in ("comment", *COUNTS):
+            setattr(model, name, getattr(self, name))
         return model
+
+
+def _refuse_pickle(path: str | os.PathLike) -> None:
+    """CheckpointError that says how gensim's file becomes one of ours."""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            kind = foreign_kind(file.read(16))
+        if kind == PICKLE:
+            name = os.fspath(path)
+            raise CheckpointError(
+                f"{name} is a pickle, which may run code and is never opened here; if it is "
+                f"gensim's: Word2Vec.from_gensim(gensim.models.Word2Vec.load({name!r}))"
+            )
