@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from lexforge.models.cooccurrence.counts import Cooccurrence
     from lexforge.models.glove.model import GloVe
     from lexforge.models.word2vec.model import Word2Vec
+    from lexforge.text.phrases import ENGLISH_CONNECTOR_WORDS, FrozenPhrases, Phraser, Phrases
+    from lexforge.text.preprocess import simple_preprocess
     from lexforge.vectors import KeyedVectors, load_vectors
 
 __all__ = [
+    "ENGLISH_CONNECTOR_WORDS",
     "Cooccurrence",
+    "FrozenPhrases",
     "GloVe",
     "KeyedVectors",
+    "Phraser",
+    "Phrases",
     "Word2Vec",
     "__version__",
     "build_info",
@@ -26,20 +32,26 @@ __all__ = [
     "cpu_capability",
     "cuda_usable",
     "load_vectors",
+    "simple_preprocess",
 ]
 
 # Where each public name lives. They are imported on first use, so that `import lexforge` and
 # `lexforge --help` do not wait for torch.
 _HOME = {
     "Cooccurrence": "lexforge.models.cooccurrence.counts",
+    "ENGLISH_CONNECTOR_WORDS": "lexforge.text.phrases",
+    "FrozenPhrases": "lexforge.text.phrases",
     "GloVe": "lexforge.models.glove.model",
     "KeyedVectors": "lexforge.vectors",
+    "Phraser": "lexforge.text.phrases",
+    "Phrases": "lexforge.text.phrases",
     "Word2Vec": "lexforge.models.word2vec.model",
     "build_info": "lexforge._library",
     "cooccurrence": "lexforge.models.cooccurrence.count",  # the function, not the module
     "cpu_capability": "lexforge._library",
     "cuda_usable": "lexforge._library",
     "load_vectors": "lexforge.vectors",
+    "simple_preprocess": "lexforge.text.preprocess",
 }
 
 __getattr__, __dir__ = attach(
