@@ -1,7 +1,9 @@
 // An allocator for large arrays that are read in no order: fewer, larger pages for them.
 #pragma once
 
+#ifdef __linux__
 #include <sys/mman.h>
+#endif
 
 #include <cstddef>
 #include <new>
@@ -20,7 +22,9 @@ struct HugePages {
     const size_t size = count * sizeof(T);
     if (size < kPage) return static_cast<T*>(::operator new(size));
     void* at = ::operator new(size, std::align_val_t{kPage});
-    madvise(at, size, MADV_HUGEPAGE);  // a hint, which the system may not know
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    madvise(at, size, MADV_HUGEPAGE);  // a hint, which the system may refuse
+#endif
     return static_cast<T*>(at);
   }
   void deallocate(T* at, size_t count) {

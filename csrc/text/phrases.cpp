@@ -491,10 +491,11 @@ void PhraseJoiner::release() {
   held_.clear();
 }
 
-void PhraseJoiner::phrase(double) {
-  alone(matcher_.text());
+void PhraseJoiner::phrase(double score) {
+  const std::string& text = matcher_.text();
+  alone(text);
   held_.clear();
-  ++phrases_;
+  ++phrases_[phrases_.add(text, hash_word(text), std::bit_cast<uint64_t>(score))].count;
 }
 
 void PhraseJoiner::end_line() {

@@ -240,7 +240,9 @@ class PhraseJoiner final : public Reader {
   ChunkPipeline& pipeline() override { return pipeline_; }
   void finish() override { pipeline_.finish(); }
   uint64_t tokens() const override { return tokens_; }
-  uint64_t phrases() const { return phrases_; }  // after finish()
+  // The phrases that were joined, in the order of their first appearance: `count` times, and
+  // `first` has the bits of their score. Complete after finish().
+  const WordTable& phrases() const { return phrases_; }
   // What was written since the last call.
   std::string take();
 
@@ -274,7 +276,8 @@ class PhraseJoiner final : public Reader {
   std::string text_;      // of the chunk
   std::string held_;      // words, one space between
   bool in_line_ = false;  // something of the line is written
-  uint64_t line_words_ = 0, tokens_ = 0, phrases_ = 0;
+  uint64_t line_words_ = 0, tokens_ = 0;
+  WordTable phrases_;
   std::mutex mutex_;
   std::string written_;     // since the last take(); under mutex_
   ChunkPipeline pipeline_;  // last: its threads use the members above

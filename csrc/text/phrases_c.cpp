@@ -150,8 +150,25 @@ LEXFORGE_TEXT_API int lexforge_phrase_joiner_take(Reader* reader, std::string** 
   return checked([&] { *text = new std::string(static_cast<PhraseJoiner&>(*reader).take()); });
 }
 
-LEXFORGE_TEXT_API uint64_t lexforge_phrase_joiner_phrases(const Reader* reader) {
-  return static_cast<const PhraseJoiner&>(*reader).phrases();
+// The phrases that were joined, each followed by the separator, their scores as double, and as
+// uint64 how often.
+LEXFORGE_TEXT_API int lexforge_phrase_joiner_phrases(const Reader* reader, char separator,
+                                                     std::string** texts, std::string** scores,
+                                                     std::string** counts) {
+  return checked([&] {
+    const WordTable& phrases = static_cast<const PhraseJoiner&>(*reader).phrases();
+    auto block = std::make_unique<std::string>();
+    std::vector<uint64_t> bits, numbers;
+    for (uint32_t i = 0; i < phrases.size(); ++i) {
+      block->append(phrases[i].word()).push_back(separator);
+      bits.push_back(phrases[i].first);
+      numbers.push_back(phrases[i].count);
+    }
+    auto first = bytes_of(bits), second = bytes_of(numbers);
+    *texts = block.release();
+    *scores = first.release();
+    *counts = second.release();
+  });
 }
 
 }  // namespace lexforge::text

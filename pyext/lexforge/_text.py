@@ -120,7 +120,7 @@ _phrase_counter_new = _checked("phrase_counter_new", c_void_p, c_uint64, *_READE
 _phrase_counter_least = _plain(c_uint64, "phrase_counter_least", c_void_p)
 _phrase_joiner_new = _checked("phrase_joiner_new", c_void_p, *_SCORING, *_READER, c_void_p)
 _phrase_joiner_take = _checked("phrase_joiner_take", c_void_p, c_void_p)
-_phrase_joiner_phrases = _plain(c_uint64, "phrase_joiner_phrases", c_void_p)
+_phrase_joiner_phrases = _checked("phrase_joiner_phrases", c_void_p, c_char, *3 * (c_void_p,))
 _rows_new = _checked("rows_new", c_int64, c_bool, c_bool, c_int64, c_bool, c_int, c_void_p)
 _rows_free = _plain(None, "rows_free", c_void_p)
 _rows_feed = _checked("rows_feed", c_void_p, *_SPAN, c_bool, c_void_p)
@@ -561,10 +561,10 @@ class PhraseJoiner(_Reader):
         if text := _take(block):
             self._write(text)
 
-    @property
-    def phrases(self) -> int:
-        """How many were joined."""
-        return self._call(_phrase_joiner_phrases)
+    def phrases(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Those that were joined, in order; their scores, float64 [n], and how often, int64 [n]."""
+        texts, (scores, counts) = _words_with(partial(self._call, _phrase_joiner_phrases), 2)
+        return texts, np.frombuffer(scores), np.frombuffer(counts, np.int64)
 
 
 # -- trees ---------------------------------------------------------------------------------------

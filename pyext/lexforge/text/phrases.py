@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ _LOGGER = logging.getLogger(__name__)
 
 # Articles, prepositions and conjunctions, which may stand inside a phrase: gensim's list.
 ENGLISH_CONNECTOR_WORDS = frozenset(
-    ["a", "an", "the", "for", "of", "with", "without", "at", "from", "to", "in", "on", "by"]
-    + ["and", "or"]
+    "a an the for of with without at from to in on by and or".split(" ")  # noqa: SIM905
 )
 
 
@@ -76,6 +75,23 @@ def npmi_scorer(
 
 
 _SCORERS: dict[str, Callable[..., float]] = {"default": original_scorer, "npmi": npmi_scorer}
+
+
+class Joined(NamedTuple):
+    """What became of a text.
+
+    Attributes:
+        words: read.
+        phrases: that were joined, in the order of their first appearance: score, and how often.
+    """
+
+    words: int
+    phrases: dict[str, tuple[float, int]]
+
+    @property
+    def times(self) -> int:
+        """How often phrases were joined."""
+        return sum(times for _, times in self.phrases.values())
 
 
 class _PhraseTransformation:
@@ -173,7 +189,7 @@ class _PhraseTransformation:
             return
         sentences, spans, scores = _matches(*matcher, sentences)
         delimiter = self.delimiter  # type: ignore[attr-defined]
-        for (number, begin, end), score in zip(spans, scores.tolist(), strict=True):
+        for number, begin, end, score in zip(*spans.T.tolist(), scores.tolist(), strict=True):
             yield delimiter.join(sentences[number][begin:end]), score
 
     def _joined(self, sentences: list[Sequence[str]]) -> list[list[str]]:
@@ -183,8 +199,9 @@ class _PhraseTransformation:
         sentences, spans, _ = _matches(*matcher, sentences)
         joined = [list(sentence) for sentence in sentences]
         delimiter = self.delimiter  # type: ignore[attr-defined]
-        for sentence, begin, end in reversed(spans):  # places before a phrase stay what they are
-            words = joined[sentence]
+        # From the last on: places before a phrase stay what they are.
+        for number, begin, end in zip(*spans[::-1].T.tolist(), strict=True):
+            words = joined[number]
             words[begin:end] = [delimiter.join(words[begin:end])]
         return joined
 
@@ -195,7 +212,7 @@ class _PhraseTransformation:
         *,
         workers: int | None = None,
         progress: Progress | None = None,
-    ) -> tuple[int, int]:
+    ) -> Joined:
         """Write a corpus of files with its phrases joined, a line for each of its lines.
 
         A line of more than 10,000 words is looked through in parts of so many.
@@ -208,7 +225,7 @@ class _PhraseTransformation:
             progress: called now and then with (bytes read, bytes in all).
 
         Returns:
-            The numbers of words read and of phrases joined.
+            How many words were read, and which phrases joined.
         """
         corpus = resolve_corpus(corpus_file)
         if not isinstance(out, (str, os.PathLike)):
@@ -222,21 +239,25 @@ class _PhraseTransformation:
 
     def _write(
         self, corpus: Corpus, file: BinaryIO, workers: int | None, progress: Progress | None
-    ) -> tuple[int, int]:
+    ) -> Joined:
         matcher = self._matcher()
         if matcher is not None and corpus.sentences is None:
             table, scoring = matcher
             options = reader_options(corpus, workers)
             joiner = _text.PhraseJoiner(table, scoring, file.write, **options)
             corpus.feed(joiner, progress)
-            return joiner.tokens, joiner.phrases
-        words = phrases = 0
+            texts, scores, times = joiner.phrases()
+            found = zip(scores.tolist(), times.tolist(), strict=True)
+            return Joined(joiner.tokens, dict(zip(texts, found, strict=True)))
+        words, joined = 0, dict[str, tuple[float, int]]()
         for sentence in corpus:
             tokens = list(self.analyze_sentence(sentence))
             file.write(" ".join([text for text, _ in tokens]).encode() + b"\n")
             words += len(sentence)
-            phrases += sum(score is not None for _, score in tokens)
-        return words, phrases
+            for text, score in tokens:
+                if score is not None:
+                    joined[text] = score, joined.get(text, (score, 0))[1] + 1
+        return Joined(words, joined)
 
     # -- files
 
@@ -754,13 +775,13 @@ def _batches(sentences: Iterable[Iterable[str]]) -> Iterator[list[Sequence[str]]
 
 def _matches(
     table: _text.PhraseTable, scoring: _text.Scoring, sentences: list[Sequence[str]]
-) -> tuple[list[Sequence[str]], list[list[int]], np.ndarray]:
+) -> tuple[list[Sequence[str]], np.ndarray, np.ndarray]:
     """Sentences without empty words, what `PhraseTable.match` finds in them, and the scores."""
     spans, scores, empty = table.match(sentences, scoring)
     if empty > sum(not sentence for sentence in sentences):
         sentences = [[word for word in sentence if word] for sentence in sentences]
         spans, scores, _ = table.match(sentences, scoring)
-    return sentences, spans.tolist(), scores
+    return sentences, spans, scores
 
 
 def _corpus_of(sentences: Any, corpus_file: Any) -> Corpus:
