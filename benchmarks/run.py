@@ -34,6 +34,7 @@ MEASURED = {
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
+    "phrases": ["text"],
     "ptb_reference": ["word2vec", "sampling"],
     "row_update": ["embedding"],
     "sampling": ["sampling"],

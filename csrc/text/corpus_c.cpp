@@ -1,25 +1,16 @@
 // C interface of the corpus reader. No wait for worker threads lasts longer than a few chunks take,
 // so that Ctrl-C, which Python looks for between two calls, is answered at once.
+#include "text/corpus_c.h"
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "text/c_interface.h"
-#include "text/corpus.h"
 
 namespace lexforge::text {
 namespace {
-
-ReaderOptions make_options(int threads, int64_t chunk_bytes, int errors, const uint32_t* lowercase,
-                           int64_t lowercase_size) {
-  ReaderOptions options;
-  options.threads = threads;
-  options.chunk_bytes = chunk_bytes;
-  options.errors = static_cast<BadUtf8>(errors);
-  options.lowercase.assign(lowercase, lowercase + lowercase_size);
-  return options;
-}
 
 const WordCounter& counter(const Reader* reader) {
   return static_cast<const WordCounter&>(*reader);

@@ -19,6 +19,7 @@ from ctypes import (
     c_bool,
     c_char,
     c_char_p,
+    c_double,
     c_int,
     c_int32,
     c_int64,
@@ -26,8 +27,9 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -84,6 +86,7 @@ def _checked(name: str, *parameters: Any) -> Callable[..., Any]:
 
 _SPAN = (c_void_p, c_int64)  # where something begins, and its size
 _READER = (c_int, c_int64, c_int, *_SPAN)  # threads, chunk_bytes, errors, lowercase
+_SCORING = (c_int, c_double, c_double, c_uint64)  # kind, threshold, min_count, words of the corpus
 _MATRIX = (c_void_p, c_int64, c_int64)
 
 _block_data = _plain(c_void_p, "block_data", c_void_p)
@@ -105,6 +108,21 @@ _encoder_new = _checked(
 )
 _encoder_sentences = _plain(c_uint64, "encoder_sentences", c_void_p)
 _encoder_unknown = _plain(c_uint64, "encoder_unknown", c_void_p)
+_phrases_new = _checked("phrases_new", *_SPAN, *_SPAN, c_int64, c_void_p)
+_phrases_free = _plain(None, "phrases_free", c_void_p)
+_phrases_size = _plain(c_int64, "phrases_size", c_void_p)
+_phrases_add = _checked("phrases_add", c_void_p, *_SPAN, c_int64, c_void_p)
+_phrases_value = _checked("phrases_value", c_void_p, *_SPAN, c_void_p)
+_phrases_texts = _checked("phrases_texts", c_void_p, c_char, *2 * (c_void_p,))
+_phrases_merge = _checked("phrases_merge", *2 * (c_void_p,))
+_phrases_prune = _checked("phrases_prune", c_void_p, c_uint64)
+_phrases_scored = _checked("phrases_scored", c_void_p, *_SCORING, c_char, *3 * (c_void_p,))
+_phrases_match = _checked("phrases_match", c_void_p, *_SCORING, *_SPAN, *3 * (c_void_p,))
+_phrase_counter_new = _checked("phrase_counter_new", c_void_p, c_uint64, *_READER, c_void_p)
+_phrase_counter_least = _plain(c_uint64, "phrase_counter_least", c_void_p)
+_phrase_joiner_new = _checked("phrase_joiner_new", c_void_p, *_SCORING, *_READER, c_void_p)
+_phrase_joiner_take = _checked("phrase_joiner_take", c_void_p, c_void_p)
+_phrase_joiner_phrases = _checked("phrase_joiner_phrases", c_void_p, c_char, *3 * (c_void_p,))
 _rows_new = _checked("rows_new", c_int64, c_bool, c_bool, c_int64, c_bool, c_int, c_void_p)
 _rows_free = _plain(None, "rows_free", c_void_p)
 _rows_feed = _checked("rows_feed", c_void_p, *_SPAN, c_bool, c_void_p)
@@ -234,6 +252,26 @@ def _framed(sentences: Sequence[Sequence[str]]) -> np.ndarray:
     return np.frombuffer(b"".join(parts), np.uint8)
 
 
+def word_lists(sentences: Iterable[Iterable[str]]) -> list[Sequence[str]]:
+    """Sentences as sequences; their words are not looked at.
+
+    Raises:
+        TypeError: One is no iterable, or a str.
+    """
+    lists: list[Sequence[str]] = []
+    for sentence in sentences:
+        if isinstance(sentence, (list, tuple)):
+            lists.append(sentence)
+            continue
+        if isinstance(sentence, str) or not isinstance(sentence, Iterable):
+            raise TypeError(
+                f"a sentence must be a list of str, got {type(sentence).__name__} "
+                "(split lines into words first)"
+            )
+        lists.append(list(sentence))
+    return lists
+
+
 def _pieces(block: np.ndarray, separator: bytes) -> Iterator[bytes]:
     """A block of words, each followed by the separator, in pieces that end before one."""
     begin, width = 0, _PIECE_BYTES
@@ -245,6 +283,29 @@ def _pieces(block: np.ndarray, separator: bytes) -> Iterator[bytes]:
             continue
         yield piece[:end]
         begin, width = begin + end + 1, _PIECE_BYTES
+
+
+def _words_with(give: Callable[..., Any], numbers: int) -> tuple[list[str], list[bytes]]:
+    """Words of the library, and so many arrays of numbers that come with them.
+
+    Args:
+        give: called with the separator that is to follow each word, and where the results' blocks
+            go; 8 bytes of the first array are a word's.
+    """
+    # Words of a framed document may hold a line feed; no word holds the byte 0xFF.
+    for separator, errors in ((b"\n", "strict"), (b"\xff", "surrogateescape")):
+        block, *others = (c_void_p() for _ in range(1 + numbers))
+        give(separator, byref(block), *map(byref, others))
+        arrays = [_take(other) for other in others]
+        words: list[str] = []
+        try:
+            for piece in _pieces(_bytes_of(block), separator):
+                words += piece.decode(errors=errors).split(separator.decode(errors=errors))
+        finally:
+            _block_free(block)
+        if len(words) == len(arrays[0]) // 8:
+            break
+    return words, arrays
 
 
 # -- corpora -------------------------------------------------------------------------------------
@@ -280,18 +341,7 @@ class _Reader(_Handle):
 
     def feed_sentences(self, sentences: Iterable[Iterable[str]]) -> None:
         """Lists of str, into a document begun with framed=True."""
-        lists: list[Sequence[str]] = []
-        for sentence in sentences:
-            if isinstance(sentence, (list, tuple)):
-                lists.append(sentence)
-                continue
-            if isinstance(sentence, str) or not isinstance(sentence, Iterable):
-                raise TypeError(
-                    f"a sentence must be a list of str, got {type(sentence).__name__} "
-                    "(split lines into words first)"
-                )
-            lists.append(list(sentence))
-        self._call(_reader_feed, *_span(_framed(lists)))
+        self._call(_reader_feed, *_span(_framed(word_lists(sentences))))
 
     def end_document(self) -> None:
         self._call(_reader_end)
@@ -323,19 +373,7 @@ class WordCounter(_Reader):
     def words(self, min_count: int, max_words: int) -> tuple[list[str], bytes]:
         """(list of str, their counts as the bytes of an int64 array), by descending count."""
         limits = _whole("min_count", min_count, 0), _whole("max_words", max_words, 0)
-        # Words of a framed document may hold a line feed; no word holds the byte 0xFF.
-        for separator, errors in ((b"\n", "strict"), (b"\xff", "surrogateescape")):
-            block, numbers = c_void_p(), c_void_p()
-            self._call(_counter_words, *limits, separator, byref(block), byref(numbers))
-            counts = _take(numbers)
-            words: list[str] = []
-            try:
-                for piece in _pieces(_bytes_of(block), separator):
-                    words += piece.decode(errors=errors).split(separator.decode(errors=errors))
-            finally:
-                _block_free(block)
-            if len(words) == len(counts) // 8:
-                break
+        words, (counts,) = _words_with(partial(self._call, _counter_words, *limits), 1)
         return words, counts
 
 
@@ -372,6 +410,163 @@ class CorpusEncoder(_Reader):
     @property
     def unknown(self) -> int:
         return self._call(_encoder_unknown)
+
+
+# -- phrases -------------------------------------------------------------------------------------
+
+_SCORERS = ("default", "npmi", "stored", "unknown")  # by the numbers of Scoring::Kind
+
+
+class Scoring(NamedTuple):
+    """How candidates are scored, and above what they are phrases; see csrc/text/phrases.h."""
+
+    kind: str
+    threshold: float
+    min_count: float = 0.0
+    corpus_words: int = 0
+
+    @property
+    def native(self) -> tuple[int, float, float, int]:
+        """As the library takes it."""
+        return (_SCORERS.index(self.kind), *self[1:])
+
+
+class PhraseTable(_Handle):
+    """Texts and their values, which are counts or scores.
+
+    Args:
+        delimiter: between the words of a text, not empty.
+        connectors: words that neither begin nor end a phrase.
+    """
+
+    def __init__(self, delimiter: str, connectors: Sequence[str] = ()):
+        super().__init__(
+            _phrases_free,
+            _phrases_new,
+            *_span(delimiter.encode()),
+            *_span(_framed([connectors])),
+            len(connectors),
+        )
+
+    def __len__(self) -> int:
+        return self._call(_phrases_size)
+
+    def add(self, texts: Sequence[str], values: np.ndarray) -> None:
+        """Give texts, which are not empty, their values: contiguous int64 or float64 [n]."""
+        assert values.shape == (len(texts),) and values.itemsize == 8
+        self._call(_phrases_add, *_span(_framed([texts])), len(texts), values.ctypes)
+
+    def count(self, text: str) -> int:
+        """How often it was counted; 0 for one that is not there."""
+        found = c_uint64()
+        self._call(_phrases_value, *_span(text.encode()), byref(found))
+        return found.value
+
+    def counts(self) -> tuple[list[str], np.ndarray]:
+        """All texts in the order of their first appearance, and their counts, int64 [n]."""
+        texts, (counts,) = _words_with(partial(self._call, _phrases_texts), 1)
+        return texts, np.frombuffer(counts, np.int64)
+
+    def merge(self, other: PhraseTable) -> None:
+        """Add the values of another table with the same delimiter and connectors."""
+        self._call(_phrases_merge, other)
+
+    def prune(self, least: int) -> None:
+        """Leave out what has a smaller value."""
+        self._call(_phrases_prune, least)
+
+    def scored(self, scoring: Scoring) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """The phrases in order, their scores, float64 [n], and counts, int64 [n, 3].
+
+        Counts are of the first word, of the last and of the whole. What is of kind "unknown" has no
+        score, and is all that could be a phrase.
+        """
+        give = partial(self._call, _phrases_scored, *scoring.native)
+        texts, (scores, counts) = _words_with(give, 2)
+        return texts, np.frombuffer(scores), np.frombuffer(counts, np.int64).reshape(-1, 3)
+
+    def match(
+        self, sentences: Sequence[Sequence[str]], scoring: Scoring
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Where phrases are: int32 [n, 3] of sentence, first word and behind the last; the scores.
+
+        Empty words are no words; the third result says how many there were, of which one may be an
+        empty sentence's.
+        """
+        spans, scores, empty = c_void_p(), c_void_p(), c_int64()
+        block = _framed(sentences)
+        results = byref(spans), byref(scores), byref(empty)
+        self._call(_phrases_match, *scoring.native, *_span(block), *results)
+        places, numbers = np.frombuffer(_take(spans), np.int32), np.frombuffer(_take(scores))
+        return places.reshape(-1, 3), numbers, empty.value
+
+
+class PhraseCounter(_Reader):
+    """Counts words and candidates of documents into an empty table; see csrc/text/phrases.h."""
+
+    def __init__(
+        self,
+        table: PhraseTable,
+        max_texts: int,
+        *,
+        threads: int,
+        chunk_bytes: int,
+        errors: str,
+        lowercase: Sequence[int],
+    ):
+        self._table = table  # is written to
+        options = _options(threads, chunk_bytes, errors, lowercase)
+        limit = _whole("max_vocab_size", max_texts, 1)
+        super().__init__(_reader_free, _phrase_counter_new, table, limit, *options)
+
+    @property
+    def least(self) -> int:
+        """What the next pruning would leave out has come less often."""
+        return self._call(_phrase_counter_least)
+
+
+class PhraseJoiner(_Reader):
+    """Writes documents with phrases joined, one space between words, a line feed after each line.
+
+    Args:
+        write: called with the bytes, in order.
+    """
+
+    def __init__(
+        self,
+        table: PhraseTable,
+        scoring: Scoring,
+        write: Callable[[bytes], object],
+        *,
+        threads: int,
+        chunk_bytes: int,
+        errors: str,
+        lowercase: Sequence[int],
+    ):
+        self._table, self._write = table, write
+        options = _options(threads, chunk_bytes, errors, lowercase)
+        super().__init__(_reader_free, _phrase_joiner_new, table, *scoring.native, *options)
+
+    def feed(self, bytes: _Buffer) -> None:
+        """Take the next bytes of the document, and write what is ready."""
+        super().feed(bytes)
+        self._write_ready()
+
+    def finish(self) -> None:
+        """Wait for the threads, and write the rest."""
+        super().finish()
+        self._write_ready()
+
+    def _write_ready(self) -> None:
+        block = c_void_p()
+        self._call(_phrase_joiner_take, byref(block))
+        if text := _take(block):
+            self._write(text)
+
+    def phrases(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Those that were joined, in order; their scores, float64 [n], and how often, int64 [n]."""
+        texts, (scores, counts) = _words_with(partial(self._call, _phrase_joiner_phrases), 2)
+        return texts, np.frombuffer(scores), np.frombuffer(counts, np.int64)
 
 
 # -- trees ---------------------------------------------------------------------------------------

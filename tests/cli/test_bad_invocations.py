@@ -50,6 +50,7 @@ CASES = [
     ("glove corpus.txt --out o --optimizer sgd", 2, "--optimizer must be one of adagrad, rowwise"),
     ("glove corpus.txt --out o -binary 3", 2, "-binary must be less than or equal to 2, got '3'"),
     ("cooccurrence corpus.txt --out o --window 0", 2, "--window must be greater than or equal"),
+    ("phrases corpus.txt --out o --passes 0", 2, "--passes must be greater than or equal to 1"),
     ("bert pretrain corpus.txt --out o --heads 3", 1, "--heads must divide --hidden-size 128"),
     ("bert pretrain corpus.txt --out o --dropout 2", 2, "--dropout must be less than or equal"),
     ("bert pretrain corpus.txt --out o --max-len 2000", 1, "--max-len must be at most"),

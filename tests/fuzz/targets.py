@@ -19,7 +19,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from lexforge import Cooccurrence, GloVe, KeyedVectors, Word2Vec, _plot, cooccurrence, load_vectors
+from lexforge import (
+    Cooccurrence,
+    GloVe,
+    KeyedVectors,
+    Phrases,
+    Word2Vec,
+    _plot,
+    cooccurrence,
+    load_vectors,
+)
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
@@ -300,6 +309,26 @@ for _name, _encode in (
 def _(folder: Path) -> None:
     for errors in ("replace", "skip", "strict"):
         build_vocabulary(folder, min_count=1, threads=2, allow_empty=True, errors=errors)
+
+
+# -- phrases
+
+
+def _phrases(folder: Path, frozen: bool) -> None:
+    found = Phrases(CORPUS[:6], 1, 0.1, connector_words={"of", "é"})
+    (found.freeze() if frozen else found).save(folder / "phrases.json")
+
+
+for _name, _frozen in (("phrases", False), ("phrases_frozen", True)):
+
+    @target(_name, partial(_phrases, frozen=_frozen))
+    def _(folder: Path) -> None:
+        found = Phrases.load(folder / "phrases.json")
+        found.find_phrases(found[CORPUS[:3]])
+        found.__getstate__()
+
+
+# -- paragraphs
 
 
 def _paragraphs(folder: Path) -> None:

@@ -15,9 +15,11 @@ from types import ModuleType
 
 import gensim.models
 import gensim.models.keyedvectors
+import gensim.models.phrases
 import gensim.models.word2vec
 
 import lexforge
+from lexforge.text import phrases
 
 for module in (gensim.models, gensim.models.word2vec):
     module.Word2Vec = lexforge.Word2Vec
@@ -25,6 +27,11 @@ for name in ("LineSentence", "PathLineSentences", "Text8Corpus"):
     setattr(gensim.models.word2vec, name, getattr(lexforge, name))
 for module in (gensim.models, gensim.models.keyedvectors):
     module.KeyedVectors = lexforge.KeyedVectors
+for module in (gensim.models, gensim.models.phrases):
+    module.Phrases, module.FrozenPhrases = lexforge.Phrases, lexforge.FrozenPhrases
+    module.Phraser = lexforge.Phraser
+gensim.models.phrases._PhrasesTransformation = phrases._PhraseTransformation
+gensim.models.phrases.original_scorer = phrases.original_scorer
 
 _outcomes: dict[str, list[str]] = {}
 

@@ -161,7 +161,8 @@ class Corpus:
 
     def _feed_sentences(self, reader, progress: Progress) -> None:
         reader.begin_document(self.name, framed=True)
-        sentences, done = iter(self.sentences or ()), 0
+        assert self.sentences is not None
+        sentences, done = iter(self.sentences), 0
         while batch := list(itertools.islice(sentences, _BATCH_SENTENCES)):
             reader.feed_sentences(batch)
             done += len(batch)
