@@ -202,6 +202,38 @@ std::vector<PhraseTable::Phrase> PhraseTable::phrases(const Scoring& scoring) co
   return found;
 }
 
+// -- the words of a chunk
+
+namespace {
+constexpr size_t kFar = 24, kNear = 12;  // words ahead for which memory is asked
+}
+
+ScanReport ChunkWords::scan(const Chunk& chunk, Normalizer& normalize) {
+  tokens.clear();
+  text.clear();
+  line_ends.clear();
+  const auto on_word = [&](std::string_view word, uint64_t) {
+    tokens.push_back({hash_word(word), static_cast<uint32_t>(word.size()), PhraseTable::kAbsent});
+    text += word;
+  };
+  return lexforge::text::scan(chunk, normalize, on_word,
+                              [&] { line_ends.push_back(tokens.size()); });
+}
+
+template <typename Number>
+void ChunkWords::look_up(const WordTable& table, const Number& number) {
+  size_t at = 0;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (i + kFar < tokens.size()) {
+      table.prefetch(tokens[i + kFar].hash);
+      table.prefetch_entry(tokens[i + kNear].hash);
+    }
+    Token& token = tokens[i];
+    token.number = number(std::string_view(text).substr(at, token.length), token.hash);
+    at += token.length;
+  }
+}
+
 // -- counting
 
 PhraseCounter::PhraseCounter(ReaderOptions options, PhraseTable& table, uint64_t max_texts)
@@ -215,17 +247,13 @@ PhraseCounter::PhraseCounter(ReaderOptions options, PhraseTable& table, uint64_t
 ScanReport PhraseCounter::process(int worker, const Chunk& chunk) {
   constexpr size_t kMostWords = 1 << 20;  // the worker's own, kept for the next chunk
   Scanned& out = scanned_[worker];
-  out.tokens.clear();
-  out.line_ends.clear();
+  const auto report = out.scan(chunk, normalizers_[worker]);
   if (out.words.size() > kMostWords) {
     out.words = WordTable();
     out.in_table.clear();
   }
-  const auto on_word = [&](std::string_view word, uint64_t) {
-    out.tokens.push_back(out.words.add(word, hash_word(word), 0));
-  };
-  const auto report = scan(chunk, normalizers_[worker], on_word,
-                           [&] { out.line_ends.push_back(out.tokens.size()); });
+  out.look_up(out.words,
+              [&](std::string_view word, uint64_t hash) { return out.words.add(word, hash, 0); });
   out.in_table.resize(out.words.size(), PhraseTable::kAbsent);
   return report;
 }
@@ -271,7 +299,7 @@ void PhraseCounter::number(Scanned& scanned, size_t first) {
     scanned.generation = generation_;
   }
   for (size_t i = first; i < scanned.tokens.size(); ++i) {
-    const uint32_t token = scanned.tokens[i];
+    const uint32_t token = scanned.tokens[i].number;
     uint32_t& number = scanned.in_table[token];
     if (number == PhraseTable::kAbsent) {
       const auto& word = scanned.words[token];
@@ -282,7 +310,6 @@ void PhraseCounter::number(Scanned& scanned, size_t first) {
 }
 
 void PhraseCounter::count(size_t first, size_t last) {
-  constexpr size_t kFar = 24, kNear = 12;  // words ahead: memory is slower than the work
   for (size_t i = first; i < last; ++i) {
     if (i + kFar < numbers_.size()) {
       table_.prefetch(numbers_[i + kFar - 1], numbers_[i + kFar]);
@@ -427,22 +454,15 @@ PhraseJoiner::PhraseJoiner(ReaderOptions options, const PhraseTable& table, cons
       pipeline_(options_, *this) {}
 
 ScanReport PhraseJoiner::process(int worker, const Chunk& chunk) {
-  Scanned& out = scanned_[worker];
-  out.tokens.clear();
-  out.text.clear();
-  out.line_ends.clear();
-  const auto on_word = [&](std::string_view word, uint64_t) {
-    const uint32_t number = table_.find_word(word, hash_word(word));
-    out.tokens.push_back({number, static_cast<uint32_t>(word.size())});
-    out.text += word;
-  };
-  return scan(chunk, normalizers_[worker], on_word,
-              [&] { out.line_ends.push_back(out.tokens.size()); });
+  ChunkWords& out = scanned_[worker];
+  const auto report = out.scan(chunk, normalizers_[worker]);
+  out.look_up(table_.words(),
+              [&](std::string_view word, uint64_t hash) { return table_.find_word(word, hash); });
+  return report;
 }
 
 void PhraseJoiner::commit(int worker, const Chunk& chunk) {
-  constexpr size_t kFar = 24, kNear = 12;
-  const Scanned& scanned = scanned_[worker];
+  const ChunkWords& scanned = scanned_[worker];
   const auto& tokens = scanned.tokens;
   size_t done = 0, at = 0;
   const auto take = [&](size_t end) {

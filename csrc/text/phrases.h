@@ -90,6 +90,7 @@ class PhraseTable {
 
   uint32_t add_word(std::string_view word, uint64_t hash);
   uint32_t find_word(std::string_view word, uint64_t hash) const { return words_.find(word, hash); }
+  const WordTable& words() const { return words_; }
   bool is_connector(uint32_t word) const { return word < connectors_.size(); }
   bool is_safe(std::string_view word) const;
   bool is_safe(uint32_t word) const { return words_info_[word].safe; }
@@ -142,6 +143,23 @@ class PhraseTable {
   PairTable entries_;  // (word, kAlone), (word, word) or (word, kStep | steps)
 };
 
+// The words of a chunk, looked up once all of them are there: memory is slower than the work.
+struct ChunkWords {
+  struct Token {
+    uint64_t hash;
+    uint32_t length, number;
+  };
+  std::vector<Token> tokens;
+  std::string text;                 // of the words, one behind the other
+  std::vector<uint64_t> line_ends;  // number of tokens before each
+
+  // Fills all but the numbers.
+  ScanReport scan(const Chunk& chunk, Normalizer& normalize);
+  // Gives each token number(word, hash), of words that are in `table` or soon will be.
+  template <typename Number>
+  void look_up(const WordTable& table, const Number& number);
+};
+
 // Counts the words and candidates of documents into an empty table, which outlives it.
 //
 // After a sentence that leaves more than `max_texts` texts, those that came less than n times are
@@ -160,12 +178,10 @@ class PhraseCounter final : public Reader {
 
  private:
   // What a worker has scanned: words by numbers of its own, so that it waits for nobody.
-  struct Scanned {
+  struct Scanned : ChunkWords {
     WordTable words;
     std::vector<uint32_t> in_table;  // own number -> that in the table, kAbsent: not known yet
     uint64_t generation = 0;         // of the table in which those are
-    std::vector<uint32_t> tokens;
-    std::vector<uint64_t> line_ends;  // number of tokens of the chunk before each
   };
 
   void number(Scanned& scanned, size_t first);
@@ -256,22 +272,12 @@ class PhraseJoiner final : public Reader {
   void phrase(double score);
 
  private:
-  struct Scanned {
-    struct Token {
-      uint32_t number;
-      uint32_t length;
-    };
-    std::vector<Token> tokens;
-    std::string text;                 // of the words, one behind the other
-    std::vector<uint64_t> line_ends;  // number of tokens before each
-  };
-
   void end_line();
 
   const ReaderOptions options_;
   const PhraseTable& table_;
   std::vector<Normalizer> normalizers_;
-  std::vector<Scanned> scanned_;
+  std::vector<ChunkWords> scanned_;
   PhraseMatcher matcher_;
   std::string text_;      // of the chunk
   std::string held_;      // words, one space between

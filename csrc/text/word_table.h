@@ -62,6 +62,13 @@ class WordTable {
     return slots_[slot_of(word, hash)].entry;
   }
 
+  // Where a look for a word is going to begin; then, once that is there, the entry it leads to.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]); }
+  void prefetch_entry(uint64_t hash) const {
+    const uint32_t entry = slots_[hash & (slots_.size() - 1)].entry;
+    if (entry != kAbsent) __builtin_prefetch(&entries_[entry]);
+  }
+
   // The word's entry number, with a new entry of count 0 when the word is new. Entries are numbered
   // in the order of their addition; more than 2^32 - 2 of them throw std::length_error.
   uint32_t add(std::string_view word, uint64_t hash, uint64_t first) {
