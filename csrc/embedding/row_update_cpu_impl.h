@@ -12,14 +12,15 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-constexpr int64_t kAhead = 4;       // rows between a prefetch and its use
+constexpr int64_t kAhead = 3;       // rows between a prefetch and its use
+constexpr int64_t kSumAhead = 8;    // gradients
 constexpr int64_t kLineBytes = 64;  // of the cache
 
 template <typename T>
 LEXFORGE_INLINE void prefetch_row(const T* row, int64_t dim) {
   const auto* bytes = reinterpret_cast<const char*>(row);
   const int64_t size = dim * static_cast<int64_t>(sizeof(T));
-  for (int64_t b = 0; b < size; b += kLineBytes) __builtin_prefetch(bytes + b, 1, 3);
+  for (int64_t b = 0; b < size; b += kLineBytes) __builtin_prefetch(bytes + b, 0, 3);
 }
 
 // ---- The rules ---------------------------------------------------------------------------------
@@ -167,11 +168,28 @@ LEXFORGE_INLINE void prefetch_step(const RowUpdateParams<scalar_t, stat_t>& para
   const int64_t dim = params.dim;
   prefetch_row(params.weight + row * dim, dim);
   if (params.rule == RowRule::kRowwiseAdagrad) {
-    __builtin_prefetch(params.first + row, 1, 3);
+    __builtin_prefetch(params.first + row, 0, 3);
   } else if (params.first != nullptr) {
     prefetch_row(params.first + row * dim, dim);
   }
   if (params.second != nullptr) prefetch_row(params.second + row * dim, dim);
+}
+
+// The sum of the gradients that groups.members [first, last) name. They lie anywhere: those of the
+// next members, also of the next groups, are on their way meanwhile.
+template <typename scalar_t, typename stat_t>
+LEXFORGE_INLINE void sum_members(const RowUpdateParams<scalar_t, stat_t>& params,
+                                 const RowUpdateGroups<stat_t>& of, int64_t first, int64_t last,
+                                 stat_t* sum) {
+  const int64_t dim = params.dim, all = of.groups.begin[of.groups.count];
+  const int32_t* members = of.groups.members;
+  const int64_t ahead = last + kSumAhead < all ? last + kSumAhead : all;
+  for (int64_t m = first + kSumAhead; m < ahead; ++m) {
+    prefetch_row(params.gradients + members[m] * dim, dim);
+  }
+  sum_rows<scalar_t>([&](int64_t m)
+                         LEXFORGE_INLINED { return params.gradients + members[first + m] * dim; },
+                     last - first, dim, sum);
 }
 
 }  // namespace
@@ -179,12 +197,8 @@ LEXFORGE_INLINE void prefetch_step(const RowUpdateParams<scalar_t, stat_t>& para
 template <typename scalar_t, typename stat_t>
 void row_update_parts(const RowUpdateParams<scalar_t, stat_t>& params,
                       const RowUpdateGroups<stat_t>& of, int64_t first, int64_t last) {
-  const int64_t dim = params.dim;
   for (int64_t j = first; j < last; ++j) {
-    const int32_t* members = of.groups.members + of.part_first[j];
-    sum_rows<scalar_t>([&](int64_t m)
-                           LEXFORGE_INLINED { return params.gradients + members[m] * dim; },
-                       of.part_last[j] - of.part_first[j], dim, of.partial + j * dim);
+    sum_members(params, of, of.part_first[j], of.part_last[j], of.partial + j * params.dim);
   }
 }
 
@@ -203,10 +217,7 @@ void row_update_groups(const RowUpdateParams<scalar_t, stat_t>& params,
         sum_rows<stat_t>([&](int64_t j) LEXFORGE_INLINED { return partial + j * dim; }, parts, dim,
                          sum);
       } else {
-        const int32_t* members = groups.members + groups.begin[g];
-        sum_rows<scalar_t>([&](int64_t m)
-                               LEXFORGE_INLINED { return params.gradients + members[m] * dim; },
-                           groups.begin[g + 1] - groups.begin[g], dim, sum);
+        sum_members(params, of, groups.begin[g], groups.begin[g + 1], sum);
       }
       step_row<Rule>(params, row, sum);
       if (params.touched != nullptr) params.touched[row] = kRowDone;

@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lexforge.ops import _checks
-from lexforge.ops._tables import huge_zeros
 from lexforge.ops.embedding.row_update import row_update_
-
-_LARGE = 1 << 20  # numbers, from which on huge pages are worth asking for
 
 
 class RowOptimizer(Optimizer):
@@ -159,11 +156,8 @@ class RowOptimizer(Optimizer):
         held = self.state[p].get(name)
         if held is not None:
             return held
-        dtype = _checks.stat_dtype(p)
-        if p.device.type != "cpu" or math.prod(shape) < _LARGE:
-            return torch.full(shape, start, dtype=dtype, device=p.device)
-        state = huge_zeros(dtype, *shape)  # or every row's first step would wait for a page
-        return state.fill_(start) if start else state
+        # Written now, not at the first step of each row, which would wait for its page.
+        return torch.full(shape, start, dtype=_checks.stat_dtype(p), device=p.device)
 
     def _flags(
         self, group: dict[str, Any], p: Tensor, moments: dict[str, Tensor], momentum: bool
