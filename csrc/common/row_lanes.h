@@ -1,6 +1,9 @@
 // Row arithmetic of the minibatch kernels. Included by kernel bodies after common/simd.h.
 #pragma once
 
+#include "common/bfloat16.h"
+#include "common/row_values.h"
+
 namespace lexforge::LEXFORGE_ISA {
 
 template <typename scalar_t>
@@ -17,6 +20,13 @@ constexpr int64_t kBlockRegisters = 8;
 
 // Scores that are computed together: what a stack array holds.
 constexpr int64_t kChunk = 64;
+
+// Every cache line of a row, ahead of its use.
+template <typename scalar_t>
+LEXFORGE_INLINE void prefetch_row(const scalar_t* row, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(scalar_t);
+  for (int64_t d = 0; d < count; d += kLine) __builtin_prefetch(row + d, 0, 3);
+}
 
 // dots[i] = dot(v, row(i)) for i < count; entries up to the next multiple of eight are overwritten.
 template <typename L, typename Row>
@@ -47,6 +57,16 @@ LEXFORGE_INLINE void dot_rows(const typename L::scalar* v, int64_t dim, int64_t 
   }
 }
 
+// The first n numbers of a row of L's scalars or of Bfloat16 (row_values.h).
+template <typename L>
+LEXFORGE_INLINE typename L::reg load_row(const typename L::scalar* p, int64_t n) {
+  return PlainRowValues<L>::load(p, n);
+}
+template <typename L>
+LEXFORGE_INLINE typename L::reg load_row(const Bfloat16* p, int64_t n) {
+  return RowValues<Bfloat16>::load(p, n);
+}
+
 // finish(d, r, sum) for each block d .. d + r * kWidth of the dimensions, with the registers
 // sum[j] = sum over i of coefficient(i) * row(i)[d + j * kWidth ..].
 template <typename L, int64_t kRegisters, typename Row, typename Coefficient, typename Finish>
@@ -56,11 +76,11 @@ LEXFORGE_INLINE void weighted_block(int64_t d, int64_t count, const Row& row,
 #pragma GCC unroll 8
   for (int64_t j = 0; j < kRegisters; ++j) sum[j] = L::zero();
   for (int64_t i = 0; i < count; ++i) {
-    const typename L::scalar* p = row(i) + d;
+    const auto* p = row(i) + d;
     const auto c = L::broadcast(coefficient(i));
 #pragma GCC unroll 8
     for (int64_t j = 0; j < kRegisters; ++j) {
-      sum[j] = L::fma(c, L::load_any(p + j * L::kWidth), sum[j]);
+      sum[j] = L::fma(c, load_row<L>(p + j * L::kWidth, L::kWidth), sum[j]);
     }
   }
 #pragma GCC unroll 8
@@ -111,7 +131,7 @@ LEXFORGE_INLINE void weighted_rows(int64_t dim, int64_t count, const Row& row,
   if (d < dim) {
     auto sum = L::zero();
     for (int64_t i = 0; i < count; ++i) {
-      sum = L::fma(L::broadcast(coefficient(i)), L::load_first(row(i) + d, dim - d), sum);
+      sum = L::fma(L::broadcast(coefficient(i)), load_row<L>(row(i) + d, dim - d), sum);
     }
     finish(d, dim - d, sum);
   }

@@ -11,12 +11,7 @@ namespace {
 
 using L = FloatLanes;
 using reg = L::reg;
-constexpr int64_t kLineFloats = 16;
 constexpr int64_t kAhead = 2;  // rows between a prefetch and its use
-
-LEXFORGE_INLINE void prefetch_row(const float* row, int64_t floats) {
-  for (int64_t d = 0; d < floats; d += kLineFloats) __builtin_prefetch(row + d, 0, 3);
-}
 
 LEXFORGE_INLINE int64_t pending_steps(const SkipgramTable& table, int64_t row, int64_t next_step) {
   const int64_t steps = next_step - 1 - table.last[row];

@@ -29,6 +29,8 @@ class RowOptimizer(Optimizer):
     ``GradScaler`` has nothing to look at.
     """
 
+    _in_backward = False  # as of one that was pickled, which has no hooks
+
     def __init__(
         self, params: Iterable[Any], defaults: dict[str, Any], in_backward: bool = False
     ) -> None:
@@ -63,7 +65,7 @@ class RowOptimizer(Optimizer):
                 p.register_post_accumulate_grad_hook(self._step_in_backward)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters that have a gradient; with ``in_backward`` this has been done.
+        """Update the parameters that have a gradient: none, once ``in_backward`` has done so.
 
         Args:
             closure: Computes the loss and its gradients once more.
@@ -78,8 +80,7 @@ class RowOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self._in_backward:
-            self._update([(group, p) for group in self.param_groups for p in group["params"]])
+        self._update([(group, p) for group in self.param_groups for p in group["params"]])
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
