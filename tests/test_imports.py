@@ -32,11 +32,12 @@ MAY_IMPORT = {
     "reference": set(),
     "text": {"ops"},
     "training": {"text", "ops"},
-    "vectors": {"training", "text", "ops"},
     "layers": {"training", "ops"},
+    "vectors": {"layers", "training", "text", "ops"},
     "optim": {"layers"},
     "models": {"layers", "vectors", "training", "text", "ops"},
     "bert": {"models", "layers", "text"},
+    "nn": {"layers"},
     "d2l": {"bert", "models", "layers", "vectors", "training", "text", "ops"},
     "cli": {"bert", "d2l", "models", "layers", "vectors", "training", "text", "ops"},
 }

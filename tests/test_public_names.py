@@ -8,19 +8,21 @@ import lexforge
 
 def test_public_modules_are_there_after_a_plain_import():
     code = (
-        "import lexforge; lexforge.bert.BertConfig; lexforge.d2l.Vocab; "
+        "import lexforge; lexforge.bert.BertConfig; lexforge.d2l.Vocab; lexforge.nn.Embedding; "
         "lexforge.ops.attention; lexforge.ops.linear; lexforge.vectors.KeyedVectors; "
-        "assert {'bert', 'd2l', 'ops', 'Word2Vec'} <= set(dir(lexforge))"
+        "assert {'bert', 'd2l', 'nn', 'ops', 'Word2Vec'} <= set(dir(lexforge))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_plain_import_does_not_wait_for_torch():
-    code = "import sys, lexforge, lexforge.bert, lexforge.optim; sys.exit('torch' in sys.modules)"
+    faces = "lexforge, lexforge.bert, lexforge.nn, lexforge.optim"
+    code = f"import sys, {faces}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_public_name_exists():
-    for module in (lexforge, lexforge.bert, lexforge.d2l, lexforge.ops, lexforge.optim):
+    faces = (lexforge.bert, lexforge.d2l, lexforge.nn, lexforge.ops, lexforge.optim)
+    for module in (lexforge, *faces):
         for name in module.__all__:
             assert getattr(module, name) is not None

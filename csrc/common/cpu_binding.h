@@ -22,6 +22,9 @@ struct CpuCall {
   // A new tensor that may be large.
   static Tensor large(const Tensor& tensor) { return on_huge_pages(tensor); }
 
+  // A new tensor of zeros, most of which may stay so.
+  static Tensor zeros(const Tensor& like, Sizes sizes) { return zeroed(new_empty(like, sizes)); }
+
   // The first id that is no row of a table of so many.
   static void check_ids(const Checks& check, const char* name, const Tensor& ids, int64_t rows) {
     const auto* id = data<const int32_t>(ids);

@@ -53,6 +53,42 @@ struct OwnedGroups {
   }
 };
 
+// The same sums with the long ones cut, so that none is the work of one thread: sum j adds the
+// members begin[j] .. begin[j + 1] into row target[j], or, a part of a long group, into partial sum
+// ~target[j]. Then long sum k adds up the partial sums parts[long_begin[k] .. long_begin[k + 1]) of
+// row long_target[k]. What is cut where depends on the groups alone.
+struct CutGroups {
+  std::vector<int32_t> begin, target, long_begin, long_target, parts;
+
+  // row(g) of groups [0, count) with the members begin_of[g] .. begin_of[g + 1].
+  template <typename Row>
+  CutGroups(const int32_t* begin_of, int64_t count, int64_t part, const Row& row) {
+    const int64_t members = begin_of[count];
+    begin.reserve(count + members / part + 1);
+    target.reserve(count + members / part);
+    for (int64_t g = 0; g < count; ++g) {
+      const int32_t first = begin_of[g], last = begin_of[g + 1];
+      if (last - first <= part) {
+        begin.push_back(first);
+        target.push_back(static_cast<int32_t>(row(g)));
+        continue;
+      }
+      long_begin.push_back(static_cast<int32_t>(parts.size()));
+      long_target.push_back(static_cast<int32_t>(row(g)));
+      for (int64_t m = first; m < last; m += part) {
+        const auto number = static_cast<int32_t>(parts.size());
+        begin.push_back(static_cast<int32_t>(m));
+        target.push_back(~number);
+        parts.push_back(number);
+      }
+    }
+    begin.push_back(static_cast<int32_t>(members));
+    long_begin.push_back(static_cast<int32_t>(parts.size()));
+  }
+  int64_t sums() const { return static_cast<int64_t>(target.size()); }
+  int64_t long_sums() const { return static_cast<int64_t>(long_target.size()); }
+};
+
 // work(first group, last) over all groups on torch's threads, in tasks of even cost (row_groups.h).
 template <typename Work>
 void for_groups(const int32_t* begin, int64_t count, int64_t per_group, int64_t grain,

@@ -44,12 +44,14 @@ void group_rows(const int32_t* ids, int64_t n, int32_t* head, RowGroups& groups,
 
 // Splits groups [0, count) into work of even size for parallel_for over [0, group_cost(count)):
 // a group costs `per_group` plus one per member. A chunk [first, last) of the cost owns the groups
-// [group_at(first), group_at(last)).
-inline int64_t group_cost(const int32_t* begin, int64_t group, int64_t per_group) {
+// [group_at(first), group_at(last)). begin[g] is where group g begins.
+template <typename Begin>
+int64_t group_cost(const Begin& begin, int64_t group, int64_t per_group) {
   return group * per_group + begin[group];
 }
 
-inline int64_t group_at(const int32_t* begin, int64_t count, int64_t per_group, int64_t cost) {
+template <typename Begin>
+int64_t group_at(const Begin& begin, int64_t count, int64_t per_group, int64_t cost) {
   int64_t low = 0, high = count;
   while (low < high) {
     const int64_t middle = (low + high) / 2;

@@ -72,36 +72,16 @@ struct Cpu : CpuCall {
     }
     for (int64_t t = count - 1; t >= 0; --t) members[--row_begin[id[t]]] = static_cast<int32_t>(t);
 
-    std::vector<int32_t> begin, target, part_begin, part_target, parts;
-    begin.reserve(rows + count / kEmbeddingPart + 1);
-    target.reserve(rows + count / kEmbeddingPart);
-    for (int64_t r = 0; r < rows; ++r) {
-      const int32_t first = row_begin[r], last = row_begin[r + 1];
-      if (last - first <= kEmbeddingPart) {
-        begin.push_back(first);
-        target.push_back(static_cast<int32_t>(r));
-        continue;
-      }
-      part_begin.push_back(static_cast<int32_t>(parts.size()));
-      part_target.push_back(static_cast<int32_t>(r));
-      for (int32_t m = first; m < last; m += kEmbeddingPart) {
-        const auto part = static_cast<int32_t>(parts.size());
-        begin.push_back(m);
-        target.push_back(~part);
-        parts.push_back(part);
-      }
-    }
-    begin.push_back(static_cast<int32_t>(count));
-    part_begin.push_back(static_cast<int32_t>(parts.size()));
-
-    const Tensor partial = new_empty(grad, {static_cast<int64_t>(parts.size()), width});
-    run_sums(EmbeddingGradSums<from_t, stat_t>{from, members.data(), begin.data(), target.data(),
-                                               width, data<stat_t>(grad), data<stat_t>(partial)},
-             static_cast<int64_t>(target.size()));
+    const CutGroups cut(row_begin.data(), rows, kEmbeddingPart, [](int64_t r) { return r; });
+    const Tensor partial = new_empty(grad, {static_cast<int64_t>(cut.parts.size()), width});
     run_sums(
-        EmbeddingGradSums<stat_t, stat_t>{data<stat_t>(partial), parts.data(), part_begin.data(),
-                                          part_target.data(), width, data<stat_t>(grad), nullptr},
-        static_cast<int64_t>(part_target.size()));
+        EmbeddingGradSums<from_t, stat_t>{from, members.data(), cut.begin.data(), cut.target.data(),
+                                          width, data<stat_t>(grad), data<stat_t>(partial)},
+        cut.sums());
+    run_sums(EmbeddingGradSums<stat_t, stat_t>{data<stat_t>(partial), cut.parts.data(),
+                                               cut.long_begin.data(), cut.long_target.data(), width,
+                                               data<stat_t>(grad), nullptr},
+             cut.long_sums());
   }
 };
 

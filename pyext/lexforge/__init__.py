@@ -43,5 +43,5 @@ _HOME = {
 }
 
 __getattr__, __dir__ = attach(
-    __name__, _HOME, ("bert", "d2l", "ops", "optim", "reference", "text", "vectors")
+    __name__, _HOME, ("bert", "d2l", "nn", "ops", "optim", "reference", "text", "vectors")
 )

@@ -12,6 +12,7 @@ from lexforge._lazy import attach
 
 # At once: the function hides the package of its name, whoever imports that first.
 from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embedding_renorm_
 
 if TYPE_CHECKING:
     from lexforge.ops._tables import padded_table, table_parts
@@ -119,6 +120,9 @@ _NAMES = {
 __all__ = [
     "attention",
     "varlen_attention",
+    "embedding",
+    "embedding_bag",
+    "embedding_renorm_",
     *(name for names in _NAMES.values() for name in names),
 ]
 

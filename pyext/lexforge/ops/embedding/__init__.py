@@ -1,1 +1,1 @@
-"""Tables of embeddings: looking rows up, and updating those that were."""
+"""Tables of rows by number: lookups, bags, renormalisation."""

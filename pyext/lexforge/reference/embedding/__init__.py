@@ -1,1 +1,1 @@
-"""Oracles of the ops of the same name."""
+"""Tables of rows by number, plain."""
