@@ -31,6 +31,7 @@ MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
     "cooccurrence": ["cooccurrence"],
+    "embedding_bag": ["embedding"],
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],

@@ -370,6 +370,13 @@ COURSE = [
         10,
         f"--dim 8 --entries 200 {_WORDS} {_SHORT}",
     ),
+    benchmark(
+        "embedding-bag",
+        "embedding_bag.py",
+        "--dim 100 --seconds 1",
+        15,
+        f"--dim 8 --ids 200 --repeats 1 {_WORDS} {_SHORT}",
+    ),
     benchmark("attention-float32", "attention.py", "--dtypes float32 --lengths 128 512", 25),
     benchmark("skipgram-300", "word2vec_train.py", "--dim 300 --threshold 1e-4 --seconds 0.3", 20),
     benchmark("glove-300", "glove_train.py", "--dim 300 --seconds 0.3", 25),

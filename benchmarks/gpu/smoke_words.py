@@ -12,6 +12,7 @@ from torch import Tensor
 import lexforge._library  # noqa: F401  (the ops)
 from lexforge.ops._tables import padded_table
 from lexforge.ops.cooccurrence import cooccurrence
+from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embedding_renorm_
 from lexforge.ops.glove import glove_tiles, glove_train
 from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.sampling import sampling
@@ -19,6 +20,7 @@ from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
 from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
 from lexforge.reference.cooccurrence import cooccurrence as counting_reference
+from lexforge.reference.embedding import embedding_bag as bag_reference
 from lexforge.reference.glove import glove_loss as glove_loss_reference
 from lexforge.reference.glove import glove_train as glove_reference
 from lexforge.reference.sampling import sampling as sampling_reference
@@ -134,6 +136,59 @@ def skipgram_losses(device, sparse):
 for _sparse, _backward in [(False, "backward"), (True, "backward_rows")]:
     _ops = ("skipgram_loss", f"skipgram_loss_{_backward}")
     ITEMS.add(f"skip-gram loss, {_backward}", skipgram_losses, *_ops, sparse=_sparse)
+
+
+def bags(device, mode, dtype, dim):
+    """Bags of 0 to 40 ids, half of them one row."""
+    random = torch.Generator().manual_seed(5)
+    ids = torch.randint(0, 90, (900,), generator=random)
+    ids[torch.rand(900, generator=random) < 0.5] = 7
+    offsets = torch.randint(0, 901, (45,), generator=random).sort()[0]
+    offsets[0] = 0
+    table = torch.randn(90, dim, generator=random).to(device, dtype)
+    leaves = [table]
+    if mode == "weighted":
+        leaves.append(torch.randn(900, generator=random).to(device, dtype))
+    ids, offsets = ids.to(device), offsets.to(device)
+
+    def of(lookup, bag):
+        def call(table, weights=None):
+            if mode == "lookup":
+                return lookup(ids, table, padding_idx=3)
+            name = "sum" if mode == "weighted" else mode
+            return bag(ids, table, offsets, mode=name, per_sample_weights=weights, padding_idx=3)
+
+        return call
+
+    ours = of(embedding, embedding_bag)
+    plain = of(bag_reference.embedding, bag_reference.embedding_bag)
+    exact = differentiate(plain, [x.double() for x in leaves])
+    return as_good_as_plain(differentiate(ours, leaves), differentiate(plain, leaves), exact, dtype)
+
+
+_BAG = ("embedding_bag", "embedding_bag_backward")
+for _mode, _dtype, _dim in [
+    ("lookup", torch.float32, 100),
+    ("sum", torch.bfloat16, 64),
+    ("weighted", torch.float32, 97),
+    ("mean", torch.float32, 300),
+    ("max", torch.float64, 31),
+]:
+    _ops = (*_BAG, "embedding_bag_weights_backward") if _mode == "weighted" else _BAG
+    _of = {"mode": _mode, "dtype": _dtype, "dim": _dim}
+    ITEMS.add(f"embedding bag, {_mode}", bags, *_ops, **_of)
+
+
+def renormalised(device):
+    table = torch.randn(60, 100, generator=torch.Generator().manual_seed(6))
+    ids, exact = torch.arange(200) ** 2 % 53, table.double()
+    bag_reference.embedding_renorm_(exact, ids, 9.5)
+    table = table.to(device)
+    embedding_renorm_(table, ids.to(device), 9.5)
+    return near(table, exact, 1e-5)
+
+
+ITEMS.add("embedding renorm", renormalised, "embedding_renorm_")
 
 
 OPTIMIZERS = {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "common/binding.h"
@@ -9,7 +10,10 @@
 
 namespace lexforge {
 
-// group_rows and the memory that holds its result.
+// A table of so many rows for each occurrence is not looked through: they are sorted.
+constexpr int64_t kLongTable = 32;
+
+// group_rows and the memory that holds its result. Rows that need not ascend come in any order.
 struct OwnedGroups {
   std::vector<int32_t> rows, begin, members;
   RowGroups groups;
@@ -17,9 +21,35 @@ struct OwnedGroups {
   template <typename Used>
   OwnedGroups(const int32_t* ids, int64_t n, int64_t table_rows, bool ascending, const Used& used)
       : rows(std::min(n, table_rows)), begin(rows.size() + 1), members(n) {
-    std::vector<int32_t> head(table_rows);
     groups = {rows.data(), begin.data(), members.data(), 0};
-    group_rows(ids, n, head.data(), groups, ascending, used);
+    if (table_rows / kLongTable > n) {
+      sort_rows(ids, n, used);
+    } else {
+      std::vector<int32_t> head(table_rows);
+      group_rows(ids, n, head.data(), groups, ascending, used);
+    }
+  }
+
+ private:
+  // What group_rows does, rows ascending, in time and memory that do not grow with the table.
+  template <typename Used>
+  void sort_rows(const int32_t* ids, int64_t n, const Used& used) {
+    std::vector<std::pair<int32_t, int32_t>> occurrences;
+    occurrences.reserve(n);
+    for (int64_t i = 0; i < n; ++i) {
+      if (used(i)) occurrences.emplace_back(ids[i], static_cast<int32_t>(i));
+    }
+    std::sort(occurrences.begin(), occurrences.end());
+    int64_t count = 0, member = 0;
+    for (const auto& [row, i] : occurrences) {
+      if (count == 0 || groups.rows[count - 1] != row) {
+        groups.begin[count] = static_cast<int32_t>(member);
+        groups.rows[count++] = row;
+      }
+      groups.members[member++] = i;
+    }
+    groups.begin[count] = static_cast<int32_t>(member);
+    groups.count = count;
   }
 };
 

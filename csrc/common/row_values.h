@@ -109,40 +109,4 @@ LEXFORGE_INLINE void for_registers(int64_t dim, const F& f) {
   if (d < dim) f(d, dim - d);
 }
 
-// sum_rows for the kRegisters neighbouring registers at h; a single one may be a row's last.
-template <typename from_t, int kRegisters, typename Row, typename stat_t>
-LEXFORGE_INLINE void sum_columns(const Row& row, int64_t count, int64_t width, int64_t h,
-                                 stat_t* to) {
-  using L = typename RowValues<stat_t>::lanes;
-  const int64_t n = kRegisters > 1 ? L::kWidth : width - h;
-  typename L::reg sum[kRegisters];
-#pragma GCC unroll 8
-  for (int j = 0; j < kRegisters; ++j) sum[j] = L::zero();
-  for (int64_t m = 0; m < count; ++m) {
-    const from_t* from = row(m) + h;
-#pragma GCC unroll 8
-    for (int j = 0; j < kRegisters; ++j) {
-      sum[j] = L::add(sum[j], RowValues<from_t>::load(from + j * L::kWidth, n));
-    }
-  }
-#pragma GCC unroll 8
-  for (int j = 0; j < kRegisters; ++j) {
-    RowValues<stat_t>::store(to + h + j * L::kWidth, sum[j], n);
-  }
-}
-
-// to[h] = sum over m < count, in order, of row(m)[h], for h < width. Rows are of from_t.
-template <typename from_t, typename Row, typename stat_t>
-LEXFORGE_INLINE void sum_rows(const Row& row, int64_t count, int64_t width, stat_t* to) {
-  using L = typename RowValues<stat_t>::lanes;
-  int64_t h = 0;
-  for (; h + 8 * L::kWidth <= width; h += 8 * L::kWidth) {
-    sum_columns<from_t, 8>(row, count, width, h, to);
-  }
-  for (; h + 4 * L::kWidth <= width; h += 4 * L::kWidth) {
-    sum_columns<from_t, 4>(row, count, width, h, to);
-  }
-  for (; h < width; h += L::kWidth) sum_columns<from_t, 1>(row, count, width, h, to);
-}
-
 }  // namespace lexforge::LEXFORGE_ISA

@@ -1,4 +1,4 @@
-// Sums over runs of equal rows among sorted occurrences, a warp for each part of a run.
+// Sums over runs of sorted occurrences of table rows, a warp at a time.
 #pragma once
 
 #include "common/run_parts.h"

@@ -91,7 +91,7 @@ __device__ __forceinline__ Bfloat16 to_bf16(float value) {
   return {static_cast<uint16_t>(pack_bf16(value, 0.0f))};
 }
 
-// Elements of any dtype as what one computes in, and back.
+// An element as the number one computes with, and back.
 __device__ __forceinline__ float number(float x) { return x; }
 __device__ __forceinline__ double number(double x) { return x; }
 __device__ __forceinline__ float number(Bfloat16 x) { return to_float(x); }

@@ -274,6 +274,12 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- renormalisation ----------------------------------------------------------------------------
 
+// x^p for x >= 0 and p > 0; without the call that pow is in double.
+template <typename stat_t>
+__device__ __forceinline__ stat_t power(stat_t x, stat_t p) {
+  return exp(p * log(x));
+}
+
 // One warp per sorted id, of which the first of each row works.
 template <typename scalar_t, typename stat_t>
 __global__ void __launch_bounds__(kThreads)
@@ -291,7 +297,7 @@ __global__ void __launch_bounds__(kThreads)
     if (greatest) {
       norm = x > norm || isnan(x) ? x : norm;
     } else {
-      norm += p == 2 ? x * x : p == 1 ? x : pow(x, p);
+      norm += p == 2 ? x * x : p == 1 ? x : power(x, p);
     }
   }
 #pragma unroll
@@ -299,7 +305,7 @@ __global__ void __launch_bounds__(kThreads)
     const stat_t other = __shfl_xor_sync(kAllLanes, norm, step);
     norm = greatest ? (other > norm ? other : norm) : norm + other;
   }
-  if (!greatest && p != 1) norm = p == 2 ? sqrt(norm) : pow(norm, 1 / p);
+  if (!greatest && p != 1) norm = p == 2 ? sqrt(norm) : power(norm, 1 / p);
   if (!(norm > static_cast<stat_t>(params.max_norm))) return;
   const stat_t factor =
       static_cast<stat_t>(params.max_norm) / (norm + static_cast<stat_t>(kRenormEpsilon));

@@ -61,6 +61,10 @@ struct Cpu : CpuCall {
     const OwnedGroups owned(bags.ids, bags[bags.count], grad.size(0), false,
                             [&](int64_t i) { return bags.ids[i] != bags.padding; });
     const RowGroups& groups = owned.groups;
+    // A page of 4 KB for each row, or all of it on huge ones, whose zeros cost a tenth of that.
+    constexpr int64_t kPage = 4096, kCheaper = 10;
+    const auto bytes = grad.numel() * static_cast<int64_t>(grad.element_size());
+    if (groups.count * kPage > bytes / kCheaper) on_huge_pages(grad);
     std::vector<int32_t> bag;
     if (mode != BagMode::kLookup) {
       bag = bag_of_ids(bags);

@@ -42,7 +42,6 @@
 #include <cstdint>
 
 #include "common/bfloat16.h"
-#include "common/row_groups.h"
 
 namespace lexforge {
 
@@ -72,28 +71,26 @@ struct RowUpdateParams {
 // CPU: a row that occurs more often than this is summed in parts of so many, by any thread.
 constexpr int64_t kRowPart = 64;
 
-// CPU: row groups.rows[g] occurs at groups.members[groups.begin[g] ...]. One that has parts,
-// part_begin[g] < part_begin[g + 1], has part j's sum in partial[j]: that of members[part_first[j]
-// ...], kRowPart of them or what is left of the group.
-template <typename stat_t>
-struct RowUpdateGroups {
-  RowGroups groups;
-  const int32_t* part_begin;  // [groups + 1]
-  const int32_t* part_first;  // [parts]
-  const int32_t* part_last;   // [parts]
-  stat_t* partial;            // [parts, D]
+// CPU: sum j adds rows from[members[m]] for begin[j] <= m < begin[j + 1], in order. With it row
+// target[j] makes its step or, a part of a long sum, it is left in partial[~target[j]].
+template <typename from_t, typename stat_t>
+struct RowUpdateSums {
+  const from_t* from;  // [., D] of scalar_t, or partial sums
+  const int32_t* members;
+  const int32_t* begin;   // [count + 1]
+  const int32_t* target;  // [count]
+  int64_t count;
+  stat_t* partial;
 };
 
-// A range of parts; of groups, after all parts, with memory for a row of stat_t; and of rows that
-// do not occur, after all groups, with `touched` alone.
+// A range of sums, with memory for a row of stat_t; and of rows that do not occur, after all sums,
+// with `touched` alone.
 #define LEXFORGE_DECLARE_ROW_UPDATE(isa)                                                           \
   namespace isa {                                                                                  \
-  template <typename scalar_t, typename stat_t>                                                    \
-  void row_update_parts(const RowUpdateParams<scalar_t, stat_t>&, const RowUpdateGroups<stat_t>&,  \
-                        int64_t first_part, int64_t last);                                         \
-  template <typename scalar_t, typename stat_t>                                                    \
-  void row_update_groups(const RowUpdateParams<scalar_t, stat_t>&, const RowUpdateGroups<stat_t>&, \
-                         int64_t first_group, int64_t last, stat_t* sum);                          \
+  template <typename from_t, typename scalar_t, typename stat_t>                                   \
+  void row_update_sums(const RowUpdateParams<scalar_t, stat_t>&,                                   \
+                       const RowUpdateSums<from_t, stat_t>&, int64_t first_sum, int64_t last,      \
+                       stat_t* sum);                                                               \
   template <typename scalar_t, typename stat_t>                                                    \
   void row_update_rest(const RowUpdateParams<scalar_t, stat_t>&, int64_t first_row, int64_t last); \
   }

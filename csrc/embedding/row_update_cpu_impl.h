@@ -7,20 +7,14 @@
 // The instruction set applies from here on.
 #include "common/simd.h"
 // Needs simd.h.
+#include "common/row_lanes.h"
 #include "common/row_values.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-constexpr int64_t kAhead = 4;       // rows between a prefetch and its use
-constexpr int64_t kLineBytes = 64;  // of the cache
-
-template <typename T>
-LEXFORGE_INLINE void prefetch_row(const T* row, int64_t dim) {
-  const auto* bytes = reinterpret_cast<const char*>(row);
-  const int64_t size = dim * static_cast<int64_t>(sizeof(T));
-  for (int64_t b = 0; b < size; b += kLineBytes) __builtin_prefetch(bytes + b, 1, 3);
-}
+constexpr int64_t kAhead = 3;     // rows between a prefetch and its use
+constexpr int64_t kSumAhead = 8;  // gradients
 
 // ---- The rules ---------------------------------------------------------------------------------
 
@@ -167,7 +161,7 @@ LEXFORGE_INLINE void prefetch_step(const RowUpdateParams<scalar_t, stat_t>& para
   const int64_t dim = params.dim;
   prefetch_row(params.weight + row * dim, dim);
   if (params.rule == RowRule::kRowwiseAdagrad) {
-    __builtin_prefetch(params.first + row, 1, 3);
+    __builtin_prefetch(params.first + row, 0, 3);
   } else if (params.first != nullptr) {
     prefetch_row(params.first + row * dim, dim);
   }
@@ -176,39 +170,34 @@ LEXFORGE_INLINE void prefetch_step(const RowUpdateParams<scalar_t, stat_t>& para
 
 }  // namespace
 
-template <typename scalar_t, typename stat_t>
-void row_update_parts(const RowUpdateParams<scalar_t, stat_t>& params,
-                      const RowUpdateGroups<stat_t>& of, int64_t first, int64_t last) {
-  const int64_t dim = params.dim;
-  for (int64_t j = first; j < last; ++j) {
-    const int32_t* members = of.groups.members + of.part_first[j];
-    sum_rows<scalar_t>([&](int64_t m)
-                           LEXFORGE_INLINED { return params.gradients + members[m] * dim; },
-                       of.part_last[j] - of.part_first[j], dim, of.partial + j * dim);
-  }
-}
-
-template <typename scalar_t, typename stat_t>
-void row_update_groups(const RowUpdateParams<scalar_t, stat_t>& params,
-                       const RowUpdateGroups<stat_t>& of, int64_t first, int64_t last,
-                       stat_t* sum) {
-  const RowGroups& groups = of.groups;
-  const int64_t dim = params.dim;
-  with_rule<typename RowValues<stat_t>::lanes>(params.rule, [&]<typename Rule>() {
-    for (int64_t g = first; g < last; ++g) {
-      if (g + kAhead < last) prefetch_step(params, groups.rows[g + kAhead]);
-      const int64_t row = groups.rows[g], parts = of.part_begin[g + 1] - of.part_begin[g];
-      if (parts > 0) {
-        const stat_t* partial = of.partial + of.part_begin[g] * dim;
-        sum_rows<stat_t>([&](int64_t j) LEXFORGE_INLINED { return partial + j * dim; }, parts, dim,
-                         sum);
-      } else {
-        const int32_t* members = groups.members + groups.begin[g];
-        sum_rows<scalar_t>([&](int64_t m)
-                               LEXFORGE_INLINED { return params.gradients + members[m] * dim; },
-                           groups.begin[g + 1] - groups.begin[g], dim, sum);
+// Gradients lie anywhere: those of the next members, also of the next sums, are on their way while
+// a sum is made.
+template <typename from_t, typename scalar_t, typename stat_t>
+void row_update_sums(const RowUpdateParams<scalar_t, stat_t>& params,
+                     const RowUpdateSums<from_t, stat_t>& sums, int64_t first, int64_t last,
+                     stat_t* sum) {
+  using L = typename RowValues<stat_t>::lanes;
+  const int64_t dim = params.dim, all = sums.begin[sums.count];
+  with_rule<L>(params.rule, [&]<typename Rule>() {
+    for (int64_t j = first; j < last; ++j) {
+      if (j + kAhead < last && sums.target[j + kAhead] >= 0) {
+        prefetch_step(params, sums.target[j + kAhead]);
       }
-      step_row<Rule>(params, row, sum);
+      const int64_t begin = sums.begin[j], end = sums.begin[j + 1];
+      for (int64_t m = begin + kSumAhead; m < end + kSumAhead && m < all; ++m) {
+        prefetch_row(sums.from + sums.members[m] * dim, dim);
+      }
+      const int64_t row = sums.target[j];
+      stat_t* to = row >= 0 ? sum : sums.partial + ~row * dim;
+      const int32_t* members = sums.members + begin;
+      weighted_rows<L>(
+          dim, end - begin,
+          [&](int64_t m) LEXFORGE_INLINED { return sums.from + members[m] * dim; },
+          [](int64_t) LEXFORGE_INLINED { return stat_t(1); },
+          [&](int64_t d, int64_t n, typename L::reg x)
+              LEXFORGE_INLINED { RowValues<stat_t>::store(to + d, x, n); });
+      if (row < 0) continue;
+      step_row<Rule, scalar_t, stat_t>(params, row, sum);
       if (params.touched != nullptr) params.touched[row] = kRowDone;
     }
   });
@@ -234,15 +223,16 @@ void row_update_rest(const RowUpdateParams<scalar_t, stat_t>& params, int64_t fi
   });
 }
 
-#define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                \
-  template void row_update_parts(const RowUpdateParams<scalar_t, stat_t>&,                    \
-                                 const RowUpdateGroups<stat_t>&, int64_t, int64_t);           \
-  template void row_update_groups(const RowUpdateParams<scalar_t, stat_t>&,                   \
-                                  const RowUpdateGroups<stat_t>&, int64_t, int64_t, stat_t*); \
-  template void row_update_rest(const RowUpdateParams<scalar_t, stat_t>&, int64_t, int64_t);
-LEXFORGE_INSTANTIATE(float, float)
-LEXFORGE_INSTANTIATE(double, double)
-LEXFORGE_INSTANTIATE(Bfloat16, float)
+#define LEXFORGE_INSTANTIATE(from_t, scalar_t, stat_t)                    \
+  template void row_update_sums(const RowUpdateParams<scalar_t, stat_t>&, \
+                                const RowUpdateSums<from_t, stat_t>&, int64_t, int64_t, stat_t*);
+LEXFORGE_INSTANTIATE(float, float, float)
+LEXFORGE_INSTANTIATE(double, double, double)
+LEXFORGE_INSTANTIATE(Bfloat16, Bfloat16, float)
+LEXFORGE_INSTANTIATE(float, Bfloat16, float)
 #undef LEXFORGE_INSTANTIATE
+template void row_update_rest(const RowUpdateParams<float, float>&, int64_t, int64_t);
+template void row_update_rest(const RowUpdateParams<double, double>&, int64_t, int64_t);
+template void row_update_rest(const RowUpdateParams<Bfloat16, float>&, int64_t, int64_t);
 
 }  // namespace lexforge::LEXFORGE_ISA

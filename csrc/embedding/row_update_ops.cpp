@@ -1,6 +1,5 @@
 // CPU binding of row_update.h.
 #include <atomic>
-#include <vector>
 
 #include "common/cpu_binding.h"
 #include "common/flush_denormals.h"
@@ -14,27 +13,6 @@ constexpr int64_t kNumbersPerTask = 8192;
 constexpr int64_t kCostPerRow = 4;  // of a row's step, against adding one occurrence
 constexpr int64_t kRowsPerBlock = 4096;
 
-// The parts of long groups, and where work of even cost begins.
-struct Parts {
-  std::vector<int32_t> begin, first, last, cost;
-
-  explicit Parts(const RowGroups& groups) : begin(groups.count + 1), cost(groups.count + 1) {
-    for (int64_t g = 0; g < groups.count; ++g) {
-      const int32_t from = groups.begin[g], to = groups.begin[g + 1];
-      begin[g] = static_cast<int32_t>(first.size());
-      if (to - from > kRowPart) {
-        for (int64_t m = from; m < to; m += kRowPart) {
-          first.push_back(static_cast<int32_t>(m));
-          last.push_back(static_cast<int32_t>(std::min<int64_t>(m + kRowPart, to)));
-        }
-      }
-      const auto parts = static_cast<int32_t>(first.size()) - begin[g];
-      cost[g + 1] = cost[g] + (parts > 0 ? parts : to - from);
-    }
-    begin[groups.count] = static_cast<int32_t>(first.size());
-  }
-};
-
 struct Cpu : CpuCall {
   using CpuCall::CpuCall;
 
@@ -44,37 +22,39 @@ struct Cpu : CpuCall {
     const OwnedGroups owned(data<const int32_t>(ids), ids.numel(), params.rows, false,
                             [](int64_t) { return true; });
     const RowGroups& groups = owned.groups;
-    const Parts parts(groups);
-    const auto count = static_cast<int64_t>(parts.first.size());
-    const Tensor partial = new_empty(weight, {count, params.dim}, kType<stat_t>);
-    const RowUpdateGroups<stat_t> of{groups, parts.begin.data(), parts.first.data(),
-                                     parts.last.data(), data<stat_t>(partial)};
-    const int64_t grain = std::max<int64_t>(1, kNumbersPerTask / params.dim);
+    const CutGroups cut(groups.begin, groups.count, kRowPart,
+                        [&](int64_t g) { return groups.rows[g]; });
+    const Tensor partial =
+        new_empty(weight, {static_cast<int64_t>(cut.parts.size()), params.dim}, kType<stat_t>);
+    run_sums(params,
+             RowUpdateSums<scalar_t, stat_t>{params.gradients, groups.members, cut.begin.data(),
+                                             cut.target.data(), cut.sums(), data<stat_t>(partial)});
+    run_sums(params, RowUpdateSums<stat_t, stat_t>{data<stat_t>(partial), cut.parts.data(),
+                                                   cut.long_begin.data(), cut.long_target.data(),
+                                                   cut.long_sums(), nullptr});
+    if (params.touched != nullptr) update_rest(params);
+  }
 
-    auto* sum_parts = LEXFORGE_CHOOSE(row_update_parts<scalar_t, stat_t>);
-    parallel_for(0, count, (grain + kRowPart - 1) / kRowPart, [&](int64_t first, int64_t last) {
-      const FlushDenormals flush;
-      sum_parts(params, of, first, last);
-    });
-
-    auto* update_groups = LEXFORGE_CHOOSE(row_update_groups<scalar_t, stat_t>);
-    // A row for each thread, before anything is written.
+ private:
+  template <typename from_t, typename scalar_t, typename stat_t>
+  static void run_sums(const RowUpdateParams<scalar_t, stat_t>& params,
+                       const RowUpdateSums<from_t, stat_t>& sums) {
+    auto* kernel = LEXFORGE_CHOOSE(row_update_sums<from_t, scalar_t, stat_t>);
     const auto bytes = params.dim * static_cast<int64_t>(sizeof(stat_t));
     std::atomic<bool> out_of_memory{false};
-    for_groups(parts.cost.data(), groups.count, kCostPerRow, grain,
+    for_groups(sums.begin, sums.count, kCostPerRow,
+               std::max<int64_t>(1, kNumbersPerTask / params.dim),
                [&](int64_t first, int64_t last) {
                  const FlushDenormals flush;
                  if (const Scratch sum = new_scratch(bytes)) {
-                   update_groups(params, of, first, last, static_cast<stat_t*>(sum.get()));
+                   kernel(params, sums, first, last, static_cast<stat_t*>(sum.get()));
                  } else {
                    out_of_memory = true;
                  }
                });
     if (out_of_memory) fail("row_update_: no memory for a row of ", bytes, " bytes");
-    if (params.touched != nullptr) update_rest(params);
   }
 
- private:
   // Threads take blocks as they come: rows that are left alone lie together.
   template <typename scalar_t, typename stat_t>
   static void update_rest(const RowUpdateParams<scalar_t, stat_t>& params) {

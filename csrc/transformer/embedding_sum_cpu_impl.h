@@ -187,16 +187,45 @@ void embedding_sum_backward(const EmbeddingSumBackwardParams<out_t, stat_t>& par
 
 // ---- Sums of rows ------------------------------------------------------------------------------
 
+// to[h ..] for kRegisters neighbouring registers; a single one may be a row's last.
+template <typename L, int kRegisters, typename from_t>
+LEXFORGE_INLINE void sum_columns(const from_t* from, const int32_t* members, int64_t count,
+                                 int64_t width, int64_t h, typename L::scalar* to) {
+  using V = RowValues<from_t>;
+  using S = RowValues<typename L::scalar>;
+  const int64_t n = kRegisters > 1 ? L::kWidth : width - h;
+  typename L::reg sum[kRegisters];
+#pragma GCC unroll 8
+  for (int j = 0; j < kRegisters; ++j) sum[j] = L::zero();
+  for (int64_t m = 0; m < count; ++m) {
+    const from_t* row = from + members[m] * width + h;
+#pragma GCC unroll 8
+    for (int j = 0; j < kRegisters; ++j) {
+      sum[j] = L::add(sum[j], V::load(row + j * L::kWidth, n));
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < kRegisters; ++j) S::store(to + h + j * L::kWidth, sum[j], n);
+}
+
 template <typename from_t, typename stat_t>
 void embedding_grad_sums(const EmbeddingGradSums<from_t, stat_t>& sums, int64_t first_sum,
                          int64_t last) {
+  using L = typename RowValues<stat_t>::lanes;
+  constexpr int kRegisters = 8;
   const int64_t width = sums.width;
   for (int64_t j = first_sum; j < last; ++j) {
     const int32_t* members = sums.members + sums.begin[j];
+    const int64_t count = sums.begin[j + 1] - sums.begin[j];
     const int64_t target = sums.target[j];
     stat_t* to = target >= 0 ? sums.to + target * width : sums.partial + ~target * width;
-    sum_rows<from_t>([&](int64_t m) LEXFORGE_INLINED { return sums.from + members[m] * width; },
-                     sums.begin[j + 1] - sums.begin[j], width, to);
+    int64_t h = 0;
+    for (; h + kRegisters * L::kWidth <= width; h += kRegisters * L::kWidth) {
+      sum_columns<L, kRegisters>(sums.from, members, count, width, h, to);
+    }
+    for (; h < width; h += L::kWidth) {
+      sum_columns<L, 1>(sums.from, members, count, width, h, to);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 // Row arithmetic of the skip-gram minibatch kernels, a warp at a time: lane l holds the elements
-// l, l + 32, ... of a row. Runs of equal rows are those of run_parts.cuh.
+// l, l + 32, ... of a row.
 #pragma once
 
 #include "common/run_parts.cuh"

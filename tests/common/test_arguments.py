@@ -14,6 +14,7 @@ from lexforge.ops.cooccurrence.cooccurrence import (
     cooccurrence_merge,
     cooccurrence_rows,
 )
+from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embedding_renorm_
 from lexforge.ops.embedding.row_update import row_update_
 from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.glove.glove_tiles import GloveTiles, glove_deal_parts, glove_tiles
@@ -76,6 +77,9 @@ CALLS: list[tuple[str, Callable, tuple]] = [
      tuple(getattr(index, name) for name in INDEX)),
     ("cooccurrence_merge", lambda *given: cooccurrence_merge(
         [CountedRows(*given)], vocab_size=2), tuple(rows)),
+    ("embedding", embedding, (i(0, 1), f(2, 4))),
+    ("embedding_bag", embedding_bag, (n(0, 1), f(2, 4), n(0, 1))),
+    ("embedding_renorm_", lambda *given: embedding_renorm_(*given, 1.0), (f(2, 4), n(0, 1))),
     ("embedding_sum", embedding_sum, (*[i(0, 1)] * 3, *[f(2, 4)] * 3)),
     ("glove_loss", glove_loss, (f(2, 4), f(2, 4), f(2), f(2), i(0, 1), i(0, 0), f(2))),
     ("glove_deal_parts", lambda sizes: glove_deal_parts(sizes, 1), (n(1, 1),)),
@@ -113,6 +117,7 @@ OPTIONAL = {
     ("add_layer_norm", 1),
     ("attention", 3),
     ("bias_activation", 1),
+    ("embedding_bag", 2),
     ("embedding_sum", 1),
     ("embedding_sum", 4),
     ("linear", 2),

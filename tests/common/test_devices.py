@@ -88,6 +88,17 @@ def embedding_backward() -> dict:
     return {**embedding(), "grad_out": floats(2, 4), "mean": floats(2), "rstd": floats(2)}
 
 
+def bags() -> dict:
+    """Two, of one id and of two; a maximum's choice and a mean's scale are empty."""
+    return {
+        **{"table": floats(2, 4), "ids": ints(0, 1, 1), "offsets": longs(0, 1, 3)},
+        **{"per_sample_weights": floats(3), "mode": "sum", "padding_idx": -1},
+        **{"scale_grad_by_freq": False, "sparse": False, "grad_out": floats(2, 4), "rows": 2},
+        **{"choice": torch.zeros(0, 4, dtype=torch.int32), "scale": floats(0)},
+        **{"max_norm": 1.0, "norm_type": 2.0},
+    }
+
+
 def glove_loss() -> dict:
     tables = {"word": floats(2, 4), "context": floats(2, 4)}
     biases = {"word_bias": floats(2), "context_bias": floats(2)}
@@ -201,6 +212,10 @@ CALLS = [
     ("cooccurrence_index", counting),
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),
+    ("embedding_bag", bags),
+    ("embedding_bag_backward", bags),
+    ("embedding_bag_weights_backward", bags),
+    ("embedding_renorm_", bags),
     ("embedding_sum", embedding),
     ("embedding_sum_backward", embedding_backward),
     ("glove_loss", glove_loss),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import lexforge
 from lexforge.vectors import KeyedVectors, knn, load_vectors
 from lexforge.vectors.formats import files as kv_files
 from lexforge.vectors.similarity import close_spellings, top_k
@@ -251,6 +252,7 @@ def test_embedding_layer(kv):
     assert not frozen.weight.requires_grad
     assert frozen.weight.data_ptr() == kv.vectors.ctypes.data
     np.testing.assert_array_equal(frozen(torch.tensor([3, 1])).numpy(), kv.vectors[[3, 1]])
+    assert isinstance(frozen, lexforge.nn.Embedding)
     trained = kv.to_embedding(freeze=False, padding_idx=0)
     assert trained.weight.requires_grad and trained.padding_idx == 0
     assert trained.weight.data_ptr() != kv.vectors.ctypes.data

@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lexforge.ops import _checks
-from lexforge.ops._tables import huge_zeros
 from lexforge.ops.embedding.row_update import row_update_
-
-_LARGE = 1 << 20  # numbers, from which on huge pages are worth asking for
 
 
 class RowOptimizer(Optimizer):
@@ -31,6 +28,8 @@ class RowOptimizer(Optimizer):
     backward is a step of its own, gradients are neither accumulated nor clipped, and a
     ``GradScaler`` has nothing to look at.
     """
+
+    _in_backward = False  # as of one that was pickled, which has no hooks
 
     def __init__(
         self, params: Iterable[Any], defaults: dict[str, Any], in_backward: bool = False
@@ -66,7 +65,7 @@ class RowOptimizer(Optimizer):
                 p.register_post_accumulate_grad_hook(self._step_in_backward)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters that have a gradient; with ``in_backward`` this has been done.
+        """Update the parameters that have a gradient: none, once ``in_backward`` has done so.
 
         Args:
             closure: Computes the loss and its gradients once more.
@@ -81,8 +80,7 @@ class RowOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self._in_backward:
-            self._update([(group, p) for group in self.param_groups for p in group["params"]])
+        self._update([(group, p) for group in self.param_groups for p in group["params"]])
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -159,11 +157,8 @@ class RowOptimizer(Optimizer):
         held = self.state[p].get(name)
         if held is not None:
             return held
-        dtype = _checks.stat_dtype(p)
-        if p.device.type != "cpu" or math.prod(shape) < _LARGE:
-            return torch.full(shape, start, dtype=dtype, device=p.device)
-        state = huge_zeros(dtype, *shape)  # or every row's first step would wait for a page
-        return state.fill_(start) if start else state
+        # Written now, not at the first step of each row, which would wait for its page.
+        return torch.full(shape, start, dtype=_checks.stat_dtype(p), device=p.device)
 
     def _flags(
         self, group: dict[str, Any], p: Tensor, moments: dict[str, Tensor], momentum: bool

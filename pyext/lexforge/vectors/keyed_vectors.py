@@ -651,14 +651,16 @@ class KeyedVectors(GensimNames):
     def to_embedding(
         self, freeze: bool = True, padding_idx: int | None = None, sparse: bool = False
     ) -> torch.nn.Embedding:
-        """The vectors as a layer, float32 weight [V, D].
+        """The vectors as a `lexforge.nn.Embedding`, float32 weight [V, D].
 
         A frozen layer shares the memory of `vectors`; one that trains gets a copy.
         """
+        from lexforge.layers.embedding import Embedding
+
         vectors = self.vectors.astype(np.float32, copy=False)
         if not freeze or not vectors.flags.writeable:
             vectors = vectors.copy()
-        return torch.nn.Embedding.from_pretrained(
+        return Embedding.from_pretrained(
             torch.from_numpy(vectors), freeze=freeze, padding_idx=padding_idx, sparse=sparse
         )
 
