@@ -91,14 +91,6 @@ __device__ __forceinline__ Bfloat16 to_bf16(float value) {
   return {static_cast<uint16_t>(pack_bf16(value, 0.0f))};
 }
 
-// An element as the number one computes with, and back.
-__device__ __forceinline__ float number(float x) { return x; }
-__device__ __forceinline__ double number(double x) { return x; }
-__device__ __forceinline__ float number(Bfloat16 x) { return to_float(x); }
-__device__ __forceinline__ void store_number(float* to, float x) { *to = x; }
-__device__ __forceinline__ void store_number(double* to, double x) { *to = x; }
-__device__ __forceinline__ void store_number(Bfloat16* to, float x) { *to = to_bf16(x); }
-
 // 2^x to two units in the last place; results below 2^-126 are zero.
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;

@@ -1,8 +1,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "common/octets.cuh"
 #include "common/run_parts.cuh"
-#include "common/tensor_core.cuh"
 #include "embedding/embedding_bag.h"
 
 namespace lexforge {
@@ -19,6 +19,10 @@ constexpr int64_t kColumns = kPerLane * kWarp;
 __device__ __forceinline__ bool in_range(int32_t id, int64_t rows) {
   return static_cast<uint32_t>(id) < rows;
 }
+
+// What one computes with: float, or double of double.
+template <typename scalar_t>
+using Number = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
 
 // Where bag b begins, whatever the offsets are.
 __device__ __forceinline__ int64_t begin_of(const Bags& bags, int64_t b) {
@@ -42,11 +46,35 @@ __device__ __forceinline__ int32_t bag_of(const Bags& bags, int64_t i) {
   return low <= bags.count ? static_cast<int32_t>(low) - 1 : -1;
 }
 
-// Neighbours that are read and written at once, or one by one.
-template <typename scalar_t, int kCount>
-struct alignas(kCount * sizeof(scalar_t)) Pack {
-  scalar_t x[kCount];
-};
+// Neighbours that are read and written at once, 16 bytes at a multiple of 16; or a single one.
+template <typename scalar_t>
+__device__ __forceinline__ void load_pack(const scalar_t* from, Number<scalar_t> (&to)[1]) {
+  to[0] = number(*from);
+}
+__device__ __forceinline__ void load_pack(const float* from, float (&to)[4]) {
+  const float4 x = *reinterpret_cast<const float4*>(from);
+  to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w;
+}
+__device__ __forceinline__ void load_pack(const double* from, double (&to)[2]) {
+  const double2 x = *reinterpret_cast<const double2*>(from);
+  to[0] = x.x, to[1] = x.y;
+}
+__device__ __forceinline__ void load_pack(const Bfloat16* from, float (&to)[8]) {
+  load_octet(from, to);
+}
+template <typename scalar_t>
+__device__ __forceinline__ void store_pack(scalar_t* to, const Number<scalar_t> (&from)[1]) {
+  store_number(to, from[0]);
+}
+__device__ __forceinline__ void store_pack(float* to, const float (&from)[4]) {
+  *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
+}
+__device__ __forceinline__ void store_pack(double* to, const double (&from)[2]) {
+  *reinterpret_cast<double2*>(to) = make_double2(from[0], from[1]);
+}
+__device__ __forceinline__ void store_pack(Bfloat16* to, const float (&from)[8]) {
+  store_octet(to, from);
+}
 
 template <typename stat_t>
 __device__ __forceinline__ stat_t not_a_number() {
@@ -70,17 +98,14 @@ __global__ void __launch_bounds__(kThreads)
     stat_t sum[kPack] = {};
     int count = 0;
     for (int64_t base = begin; base < end; base += kAhead) {
-      Pack<scalar_t, kPack> pack[kAhead];
+      stat_t x[kAhead][kPack];
       bool used[kAhead], known[kAhead];
 #pragma unroll
       for (int a = 0; a < kAhead; ++a) {
         const int32_t id = base + a < end ? bags.ids[base + a] : -1;
         used[a] = base + a < end && (lookup || id != bags.padding);
         known[a] = in_range(id, params.rows);
-        if (used[a] && known[a]) {
-          pack[a] = *reinterpret_cast<const Pack<scalar_t, kPack>*>(params.table + id * params.dim +
-                                                                    column);
-        }
+        if (used[a] && known[a]) load_pack(params.table + id * params.dim + column, x[a]);
       }
 #pragma unroll
       for (int a = 0; a < kAhead; ++a) {
@@ -89,8 +114,7 @@ __global__ void __launch_bounds__(kThreads)
         ++count;
 #pragma unroll
         for (int k = 0; k < kPack; ++k) {
-          sum[k] += known[a] ? weight * static_cast<stat_t>(number(pack[a].x[k]))
-                             : not_a_number<stat_t>();
+          sum[k] += known[a] ? weight * x[a][k] : not_a_number<stat_t>();
         }
       }
     }
@@ -100,10 +124,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int k = 0; k < kPack; ++k) sum[k] *= scale;
       if (column == 0) params.scale[b] = scale;
     }
-    Pack<scalar_t, kPack> out;
-#pragma unroll
-    for (int k = 0; k < kPack; ++k) store_number(out.x + k, sum[k]);
-    *reinterpret_cast<Pack<scalar_t, kPack>*>(params.out + b * params.dim + column) = out;
+    store_pack(params.out + b * params.dim + column, sum);
   }
 }
 

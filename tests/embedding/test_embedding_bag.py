@@ -390,7 +390,7 @@ for dim in (1, 33, 130):
             assert_close(ours, exact, dtype)
         assert_close(results(embedding, ids, table),
                      results(reference.embedding, ids, table.double()), dtype)
-            for norm_type in (1.0, 2.0, 2.5, math.inf):
+        for norm_type in (1.0, 2.0, 2.5, math.inf):
             test_renormalisation(dtype, dim, norm_type, cpu)
 print(lexforge.cpu_capability())
 """

@@ -320,6 +320,16 @@ def test_tables_that_the_kernels_do_not_take_are_torchs():
     assert bag(nested).shape == (2, 3)
 
 
+def test_transforms_of_functions_are_torchs():
+    layer = lexforge.nn.Embedding(5, 3)
+    ids = torch.tensor([[1, 2], [4, 1]])
+    assert torch.equal(torch.vmap(layer)(ids), layer(ids))
+    gradient = torch.func.grad(
+        lambda table: torch.func.functional_call(layer, {"weight": table}, (ids,)).sum()
+    )
+    assert gradient(layer.weight.detach())[:, 0].tolist() == [0, 2, 1, 0, 1]
+
+
 def test_the_meta_device():
     layer = lexforge.nn.Embedding(5, 3, device="meta")
     assert layer(torch.zeros(2, 4, dtype=torch.int64, device="meta")).shape == (2, 4, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from lexforge.ops import _checks
@@ -9,8 +10,10 @@ from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag
 
 
 def _takes(table: Tensor) -> bool:
-    """Whether the kernels do; what they do not is torch's, float16 tables among it."""
-    return table.dtype in _checks.FLOATS and table.device.type in ("cpu", "cuda", "meta")
+    """Whether the kernels do; what they do not is torch's: float16 tables, torch.func, vmap."""
+    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    on_device = table.device.type in ("cpu", "cuda", "meta")
+    return table.dtype in _checks.FLOATS and on_device and not transformed
 
 
 class Embedding(nn.Embedding):
@@ -18,7 +21,8 @@ class Embedding(nn.Embedding):
 
     ``lexforge.nn.Embedding(V, D, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)``
     and ``from_pretrained(table, freeze=True)`` are torch's. Tables of float32, bfloat16 and float64
-    on the CPU and on CUDA are looked up by :func:`lexforge.ops.embedding`; others by torch.
+    on the CPU and on CUDA are looked up by :func:`lexforge.ops.embedding`; others, and those under
+    ``torch.func`` and ``vmap``, by torch.
 
     ``max_norm`` changes the rows that are looked up in place, before the lookup. As in torch it
     does so in a frozen table too (``from_pretrained(table, max_norm=...)``, whose memory is that of
