@@ -54,18 +54,19 @@ void keep_best(BestRanks& best, int64_t k);
 struct UnitQueries {
   const float* values;      // [count, padded_dim] at a 64-byte boundary
   const int64_t* excluded;  // [count, most_excluded] or null
-  int64_t count, padded_dim;
+  int64_t count, padded_dim, most_excluded;
 };
 constexpr int64_t padded_dim(int64_t dim) { return (dim + 15) / 16 * 16; }
 void write_unit_query(const float* query, int64_t dim, float* to);
 
 // Adds what is good enough of rows [first, last) to best[q] of every query. Rows of one BestRanks
-// come in ascending order.
+// come in ascending order. The workspace has so many floats, at a 64-byte boundary.
 #define LEXFORGE_DECLARE_COSINE_TOP_K(isa)                                               \
   namespace isa {                                                                        \
+  int64_t search_workspace(int64_t dim);                                                 \
   template <typename scalar_t>                                                           \
   void search_rows(const CosineTopKParams<scalar_t>&, const UnitQueries&, int64_t first, \
-                   int64_t last, BestRanks* best);                                       \
+                   int64_t last, BestRanks* best, float* workspace);                     \
   }
 LEXFORGE_DECLARE_COSINE_TOP_K(baseline)
 LEXFORGE_DECLARE_COSINE_TOP_K(avx2)

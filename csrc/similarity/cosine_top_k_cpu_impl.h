@@ -1,9 +1,10 @@
 // CPU kernel of cosine_top_k.h: one body, compiled per instruction set.
 // Start with pyext/lexforge/reference/similarity/cosine_top_k.py.
 //
-// Eight rows at a time are multiplied by a few queries, lanes along the dimensions, straight from
-// the table: nothing is packed, and one query reads the table once. Every product of a row and a
-// query is one chain of multiply-adds in each lane and one sum over lanes, whatever shares the tile.
+// Eight rows at a time are multiplied by a few queries, lanes along the dimensions. One query reads
+// them from the table as they stream by; for many, a block of rows is copied first. Every product of
+// a row and a query is one chain of multiply-adds in each lane and one sum over lanes, whatever
+// shares the tile.
 #include <cstdint>
 
 #include "common/bfloat16.h"
@@ -26,8 +27,11 @@ constexpr int64_t kTileQueries = 3;
 #else
 constexpr int64_t kTileQueries = 1;
 #endif
-// Rows that all queries pass by while they lie in the first-level cache (300 floats each: 38 KB).
-constexpr int64_t kRows = 32;
+// Rows that all queries pass by while they lie in the first-level cache: a multiple of the rows of a
+// tile and of the lanes. Of 300 floats they are 19 KB.
+constexpr int64_t kRows = 16;
+// Queries from which on a block is packed first.
+constexpr int64_t kLeastPacked = 4;
 
 // Bit i: is lane i of a greater than that of b? Not if one is NaN.
 LEXFORGE_INLINE uint32_t greater(L::reg a, L::reg b) {
@@ -116,34 +120,58 @@ void choose_rows(const RowBlock& block, float* dots, const int64_t* excluded, in
   }
 }
 
+// The rows of a block, where the tiles read them.
+template <typename scalar_t>
+struct Rows {
+  const scalar_t* first;
+  int64_t stride, dim;
+};
+
+// The block as floats at 64-byte boundaries, with zeros up to `padded`, for many queries to pass
+// by: each would have to convert it, and to read it across cache lines.
+template <typename scalar_t>
+LEXFORGE_INLINE Rows<float> packed_rows(const Rows<scalar_t>& rows, int64_t count, int64_t padded,
+                                        float* to) {
+  const int64_t ahead = kRows * rows.stride;
+  for (int64_t r = 0; r < count; ++r) {
+    const scalar_t* row = rows.first + r * rows.stride;
+    for (int64_t d = 0; d < padded; d += L::kWidth) {
+      const int64_t left = rows.dim - d;
+      if (left > 0) __builtin_prefetch(row + d + ahead, 0, 2);
+      L::store(to + r * padded + d, RowValues<scalar_t>::load(row + d, left < 0 ? 0 : left));
+    }
+  }
+  return {to, padded, padded};
+}
+
 // One block, for queries from q on.
 template <int64_t kQueries, bool kAhead, typename scalar_t>
-LEXFORGE_INLINE void search_block(const CosineTopKParams<scalar_t>& params,
-                                  const UnitQueries& queries, int64_t q, const RowBlock& block,
+LEXFORGE_INLINE void search_block(const Rows<scalar_t>& rows, const RowBlock& block,
+                                  const UnitQueries& queries, int64_t q, int64_t k,
                                   BestRanks* best) {
-  const int64_t padded = queries.padded_dim, most_excluded = params.most_excluded;
-  const int64_t ahead = kRows * params.stride * static_cast<int64_t>(sizeof(scalar_t));
+  const int64_t ahead = kRows * rows.stride * static_cast<int64_t>(sizeof(scalar_t));
   alignas(64) float dots[kQueries][kRows];
   for (int64_t r = 0; r < block.count; r += kTileRows) {
-    const scalar_t* rows[kTileRows];
+    const scalar_t* row[kTileRows];
     for (int64_t t = 0; t < kTileRows; ++t) {  // a last tile is filled up with its first row
-      const int64_t i = r + t < block.count ? r + t : r;
-      rows[t] = params.table + (block.first + i) * params.stride;
+      row[t] = rows.first + (r + t < block.count ? r + t : r) * rows.stride;
     }
-    tile<scalar_t, kQueries, kAhead>(rows, params.dim, queries.values + q * padded, padded, ahead,
-                                     dots[0] + r);
+    tile<scalar_t, kQueries, kAhead>(row, rows.dim, queries.values + q * queries.padded_dim,
+                                     queries.padded_dim, ahead, dots[0] + r);
   }
   for (int64_t n = q; n < q + kQueries; ++n) {
-    choose_rows(block, dots[n - q], queries.excluded + n * most_excluded, most_excluded, params.k,
-                best[n]);
+    choose_rows(block, dots[n - q], queries.excluded + n * queries.most_excluded,
+                queries.most_excluded, k, best[n]);
   }
 }
 
 }  // namespace
 
+int64_t search_workspace(int64_t dim) { return kRows * padded_dim(dim); }
+
 template <typename scalar_t>
 void search_rows(const CosineTopKParams<scalar_t>& params, const UnitQueries& queries,
-                 int64_t first, int64_t last, BestRanks* best) {
+                 int64_t first, int64_t last, BestRanks* best, float* workspace) {
   RowBlock block;
   for (block.first = first; block.first < last; block.first += kRows) {
     block.count = last - block.first < kRows ? last - block.first : kRows;
@@ -152,22 +180,29 @@ void search_rows(const CosineTopKParams<scalar_t>& params, const UnitQueries& qu
       constexpr auto kLeast = static_cast<float>(kLeastNorm);
       block.inverse[r] = 1.0f / (norm < kLeast ? kLeast : norm);  // NaN stays
     }
-    const int64_t whole = queries.count - queries.count % kTileQueries;
-    // The first to look at a block has the next one fetched.
-    if (whole > 0) search_block<kTileQueries, true>(params, queries, 0, block, best);
-    for (int64_t q = kTileQueries; q < whole; q += kTileQueries) {
-      search_block<kTileQueries, false>(params, queries, q, block, best);
+    const Rows<scalar_t> rows{params.table + block.first * params.stride, params.stride,
+                              params.dim};
+    if (queries.count < kLeastPacked) {
+      search_block<1, true>(rows, block, queries, 0, params.k, best);
+      for (int64_t q = 1; q < queries.count; ++q) {
+        search_block<1, false>(rows, block, queries, q, params.k, best);
+      }
+      continue;
     }
-    if (whole == 0) search_block<1, true>(params, queries, 0, block, best);
-    for (int64_t q = whole > 0 ? whole : 1; q < queries.count; ++q) {
-      search_block<1, false>(params, queries, q, block, best);
+    const auto packed = packed_rows(rows, block.count, queries.padded_dim, workspace);
+    int64_t q = 0;
+    for (; q + kTileQueries <= queries.count; q += kTileQueries) {
+      search_block<kTileQueries, false>(packed, block, queries, q, params.k, best);
+    }
+    for (; q < queries.count; ++q) {
+      search_block<1, false>(packed, block, queries, q, params.k, best);
     }
   }
 }
 
 #define LEXFORGE_INSTANTIATE(scalar_t)                                                      \
   template void search_rows(const CosineTopKParams<scalar_t>&, const UnitQueries&, int64_t, \
-                            int64_t, BestRanks*);
+                            int64_t, BestRanks*, float*);
 LEXFORGE_INSTANTIATE(float)
 LEXFORGE_INSTANTIATE(Bfloat16)
 LEXFORGE_INSTANTIATE(Half)

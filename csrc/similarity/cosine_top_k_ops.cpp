@@ -48,12 +48,14 @@ struct Cpu : CpuCall {
   void run(const CosineTopKParams<scalar_t>& params, const Tensor&) const {
     const Cut cut(params, torch::stable::get_num_threads());
     const int64_t padded = padded_dim(params.dim), rows = params.last - params.first;
-    float* units = nullptr;
+    const int64_t own = baseline::search_workspace(params.dim);  // the same in every build
+    float *units = nullptr, *workspaces = nullptr;
     uint64_t* ranks = nullptr;   // [query, part, capacity]
     BestRanks* bests = nullptr;  // [part, query]
     const auto carve = [&](void* memory) {
       Carver carver(memory);
       units = carver.take<float>(cut.queries * padded);
+      workspaces = carver.take<float>(cut.parts * own);
       ranks = carver.take<uint64_t>(cut.queries * cut.parts * cut.capacity);
       bests = carver.take<BestRanks>(cut.parts * cut.queries);
       return carver.used();
@@ -70,7 +72,7 @@ struct Cpu : CpuCall {
         write_unit_query(params.queries + (begin + q) * params.dim, params.dim, units + q * padded);
       }
       const UnitQueries queries{units, params.excluded + begin * params.most_excluded, count,
-                                padded};
+                                padded, params.most_excluded};
       parallel_for(0, cut.parts, 1, [&](int64_t first, int64_t last) {
         for (int64_t p = first; p < last; ++p) {
           BestRanks* best = bests + p * cut.queries;
@@ -79,7 +81,7 @@ struct Cpu : CpuCall {
                 ranks + (q * cut.parts + p) * cut.capacity, cut.capacity, 0, kNoRank, 0, false};
           }
           search(params, queries, params.first + rows * p / cut.parts,
-                 params.first + rows * (p + 1) / cut.parts, best);
+                 params.first + rows * (p + 1) / cut.parts, best, workspaces + p * own);
         }
       });
       const int64_t per_task = std::max<int64_t>(1, kLeastCapacity * 64 / cut.capacity);
