@@ -31,6 +31,7 @@ MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
     "cooccurrence": ["cooccurrence"],
+    "cosine_top_k": ["similarity"],
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],

@@ -19,7 +19,7 @@ constexpr int kDepth = 16;             // dimensions in shared memory at a time
 constexpr int kPitch = kTileRows + 4;  // two lanes at most meet in a bank when a tile is written
 constexpr int kBest = static_cast<int>(kRanksPerPass);
 constexpr int kSlots = kBest / kWarp;
-constexpr int kBlocksPerMultiprocessor = 4;
+constexpr int kBlocksPerMultiprocessor = 3;
 
 __device__ __forceinline__ float number(float x) { return x; }
 __device__ __forceinline__ float number(Bfloat16 x) { return to_float(x); }
@@ -92,7 +92,7 @@ struct Found {
 // four queries, a lane four rows: their 16 products stay in registers until the dimensions are
 // done, and then go into the warp's lists.
 template <typename scalar_t>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     search_rows_kernel(CosineTopKParams<scalar_t> params, Found found) {
   __shared__ __align__(16) float tile[kDepth * kPitch];
   __shared__ __align__(16) float units[kDepth * kQueries];
@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(kThreads)
         }
       }
     }
-#pragma unroll
+#pragma unroll 1  // the lists are much code, which is there for each query and not for each row
     for (int i = 0; i < kRowsPerLane; ++i) {
       const int64_t row = first_row + lane * kRowsPerLane + i;
       const float norm = row < params.last ? params.norms[row] : 1.0f;
@@ -174,7 +174,12 @@ __global__ void __launch_bounds__(kThreads)
       for (int n = 0; n < kQueriesPerWarp; ++n) {
         const int64_t q = first_query + warp * kQueriesPerWarp + n;
         if (q >= params.count) continue;
-        uint64_t rank = row < params.last ? rank_of(sum[n][i] * inverse, row) : kNoRank;
+        float product = sum[n][0];
+#pragma unroll
+        for (int other = 1; other < kRowsPerLane; ++other) {
+          product = i == other ? sum[n][other] : product;
+        }
+        uint64_t rank = row < params.last ? rank_of(product * inverse, row) : kNoRank;
         if (rank >= reached[n]) rank = kNoRank;
         best[n].add(rank, lane, [&](uint64_t next) {
           bool excluded = false;

@@ -24,6 +24,7 @@ from lexforge.ops.sampling.sampling import (
     noise_weights,
     sample_noise,
 )
+from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
@@ -75,6 +76,9 @@ CALLS: list[tuple[str, Callable, tuple]] = [
      tuple(getattr(index, name) for name in INDEX)),
     ("cooccurrence_merge", lambda *given: cooccurrence_merge(
         [CountedRows(*given)], vocab_size=2), tuple(rows)),
+    ("cosine_top_k", lambda *given: cosine_top_k(
+        *given[:2], 1, norms=given[2], excluded=given[3]),
+     (f(2, 4), f(2, 4), f(2), n(0, 1)[:, None])),
     ("embedding_sum", embedding_sum, (*[i(0, 1)] * 3, *[f(2, 4)] * 3)),
     ("glove_loss", glove_loss, (f(2, 4), f(2, 4), f(2), f(2), i(0, 1), i(0, 0), f(2))),
     ("glove_deal_parts", lambda sizes: glove_deal_parts(sizes, 1), (n(1, 1),)),
@@ -107,6 +111,8 @@ OPTIONAL = {
     ("add_layer_norm", 1),
     ("attention", 3),
     ("bias_activation", 1),
+    ("cosine_top_k", 2),
+    ("cosine_top_k", 3),
     ("embedding_sum", 1),
     ("embedding_sum", 4),
     ("linear", 2),

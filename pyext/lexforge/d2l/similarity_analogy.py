@@ -51,7 +51,7 @@ class TokenEmbedding:
 
 def knn(W: Tensor, x: Tensor, k: int, exclude: Iterable[int] = ()) -> tuple[Tensor, list[float]]:
     """Row numbers and cosines of the `k` rows of W [V, D] closest to x [D], best first."""
-    rows, scores = similarity.knn(W.detach().cpu(), x.detach().reshape(-1).cpu(), k, exclude)
+    rows, scores = similarity.knn(W, x.reshape(-1), k, exclude)
     return torch.from_numpy(rows), scores.tolist()
 
 
