@@ -45,6 +45,6 @@ def cosine_top_k(
     for q, of_query in enumerate(cosines(table, queries, norms).cpu()):
         without = set() if excluded is None else set(excluded[q].tolist())
         rows = (first + ranked(of_query[first:last])).tolist()
-        rows = torch.tensor([row for row in rows if row not in without][:k], dtype=torch.int64)
-        ids[q, : len(rows)], scores[q, : len(rows)] = rows, of_query[rows]
+        best = torch.tensor([row for row in rows if row not in without][:k], dtype=torch.int64)
+        ids[q, : len(best)], scores[q, : len(best)] = best, of_query[best]
     return ids.to(table.device), scores.to(table.device)
