@@ -13,6 +13,7 @@ import torch
 # Norms below this count as it: a zero vector is then similar to nothing instead of NaN.
 EPSILON = 1e-12
 _BLOCK_ROWS = 65536
+_READ_AS_THEY_ARE = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def row_norms(matrix: np.ndarray) -> np.ndarray:
@@ -112,13 +113,14 @@ def knn(
         )
     if k < 0:
         raise ValueError(f"knn: k must be >= 0, got {k}")
-    one = queries.ndim == 1
-    excluded = _excluded([exclude] if one else list(exclude), len(queries.reshape(-1, dim)), rows)
+    if one := queries.ndim == 1:
+        queries, exclude = queries[None], [exclude]
+    excluded = _excluded(list(exclude), len(queries), rows)
     ids, scores = (
         result.cpu().numpy()
         for result in cosine_top_k(
             table if table.dtype in _READ_AS_THEY_ARE else table.float(),
-            queries.reshape(-1, dim).to(table.device, torch.float32),
+            queries.to(table.device, torch.float32),
             min(k, rows),
             norms=None if norms is None else _tensor(norms).to(table.device, torch.float32),
             excluded=torch.from_numpy(excluded).to(table.device),
@@ -130,9 +132,6 @@ def knn(
         return ids, scores
     found = ids[0] >= 0
     return ids[0][found], scores[0][found]
-
-
-_READ_AS_THEY_ARE = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def _tensor(values) -> torch.Tensor:
