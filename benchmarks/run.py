@@ -31,6 +31,7 @@ MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
     "cooccurrence": ["cooccurrence"],
+    "cosine_top_k": ["similarity"],
     "embedding_bag": ["embedding"],
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],

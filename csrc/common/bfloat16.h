@@ -1,5 +1,5 @@
-// The two-byte float: the upper half of a float32. As plain bits, so that no CUDA or torch header
-// is needed where tensors hold it.
+// The two-byte floats: the upper half of a float32, and IEEE's of five bits of exponent and ten of
+// mantissa. As plain bits, so that no CUDA or torch header is needed where tensors hold them.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,10 @@
 namespace lexforge {
 
 struct Bfloat16 {
+  uint16_t bits;
+};
+
+struct Half {
   uint16_t bits;
 };
 

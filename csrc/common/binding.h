@@ -60,6 +60,7 @@ template <typename T>
 constexpr ScalarType kType = std::is_same_v<T, float>      ? ScalarType::Float
                              : std::is_same_v<T, double>   ? ScalarType::Double
                              : std::is_same_v<T, Bfloat16> ? ScalarType::BFloat16
+                             : std::is_same_v<T, Half>     ? ScalarType::Half
                              : std::is_same_v<T, int32_t>  ? ScalarType::Int
                              : std::is_same_v<T, int64_t>  ? ScalarType::Long
                                                            : ScalarType::Undefined;
@@ -81,6 +82,8 @@ inline const char* type_name(ScalarType type) {
       return "float64";
     case ScalarType::BFloat16:
       return "bfloat16";
+    case ScalarType::Half:
+      return "float16";
     case ScalarType::Int:
       return "int32";
     case ScalarType::Long:

@@ -1,4 +1,5 @@
-// Rows of float, double and bfloat16 read and written as registers of numbers one computes in.
+// Rows of float, double and bfloat16 read and written as registers of numbers one computes in, and
+// of float16 read.
 // Included by kernel bodies after common/simd.h, and after common/bfloat16.h.
 #pragma once
 
@@ -97,6 +98,44 @@ struct RowValues<Bfloat16> {
       const uint32_t bits = nan ? word[i] | 0x400000 : word[i] + 0x7FFF + (word[i] >> 16 & 1);
       p[i].bits = static_cast<uint16_t>(bits >> 16);
     }
+  }
+#endif
+};
+
+template <>
+struct RowValues<Half> {
+  using lanes = FloatLanes;
+  using reg = FloatLanes::reg;
+#if defined(LEXFORGE_ISA_AVX512)
+  static LEXFORGE_INLINE reg load(const Half* p, int64_t n) {
+    return _mm512_cvtph_ps(
+        n >= 16 ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))
+                : _mm256_maskz_loadu_epi16(Float16::first(n), reinterpret_cast<const void*>(p)));
+  }
+#else
+  // In the compiler's own vector types: AVX2 does not say that there is an instruction for it.
+  static LEXFORGE_INLINE reg load(const Half* p, int64_t n) {
+    constexpr int64_t W = FloatLanes::kWidth;
+    typedef uint16_t halves __attribute__((vector_size(2 * W)));
+    typedef uint32_t words __attribute__((vector_size(4 * W)));
+    halves bits{};
+    if (n >= W) {
+      std::memcpy(&bits, p, sizeof bits);
+    } else {
+      for (int64_t i = 0; i < n; ++i) bits[i] = p[i].bits;
+    }
+    const words word = __builtin_convertvector(bits, words);
+    const words magnitude = (word & 0x7FFF) << 13;
+    // From the exponent's bias of 15 to that of 127; what is denormal becomes normal.
+    reg x;
+    std::memcpy(&x, &magnitude, sizeof x);
+    x = FloatLanes::mul(x, FloatLanes::broadcast(0x1p112f));
+    words result;
+    std::memcpy(&result, &x, sizeof x);
+    const words top = magnitude >= 0x0F800000 ? words{} + 0x7F800000 : words{};  // infinite, NaN
+    result |= top | (word & 0x8000) << 16;
+    std::memcpy(&x, &result, sizeof x);
+    return x;
   }
 #endif
 };

@@ -26,6 +26,7 @@ from lexforge.ops.sampling.sampling import (
     noise_weights,
     sample_noise,
 )
+from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
@@ -77,6 +78,9 @@ CALLS: list[tuple[str, Callable, tuple]] = [
      tuple(getattr(index, name) for name in INDEX)),
     ("cooccurrence_merge", lambda *given: cooccurrence_merge(
         [CountedRows(*given)], vocab_size=2), tuple(rows)),
+    ("cosine_top_k", lambda *given: cosine_top_k(
+        *given[:2], 1, norms=given[2], excluded=given[3]),
+     (f(2, 4), f(2, 4), f(2), n(0, 1)[:, None])),
     ("embedding", embedding, (i(0, 1), f(2, 4))),
     ("embedding_bag", embedding_bag, (n(0, 1), f(2, 4), n(0, 1))),
     ("embedding_renorm_", lambda *given: embedding_renorm_(*given, 1.0), (f(2, 4), n(0, 1))),
@@ -117,6 +121,8 @@ OPTIONAL = {
     ("add_layer_norm", 1),
     ("attention", 3),
     ("bias_activation", 1),
+    ("cosine_top_k", 2),
+    ("cosine_top_k", 3),
     ("embedding_bag", 2),
     ("embedding_sum", 1),
     ("embedding_sum", 4),

@@ -201,6 +201,13 @@ def cross_entropy() -> dict:
     return {"logits": floats(2, 4), "bias": floats(4), **rows, "gradient": True}
 
 
+def search() -> dict:
+    return {
+        **{"table": floats(3, 4), "norms": floats(3), "queries": floats(2, 4)},
+        **{"excluded": longs(0, -1)[:, None], "first": 0, "last": 3, "k": 2},
+    }
+
+
 CALLS = [
     ("add_layer_norm", norm),
     ("add_layer_norm_backward", norm_backward),
@@ -212,6 +219,7 @@ CALLS = [
     ("cooccurrence_index", counting),
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),
+    ("cosine_top_k", search),
     ("embedding_bag", bags),
     ("embedding_bag_backward", bags),
     ("embedding_bag_weights_backward", bags),

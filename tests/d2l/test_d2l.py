@@ -367,6 +367,19 @@ def test_knn_with_duplicates_and_zeros():
     assert scores == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_embeddings_of_two_bytes_are_searched(dtype, capsys):
+    vocab = d2l.Vocab(["a", "b", "c", "d"])
+    vectors = torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1], [-1, 1]])
+    net = nn.Embedding.from_pretrained(vectors).to(dtype)
+    assert d2l.get_similar_tokens("b", 2, net, vocab) == [
+        ("a", pytest.approx(0.5**0.5)),
+        ("c", pytest.approx(0.5**0.5)),
+    ]
+    assert d2l.get_analogy("a", "b", "a", net, vocab) == "c"
+    assert capsys.readouterr().out.count("0.707") == 2
+
+
 def test_timer_and_accumulator():
     timer = d2l.Timer()
     assert timer.stop() >= 0 and timer.avg() == timer.sum() == timer.cumsum()[0]

@@ -44,12 +44,17 @@ MEMORY = [
     "tests/glove/test_glove_train_cuda.py",
     "tests/glove/test_glove_loss.py",
     "tests/sampling",
+    "tests/similarity",
     STREAM,
     STREAM_ROUNDS,
     COOCCURRENCE,
     "tests/transformer",
 ]
-MULTIPROCESSORS = [f"{STREAM}::test_sentences_trained_at_the_same_time", COOCCURRENCE]
+MULTIPROCESSORS = [
+    f"{STREAM}::test_sentences_trained_at_the_same_time",
+    COOCCURRENCE,
+    "tests/similarity/test_cosine_top_k.py::test_equal_scores_are_in_row_order",
+]
 
 RUNS = [
     ["--every-kernel", "--order", "1"],

@@ -284,9 +284,79 @@ def test_knn(kv, kind):
     assert zeros.tolist() == [0, 0, 0]
 
 
+def test_knn_of_many_queries(kv):
+    queries = kv.vectors[:5]
+    rows, scores = knn(kv.vectors, queries, 4, exclude=[[0], [], [2, 7], [3], [4, 1000]])
+    assert rows.shape == scores.shape == (5, 4)
+    for q, exclude in enumerate(([0], [], [2, 7], [3], [4])):
+        one_rows, one_scores = knn(kv.vectors, queries[q], 4, exclude)
+        assert rows[q].tolist() == one_rows.tolist()
+        assert scores[q].tolist() == one_scores.tolist()
+    rows, scores = knn(kv.vectors[:3], queries, 9, exclude=[[0, 1]] * 5)
+    assert rows.tolist() == [[2, -1, -1]] * 5
+    assert (scores[:, 1:] == -np.inf).all()
+    assert knn(kv.vectors, queries[:0], 4)[0].shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_knn_reads_tensors_of_all_floats(kv, dtype):
+    weight = torch.nn.Parameter(torch.from_numpy(kv.vectors).to(dtype))
+    rows, scores = knn(weight, weight[7], 5)
+    expected_rows, expected = knn(weight.detach().float().numpy(), weight[7], 5)
+    assert rows.tolist() == expected_rows.tolist() and rows[0] == 7
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_knn_of_arrays_that_torch_does_not_take(kv, recwarn):
+    """Read-only, of another byte order, backwards."""
+    fixed = kv.vectors.copy()
+    fixed.flags.writeable = False
+    expected = knn(kv.vectors, kv.vectors[7], 5)
+    for matrix in (
+        fixed,
+        kv.vectors.astype(">f4"),
+        kv.vectors[:, ::-1],
+        kv.vectors[:, ::-1].copy(),
+    ):
+        query = matrix[7]
+        for found, wanted in zip(knn(matrix, query, 5), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_most_similar_batch(kv, dtype):
+    kv = KeyedVectors(kv.index_to_key, kv.vectors.astype(dtype))
+    word = kv.index_to_key[3]
+    for options in (
+        {},
+        {"topn": 3},
+        {"restrict_vocab": 20},
+        {"clip_start": 10, "clip_end": 30},
+        {"clip_start": -5},
+        {"topn": 200},
+    ):
+        keys = [word, 5, np.arange(13.0), word]
+        answers = kv.most_similar_batch(keys, **options)
+        assert answers == [kv.most_similar([key], **options) for key in keys]
+    assert kv.most_similar_batch(kv.vectors[:2], topn=1) == [
+        [(kv.index_to_key[row], pytest.approx(1, abs=1e-6))] for row in (0, 1)
+    ]
+    assert kv.most_similar_batch(word) == [kv.most_similar(word)]
+    assert kv.most_similar_batch([]) == [] and kv.most_similar_batch([word], topn=0) == [[]]
+    with pytest.raises(KeyError, match="'nonsense' not present"):
+        kv.most_similar_batch([word, "nonsense"])
+
+
 def test_knn_refuses_wrong_shapes(kv):
-    with pytest.raises(ValueError, match=r"query must be \[D=13\], got \(4,\)"):
+    with pytest.raises(ValueError, match=r"query must be \[D=13\] or \[Q, D=13\], got \(4,\)"):
         knn(kv.vectors, np.ones(4), 3)
+    with pytest.raises(ValueError, match=r"query must be .*, got \(1, 2, 13\)"):
+        knn(kv.vectors, np.ones((1, 2, 13)), 3)
+    with pytest.raises(ValueError, match="exclude must be 2 lists, one for each query"):
+        knn(kv.vectors, np.ones((2, 13)), 3, exclude=[[1]])
+    with pytest.raises(ValueError, match=r"must be a range within \[0, 97\], got \[3, 98\)"):
+        knn(kv.vectors, np.ones(13), 3, first=3, last=98)
     with pytest.raises(ValueError, match=r"matrix must be \[V, D\], got \(13,\)"):
         knn(np.ones(13), np.ones(13), 3)
     with pytest.raises(ValueError, match="k must be >= 0, got -1"):

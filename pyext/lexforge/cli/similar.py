@@ -53,10 +53,10 @@ def similar(
         _prompt(kv, options)
         return
     _vectors.check_known(kv, [*words, *(without or [])])
-    queries = [words] if together or without else [[word] for word in words]
-    answers = {
-        _name(query, without): kv.most_similar(query, without, **options) for query in queries
-    }
+    if together or without:
+        answers = {_name(words, without): kv.most_similar(words, without, **options)}
+    else:
+        answers = dict(zip(words, kv.most_similar_batch(words, **options), strict=True))
     if as_json:
         _vectors.print_json(
             {

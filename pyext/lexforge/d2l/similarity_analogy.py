@@ -50,8 +50,11 @@ class TokenEmbedding:
 
 
 def knn(W: Tensor, x: Tensor, k: int, exclude: Iterable[int] = ()) -> tuple[Tensor, list[float]]:
-    """Row numbers and cosines of the `k` rows of W [V, D] closest to x [D], best first."""
-    rows, scores = similarity.knn(W.detach().cpu(), x.detach().reshape(-1).cpu(), k, exclude)
+    """Row numbers and cosines of the `k` rows of W [V, D] closest to x [D], best first.
+
+    W is searched where it lies, also as bfloat16 or float16.
+    """
+    rows, scores = similarity.knn(W, x.reshape(-1), k, exclude)
     return torch.from_numpy(rows), scores.tolist()
 
 
@@ -101,6 +104,6 @@ def get_analogy(
             answer; the text does not (``exclude=False``).
     """
     matrix, rows, names = _rows_and_tokens(embed, vocab, [token_a, token_b, token_c])
-    a, b, c = matrix[rows]
+    a, b, c = matrix[rows].float()
     found, _ = knn(matrix, b - a + c, 1, exclude=rows if exclude else ())
     return names[int(found[0])]

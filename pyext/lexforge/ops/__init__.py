@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         sample_noise,
         seed_from,
     )
+    from lexforge.ops.similarity.cosine_top_k import cosine_top_k
     from lexforge.ops.transformer.add_layer_norm import add_layer_norm
     from lexforge.ops.transformer.bias_activation import bias_activation
     from lexforge.ops.transformer.embedding_sum import embedding_sum
@@ -92,6 +93,7 @@ _NAMES = {
         "sample_noise",
         "seed_from",
     ),
+    "similarity.cosine_top_k": ("cosine_top_k",),
     "transformer.add_layer_norm": ("add_layer_norm",),
     "transformer.bias_activation": ("bias_activation",),
     "transformer.embedding_sum": ("embedding_sum",),

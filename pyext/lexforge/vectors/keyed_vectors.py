@@ -19,7 +19,7 @@ from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import read_table, save_rows, save_vectors
 from lexforge.vectors.gensim_names import GensimNames
 from lexforge.vectors.growing import moved
-from lexforge.vectors.similarity import EPSILON, cosine, cosines, nearest, unit
+from lexforge.vectors.similarity import EPSILON, cosine, cosines, knn, nearest, unit
 from lexforge.vectors.word_movers import word_movers_distance
 from lexforge.vectors.word_vectors import WordVectors
 from lexforge.vectors.word_vectors import as_list as _as_list
@@ -210,8 +210,10 @@ class KeyedVectors(GensimNames):
         rows = slice(clip_start, clip_end or len(self))
         if restrict_vocab:
             rows = slice(0, restrict_vocab)
-        scores = cosines(self.vectors[rows], mean, self.norms[rows])
-        return self._named(scores, topn, keys, rows.start)
+        if topn is None:
+            return cosines(self.vectors[rows], mean, self.norms[rows])
+        own = [self.get_index(key) for key in keys if not isinstance(key, np.ndarray)]
+        return self._nearest(mean, topn, own, rows)
 
     def similar_by_key(self, key, topn=10, restrict_vocab=None):
         """`most_similar` for one word."""
@@ -679,10 +681,64 @@ class KeyedVectors(GensimNames):
             return scores
         own = [self.get_index(key) - start for key in keys if not isinstance(key, np.ndarray)]
         rows, best = nearest(scores, topn, own)
+        return self._pairs(rows + start, best)
+
+    def _nearest(self, queries: np.ndarray, topn: int, own, searched: slice):
+        """What `knn` finds among some rows."""
+        first, last, _ = searched.indices(len(self))
+        rows = {"first": first, "last": max(first, last)}
+        found = knn(self.vectors, queries, int(topn), own, norms=self.norms, **rows)
+        if queries.ndim == 1:
+            return self._pairs(*found)
+        return [self._pairs(*each) for each in zip(*found, strict=True)]
+
+    def _pairs(self, rows: np.ndarray, scores: np.ndarray) -> list[tuple[str, float]]:
+        """``(word, score)`` of rows, as far as there are any."""
         return [
-            (self.index_to_key[row + start], score)
-            for row, score in zip(rows, best.tolist(), strict=True)
+            (self.index_to_key[row], score)
+            for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+            if row >= 0
         ]
+
+    def most_similar_batch(
+        self,
+        keys: Sequence[Key],
+        topn: int = 10,
+        clip_start: int = 0,
+        clip_end: int | None = None,
+        restrict_vocab: int | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """`most_similar` for each of many words or vectors [D], in one search for all.
+
+        The answers are those of `most_similar`, to the bit. gensim has no such method.
+
+        Args:
+            keys: N words, rows or vectors; or an array [N, D] of vectors. A word or row is not
+                among its own answers.
+            topn: how many words for each.
+            clip_start, clip_end: search these rows only.
+            restrict_vocab: search the first rows only; overrides the clip arguments.
+
+        Returns:
+            N lists ``[(word, cosine), ...]``, each best first.
+
+        Raises:
+            KeyError: naming the first unknown word.
+
+        Example:
+            >>> kv = KeyedVectors(["king", "queen", "pea"], [[1.0, 0.1], [0.9, 0.2], [0.0, 1.0]])
+            >>> [answers[0][0] for answers in kv.most_similar_batch(["king", "pea"], topn=1)]
+            ['queen', 'queen']
+        """
+        keys = _as_list(keys)
+        if not keys or topn < 1:
+            return [[] for _ in keys]
+        queries = [
+            self.get_mean_vector([key], post_normalize=True, ignore_missing=False) for key in keys
+        ]
+        own = [[] if isinstance(key, np.ndarray) else [self.get_index(key)] for key in keys]
+        rows = slice(0, restrict_vocab) if restrict_vocab else slice(clip_start, clip_end or None)
+        return self._nearest(np.stack(queries), topn, own, rows)
 
 
 def _whole(topn: Any) -> int | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
+import warnings
 from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
+import torch
 
 # Norms below this count as it: a zero vector is then similar to nothing instead of NaN.
 EPSILON = 1e-12
 _BLOCK_ROWS = 65536
+_READ_AS_THEY_ARE = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def row_norms(matrix: np.ndarray) -> np.ndarray:
@@ -75,34 +78,92 @@ def nearest(
 
 
 def knn(
-    matrix, query, k: int, exclude: Iterable[int] = (), *, norms=None
+    matrix,
+    query,
+    k: int,
+    exclude: Iterable = (),
+    *,
+    norms=None,
+    first: int = 0,
+    last: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `k` rows of `matrix` with the largest cosine to `query`.
+    """The `k` rows of `matrix` with the largest cosine to one query, or to each of many.
 
     Args:
-        matrix: array or tensor [V, D].
-        query: array or tensor [D].
-        k: how many rows; fewer come back when fewer are left.
-        exclude: row numbers that are not returned, usually those the query was made of. Rows are
-            excluded by number, so a duplicate of an excluded row is still found.
+        matrix: array or tensor [V, D]. float32, float16 and bfloat16 are read as they are, on the
+            device where they lie; others are converted to float32.
+        query: array or tensor [D], or [Q, D].
+        k: how many rows.
+        exclude: row numbers that are not returned, usually those the query was made of; for Q
+            queries Q lists of them. Rows are excluded by number, so a duplicate of an excluded row
+            is still found.
         norms: Euclidean norms of the rows [V], when at hand.
+        first, last: the rows searched, first <= row < last; by default all.
 
     Returns:
-        ``(indices int64 [k], cosines float32 [k])``, best first, equal cosines in row order. Rows
-        and queries of norm zero have cosine 0.
+        ``(indices int64 [k], cosines float32 [k])``, best first, equal cosines in row order, NaN
+        last. Rows and queries of norm zero have cosine 0. One query gets fewer where fewer are
+        left; Q queries get ``[Q, min(k, V)]``, with -1 and minus infinity there.
 
     Raises:
-        ValueError: for wrong shapes or ``k < 0``.
+        ValueError: for wrong shapes, ``k < 0``, or a range that is not within the rows.
     """
-    matrix, query = np.asarray(matrix), np.asarray(query)
-    if matrix.ndim != 2:
-        raise ValueError(f"knn: matrix must be [V, D], got {matrix.shape}")
-    if query.shape != matrix.shape[1:]:
-        raise ValueError(f"knn: query must be [D={matrix.shape[1]}], got {query.shape}")
+    from lexforge.ops.similarity.cosine_top_k import cosine_top_k
+
+    table, queries = _tensor(matrix), _tensor(query)
+    if table.ndim != 2:
+        raise ValueError(f"knn: matrix must be [V, D], got {tuple(table.shape)}")
+    rows, dim = table.shape
+    if queries.ndim not in (1, 2) or queries.shape[-1] != dim:
+        raise ValueError(
+            f"knn: query must be [D={dim}] or [Q, D={dim}], got {tuple(queries.shape)}"
+        )
     if k < 0:
         raise ValueError(f"knn: k must be >= 0, got {k}")
-    norms = row_norms(matrix) if norms is None else np.asarray(norms)
-    return nearest(cosines(matrix, unit(query), norms), k, exclude)
+    if one := queries.ndim == 1:
+        queries, exclude = queries[None], [exclude]
+    excluded = _excluded(list(exclude), len(queries), rows)
+    ids, scores = (
+        result.cpu().numpy()
+        for result in cosine_top_k(
+            table if table.dtype in _READ_AS_THEY_ARE else table.float(),
+            queries.to(table.device, torch.float32),
+            min(k, rows),
+            norms=None if norms is None else _tensor(norms).to(table.device, torch.float32),
+            excluded=torch.from_numpy(excluded).to(table.device),
+            first=first,
+            last=last,
+        )
+    )
+    if not one:
+        return ids, scores
+    found = ids[0] >= 0
+    return ids[0][found], scores[0][found]
+
+
+def _tensor(values) -> torch.Tensor:
+    """The same numbers as a tensor, on the same memory where that is possible."""
+    if isinstance(values, torch.Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    if array.dtype not in (np.float32, np.float16) or min(array.strides, default=0) < 0:
+        array = array.astype(np.float32)
+    if array.flags.writeable:
+        return torch.from_numpy(array)
+    with warnings.catch_warnings():  # nobody writes to it
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _excluded(exclude: Sequence[Iterable[int]], count: int, rows: int) -> np.ndarray:
+    """int64 [count, E]: those of the row numbers that there are, filled up with -1."""
+    if exclude and len(exclude) != count:
+        raise ValueError(f"knn: exclude must be {count} lists, one for each query")
+    lists = [[row for row in set(each) if 0 <= row < rows] for each in exclude]
+    excluded = np.full((count, max(map(len, lists), default=0)), -1, dtype=np.int64)
+    for row, numbers in zip(excluded, lists, strict=False):
+        row[: len(numbers)] = numbers
+    return excluded
 
 
 def close_spellings(word: str, words: Sequence[str], n: int = 3) -> list[str]:

@@ -1,0 +1,1 @@
+"""The rows of a table that are nearest to queries."""
