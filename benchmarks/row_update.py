@@ -4,11 +4,11 @@
     python benchmarks/row_update.py --device cuda --optimizers adam lazy_adam
 
 A step looks up a batch of ids, drawn afresh from a Zipf distribution over the rows, sends a
-gradient back and updates the table. Lookup and backward are torch.nn.Embedding's on both sides,
-with sparse=True but for torch.optim.Adam, which wants dense gradients. lexforge's exact Adam costs
-what the rows do that ever had a gradient: "fresh" is from the first step on, "all rows" after one
-that gave every row a gradient. `GB/s` counts what a step has to read and write at least of these
-rows: the gradients, the table and the state.
+gradient back and updates the table: lexforge.nn.Embedding and lexforge.optim beside
+torch.nn.Embedding and torch.optim, with sparse=True but for torch.optim.Adam, which wants dense
+gradients. lexforge's exact Adam costs what the rows do that ever had a gradient: "fresh" is from
+the first step on, "all rows" after one that gave every row a gradient. `GB/s` counts what a step
+has to read and write at least of these rows: the gradients, the table and the state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 
 from harness import Report, add_report_options, alternate
-from lexforge import optim
+from lexforge import nn, optim
 
 # Rivals by optimiser: what each is built by, and whether its gradients are sparse.
 RIVALS: dict[str, dict[str, tuple[Callable, bool]]] = {
@@ -57,16 +57,18 @@ def zipf(rows: int, count: int, generator: torch.Generator) -> torch.Tensor:
 class Training:
     """One table, its optimiser, and the batches that it is yet to see."""
 
-    def __init__(self, options: argparse.Namespace, build: Callable, sparse: bool, touch: bool):
+    def __init__(self, options: argparse.Namespace, case: str, build: Callable, sparse: bool):
+        ours = case.startswith("lexforge")
         rows, dim = options.rows, options.dim
         generator = torch.Generator().manual_seed(0)
         weight = torch.empty(rows, dim).normal_(generator=generator).to(options.device)
-        self.embedding = torch.nn.Embedding.from_pretrained(weight, freeze=False, sparse=sparse)
+        layer = nn.Embedding if ours else torch.nn.Embedding
+        self.embedding = layer.from_pretrained(weight, freeze=False, sparse=sparse)
         self.optimizer = build(list(self.embedding.parameters()))
         self.gradient = 1e-3 * torch.randn(options.ids, dim, generator=generator).to(options.device)
         batches = [zipf(rows, options.ids, generator) for _ in range(options.repeats + 1)]
         self.batches = itertools.cycle([ids.to(options.device) for ids in batches])
-        if touch:
+        if case == "lexforge, all rows":
             self.step(torch.arange(rows, device=options.device), weight.new_full((1,), 1e-3))
 
     def step(self, ids: torch.Tensor, gradient: torch.Tensor) -> None:
@@ -109,7 +111,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         for name in options.optimizers:
             works = {
-                case: Training(options, build, sparse, case == "lexforge, all rows")
+                case: Training(options, case, build, sparse)
                 for case, (build, sparse) in RIVALS[name].items()
             }
             times = alternate(works, options.repeats, options.device, options.seconds)

@@ -377,6 +377,13 @@ COURSE = [
         15,
         f"--dim 8 --ids 200 --repeats 1 {_WORDS} {_SHORT}",
     ),
+    benchmark(
+        "row-update",
+        "row_update.py",
+        "--repeats 5 --seconds 3",
+        20,
+        "--rows 50 --dim 8 --ids 90 --repeats 1 --threads 1",
+    ),
     benchmark("attention-float32", "attention.py", "--dtypes float32 --lengths 128 512", 25),
     benchmark("skipgram-300", "word2vec_train.py", "--dim 300 --threshold 1e-4 --seconds 0.3", 20),
     benchmark("glove-300", "glove_train.py", "--dim 300 --seconds 0.3", 25),

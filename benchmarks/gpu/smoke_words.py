@@ -13,6 +13,7 @@ import lexforge._library  # noqa: F401  (the ops)
 from lexforge.ops._tables import padded_table
 from lexforge.ops.cooccurrence import cooccurrence
 from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embedding_renorm_
+from lexforge.ops.embedding.row_update import row_update_
 from lexforge.ops.glove import glove_tiles, glove_train
 from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.sampling import sampling
@@ -21,6 +22,7 @@ from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, s
 from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
 from lexforge.reference.cooccurrence import cooccurrence as counting_reference
 from lexforge.reference.embedding import embedding_bag as bag_reference
+from lexforge.reference.embedding import row_update as row_reference
 from lexforge.reference.glove import glove_loss as glove_loss_reference
 from lexforge.reference.glove import glove_train as glove_reference
 from lexforge.reference.sampling import sampling as sampling_reference
@@ -189,6 +191,46 @@ def renormalised(device):
 
 
 ITEMS.add("embedding renorm", renormalised, "embedding_renorm_")
+
+
+def row_updates(device, rule, dtype, flags):
+    """A row that occurs 900 times among others; with flags, rows that do not occur step too."""
+    random = torch.Generator().manual_seed(7)
+    ids = torch.cat([torch.full((900,), 11), torch.randint(0, 400, (300,), generator=random)])
+    gradients = (torch.randn(1200, 100, generator=random) / 30).to(dtype)
+    weight = torch.randn(400, 100, generator=random).to(dtype)
+    shape = (400,) if rule == "rowwise_adagrad" else (400, 100)
+    given = {"first": None, "second": None, "touched": None}
+    if rule != "sgd":
+        given["first"] = torch.rand(shape, generator=random)
+    if rule == "adam":
+        given["second"] = torch.rand(shape, generator=random)
+    if flags:
+        given["touched"] = torch.ones(400, dtype=torch.uint8)
+    factors = {"lr": 0.1, "decay": (0.9, 0.99), "fresh": (0.1, 0.01), "eps": 1e-3}
+    factors["weight_decay"] = 0.01
+    exact = row_reference.row_update(weight, ids, gradients, rule, **given, **factors)
+    weight, ids, gradients = (t.to(device) for t in (weight, ids, gradients))
+    given = {name: None if t is None else t.to(device) for name, t in given.items()}
+    row_update_(weight, ids, gradients, rule, **given, **factors)
+    if flags:
+        equal(given["touched"], exact[3], "flags")
+    for name, moment in zip(("first", "second"), exact[1:3], strict=True):
+        if moment is not None:
+            near(given[name], moment, 1e-5, name)
+    return near(weight, exact[0], 1e-4 if dtype is torch.float32 else 0.02)
+
+
+for _rule, _dtype, _flags in [
+    ("sgd", torch.float32, False),
+    ("nesterov", torch.float32, True),
+    ("adagrad", torch.bfloat16, False),
+    ("rowwise_adagrad", torch.float32, False),
+    ("adam", torch.float32, True),
+    ("adam", torch.bfloat16, False),
+]:
+    _name = f"row update, {'exact' if _flags else 'lazy'} {_rule}, {_dtype}"
+    ITEMS.add(_name, row_updates, "row_update_", rule=_rule, dtype=_dtype, flags=_flags)
 
 
 OPTIMIZERS = {

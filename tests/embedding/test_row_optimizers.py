@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lexforge import optim
+from lexforge import nn, optim
 
 ROWS, DIM = 30, 7
 KINDS = {
@@ -260,13 +260,14 @@ def losses(embedding, step):
     return (embedding(first) * embedding(second)).sum()
 
 
-def embedding_of(p):
-    return torch.nn.Embedding.from_pretrained(p.detach().clone(), freeze=False, sparse=True)
+def embedding_of(p, layer=torch.nn.Embedding):
+    return layer.from_pretrained(p.detach().clone(), freeze=False, sparse=True, padding_idx=3)
 
 
+@pytest.mark.parametrize("layer", [torch.nn.Embedding, nn.Embedding], ids=["torch", "lexforge"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_in_backward_is_step(kind):
-    ordinary, fused = embedding_of(parameter()), embedding_of(parameter())
+def test_in_backward_is_step(kind, layer):
+    ordinary, fused = embedding_of(parameter(), layer), embedding_of(parameter(), layer)
     one = KINDS[kind](ordinary.parameters())
     other = KINDS[kind](fused.parameters(), in_backward=True)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(other, 0.5)
