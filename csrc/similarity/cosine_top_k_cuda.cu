@@ -70,8 +70,9 @@ struct BestOfWarp {
   __device__ __forceinline__ void add(uint64_t rank, int lane, const Wanted& wanted) {
     unsigned lanes = __ballot_sync(kAllLanes, rank > least);
     while (lanes != 0) {
-      const uint64_t next = __shfl_sync(kAllLanes, rank, __ffs(static_cast<int>(lanes)) - 1);
-      lanes &= lanes - 1;
+      const int above = __clz(static_cast<int>(lanes));
+      const uint64_t next = __shfl_sync(kAllLanes, rank, kWarp - 1 - above);
+      lanes ^= 0x80000000u >> above;
       if (next > least && wanted(next)) insert(next, lane);
     }
   }

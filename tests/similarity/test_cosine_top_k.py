@@ -206,6 +206,14 @@ def test_a_query_alone_and_among_others(dtype, device):
         assert torch.equal(alone[0][0], ids[q]) and torch.equal(alone[1][0], scores[q])
 
 
+def test_more_queries_than_go_at_a_time(device):
+    table, queries = problem(5, 2, 2100, device)
+    excluded = torch.arange(2100, device=device)[:, None] % 5
+    ids, scores = cosine_top_k(table, queries, 2, excluded=excluded)
+    assert_nearest(table, queries, 2, ids, scores, excluded=excluded)
+    assert (ids != excluded).all()
+
+
 def test_a_row_alone_and_among_others(device):
     table, queries = problem(150, 37, 4, device)
     ids, scores = cosine_top_k(table, queries, 150)
