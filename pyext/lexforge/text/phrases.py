@@ -244,8 +244,9 @@ class _PhraseTransformation:
         if matcher is not None and corpus.sentences is None:
             table, scoring = matcher
             options = reader_options(corpus, workers)
-            joiner = _text.PhraseJoiner(table, scoring, file.write, **options)
-            corpus.feed(joiner, progress)
+            with table.held():
+                joiner = _text.PhraseJoiner(table, scoring, file.write, **options)
+                corpus.feed(joiner, progress)
             texts, scores, times = joiner.phrases()
             found = zip(scores.tolist(), times.tolist(), strict=True)
             return Joined(joiner.tokens, dict(zip(texts, found, strict=True)))
