@@ -413,7 +413,7 @@ def test_files_are_whole_or_not_there(tmp_path):
     done = phrases.transform_file(lower, out)
     score = phrases.export_phrases()["new_york"]
     assert done == phrases.transform_file(lower, stream) == (6, {"new_york": (score, 2)})
-    assert done.times == 2
+    assert done.times == 2 and repr(done) == "Joined(6 words, 1 phrases 2 times)"
     assert (
         gzip.decompress(out.read_bytes()) == stream.getvalue() == b"new_york is big\n\nnew_york\n"
     )

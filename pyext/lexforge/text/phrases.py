@@ -93,6 +93,9 @@ class Joined(NamedTuple):
         """How often phrases were joined."""
         return sum(times for _, times in self.phrases.values())
 
+    def __repr__(self) -> str:
+        return f"Joined({self.words:,} words, {len(self.phrases):,} phrases {self.times:,} times)"
+
 
 class _PhraseTransformation:
     """What finds phrases in sentences; a subclass says what is one, by :meth:`score_candidate`.
