@@ -314,6 +314,7 @@ void PhraseCounter::count(size_t first, size_t last) {
     if (i + kFar < numbers_.size()) {
       table_.prefetch(numbers_[i + kFar - 1], numbers_[i + kFar]);
       table_.prefetch_entry(numbers_[i + kNear - 1], numbers_[i + kNear]);
+      table_.prefetch_word_entry(numbers_[i + kNear]);
     }
     const uint32_t word = numbers_[i];
     const bool safe = table_.is_safe(word);

@@ -116,6 +116,10 @@ class PhraseTable {
   uint32_t find_pair(uint32_t a, uint32_t steps, uint32_t b) const;
   void prefetch(uint32_t a, uint32_t b) const { entries_.prefetch(pair(a, b)); }
   void prefetch_entry(uint32_t a, uint32_t b) const { entries_.prefetch_entry(pair(a, b)); }
+  void prefetch_word_entry(uint32_t word) const {
+    const uint32_t entry = words_info_[word].entry;
+    if (entry != kAbsent) __builtin_prefetch(&entries_[entry], 1);
+  }
 
  private:
   static constexpr uint32_t kStep = uint32_t{1} << 31;  // a number of steps, not of a word

@@ -13,6 +13,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from ctypes import (
     CDLL,
     byref,
@@ -451,6 +452,10 @@ class PhraseTable(_Handle):
     def __len__(self) -> int:
         return self._call(_phrases_size)
 
+    def held(self) -> AbstractContextManager:
+        """While this lasts no other thread changes it."""
+        return self._lock
+
     def add(self, texts: Sequence[str], values: np.ndarray) -> None:
         """Give texts, which are not empty, their values: contiguous int64 or float64 [n]."""
         assert values.shape == (len(texts),) and values.itemsize == 8
@@ -501,6 +506,11 @@ class PhraseTable(_Handle):
         return places.reshape(-1, 3), numbers, empty.value
 
 
+def _free_before(table: PhraseTable, reader: Any) -> None:
+    """Frees a reader, whose threads may be busy with the table; this keeps the table until then."""
+    _reader_free(reader)
+
+
 class PhraseCounter(_Reader):
     """Counts words and candidates of documents into an empty table; see csrc/text/phrases.h."""
 
@@ -514,10 +524,10 @@ class PhraseCounter(_Reader):
         errors: str,
         lowercase: Sequence[int],
     ):
-        self._table = table  # is written to
         options = _options(threads, chunk_bytes, errors, lowercase)
         limit = _whole("max_vocab_size", max_texts, 1)
-        super().__init__(_reader_free, _phrase_counter_new, table, limit, *options)
+        free = partial(_free_before, table)
+        super().__init__(free, _phrase_counter_new, table, limit, *options)
 
     @property
     def least(self) -> int:
@@ -527,6 +537,8 @@ class PhraseCounter(_Reader):
 
 class PhraseJoiner(_Reader):
     """Writes documents with phrases joined, one space between words, a line feed after each line.
+
+    The table must not change meanwhile: see `PhraseTable.held`.
 
     Args:
         write: called with the bytes, in order.
@@ -543,9 +555,10 @@ class PhraseJoiner(_Reader):
         errors: str,
         lowercase: Sequence[int],
     ):
-        self._table, self._write = table, write
+        self._write = write
         options = _options(threads, chunk_bytes, errors, lowercase)
-        super().__init__(_reader_free, _phrase_joiner_new, table, *scoring.native, *options)
+        free = partial(_free_before, table)
+        super().__init__(free, _phrase_joiner_new, table, *scoring.native, *options)
 
     def feed(self, bytes: _Buffer) -> None:
         """Take the next bytes of the document, and write what is ready."""

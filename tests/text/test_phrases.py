@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import gzip
 import io
 import itertools
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import lexforge
+import lexforge.models.phrases
 from lexforge import ENGLISH_CONNECTOR_WORDS, FrozenPhrases, Phraser, Phrases, _text
 from lexforge.text import resolve_corpus
 from lexforge.text.phrases import npmi_scorer, original_scorer
@@ -139,6 +141,22 @@ def test_trigrams_in_a_second_pass():
     trigrams = Phrases(bigrams[sentences], **SMALL)
     assert trigrams[bigrams[["the", "new", "york", "times"]]] == ["the", "new_york_times"]
     assert trigrams[bigrams[sentences]][0] == ["new_york_times"]
+
+
+def test_a_table_outlives_what_reads_it():
+    """Also when both go in no order, as parts of a circle."""
+    for _ in range(20):
+        circle = [_text.PhraseTable("_", ["of"])]
+        circle.append(_text.PhraseCounter(circle[0], 10**6, **READER | {"chunk_bytes": 64}))
+        circle[1].begin_document("text")
+        circle[1].feed(b"a b c of d e f g h i j k l m n " * 200)
+        circle.append(circle)
+        del circle
+        gc.collect()
+
+
+def test_at_gensims_place():
+    assert lexforge.models.phrases.Phrases is Phrases
 
 
 def test_scorers_say_what_is_no_phrase():
@@ -395,7 +413,7 @@ def test_files_are_whole_or_not_there(tmp_path):
     done = phrases.transform_file(lower, out)
     score = phrases.export_phrases()["new_york"]
     assert done == phrases.transform_file(lower, stream) == (6, {"new_york": (score, 2)})
-    assert done.times == 2
+    assert done.times == 2 and repr(done) == "Joined(6 words, 1 phrases 2 times)"
     assert (
         gzip.decompress(out.read_bytes()) == stream.getvalue() == b"new_york is big\n\nnew_york\n"
     )

@@ -93,6 +93,9 @@ class Joined(NamedTuple):
         """How often phrases were joined."""
         return sum(times for _, times in self.phrases.values())
 
+    def __repr__(self) -> str:
+        return f"Joined({self.words:,} words, {len(self.phrases):,} phrases {self.times:,} times)"
+
 
 class _PhraseTransformation:
     """What finds phrases in sentences; a subclass says what is one, by :meth:`score_candidate`.
@@ -244,8 +247,9 @@ class _PhraseTransformation:
         if matcher is not None and corpus.sentences is None:
             table, scoring = matcher
             options = reader_options(corpus, workers)
-            joiner = _text.PhraseJoiner(table, scoring, file.write, **options)
-            corpus.feed(joiner, progress)
+            with table.held():
+                joiner = _text.PhraseJoiner(table, scoring, file.write, **options)
+                corpus.feed(joiner, progress)
             texts, scores, times = joiner.phrases()
             found = zip(scores.tolist(), times.tolist(), strict=True)
             return Joined(joiner.tokens, dict(zip(texts, found, strict=True)))
