@@ -9,14 +9,18 @@ from lexforge._lazy import attach
 if TYPE_CHECKING:
     from lexforge.models.glove.model import GloVe
     from lexforge.models.word2vec.model import Word2Vec
+    from lexforge.text.phrases import FrozenPhrases, Phraser, Phrases
     from lexforge.vectors import KeyedVectors
 
-__all__ = ["GloVe", "KeyedVectors", "Word2Vec"]
+__all__ = ["FrozenPhrases", "GloVe", "KeyedVectors", "Phraser", "Phrases", "Word2Vec"]
 
 _HOME = {
+    "FrozenPhrases": "lexforge.text.phrases",
     "GloVe": "lexforge.models.glove.model",
     "KeyedVectors": "lexforge.vectors",
+    "Phraser": "lexforge.text.phrases",
+    "Phrases": "lexforge.text.phrases",
     "Word2Vec": "lexforge.models.word2vec.model",
 }
 
-__getattr__, __dir__ = attach(__name__, _HOME, ("callbacks", "word2vec"))
+__getattr__, __dir__ = attach(__name__, _HOME, ("callbacks", "phrases", "word2vec"))
