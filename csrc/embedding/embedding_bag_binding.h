@@ -130,6 +130,7 @@ Tensor embedding_bag_backward(const Tensor& grad_out, const Tensor& ids,
   check.that(!weights.has_value() || mode == BagMode::kSum, "per_sample_weights go with mode sum");
   check.tensor("per_sample_weights", weights, stat_type(grad_out), {ids.numel()});
   const bool max = mode == BagMode::kMax, mean = mode == BagMode::kMean;
+  check.that(!(max && by_frequency), "by frequency goes with lookup, sum and mean");
   check.tensor("choice", choice, ScalarType::Int, {max ? bags : 0, dim});
   check.tensor("scale", scale, stat_type(grad_out), {mean ? bags : 0});
   const Device device(grad_out);

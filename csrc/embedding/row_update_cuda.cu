@@ -1,5 +1,5 @@
+#include "common/octets.cuh"
 #include "common/run_parts.cuh"
-#include "common/tensor_core.cuh"
 #include "embedding/row_update.h"
 
 namespace lexforge {

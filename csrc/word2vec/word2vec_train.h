@@ -45,8 +45,10 @@
 // Every draw is a function of (seed, epoch, position, slot), so the sampled stream does not depend
 // on threads, devices, or on how a corpus is cut into calls. With one CPU thread windows are
 // processed in order and the result is bitwise reproducible; with more, threads take turns at
-// blocks of sentences and update rows without locks (Recht et al. 2011), those of frequent words, the
-// first ones, and of the nodes near the root, the last ones, in copies of their own meanwhile.
+// blocks of sentences and update rows without locks (Recht et al. 2011). Each turn trains the first
+// rows of words (128) and the last of nodes (256), those that all threads change, in copies, whose
+// changes are added to the tables at its end; of a row that all threads train n times in a turn,
+// 1024 / n of the changes, down to their mean. (With in_scale none of in_table.)
 //
 // With together > 0 the result is the same to the last bit for any number of threads: kept
 // positions are trained in groups of so many, and the errors of a group's windows come from the

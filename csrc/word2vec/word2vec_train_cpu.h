@@ -11,9 +11,8 @@ namespace lexforge {
 
 // Trains on the sentences of params.first_sentence .. last_sentence in order, on the calling
 // thread, one of `threads` that train the same tables, and adds to stats[0..2]. `workspace` is
-// 64-byte aligned scratch memory. Returns false,
-// having stopped, when a token is not in [0, V), the offsets do not rise within [0, token_count],
-// or a path is none.
+// 64-byte aligned scratch memory. Returns false, having stopped, when a token is not in [0, V), the
+// offsets do not rise within [0, token_count], or a path is none.
 template <typename scalar_t>
 using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
                                    int64_t threads, void* workspace, double* stats);
@@ -109,7 +108,7 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
   // Twice each row, and how often it was trained.
   const size_t own = static_cast<size_t>(2 * sizes.own_words + sizes.own_nodes) *
-                     (2 * stride * sizeof(scalar_t) + sizeof(int32_t));
+                     (2 * stride * sizeof(scalar_t) + sizeof(int64_t));
   const size_t bytes =
       own + kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) + plans * plan +
       (errors + changes + 2 * stride * parts + static_cast<size_t>(sizes.most_contexts)) *

@@ -49,7 +49,9 @@ struct Cpu : CpuCall {
         threads <= 1
             ? sentences
             : std::max<int64_t>(1, sentences * kTokensPerTurn / std::max<int64_t>(1, range));
-    threads = std::min(threads, (sentences + turn - 1) / turn);  // no more have work
+    // No more have work, or run.
+    threads = std::min({threads, (sentences + turn - 1) / turn,
+                        static_cast<int64_t>(torch::stable::get_num_threads())});
     const int64_t bytes = static_cast<int64_t>(word2vec_train_workspace(params, threads));
     std::atomic<int64_t> next{params.first_sentence};
     std::atomic<bool> valid{true}, memory{true};

@@ -4,8 +4,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
   m.def(
       "word2vec_train_(Tensor(a!) in_table, Tensor(b!) out_table, Tensor(c!) tree_table, "
       "Tensor(d!) stats, Tensor tokens, Tensor offsets, Tensor keep, Tensor in_scale, "
-      "Tensor noise, Tensor path_offsets, Tensor paths, int longest_path, int first_sentence, int last_sentence, "
-      "bool cbow, bool cbow_mean, int window, int negatives, bool dynamic_window, "
+      "Tensor noise, Tensor path_offsets, Tensor paths, int longest_path, int first_sentence, "
+      "int last_sentence, bool cbow, bool cbow_mean, int window, int negatives, bool "
+      "dynamic_window, "
       "bool share_negatives, int together, float alpha, float min_alpha, int tokens_before, "
       "int total_tokens, int seed, int epoch, int threads) -> ()");
 }

@@ -413,3 +413,20 @@ def test_frozen_parameters():
     assert (frozen.weight == 1).all() and not optimizer.state
     with pytest.raises(ValueError, match="SGD: weight is frozen"):
         optim.SGD(frozen.named_parameters(), in_backward=True)
+
+
+def test_a_newer_optimizer_takes_the_place_in_the_backward():
+    table = torch.nn.Embedding(4, 2, sparse=True)
+    before = table.weight.detach().clone()
+    optim.SGD(table.parameters(), lr=100.0, in_backward=True)
+    optim.SGD(table.parameters(), lr=0.5, in_backward=True)
+    table(torch.tensor([1])).sum().backward()
+    assert torch.equal(table.weight[1], before[1] - 0.5)
+
+
+@pytest.mark.parametrize("name", ["amsgrad", "maximize"])
+def test_state_of_another_way_is_refused(name):
+    table = torch.nn.Embedding(4, 2, sparse=True)
+    state = torch.optim.Adam(table.parameters(), **{name: True}).state_dict()
+    with pytest.raises(ValueError, match=f"Adam: {name} is not supported"):
+        optim.Adam(table.parameters()).load_state_dict(state)

@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
+import lexforge
 from lexforge import KeyedVectors, Word2Vec
 
 SENTENCES = [["sun", "moon", "sea"], ["sun", "moon", "land"], ["sea", "land", "sun"]] * 40
@@ -127,3 +128,30 @@ def test_a_resumed_run_goes_on_with_its_locks(tmp_path):
     resumed = Word2Vec.load(tmp_path / "part", workers=1, device="cpu")
     resumed.train(corpus_file=corpus, resume=True)
     assert resumed.wv.vectors.tobytes() == whole.wv.vectors.tobytes()
+
+
+class LockAfterOneEpoch:
+    """A callback that locks all words."""
+
+    def on_epoch_end(self, model):
+        model.wv.vectors_lockf = 0
+        self.vectors = getattr(self, "vectors", model.wv.vectors.copy())
+
+
+@pytest.mark.parametrize("options", [{}, {"deterministic": True}], ids=str)
+def test_locks_of_a_callback_hold_from_then_on(options):
+    lock = LockAfterOneEpoch()
+    model = Word2Vec(SENTENCES, epochs=4, callbacks=[lock], **SMALL, **options)
+    assert model.wv.vectors.tobytes() == lock.vectors.tobytes()
+
+
+def test_counts_of_vectors_are_not_the_vocabulary():
+    model = Word2Vec(SENTENCES, **SMALL)
+    model.wv.set_vecattr("moon", "count", 10_000)
+    assert model.vocabulary.counts.max() < 10_000
+
+
+def test_vectors_that_are_computed_have_no_locks():
+    model = lexforge.GloVe(SENTENCES, vector_size=4, epochs=1, min_count=1, device="cpu")
+    with pytest.raises(ValueError, match=r"wv is .*, and cannot be set"):
+        model.wv.vectors_lockf = 0

@@ -72,7 +72,7 @@ class OwnRows {
     int64_t first, rows;  // of which there are copies
     scalar_t* copy;
     scalar_t* before;
-    int32_t* times;  // that a row was trained
+    int64_t* times;  // that a row was trained
   };
 
   void copy_rows(TableName name, scalar_t* table, int64_t first, int64_t rows, Carver& carve) {
@@ -80,12 +80,12 @@ class OwnRows {
     const int64_t count = rows * stride_;
     scalar_t* const copy = carve.take<scalar_t>(count);
     scalar_t* const before = carve.take<scalar_t>(count);
-    int32_t* const times = carve.take<int32_t>(rows);
+    int64_t* const times = carve.take<int64_t>(rows);
     tables_[name] = {table, first, rows, copy, before, times};
     if (rows == 0) return;
     std::memcpy(before, table + first * stride_, count * sizeof(scalar_t));
     std::memcpy(copy, before, count * sizeof(scalar_t));
-    std::memset(times, 0, rows * sizeof(int32_t));
+    std::memset(times, 0, rows * sizeof(int64_t));
   }
 
   const int64_t stride_, threads_;

@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from lexforge.ops import _checks
 from lexforge.ops.embedding.row_update import row_update_
+
+# Of tables that are updated in the backward.
+_HOOKS = WeakTensorKeyDictionary()
 
 
 class RowOptimizer(Optimizer):
@@ -62,7 +66,10 @@ class RowOptimizer(Optimizer):
             raise
         if self._in_backward:
             for p in group["params"]:
-                p.register_post_accumulate_grad_hook(self._step_in_backward)
+                # A newer optimiser takes the place of an older one: both would step.
+                if (before := _HOOKS.get(p)) is not None:
+                    before.remove()
+                _HOOKS[p] = p.register_post_accumulate_grad_hook(self._step_in_backward)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters that have a gradient: none, once ``in_backward`` has done so.
@@ -88,8 +95,15 @@ class RowOptimizer(Optimizer):
 
         Args:
             state_dict: From ``state_dict()``; it is copied.
+
+        Raises:
+            ValueError: Of an optimiser of torch's that goes another way: ``amsgrad`` and others.
         """
         before = self.param_groups
+        for group in state_dict["param_groups"]:
+            for name in ("amsgrad", "maximize", "decoupled_weight_decay"):
+                if group.get(name):
+                    raise ValueError(f"{self._op}: {name} is not supported, and the state has it")
         super().load_state_dict(state_dict)
         for group, old in zip(self.param_groups, before, strict=True):
             for name, value in old.items():  # torch.optim's have no `lazy`

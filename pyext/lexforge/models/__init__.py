@@ -23,4 +23,4 @@ _HOME = {
     "Word2Vec": "lexforge.models.word2vec.model",
 }
 
-__getattr__, __dir__ = attach(__name__, _HOME, ("callbacks", "phrases", "word2vec"))
+__getattr__, __dir__ = attach(__name__, _HOME, ("callbacks", "keyedvectors", "phrases", "word2vec"))

@@ -18,7 +18,7 @@ from lexforge.vectors.correlation import Correlation
 from lexforge.vectors.formats.arrays import read_vocabulary, write_vocabulary
 from lexforge.vectors.formats.files import read_table, save_rows, save_vectors
 from lexforge.vectors.gensim_names import GensimNames
-from lexforge.vectors.growing import moved
+from lexforge.vectors.growing import GrowingVectors, moved
 from lexforge.vectors.similarity import EPSILON, cosine, cosines, knn, nearest, unit
 from lexforge.vectors.word_movers import word_movers_distance
 from lexforge.vectors.word_vectors import WordVectors
@@ -787,6 +787,16 @@ class OwnedVectors(KeyedVectors):
             )
         self._vectors[:] = matrix
         self.refresh()
+
+    @property
+    def vectors_lockf(self) -> np.ndarray:
+        """What steps of training are multiplied by, float32: [V], or [1] for all rows alike."""
+        return self._lockf
+
+    @vectors_lockf.setter
+    def vectors_lockf(self, factors: Any) -> None:
+        self._settable()
+        GrowingVectors.vectors_lockf.__set__(self, factors)  # type: ignore[attr-defined]
 
     def refresh(self, matrix: np.ndarray | None = None) -> None:
         """The model's: its numbers have changed, or are these now."""

@@ -90,7 +90,7 @@ class WordVectors:
             counts = np.asarray(counts)
             if counts.shape != (rows,):
                 raise ValueError(f"KeyedVectors: counts must be [V={rows}], got {counts.shape}")
-            self.expandos["count"] = whole_counts(counts)
+            self.expandos["count"] = whole_counts(counts).copy()  # a vocabulary has its own
         self.index_to_key, self.key_to_index, self._vectors = words, index, matrix
         self._norms: np.ndarray | None = None
 

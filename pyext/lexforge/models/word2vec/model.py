@@ -353,7 +353,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 state,
                 built.tables,
                 built.tree,
-                built.wv.vectors_lockf,
+                lambda: built.wv.vectors_lockf,
                 device=self.device,
                 threads=self.workers,
                 refresh=lambda: built.wv.refresh(),

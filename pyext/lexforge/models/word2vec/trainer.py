@@ -88,7 +88,7 @@ def word2vec_steps(
     state: StreamState,
     tables: Mapping[str, torch.Tensor],
     tree: HuffmanTree | None,
-    lockf: np.ndarray,
+    lockf: Callable[[], np.ndarray],
     *,
     device: torch.device,
     threads: int | None,
@@ -105,17 +105,15 @@ def word2vec_steps(
             are the vectors to keep; ``output``, of words as centres and noise, for negative
             sampling; ``tree``, [V - 1, stride] of inner nodes, for hierarchical softmax.
         tree: Over the vocabulary, with the table of that name.
-        lockf: float32 [V] or [1], what steps of the rows of ``input`` are multiplied by.
+        lockf: Tells float32 [V] or [1], what steps of the rows of ``input`` are multiplied by; it
+            is asked again whenever the model may have been changed.
         refresh: Called when the tables have changed.
     """
     corpus = corpus.held((available_memory() or 0) // 4)
     counts = torch.from_numpy(np.ascontiguousarray(vocabulary.counts, dtype=np.int64))
     share = sample_share(settings.sample, vocabulary.total)
     keep = keep_probability(counts, share, rule="word2vec").to(device)
-    noise = paths = in_scale = None
-    if (lockf != 1).any():
-        factors = np.broadcast_to(np.float32(lockf), len(vocabulary))
-        in_scale = torch.from_numpy(factors.copy()).to(device)
+    noise = paths = None
     if "output" in tables:
         noise = build_alias(noise_weights(counts, settings.ns_exponent)).to(device)
     if tree is not None:
@@ -126,7 +124,18 @@ def word2vec_steps(
     in_parts = together > 0 and device.type == "cpu" and not _library.emulated()
     if in_parts:
         _check_memory(tables)
-    placed, fetch, send = on_device(tables, device, refresh, in_parts=in_parts)
+    placed, fetch, send_tables = on_device(tables, device, refresh, in_parts=in_parts)
+    scale: dict[str, torch.Tensor | None] = {}
+
+    def send() -> None:
+        send_tables()
+        factors = np.float32(lockf())
+        scale["in_scale"] = None
+        if (factors != 1).any():
+            of_rows = np.broadcast_to(factors, len(vocabulary)).copy()
+            scale["in_scale"] = torch.from_numpy(of_rows).to(device)
+
+    send()
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
     block, sentences = SENTENCES_TOGETHER if together else 1, corpus.num_sentences
     positions = corpus.offsets
@@ -145,7 +154,7 @@ def word2vec_steps(
             keep,
             noise,
             paths,
-            in_scale=in_scale,
+            **scale,
             model="skipgram" if settings.sg else "cbow",
             first_sentence=first * block,
             last_sentence=min(last * block, sentences),
