@@ -97,6 +97,7 @@ def test_standard_input_pipes_folders_and_compressed_files(invoke, corpus, tmp_p
         (["--out", "out", "--min-count", "0"], 2, "got '0'"),
         (["--out", "out", "--delimiter", "a b"], 2, "--delimiter must not be empty, nor hold"),
         (["--out", "out", "--model", "m", "--passes", "2"], 2, "leave out --save and --passes"),
+        (["--out", "out", "--model", "m", "--threshold", "2"], 2, "and how to find phrases"),
         (["--out", "out", "--model", "absent.json"], 1, "absent.json: No such file"),
         (["--out", "out", "--model", "corpus.txt"], 1, "must be JSON"),
         (["--out", "absent/out"], 2, "there is no folder absent"),
@@ -123,3 +124,14 @@ def test_texts_without_words_and_without_phrases(invoke, tmp_path):
     result = invoke("phrases", one, "--out", out)
     assert result.exit_code == 0 and out.read_text() == "a b\n"
     assert "lower --threshold or --min-count" in result.stderr
+
+
+def test_a_model_is_not_written_over(invoke, tmp_path):
+    corpus, model = tmp_path / "c.txt", tmp_path / "m.json"
+    corpus.write_text("new york is big\n" * 20)
+    first = ("--min-count", 1, "--threshold", 0.1, "--save", model)
+    assert invoke("phrases", corpus, "--out", tmp_path / "o.txt", *first).exit_code == 0
+    before = model.read_bytes()
+    result = invoke("phrases", corpus, "--out", model, "--model", model)
+    assert result.exit_code == 2 and "would take the place of --model" in result.output
+    assert model.read_bytes() == before

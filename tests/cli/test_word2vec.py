@@ -312,3 +312,5 @@ def test_words_that_stay_as_they_were(invoke, tmp_path):
     result = invoke("word2vec", corpus, "--out", out, *given, *start)
     assert result.exit_code == 0, result.output
     assert load_vectors(out)["moon"].tolist() == [1, 2, 3, 4]
+    alone = invoke("word2vec", corpus, "--out", tmp_path / "other", "--init-lockf", 0)
+    assert alone.exit_code == 2 and "of the vectors of --init" in alone.output

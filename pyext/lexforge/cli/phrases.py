@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -115,8 +115,13 @@ def phrases(
         raise typer.BadParameter("give a CORPUS: a text file, a folder, or a data set name")
     if out is None:
         raise typer.BadParameter("say where the text goes: --out FILE, or --out -")
-    if what.model is not None and (files.save is not None or what.passes != 1):
-        raise typer.BadParameter("--model joins what is known: leave out --save and --passes")
+    if what.model is not None:
+        if files.save is not None or replace(what, model=None) != PhraseOptions():
+            raise typer.BadParameter(
+                "--model: leave out --save and --passes, and how to find phrases"
+            )
+        if out.exists() and what.model.exists() and out.samefile(what.model):
+            raise typer.BadParameter(f"--out would take the place of --model {what.model}")
     if not what.delimiter or any(letter.isspace() for letter in what.delimiter):
         raise typer.BadParameter("--delimiter must not be empty, nor hold white space")
     file = None if str(out) == STANDARD_OUTPUT else out

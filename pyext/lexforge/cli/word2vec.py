@@ -65,6 +65,12 @@ class StartFromOptions(StartOptions):
         panel="Training",
     )
 
+    def check(self, resume: bool) -> None:
+        """BadParameter too for a part in training of vectors that are not given."""
+        super().check(resume)
+        if self.init is None and self.init_lockf != 1:
+            raise typer.BadParameter("--init-lockf is of the vectors of --init: give them")
+
 
 @options
 def word2vec(
