@@ -17,6 +17,7 @@ from lexforge.ops.embedding.row_update import row_update_
 from lexforge.ops.glove import glove_tiles, glove_train
 from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.sampling import sampling
+from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
 from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
@@ -26,6 +27,7 @@ from lexforge.reference.embedding import row_update as row_reference
 from lexforge.reference.glove import glove_loss as glove_loss_reference
 from lexforge.reference.glove import glove_train as glove_reference
 from lexforge.reference.sampling import sampling as sampling_reference
+from lexforge.reference.similarity import cosine_top_k as top_k_reference
 from lexforge.reference.word2vec import skipgram_loss as loss_reference
 from lexforge.reference.word2vec import word2vec_train as stream_reference
 from lexforge.text.huffman import huffman_tree
@@ -191,6 +193,19 @@ def renormalised(device):
 
 
 ITEMS.add("embedding renorm", renormalised, "embedding_renorm_")
+
+
+def neighbours(device, dtype):
+    generator = torch.Generator().manual_seed(7)
+    table, queries = (torch.randn(n, 100, generator=generator) for n in (3000, 70))
+    table = table.to(dtype)
+    _, exact = top_k_reference.cosine_top_k(table, queries, 10)
+    _, scores = cosine_top_k(table.to(device), queries.to(device), 10)
+    return near(scores, exact, 2e-6)
+
+
+for _dtype in (torch.float32, torch.bfloat16):
+    ITEMS.add(f"neighbours, {_dtype}", neighbours, "cosine_top_k", dtype=_dtype)
 
 
 def row_updates(device, rule, dtype, flags):

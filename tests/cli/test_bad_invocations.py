@@ -116,7 +116,7 @@ CASES = [
     ("convert v.txt o --from gensim --to checkpoint --limit 3", 2, "--limit"),
     ("convert v.txt x.bin --from elf", 1, "'elf'"),
     ("convert v.txt x.npy --dtype int8", 1, "--dtype"),
-    ("convert v.txt x.bin --errors ignore", 1, "--errors"),
+    ("convert v.txt x.bin --errors none", 1, "--errors"),
     ("evaluate v.txt --similarity nowhere", 1, "nowhere"),
     ("evaluate v.txt --analogy noise.bin", 1, "noise.bin"),
     ("evaluate v.txt --analogy v.txt --json no/x.json", 2, "no folder no for x.json"),

@@ -27,7 +27,7 @@ from lexforge.training.memory import parse_bytes
 from lexforge.training.settings import knobs
 
 GROUPS = {
-    "word2vec": (Word2VecSettings, RunOptions, StartOptions, word2vec.FileOptions),
+    "word2vec": (Word2VecSettings, RunOptions, word2vec.StartFromOptions, word2vec.FileOptions),
     "glove": (GloVeSettings, CountingOptions, RunOptions, StartOptions, glove.FileOptions),
     "cooccurrence": (
         CooccurrenceSettings, CountingOptions, WorkOptions, cooccurrence.FileOptions,

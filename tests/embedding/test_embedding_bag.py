@@ -531,7 +531,7 @@ def test_op_itself_refuses_what_memory_safety_needs(device):
     for match, place, value in (
         ("table must have 2 dimensions", 0, table[0]),
         ("table must be contiguous", 0, torch.ones(5, 4, device=device).t()),
-        ("table must be float32, bfloat16 or float64, got Half", 0, table.half()),
+        ("table must be float32, bfloat16 or float64, got float16", 0, table.half()),
         ("ids has the wrong dtype", 1, ids.long()),
         ("ids must have 1 dimensions", 1, ids[:, None]),
         ("offsets has the wrong dtype", 2, bounds.int()),

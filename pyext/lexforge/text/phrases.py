@@ -302,7 +302,7 @@ class _PhraseTransformation:
             )
         record = read_json(path)
         kind, version = record.get("kind"), record.get("version")
-        if record.get("format") != _FORMAT or kind not in _KINDS:
+        if record.get("format") != _FORMAT or not isinstance(kind, str) or kind not in _KINDS:
             raise ValueError(f"{name}: must be a file of Phrases.save")
         if version != _VERSION:
             raise ValueError(f"{name}: version must be {_VERSION}, got {version!r}")

@@ -75,7 +75,12 @@ class Word2VecVocabulary(Word2VecParts):
         least = self.min_count if min_count is None else min_count
         everything = update or keep_raw_vocab or trim_rule is not None
         found, self.corpus_count = self._counted(
-            "build_vocab", corpus_iterable, corpus_file, 1 if everything else least, progress
+            "build_vocab",
+            corpus_iterable,
+            corpus_file,
+            1 if everything else least,
+            progress,
+            empty=update,
         )
         self.raw_vocab = _counts(found) if keep_raw_vocab else {}
         self._prepare(found, update, trim_rule, min_count, sample)
@@ -219,8 +224,12 @@ class Word2VecVocabulary(Word2VecParts):
         corpus_file: Any,
         min_count: int,
         progress: Progress | bool | None,
+        empty: bool = True,
     ) -> tuple[Vocabulary, int]:
-        """The words of a corpus that occur so often, and the number of sentences if it is known."""
+        """The words of a corpus that occur so often, and the number of sentences if it is known.
+
+        NotReadyError for a corpus without any, unless it may be empty.
+        """
         corpus = self._corpus(function, corpus_iterable, corpus_file)
         with shown_by(progress, self.progress) as shown:
             found = build_vocabulary(
@@ -230,6 +239,8 @@ class Word2VecVocabulary(Word2VecParts):
                 progress=shown.phase("counting words"),
                 allow_empty=True,
             )
+        if not found.types_read and not empty:
+            raise NotReadyError(f"{function}: no word occurs in {corpus.name}")
         numbered = corpus if isinstance(corpus, FileSentences) else corpus.sentences
         return found, getattr(numbered, "number", 0)
 
