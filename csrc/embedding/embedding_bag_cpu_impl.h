@@ -238,21 +238,15 @@ void embedding_bag_weights(const EmbeddingBagWeightsParams<scalar_t, stat_t>& pa
 
 // ---- Renormalisation ---------------------------------------------------------------------------
 
-// The sum, or the maximum, of f of a row's numbers. What a last register has too many is f(0) = 0.
+// The sum of f of a row's numbers. What a last register has too many is f(0) = 0.
 template <typename scalar_t, typename F>
-LEXFORGE_INLINE double row_sum(const scalar_t* row, int64_t dim, bool maximum, const F& f) {
+LEXFORGE_INLINE double row_sum(const scalar_t* row, int64_t dim, const F& f) {
   using V = RowValues<scalar_t>;
   using L = typename V::lanes;
   auto total = L::zero();
-  for_registers<L>(dim, [&](int64_t d, int64_t n) {
-    const auto x = f(V::load(row + d, n));
-    total = maximum ? L::max(x, total) : L::add(total, x);
-  });
-  if (!maximum) return L::sum(total);
-  typename L::scalar lanes[L::kWidth], greatest = 0;
-  L::store_any(lanes, total);
-  for (int64_t i = 0; i < L::kWidth; ++i) greatest = lanes[i] > greatest ? lanes[i] : greatest;
-  return greatest;
+  for_registers<L>(dim,
+                   [&](int64_t d, int64_t n) { total = L::add(total, f(V::load(row + d, n))); });
+  return L::sum(total);
 }
 
 template <typename L>
@@ -269,16 +263,22 @@ struct Square {
 template <typename scalar_t>
 LEXFORGE_INLINE double row_norm(const scalar_t* row, int64_t dim, double p) {
   using L = typename RowValues<scalar_t>::lanes;
-  if (p == 2) return std::sqrt(row_sum(row, dim, false, Square<L>()));
-  if (p == 1) return row_sum(row, dim, false, Absolute<L>());
-  if (std::isinf(p)) return row_sum(row, dim, true, Absolute<L>());
+  if (p == 2) return std::sqrt(row_sum(row, dim, Square<L>()));
+  if (p == 1) return row_sum(row, dim, Absolute<L>());
   double total = 0;
   for_registers<L>(dim, [&](int64_t d, int64_t n) {
     typename L::scalar x[L::kWidth];
     L::store_any(x, RowValues<scalar_t>::load(row + d, n));
-    for (int64_t i = 0; i < n; ++i) total += std::pow(std::fabs(static_cast<double>(x[i])), p);
+    for (int64_t i = 0; i < n; ++i) {
+      const double size = std::fabs(static_cast<double>(x[i]));
+      if (!std::isinf(p)) {
+        total += std::pow(size, p);
+      } else if (size > total || std::isnan(size)) {
+        total = size;  // once it is not a number nothing is above it
+      }
+    }
   });
-  return std::pow(total, 1 / p);
+  return std::isinf(p) ? total : std::pow(total, 1 / p);
 }
 
 template <typename scalar_t>

@@ -41,6 +41,8 @@ PhraseTable::PhraseTable(std::string delimiter, std::vector<std::string> connect
   }
   std::sort(characters_.begin(), characters_.end());
   characters_.erase(std::unique(characters_.begin(), characters_.end()), characters_.end());
+  std::sort(connectors_.begin(), connectors_.end());
+  connectors_.erase(std::unique(connectors_.begin(), connectors_.end()), connectors_.end());
   for (const std::string& connector : connectors_) add_word(connector, hash_word(connector));
 }
 
@@ -51,10 +53,13 @@ bool PhraseTable::is_safe(std::string_view word) const {
 }
 
 uint32_t PhraseTable::add_word(std::string_view word, uint64_t hash) {
+  const size_t before = words_.size();
+  // The place of a next word comes first: where memory runs out, no word is without.
+  if (words_info_.size() == before) words_info_.push_back({kAbsent, false});
   const uint32_t number = words_.add(word, hash, 0);
-  if (number == words_info_.size()) {
+  if (words_.size() > before) {
     if (number >= kStep) throw std::length_error("more than 2^31 distinct words");
-    words_info_.push_back({kAbsent, is_safe(word)});
+    words_info_[number].safe = is_safe(word);
   }
   return number;
 }

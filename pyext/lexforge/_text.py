@@ -13,7 +13,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from ctypes import (
     CDLL,
     byref,
@@ -165,12 +165,18 @@ class _Handle:
         self._lock = threading.RLock()
         make(*arguments, byref(self._as_parameter_))
         # At exit all is left as it is: arrays may still show the object's memory.
-        weakref.finalize(self, free, self._as_parameter_).atexit = False
+        self._free = weakref.finalize(self, free, self._as_parameter_)
+        self._free.atexit = False
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """For what changes the object or reads what changes: one thread at a time."""
         with self._lock:
             return function(self, *arguments)
+
+    def close(self) -> None:
+        """Free it now; nothing may be asked of it any more."""
+        with self._lock:
+            self._free()
 
     def __reduce__(self):
         raise TypeError(f"cannot pickle or copy a {type(self).__name__}")
@@ -448,18 +454,31 @@ class PhraseTable(_Handle):
             *_span(_framed([connectors])),
             len(connectors),
         )
+        self._readers = 0
 
     def __len__(self) -> int:
         return self._call(_phrases_size)
 
-    def held(self) -> AbstractContextManager:
-        """While this lasts no other thread changes it."""
-        return self._lock
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this lasts it cannot be changed: other threads wait, this one may not."""
+        with self._lock:
+            self._readers += 1
+            try:
+                yield
+            finally:
+                self._readers -= 1
+
+    def _change(self, function: Callable[..., Any], *arguments: Any) -> None:
+        with self._lock:
+            if self._readers:
+                raise RuntimeError("Phrases cannot be changed while they are being joined")
+            function(self, *arguments)
 
     def add(self, texts: Sequence[str], values: np.ndarray) -> None:
         """Give texts, which are not empty, their values: contiguous int64 or float64 [n]."""
         assert values.shape == (len(texts),) and values.itemsize == 8
-        self._call(_phrases_add, *_span(_framed([texts])), len(texts), values.ctypes)
+        self._change(_phrases_add, *_span(_framed([texts])), len(texts), values.ctypes)
 
     def count(self, text: str) -> int:
         """How often it was counted; 0 for one that is not there."""
@@ -474,11 +493,11 @@ class PhraseTable(_Handle):
 
     def merge(self, other: PhraseTable) -> None:
         """Add the values of another table with the same delimiter and connectors."""
-        self._call(_phrases_merge, other)
+        self._change(_phrases_merge, other)
 
     def prune(self, least: int) -> None:
         """Leave out what has a smaller value."""
-        self._call(_phrases_prune, least)
+        self._change(_phrases_prune, least)
 
     def scored(self, scoring: Scoring) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The phrases in order, their scores, float64 [n], and counts, int64 [n, 3].

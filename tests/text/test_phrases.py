@@ -417,3 +417,27 @@ def test_files_are_whole_or_not_there(tmp_path):
     assert (
         gzip.decompress(out.read_bytes()) == stream.getvalue() == b"new_york is big\n\nnew_york\n"
     )
+
+
+def test_phrases_that_change_while_they_are_joined(tmp_path):
+    """A callback is on the way to the table, whose readers are other threads."""
+    phrases = Phrases(SENTENCES, **SMALL)
+    text = tmp_path / "text"
+    text.write_text("in new york\n" * 2000)
+
+    def change(done, total):
+        phrases.add_vocab([["other", "words"]])
+
+    with pytest.raises(RuntimeError, match="cannot be changed while they are being joined"):
+        phrases.transform_file(text, tmp_path / "out", progress=change)
+    assert not (tmp_path / "out").exists()
+    phrases.add_vocab([["other", "words"]])
+    assert phrases.vocab["other"] == 1
+
+
+def test_a_connector_may_be_named_twice():
+    table = _text.PhraseTable("_", ["of", "the", "of"])
+    table.add(["a", "b", "a_b"], np.array([2, 2, 2]))
+    scoring = _text.Scoring("default", 0.0, 0.0, 10)
+    places, _, _ = table.match([["a", "b"], ["a", "of", "b"]], scoring)
+    assert places.tolist() == [[0, 0, 2]]

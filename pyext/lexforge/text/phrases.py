@@ -249,7 +249,11 @@ class _PhraseTransformation:
             options = reader_options(corpus, workers)
             with table.held():
                 joiner = _text.PhraseJoiner(table, scoring, file.write, **options)
-                corpus.feed(joiner, progress)
+                try:
+                    corpus.feed(joiner, progress)
+                except BaseException:
+                    joiner.close()  # its threads read the table
+                    raise
             texts, scores, times = joiner.phrases()
             found = zip(scores.tolist(), times.tolist(), strict=True)
             return Joined(joiner.tokens, dict(zip(texts, found, strict=True)))
