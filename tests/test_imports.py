@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "training": {"text", "ops"},
     "layers": {"training", "ops"},
     "optim": {"layers"},
+    "utils": {"text"},
     "vectors": {"layers", "training", "text", "ops"},
     "models": {"layers", "vectors", "training", "text", "ops"},
     "bert": {"models", "layers", "text"},

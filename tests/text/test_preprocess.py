@@ -34,3 +34,10 @@ def test_text_alone():
     assert simple_preprocess("The Cats_ _sat, on 12 mats") == ["the", "cats_", "on", "mats"]
     with pytest.raises(TypeError, match="text must be str or bytes, got list"):
         simple_preprocess(["a"])
+
+
+def test_helpers_at_the_place_where_gensim_has_them():
+    import lexforge.utils
+
+    assert all(hasattr(theirs, name) for name in lexforge.utils.__all__)
+    assert lexforge.utils.simple_preprocess is simple_preprocess
