@@ -343,7 +343,7 @@ def test_workspace(cpu_kernels, tmp_path):
     subprocess.run(["g++", *flags, *map(str, sources), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1296 of 1296 runs equal\n"
+    assert done.stdout == "1656 of 1656 runs equal\n"
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -372,8 +372,9 @@ def arguments(device):
 def as_the_op(given):
     """All arguments of the op itself, without its wrapper's checks."""
     *tensors, noise, tree = given.values()
+    bags = (tensors[5][:0], tensors[4][:0], 0, True)
     options = (False, True, 5, 5, True, False, 0, 0.02, 0.01, 0, 20, 1, 0, 1)
-    return (*tensors, given["keep"][:0], noise, *tree, 0, 1, *options)
+    return (*tensors, given["keep"][:0], noise, *tree, *bags, 0, 1, *options)
 
 
 def test_versions_are_bumped(device):
