@@ -27,6 +27,11 @@ MODELS = {
     "cbow-tree": {"model": "cbow", "losses": "tree"},
     "cbow-and-tree": {"model": "cbow", "losses": "noise and tree"},
 }
+BAGS = {
+    f"bags-{name}": {"grams": 30, **MODELS[name]}
+    for name in ("pair", "window", "pair-and-tree", "window-and-tree", "cbow-and-tree")
+}
+MODELS |= BAGS
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +45,15 @@ def case_of(name, lengths, **options):
 
 
 def in_rounds(case, size):
-    """By autograd: each round is a step of gradient descent on the loss of its windows."""
+    """By autograd: each round is a step of gradient descent on the loss of its windows.
+
+    The rows of a bag change by what its mean would, not by a part of it.
+    """
     tables = [torch.tensor(table).double() for table in case.tables]
     options = {key: value for key, value in case.options.items() if key != "windows_together"}
     cbow, mean = options.pop("model", None) == "cbow", options.pop("cbow_mean", True)
+    if case.bags is not None:
+        mean = case.bags.mean
     if cbow:
         options["negative_sharing"] = "window"
     if "noise" not in case.losses:
@@ -61,16 +71,20 @@ def in_rounds(case, size):
     for _, part in sorted(rounds.items()):
         stats[2] += len(part)
         leaves = [table.clone().requires_grad_() for table in tables]
-        draws = np.zeros((3, len(tables[0])))
+        draws = [np.zeros(len(table)) for table in tables]
         step = torch.zeros((), dtype=torch.float64)
         for window in part:
             if not window.contexts:
                 continue
-            x = leaves[0][window.contexts]
-            if cbow:
-                x = x.mean(0, keepdim=True) if mean else x.sum(0, keepdim=True)
+            rows = rows_of(case, window)
+            x = leaves[0][rows]
+            if cbow or case.bags is not None:
+                total = x.sum(0, keepdim=True)
+                x = total / len(rows) if mean else total
+                if case.bags is not None:
+                    x = x.detach() + total - total.detach()
             loss = loss_of(case, window, x, *leaves[1:])
-            stats[:2] += loss.item(), len(x)
+            stats[:2] += loss.item(), 1 if cbow else len(window.contexts)
             step = step + window.learning_rate * loss
             for table, rows in enumerate(drawn(case, window)):
                 np.add.at(draws[table], rows, 1)
@@ -83,25 +97,60 @@ def in_rounds(case, size):
     return *(table.numpy() for table in tables), stats
 
 
+def rows_of(case, window):
+    """Rows of in_table that the window reads."""
+    if case.bags is None:
+        return window.contexts
+    words = window.contexts if case.options.get("model") == "cbow" else [window.center]
+    offsets, rows = case.bags[:2]
+    return [row for word in words for row in rows[offsets[word] : offsets[word + 1]].tolist()]
+
+
+def path_of(case, word):
+    begin, end = case.tree.offsets[word : word + 2].tolist()
+    return case.tree.nodes[begin:end]
+
+
+def pairs_of(case, window):
+    """What skip-gram with bags predicts from the centre, each with its noise words."""
+    return [
+        (word, [other for other in noise if other != word])
+        for word, noise in zip(window.contexts, window.noise, strict=True)
+    ]
+
+
 def drawn(case, window):
     """Rows of each table that a window draws, as often as it does."""
     noise = window.noise
+    if case.bags is not None and case.options.get("model") != "cbow":
+        words = [word for pair in pairs_of(case, window) for word in (pair[0], *pair[1])]
+        path = []
+        if case.tree is not None:
+            path = [code // 2 for w in window.contexts for code in path_of(case, w).tolist()]
+        return rows_of(case, window), words, path
     if case.options.get("model") == "cbow" or case.options["negative_sharing"] == "window":
         noise = noise[:1]
     words = [window.center, *(w for part in noise for w in part if w != window.center)]
     path = []
     if case.tree is not None:
-        begin, end = case.tree.offsets[window.center : window.center + 2].tolist()
-        path = (case.tree.nodes[begin:end] // 2).tolist()
-    return window.contexts, words, path
+        path = (path_of(case, window.center) // 2).tolist()
+    return rows_of(case, window), words, path
 
 
 def loss_of(case, window, x, out_table, tree_table):
     """Of one window and its inputs."""
     loss = torch.zeros((), dtype=torch.float64)
+    if case.bags is not None and case.options.get("model") != "cbow":
+        for word, noise in pairs_of(case, window):
+            if "tree" in case.losses:
+                path = path_of(case, word)
+                loss += softplus((2.0 * (path % 2) - 1) * (x @ tree_table[path // 2].T)).sum()
+            if "noise" in case.losses:
+                loss += softplus(-(x @ out_table[word])).sum()
+                loss += softplus(x @ out_table[torch.tensor(noise, dtype=torch.long)].T).sum()
+        return loss
     if "tree" in case.losses:
-        begin, end = case.tree.offsets[window.center : window.center + 2].tolist()
-        path = case.tree.nodes[begin:end]
+        path = path_of(case, window.center)
         loss += softplus((2.0 * (path % 2) - 1) * (x @ tree_table[path // 2].T)).sum()
     if "noise" in case.losses:
         noise = torch.tensor(window.noise[: len(x)], dtype=torch.long)
@@ -116,13 +165,15 @@ def check(actual, expected, tolerance=1e-5):
     assert actual[3][0] == pytest.approx(expected[3][0], rel=2e-6)
     for x, y in zip(actual[:3], expected[:3], strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=tolerance)
-    assert (expected[0] != expected[1]).any()
+    assert (expected[0][: len(expected[1])] != expected[1]).any()
 
 
 # ---- one sentence at a time: the rows that other tests do not have
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "tree" in name or "cbow" in name])
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if "tree" in name or "cbow" in name or "bags" in name]
+)
 @pytest.mark.parametrize("dim", [500, 600])
 def test_wide_rows(device, dim, name):
     case_of(name, [45], dim=dim, scale=2 / dim**0.5).check_sequential(device, tolerance=1e-5)
