@@ -154,7 +154,7 @@ def word2vec_steps(
             keep,
             noise,
             paths,
-            **scale,
+            in_scale=scale["in_scale"],
             model="skipgram" if settings.sg else "cbow",
             first_sentence=first * block,
             last_sentence=min(last * block, sentences),
