@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import softplus
 
 from lexforge import _library
+from lexforge.ops.word2vec.word2vec_train import Bags
 from lexforge.reference.sampling.sampling import SUBSAMPLE
 from lexforge.reference.word2vec.word2vec_train import windows, words_at
 from word2vec.streaming import Case
@@ -51,6 +52,7 @@ def in_rounds(case, size):
     """
     tables = [torch.tensor(table).double() for table in case.tables]
     options = {key: value for key, value in case.options.items() if key != "windows_together"}
+    scale = options.pop("in_scale", None)
     cbow, mean = options.pop("model", None) == "cbow", options.pop("cbow_mean", True)
     if case.bags is not None:
         mean = case.bags.mean
@@ -93,6 +95,8 @@ def in_rounds(case, size):
             for table, gradient, n in zip(tables, gradients, draws, strict=True):
                 if gradient is not None:
                     part = MOST_DRAWS / np.maximum(n, MOST_DRAWS)
+                    if scale is not None and table is tables[0]:
+                        part = part * scale
                     table -= torch.from_numpy(part)[:, None] * gradient
     return *(table.numpy() for table in tables), stats
 
@@ -179,11 +183,12 @@ def test_wide_rows(device, dim, name):
     case_of(name, [45], dim=dim, scale=2 / dim**0.5).check_sequential(device, tolerance=1e-5)
 
 
-@pytest.mark.parametrize("name", ["tree", "pair-and-tree", "cbow-tree"])
+@pytest.mark.parametrize("name", ["tree", "pair-and-tree", "cbow-tree", "bags-pair-and-tree"])
 def test_the_root_is_damped_where_many_pairs_meet_it(device, name):
     """Sixteen sentences at the same time, at a learning rate that leaves the errors as they are."""
     case = case_of(name, [1030] * 16, vocab_size=512, dim=8, window=40, negatives=1)
-    case.options |= {"alpha": 1e-4, "min_alpha": 1e-4, "dynamic_window": False}
+    rate = 1e-5 if "bags" in name else 1e-4  # rows of many words change more often
+    case.options |= {"alpha": rate, "min_alpha": rate, "dynamic_window": False}
     case.keep[:] = 0.03
     in_flight = 16 * (1 if "cbow" in name else 80)
     share = np.ones(512)
@@ -193,7 +198,7 @@ def test_the_root_is_damped_where_many_pairs_meet_it(device, name):
     assert (share < 1).any() == ("cbow" not in name)
     actual, expected = case.run(device)[2], case.expected()[2]
     change = share[:, None] * (expected - case.tables[2])
-    np.testing.assert_allclose(actual - case.tables[2], change, rtol=0.05, atol=2e-5)
+    np.testing.assert_allclose(actual - case.tables[2], change, rtol=0.05, atol=0.2 * rate)
 
 
 # ---- rounds
@@ -215,7 +220,8 @@ def test_a_round_is_a_step_of_gradient_descent(device, dim, name):
         {"windows_together": 50, "negatives": 0},
         {"windows_together": 9, "window": 40, "dynamic_window": False},
         {"windows_together": 1000, "vocab_size": 3},
-        {"windows_together": 9, "subsample": False, "cbow_mean": False},
+        {"windows_together": 9, "subsample": False, "cbow_mean": False, "bag_mean": False},
+        {"windows_together": 40, "bag_sizes": 90, "alpha": 0.01},
     ],
     ids=str,
 )
@@ -225,7 +231,17 @@ def test_options_of_rounds(device, name, options):
     check(case.run(device), in_rounds(case, options["windows_together"]))
 
 
-@pytest.mark.parametrize("name", ["pair-and-tree", "window", "cbow"])
+@pytest.mark.parametrize("name", ["pair-and-tree", "cbow", *BAGS])
+def test_rows_make_some_of_their_changes_in_a_round(device, name):
+    case = case_of(name, [40, 3, 21], windows_together=16)
+    scale = np.resize(np.float32([0, 1, 0.5, 2]), len(case.tables[0]))
+    case.options["in_scale"] = scale
+    actual = case.run(device)
+    check(actual, in_rounds(case, 16))
+    assert (actual[0][::4] == case.tables[0][::4]).all()
+
+
+@pytest.mark.parametrize("name", ["pair-and-tree", "window", "cbow", "bags-window-and-tree"])
 def test_groups_of_sentences(device, name):
     """Rounds begin anew every 256 sentences, so a corpus can be cut there into calls."""
     lengths = np.random.default_rng(1).integers(0, 5, 2 * SENTENCES_TOGETHER + 9)
@@ -302,6 +318,44 @@ def test_paths_that_are_not_allowed_make_the_loss_nan(device, name, together, ba
     assert all(np.isfinite(table).all() for table in tables)
 
 
+# ---- bags
+
+
+@pytest.mark.parametrize("together", [0, 8])
+@pytest.mark.parametrize("name", ["bags-pair-and-tree", "bags-cbow-and-tree"])
+@pytest.mark.parametrize("bad", ["row", "negative", "long", "empty", "before", "beyond", "falls"])
+def test_bags_that_are_none_make_the_loss_nan(device, name, together, bad):
+    """A window that they are part of trains nothing."""
+    case = case_of(name, [30], windows_together=together, subsample=False, bag_sizes=40)
+    offsets, rows, longest, mean = case.bags
+    word = int(case.tokens[20])
+    if bad in ("row", "negative"):
+        rows[offsets[word + 1] - 1] = {"row": 70, "negative": -(2**31)}[bad]
+    elif bad == "long":
+        longest = int(offsets.diff()[word]) - 1
+    else:
+        position = word if bad == "before" else word + 1
+        begin = int(offsets[word])
+        wrong = {"empty": begin, "before": -(2**62), "beyond": 2**62, "falls": begin - 1}
+        offsets[position] = wrong[bad]
+    case.bags = Bags(offsets, rows, max(longest, 1), mean)
+    *tables, stats = case.run(device)
+    assert np.isnan(stats[0])
+    assert all(np.isfinite(table).all() for table in tables)
+    if bad != "before":  # which makes the bag of the word before too long
+        others = np.setdiff1d(case.tokens, [word])
+        assert (tables[0][others] != case.tables[0][others]).any()
+    assert (tables[0][word] == case.tables[0][word]).all()
+
+
+def test_lists_beyond_a_warp(device):
+    """More contexts, rows of a bag, targets and nodes than lanes, each row many times."""
+    for name in BAGS:
+        options = {"window": 40, "dynamic_window": False, "bag_sizes": 70, "negatives": 7}
+        case = case_of(name, [90], vocab_size=7, scale=0.1, alpha=1e-3, **options)
+        case.check_sequential(device, tolerance=1e-5)
+
+
 # ---- limits
 
 
@@ -314,6 +368,7 @@ def test_paths_that_are_not_allowed_make_the_loss_nan(device, name, together, ba
         ("window-and-tree", 20, {"dim": 1000, "negatives": 19}),
         ("tree", 20, {"window": 1000}),
         ("pair-and-tree", 20, {"window": 1000, "negatives": 9}),
+        ("bags-pair-and-tree", 20, {"window": 1000, "negatives": 9}),
     ],
 )
 def test_limits_are_refused(device, name, longest, options, together):
@@ -324,10 +379,10 @@ def test_limits_are_refused(device, name, longest, options, together):
         case.run(device)
 
 
-def test_cbow_keeps_no_rows(device):
+@pytest.mark.parametrize("name", ["cbow-and-tree", "bags-cbow-and-tree", "bags-window-and-tree"])
+def test_one_input_keeps_no_rows(device, name):
     """Its lists alone: any path, any number of noise words, any window."""
-    case = case_of(
-        "cbow-and-tree", [40], window=1000, negatives=60, dynamic_window=False, scale=0.1
-    )
+    options = {"window": 1000, "negatives": 60, "dynamic_window": False, "alpha": 1e-3}
+    case = case_of(name, [40], scale=0.1, min_alpha=1e-3, **options)
     case.tree = case.tree._replace(longest=96)
     case.check_sequential(device, tolerance=1e-5)
