@@ -22,7 +22,7 @@ constexpr int kBagTogether = kPacks == 1   ? 8
                                            : 2;
 
 // Blocks of a multiprocessor, as the registers allow (ptxas -v, sm_90). A thread has, for 1, 2, 3,
-// 4 and 8 packs, 96, 155, 161, 196 and 222, with bags REGS; in rounds fewer.
+// 4 and 8 packs, 96, 155, 161, 196 and 222, with bags 109, 159, 162, 198 and 226; in rounds fewer.
 template <int kPacks, bool kBags>
 constexpr int kBlocks = kPacks == 1   ? (kBags ? 4 : 5)
                         : kPacks <= 3 ? 3
