@@ -28,6 +28,8 @@ constexpr int64_t kWordsPerWarp = 32;
 constexpr int64_t kTokensPerWarp = 1024;
 constexpr int64_t kMostOfRound = 2048;
 
+bool has_bags(const Word2vecTrainParams<float>& params) { return params.bag_offsets != nullptr; }
+
 bool noise_per_pair(const Word2vecTrainParams<float>& params) {
   return !params.cbow && params.out_table != nullptr && !params.share_negatives;
 }
@@ -118,9 +120,10 @@ __global__ void add_totals_kernel(const RoundTotals* totals, double* stats) {
 }
 
 void start_round(const Word2vecTrainParams<float>& params, Launch& launched, cudaStream_t stream) {
+  launched.round.counts = true;
+  if (has_bags(params)) return start_bags(params, launched, stream);
   if (params.cbow) return start_cbow(params, launched, stream);
   Word2vecTrainParams<float> part = params;
-  launched.round.counts = true;
   if (noise_per_pair(params)) {
     // Nothing of the round is seen before its end, so the two losses need not meet in one kernel.
     part.tree_table = nullptr;
@@ -165,7 +168,12 @@ int64_t word2vec_cuda_warp_bytes(const Word2vecTrainParams<float>& params) {
            (keeps_rows ? targets * (params.stride + contexts) * kFloat : 0);
   };
   int64_t bytes = ring_size_for(params.window) * kKept;
-  if (params.cbow) {
+  if (has_bags(params)) {
+    const int64_t predicted = params.cbow ? 1 : contexts;
+    const int64_t drawn = noise_per_pair(params) ? predicted * params.negatives : params.negatives;
+    bytes += std::min(predicted * nodes, params.vocab_size - 1) * kEntry;
+    if (params.out_table != nullptr) bytes += (predicted + drawn) * kEntry;
+  } else if (params.cbow) {
     bytes += (nodes + noise) * kEntry;
   } else if (noise_per_pair(params)) {
     bytes += contexts * (params.negatives * kEntry + kFloat);
@@ -184,7 +192,8 @@ void launch_word2vec_train(const Word2vecTrainParams<float>& params, int64_t tok
                         .row_packs = static_cast<uint32_t>(params.stride / 4),
                         .next_sentence = next_sentence,
                         .stats = stats};
-  Starter* const starter = params.cbow              ? start_cbow
+  Starter* const starter = has_bags(params)         ? start_bags
+                           : params.cbow            ? start_cbow
                            : noise_per_pair(params) ? start_pair
                                                     : start_shared;
   starter(params, launched, static_cast<cudaStream_t>(stream));
@@ -225,9 +234,8 @@ bool launch_word2vec_rounds(const Word2vecTrainParams<float>& params, int64_t to
   };
   const auto merge = [&] {
     launch(merge_round_kernel,
-           dim3(blocks_for(params.vocab_size, kRowsPerBlock), params.tree_table == nullptr ? 2 : 3),
-           dim3(kMergeThreads), 0, cuda_stream,
-           merged(params.in_table, round.in, params.vocab_size),
+           dim3(blocks_for(params.in_rows, kRowsPerBlock), params.tree_table == nullptr ? 2 : 3),
+           dim3(kMergeThreads), 0, cuda_stream, merged(params.in_table, round.in, params.in_rows),
            merged(params.out_table, round.out, params.vocab_size),
            merged(params.tree_table, round.tree, params.vocab_size - 1), launched.row_packs);
   };

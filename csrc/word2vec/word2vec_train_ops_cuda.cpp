@@ -17,14 +17,13 @@ struct Cuda : CudaCall {
            Tensor& stats, int64_t /*threads*/) const {
     check.that(params.stride <= kWord2vecCudaMaxStride, "rows must have at most ",
                kWord2vecCudaMaxStride, " floats on CUDA, got ", params.stride);
-    check.that(params.vocab_size <= kWord2vecCudaMaxElements / params.stride,
-               "tables must have at most 2^34 elements on CUDA, got ", params.vocab_size,
-               " rows of ", params.stride);
+    check.that(params.in_rows <= kWord2vecCudaMaxElements / params.stride,
+               "tables must have at most 2^34 elements on CUDA, got ", params.in_rows, " rows of ",
+               params.stride);
     const int64_t bytes = word2vec_cuda_warp_bytes(params);
     check.that(bytes <= kWord2vecCudaMaxWarpBytes,
                "window, negatives, longest_path and rows must need at most ",
                kWord2vecCudaMaxWarpBytes, " bytes of shared memory on CUDA, got ", bytes);
-    check.that(params.bag_offsets == nullptr, "bags are not trained on CUDA yet");
     if (params.first_sentence == params.last_sentence) return;
     if (params.together > 0) return run_rounds(check, params, token_count, stats);
     const Tensor next_sentence = new_zeros(stats, {1}, ScalarType::Long);
@@ -41,7 +40,7 @@ struct Cuda : CudaCall {
   void run_rounds(const Checks& check, const Word2vecTrainParams<float>& params,
                   int64_t token_count, Tensor& stats) const {
     const int64_t words = params.vocab_size;
-    const int64_t rows[] = {words, params.out_table == nullptr ? 0 : words,
+    const int64_t rows[] = {params.in_rows, params.out_table == nullptr ? 0 : words,
                             params.tree_table == nullptr ? 0 : words - 1};
     const Tensor totals = new_zeros(stats, {kWord2vecRoundTotals}, ScalarType::Long);
     const Tensor kept = new_zeros(stats, {(token_count + 31) / 32}, ScalarType::Int);

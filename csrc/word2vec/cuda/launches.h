@@ -66,6 +66,7 @@ using Starter = void(const Word2vecTrainParams<float>& params, const Launch& lau
 Starter start_pair;    // skip-gram with noise per pair; and a tree, without rounds
 Starter start_shared;  // skip-gram with targets that all contexts share
 Starter start_cbow;
+Starter start_bags;  // skip-gram and CBOW of bags
 
 // Targets that make a tile: as many as stay in registers. Shared noise takes 6 or 8, by what leaves
 // less of the last tile empty; paths have all lengths.

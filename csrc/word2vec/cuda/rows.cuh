@@ -168,16 +168,63 @@ struct Tables {
   __device__ __forceinline__ void add_in(int32_t row, const Row<kPacks>& change) const {
     in.add(row, change, in_scale == nullptr ? 1.0f : in_scale[row]);
   }
+
+  // The same of `count` rows, one a lane.
+  __device__ __forceinline__ void add_in_rows(int32_t row, int32_t count,
+                                              const Row<kPacks>& change) const {
+    const float scale = in_scale == nullptr || row < 0 ? 1.0f : in_scale[row];
+#pragma unroll 4
+    for (int32_t n = 0; n < count; ++n) {
+      in.add(__shfl_sync(kAllLanes, row, n), change, __shfl_sync(kAllLanes, scale, n));
+    }
+  }
 };
 
-// label - sigmoid(x), and adds weight times the loss. The sigmoid is within a few units of the last
-// place for logits around zero; __expf loses some 25 of them at 20, where it no longer matters. The
-// logarithm of [1, 2], which goes into the loss alone, is within 2^-21.4 = 3.6e-7.
+// The sigmoid is within a few units of the last place for logits around zero; __expf loses some 25
+// of them at 20, where it no longer matters. The logarithm of [1, 2], which goes into the loss
+// alone, is within 2^-21.4 = 3.6e-7.
+struct Sigmoid {
+  float value;
+  float log_rest;  // log(1 + exp(-|x|))
+
+  __device__ explicit Sigmoid(float x) {
+    const float e = __expf(-fabsf(x));
+    value = __fdividef(x < 0.0f ? e : 1.0f, 1.0f + e);
+    log_rest = __logf(1.0f + e);
+  }
+};
+
+// label - sigmoid(x), and adds weight times the loss.
 __device__ __forceinline__ float logistic(float x, bool positive, float weight, float& loss) {
-  const float e = __expf(-fabsf(x));
-  const float sigmoid = __fdividef(x < 0.0f ? e : 1.0f, 1.0f + e);
-  loss += weight * (__logf(1.0f + e) - fminf(positive ? x : -x, 0.0f));
-  return (positive ? 1.0f : 0.0f) - sigmoid;
+  const Sigmoid sigmoid(x);
+  loss += weight * (sigmoid.log_rest - fminf(positive ? x : -x, 0.0f));
+  return (positive ? 1.0f : 0.0f) - sigmoid.value;
 }
+
+// A target of one input, which has label 1 `positives` times, and 0 `negatives` times, each with
+// the weight `each`.
+struct Labels {
+  float positives, negatives, each;
+
+  __device__ float pairs() const { return positives + negatives * each; }
+};
+
+// What the changes of a row with these labels by one input, whose errors come from the row before
+// them, sum up to: (1) times the input. Every change of the input sees those of the row before it,
+// which adds to it (2) times the input.
+struct Errors {
+  float sum;      // (1)
+  float repeats;  // (2): half of the sum's square without the squares of its terms
+
+  __device__ Errors(float x, float lr, const Labels& labels, float& loss) {
+    const Sigmoid sigmoid(x);
+    loss += labels.positives * (sigmoid.log_rest - fminf(x, 0.0f)) +
+            labels.negatives * labels.each * (sigmoid.log_rest - fminf(-x, 0.0f));
+    const float up = lr * (1.0f - sigmoid.value), down = lr * labels.each * sigmoid.value;
+    sum = labels.positives * up - labels.negatives * down;
+    const float squares = labels.positives * up * up + labels.negatives * down * down;
+    repeats = labels.positives + labels.negatives > 1.0f ? 0.5f * (sum * sum - squares) : 0.0f;
+  }
+};
 
 }  // namespace lexforge::word2vec

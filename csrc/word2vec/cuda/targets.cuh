@@ -6,28 +6,37 @@
 
 namespace lexforge::word2vec {
 
-// Appends the rows that `row_at` gives for 0 .. count - 1 to a list of `size` entries, each row
-// once with its number times `sign`; -1 is left out. Returns the new size.
+// Appends this lane's row, -1 for none, to a list of `size` entries, each row of the warp once with
+// number(its lanes) and `first` as its value; an entry from `from` on that has the row gets the
+// number alone. Returns the new size.
+template <typename Listed, typename Number>
+__device__ __forceinline__ int32_t add_distinct(Listed* list, int32_t from, int32_t size,
+                                                int32_t row, int lane, Number number,
+                                                decltype(Listed::value) first = 0) {
+  const unsigned same = __match_any_sync(kAllLanes, row);
+  bool fresh = row >= 0 && (same & ((1u << lane) - 1)) == 0;
+  for (int32_t s = from; s < size; ++s) {
+    if (fresh && list[s].row == row) {
+      list[s].value += number(same);
+      fresh = false;
+    }
+  }
+  const unsigned added = __ballot_sync(kAllLanes, fresh);
+  if (fresh) list[size + __popc(added & ((1u << lane) - 1))] = {row, number(same) + first};
+  __syncwarp();
+  return size + __popc(added);
+}
+
+// Appends the rows that `row_at` gives for 0 .. count - 1 to a list of `size` entries, none of which
+// has one of them: each row once with its number times `sign`; -1 is left out. Returns the new size.
 template <typename RowAt>
 __device__ __forceinline__ int32_t list_distinct(Entry* list, int32_t size, int32_t count,
                                                  float sign, int lane, RowAt row_at) {
+  const int32_t from = size;
   for (int32_t base = 0; base < count; base += kWarp) {
     const int32_t row = base + lane < count ? row_at(base + lane) : -1;
-    const unsigned same = __match_any_sync(kAllLanes, row);
-    const float number = sign * static_cast<float>(__popc(same));
-    bool fresh = row >= 0 && (same & ((1u << lane) - 1)) == 0;
-    if (base > 0) {
-      for (int32_t s = 0; s < size; ++s) {
-        if (fresh && list[s].row == row) {
-          list[s].value += number;
-          fresh = false;
-        }
-      }
-    }
-    const unsigned added = __ballot_sync(kAllLanes, fresh);
-    if (fresh) list[size + __popc(added & ((1u << lane) - 1))] = {row, number};
-    size += __popc(added);
-    __syncwarp();
+    size = add_distinct(list, from, size, row, lane,
+                        [&](unsigned same) { return sign * static_cast<float>(__popc(same)); });
   }
   return size;
 }

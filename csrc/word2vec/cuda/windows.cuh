@@ -40,11 +40,15 @@ struct Window {
     return make_int2(first == center ? -1 : first, second == center ? -1 : second);
   }
 
-  // A noise word, or -1 where it is left out.
+  // A noise word.
+  __device__ int32_t drawn(int32_t draw) const {
+    return word2vec_noise(params.seed, params.epoch, position, static_cast<uint32_t>(draw),
+                          params.noise, params.vocab_size);
+  }
+
+  // The same, or -1 where it is left out.
   __device__ int32_t noise(int32_t draw) const {
-    const int32_t word =
-        word2vec_noise(params.seed, params.epoch, position, static_cast<uint32_t>(draw),
-                       params.noise, params.vocab_size);
+    const int32_t word = drawn(draw);
     return word == center ? -1 : word;
   }
 };
