@@ -30,6 +30,7 @@ from ctypes import (
 )
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -650,6 +651,25 @@ class WordBytes:
 
     def __getitem__(self, word: int) -> bytes:
         return self.data[self.offsets[word] : self.offsets[word + 1]].tobytes()
+
+    def decoded(self, encoding: str, errors: str = "strict") -> list[str | None]:
+        """The words as str; None for one not in the encoding when errors is "skip".
+
+        Args:
+            errors: "strict", "skip", or what ``bytes.decode`` takes.
+
+        Raises:
+            UnicodeDecodeError: Naming the row of a word that is not in it, if errors is "strict".
+        """
+        data = self.data.tobytes()
+        spans = pairwise(self.offsets.tolist())
+        if data.isascii() and encoding in ("utf-8", "ascii", "latin-1"):
+            text = data.decode("ascii")
+            return [text[begin:end] for begin, end in spans]
+        return [
+            _decoded(data[begin:end], row, errors, encoding)
+            for row, (begin, end) in enumerate(spans, 1)
+        ]
 
     def part(self, begin: int, end: int) -> WordBytes:
         """Words begin .. end, a copy."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -133,23 +133,14 @@ class FastTextFile:
 
         Args:
             errors: as of ``bytes.decode``, for bytes that are not in the encoding.
+
+        Raises:
+            UnicodeDecodeError: naming a word that is not in it, if errors is "strict".
         """
-        return decoded(self.words, self.encoding, errors)
+        return cast(list[str], self.words.decoded(self.encoding, errors))
 
     def _encoded(self, word: str | bytes) -> bytes:
         return word if isinstance(word, bytes) else word.encode(self.encoding, "surrogateescape")
-
-
-def decoded(words: WordBytes, encoding: str = "utf-8", errors: str = "strict") -> list[str]:
-    """Words as str; `errors` as of ``bytes.decode``."""
-    data, ends = words.data.tobytes(), words.offsets.tolist()
-    text = data.decode(encoding, errors) if errors == "strict" else ""
-    if len(text) == len(data):  # a byte a character
-        return [text[begin:end] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
-    return [
-        data[begin:end].decode(encoding, errors)
-        for begin, end in zip(ends[:-1], ends[1:], strict=True)
-    ]
 
 
 def read_fasttext(
@@ -199,7 +190,7 @@ class _Reader:
     def numbers(self, layout: str | struct.Struct, what: str) -> tuple:
         layout = struct.Struct(layout) if isinstance(layout, str) else layout
         self.need(layout.size, what)
-        found = layout.unpack_from(self.block, self.at)
+        found = layout.unpack_from(self.block.data, self.at)
         self.at += layout.size
         return found
 
@@ -266,8 +257,8 @@ class _Reader:
         self.at += 8 * count
         buckets, rows = pairs.T
         for name, values, limit in (("bucket", buckets, bucket), ("row", rows, count)):
-            if count and not (0 <= values.min() and values.max() < limit):
-                wrong = values[(values < 0) | (values >= limit)][0]
+            if (outside := (values < 0) | (values >= limit)).any():
+                wrong = values[outside][0]
                 raise ValueError(f"the n-grams kept have {name} {wrong}, of {limit}")
             if len(np.unique(values)) != count:
                 raise ValueError(f"the n-grams kept have a {name} twice")
