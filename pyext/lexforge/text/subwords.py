@@ -281,7 +281,7 @@ class SubwordIndex:
         return {name: getattr(self, name) for name in names}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What its rows are, int32: ``buckets`` [rows], or bytes of ``ngrams`` and their ``ends``."""
+        """Its rows, int32: ``buckets`` [rows], or bytes of ``ngrams`` and their ``ends``."""
         if self.kind == "every":
             return {}
         if self.kind == "explicit":
