@@ -13,12 +13,13 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+import fasttext_models
 from lexforge import (
     Cooccurrence,
     GloVe,
@@ -40,7 +41,6 @@ from lexforge.text.tokenizers.pieces import load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.vectors.formats.fasttext import FastTextFile, write_fasttext
 from lexforge.vectors.formats.files import save_vectors
-from lexforge.vectors.quantised import QuantizedMatrix
 from planted import planted_corpus
 from planted_paragraphs import planted_paragraphs
 
@@ -142,33 +142,16 @@ def _zip(content: bytes) -> bytes:
     return packed.getvalue()
 
 
-def _fasttext(quantised: bool) -> Callable[[Path], object]:
-    """A model of fastText; a quantised one is supervised, and its n-grams are pruned."""
+def _fasttext(make: Callable[..., FastTextFile], **changed: Any) -> Callable[[Path], object]:
+    words = WordBytes.of(word.encode() for word in VECTORS.index_to_key)
+    return lambda folder: write_fasttext(folder / "v.bin", make(words=words, **changed))
 
-    def make(folder: Path) -> None:
-        words = WordBytes.of(word.encode() for word in VECTORS.index_to_key)
-        counts, random = np.array(VECTORS.expandos["count"]), np.random.default_rng(1)
-        behind = 2 if quantised else 20
-        matrix = random.standard_normal((len(words) + behind, 3)).astype(np.float32)
-        labels = WordBytes.of([b"__label__a"] if quantised else [])
-        file = FastTextFile(
-            **{"dim": 3, "ws": 5, "epoch": 1, "minCount": 1, "neg": 5, "wordNgrams": 1},
-            **{"loss": 2, "model": 3 if quantised else 2, "bucket": 20, "minn": 2, "maxn": 3},
-            **{"lrUpdateRate": 100, "t": 1e-4, "words": words, "counts": counts, "ntokens": 200},
-            input=QuantizedMatrix.quantize(matrix) if quantised else matrix,
-            output=np.ones((1 if quantised else len(words), 3), np.float32),
-            labels=labels,
-            label_counts=np.ones(len(labels), np.int64),
-            pruneidx=np.array([[7, 0], [3, 1]], np.int32) if quantised else None,
-        )
-        write_fasttext(folder / "v.bin", file)
 
-    return make
+_PRUNED = {"rows": 8, "pruneidx": np.array([[7, 0], [3, 1]], np.int32)}
 
 
 def _subword_vectors(folder: Path) -> None:
-    write = _fasttext(quantised=False)
-    write(folder)
+    _fasttext(fasttext_models.model)(folder)
     load_vectors(folder / "v.bin").save(folder / "v.safetensors")
     (folder / "v.bin").unlink()
 
@@ -227,9 +210,9 @@ for _name, _make, _read in (
     ("projector_columns", _columns, _load("tensors.tsv", format="projector", errors="ignore")),
     ("binary_of_glove", _binary_of_glove, _load("vectors.bin")),
     ("binary_of_glove_named", _binary_of_glove, _load("vectors.bin", format="stanford")),
-    ("fasttext", _fasttext(quantised=False), _load("v.bin")),
-    ("fasttext_mmap", _fasttext(quantised=False), _load("v.bin", mmap=True, errors="skip")),
-    ("fasttext_quantised", _fasttext(quantised=True), _load("v.bin", errors="replace")),
+    ("fasttext", _fasttext(fasttext_models.model), _load("v.bin")),
+    ("fasttext_mmap", _fasttext(fasttext_models.model), _load("v.bin", mmap=True, errors="skip")),
+    ("fasttext_quantised", _fasttext(fasttext_models.quantised, **_PRUNED), _load("v.bin")),
     ("subword_vectors", _subword_vectors, _load("v.safetensors")),
     ("gzip", _packed("v.gz", gzip.compress), _load("v.gz")),
     ("bzip2", _packed("v.bz2", bz2.compress), _load("v.bz2")),
