@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,6 +65,9 @@ class KeyedVectors(GensimNames):
         >>> kv.most_similar("king", topn=1)[0][0]
         'queen'
     """
+
+    # Makes vectors that are composed of n-grams: set by subword_vectors, which stands above.
+    _of_ngrams: ClassVar[Callable[..., KeyedVectors]]
 
     # Similarity
 
@@ -915,10 +918,8 @@ def load_vectors(
         if table.ngrams is None:
             kv = KeyedVectors(table.words, table.vectors, table.counts, dtype=table.vectors.dtype)
         else:
-            from lexforge.vectors.subword_vectors import SubwordVectors
-
             own, rows, index, composition = table.ngrams
-            kv = SubwordVectors.of(table.words, own, rows, index, table.counts, composition)
+            kv = KeyedVectors._of_ngrams(table.words, own, rows, index, table.counts, composition)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     kv.expandos.update(table.attributes)

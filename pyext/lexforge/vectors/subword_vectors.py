@@ -414,6 +414,9 @@ class SubwordVectors(KeyedVectors):
         super()._move(words, matrix, rows, counts)
 
 
+KeyedVectors._of_ngrams = SubwordVectors.of
+
+
 def _kind(matrix: Any) -> np.dtype:
     """The dtype of vectors that are made of a matrix: sums are at least float32."""
     return np.dtype(np.float64 if matrix.dtype == np.float64 else np.float32)
