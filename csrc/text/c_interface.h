@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,13 @@ int checked(const Work& work) noexcept {
   } catch (...) {
     return keep_error();
   }
+}
+
+// The bytes of an array, as a result.
+template <typename T>
+std::unique_ptr<std::string> bytes_of(const std::vector<T>& values) {
+  return std::make_unique<std::string>(reinterpret_cast<const char*>(values.data()),
+                                       values.size() * sizeof(T));
 }
 
 // The words of a framed block (corpus.h), each followed by 0xFF.

@@ -16,13 +16,6 @@ Scoring make_scoring(int kind, double threshold, double min_count, uint64_t corp
   return {static_cast<Scoring::Kind>(kind), threshold, min_count, corpus_words};
 }
 
-// The bytes of an array, as a result.
-template <typename T>
-std::unique_ptr<std::string> bytes_of(const std::vector<T>& values) {
-  return std::make_unique<std::string>(reinterpret_cast<const char*>(values.data()),
-                                       values.size() * sizeof(T));
-}
-
 }  // namespace
 
 LEXFORGE_TEXT_API int lexforge_phrases_new(const char* delimiter, int64_t delimiter_size,

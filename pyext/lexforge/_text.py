@@ -28,7 +28,9 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -138,6 +140,26 @@ _format_text = _checked("format_text", *_SPAN, *_MATRIX, c_char, c_void_p, c_int
 _format_binary = _checked("format_binary", *_SPAN, *_MATRIX, c_void_p)
 _huffman_links = _checked("huffman_links", *_SPAN, *3 * (c_void_p,))
 _huffman_paths = _plain(None, "huffman_paths", c_int64, *3 * (c_void_p,))
+_WORDS = (c_void_p, c_void_p, c_int64)  # bytes, where words begin, how many
+_ngram_hash = _plain(c_uint32, "ngram_hash", *_SPAN)
+_ngram_spans = _checked("ngram_spans", *_SPAN, *2 * (c_int32,), c_void_p)
+_subwords_new = _checked("subwords_new", c_int, *3 * (c_int32,), c_void_p)
+_subwords_free = _plain(None, "subwords_free", c_void_p)
+_subwords_give = _checked("subwords_give", *3 * (c_void_p,), c_int64)
+_subwords_give_ngrams = _checked("subwords_give_ngrams", c_void_p, *_WORDS)
+_subwords_grow = _checked("subwords_grow", c_void_p, *_WORDS, c_void_p)
+_subwords_rows = _plain(c_int64, "subwords_rows", c_void_p)
+_subwords_buckets = _checked("subwords_buckets", *2 * (c_void_p,))
+_subwords_ngrams = _checked("subwords_ngrams", *3 * (c_void_p,))
+_subwords_measure = _checked("subwords_measure", c_void_p, *_WORDS, c_int64, c_int, c_void_p)
+_subwords_fill = _checked(
+    "subwords_fill", c_void_p, *_WORDS, c_void_p, c_int64, c_int32, c_bool, c_int, c_void_p
+)
+_entries_measure = _checked("entries_measure", *_SPAN, c_int64, c_void_p)
+_entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_p,))
+_word_index_new = _checked("word_index_new", *_WORDS, c_void_p)
+_word_index_free = _plain(None, "word_index_free", c_void_p)
+_word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_SPAN)
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
     "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
@@ -619,6 +641,181 @@ def huffman_tree(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     nodes = np.empty(offsets[-1], np.int32)
     _huffman_paths(words, links.ctypes, offsets.ctypes, nodes.ctypes)
     return offsets, nodes, longest.value
+
+
+# -- n-grams -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class WordBytes:
+    """Words as bytes, one behind the other: word i is ``data[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        data: uint8 [B].
+        offsets: int64 [V + 1], from 0 on, not descending, the last one B.
+    """
+
+    data: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, words: Iterable[bytes]) -> WordBytes:
+        words = list(words)
+        offsets = np.zeros(len(words) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, words), np.int64, len(words)), out=offsets[1:])
+        return cls(np.frombuffer(b"".join(words), np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, word: int) -> bytes:
+        return self.data[self.offsets[word] : self.offsets[word + 1]].tobytes()
+
+    def decoded(self, encoding: str, errors: str = "strict") -> list[str | None]:
+        """The words as str; None for one not in the encoding when errors is "skip".
+
+        Args:
+            errors: "strict", "skip", or what ``bytes.decode`` takes.
+
+        Raises:
+            UnicodeDecodeError: Naming the row of a word that is not in it, if errors is "strict".
+        """
+        data = self.data.tobytes()
+        spans = pairwise(self.offsets.tolist())
+        if data.isascii() and encoding in ("utf-8", "ascii", "latin-1"):
+            text = data.decode("ascii")
+            return [text[begin:end] for begin, end in spans]
+        return [
+            _decoded(data[begin:end], row, errors, encoding)
+            for row, (begin, end) in enumerate(spans, 1)
+        ]
+
+    def part(self, begin: int, end: int) -> WordBytes:
+        """Words begin .. end, a copy."""
+        offsets = self.offsets[begin : end + 1]
+        return WordBytes(self.data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0])
+
+    @property
+    def native(self) -> tuple[Any, Any, int]:
+        """As the library takes them."""
+        return self.data.ctypes, self.offsets.ctypes, len(self)
+
+
+def ngram_hash(ngram: bytes) -> int:
+    """Its hash, 32 bits; see csrc/text/subwords.h."""
+    return _ngram_hash(*_span(ngram))
+
+
+def ngrams(wrapped: bytes, min_n: int, max_n: int) -> list[bytes]:
+    """The n-grams of a wrapped word, in order; see csrc/text/subwords.h."""
+    spans = c_void_p()
+    _ngram_spans(*_span(wrapped), min_n, max_n, byref(spans))
+    pairs = np.frombuffer(_take(spans), np.int64).reshape(-1, 2)
+    return [wrapped[begin:end] for begin, end in pairs.tolist()]
+
+
+SUBWORD_KINDS = ("every", "held", "pruned", "explicit")  # by the numbers of SubwordRows::Kind
+
+
+class SubwordRows(_Handle):
+    """Which n-grams have rows, and which rows; see csrc/text/subwords.h.
+
+    What changes it is for those who make it: readers of it take no lock.
+    """
+
+    def __init__(self, kind: str, min_n: int, max_n: int, buckets: int):
+        number = SUBWORD_KINDS.index(kind)
+        super().__init__(_subwords_free, _subwords_new, number, min_n, max_n, buckets)
+
+    def give(self, buckets: np.ndarray, rows: np.ndarray | None = None) -> None:
+        """Contiguous int32 [n]: buckets, and the row of each; by default the next ones."""
+        address = None if rows is None else rows.ctypes
+        _subwords_give(self, buckets.ctypes, address, buckets.size)
+
+    def give_ngrams(self, ngrams: WordBytes) -> None:
+        _subwords_give_ngrams(self, *ngrams.native)
+
+    def grow(self, words: WordBytes, counts: np.ndarray) -> None:
+        """Rows for the n-grams of words that have none; counts are contiguous int64 [V]."""
+        _subwords_grow(self, *words.native, counts.ctypes)
+
+    def __len__(self) -> int:
+        return _subwords_rows(self)
+
+    def buckets(self) -> np.ndarray:
+        """int32 [n], the bucket of each row."""
+        block = c_void_p()
+        _subwords_buckets(self, byref(block))
+        return np.frombuffer(_take(block), np.int32)
+
+    def ngrams(self) -> WordBytes:
+        """The n-gram of each row."""
+        data, offsets = c_void_p(), c_void_p()
+        _subwords_ngrams(self, byref(data), byref(offsets))
+        return WordBytes(
+            np.frombuffer(_take(data), np.uint8), np.frombuffer(_take(offsets), np.int64)
+        )
+
+    def rows(
+        self, words: WordBytes, *, own: bool, first: int, zeros_allowed: bool, threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where the rows of each word begin, int64 [V + 1], and the rows of all, int32.
+
+        Args:
+            own: whether a word's number comes first.
+            first: what is added to the others, but to -1, which means zeros.
+            zeros_allowed: ValueError otherwise.
+        """
+        offsets = np.empty(len(words) + 1, np.int64)
+        threads = _threads(threads)
+        _subwords_measure(self, *words.native, own, threads, offsets.ctypes)
+        rows = np.empty(offsets[-1], np.int32)
+        _subwords_fill(
+            self,
+            *words.native,
+            offsets.ctypes,
+            own,
+            first,
+            zeros_allowed,
+            threads,
+            rows.ctypes,
+        )
+        return offsets, rows
+
+
+class WordIndex(_Handle):
+    """Finds words among many, by their bytes.
+
+    Raises:
+        ValueError: a word that comes twice.
+    """
+
+    def __init__(self, words: WordBytes):
+        self.words = words  # borrowed there
+        super().__init__(_word_index_free, _word_index_new, *words.native)
+
+    def find(self, word: bytes) -> int:
+        """Its number, or -1."""
+        return _word_index_find(self, *_span(word))
+
+
+def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, int, int]:
+    """The dictionary of a fastText model; see csrc/text/word_entries.h.
+
+    Returns:
+        The tokens, their counts, int64 [count], how many of them are words, and how many bytes
+        they take at the start of the block.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    sizes = (c_int64 * 2)()
+    _entries_measure(block.ctypes, block.size, count, sizes)
+    used, size = sizes[:]
+    data, offsets = np.empty(size, np.uint8), np.empty(count + 1, np.int64)
+    counts = np.empty(count, np.int64)
+    words = _entries_split(block.ctypes, used, count, data.ctypes, offsets.ctypes, counts.ctypes)
+    return WordBytes(data, offsets), counts, words, used
 
 
 # -- vector files --------------------------------------------------------------------------------
