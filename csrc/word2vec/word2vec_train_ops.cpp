@@ -22,13 +22,15 @@ struct Cpu : CpuCall {
   void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
            Tensor& stats, int64_t threads) const {
     if (params.first_sentence == params.last_sentence) return;
+    check.that(params.bag_offsets == nullptr, "bags are not trained yet");
     const bool valid =
         params.together > 0
             ? train_together(check, params, token_count, data<double>(stats), threads)
             : train_in_turns(check, params, token_count, data<double>(stats), threads);
     check.that(valid, "tokens must be in [0, ", params.vocab_size,
-               "), offsets must rise from 0 to at most ", token_count, ", and paths have at most ",
-               params.longest_path, " nodes in [0, ", params.vocab_size - 1, ")");
+               "), offsets must rise from 0 to at most ", token_count, ", paths have at most ",
+               params.longest_path, " nodes in [0, ", params.vocab_size - 1, "), and bags 1 to ",
+               params.longest_bag, " rows in [0, ", params.in_rows, ")");
   }
 
  private:
