@@ -17,6 +17,7 @@ from lexforge._errors import CutShortError, prefixed
 from lexforge._files import map_file, read_into, replacing
 from lexforge._text import WordBytes
 from lexforge.text.subwords import SubwordIndex
+from lexforge.vectors.formats.arrays import Ngrams, Table
 from lexforge.vectors.quantised import QuantizedMatrix
 
 MAGIC, VERSION = 793712314, 12
@@ -316,6 +317,41 @@ def _check_settings(settings: dict, version: int) -> None:
 def _check_shape(name: str, shape: tuple, rows: int, dim: int) -> None:
     if shape != (rows, dim):
         raise ValueError(f"the {name} matrix must be [{rows}, {dim}], got [{shape[0]}, {shape[1]}]")
+
+
+def is_early_fasttext(head: bytes) -> bool:
+    """Whether a file that begins so can be a model from before versions: settings and sizes."""
+    if len(head) < _SETTINGS.size + 20:
+        return False
+    settings = dict(zip((*_INTEGERS, "t"), _SETTINGS.unpack_from(head), strict=True))
+    size, nwords, nlabels, ntokens = struct.unpack_from("<3iq", head, _SETTINGS.size)
+    try:
+        _check_settings(settings, 0)
+    except ValueError:
+        return False
+    sizes = min(nwords, nlabels, ntokens) >= 0 and size == nwords + nlabels
+    return sizes and 0 <= settings["t"] <= 1 and min(settings[name] for name in _INTEGERS) >= 0
+
+
+def read_fasttext_table(
+    path: Path, *, limit: int | None, mmap: bool, encoding: str = "utf-8", errors: str = "strict"
+) -> Table:
+    """The words of a model, their own rows, and those of n-grams."""
+    file = read_fasttext(path, mmap, encoding=encoding)
+    rows = slice(limit)
+    words = file.words.decoded(file.encoding, errors)[rows]
+    counts, vocabulary = file.counts[rows], len(file.words)
+    if file.quantised:
+        own, ngrams = np.asarray(file.input[:vocabulary]), np.asarray(file.input[vocabulary:])
+    else:
+        own, ngrams = file.input[:vocabulary], file.input[vocabulary:]
+    own, index = own[rows], file.subwords
+    table = Table(cast(list[str], words), own, counts)
+    if index.rows:
+        table = table._replace(ngrams=Ngrams(own, ngrams, index))
+    if None in words:
+        table = table.rows([row for row, word in enumerate(words) if word is not None])
+    return table
 
 
 def write_fasttext(path: str | os.PathLike, file: FastTextFile) -> None:
