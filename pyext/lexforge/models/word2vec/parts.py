@@ -282,18 +282,26 @@ class Word2VecParts:
         """
         if vocab_size is None:
             vocab_size = 0 if self._built is None else len(self._built.vocabulary)
-        table = vocab_size * -(-self.vector_size // 16) * 64
-        report = {
-            **(report or {}),
-            "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
+        found = {**(report or {}), **self._memory(vocab_size, self._ngrams_of(vocab_size))}
+        return {**found, "total": sum(found.values())}
+
+    def _ngrams_of(self, words: int) -> int:
+        """The rows that n-grams of so many words have, or at most have."""
+        return 0
+
+    def _memory(self, words: int, ngrams: int) -> dict[str, int]:
+        """Bytes by what they are for, where n-grams have so many rows."""
+        table = words * -(-self.vector_size // 16) * 64
+        found = {
+            "vocab": words * 200,  # a str, its slot in a list and in a dict, a count
             "vectors": table,
-            "sampling": vocab_size * 4,
+            "sampling": words * 4,
         }
         if self.negative:
-            report |= {"syn1neg": table, "sampling": vocab_size * 12}
+            found |= {"syn1neg": table, "sampling": words * 12}
         if self.hs:  # in Zipf's texts a path is a few nodes longer than in a balanced tree
-            report |= {"syn1": table, "tree": vocab_size * (8 + 4 * (vocab_size.bit_length() + 4))}
-        return {**report, "total": sum(report.values())}
+            found |= {"syn1": table, "tree": words * (8 + 4 * (words.bit_length() + 4))}
+        return found
 
     def _built_for(
         self,
@@ -317,8 +325,7 @@ class Word2VecParts:
         size, names = len(vocabulary), self.settings.tables if tables is None else tables
         subwords = subwords or self._subwords_of(vocabulary)
         rows = size if subwords is None else size + subwords.rows
-        more = (rows - size) * -(-self.vector_size // 16) * 64
-        needed, free = self.estimate_memory(size)["total"] + more, available_memory()
+        needed, free = sum(self._memory(size, rows - size).values()), available_memory()
         if free is not None and needed > free:
             raise MemoryError(
                 f"{self._name}: {size:,} words x vector_size={self.vector_size} need "
@@ -339,9 +346,8 @@ class Word2VecParts:
         }
         if (syn1 := made.get("tree")) is not None:
             made["tree"] = syn1[:-1]
-        vectors = made["input"][:, : self.vector_size].numpy()
         bags = None if subwords is None else self._bags_of(vocabulary, subwords)
-        wv = self._vectors_on(vectors, vocabulary, subwords, bags)
+        wv = self._vectors_on(made["input"], vocabulary, subwords, bags)
         wv.tree = tree
         return Built(vocabulary, made, syn1, tree, foreign is not None, wv, subwords, bags)
 
@@ -365,13 +371,14 @@ class Word2VecParts:
 
     def _vectors_on(
         self,
-        rows: np.ndarray,
+        table: torch.Tensor,
         vocabulary: Vocabulary,
         subwords: SubwordIndex | None,
         bags: Bags | None,
     ) -> TrainedVectors:
-        """``wv`` on the memory of the input table, float32 [rows, D]."""
-        return TrainedVectors(vocabulary.words, rows, vocabulary.counts, owner=self._name)
+        """``wv`` on the input table, float32 [rows, stride]."""
+        vectors = table[:, : self.vector_size].numpy()
+        return TrainedVectors(vocabulary.words, vectors, vocabulary.counts, owner=self._name)
 
     def _needed(self, function: str) -> Built:
         if self._built is None:
