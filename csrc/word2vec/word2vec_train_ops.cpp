@@ -22,7 +22,6 @@ struct Cpu : CpuCall {
   void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
            Tensor& stats, int64_t threads) const {
     if (params.first_sentence == params.last_sentence) return;
-    check.that(params.bag_offsets == nullptr, "bags are not trained yet");
     const bool valid =
         params.together > 0
             ? train_together(check, params, token_count, data<double>(stats), threads)
