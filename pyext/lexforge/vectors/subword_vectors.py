@@ -133,6 +133,9 @@ class SubwordVectors(KeyedVectors):
         self._unlock()
         self.refresh()
 
+    def __repr__(self) -> str:
+        return f"SubwordVectors<vector_size={self.vector_size}, {len(self)} keys>"
+
     # What vectors are made of
 
     @property
