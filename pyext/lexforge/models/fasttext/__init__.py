@@ -12,8 +12,7 @@ if TYPE_CHECKING:
         load_facebook_vectors,
         save_facebook_model,
     )
-    from lexforge.models.fasttext.model import FastText
-    from lexforge.vectors.subword_vectors import SubwordVectors as FastTextKeyedVectors
+    from lexforge.models.fasttext.model import FastText, FastTextKeyedVectors
 
 __all__ = [
     "FastText",
@@ -25,7 +24,7 @@ __all__ = [
 
 _HOME = {
     "FastText": "lexforge.models.fasttext.model",
-    "FastTextKeyedVectors": "lexforge.vectors.subword_vectors",
+    "FastTextKeyedVectors": "lexforge.models.fasttext.model",
     "load_facebook_model": "lexforge.models.fasttext.files",
     "load_facebook_vectors": "lexforge.models.fasttext.files",
     "save_facebook_model": "lexforge.models.fasttext.files",

@@ -13,7 +13,10 @@ from lexforge.models.fasttext.parts import FastTextParts, TrainedSubwords
 from lexforge.models.fasttext.settings import FastTextSettings
 from lexforge.models.word2vec.model import Word2Vec
 from lexforge.models.word2vec.parts import Built
+from lexforge.vectors.subword_vectors import SubwordVectors
 from lexforge.vectors.word_vectors import WordVectors
+
+FastTextKeyedVectors = SubwordVectors  # gensim's name
 
 
 class FastText(FastTextParts, Word2Vec):

@@ -14,7 +14,6 @@ from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
 from lexforge.models.word2vec.parts import Word2VecParts
 from lexforge.models.word2vec.tree import tree_of_paths
 from lexforge.text.files import PICKLE, foreign_kind
-from lexforge.text.subwords import SubwordIndex
 from lexforge.training.checkpoint import (
     CONFIG,
     STATE,
@@ -25,13 +24,15 @@ from lexforge.training.checkpoint import (
     save_checkpoint,
 )
 from lexforge.training.stream_job import StreamState
+from lexforge.vectors.formats.arrays import subwords_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 COUNTS = ("corpus_count", "corpus_total_words", "train_count")  # in a checkpoint, or 0
 PATHS = ("tree_lengths", "tree_paths")  # in a checkpoint, of a tree that is not of our making
-NGRAMS = ("buckets", "ngrams", "ends")  # in a checkpoint, which rows those of words are
+# In a checkpoint, int32, which rows the n-grams of words have.
+NGRAMS = ("subwords.buckets", "subwords.ngrams", "subwords.ends")
 
 
 class _ClassOnly:
@@ -82,8 +83,8 @@ class StoredWord2Vec(Word2VecParts):
             lengths, paths = np.diff(built.tree.offsets).astype(np.int32), built.tree.nodes
             tensors |= zip(PATHS, map(torch.from_numpy, (lengths, paths)), strict=True)
         if built.subwords is not None:
-            arrays = built.subwords.arrays().items()
-            tensors |= {name: torch.from_numpy(array.astype(np.int32)) for name, array in arrays}
+            for name, values in built.subwords.arrays().items():
+                tensors[f"subwords.{name}"] = torch.from_numpy(values.astype(np.int32))
         save_checkpoint(
             folder,
             config={
@@ -142,11 +143,7 @@ class StoredWord2Vec(Word2VecParts):
             if tree is not None and len(tree.offsets) != len(found.vocabulary) + 1:
                 raise ValueError(f"the tree is not over {len(found.vocabulary)} words")
             arrays = {name: tensor.numpy() for name, tensor in found.tensors.items()}
-            subwords = None
-            if "ngrams" in found.config:
-                if "ngrams" in arrays:
-                    arrays["ngrams"] = arrays["ngrams"].astype(np.uint8)
-                subwords = SubwordIndex.restored(found.config["ngrams"], arrays)
+            subwords = subwords_of(found.config, arrays)
             built = model._built_for(found.vocabulary, tree, subwords=subwords)
             built.wv.set_locks(arrays)
         except (KeyError, TypeError, ValueError, NotImplementedError) as error:
