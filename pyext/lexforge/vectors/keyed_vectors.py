@@ -473,7 +473,10 @@ class KeyedVectors(GensimNames):
         known = self if allow_inference else self.key_to_index
         words = [word for word in dict.fromkeys(_as_list(keys)) if word in known]
         rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
-        matrix = self[words] if words else self.vectors[:0]
+        matrix = np.empty((len(words), self.vector_size), self.vectors.dtype)
+        matrix[rows >= 0] = self.vectors[rows[rows >= 0]]
+        for row in np.flatnonzero(rows < 0):
+            matrix[row] = self.get_vector(words[row])
         chosen = KeyedVectors(words, matrix, dtype=self.vectors.dtype)
         if copy_vecattrs:
             made_up = np.arange(len(self), 0, -1)

@@ -217,11 +217,9 @@ class SubwordVectors(KeyedVectors):
 
     # Vectors
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, word: str | int) -> bool:
         """Whether there is a vector: of any word, where there are n-grams."""
-        if isinstance(key, str) and self._infers:
-            return True
-        return self.has_index_for(key)  # type: ignore[arg-type]
+        return (isinstance(word, str) and self._infers) or self.has_index_for(word)
 
     def get_vector(self, word: str | int, norm: bool = False) -> np.ndarray:
         """The vector [D] of any word, read-only; scaled to length 1 with ``norm=True``.
