@@ -181,7 +181,9 @@ def test_a_step_is_the_gradient_of_the_loss():
 
     rows = line_rows(case.tokens.tolist(), *case.data[4:], **case.features)
     scores = out_table @ in_table[rows].mean(0)
-    torch.nn.functional.cross_entropy(scores[None], torch.tensor(case.label_ids[:1]).long()).backward()
+    torch.nn.functional.cross_entropy(
+        scores[None], torch.tensor(case.label_ids[:1]).long()
+    ).backward()
     after = case.run()
     for table, new in zip((in_table, out_table), after, strict=False):
         torch.testing.assert_close(table.detach() - new[:, : case.dim], table.grad)
