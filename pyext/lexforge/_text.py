@@ -894,8 +894,10 @@ class LineFeatures(_Handle):
         blocks, tokens = [c_void_p() for _ in range(4)], c_int64()
         threads = _threads(threads)
         _features_read(self, *_span(text), whole, threads, *map(byref, blocks), byref(tokens))
-        dtypes = (np.int64, np.int32, np.int64, np.int32)
-        arrays = [np.frombuffer(_take(b), d) for b, d in zip(blocks, dtypes, strict=True)]
+        arrays = []
+        for block, dtype in zip(blocks, 2 * (np.int64, np.int32), strict=True):
+            arrays.append(_bytes_of(block).copy().view(dtype))
+            _block_free(block)
         return Lines(*arrays, tokens.value)
 
 
