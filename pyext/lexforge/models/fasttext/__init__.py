@@ -1,4 +1,4 @@
-"""FastText, its vectors, and the original's files, at the places where gensim has them."""
+"""FastText, its classifier, its vectors, and the original's files, where gensim has them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lexforge._lazy import attach
 
 if TYPE_CHECKING:
+    from lexforge.models.fasttext.classifier import FastTextClassifier
     from lexforge.models.fasttext.files import (
         load_facebook_model,
         load_facebook_vectors,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FastText",
+    "FastTextClassifier",
     "FastTextKeyedVectors",
     "load_facebook_model",
     "load_facebook_vectors",
@@ -24,6 +26,7 @@ __all__ = [
 
 _HOME = {
     "FastText": "lexforge.models.fasttext.model",
+    "FastTextClassifier": "lexforge.models.fasttext.classifier",
     "FastTextKeyedVectors": "lexforge.models.fasttext.model",
     "load_facebook_model": "lexforge.models.fasttext.files",
     "load_facebook_vectors": "lexforge.models.fasttext.files",
