@@ -30,6 +30,7 @@ from ctypes import (
 )
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -154,6 +155,11 @@ _subwords_measure = _checked("subwords_measure", c_void_p, *_WORDS, c_int64, c_i
 _subwords_fill = _checked(
     "subwords_fill", c_void_p, *_WORDS, c_void_p, c_int64, c_int32, c_bool, c_int, c_void_p
 )
+_entries_measure = _checked("entries_measure", *_SPAN, c_int64, c_void_p)
+_entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_p,))
+_word_index_new = _checked("word_index_new", *_WORDS, c_void_p)
+_word_index_free = _plain(None, "word_index_free", c_void_p)
+_word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_SPAN)
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
     "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
@@ -646,6 +652,30 @@ class WordBytes:
     def __getitem__(self, word: int) -> bytes:
         return self.data[self.offsets[word] : self.offsets[word + 1]].tobytes()
 
+    def decoded(self, encoding: str, errors: str = "strict") -> list[str | None]:
+        """The words as str; None for one not in the encoding when errors is "skip".
+
+        Args:
+            errors: "strict", "skip", or what ``bytes.decode`` takes.
+
+        Raises:
+            UnicodeDecodeError: Naming the row of a word that is not in it, if errors is "strict".
+        """
+        data = self.data.tobytes()
+        spans = pairwise(self.offsets.tolist())
+        if data.isascii() and encoding in ("utf-8", "ascii", "latin-1"):
+            text = data.decode("ascii")
+            return [text[begin:end] for begin, end in spans]
+        return [
+            _decoded(data[begin:end], row, errors, encoding)
+            for row, (begin, end) in enumerate(spans, 1)
+        ]
+
+    def part(self, begin: int, end: int) -> WordBytes:
+        """Words begin .. end, a copy."""
+        offsets = self.offsets[begin : end + 1]
+        return WordBytes(self.data[offsets[0] : offsets[-1]].copy(), offsets - offsets[0])
+
     @property
     def native(self) -> tuple[Any, Any, int]:
         """As the library takes them."""
@@ -732,6 +762,41 @@ class SubwordRows(_Handle):
             rows.ctypes,
         )
         return offsets, rows
+
+
+class WordIndex(_Handle):
+    """Finds words among many, by their bytes.
+
+    Raises:
+        ValueError: a word that comes twice.
+    """
+
+    def __init__(self, words: WordBytes):
+        self.words = words  # borrowed there
+        super().__init__(_word_index_free, _word_index_new, *words.native)
+
+    def find(self, word: bytes) -> int:
+        """Its number, or -1."""
+        return _word_index_find(self, *_span(word))
+
+
+def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, int, int]:
+    """The dictionary of a fastText model; see csrc/text/word_entries.h.
+
+    Returns:
+        The tokens, their counts, int64 [count], how many of them are words, and how many bytes
+        they take at the start of the block.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    sizes = (c_int64 * 2)()
+    _entries_measure(block.ctypes, block.size, count, sizes)
+    used, size = sizes[:]
+    data, offsets = np.empty(size, np.uint8), np.empty(count + 1, np.int64)
+    counts = np.empty(count, np.int64)
+    words = _entries_split(block.ctypes, used, count, data.ctypes, offsets.ctypes, counts.ctypes)
+    return WordBytes(data, offsets), counts, words, used
 
 
 # -- vector files --------------------------------------------------------------------------------
