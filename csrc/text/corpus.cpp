@@ -311,18 +311,18 @@ std::vector<const WordTable::Entry*> WordCounter::words(uint64_t min_count,
   return kept;
 }
 
-CorpusEncoder::OutputFile::OutputFile(const std::string& path)
+OutputFile::OutputFile(const std::string& path)
     : path_(path), file_(std::fopen(path.c_str(), "wb")) {
   if (!file_) throw std::system_error(errno, std::generic_category(), path_);
 }
 
-void CorpusEncoder::OutputFile::write(const void* bytes, size_t size) {
+void OutputFile::write(const void* bytes, size_t size) {
   if (size > 0 && std::fwrite(bytes, 1, size, file_.get()) != size) {
     throw std::system_error(errno, std::generic_category(), path_);
   }
 }
 
-void CorpusEncoder::OutputFile::close() {
+void OutputFile::close() {
   if (file_ && std::fclose(file_.release()) != 0) {
     throw std::system_error(errno, std::generic_category(), path_);
   }

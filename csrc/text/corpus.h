@@ -15,7 +15,7 @@
 // Bad UTF-8 inside a word (Unicode 15, table 3-7): kReplace turns each maximal part of an
 // ill-formed sequence into U+FFFD, as Python's bytes.decode does; kSkip drops the word; kStrict
 // throws std::invalid_argument naming document, byte offset and line of the first one in the
-// corpus.
+// corpus; kKeep leaves words as they are.
 #pragma once
 
 #include <condition_variable>
@@ -38,7 +38,7 @@ namespace lexforge::text {
 // No text has such a word: what does is without spaces, or no text.
 constexpr size_t kMaxWordBytes = 1 << 24;
 
-enum class BadUtf8 { kReplace, kStrict, kSkip };
+enum class BadUtf8 { kReplace, kStrict, kSkip, kKeep };
 
 struct ReaderOptions {
   int threads = 1;
@@ -69,7 +69,9 @@ class Normalizer {
   // May point `word` at the normalised copy, good until the next call; kBad leaves the offset of
   // the first bad byte within the word in bad_at().
   Outcome operator()(std::string_view& word);
-  bool wants(bool ascii) const { return !ascii || !options_.lowercase.empty(); }
+  bool wants(bool ascii) const {
+    return options_.errors != BadUtf8::kKeep && (!ascii || !options_.lowercase.empty());
+  }
   size_t bad_at() const { return bad_at_; }
 
  private:
@@ -170,6 +172,21 @@ class WordCounter final : public Reader {
   ChunkPipeline pipeline_;  // last: its threads use the members above
 };
 
+// A file that is written from its beginning.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path);
+  void write(const void* bytes, size_t size);  // throws std::system_error naming the file
+  void close();
+
+ private:
+  struct Closer {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::string path_;
+  std::unique_ptr<std::FILE, Closer> file_;
+};
+
 // Writes the ids of known words as int32 into one file and the sentence boundaries as int64 into
 // another: offsets 0 = o[0] < o[1] < ... < o[S] = N, sentence s being tokens o[s] .. o[s+1].
 // Unknown words are dropped; a line is cut into sentences of max_sentence_length words, the last
@@ -192,20 +209,6 @@ class CorpusEncoder final : public Reader {
   void commit(int worker, const Chunk& chunk) override;
 
  private:
-  class OutputFile {
-   public:
-    explicit OutputFile(const std::string& path);
-    void write(const void* bytes, size_t size);  // throws std::system_error naming the file
-    void close();
-
-   private:
-    struct Closer {
-      void operator()(std::FILE* file) const { std::fclose(file); }
-    };
-    std::string path_;
-    std::unique_ptr<std::FILE, Closer> file_;
-  };
-
   struct Encoded {
     std::vector<int32_t> tokens;
     std::vector<uint64_t> line_ends;  // number of tokens of the chunk before each line end

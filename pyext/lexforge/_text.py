@@ -160,6 +160,15 @@ _entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_
 _word_index_new = _checked("word_index_new", *_WORDS, c_void_p)
 _word_index_free = _plain(None, "word_index_free", c_void_p)
 _word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_SPAN)
+_labelled_new = _checked("labelled_new", *_SPAN, *_WORDS, c_void_p, c_int, c_int64, c_void_p)
+_labelled_lines = _plain(c_uint64, "labelled_lines", c_void_p)
+_labelled_types = _checked("labelled_types", *5 * (c_void_p,))
+_word_hashes = _plain(None, "word_hashes", *_WORDS, c_void_p)
+_features_new = _checked(
+    "features_new", *2 * _WORDS, *_SPAN, *3 * (c_int32,), c_int64, *2 * (c_void_p,)
+)
+_features_free = _plain(None, "features_free", c_void_p)
+_features_read = _checked("features_read", c_void_p, *_SPAN, c_bool, c_int, *5 * (c_void_p,))
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
     "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
@@ -681,6 +690,15 @@ class WordBytes:
         """As the library takes them."""
         return self.data.ctypes, self.offsets.ctypes, len(self)
 
+    def take(self, order: np.ndarray) -> WordBytes:
+        """Those of these numbers, in their order."""
+        sizes = np.diff(self.offsets)[order]
+        offsets = np.zeros(len(order) + 1, np.int64)
+        np.cumsum(sizes, out=offsets[1:])
+        places = np.repeat(self.offsets[:-1][order] - offsets[:-1], sizes)
+        places += np.arange(offsets[-1])
+        return WordBytes(self.data[places], offsets)
+
 
 def ngram_hash(ngram: bytes) -> int:
     """Its hash, 32 bits; see csrc/text/subwords.h."""
@@ -797,6 +815,123 @@ def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, 
     counts = np.empty(count, np.int64)
     words = _entries_split(block.ctypes, used, count, data.ctypes, offsets.ctypes, counts.ctypes)
     return WordBytes(data, offsets), counts, words, used
+
+
+# -- text with labels ----------------------------------------------------------------------------
+
+
+class LabelledEncoder(_Reader):
+    """Writes the words and labels of documents as numbers; see csrc/text/labelled.h.
+
+    Args:
+        prefix: of labels.
+        known: words and labels that have the first numbers.
+        paths: of the files of words, word ends, labels and label ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        prefix: bytes,
+        known: WordBytes,
+        paths: Sequence[str | os.PathLike],
+        threads: int,
+        chunk_bytes: int,
+    ):
+        super().__init__(
+            _reader_free,
+            _labelled_new,
+            *_span(prefix),
+            *known.native,
+            (c_char_p * 4)(*map(os.fsencode, paths)),
+            _threads(threads),
+            _whole("chunk_bytes", chunk_bytes, 1),
+        )
+
+    @property
+    def lines(self) -> int:
+        return self._call(_labelled_lines)
+
+    def types(self) -> tuple[WordBytes, np.ndarray, np.ndarray]:
+        """All by number; their counts, int64 [P]; whether each is a label, bool [P]."""
+        data, offsets, counts, flags = blocks = [c_void_p() for _ in range(4)]
+        self._call(_labelled_types, *map(byref, blocks))
+        words = WordBytes(
+            np.frombuffer(_take(data), np.uint8), np.frombuffer(_take(offsets), np.int64)
+        )
+        numbers = np.frombuffer(_take(counts), np.int64)
+        return words, numbers, np.frombuffer(_take(flags), np.bool_)
+
+
+def word_hashes(words: WordBytes) -> np.ndarray:
+    """The hash of each, int32 [V], of 32 bits with a sign; see csrc/text/subwords.h."""
+    hashes = np.empty(len(words), np.int32)
+    _word_hashes(*words.native, hashes.ctypes)
+    return hashes
+
+
+class Lines(NamedTuple):
+    """What lines of text are to a model.
+
+    Attributes:
+        row_ends: int64 [S + 1]; the input of line s is ``rows[row_ends[s]:row_ends[s + 1]]``.
+        rows: int32, of the input matrix.
+        label_ends: int64 [S + 1], likewise of labels.
+        labels: int32; only those that are known.
+        tokens: words and labels, the ends of lines among them.
+    """
+
+    row_ends: np.ndarray
+    rows: np.ndarray
+    label_ends: np.ndarray
+    labels: np.ndarray
+    tokens: int
+
+
+class LineFeatures(_Handle):
+    """The rows of lines of text; see csrc/text/labelled.h. It never changes.
+
+    Args:
+        bucket_rows: int32 [buckets] of a pruned model, otherwise None.
+    """
+
+    def __init__(
+        self,
+        words: WordBytes,
+        labels: WordBytes,
+        prefix: bytes,
+        *,
+        min_n: int,
+        max_n: int,
+        word_ngrams: int,
+        buckets: int,
+        bucket_rows: np.ndarray | None = None,
+    ):
+        super().__init__(
+            _features_free,
+            _features_new,
+            *words.native,
+            *labels.native,
+            *_span(prefix),
+            min_n,
+            max_n,
+            word_ngrams,
+            buckets,
+            None if bucket_rows is None else bucket_rows.ctypes,
+        )
+
+    def read(self, text: _Buffer, *, whole: bool, threads: int) -> Lines:
+        """Those of a text.
+
+        Args:
+            whole: what follows a ``</s>`` in a line is left out, not a line of its own.
+        """
+        blocks, tokens = [c_void_p() for _ in range(4)], c_int64()
+        threads = _threads(threads)
+        _features_read(self, *_span(text), whole, threads, *map(byref, blocks), byref(tokens))
+        dtypes = (np.int64, np.int32, np.int64, np.int32)
+        arrays = [np.frombuffer(_take(b), d) for b, d in zip(blocks, dtypes, strict=True)]
+        return Lines(*arrays, tokens.value)
 
 
 # -- vector files --------------------------------------------------------------------------------
