@@ -6,20 +6,21 @@ words that are not ("strict", "replace", "ignore", as of ``bytes.decode``).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from lexforge._arguments import real, whole
-from lexforge._text import WordBytes
+from lexforge._arguments import real
+from lexforge._arguments import whole as whole_number
+from lexforge._text import Lines, WordBytes
 from lexforge.models.fasttext.meter import Meter
-from lexforge.models.fasttext.prediction import Predictor
+from lexforge.models.fasttext.prediction import Predictions, Predictor
 from lexforge.text.subwords import character_ngrams, ngram_hash
 from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile, read_fasttext, write_fasttext
 from lexforge.vectors.quantised import QuantizedMatrix, longest_rows
@@ -31,9 +32,10 @@ _EOS = EOS.encode()
 _ONE_LINE = "{} processes one line at a time (remove '\\n')"
 _MAX_K = 2**31 - 1
 _BLOCK_WORDS = 4096
+_BLOCK_LINES = 4096
 _TOLD = frozenset(
-    ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "bucket", "minn", "maxn")
-    + ("lrUpdateRate", "t")
+    ["dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "bucket", "minn", "maxn"]
+    + ["lrUpdateRate", "t"]
 )
 
 
@@ -246,7 +248,8 @@ class Model:
             raise ValueError(_ONE_LINE.format("predict"))
         line = _encoded(text)
         if self.file.supervised:
-            return self._predictor.hidden(self._predictor.rows(_tokens(line + b"\n")))
+            predictor = self._predictor
+            return predictor.hidden(predictor.lines(line + b"\n", whole=True))[0]
         total, count = np.zeros(self.file.dim, np.float32), 0
         for word in line.split():
             vector = self.file.word_vector(word)
@@ -283,7 +286,7 @@ class Model:
     def _nearest(
         self, query: np.ndarray, k: int, without: Sequence[str], on_unicode_error: str
     ) -> list[tuple[float, str]]:
-        k = whole("fasttext", "k", k, 1, _MAX_K)
+        k = whole_number("fasttext", "k", k, 1, _MAX_K)
         norm = np.linalg.norm(query)
         scores = self._unit_vectors @ (query / (norm if norm >= 1e-8 else 1))
         rows, scores = nearest(scores, k, [self.file.row(_encoded(word)) for word in without])
@@ -332,24 +335,30 @@ class Model:
         if any("\n" in line for line in lines):
             raise ValueError(_ONE_LINE.format("predict"))
         names = self.get_labels(on_unicode_error=on_unicode_error)
-        labels, scores = [], []
-        for ids, probabilities in self._predictions(
-            (_encoded(line) + b"\n" for line in lines), k, threshold
-        ):
-            labels.append([names[i] for i in ids.tolist()])
-            scores.append(probabilities)
+        found = self.predictions("".join(f"{line}\n" for line in lines), k, threshold, whole=True)
+        of_line = [
+            ([names[label] for label in found.labels[begin:end].tolist()], scores)
+            for begin, end in pairwise(found.offsets.tolist())
+            for scores in (found.probabilities[begin:end],)
+        ]
         if isinstance(text, str):
-            return tuple(labels[0]), scores[0].astype(np.float64)
-        return labels, scores
+            labels, scores = of_line[0]
+            return tuple(labels), scores.astype(np.float64)
+        return [labels for labels, _ in of_line], [scores for _, scores in of_line]
 
-    def _predictions(
-        self, lines: Iterable[bytes], k: int, threshold: float
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        k = whole("predict", "k", k, -1, _MAX_K)
-        threshold = real("predict", "threshold", threshold, -np.inf)
+    def predictions(
+        self, text: str | bytes, k: int = 1, threshold: float = 0.0, whole: bool = False
+    ) -> Predictions:
+        """The most probable labels of each line of a text, as numbers; see `predict`.
+
+        Args:
+            whole: what follows a ``</s>`` in a line is left out, not a line of its own.
+        """
+        k = whole_number("predict", "k", k, -1, _MAX_K)
+        threshold = real("predict", "threshold", threshold, -math.inf)
+        text = text if isinstance(text, bytes) else _encoded(text)
         predictor = self._predictor
-        for line in lines:
-            yield predictor.best(predictor.rows(_tokens(line)), k, threshold)
+        return predictor.predict(predictor.lines(text, whole), k, threshold)
 
     def get_line(self, text: str | list[str], on_unicode_error: str = "strict") -> Any:
         """The words of a line, ``</s>`` last, and its labels, those that the model has.
@@ -360,13 +369,16 @@ class Model:
         Raises:
             ValueError: The text has a line break.
         """
-        words, labels = [], []
+        words: list[list[str]] = []
+        labels: list[list[str]] = []
         for line in [text] if isinstance(text, str) else text:
             if "\n" in line:
                 raise ValueError(_ONE_LINE.format("get_line"))
-            found = self._predictor.split(_tokens(_encoded(line) + b"\n"))
-            for tokens, texts in zip(found, (words, labels), strict=True):
-                texts.append([token.decode(errors=on_unicode_error) for token in tokens])
+            tokens = _tokens(_encoded(line) + b"\n")
+            tokens = tokens[: tokens.index(_EOS) + 1]
+            for texts, of_labels in ((words, False), (labels, True)):
+                chosen = [token for token in tokens if self._is_label(token) is of_labels]
+                texts.append([token.decode(errors=on_unicode_error) for token in chosen])
         return (words[0], labels[0]) if isinstance(text, str) else (words, labels)
 
     def test(
@@ -388,7 +400,7 @@ class Model:
     def test_label(
         self, path: str | os.PathLike, k: int = 1, threshold: float = 0.0
     ) -> dict[str, dict[str, float]]:
-        """The same for each label: ``{label: {"precision": ..., "recall": ..., "f1score": ...}}``."""
+        """The same by label: ``{label: {"precision": ..., "recall": ..., "f1score": ...}}``."""
         meter = self.meter(path, k, threshold)
         return {
             label: {
@@ -414,29 +426,25 @@ class Model:
         if isinstance(lines, str | os.PathLike):
             with open(lines, "rb") as stream:
                 return self.meter(stream, k, threshold, missed)
-        k = whole("test", "k", k, -1, _MAX_K)
-        threshold = real("test", "threshold", threshold, -np.inf)
+        k = whole_number("test", "k", k, -1, _MAX_K)
+        threshold = real("test", "threshold", threshold, -math.inf)
         predictor = self._predictor
-        true, predicted, scores = [], [], []
-        for line in lines:
-            tokens = _tokens(line)
-            labels, rows = predictor.labels(tokens), predictor.rows(tokens)
-            if len(labels) and len(rows):
-                ids, probabilities = predictor.best(rows, k, threshold)
-                true.append(labels)
-                predicted.append(ids)
-                scores.append(probabilities)
+        true, predicted = [], []
+        for text in _blocks(lines):
+            known = _labelled(predictor.lines(text))
+            true.append((known.label_ends, known.labels))
+            predicted.append(predictor.predict(known, k, threshold))
         return Meter(
             len(self.file.labels),
-            _offsets(true),
-            _joined(true, np.int64),
-            _offsets(predicted),
-            _joined(predicted, np.int64),
-            _joined(scores, np.float32),
+            _ends([ends for ends, _ in true]),
+            np.concatenate([np.empty(0, np.int64), *(labels for _, labels in true)]),
+            _ends([each.offsets for each in predicted]),
+            np.concatenate([np.empty(0, np.int64), *(each.labels for each in predicted)]),
+            np.concatenate([np.empty(0, np.float32), *(each.probabilities for each in predicted)]),
             missed,
         )
 
-    # -- smaller
+    # -- less room
 
     def quantize(
         self,
@@ -476,20 +484,28 @@ class Model:
             raise ValueError("quantize: the model is quantized already")
         if retrain and input is None:
             raise ValueError("Need input file path if retraining")
-        cutoff = whole("quantize", "cutoff", cutoff, 0, _MAX_K)
-        dsub = whole("quantize", "dsub", dsub, 1, _MAX_K)
+        cutoff = whole_number("quantize", "cutoff", cutoff, 0, _MAX_K)
+        dsub = whole_number("quantize", "dsub", dsub, 1, _MAX_K)
         if 0 < cutoff < len(file.input):
             file = _cut(file, cutoff)
             if retrain:
                 file = self._retrained(file, input, epoch, lr, thread, verbose)
-        quantized = QuantizedMatrix.quantize(file.input, dsub, qnorm, seed)
+        quantized = QuantizedMatrix.quantize(np.asarray(file.input), dsub, qnorm, seed)
         output = file.output
         if qout:
-            output = QuantizedMatrix.quantize(output, 2, qnorm, seed)
+            output = QuantizedMatrix.quantize(np.asarray(output), 2, qnorm, seed)
         self._become(replace(file, input=quantized, output=output))
 
     def _retrained(self, file: FastTextFile, *arguments: Any) -> FastTextFile:
         raise NotImplementedError
+
+    def _is_label(self, token: bytes) -> bool | None:
+        """None for a label that the model does not have."""
+        if token in self._labels:
+            return True
+        if self.file.row(token) >= 0 or not token.startswith(_encoded(self.label)):
+            return False
+        return None
 
     def _become(self, file: FastTextFile) -> None:
         self.file = file
@@ -542,7 +558,7 @@ class ModelMeter:
 def _cut(file: FastTextFile, cutoff: int) -> FastTextFile:
     """The file with the longest `cutoff` rows of its input; the end of a line always stays."""
     eos = file.row(_EOS)
-    kept = longest_rows(file.input, len(file.words), cutoff, eos if eos >= 0 else None)
+    kept = longest_rows(np.asarray(file.input), len(file.words), cutoff, eos if eos >= 0 else None)
     rows = np.concatenate((kept.words, len(file.words) + kept.buckets))
     pairs = np.stack((kept.buckets, np.arange(len(kept.buckets))), 1)
     return replace(
@@ -569,9 +585,26 @@ def _tokens(text: bytes) -> list[bytes]:
     return [token for line in lines for token in (*line.split(), _EOS)][:-1]
 
 
-def _offsets(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.cumsum([0, *map(len, parts)])
+def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Some lines at a time."""
+    stream = iter(lines)
+    while block := b"".join(islice(stream, _BLOCK_LINES)):
+        yield block
 
 
-def _joined(parts: Sequence[np.ndarray], dtype: npt.DTypeLike) -> np.ndarray:
-    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)
+def _labelled(lines: Lines) -> Lines:
+    """The lines that have a label, and something to predict it from."""
+    rows, labels = np.diff(lines.row_ends), np.diff(lines.label_ends)
+    kept = (rows > 0) & (labels > 0)
+    return Lines(
+        np.append(0, np.cumsum(rows[kept])),
+        lines.rows[np.repeat(kept, rows)],
+        np.append(0, np.cumsum(labels[kept])),
+        lines.labels[np.repeat(kept, labels)],
+        lines.tokens,
+    )
+
+
+def _ends(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Offsets of what stands in several parts, each with offsets of its own."""
+    return np.append(0, np.cumsum(np.concatenate([np.empty(0, int), *map(np.diff, parts)])))
