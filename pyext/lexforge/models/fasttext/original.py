@@ -34,8 +34,10 @@ _MAX_K = 2**31 - 1
 _BLOCK_WORDS = 4096
 _BLOCK_LINES = 4096
 _TOLD = frozenset(
-    ["dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "bucket", "minn", "maxn"]
-    + ["lrUpdateRate", "t"]
+    (
+        *("dim", "ws", "epoch", "minCount", "neg", "wordNgrams"),
+        *("bucket", "minn", "maxn", "lrUpdateRate", "t"),
+    )
 )
 
 
@@ -165,13 +167,11 @@ class Model:
         """
         row = self.file.row(_encoded(word))
         known = [word] if row >= 0 else []
-        ngrams: list[str] = []
-        if self.file.subwords.max_n:
-            file = self.file
-            ngrams = character_ngrams(word, file.minn, file.maxn)
         rows = self.file.subwords.ngram_rows(_encoded(word)).astype(np.int64)
         rows += len(self.file.words)
-        texts = [_encoded(text).decode(errors=on_unicode_error) for text in known + ngrams]
+        texts = [
+            _encoded(text).decode(errors=on_unicode_error) for text in known + self._ngrams(word)
+        ]
         return texts, np.concatenate((np.array([row] if known else [], np.int64), rows))
 
     def get_input_vector(self, ind: int) -> np.ndarray:
@@ -246,18 +246,43 @@ class Model:
         """
         if "\n" in text:
             raise ValueError(_ONE_LINE.format("predict"))
-        line = _encoded(text)
+        return next(self.sentence_vectors(_encoded(text) + b"\n"))
+
+    def sentence_vectors(self, text: bytes) -> Iterator[np.ndarray]:
+        """Those of all lines of a text; of the last one, too, where it has no line break."""
         if self.file.supervised:
-            predictor = self._predictor
-            return predictor.hidden(predictor.lines(line + b"\n", whole=True))[0]
-        total, count = np.zeros(self.file.dim, np.float32), 0
-        for word in line.split():
-            vector = self.file.word_vector(word)
-            norm = np.float32(np.sqrt(vector @ vector))
-            if norm > 0:
-                total += vector * (np.float32(1) / norm)
-                count += 1
-        return total * np.float32(1 / count) if count else total
+            lines = self._predictor.lines(text)
+            for start in range(0, len(lines.row_ends) - 1, _BLOCK_LINES):
+                yield from self._predictor.hidden(lines, start, start + _BLOCK_LINES)
+            return
+        for line in text.removesuffix(b"\n").split(b"\n"):
+            total, count = np.zeros(self.file.dim, np.float32), 0
+            for word in line.split():
+                vector = self.file.word_vector(word)
+                norm = np.float32(np.sqrt(vector @ vector))
+                if norm > 0:
+                    total += vector * (np.float32(1) / norm)
+                    count += 1
+            yield total * np.float32(1 / count) if count else total
+
+    def ngram_vectors(self, word: str) -> Iterator[tuple[str, np.ndarray]]:
+        """A word itself, if the model has it, and its n-grams, each with its row, float32 [dim].
+
+        N-grams that a pruned model lacks are left out.
+        """
+        file = self.file
+        if (row := file.row(_encoded(word))) >= 0:
+            yield word, self.get_input_vector(row)
+        kept = None if file.pruneidx is None else dict(file.pruneidx.tolist())
+        for ngram in self._ngrams(word):
+            bucket = ngram_hash(ngram) % file.bucket
+            number = bucket if kept is None else kept.get(bucket)
+            if number is not None:
+                yield ngram, self.get_input_vector(len(file.words) + number)
+
+    def _ngrams(self, word: str) -> list[str]:
+        subwords = self.file.subwords
+        return character_ngrams(word, subwords.min_n, subwords.max_n) if subwords.max_n else []
 
     def get_nearest_neighbors(
         self, word: str, k: int = 10, on_unicode_error: str = "strict"
@@ -296,17 +321,21 @@ class Model:
     @cached_property
     def _unit_vectors(self) -> np.ndarray:
         """Vectors of all words at length 1, float32 [V, dim]; zeros stay zeros."""
-        file = self.file
-        offsets, rows = file.subwords.bags(file.words)
-        vectors = np.empty((len(file.words), file.dim), np.float32)
-        for start in range(0, len(vectors), _BLOCK_WORDS):
-            ends = offsets[start : start + _BLOCK_WORDS + 1]
-            of_block = np.asarray(file.input[rows[ends[0] : ends[-1]]], np.float32)
-            sums = np.add.reduceat(of_block, ends[:-1] - ends[0])
-            vectors[start : start + _BLOCK_WORDS] = sums / np.diff(ends)[:, None]
+        vectors = np.concatenate([np.empty((0, self.file.dim), np.float32), *self.word_vectors()])
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         vectors /= np.where(norms > 0, norms, 1)[:, None]
         return vectors
+
+    def word_vectors(self) -> Iterator[np.ndarray]:
+        """The vectors of all words, float32, some rows at a time."""
+        file = self.file
+        offsets, rows = file.subwords.bags(file.words)
+        for start in range(0, len(file.words), _BLOCK_WORDS):
+            ends = offsets[start : start + _BLOCK_WORDS + 1]
+            of_block = np.asarray(file.input[rows[ends[0] : ends[-1]]], np.float32)
+            yield np.add.reduceat(of_block, ends[:-1] - ends[0]) / np.diff(ends)[:, None].astype(
+                np.float32
+            )
 
     # -- predictions
 
