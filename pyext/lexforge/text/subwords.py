@@ -174,6 +174,9 @@ class SubwordIndex:
         index._grow(name, words, counts)
         return index
 
+    def __reduce__(self):
+        return SubwordIndex.restored, (self.record(), self.arrays())
+
     @property
     def rows(self) -> int:
         """Number of rows."""

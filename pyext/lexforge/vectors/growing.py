@@ -168,14 +168,7 @@ class GrowingVectors(WordVectors):
             seed: of numpy's generator.
         """
         rows, size = len(self.index_to_key), self.vector_size
-        if len(self._vectors) != rows:
-            drawn = np.random.default_rng(seed).random((rows, size), dtype=np.float32)
-            drawn = ((drawn * np.float32(2) - np.float32(1)) / np.float32(size)).astype(
-                self._vectors.dtype, copy=False
-            )
-            kept = self._vectors[:rows]
-            drawn[: len(kept)] = kept
-            self._vectors = drawn
+        self._vectors = resized(self._vectors, (rows, size), seed)
         self.allocate_vecattrs()
         if len(self._lockf) > 1:
             self._lockf = moved(self._lockf, _rows_kept(len(self._lockf), rows), new=1)
@@ -219,6 +212,19 @@ def _rows_kept(before: int, after: int) -> np.ndarray:
     """Which of the old rows each row is when the last ones come or go."""
     rows = np.arange(after)
     return np.where(rows < before, rows, -1)
+
+
+def resized(matrix: np.ndarray, shape: tuple[int, int], seed: int) -> np.ndarray:
+    """A matrix with more rows, drawn as :meth:`GrowingVectors.resize_vectors` says, or fewer."""
+    if len(matrix) == shape[0]:
+        return matrix
+    drawn = np.random.default_rng(seed).random(shape, dtype=np.float32)
+    drawn = ((drawn * np.float32(2) - np.float32(1)) / np.float32(shape[1])).astype(
+        matrix.dtype, copy=False
+    )
+    kept = matrix[: shape[0]]
+    drawn[: len(kept)] = kept
+    return drawn
 
 
 def moved(values: np.ndarray, rows: np.ndarray, new: float = 0) -> np.ndarray:

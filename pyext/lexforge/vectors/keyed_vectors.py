@@ -212,7 +212,7 @@ class KeyedVectors(GensimNames):
             rows = slice(0, restrict_vocab)
         if topn is None:
             return cosines(self.vectors[rows], mean, self.norms[rows])
-        own = [self.get_index(key) for key in keys if not isinstance(key, np.ndarray)]
+        own = self._own(keys)
         return self._nearest(mean, topn, own, rows)
 
     def similar_by_key(self, key, topn=10, restrict_vocab=None):
@@ -313,10 +313,12 @@ class KeyedVectors(GensimNames):
 
     def closer_than(self, key1: str | int, key2: str | int) -> list[str]:
         """The words that are closer to `key1` than `key2` is, in row order."""
-        distances = self.distances(key1)
-        closer = np.flatnonzero(distances < distances[self.get_index(key2)])
-        own = self.get_index(key1)
-        return [self.index_to_key[row] for row in closer if row != own]
+        distances, row = self.distances(key1), self.get_index(key2, -1)
+        limit = distances[row] if row >= 0 else self.distance(key1, key2)
+        own = self._own([key1])
+        return [
+            self.index_to_key[row] for row in np.flatnonzero(distances < limit) if row not in own
+        ]
 
     def rank(self, key1: str | int, key2: str | int) -> int:
         """1 + the number of words closer to `key1` than `key2` is."""
@@ -471,9 +473,7 @@ class KeyedVectors(GensimNames):
         known = self if allow_inference else self.key_to_index
         words = [word for word in dict.fromkeys(_as_list(keys)) if word in known]
         rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
-        matrix = self.vectors[rows]
-        for row in np.flatnonzero(rows < 0):
-            matrix[row] = self.get_vector(words[row])
+        matrix = self[words] if words else self.vectors[:0]
         chosen = KeyedVectors(words, matrix, dtype=self.vectors.dtype)
         if copy_vecattrs:
             made_up = np.arange(len(self), 0, -1)
@@ -675,11 +675,16 @@ class KeyedVectors(GensimNames):
             raise ValueError(f"a vector must be [D={self.vector_size}], got {vector.shape}")
         return vector
 
+    def _own(self, keys: Sequence[Key]) -> list[int]:
+        """The rows of those keys that are words or row numbers of the table."""
+        rows = [self.get_index(key, -1) for key in keys if not isinstance(key, np.ndarray)]
+        return [row for row in rows if row >= 0]
+
     def _named(self, scores: np.ndarray, topn: int | None, keys: Sequence[Key], start: int = 0):
         """The `topn` best words without the query's, or all scores."""
         if topn is None:
             return scores
-        own = [self.get_index(key) - start for key in keys if not isinstance(key, np.ndarray)]
+        own = [row - start for row in self._own(keys)]
         rows, best = nearest(scores, topn, own)
         return self._pairs(rows + start, best)
 
@@ -736,7 +741,7 @@ class KeyedVectors(GensimNames):
         queries = [
             self.get_mean_vector([key], post_normalize=True, ignore_missing=False) for key in keys
         ]
-        own = [[] if isinstance(key, np.ndarray) else [self.get_index(key)] for key in keys]
+        own = [self._own([key]) for key in keys]
         rows = slice(0, restrict_vocab) if restrict_vocab else slice(clip_start, clip_end or None)
         return self._nearest(np.stack(queries), topn, own, rows)
 
@@ -882,7 +887,9 @@ def load_vectors(
 
     Returns:
         Vectors [V, D] with their words, and counts where the format has them. Of rows with the
-        same token the first is kept, with one warning that tells how many were dropped.
+        same token the first is kept, with one warning that tells how many were dropped. Where there
+        are rows of n-grams (fastText models, and what `SubwordVectors.save` wrote) they are a
+        `SubwordVectors`, which has a vector for any word.
 
     Raises:
         ValueError: naming the file and, where there is one, the row (from 1, header not counted).
@@ -902,7 +909,13 @@ def load_vectors(
         threads=threads,
     )
     try:
-        kv = KeyedVectors(table.words, table.vectors, table.counts, dtype=table.vectors.dtype)
+        if table.ngrams is None:
+            kv = KeyedVectors(table.words, table.vectors, table.counts, dtype=table.vectors.dtype)
+        else:
+            from lexforge.vectors.subword_vectors import SubwordVectors
+
+            own, rows, index, composition = table.ngrams
+            kv = SubwordVectors.of(table.words, own, rows, index, table.counts, composition)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     kv.expandos.update(table.attributes)

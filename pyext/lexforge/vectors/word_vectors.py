@@ -108,6 +108,11 @@ class WordVectors:
         self._vectors, self._norms = matrix, None
 
     @property
+    def ngrams(self) -> Any:
+        """What vectors are composed of, if they are; see `lexforge.vectors.formats.arrays`."""
+        return None
+
+    @property
     def vector_size(self) -> int:
         """D, the number of numbers per word."""
         return self.vectors.shape[1]

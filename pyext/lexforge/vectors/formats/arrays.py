@@ -8,7 +8,7 @@ import tokenize
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from lexforge._display import printable
 from lexforge._files import replacements
 from lexforge.text import Vocabulary
 from lexforge.text.lines import join_lines, numbered_words, parse_json, read_json, read_words
+from lexforge.text.subwords import SubwordIndex
 from lexforge.training.checkpoint import (
     CONFIG,
     TENSORS,
@@ -47,13 +48,34 @@ _DAMAGED_NPY = (
 )
 
 
+class Ngrams(NamedTuple):
+    """The rows that vectors are composed of.
+
+    Attributes:
+        own: rows of words [V, D].
+        rows: those of n-grams [n, D].
+        subwords: which n-gram has which.
+        composition: "mean" or "sum".
+    """
+
+    own: np.ndarray
+    rows: np.ndarray
+    subwords: SubwordIndex
+    composition: str = "mean"
+
+
 class Table(NamedTuple):
-    """What a file holds: V words, vectors [V, D], counts int64 [V] or None, attributes by name."""
+    """What a file holds: V words, vectors [V, D], counts int64 [V] or None, attributes by name.
+
+    Where there are n-grams, it is them that vectors are composed of, and `vectors` may be the own
+    rows of words.
+    """
 
     words: list[str]
     vectors: np.ndarray
     counts: np.ndarray | None = None
     attributes: Mapping[str, np.ndarray] = MappingProxyType({})
+    ngrams: Ngrams | None = None
 
     def rows(self, rows: slice | list[int]) -> Table:
         """Some of the rows."""
@@ -63,6 +85,7 @@ class Table(NamedTuple):
             self.vectors[rows],
             None if self.counts is None else self.counts[rows],
             {name: values[rows] for name, values in self.attributes.items()},
+            self.ngrams and self.ngrams._replace(own=self.ngrams.own[rows]),
         )
 
 
@@ -94,6 +117,7 @@ def read_safetensors(
                 raise ValueError(f"tensor {name!r} must be [V, D], got {shape}")
             tensor = file.get_tensor(name)[:limit]  # mapped, not read
             metadata = file.metadata() or {}
+            ngrams = _ngrams_of(file, metadata, mmap) if "subwords" in metadata else None
     except SafetensorError as error:
         raise ValueError(f"not a whole safetensors file: {printable(error)}") from None
     if not tensor.is_floating_point():
@@ -110,6 +134,8 @@ def read_safetensors(
         counts = _counts_of(metadata["counts"]) if "counts" in metadata else None
         attributes = _attributes_of(metadata["attributes"]) if "attributes" in metadata else {}
         table = Table(strings, tensor.numpy(), counts, attributes)
+        if ngrams is not None:
+            table = table._replace(ngrams=ngrams._replace(own=ngrams.own[:limit]))
     else:
         strings, counts = words_beside(path, encoding, errors)
         table = Table(strings, tensor.numpy(), counts)
@@ -117,19 +143,66 @@ def read_safetensors(
 
 
 def write_safetensors(path: Path, table: Table, dtype: str) -> None:
-    """One file: tensor ``vectors``; words, counts and attributes as JSON in the metadata."""
-    tensor = torch.from_numpy(np.require(table.vectors, requirements=["C", "W"])).to(
-        getattr(torch, dtype)
-    )
+    """One file: tensor ``vectors``; words, counts and attributes as JSON in the metadata.
+
+    Of n-grams also ``vectors_vocab``, ``vectors_ngrams`` and ``subwords.*``.
+    """
+    tensors = {"vectors": _tensor_of(table.vectors, dtype)}
     metadata = {"format": "pt", "words": json.dumps(table.words, ensure_ascii=False)}
     if table.counts is not None:
         metadata["counts"] = json.dumps(table.counts.tolist())
     if table.attributes:
         metadata["attributes"] = _attributes_json(table.attributes)
+    if table.ngrams is not None:
+        index = table.ngrams.subwords
+        tensors["vectors_vocab"] = _tensor_of(table.ngrams.own, dtype)
+        tensors["vectors_ngrams"] = _tensor_of(table.ngrams.rows, dtype)
+        for name, values in index.arrays().items():
+            tensors[f"subwords.{name}"] = torch.from_numpy(values.copy())
+        record = {**index.record(), "composition": table.ngrams.composition}
+        metadata["subwords"] = json.dumps(record)
     if sum(len(value.encode()) for value in metadata.values()) > _SAFETENSORS_HEADER_LIMIT:
         raise ValueError("the words exceed the 100 MB header of safetensors; write .npy instead")
     with replacements(path) as (temporary,):
-        write_tensors(temporary, {"vectors": tensor}, metadata)
+        write_tensors(temporary, tensors, metadata)
+
+
+def _tensor_of(matrix: np.ndarray, dtype: str) -> torch.Tensor:
+    matrix = np.require(matrix, requirements=["C", "W", "A"])
+    return torch.from_numpy(matrix).to(getattr(torch, dtype))
+
+
+def _ngrams_of(file: Any, metadata: Mapping[str, str], mmap: bool) -> Ngrams:
+    source = "the metadata 'subwords'"
+    record = parse_json(metadata["subwords"], source, dict)
+    names = list(file.keys())
+    try:
+        arrays = {
+            name.removeprefix("subwords."): file.get_tensor(name).numpy().copy()
+            for name in names
+            if name.startswith("subwords.")
+        }
+        index = SubwordIndex.restored(record, arrays)
+        composition = record["composition"]
+        own, rows = file.get_tensor("vectors_vocab"), file.get_tensor("vectors_ngrams")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{source}: {printable(error)}") from None
+    shapes = list(own.shape), list(rows.shape)
+    if (
+        own.ndim != 2
+        or shapes[1] != [index.rows, shapes[0][1]]
+        or composition
+        not in (
+            "mean",
+            "sum",
+        )
+    ):
+        raise ValueError(f"{source}: n-grams {shapes} as {composition!r} do not fit {index}")
+    matrices = [
+        each.float() if each.dtype == torch.bfloat16 else each if mmap else each.clone()
+        for each in (own, rows)
+    ]
+    return Ngrams(matrices[0].numpy(), matrices[1].numpy(), index, composition)
 
 
 def read_npy(
@@ -334,6 +407,9 @@ def _limited(table: Table, rows: int, limit: int | None) -> Table:
         raise ValueError(f"{rows} rows of vectors, but {len(table.words)} words")
     if table.counts is not None and len(table.counts) != rows:
         raise ValueError(f"{rows} rows of vectors, but {len(table.counts)} counts")
+    if table.ngrams is not None and table.ngrams.own.shape != table.vectors.shape:
+        shapes = table.ngrams.own.shape, table.vectors.shape
+        raise ValueError(f"'vectors_vocab' is {shapes[0]}, and 'vectors' {shapes[1]}")
     for name, values in table.attributes.items():
         if len(values) != rows:
             raise ValueError(f"{rows} rows of vectors, but {len(values)} values of {name!r}")

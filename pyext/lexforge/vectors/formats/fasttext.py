@@ -17,6 +17,7 @@ from lexforge._errors import CutShortError, prefixed
 from lexforge._files import map_file, read_into, replacing
 from lexforge._text import WordBytes
 from lexforge.text.subwords import SubwordIndex
+from lexforge.vectors.formats.arrays import Ngrams, Table
 from lexforge.vectors.quantised import QuantizedMatrix
 
 MAGIC, VERSION = 793712314, 12
@@ -159,14 +160,17 @@ def read_fasttext(
         ValueError: with the path, and what is wrong with the file; it is an EOFError too where the
             file is cut short. FileNotFoundError: when there is no such file.
     """
-    path = Path(path)
     try:
-        if path.stat().st_size == 0:
-            raise ValueError("the file is empty")
-        with open(path, "rb") as stream:
-            return _Reader(stream, np.frombuffer(map_file(path), np.uint8), mmap).file(encoding)
+        return _read(Path(path), mmap, encoding)
     except ValueError as error:
         raise prefixed(path, error) from error
+
+
+def _read(path: Path, mmap: bool, encoding: str) -> FastTextFile:
+    if path.stat().st_size == 0:
+        raise ValueError("the file is empty")
+    with open(path, "rb") as stream:
+        return _Reader(stream, np.frombuffer(map_file(path), np.uint8), mmap).file(encoding)
 
 
 class _Reader:
@@ -208,8 +212,8 @@ class _Reader:
             zip((*_INTEGERS, "t"), self.numbers(_SETTINGS, "the settings"), strict=True)
         )
         _check_settings(settings, version)
-        if version == 11 and settings["model"] == 3:
-            settings["maxn"] = 0  # such models have none, whatever they say
+        if (version == 11 and settings["model"] == 3) or settings["bucket"] == 0:
+            settings["maxn"] = 0  # such models have no n-grams, whatever they say
         size, nwords, nlabels, ntokens = self.numbers("<3iq", "the sizes of the dictionary")
         (pruned,) = self.numbers("<q", "the sizes of the dictionary") if version else (-1,)
         if min(nwords, nlabels) < 0 or size != nwords + nlabels:
@@ -308,13 +312,46 @@ def _check_settings(settings: dict, version: int) -> None:
     for name, (low, high) in limits.items():
         if not low <= settings[name] <= high:
             raise ValueError(f"not {what}: {name} is {settings[name]}, of {low} to {high}")
-    if settings["maxn"] and settings["minn"] <= settings["maxn"] and not settings["bucket"]:
-        raise ValueError(f"n-grams of {settings['minn']} to {settings['maxn']}, but bucket is 0")
 
 
 def _check_shape(name: str, shape: tuple, rows: int, dim: int) -> None:
     if shape != (rows, dim):
         raise ValueError(f"the {name} matrix must be [{rows}, {dim}], got [{shape[0]}, {shape[1]}]")
+
+
+def is_early_fasttext(head: bytes) -> bool:
+    """Whether a file that begins so can be a model from before versions: settings and sizes."""
+    if len(head) < _SETTINGS.size + 20:
+        return False
+    settings = dict(zip((*_INTEGERS, "t"), _SETTINGS.unpack_from(head), strict=True))
+    size, nwords, nlabels, ntokens = struct.unpack_from("<3iq", head, _SETTINGS.size)
+    try:
+        _check_settings(settings, 0)
+    except ValueError:
+        return False
+    sizes = min(nwords, nlabels, ntokens) >= 0 and size == nwords + nlabels
+    return sizes and 0 <= settings["t"] <= 1 and min(settings[name] for name in _INTEGERS) >= 0
+
+
+def read_fasttext_table(
+    path: Path, *, limit: int | None, mmap: bool, encoding: str = "utf-8", errors: str = "strict"
+) -> Table:
+    """The words of a model, their own rows, and those of n-grams."""
+    file = _read(path, mmap, encoding)
+    rows = slice(limit)
+    words = file.words.decoded(file.encoding, errors)[rows]
+    counts, vocabulary = file.counts[rows], len(file.words)
+    if file.quantised:
+        own, ngrams = np.asarray(file.input[:vocabulary]), np.asarray(file.input[vocabulary:])
+    else:
+        own, ngrams = file.input[:vocabulary], file.input[vocabulary:]
+    own, index = own[rows], file.subwords
+    table = Table(cast(list[str], words), own, counts)
+    if index.rows:
+        table = table._replace(ngrams=Ngrams(own, ngrams, index))
+    if None in words:
+        table = table.rows([row for row, word in enumerate(words) if word is not None])
+    return table
 
 
 def write_fasttext(path: str | os.PathLike, file: FastTextFile) -> None:
@@ -340,6 +377,8 @@ def write_fasttext(path: str | os.PathLike, file: FastTextFile) -> None:
 def _check_file(file: FastTextFile) -> None:
     settings = {name: getattr(file, name) for name in (*_INTEGERS, "t")}
     _check_settings(settings, VERSION)
+    if file.maxn and not file.bucket:
+        raise ValueError(f"maxn is {file.maxn}, but bucket is 0")
     for words, counts, name in (
         (file.words, file.counts, "words"),
         (file.labels, file.label_counts, "labels"),

@@ -26,6 +26,7 @@ from lexforge.vectors.formats import arrays as array_formats
 from lexforge.vectors.formats import projector, stanford
 from lexforge.vectors.formats import rows as row_formats
 from lexforge.vectors.formats.arrays import Table
+from lexforge.vectors.formats.fasttext import is_early_fasttext, read_fasttext_table
 from lexforge.vectors.formats.streams import (
     is_compressed,
     open_for_reading,
@@ -50,8 +51,10 @@ FORMATS = {
     "projector": "TensorBoard projector, tensors.tsv and metadata.tsv",
     "checkpoint": "a folder of our own: config.json, vocab.txt, model.safetensors (read only)",
     "stanford": "GloVe's vectors.bin, words in vocab.txt beside it (read only)",
+    "fasttext": "fastText model (.bin, .ftz), with vectors of any word (read only)",
 }
-WRITABLE = tuple(name for name in FORMATS if name not in ("checkpoint", "stanford"))
+_READ_ONLY = ("checkpoint", "stanford", "fasttext")
+WRITABLE = tuple(name for name in FORMATS if name not in _READ_ONLY)
 
 _SUFFIX_FORMATS = {
     ".txt": "text",
@@ -62,7 +65,11 @@ _SUFFIX_FORMATS = {
     ".npy": "npy",
     ".tsv": "projector",
 }
-_ARRAYS = {**array_formats.READERS, "stanford": stanford.read_stanford}
+_ARRAYS = {
+    **array_formats.READERS,
+    "stanford": stanford.read_stanford,
+    "fasttext": read_fasttext_table,
+}
 # In expandos, but counts, or what a model makes of them.
 _NOT_ATTRIBUTES = ("count", "sample_int", "code", "point")
 _HEAD_BYTES = 1 << 16
@@ -115,7 +122,9 @@ def read_table(
                     )
                 else:
                     if mmap:
-                        raise ValueError(f"mmap=True needs safetensors or npy, this is {format}")
+                        raise ValueError(
+                            f"mmap=True needs safetensors, npy or fasttext, this is {format}"
+                        )
                     options: dict[str, Any] = {
                         "limit": limit,
                         "errors": errors,
@@ -134,10 +143,13 @@ def read_table(
                         table = table._replace(vectors=doubles)
                     table = _without_repeats(table, encoding)
         with np.errstate(over="ignore"):  # it becomes infinite, which is refused
-            table = table._replace(vectors=table.vectors.astype(dtype, copy=False))
+            table = _converted(table, dtype)
         unchecked = format in (*_ARRAYS, "checkpoint") or dtype == "float16"
         if unchecked and not allow_nonfinite and not mmap:
             array_formats.check_finite(table.vectors)
+            if table.ngrams is not None:
+                array_formats.check_finite(table.ngrams.own)
+                array_formats.check_finite(table.ngrams.rows)
         return table
     except ValueError as error:
         raise prefixed(path, error) from error
@@ -186,7 +198,7 @@ def save_vectors(
     if None in kv.index_to_key:
         raise ValueError(f"save_vectors: row {kv.index_to_key.index(None)} has no word yet")  # type: ignore[arg-type]
     others = {name: kv.expandos[name] for name in kv.expandos if name not in _NOT_ATTRIBUTES}
-    table = Table(kv.index_to_key, kv.vectors, counts, others)
+    table = Table(kv.index_to_key, kv.vectors, counts, others, kv.ngrams)
     if format in ("text", "binary", "glove"):
         binary, total = format == "binary", None if format == "glove" else len(kv)
         save_rows(path, table.words, table.vectors, binary=binary, total=total, threads=threads)
@@ -259,11 +271,8 @@ def sniff_format(head: bytes, name: str = "FILE") -> str:
     if wide := wide_encoding(head):
         raise ValueError(f"{wide.upper()} text: convert it to UTF-8")
     foreign = foreign_kind(head)
-    if foreign == FASTTEXT:
-        raise ValueError(
-            "a fastText .bin model, which is not read yet; its .vec file is, and "
-            "`fasttext print-word-vectors` writes one from the model"
-        )
+    if foreign == FASTTEXT or is_early_fasttext(head):
+        return "fasttext"
     if foreign == SAFETENSORS:
         return "safetensors"
     if advice := gensim_advice(head, name):
@@ -284,6 +293,15 @@ def sniff_format(head: bytes, name: str = "FILE") -> str:
         raise ValueError("a JSON file, not vectors")
     row_formats.check_first_row(first)
     raise ValueError(f"not a known vector format; it begins with {head[:40]!r}")
+
+
+def _converted(table: Table, dtype: str) -> Table:
+    """A table with numbers of another type."""
+    vectors, ngrams = table.vectors.astype(dtype, copy=False), table.ngrams
+    if ngrams is not None:
+        own, rows = ngrams.own.astype(dtype, copy=False), ngrams.rows.astype(dtype, copy=False)
+        ngrams = ngrams._replace(own=own, rows=rows)
+    return table._replace(vectors=vectors, ngrams=ngrams)
 
 
 def _read_head(stream) -> bytes:
