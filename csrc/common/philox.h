@@ -35,6 +35,8 @@ enum class RandomStream : uint32_t {
   kEmbedding = 9,    // transformer/: is this element kept (embedding_sum.h)
   kExamples = 10,    // text/: order, pairs and partners of an epoch (bert_examples.h)
   kMasking = 11,     // text/: positions and replacements of an example (bert_examples.h)
+  kLineLabel = 12,   // subword/: which label of a line is trained (classify_train.h)
+  kNoiseLabel = 13,  // subword/: noise labels of a line (classify_train.h)
 };
 
 // Counter word 3. Slots are below 2^24.

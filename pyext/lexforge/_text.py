@@ -155,11 +155,6 @@ _subwords_measure = _checked("subwords_measure", c_void_p, *_WORDS, c_int64, c_i
 _subwords_fill = _checked(
     "subwords_fill", c_void_p, *_WORDS, c_void_p, c_int64, c_int32, c_bool, c_int, c_void_p
 )
-_entries_measure = _checked("entries_measure", *_SPAN, c_int64, c_void_p)
-_entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_p,))
-_word_index_new = _checked("word_index_new", *_WORDS, c_void_p)
-_word_index_free = _plain(None, "word_index_free", c_void_p)
-_word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_SPAN)
 _labelled_new = _checked("labelled_new", *_SPAN, *_WORDS, c_void_p, c_int, c_int64, c_void_p)
 _labelled_lines = _plain(c_uint64, "labelled_lines", c_void_p)
 _labelled_types = _checked("labelled_types", *5 * (c_void_p,))
@@ -169,6 +164,11 @@ _features_new = _checked(
 )
 _features_free = _plain(None, "features_free", c_void_p)
 _features_read = _checked("features_read", c_void_p, *_SPAN, c_bool, c_int, *5 * (c_void_p,))
+_entries_measure = _checked("entries_measure", *_SPAN, c_int64, c_void_p)
+_entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_p,))
+_word_index_new = _checked("word_index_new", *_WORDS, c_void_p)
+_word_index_free = _plain(None, "word_index_free", c_void_p)
+_word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_SPAN)
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
     "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
@@ -782,41 +782,6 @@ class SubwordRows(_Handle):
         return offsets, rows
 
 
-class WordIndex(_Handle):
-    """Finds words among many, by their bytes.
-
-    Raises:
-        ValueError: a word that comes twice.
-    """
-
-    def __init__(self, words: WordBytes):
-        self.words = words  # borrowed there
-        super().__init__(_word_index_free, _word_index_new, *words.native)
-
-    def find(self, word: bytes) -> int:
-        """Its number, or -1."""
-        return _word_index_find(self, *_span(word))
-
-
-def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, int, int]:
-    """The dictionary of a fastText model; see csrc/text/word_entries.h.
-
-    Returns:
-        The tokens, their counts, int64 [count], how many of them are words, and how many bytes
-        they take at the start of the block.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    sizes = (c_int64 * 2)()
-    _entries_measure(block.ctypes, block.size, count, sizes)
-    used, size = sizes[:]
-    data, offsets = np.empty(size, np.uint8), np.empty(count + 1, np.int64)
-    counts = np.empty(count, np.int64)
-    words = _entries_split(block.ctypes, used, count, data.ctypes, offsets.ctypes, counts.ctypes)
-    return WordBytes(data, offsets), counts, words, used
-
-
 # -- text with labels ----------------------------------------------------------------------------
 
 
@@ -929,9 +894,46 @@ class LineFeatures(_Handle):
         blocks, tokens = [c_void_p() for _ in range(4)], c_int64()
         threads = _threads(threads)
         _features_read(self, *_span(text), whole, threads, *map(byref, blocks), byref(tokens))
-        dtypes = (np.int64, np.int32, np.int64, np.int32)
-        arrays = [np.frombuffer(_take(b), d) for b, d in zip(blocks, dtypes, strict=True)]
+        arrays = []
+        for block, dtype in zip(blocks, 2 * (np.int64, np.int32), strict=True):
+            arrays.append(_bytes_of(block).copy().view(dtype))
+            _block_free(block)
         return Lines(*arrays, tokens.value)
+
+
+class WordIndex(_Handle):
+    """Finds words among many, by their bytes.
+
+    Raises:
+        ValueError: a word that comes twice.
+    """
+
+    def __init__(self, words: WordBytes):
+        self.words = words  # borrowed there
+        super().__init__(_word_index_free, _word_index_new, *words.native)
+
+    def find(self, word: bytes) -> int:
+        """Its number, or -1."""
+        return _word_index_find(self, *_span(word))
+
+
+def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, int, int]:
+    """The dictionary of a fastText model; see csrc/text/word_entries.h.
+
+    Returns:
+        The tokens, their counts, int64 [count], how many of them are words, and how many bytes
+        they take at the start of the block.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    sizes = (c_int64 * 2)()
+    _entries_measure(block.ctypes, block.size, count, sizes)
+    used, size = sizes[:]
+    data, offsets = np.empty(size, np.uint8), np.empty(count + 1, np.int64)
+    counts = np.empty(count, np.int64)
+    words = _entries_split(block.ctypes, used, count, data.ctypes, offsets.ctypes, counts.ctypes)
+    return WordBytes(data, offsets), counts, words, used
 
 
 # -- vector files --------------------------------------------------------------------------------

@@ -1,0 +1,768 @@
+"""FastTextClassifier: text classification as fastText does it, and its files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from lexforge import _text
+from lexforge._arguments import MAX_THREADS, existing, whole
+from lexforge._errors import NotReadyError
+from lexforge._text import WordBytes
+from lexforge.models.fasttext.classifier_settings import ClassifierSettings
+from lexforge.models.fasttext.classifier_trainer import (
+    ClassifierParts,
+    classifier_steps,
+    new_parts,
+)
+from lexforge.ops._tables import padded_table
+from lexforge.ops.embedding.embedding_bag import embedding_bag
+from lexforge.text.corpus import Corpus, resolve_corpus
+from lexforge.text.files import open_text
+from lexforge.text.huffman import HuffmanTree
+from lexforge.text.labelled import LABEL, NONE, LabelledCorpus, labelled_corpus
+from lexforge.training.checkpoint import (
+    CONFIG,
+    STATE,
+    CheckpointError,
+    read_json,
+    read_parts,
+    replacing_parts,
+    write_json,
+)
+from lexforge.training.lock import folder_of_run
+from lexforge.training.memory import available_memory
+from lexforge.training.progress import Progress, shown_by
+from lexforge.training.stream_job import StreamState, check_resume, run_steps
+from lexforge.vectors.formats.fasttext import (
+    LOSSES,
+    VERSION,
+    FastTextFile,
+    read_fasttext,
+    write_fasttext,
+)
+from lexforge.vectors.quantised import QuantizedMatrix
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from lexforge.training.signals import StopRequest
+
+MODEL = "model.bin"  # in a checkpoint
+_KIND = "fasttext_classifier"
+_FORMAT_VERSION = 1
+_SUPERVISED = 3
+_NUMBERS = {name: number for number, name in LOSSES.items()}
+_BLOCK_BYTES = 1 << 22  # of text, predicted at a time
+_BATCH = 4096  # texts of a list, likewise
+_SCORES = 1 << 22  # numbers held at a time: lines times labels
+
+
+class Predictions(NamedTuple):
+    """The likeliest labels of S lines, k each.
+
+    Attributes:
+        labels: int64 [S, k], by descending probability.
+        probabilities: float32 [S, k].
+        counts: int64 [S], how many of them are predicted: those that reach the threshold; none of a
+            line without features.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    counts: np.ndarray
+
+
+class Scores(NamedTuple):
+    """Of all labels, or of one; NaN where nothing was predicted, or nothing was there."""
+
+    precision: float
+    recall: float
+    f1score: float
+
+
+class FastTextClassifier:
+    """Text classification by a linear model over bags of words and n-grams (Joulin et al. 2017).
+
+    The names, defaults and arithmetic of fastText's ``supervised``: a line of text is words and
+    labels, labels are words that begin with ``label``. The input of a line is the mean of the
+    vectors of its words, of their n-grams of ``minn`` to ``maxn`` characters and of its n-grams of
+    up to ``word_ngrams`` words, and of "</s>" for its end. Words are bytes between white space:
+    nothing is lower-cased, nothing is decoded.
+
+    Args:
+        lr: First learning rate; it falls to 0.
+        dim: Numbers per vector.
+        epoch: Passes over the corpus.
+        min_count, min_count_label: Rarer words, or labels, are left out.
+        word_ngrams: Longest n-gram of words.
+        minn, maxn: Characters of an n-gram; 0 for ``maxn``: none.
+        bucket: Rows for n-grams of both kinds, which are hashed.
+        loss: "softmax"; "hs", hierarchical softmax, for many labels; "ns", negative sampling; or
+            "ova", a logistic regression for each label, for lines with several. The others train
+            one label of a line, drawn at random.
+        neg: Noise labels, with "ns".
+        label: With which labels begin. It is not part of a model file.
+        seed: Of all randomness.
+        workers: Threads, default torch's. With one, a run gives the same bits again.
+        device: "cpu" or "auto": there is no kernel for others.
+        progress: Whether to show progress.
+
+    Raises:
+        TypeError, ValueError: A setting out of its limits; n-grams without ``bucket``.
+
+    Example:
+        >>> model = FastTextClassifier(epoch=25, lr=1.0)
+        >>> model.train([["__label__dog", "barks"], ["__label__cat", "purrs"]] * 50)
+        >>> model.predict("it barks")[0]
+        ('__label__dog',)
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: float = 0.1,
+        dim: int = 100,
+        epoch: int = 5,
+        min_count: int = 1,
+        min_count_label: int = 0,
+        word_ngrams: int = 1,
+        minn: int = 0,
+        maxn: int = 0,
+        bucket: int = 2_000_000,
+        loss: str = "softmax",
+        neg: int = 5,
+        label: str = LABEL,
+        seed: int = 1,
+        workers: int | None = None,
+        device: str | torch.device = "auto",
+        progress: bool = False,
+    ) -> None:
+        self.settings = ClassifierSettings(
+            lr=lr,
+            dim=dim,
+            epoch=epoch,
+            min_count=min_count,
+            min_count_label=min_count_label,
+            word_ngrams=word_ngrams,
+            minn=minn,
+            maxn=maxn,
+            bucket=bucket,
+            loss=loss,
+            neg=neg,
+            label=label,
+            seed=seed,
+        )
+        if workers is not None:
+            workers = whole("FastTextClassifier", "workers", workers, high=MAX_THREADS)
+        if str(device) not in ("cpu", "auto"):
+            raise ValueError(
+                f"FastTextClassifier: device must be 'cpu' or 'auto', got {str(device)!r}: "
+                "classifiers are trained and asked on the CPU"
+            )
+        self.workers, self.progress = workers, progress
+        self._parts: ClassifierParts | None = None
+        self._state: StreamState | None = None
+        self._kept: dict[str, Any] = {"ws": 5, "lrUpdateRate": 100, "t": 1e-4}  # of a file
+
+    def __repr__(self) -> str:
+        if self._parts is None:
+            return "FastTextClassifier(not trained)"
+        return (
+            f"FastTextClassifier({len(self._parts.labels):,} labels, "
+            f"{len(self._parts.words):,} words, dim={self.dim})"
+        )
+
+    # ---- what it consists of
+
+    @property
+    def parts(self) -> ClassifierParts:
+        """Words, labels and tables.
+
+        Raises:
+            NotReadyError: It has not been trained.
+        """
+        if self._parts is None:
+            raise NotReadyError("FastTextClassifier: train it first, or load one")
+        return self._parts
+
+    @property
+    def state(self) -> StreamState | None:
+        """Where its last run stands; None before, and of a model file."""
+        return self._state
+
+    @property
+    def dim(self) -> int:
+        return self.settings.dim
+
+    @property
+    def words(self) -> list[str]:
+        """By descending count. Bytes that are no UTF-8 stand as ``surrogateescape`` writes them."""
+        return [word or "" for word in self.parts.words.decoded("utf-8", "surrogateescape")]
+
+    @property
+    def labels(self) -> list[str]:
+        """With their prefix, by descending count."""
+        return [label or "" for label in self.parts.labels.decoded("utf-8", "surrogateescape")]
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its vectors are: then it can be asked, and not be trained."""
+        return isinstance(self.parts.input, QuantizedMatrix)
+
+    @property
+    def _threads(self) -> int:
+        return min(self.workers or torch.get_num_threads(), MAX_THREADS)
+
+    # ---- training
+
+    def train(
+        self,
+        corpus: Any,
+        *,
+        pretrained_vectors: Any = None,
+        callbacks: Sequence[Any] = (),
+        progress: Progress | bool | None = None,
+        checkpoint_folder: str | os.PathLike | None = None,
+        checkpoint_every: float | None = None,
+        stop: StopRequest | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Train on lines of text with labels.
+
+        The first run finds words and labels. Later ones, and those of a model that was loaded, keep
+        them, and train on.
+
+        Args:
+            corpus: A path, a list of paths, or what else ``resolve_corpus`` takes: lines of words
+                and labels. Lines without a known label train nothing.
+            pretrained_vectors: A file of vectors, or vectors, that words begin with; words that
+                are not in the corpus become known.
+            callbacks: As of ``Word2Vec``.
+            progress: Where to show and log it, instead of the constructor's ``progress``.
+            checkpoint_folder: Save there every ``checkpoint_every`` minutes, when stopped, and at
+                the end.
+            checkpoint_every: Minutes; None for no checkpoints in between.
+            stop: When it is requested, training saves and returns early.
+            resume: Continue the unfinished run of a loaded model, on the same corpus.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: A corpus without labels, or without any line that has both a label and a
+                word; one label with "hs" or "ns"; pretrained vectors of another size than ``dim``,
+                or for a model that has its own; a quantised model; a resume that is not one.
+            TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
+            CheckpointError: The last checkpoint could not be written.
+            FolderInUseError: Another process is training in ``checkpoint_folder``.
+        """
+        found = resolve_corpus(corpus)
+        parts, settings = self._parts, self.settings
+        if resume and parts is None:
+            raise ValueError("train: there is nothing to resume, load the checkpoint first")
+        vectors = None
+        if pretrained_vectors is not None:
+            if parts is not None:
+                raise ValueError("train: pretrained_vectors are for a first run: it has vectors")
+            vectors = _pretrained(pretrained_vectors, settings)
+        if parts is not None and self.quantised:
+            raise ValueError("train: a quantised model cannot be trained")
+        with (
+            shown_by(progress, self.progress) as shown,
+            folder_of_run(checkpoint_folder),
+            labelled_corpus(
+                found,
+                label=settings.label,
+                min_count=settings.min_count,
+                min_count_label=settings.min_count_label,
+                more_words=NONE if vectors is None else vectors[0],
+                vocabulary=None if parts is None else (parts.words, parts.labels),
+                memory=(available_memory() or 1 << 40) // 4,
+                threads=self.workers,
+                progress=shown.phase("reading"),
+            ) as text,
+        ):
+            _check(text, settings, found)
+            identity = text.identity()
+            if resume:
+                state = check_resume(self._state, {}, "corpus", identity)
+            else:
+                state = StreamState(
+                    epochs=settings.epoch,
+                    total=len(text.tokens) * settings.epoch,
+                    alpha=settings.lr,
+                    min_alpha=0.0,
+                    first_epoch=self._next_epoch(),
+                    corpus=identity,
+                )
+            if parts is None:
+                parts = new_parts(text, settings, self._threads)
+                if vectors is not None:
+                    _begin_with(parts, *vectors)
+            self._parts, self._state = parts, state
+            run_steps(
+                classifier_steps(text, parts, state, threads=self.workers),
+                state,
+                self,
+                callbacks=callbacks,
+                progress=shown,
+                checkpoint_folder=checkpoint_folder,
+                checkpoint_every=checkpoint_every,
+                stop=stop,
+            )
+        return self
+
+    def _next_epoch(self) -> int:
+        """Key of the next run's first epoch: no two epochs of a model draw alike."""
+        if self._state is None:
+            return 0
+        return self._state.first_epoch + min(self._state.epoch + 1, self._state.epochs)
+
+    # ---- prediction
+
+    def predict(
+        self, text: str | Sequence[str], k: int = 1, threshold: float = 0.0
+    ) -> tuple[Any, Any]:
+        """The likeliest labels of a line of text, or of each of several.
+
+        Args:
+            text: One line, or a list of lines, without line feeds.
+            k: How many labels; -1 for all.
+            threshold: Labels of smaller probability are left out.
+
+        Returns:
+            A tuple of labels with their prefix, by descending probability, and these as float32
+            [labels]; of a list, a list of such tuples and one of such arrays. A line without any
+            feature has no labels.
+
+        Raises:
+            ValueError: A line feed in a line; k is neither -1 nor at least 1.
+        """
+        one = isinstance(text, str)
+        names = np.array(self.labels, object)
+        labels: list[tuple[str, ...]] = []
+        probabilities: list[np.ndarray] = []
+        for lines in self._read_texts([text] if one else text):  # type: ignore[list-item]
+            found = self._predicted(lines, k, threshold)
+            for row, count in enumerate(found.counts.tolist()):
+                labels.append(tuple(names[found.labels[row, :count]]))
+                probabilities.append(found.probabilities[row, :count])
+        return (labels[0], probabilities[0]) if one else (labels, probabilities)
+
+    def predict_file(
+        self, corpus: Any, k: int = 1, threshold: float = 0.0
+    ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+        """What :meth:`predict` gives of a line, for each line of a corpus, labels in it aside."""
+        names = np.array(self.labels, object)
+        for lines in self._read_corpus(resolve_corpus(corpus)):
+            found = self._predicted(lines, k, threshold)
+            for row, count in enumerate(found.counts.tolist()):
+                yield tuple(names[found.labels[row, :count]]), found.probabilities[row, :count]
+
+    def test(self, corpus: Any, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
+        """Precision and recall on lines with labels.
+
+        Args:
+            corpus: As for :meth:`train`. Lines without a known label, or without features, do not
+                count.
+            k, threshold: As for :meth:`predict`.
+
+        Returns:
+            Number of lines; precision at k, the share of right ones among the labels predicted;
+            recall at k, the share of the lines' labels that were predicted.
+        """
+        lines, *counts = self._tested(corpus, k, threshold)
+        scores = _scores(*(int(each.sum()) for each in counts))
+        return lines, scores.precision, scores.recall
+
+    def test_label(self, corpus: Any, k: int = 1, threshold: float = 0.0) -> dict[str, Scores]:
+        """Precision, recall and F1 of each label; arguments as for :meth:`test`."""
+        _, *counts = self._tested(corpus, k, threshold)
+        rows = zip(*(each.tolist() for each in counts), strict=True)
+        return {label: _scores(*row) for label, row in zip(self.labels, rows, strict=True)}
+
+    def get_sentence_vector(self, text: str) -> np.ndarray:
+        """The input of a line: the mean of the vectors of its features, float32 [dim].
+
+        Raises:
+            ValueError: A line feed in it.
+        """
+        (lines,) = self._read_texts([text])
+        return self._hidden(lines)[0, : self.dim].numpy()
+
+    def get_word_vector(self, word: str) -> np.ndarray:
+        """The mean of a word's own vector and those of its n-grams, float32 [dim].
+
+        Zeros for an unknown word without n-grams.
+        """
+        parts, token = self.parts, word.encode(errors="surrogateescape")
+        row = self._word_index.find(token)
+        rows = parts.subwords.ngram_rows(token) + np.int32(len(parts.words))
+        if row >= 0:
+            rows = np.concatenate([np.array([row], np.int32), rows])
+        ends = np.array([0, len(rows)])
+        return self._hidden(_text.Lines(ends, rows, ends, rows, 0))[0, : self.dim].numpy()
+
+    @property
+    def _word_index(self) -> _text.WordIndex:
+        parts = self.parts
+        if "word_index" not in vars(parts):
+            vars(parts)["word_index"] = _text.WordIndex(parts.words)
+        return vars(parts)["word_index"]
+
+    def _read_texts(self, texts: Iterable[str]) -> Iterator[_text.Lines]:
+        texts = list(texts)
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"predict: text must be str, got {type(text).__name__}")
+            if "\n" in text:
+                raise ValueError("predict: one line at a time (remove '\\n')")
+        features = self.parts.features
+        for first in range(0, len(texts), _BATCH):
+            block = "\n".join([*texts[first : first + _BATCH], ""])
+            yield features.read(
+                block.encode(errors="surrogateescape"), whole=True, threads=self._threads
+            )
+
+    def _read_corpus(self, corpus: Corpus) -> Iterator[_text.Lines]:
+        features = self.parts.features
+        for block in _blocks(corpus):
+            yield features.read(block, whole=False, threads=self._threads)
+
+    @torch.no_grad()
+    def _hidden(self, lines: _text.Lines) -> torch.Tensor:
+        """The inputs of lines, float32 [S, stride]."""
+        table, ends = self.parts.input, torch.from_numpy(lines.row_ends)
+        rows = torch.from_numpy(lines.rows)
+        if isinstance(table, QuantizedMatrix):
+            decoded = torch.from_numpy(np.ascontiguousarray(table.gather(lines.rows)))
+            table = torch.nn.functional.pad(decoded, (0, self.parts.output.shape[1] - self.dim))
+            rows = torch.arange(len(rows), dtype=torch.int32)
+            if not len(rows):
+                return torch.zeros(len(ends) - 1, self.parts.output.shape[1])
+        return embedding_bag(rows, table, ends, mode="mean", include_last_offset=True)
+
+    def _probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Of all labels, [S, L]."""
+        parts, loss = self.parts, self.settings.loss
+        if parts.tree is not None:
+            return _of_leaves(parts.tree, hidden @ parts.output[:-1].T).exp_()
+        scores = hidden @ parts.output.T
+        return torch.softmax(scores, 1) if loss == "softmax" else scores.sigmoid_()
+
+    @torch.no_grad()
+    def _predicted(self, lines: _text.Lines, k: int, threshold: float) -> Predictions:
+        labels = len(self.parts.labels)
+        if k != -1 and k < 1:
+            raise ValueError(f"predict: k must be -1 or at least 1, got {k}")
+        most = labels if k == -1 else min(k, labels)
+        found = []
+        for hidden in self._hidden(lines).split(max(1, _SCORES // labels)):
+            probabilities = self._probabilities(hidden)
+            found.append(probabilities.max(1, True) if most == 1 else probabilities.topk(most, 1))
+        if not found:
+            empty = np.zeros((0, most))
+            return Predictions(empty.astype(np.int64), empty.astype(np.float32), np.zeros(0, int))
+        likely, names = (torch.cat(each).numpy() for each in zip(*found, strict=True))
+        counts = (likely >= threshold).sum(1) * (np.diff(lines.row_ends) > 0)
+        return Predictions(names, likely, counts)
+
+    def _tested(
+        self, corpus: Any, k: int, threshold: float
+    ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+        """Lines; of each label how often it was right, predicted, and there."""
+        labels = len(self.parts.labels)
+        right, predicted, there = np.zeros((3, labels), np.int64)
+        tested = 0
+        for lines in self._read_corpus(resolve_corpus(corpus)):
+            found = self._predicted(lines, k, threshold)
+            sizes = np.diff(lines.label_ends)
+            counted = (sizes > 0) & (np.diff(lines.row_ends) > 0)
+            tested += int(counted.sum())
+            gold = np.repeat(np.arange(len(sizes)), sizes)
+            here = counted[gold]
+            gold, of_gold = gold[here], lines.labels[here]
+            there += np.bincount(of_gold, minlength=labels)
+            counts = found.counts * counted
+            taken = np.arange(found.labels.shape[1]) < counts[:, None]
+            names, line = found.labels[taken], np.repeat(np.arange(len(counts)), counts)
+            predicted += np.bincount(names, minlength=labels)
+            hits = np.isin(line * labels + names, gold * labels + of_gold)
+            right += np.bincount(names[hits], minlength=labels)
+        return tested, right, predicted, there
+
+    # ---- files
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Save a model file of fastText, or all that a run needs.
+
+        Args:
+            path: Ending in .bin or .ftz, a file that fastText reads. Otherwise a folder, with that
+                file (model.bin), all settings, and where training stands.
+
+        Raises:
+            CheckpointError: The folder could not be written; the previous content is intact.
+            ValueError, OSError: The file could not.
+        """
+        if Path(path).suffix in (".bin", ".ftz"):
+            write_fasttext(path, self._file())
+            return
+        parts, state = self.parts, self._state
+        if isinstance(parts.input, torch.Tensor) and not parts.input[:1].isfinite().all():
+            raise CheckpointError(f"checkpoint {path} was not written: the tables are not finite")
+        with replacing_parts(path) as partial:
+            config = {"format_version": _FORMAT_VERSION, "model": _KIND}
+            write_json(partial / CONFIG, {**config, **self.settings.record()})
+            write_fasttext(partial / MODEL, self._file())
+            write_json(partial / STATE, {} if state is None else state.to_json())
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike,
+        *,
+        label: str = LABEL,
+        workers: int | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Load what :meth:`save` or fastText wrote: a folder, or a model file, quantised or not.
+
+        Args:
+            path: Of it.
+            label: With which labels begin; a folder knows its own.
+            workers, progress: As in the constructor.
+
+        Raises:
+            FileNotFoundError: Nothing there.
+            ValueError: A damaged file, or a model without labels. CheckpointError: A damaged
+                folder.
+        """
+        if not Path(path).is_dir():
+            return cls._of_file(read_fasttext(path, mmap=False), label, workers, progress)
+
+        def read(part: Any) -> Self:
+            config, kept = read_json(part(CONFIG)), read_json(part(STATE))
+            if config.get("model") != _KIND or config.get("format_version") != _FORMAT_VERSION:
+                raise CheckpointError(
+                    f"{part(CONFIG)}: model must be {_KIND!r} of version {_FORMAT_VERSION}, "
+                    f"got {config.get('model')!r} of {config.get('format_version')!r}"
+                )
+            try:
+                settings = ClassifierSettings.of(config)
+                file = read_fasttext(part(MODEL), mmap=False)
+                model = cls._of_file(file, settings.label, workers, progress, settings)
+                model._state = StreamState.from_json(kept) if kept else None
+            except (KeyError, TypeError, ValueError) as error:
+                raise CheckpointError(f"{path} is damaged: {error}") from error
+            return model
+
+        return read_parts(path, (CONFIG, MODEL, STATE), read)
+
+    @classmethod
+    def _of_file(
+        cls,
+        file: FastTextFile,
+        label: str,
+        workers: int | None,
+        progress: bool,
+        settings: ClassifierSettings | None = None,
+    ) -> Self:
+        if not file.supervised:
+            raise ValueError("FastTextClassifier: the model has no labels, it is of word vectors")
+        if len(file.labels) == 0:
+            raise ValueError("FastTextClassifier: the model has no labels")
+        record = {
+            "dim": file.dim,
+            "epoch": max(file.epoch, 1),
+            "min_count": max(file.minCount, 0),
+            "word_ngrams": max(file.wordNgrams, 1),
+            "minn": file.minn if file.minn <= file.maxn else 0,
+            "maxn": file.maxn if file.minn <= file.maxn else 0,
+            "loss": LOSSES[file.loss],
+            "neg": max(file.neg, 1),
+        }
+        if file.bucket or record["maxn"] or record["word_ngrams"] > 1:
+            record["bucket"] = file.bucket
+        if settings is not None:
+            for name in ("dim", "loss", "word_ngrams", "minn", "maxn"):
+                if record[name] != getattr(settings, name):
+                    raise ValueError(
+                        f"{name} is {record[name]} in {MODEL}, "
+                        f"{getattr(settings, name)} in {CONFIG}"
+                    )
+            record = settings.record()
+        model = cls(**{"label": label, **record}, workers=workers, progress=progress)
+        model._kept = {name: getattr(file, name) for name in model._kept}
+        table = file.input
+        model._parts = ClassifierParts(
+            model.settings,
+            file.words,
+            file.counts,
+            file.labels,
+            file.label_counts,
+            file.ntokens,
+            table if isinstance(table, QuantizedMatrix) else _padded(table),
+            _padded(np.asarray(file.output)),
+            file.pruneidx,
+        )
+        return model
+
+    def _file(self) -> FastTextFile:
+        parts, s = self.parts, self.settings
+        table = parts.input
+        if isinstance(table, torch.Tensor):
+            table = table[: len(parts.words) + s.buckets, : s.dim].numpy()
+        return FastTextFile(
+            dim=s.dim,
+            epoch=s.epoch,
+            minCount=s.min_count,
+            neg=s.neg,
+            wordNgrams=s.word_ngrams,
+            loss=_NUMBERS[s.loss],
+            model=_SUPERVISED,
+            bucket=s.buckets,
+            minn=s.minn,
+            maxn=s.maxn,
+            words=parts.words,
+            counts=parts.word_counts,
+            ntokens=parts.tokens,
+            input=table,
+            output=parts.output[:, : s.dim].numpy(),
+            labels=parts.labels,
+            label_counts=parts.label_counts,
+            pruneidx=parts.pruneidx,
+            version=VERSION,
+            **self._kept,
+        )
+
+
+def _check(text: LabelledCorpus, settings: ClassifierSettings, corpus: Corpus) -> None:
+    """ValueError for a corpus that nothing can be learnt from."""
+    if text.read == 0:
+        raise ValueError(f"train: the corpus {corpus.name} is empty")
+    labels = len(text.labels)
+    if labels == 0:
+        raise ValueError(
+            f"train: the corpus {corpus.name} has no labels: none of its words begins with "
+            f"{settings.label!r} (and comes min_count_label={settings.min_count_label} times)"
+        )
+    if labels == 1 and settings.loss in ("hs", "ns"):
+        raise ValueError(
+            f"train: loss {settings.loss!r} needs two labels or more, and there is one, "
+            f"{text.labels[0].decode(errors='replace')}"
+        )
+    both = (np.diff(text.offsets) > 0) & (np.diff(text.label_offsets) > 0)
+    if not both.any():
+        raise ValueError(f"train: no line of the corpus {corpus.name} has a label and a word")
+    if len(text.words) == 0 and not settings.has_ngrams:
+        raise ValueError(
+            f"train: no word comes min_count={settings.min_count} times in {corpus.name}"
+        )
+
+
+def _pretrained(vectors: Any, settings: ClassifierSettings) -> tuple[WordBytes, np.ndarray]:
+    """Words that come once, and their vectors, float32 [n, dim]."""
+    from lexforge.vectors import load_vectors
+
+    if isinstance(vectors, (str, os.PathLike)):
+        vectors = load_vectors(existing("train: pretrained_vectors", vectors))
+    table = np.asarray(vectors.vectors, np.float32)
+    if table.shape[1] != settings.dim:
+        raise ValueError(
+            f"train: pretrained_vectors must have dim={settings.dim} numbers each, "
+            f"got {table.shape[1]}"
+        )
+    words = getattr(vectors, "index_to_key", None)
+    words = vectors.words if words is None else words
+    first = {word.encode(errors="surrogateescape"): row for row, word in enumerate(words)}
+    prefix = settings.label.encode(errors="surrogateescape")
+    kept = {word: row for word, row in first.items() if not word.startswith(prefix)}
+    return WordBytes.of(kept), table[list(kept.values())]
+
+
+def _begin_with(parts: ClassifierParts, words: WordBytes, vectors: np.ndarray) -> None:
+    index, table = _text.WordIndex(parts.words), parts.input
+    assert isinstance(table, torch.Tensor)
+    rows = torch.tensor([index.find(words[i]) for i in range(len(words))], dtype=torch.int64)
+    known = rows >= 0
+    table[rows[known], : vectors.shape[1]] = torch.from_numpy(vectors)[known]
+
+
+def _padded(matrix: np.ndarray) -> torch.Tensor:
+    table = padded_table(max(len(matrix), 1), matrix.shape[1])
+    table[: len(matrix), : matrix.shape[1]] = torch.from_numpy(np.require(matrix, np.float32, "AW"))
+    return table
+
+
+def _scores(right: int, predicted: int, there: int) -> Scores:
+    def share(part: int, of: int) -> float:
+        return part / of if of else math.nan
+
+    return Scores(share(right, predicted), share(right, there), share(2 * right, predicted + there))
+
+
+def _of_leaves(tree: HuffmanTree, scores: torch.Tensor) -> torch.Tensor:
+    """Log probabilities of the leaves, [S, L], from the scores of inner nodes, [S, L - 1].
+
+    Level by level from the root on. fastText's trees turn right with the probability
+    sigmoid(score).
+    """
+    leaves, inner = len(tree.offsets) - 1, scores.shape[1]
+    depth = np.arange(len(tree.nodes)) - np.repeat(tree.offsets[:-1], np.diff(tree.offsets))
+    right, left = (torch.nn.functional.logsigmoid(x) for x in (scores, -scores))
+    at = scores.new_zeros(len(scores), inner)  # of inner nodes
+    out = scores.new_empty(len(scores), leaves)
+    links = np.full(inner, -1, np.int64)  # how an inner node is come to
+    below = np.flatnonzero(depth > 0)
+    links[tree.nodes[below] >> 1] = tree.nodes[below - 1]
+    levels = np.full(inner, 0, np.int64)
+    levels[tree.nodes >> 1] = depth
+    for level in range(1, int(levels.max(initial=0)) + 1):
+        nodes = np.flatnonzero(levels == level)
+        at[:, nodes] = _turned(at, right, left, links[nodes])
+    out[:] = _turned(at, right, left, tree.nodes[tree.offsets[1:] - 1])
+    return out
+
+
+def _turned(
+    at: torch.Tensor, right: torch.Tensor, left: torch.Tensor, links: np.ndarray
+) -> torch.Tensor:
+    nodes, turns = torch.from_numpy(links >> 1), torch.from_numpy(links & 1).bool()
+    return at[:, nodes] + torch.where(turns, right[:, nodes], left[:, nodes])
+
+
+def _blocks(corpus: Corpus) -> Iterator[bytes]:
+    """The text of a corpus in pieces that end with lines."""
+    corpus.check()
+    if corpus.sentences is not None:
+        lines = []
+        for words in corpus.sentences:
+            line = " ".join(words).encode(errors="surrogateescape")
+            if len(line.replace(b"\0", b" ").split()) != len(words):
+                raise ValueError(f"test: words must be without white space, got {words!r:.80}")
+            lines.append(line + b"\n")
+            if len(lines) == _BATCH:
+                yield b"".join(lines)
+                lines = []
+        yield b"".join(lines)
+        return
+    for path in corpus.paths:
+        with open_text(path, corpus.encoding, corpus.errors) as (file, _):
+            rest, first = b"", True
+            while block := file.read(_BLOCK_BYTES):
+                text = rest + block
+                if first:
+                    text, first = text.removeprefix(b"\xef\xbb\xbf"), False
+                end = text.rfind(b"\n") + 1
+                rest = text[end:]
+                if end:
+                    yield text[:end]
+            if rest:
+                yield rest

@@ -1,0 +1,182 @@
+"""Training of a classifier over lines in numbers, and what the lines of a text are to it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from lexforge import _text
+from lexforge._arguments import MAX_THREADS
+from lexforge._text import WordBytes
+from lexforge.models.fasttext.classifier_settings import ClassifierSettings
+from lexforge.ops._tables import padded_table
+from lexforge.ops.sampling.sampling import build_alias, noise_weights
+from lexforge.ops.subword.classify_train import classify_train_
+from lexforge.ops.word2vec.word2vec_train import HuffmanPaths
+from lexforge.text.huffman import HuffmanTree, huffman_tree
+from lexforge.text.labelled import LabelledCorpus
+from lexforge.text.subwords import SubwordIndex
+from lexforge.training.stream_job import Steps, StreamState
+from lexforge.vectors.quantised import QuantizedMatrix
+
+_ROWS = 1 << 16  # drawn at a time
+_NOISE_POWER = 0.5  # of the counts of labels, as fastText draws them
+
+
+@dataclass(eq=False)
+class ClassifierParts:
+    """What a trained classifier consists of.
+
+    Attributes:
+        words, word_counts: V words as bytes, int64 [V].
+        labels, label_counts: L labels with their prefix, int64 [L].
+        tokens: words and labels of the text that they were counted in.
+        input: float32 [R, stride]: rows of words, then of buckets; or a QuantizedMatrix [R, D].
+        output: float32 [L, stride].
+        pruneidx: None, or int32 [n, 2] of a model whose n-grams were pruned: buckets and rows.
+    """
+
+    settings: ClassifierSettings
+    words: WordBytes
+    word_counts: np.ndarray
+    labels: WordBytes
+    label_counts: np.ndarray
+    tokens: int
+    input: torch.Tensor | QuantizedMatrix
+    output: torch.Tensor
+    pruneidx: np.ndarray | None = None
+
+    @cached_property
+    def subwords(self) -> SubwordIndex:
+        """Where the character n-grams of words lie, behind the rows of words."""
+        s = self.settings
+        if s.maxn == 0:
+            return SubwordIndex.every(0, 0, 0)
+        if self.pruneidx is None:
+            return SubwordIndex.every(s.minn, s.maxn, s.bucket)
+        return SubwordIndex.pruned(s.minn, s.maxn, s.bucket, self.pruneidx)
+
+    @cached_property
+    def bucket_rows(self) -> np.ndarray | None:
+        """Of a pruned model int32 [bucket]: the row of each bucket behind those of words, or -1."""
+        if self.pruneidx is None or not self.settings.has_ngrams:
+            return None
+        rows = np.full(self.settings.bucket, -1, np.int32)
+        rows[self.pruneidx[:, 0]] = self.pruneidx[:, 1]
+        return rows
+
+    @cached_property
+    def features(self) -> _text.LineFeatures:
+        """Finds the rows of a text's lines."""
+        s = self.settings
+        return _text.LineFeatures(
+            self.words,
+            self.labels,
+            s.label.encode(errors="surrogateescape"),
+            min_n=s.minn,
+            max_n=s.maxn,
+            word_ngrams=s.word_ngrams,
+            buckets=s.buckets,
+            bucket_rows=self.bucket_rows,
+        )
+
+    @cached_property
+    def tree(self) -> HuffmanTree | None:
+        """Over the labels, for hierarchical softmax."""
+        return huffman_tree(self.label_counts) if self.settings.loss == "hs" else None
+
+
+def new_parts(text: LabelledCorpus, settings: ClassifierSettings, threads: int) -> ClassifierParts:
+    """Tables as fastText begins: vectors uniform in +-1 / dim, and zeros for labels.
+
+    The same for any number of threads.
+    """
+    rows = len(text.words) + settings.buckets
+    if rows >= 2**31:
+        raise ValueError(f"train: {rows} rows, of words and buckets, must be below 2^31")
+    table, bound = padded_table(max(rows, 1), settings.dim), 1.0 / settings.dim
+    parts = table[:rows, : settings.dim].split(_ROWS)
+
+    def draw(part: int) -> None:
+        generator = torch.Generator().manual_seed((settings.seed + (part << 32)) % 2**63)
+        values = torch.empty(parts[part].shape).uniform_(-bound, bound, generator=generator)
+        parts[part].copy_(values)
+
+    with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
+        list(pool.map(draw, range(len(parts))))
+    return ClassifierParts(
+        settings,
+        text.words,
+        text.word_counts,
+        text.labels,
+        text.label_counts,
+        text.read,
+        table,
+        padded_table(len(text.labels), settings.dim),
+    )
+
+
+def classifier_steps(
+    text: LabelledCorpus, parts: ClassifierParts, state: StreamState, *, threads: int | None
+) -> Steps:
+    """SGD over lines, which are the positions of a run; its units are words.
+
+    Args:
+        text: Its first types are the words of `parts`.
+        parts: Whose tables are trained, in place.
+    """
+    settings, vocabulary = parts.settings, len(parts.words)
+    assert isinstance(parts.input, torch.Tensor)
+    known_ends, known = parts.subwords.bags(parts.words, threads)
+    more_ends, more = parts.subwords.many_ngram_rows(text.unknown, threads)
+    bag_offsets = torch.from_numpy(np.concatenate([known_ends, known_ends[-1] + more_ends[1:]]))
+    bag_rows = torch.from_numpy(np.concatenate([known, more + np.int32(vocabulary)]))
+    noise = paths = None
+    if settings.loss == "ns":
+        counts = torch.from_numpy(np.ascontiguousarray(parts.label_counts))
+        noise = build_alias(noise_weights(counts, _NOISE_POWER))
+    if parts.tree is not None:
+        links = map(torch.from_numpy, (parts.tree.offsets, parts.tree.nodes))
+        paths = HuffmanPaths(*links, parts.tree.longest)
+    bucket_rows = parts.bucket_rows
+    mapped = None if bucket_rows is None else torch.from_numpy(bucket_rows)
+    arrays = (text.tokens, text.offsets, text.label_ids, text.label_offsets)
+    tokens, offsets, label_ids, label_offsets = map(torch.from_numpy, arrays)
+    hashes, stats = torch.from_numpy(text.hashes), torch.zeros(2, dtype=torch.float64)
+
+    def step(epoch: int, first: int, last: int) -> None:
+        classify_train_(
+            parts.input,
+            parts.output,
+            stats,
+            tokens,
+            offsets,
+            label_ids,
+            label_offsets,
+            bag_offsets,
+            bag_rows,
+            hashes,
+            words=vocabulary,
+            buckets=settings.buckets,
+            bucket_rows=mapped,
+            word_ngrams=settings.word_ngrams,
+            loss=settings.loss,
+            noise=noise,
+            negatives=settings.neg,
+            tree=paths,
+            first_line=first,
+            last_line=last,
+            alpha=state.alpha,
+            min_alpha=state.min_alpha,
+            tokens_before=epoch * len(tokens),
+            total_tokens=state.total,
+            seed=settings.seed,
+            epoch=state.first_epoch + epoch,
+            threads=threads,
+        )
+
+    return Steps(lambda epoch: offsets, step, stats, lambda: None, lambda: None)

@@ -1,0 +1,1 @@
+"""Ops of models with sub-words and labels."""
