@@ -42,6 +42,29 @@
 //   stats[0] += sum of -log(sigmoid(y_t ? x_jt : -x_jt))             in double
 //   stats[1] += number of inputs;  stats[2] += number of centres (kept tokens, also with c = 0)
 //
+// With bags the vector of word w is the mean (or sum) of the rows of in_table in its bag,
+// bag_rows[bag_offsets[w] .. bag_offsets[w + 1]): its own and those of its n-grams (Bojanowski et al.
+// 2017, "Enriching word vectors with subword information"). A row that is there twice counts twice.
+// Each window with a context then has one input:
+//       x: skip-gram  the vector of token[p]
+//          CBOW       the mean (or sum) of all rows of all contexts' bags; cbow_mean has no say
+//       targets: skip-gram, for each context o_j in order
+//                  tree   the inner nodes on o_j's path
+//                  noise  o_j with y = 1, then, noise per pair, noise(p, j K + k) with y = 0, for
+//                         k < K; one that equals o_j is left out
+//                and after all contexts, one set of noise for the window: noise(p, k) with y = 0,
+//                each as often as there are contexts that it differs from: a weight of its error
+//                and of its loss
+//                CBOW, as above: token[p]'s path, token[p], noise(p, k)
+//   v = x;  g = 0;  for the targets in order: g += e_t * row[t];  row[t] += e_t * v
+//   then g is added to each row of the bags, for the mean as for the sum: the original tool too
+//   leaves out the mean's division, so that words of long bags learn faster. in_scale[row] of it is
+//   done where there is one.
+//   stats[1] += c in skip-gram, 1 in CBOW.
+//
+// In skip-gram with bags the centre predicts its contexts, as in the original tool of bags, where a
+// bag is then gathered once for all its pairs. A bag of no rows is none.
+//
 // Every draw is a function of (seed, epoch, position, slot), so the sampled stream does not depend
 // on threads, devices, or on how a corpus is cut into calls. With one CPU thread windows are
 // processed in order and the result is bitwise reproducible; with more, threads take turns at
@@ -69,19 +92,20 @@ namespace lexforge {
 
 template <typename scalar_t>
 struct Word2vecTrainParams {
-  scalar_t* in_table;    // [V, stride] row-major, updated in place; 64-byte aligned rows
+  scalar_t* in_table;    // [R, stride] row-major, updated in place; 64-byte aligned rows
   scalar_t* out_table;   // [V, stride], or null: no negative sampling
   scalar_t* tree_table;  // [V - 1, stride] inner nodes, or null: no hierarchical softmax
   int64_t vocab_size;    // V < 2^31
+  int64_t in_rows;       // V <= R < 2^31; R = V without bags
   int64_t stride;        // elements per row, a multiple of 16; those past dim are zero
-  // 1, or of tables that are cut into columns, [parts, V, stride], the tree's too (its last row is
-  // not used). That is how `together` wants them on the CPU: threads have memory of their own.
+  // 1, or of tables that are cut into columns, [parts, V, stride] (in_table's R rows), the tree's
+  // too (its last row is not used). That is how `together` wants them on the CPU: threads have memory of their own.
   int64_t parts;
   const int32_t* tokens;   // [N] encoded corpus, 0 <= id < V
   const int64_t* offsets;  // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
   int64_t first_sentence, last_sentence;
   const float* keep;        // [V] keep probability of each word; >= 1 keeps always
-  const float* in_scale;    // [V] or null: how much of its changes each row of in_table makes
+  const float* in_scale;    // [R] or null: how much of its changes each row of in_table makes
   const AliasEntry* noise;  // [V] alias table of the noise distribution; with out_table alone
   // The path of word w from the root: paths[path_offsets[w] .. path_offsets[w + 1]), each twice an
   // inner node, and one more where it turns right; at most longest_path of them, at most
@@ -90,6 +114,12 @@ struct Word2vecTrainParams {
   const int32_t* paths;         // [path_count]
   int64_t path_count;
   int32_t longest_path;
+  // Bags of rows of in_table, 0 <= row < R, each of 1 to longest_bag of them; or null.
+  const int64_t* bag_offsets;  // [V + 1]
+  const int32_t* bag_rows;     // [bag_count]
+  int64_t bag_count;
+  int32_t longest_bag;   // at most kLongestBag
+  bool bag_mean;         // the mean of a bag's rows instead of their sum
   bool cbow;             // otherwise skip-gram
   bool cbow_mean;        // the contexts' mean instead of their sum
   int32_t window;        // largest distance, >= 1
@@ -109,6 +139,9 @@ constexpr int64_t kSentencesTogether = 256;
 
 // Longer than the path of any word whose count, and all counts together, fit into 64 bits.
 constexpr int32_t kLongestPath = 96;
+
+// Far more rows than the n-grams of any word of a language.
+constexpr int32_t kLongestBag = 1 << 20;
 
 // Words of the noise stream at one position: two draws to a quad, two words to a draw.
 constexpr int kDrawsPerQuad = 2;

@@ -8,16 +8,17 @@
 namespace lexforge {
 
 // out_table and tree_table have V and V - 1 rows, or none: then that loss is left out, and so is
-// what belongs to it.
+// what belongs to it. bag_offsets is empty, or has V + 1 elements, and in_table then R >= V rows.
 template <typename Device>
 void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Tensor& stats,
                     const Tensor& tokens, const Tensor& offsets, const Tensor& keep,
                     const Tensor& in_scale, const Tensor& noise, const Tensor& path_offsets,
-                    const Tensor& paths, int64_t longest_path, int64_t first_sentence,
-                    int64_t last_sentence, bool cbow, bool cbow_mean, int64_t window,
-                    int64_t negatives, bool dynamic_window, bool share_negatives, int64_t together,
-                    double alpha, double min_alpha, int64_t tokens_before, int64_t total_tokens,
-                    int64_t seed, int64_t epoch, int64_t threads) {
+                    const Tensor& paths, int64_t longest_path, const Tensor& bag_offsets,
+                    const Tensor& bag_rows, int64_t longest_bag, bool bag_mean,
+                    int64_t first_sentence, int64_t last_sentence, bool cbow, bool cbow_mean,
+                    int64_t window, int64_t negatives, bool dynamic_window, bool share_negatives,
+                    int64_t together, double alpha, double min_alpha, int64_t tokens_before,
+                    int64_t total_tokens, int64_t seed, int64_t epoch, int64_t threads) {
   constexpr int64_t kAny = Checks::kAny;
   const Checks check("word2vec_train_", "in_table", in_table);
   const bool in_parts = Device::kParts && together > 0;
@@ -33,11 +34,17 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
     }
   };
   table("in_table", in_table, kAny, kAny);
-  const int64_t vocab_size = in_table.size(in_parts), columns = in_table.size(in_parts ? 0 : 1);
+  const int64_t in_rows = in_table.size(in_parts), columns = in_table.size(in_parts ? 0 : 1);
+  const bool has_bags = bag_offsets.numel() > 0;
+  check.tensor("bag_offsets", bag_offsets, ScalarType::Long, {kAny});
+  check.tensor("bag_rows", bag_rows, ScalarType::Int, {kAny});
+  const int64_t vocab_size = has_bags ? bag_offsets.size(0) - 1 : in_rows;
   const int64_t stride = in_parts ? in_table.size(2) : columns;
   check.that(stride > 0 && stride % 16 == 0, "in_table must have rows of a multiple of 16, got ",
              stride);
-  check.that(vocab_size <= INT32_MAX, "in_table must have fewer than 2^31 rows, got ", vocab_size);
+  check.that(in_rows <= INT32_MAX, "in_table must have fewer than 2^31 rows, got ", in_rows);
+  check.that(vocab_size <= in_rows, "in_table must have a row for each of the ", vocab_size,
+             " words that have bags, got ", in_rows);
   const bool has_noise = out_table.numel() > 0, has_tree = tree_table.numel() > 0;
   const int64_t nodes = in_parts ? vocab_size : vocab_size - 1;
   check.that(has_noise || has_tree, "out_table or tree_table must have rows");
@@ -48,7 +55,7 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
   check.tensor("offsets", offsets, ScalarType::Long, {kAny});
   check.tensor("keep", keep, ScalarType::Float, {vocab_size});
   const bool scaled = in_scale.numel() > 0;
-  check.tensor("in_scale", in_scale, ScalarType::Float, {scaled ? vocab_size : 0});
+  check.tensor("in_scale", in_scale, ScalarType::Float, {scaled ? in_rows : 0});
   check.tensor("path_offsets", path_offsets, ScalarType::Long, {has_tree ? vocab_size + 1 : kAny});
   check.tensor("paths", paths, ScalarType::Int, {kAny});
   check.aligned("in_table", in_table, 64);
@@ -64,7 +71,9 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
                {"in_scale", in_scale},
                {"noise", noise},
                {"path_offsets", path_offsets},
-               {"paths", paths}});
+               {"paths", paths},
+               {"bag_offsets", bag_offsets},
+               {"bag_rows", bag_rows}});
   const AliasEntry* aliases =
       has_noise ? alias_table<Device>(check, "noise", noise, vocab_size) : nullptr;
   check.range("sentences", first_sentence, last_sentence, offsets.size(0) - 1);
@@ -73,6 +82,8 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
              negatives);
   check.that(longest_path >= 0 && longest_path <= kLongestPath, "longest_path must be in [0, ",
              kLongestPath, "], got ", longest_path);
+  check.that(!has_bags || (longest_bag >= 1 && longest_bag <= kLongestBag),
+             "longest_bag must be in [1, ", kLongestBag, "], got ", longest_bag);
   check.that(together >= 0 && together <= 1000, "together must be in [0, 1000], got ", together);
   check.that(total_tokens > 0, "total_tokens must be positive, got ", total_tokens);
   check.threads(threads);
@@ -83,6 +94,7 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
         .out_table = has_noise ? data<scalar_t>(out_table) : nullptr,
         .tree_table = has_tree ? data<scalar_t>(tree_table) : nullptr,
         .vocab_size = vocab_size,
+        .in_rows = in_rows,
         .stride = stride,
         .parts = in_parts ? columns : 1,
         .tokens = data<const int32_t>(tokens),
@@ -96,6 +108,11 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
         .paths = has_tree ? data<const int32_t>(paths) : nullptr,
         .path_count = paths.size(0),
         .longest_path = static_cast<int32_t>(has_tree ? longest_path : 0),
+        .bag_offsets = has_bags ? data<const int64_t>(bag_offsets) : nullptr,
+        .bag_rows = has_bags ? data<const int32_t>(bag_rows) : nullptr,
+        .bag_count = bag_rows.size(0),
+        .longest_bag = static_cast<int32_t>(has_bags ? longest_bag : 0),
+        .bag_mean = bag_mean,
         .cbow = cbow,
         .cbow_mean = cbow_mean,
         .window = static_cast<int32_t>(window),

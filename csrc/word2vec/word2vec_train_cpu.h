@@ -12,7 +12,7 @@ namespace lexforge {
 // Trains on the sentences of params.first_sentence .. last_sentence in order, on the calling
 // thread, one of `threads` that train the same tables, and adds to stats[0..2]. `workspace` is
 // 64-byte aligned scratch memory. Returns false, having stopped, when a token is not in [0, V), the
-// offsets do not rise within [0, token_count], or a path is none.
+// offsets do not rise within [0, token_count], or a path or a bag is none.
 template <typename scalar_t>
 using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
                                    int64_t threads, void* workspace, double* stats);
@@ -48,14 +48,16 @@ struct Word2vecTrainPlan {
   static constexpr int64_t kOwnWords = 128, kOwnNodes = 256;  // own_rows_impl.h
 
   int64_t most_contexts;  // of the widest window
-  int64_t most_inputs;    // as many, or CBOW's one
+  int64_t most_inputs;    // as many, or one made of several rows
   int64_t shared_tiles;   // of targets: most that all inputs of a window have in common,
   int64_t own_tiles;      // and most of each input
   int64_t most_tiles;     // of the widest window
   int64_t most_errors;    // tiles of errors: of each input with each of its targets
   int64_t most_draws;     // noise draws of the widest window
-  int64_t most_rows;      // targets and contexts
+  int64_t most_rows;      // targets and, without bags, contexts
   int64_t planned;        // centres planned at a time
+  int64_t most_tokens;    // that their windows reach
+  int64_t most_bag_rows;  // of the bags that their windows meet
   int64_t kept;           // capacity of the buffer of kept tokens
   int64_t own_words;      // rows of words, and of the tree, of which a thread has copies
   int64_t own_nodes;
@@ -67,19 +69,33 @@ struct Word2vecTrainPlan {
     own_nodes = own ? least(kOwnNodes, params.vocab_size - 1) : 0;
     const int64_t window = params.window, negatives = params.negatives;
     const bool in_common = params.share_negatives || params.cbow;
+    const bool bags = params.bag_offsets != nullptr;
     const int64_t noise = params.out_table == nullptr ? 0 : tiles(1 + negatives);
     const int64_t tree = params.tree_table == nullptr ? 0 : tiles(params.longest_path);
     most_contexts = 2 * window;
-    most_inputs = params.cbow ? 1 : most_contexts;
-    shared_tiles = params.cbow ? 0 : tree + (in_common ? noise : 0);
-    own_tiles = params.cbow ? tree + noise : in_common ? 0 : noise;
+    if (params.cbow) {
+      most_inputs = 1;
+      shared_tiles = 0;
+      own_tiles = tree + noise;
+    } else if (bags) {
+      most_inputs = 1;
+      shared_tiles = 0;
+      own_tiles = most_contexts * (tree + (in_common ? 0 : noise));
+      if (in_common && noise > 0) own_tiles += tiles(most_contexts + negatives);
+    } else {
+      most_inputs = most_contexts;
+      shared_tiles = tree + (in_common ? noise : 0);
+      own_tiles = in_common ? 0 : noise;
+    }
     most_tiles = shared_tiles + own_tiles * most_inputs;
     most_errors = (shared_tiles + own_tiles) * most_inputs;
     most_draws = in_common ? negatives : most_contexts * negatives;
-    most_rows = most_tiles * kTile + most_contexts;
+    most_rows = most_tiles * kTile + (bags ? 0 : most_contexts);
     planned = params.together > 0 ? (params.together + threads - 1) / threads
               : most_rows >= 2048 ? 1
                                   : least(2048 / most_rows, 32);
+    most_tokens = planned + 2 * window;
+    most_bag_rows = (params.cbow ? most_tokens : planned) * params.longest_bag;
     kept = kKept + 2 * window;
   }
 
@@ -100,9 +116,11 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
   const size_t stride = static_cast<size_t>(params.stride);
   const size_t parts = static_cast<size_t>(params.parts);
-  const size_t plan = rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
-                      planned * (128 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
-                      stride * sizeof(scalar_t);
+  const size_t plan =
+      rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
+      planned * (128 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
+      stride * sizeof(scalar_t) + static_cast<size_t>(sizes.most_bag_rows) * sizeof(void*) +
+      static_cast<size_t>(sizes.most_tokens + 1) * (sizeof(int64_t) + sizeof(int32_t));
   const size_t plans = params.together > 0 ? 4 : 2;
   const size_t errors = static_cast<size_t>(sizes.most_errors) * sizes.kErrors;
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
@@ -113,7 +131,7 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
       own + kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) + plans * plan +
       (errors + changes + 2 * stride * parts + static_cast<size_t>(sizes.most_contexts)) *
           sizeof(scalar_t);
-  return (bytes + 64 * 80) / 64 * 64;  // each of some 70 arrays starts at a cache line
+  return (bytes + 64 * 100) / 64 * 64;  // each of some 80 arrays starts at a cache line
 }
 
 // Bytes of what the members of a team share.

@@ -27,8 +27,9 @@ struct Cpu : CpuCall {
             ? train_together(check, params, token_count, data<double>(stats), threads)
             : train_in_turns(check, params, token_count, data<double>(stats), threads);
     check.that(valid, "tokens must be in [0, ", params.vocab_size,
-               "), offsets must rise from 0 to at most ", token_count, ", and paths have at most ",
-               params.longest_path, " nodes in [0, ", params.vocab_size - 1, ")");
+               "), offsets must rise from 0 to at most ", token_count, ", paths have at most ",
+               params.longest_path, " nodes in [0, ", params.vocab_size - 1, "), and bags 1 to ",
+               params.longest_bag, " rows in [0, ", params.in_rows, ")");
   }
 
  private:

@@ -24,6 +24,7 @@ struct Cuda : CudaCall {
     check.that(bytes <= kWord2vecCudaMaxWarpBytes,
                "window, negatives, longest_path and rows must need at most ",
                kWord2vecCudaMaxWarpBytes, " bytes of shared memory on CUDA, got ", bytes);
+    check.that(params.bag_offsets == nullptr, "bags are not trained on CUDA yet");
     if (params.first_sentence == params.last_sentence) return;
     if (params.together > 0) return run_rounds(check, params, token_count, stats);
     const Tensor next_sentence = new_zeros(stats, {1}, ScalarType::Long);

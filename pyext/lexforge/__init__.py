@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lexforge._library import build_info, cpu_capability, cuda_usable
     from lexforge.models.cooccurrence.count import cooccurrence
     from lexforge.models.cooccurrence.counts import Cooccurrence
+    from lexforge.models.fasttext.model import FastText
     from lexforge.models.glove.model import GloVe
     from lexforge.models.word2vec.model import Word2Vec
     from lexforge.text.phrases import ENGLISH_CONNECTOR_WORDS, FrozenPhrases, Phraser, Phrases
@@ -27,6 +28,7 @@ __all__ = [
     "RULE_KEEP",
     "CallbackAny2Vec",
     "Cooccurrence",
+    "FastText",
     "FrozenPhrases",
     "GloVe",
     "KeyedVectors",
@@ -51,6 +53,7 @@ _HOME = {
     "CallbackAny2Vec": "lexforge.training.events",
     "Cooccurrence": "lexforge.models.cooccurrence.counts",
     "ENGLISH_CONNECTOR_WORDS": "lexforge.text.phrases",
+    "FastText": "lexforge.models.fasttext.model",
     "FrozenPhrases": "lexforge.text.phrases",
     "GloVe": "lexforge.models.glove.model",
     "KeyedVectors": "lexforge.vectors",

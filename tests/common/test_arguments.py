@@ -41,7 +41,7 @@ from lexforge.ops.word2vec.skipgram_batch import (
 )
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_
-from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
 
 f, i, n = torch.ones, lambda *x: torch.tensor(x, dtype=torch.int32), lambda *x: torch.tensor(x)
 stats = torch.zeros(3, dtype=torch.float64)
@@ -113,8 +113,10 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("skipgram_step_", lambda *given: skipgram_step_(state(), *given, lr=0.1), minibatch),
     ("SkipgramState", SkipgramState.create, (f(2, 16), f(2, 16))),
     ("word2vec_train_",
-     lambda *t: word2vec_train_(*t[:8], HuffmanPaths(*t[8:10], 1), in_scale=t[10]),
-     (f(2, 16), f(2, 16), f(1, 16), stats.clone(), *corpus, noise, n(0, 1, 2), i(0, 1), f(2))),
+     lambda *t: word2vec_train_(
+         *t[:8], HuffmanPaths(*t[8:10], 1), in_scale=t[10], bags=Bags(*t[11:], 1)),
+     (f(2, 16), f(2, 16), f(1, 16), stats.clone(), *corpus, noise, n(0, 1, 2), i(0, 1), f(2),
+      n(0, 1, 2), i(0, 1))),
 ]  # fmt: skip
 # Where None stands for nothing.
 OPTIONAL = {

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
 from lexforge.reference.word2vec.word2vec_train import word2vec_train
 
 
@@ -36,6 +36,17 @@ def random_paths(random, vocab_size) -> HuffmanPaths:
     )
 
 
+def random_bags(random, vocab_size, grams, sizes, mean=True) -> Bags:
+    """Each word's own row and up to ``sizes`` others of so many, which words share."""
+    bags = [
+        [word, *(vocab_size + random.integers(0, grams, random.integers(0, sizes + 1))).tolist()]
+        for word in range(vocab_size)
+    ]
+    lengths = [len(bag) for bag in bags]
+    rows = torch.tensor([row for bag in bags for row in bag], dtype=torch.int32)
+    return Bags(torch.tensor([0, *lengths]).cumsum(0), rows, max(lengths), mean)
+
+
 def apart(found, expected):
     """The largest difference of two sets of tables, and the relative one of their losses."""
     tables = max(np.abs(x - y).max() for x, y in zip(found[:3], expected[:3], strict=True))
@@ -55,6 +66,9 @@ class Case:
         scale=0.5,
         dtype="f4",
         losses="noise",
+        grams=0,
+        bag_sizes=4,
+        bag_mean=True,
         **options,
     ):
         random = np.random.default_rng(len(lengths) + sum(lengths))
@@ -68,12 +82,20 @@ class Case:
             [random.integers(0, 2**32, vocab_size), random.integers(0, vocab_size, vocab_size)], 1
         ).astype(np.uint32)
         stride = -(-dim // 16) * 16
-        self.tables = np.zeros((3, vocab_size, stride), dtype)
-        self.tables[:2, :, :dim] = random.uniform(-scale, scale, (2, vocab_size, dim))
-        self.losses, self.tree = losses, None
+        self.tables = [np.zeros((vocab_size, stride), dtype) for _ in range(3)]
+        for table, values in zip(
+            self.tables, random.uniform(-scale, scale, (2, vocab_size, dim)), strict=False
+        ):
+            table[:, :dim] = values
+        self.losses, self.tree, self.bags = losses, None, None
         if "tree" in losses:
             self.tree = random_paths(random, vocab_size)
-            self.tables[2, :, :dim] = random.uniform(-scale, scale, (vocab_size, dim))
+            self.tables[2][:, :dim] = random.uniform(-scale, scale, (vocab_size, dim))
+        if grams:
+            self.bags = random_bags(random, vocab_size, grams, bag_sizes, bag_mean)
+            more = np.zeros((grams, stride), dtype)
+            more[:, :dim] = random.uniform(-scale, scale, (grams, dim))
+            self.tables[0] = np.concatenate([self.tables[0], more])
         self.options = {
             "window": 5,
             "negatives": 5,
@@ -113,6 +135,9 @@ class Case:
         options = {"first_sentence": 0, "last_sentence": len(self.offsets) - 1} | self.options
         if options.get("in_scale") is not None:
             options["in_scale"] = torch.tensor(options["in_scale"], device=device)
+        if self.bags is not None:
+            offsets, rows, *others = self.bags
+            options["bags"] = Bags(offsets.to(device), rows.to(device), *others)
         ends = [options["first_sentence"], *cuts, options["last_sentence"]]
         for first, last in pairwise(ends):
             options |= {"first_sentence": first, "last_sentence": last}
@@ -122,10 +147,14 @@ class Case:
         return *(table.cpu().numpy() for table in tables), stats.cpu().numpy()
 
     def expected(self, dtype="f8"):
-        tables = self.tables.astype(dtype)
+        tables = [table.astype(dtype) for table in self.tables]
         tree = None if self.tree is None else [t.numpy() for t in self.tree[:2]]
         arrays = self.tokens, self.offsets, self.keep, self.noise, tree
-        stats = word2vec_train(*self.used(tables), *arrays, **self.options)
+        options = self.options
+        if self.bags is not None:
+            offsets, rows, *others = self.bags
+            options = options | {"bags": (offsets.numpy(), rows.numpy(), *others)}
+        stats = word2vec_train(*self.used(tables), *arrays, **options)
         return *tables, stats
 
     def check_sequential(self, device, tolerance=4e-6):

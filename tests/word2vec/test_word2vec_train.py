@@ -374,8 +374,9 @@ def arguments(device):
 def as_the_op(given):
     """All arguments of the op itself, without its wrapper's checks."""
     *tensors, noise, tree = given.values()
+    bags = (tensors[5][:0], tensors[4][:0], 0, True)
     options = (False, True, 5, 5, True, False, 0, 0.02, 0.01, 0, 20, 1, 0, 1)
-    return (*tensors, given["keep"][:0], noise, *tree, 0, 1, *options)
+    return (*tensors, given["keep"][:0], noise, *tree, *bags, 0, 1, *options)
 
 
 def test_versions_are_bumped(device):

@@ -37,14 +37,14 @@ class OwnRows {
               carve);
   }
 
-  // Where this thread trains a row.
-  LEXFORGE_INLINE scalar_t* row(TableName name, int64_t row) {
+  // Where this thread trains a row, so many times.
+  LEXFORGE_INLINE scalar_t* row(TableName name, int64_t row, int64_t times = 1) {
     Table& table = tables_[name];
     const int64_t i = row - table.first;
     if (static_cast<uint64_t>(i) >= static_cast<uint64_t>(table.rows)) {
       return table.start + row * stride_;
     }
-    ++table.times[i];
+    table.times[i] += times;
     return table.copy + i * stride_;
   }
 

@@ -2,6 +2,7 @@
 // weights; and their fetching ahead of use. A part of word2vec_train_cpu_impl.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -15,10 +16,15 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// Some columns of the rows that a step works on: where they begin in a row and in what a step keeps,
-// and how many.
+// Some columns of the rows that a step works on: where they begin in a row of in_table, in one of
+// the other tables and in what a step keeps, and how many.
 struct Columns {
-  int64_t in_row, kept, count;
+  int64_t in_input, in_target, kept, count;
+};
+
+// A part of a list.
+struct Range {
+  int64_t begin, count;
 };
 
 // One window: where its tiles of targets and its contexts lie in the plan's lists. The tiles that
@@ -27,11 +33,13 @@ template <typename scalar_t>
 struct Window {
   scalar_t lr;
   int64_t first_tile;  // tile i: row[kTile i ..] after first_row, weight[kErrors i ..]
-  int64_t first_row;   // the targets' tiles, then the contexts
+  int64_t first_row;   // the targets' tiles, then, without bags, the contexts
   int64_t first_context;
-  int64_t contexts;
-  int64_t inputs;  // as many, or CBOW's one
+  int64_t end_row;
+  int64_t inputs;  // as many as contexts, or one made of the rows of `pool`
   int64_t shared_tiles, own_tiles;
+  Range pool[2];                               // in the plan's pool
+  int64_t first_bag_row, end_bag_row;  // those that no window before it meets
 };
 
 // The windows of a block of centres.
@@ -40,7 +48,10 @@ class Plan {
  public:
   Plan(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
        OwnRows<scalar_t>& own, Carver& carve)
-      : params_(params), own_(own), in_common_(params.share_negatives || params.cbow) {
+      : params_(params),
+        own_(own),
+        in_common_(params.share_negatives || params.cbow),
+        bags_(params.bag_offsets != nullptr) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
     window = carve.take<Window<scalar_t>>(sizes.planned);
@@ -50,6 +61,10 @@ class Plan {
     noise_ = carve.take<int32_t>(2 * quads);
     context_begin_ = carve.take<int32_t>(sizes.planned);
     context_end_ = carve.take<int32_t>(sizes.planned);
+    bag_row = carve.take<scalar_t*>(sizes.most_bag_rows);
+    bag_begin_ = carve.take<int64_t>(sizes.most_tokens + 1);
+    bag_uses_ = carve.take<int32_t>(sizes.most_tokens);
+    pool = bags_ ? bag_row : row;
     spare_row_ = carve.take<scalar_t>(params.stride);
     std::memset(spare_row_, 0, params.stride * sizeof(scalar_t));
   }
@@ -58,6 +73,7 @@ class Plan {
   void make(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
     draw_noise(params_, counter_, lay_out(kept, begin, end), noise_);
     clear();
+    if (bags_) list_bags(kept, begin, end);
     centers = end - begin;
     const int32_t* noise = noise_;
     for (int64_t i = begin; i < end; ++i) {
@@ -69,36 +85,54 @@ class Plan {
       next.first_tile = tiles_;
       next.first_row = rows;
       const int32_t center = kept.token[i];
-      if (params_.tree_table != nullptr) list_path(center);
-      const int64_t path_tiles = tiles_ - next.first_tile;
-      if (params_.out_table != nullptr) {
-        const int64_t lists = in_common_ ? 1 : contexts;
-        for (int64_t j = 0; j < lists; ++j) list_targets(center, noise + j * params_.negatives);
-        noise += noise_quads(draws(contexts)) * kDrawsPerQuad;
+      int64_t in_common = 0;  // tiles
+      next.inputs = 1;
+      if (bags_ && !params_.cbow) {
+        list_contexts(kept, from, i, to, noise);
+      } else {
+        if (params_.tree_table != nullptr) list_path(center);
+        const int64_t path_tiles = tiles_ - next.first_tile;
+        if (params_.out_table != nullptr) {
+          const int64_t lists = in_common_ ? 1 : contexts;
+          for (int64_t j = 0; j < lists; ++j) list_targets(center, noise + j * params_.negatives);
+        }
+        if (!params_.cbow) {
+          next.inputs = contexts;
+          in_common = in_common_ ? tiles_ - next.first_tile : path_tiles;
+        }
       }
-      const int64_t tiles = tiles_ - next.first_tile;
-      next.contexts = contexts;
-      next.inputs = params_.cbow ? 1 : contexts;
-      next.shared_tiles = params_.cbow ? 0 : in_common_ ? tiles : path_tiles;
-      next.own_tiles = (tiles - next.shared_tiles) / next.inputs;
+      if (params_.out_table != nullptr) noise += noise_quads(draws(contexts)) * kDrawsPerQuad;
+      next.shared_tiles = in_common;
+      next.own_tiles = (tiles_ - next.first_tile - in_common) / next.inputs;
       next.first_context = rows;
-      inputs += next.inputs;
-      for (int64_t j = from; j < to; ++j) {
-        if (j != i) row[rows++] = own_.row(Own::kIn, kept.token[j]);
+      inputs += params_.cbow ? 1 : contexts;
+      if (bags_) {
+        pool_bags(next, begin, from, i, to);
+      } else {
+        for (int64_t j = from; j < to; ++j) {
+          if (j != i) row[rows++] = own_.row(Own::kIn, kept.token[j]);
+        }
+        next.pool[0] = {next.first_context, contexts};
+        next.pool[1] = {rows, 0};
+        next.first_bag_row = next.end_bag_row = 0;
       }
+      next.end_row = rows;
     }
   }
 
-  void clear() { size = inputs = centers = rows = tiles_ = 0; }
+  void clear() { size = inputs = centers = rows = bag_rows = tiles_ = 0; }
 
-  bool valid = true;  // false when a path is none; such a window trains on what is
+  bool valid = true;  // false when a path or a bag is none; such a window trains on what is
   int64_t size = 0;   // windows with at least one context
   int64_t inputs = 0;
   int64_t centers = 0;
   int64_t rows = 0;  // of all windows
+  int64_t bag_rows = 0;
   Window<scalar_t>* window;
   scalar_t** row;
-  scalar_t* weight;  // with label 1: 1, with label 0: -1, of what is left out 0
+  scalar_t** bag_row;  // of the bags that the windows meet, each once, in the tokens' order
+  scalar_t** pool;     // of these two the one whose rows inputs are made of
+  scalar_t* weight;    // with label 1: 1, with label 0: -1, of what is left out 0
 
  private:
   using Own = OwnRows<scalar_t>;
@@ -119,7 +153,10 @@ class Plan {
       to = to > kept.size ? kept.size : to;
       while (kept.sentence[from] != sentence) ++from;
       while (kept.sentence[to - 1] != sentence) --to;
-      if (params_.tree_table != nullptr) prefetch_paths(kept, i);
+      if (params_.tree_table != nullptr) {
+        prefetch_lists(kept, i, params_.path_offsets, params_.paths);
+      }
+      if (bags_) prefetch_lists(kept, i, params_.bag_offsets, params_.bag_rows);
       context_begin_[i - begin] = static_cast<int32_t>(from);
       context_end_[i - begin] = static_cast<int32_t>(to);
       const int64_t contexts = to - from - 1;
@@ -131,17 +168,95 @@ class Plan {
     return quads;
   }
 
-  // Fetches paths of centres to come, and where those of later ones begin.
-  void prefetch_paths(const Kept<scalar_t>& kept, int64_t i) const {
-    constexpr int64_t kPath = 12, kBegin = 32;
-    if (i + kBegin < kept.size) {
-      __builtin_prefetch(params_.path_offsets + kept.token[i + kBegin]);
+  // Fetches the paths or bags of tokens to come, and where those of later ones begin.
+  static void prefetch_lists(const Kept<scalar_t>& kept, int64_t i, const int64_t* offsets,
+                             const int32_t* elements) {
+    constexpr int64_t kList = 12, kBegin = 32;
+    if (i + kBegin < kept.size) __builtin_prefetch(offsets + kept.token[i + kBegin]);
+    if (i + kList < kept.size) {
+      const int32_t* list = elements + offsets[kept.token[i + kList]];
+      __builtin_prefetch(list);
+      __builtin_prefetch(list + 15);  // most are no longer
     }
-    if (i + kPath < kept.size) {
-      const int32_t* path = params_.paths + params_.path_offsets[kept.token[i + kPath]];
-      __builtin_prefetch(path);
-      __builtin_prefetch(path + 15);  // most are no longer
+  }
+
+  // Lists the bags of the tokens that the windows of centres [begin, end) meet: with skip-gram the
+  // centres, with CBOW their contexts.
+  void list_bags(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
+    const int64_t first = begin - params_.window, tokens = end - first + params_.window;
+    std::memset(bag_uses_, 0, tokens * sizeof *bag_uses_);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t from = context_begin_[i - begin], to = context_end_[i - begin];
+      if (to - from == 1) continue;
+      if (params_.cbow) {
+        for (int64_t j = from; j < to; ++j) bag_uses_[j - first] += j != i;
+      } else {
+        bag_uses_[i - first] = 1;
+      }
     }
+    for (int64_t k = 0; k < tokens; ++k) {
+      bag_begin_[k] = bag_rows;
+      if (bag_uses_[k] > 0) list_bag(kept.token[first + k], bag_uses_[k]);
+    }
+    bag_begin_[tokens] = bag_rows;
+    bags_met_ = 0;
+  }
+
+  void list_bag(int32_t word, int64_t uses) {
+    const int64_t begin = params_.bag_offsets[word], end = params_.bag_offsets[word + 1];
+    if (begin < 0 || end <= begin || end > params_.bag_count || end - begin > params_.longest_bag) {
+      valid = false;
+      return;
+    }
+    for (int64_t n = begin; n < end; ++n) {
+      const int32_t in_row = params_.bag_rows[n];
+      if (static_cast<uint32_t>(in_row) >= static_cast<uint64_t>(params_.in_rows)) {
+        valid = false;
+        return;
+      }
+      bag_row[bag_rows++] = own_.row(Own::kIn, in_row, uses);
+    }
+  }
+
+  // The input of centre i's window is made of its bag, or with CBOW of those of tokens [from, to)
+  // without it. `begin` is the plan's first centre.
+  void pool_bags(Window<scalar_t>& next, int64_t begin, int64_t from, int64_t i, int64_t to) {
+    const auto bags = [&](int64_t first, int64_t last) {
+      const int64_t* bag = bag_begin_ + (params_.window - begin + first);
+      return Range{*bag, bag[last - first] - *bag};
+    };
+    if (params_.cbow) {
+      next.pool[0] = bags(from, i);
+      next.pool[1] = bags(i + 1, to);
+    } else {
+      next.pool[0] = bags(i, i + 1);
+      next.pool[1] = {next.pool[0].begin + next.pool[0].count, 0};
+    }
+    next.first_bag_row = bags_met_;
+    next.end_bag_row = std::max(bags_met_, next.pool[1].begin + next.pool[1].count);
+    bags_met_ = next.end_bag_row;
+  }
+
+  // Appends what the centre's bag predicts, in whole tiles: the paths of contexts [from, to) without
+  // i, and these with their noise words.
+  void list_contexts(const Kept<scalar_t>& kept, int64_t from, int64_t i, int64_t to,
+                     const int32_t* noise) {
+    const int64_t contexts = to - from - 1;
+    const auto context = [&](int64_t j) { return kept.token[from + j + (from + j >= i)]; };
+    for (int64_t j = 0; j < contexts; ++j) {
+      if (params_.tree_table != nullptr) list_path(context(j));
+      if (params_.out_table == nullptr || in_common_) continue;
+      list_targets(context(j), noise + j * params_.negatives);
+    }
+    if (params_.out_table == nullptr || !in_common_) return;
+    const auto word = [&](int64_t n) { return n < contexts ? context(n) : noise[n - contexts]; };
+    const auto label = [&](int64_t n) {
+      if (n < contexts) return 1;
+      int differing = 0;
+      for (int64_t j = 0; j < contexts; ++j) differing += context(j) != noise[n - contexts];
+      return -differing;
+    };
+    list(Own::kOut, contexts + params_.negatives, word, label);
   }
 
   // Appends the positive and its noise words, in whole tiles.
@@ -194,11 +309,15 @@ class Plan {
   const Word2vecTrainParams<scalar_t>& params_;
   OwnRows<scalar_t>& own_;
   const bool in_common_;  // one set of noise words for a window
+  const bool bags_;
   uint32_t* counter_[3];  // of the quads of noise (noise_impl.h)
   int32_t* noise_;
   int32_t* context_begin_;
   int32_t* context_end_;
   scalar_t* spare_row_;  // zeros
+  int64_t* bag_begin_;   // in bag_row, of the tokens from a window before the first centre on
+  int32_t* bag_uses_;    // how many windows meet them
+  int64_t bags_met_;     // rows of those of the windows so far
   int64_t tiles_ = 0;
 };
 
@@ -218,33 +337,49 @@ class Ahead {
   // Far enough for a read from memory, near enough that the rows stay in the first-level cache. Of
   // 24, 48 and 96, tried with V = 83,000 and shared noise on a busy Zen 5, the medians of three
   // runs were 17, 22 and 22 M pairs/s; 64 lies between the two that did alike.
-  static constexpr int64_t kRows = 64;
+  static constexpr int64_t kRows = 64, kBagRows = 48;
 
-  // From kRows after row `first` of `plan` on.
-  Ahead(const Plan<scalar_t>& plan, const Plan<scalar_t>& next, int64_t first)
-      : plan_(plan), next_(next), index_(first + kRows) {}
+  // What a window of `plan` is to fetch.
+  Ahead(const Plan<scalar_t>& plan, const Plan<scalar_t>& next, const Window<scalar_t>& window)
+      : plan_(plan),
+        next_(next),
+        index_(window.first_row + kRows),
+        end_(window.end_row + kRows),
+        bag_index_(window.first_bag_row + kBagRows),
+        bag_end_(window.end_bag_row + kBagRows) {}
 
   // The next row, of `stride` elements.
   LEXFORGE_INLINE void fetch(int64_t stride) {
-    const int64_t beyond = index_ - plan_.rows;
-    if (beyond >= next_.rows) {
-      ++index_;
-      return;
-    }
-    const scalar_t* row = beyond < 0 ? plan_.row[index_] : next_.row[beyond];
-    ++index_;
-    prefetch(row, stride);
+    fetch(index_++, plan_.row, plan_.rows, next_.row, next_.rows, stride);
   }
 
-  // All that is left up to kRows after row `end` of the plan.
-  LEXFORGE_INLINE void fetch_until(int64_t end, int64_t stride) {
-    while (index_ < end + kRows) fetch(stride);
+  // The next one of bags, if it is one of this window's to fetch.
+  LEXFORGE_INLINE void fetch_bag(int64_t stride) {
+    if (bag_index_ == bag_end_) return;
+    fetch(bag_index_++, plan_.bag_row, plan_.bag_rows, next_.bag_row, next_.bag_rows, stride);
+  }
+
+  // All that is left.
+  LEXFORGE_INLINE void fetch_rest(int64_t stride) {
+    while (index_ < end_) fetch(stride);
+  }
+  LEXFORGE_INLINE void fetch_rest_of_bags(int64_t stride) {
+    while (bag_index_ < bag_end_) fetch_bag(stride);
   }
 
  private:
+  static LEXFORGE_INLINE void fetch(int64_t index, scalar_t* const* rows, int64_t count,
+                                    scalar_t* const* next, int64_t next_count, int64_t stride) {
+    const int64_t beyond = index - count;
+    if (beyond < next_count) prefetch(beyond < 0 ? rows[index] : next[beyond], stride);
+  }
+
   const Plan<scalar_t>& plan_;
   const Plan<scalar_t>& next_;
   int64_t index_;
+  const int64_t end_;
+  int64_t bag_index_;
+  const int64_t bag_end_;
 };
 
 }  // namespace

@@ -17,8 +17,8 @@ namespace {
 // loops over a row are unrolled), else 0.
 //
 // Targets are handled a tile at a time: as many accumulators hide the latency of a dot product, and
-// one load of the input row serves them all. An input is a context's row, or with CBOW what gather()
-// makes of all of them.
+// one load of the input row serves them all. An input is a context's row, or with CBOW and with bags
+// what gather() makes of all those of the window's pool.
 template <typename L, typename E, int kStride>
 class WindowStep {
  public:
@@ -28,8 +28,9 @@ class WindowStep {
   WindowStep(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
              Carver& carve)
       : stride_(kStride > 0 ? kStride : params.stride),
-        cbow_(params.cbow),
-        mean_(params.cbow_mean),
+        bags_(params.bag_offsets != nullptr),
+        pooled_(params.cbow || bags_),
+        mean_(bags_ ? params.bag_mean : params.cbow_mean),
         in_table_(params.in_table),
         in_scale_(params.in_scale),
         error_(carve.take<scalar_t>(sizes.most_errors * kErrors)),
@@ -43,18 +44,26 @@ class WindowStep {
   // Trains a window while rows of later ones are fetched; adds to the loss.
   LEXFORGE_INLINE void train(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                              Ahead<scalar_t>& ahead, double& loss) {
-    const Columns all{0, 0, stride_};
-    if (cbow_) gather(plan, window, all);
+    const Columns all{0, 0, 0, stride_};
+    if (pooled_) gather(plan, window, all);
     loss += errors(plan, window, ahead);
-    update(plan, window, all, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
-    ahead.fetch_until(window.first_context + window.contexts, stride_);
+    if (bags_) {
+      update_pooled(plan, window, all, [&]() LEXFORGE_INLINED {
+        ahead.fetch(stride_);
+        ahead.fetch_bag(stride_);
+      });
+      ahead.fetch_rest_of_bags(stride_);
+    } else {
+      update(plan, window, all, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
+    }
+    ahead.fetch_rest(stride_);
   }
 
   // The parts of that for some columns. First the dot products of each tile of each input with its
   // targets, kErrors to a tile.
   LEXFORGE_INLINE void scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                               const Columns& columns, scalar_t* score) {
-    if (cbow_) gather(plan, window, columns);
+    if (pooled_) gather(plan, window, columns);
     for_each_tile(plan, window, columns,
                   [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
                     dot_tile(input, plan.row + window.first_row + tile * kTile, columns, score);
@@ -81,20 +90,16 @@ class WindowStep {
   template <typename Fetch>
   LEXFORGE_INLINE void update(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                               const Columns& columns, const Fetch& fetch) {
+    if (pooled_) return update_pooled(plan, window, columns, fetch);
     if (in_scale_ != nullptr) find_scales(plan, window);
     if (window.shared_tiles > 0) update_shared(plan, window, columns);
-    if (window.own_tiles == 0) return;
-    if (cbow_) {
-      update_cbow(plan, window, columns, fetch);
-    } else {
-      update_own<false>(plan, window, columns, fetch);
-    }
+    if (window.own_tiles > 0) update_own<false>(plan, window, columns, fetch);
   }
 
   // The same where other windows have been trained since the scores.
   LEXFORGE_INLINE void update_later(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                                     const Columns& columns) {
-    if (cbow_) gather(plan, window, columns);
+    if (pooled_) gather(plan, window, columns);
     update(plan, window, columns, [] {});
   }
 
@@ -102,43 +107,77 @@ class WindowStep {
   static constexpr int64_t W = L::kWidth;
   static constexpr int kTile = Word2vecTrainPlan::kTile;
   static constexpr int kErrors = Word2vecTrainPlan::kErrors;
-  // Registers of an input row that an update holds, and as many for its gradient.
-  static constexpr int64_t kChunk = W == 16 ? 10 : 4;
+  // Registers of an input row that an update holds, and as many for its gradient; and those of a
+  // row that are pooled at a time.
+  static constexpr int64_t kChunk = W == 16 ? 10 : 4, kPool = W == 16 ? 20 : 8;
 
   // Known when compiling where the row length is: a step then works on whole rows.
   static constexpr int64_t count_of(const Columns& columns) {
     return kStride > 0 ? kStride : columns.count;
   }
 
-  // Of a context's row in CBOW's input, and of the input's change in a context's.
-  scalar_t share_of(const Window<scalar_t>& window) const {
-    return mean_ ? 1 / static_cast<scalar_t>(window.contexts) : 1;
+  // How much of its change a row of in_table makes, where that is not all of it.
+  scalar_t scale_of(const scalar_t* row) const {
+    return static_cast<scalar_t>(in_scale_[(row - in_table_) / stride_]);
   }
 
-  // How much of its change each context's row makes, where that is not all of it.
+  // Those of the contexts.
   [[gnu::noinline]] void find_scales(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
-    for (int64_t j = 0; j < window.contexts; ++j) {
-      const int64_t row = (plan.row[window.first_context + j] - in_table_) / stride_;
-      scale_[j] = static_cast<scalar_t>(in_scale_[row]);
+    for (int64_t j = 0; j < window.inputs; ++j) {
+      scale_[j] = scale_of(plan.row[window.first_context + j]);
     }
   }
 
-  scalar_t scale_of(int64_t context) const { return in_scale_ != nullptr ? scale_[context] : 1; }
+  // Of each row in a pooled input.
+  scalar_t share_of(const Window<scalar_t>& window) const {
+    return mean_ ? 1 / static_cast<scalar_t>(window.pool[0].count + window.pool[1].count) : 1;
+  }
 
-  // CBOW's input, of the rows as they are now.
-  LEXFORGE_INLINE void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                              const Columns& columns) {
-    const int64_t count = count_of(columns);
-    scalar_t* const* contexts = plan.row + window.first_context;
-    const reg share = L::broadcast(share_of(window));
-#pragma GCC unroll 32
-    for (int64_t d = 0; d < count; d += W) {
-      reg sum = L::load(contexts[0] + columns.in_row + d);
-      for (int64_t j = 1; j < window.contexts; ++j) {
-        sum = L::add(sum, L::load(contexts[j] + columns.in_row + d));
-      }
-      L::store(gathered_ + columns.kept + d, L::mul(share, sum));
+  // Calls visit(row) with the rows that the input is made of.
+  template <typename Visit>
+  static LEXFORGE_INLINE void for_each_pooled(const Plan<scalar_t>& plan,
+                                              const Window<scalar_t>& window, const Visit& visit) {
+    for (const Range& part : window.pool) {
+      scalar_t* const* rows = plan.pool + part.begin;
+      for (int64_t j = 0; j < part.count; ++j) visit(rows[j]);
     }
+  }
+
+  // Calls visit.operator()<registers>(d) for chunks of columns that registers hold.
+  template <typename Visit>
+  static LEXFORGE_INLINE void in_chunks(int64_t count, const Visit& visit) {
+    int64_t d = 0;
+    if constexpr (kStride > 0) {
+      if constexpr (kStride >= kPool * W) {
+        for (; d + kPool * W <= kStride; d += kPool * W) visit.template operator()<kPool>(d);
+      }
+      constexpr int64_t kRest = kStride / W % kPool;
+      if constexpr (kRest > 0) visit.template operator()<kRest>(d);
+    } else {
+      for (; d + kPool * W <= count; d += kPool * W) visit.template operator()<kPool>(d);
+      for (; d + 4 * W <= count; d += 4 * W) visit.template operator()<4>(d);
+      for (; d < count; d += W) visit.template operator()<1>(d);
+    }
+  }
+
+  // The input of the pooled rows as they are now.
+  [[gnu::noinline]] void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                const Columns& columns) {
+    const reg share = L::broadcast(share_of(window));
+    in_chunks(count_of(columns), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+      reg sum[kRegisters];
+      for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::zero();
+      for_each_pooled(plan, window, [&](const scalar_t* row) LEXFORGE_INLINED {
+#pragma GCC unroll 32
+        for (int64_t r = 0; r < kRegisters; ++r) {
+          sum[r] = L::add(sum[r], L::load(row + columns.in_input + d + r * W));
+        }
+      });
+#pragma GCC unroll 32
+      for (int64_t r = 0; r < kRegisters; ++r) {
+        L::store(gathered_ + columns.kept + d + r * W, L::mul(share, sum[r]));
+      }
+    });
   }
 
   // Calls visit(input, tile, in_common) in the order of the errors: those of the tiles that all
@@ -148,7 +187,8 @@ class WindowStep {
   LEXFORGE_INLINE void for_each_tile(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                                      const Columns& columns, const Visit& visit) {
     const auto input = [&](int64_t j) {
-      return cbow_ ? gathered_ + columns.kept : plan.row[window.first_context + j] + columns.in_row;
+      return pooled_ ? gathered_ + columns.kept
+                     : plan.row[window.first_context + j] + columns.in_input;
     };
     if (window.shared_tiles > 0) {
       for (int64_t j = 0; j < window.inputs; ++j) {
@@ -169,8 +209,8 @@ class WindowStep {
   // error_[kErrors * i + t], i in the order of for_each_tile(); returns the window's loss.
   double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                 Ahead<scalar_t>& ahead) {
-    const bool many = window.shared_tiles > 1 || (cbow_ && window.own_tiles > 1);
-    const Columns all{0, 0, stride_};
+    const bool many = window.shared_tiles > 1 || (pooled_ && window.own_tiles > 1);
+    const Columns all{0, 0, 0, stride_};
     const auto lr = E::broadcast(window.lr);
     auto loss = E::zero();
     scalar_t* error = error_;
@@ -224,7 +264,7 @@ class WindowStep {
     const scalar_t* row[kTile];
     reg sum[8];
     for (int t = 0; t < 8; ++t) sum[t] = L::zero();
-    for (int t = 0; t < kTile; ++t) row[t] = rows[t] + columns.in_row;
+    for (int t = 0; t < kTile; ++t) row[t] = rows[t] + columns.in_target;
 #pragma GCC unroll 32
     for (int64_t d = 0; d < count; d += W) {
       const reg v = L::load(input + d);
@@ -258,8 +298,8 @@ class WindowStep {
     return loss;
   }
 
-  // Input by input, each with its own targets. CBOW's change goes to gradient_.
-  template <bool kCbow, typename Fetch>
+  // Input by input, each with its own targets. A pooled one's change goes to gradient_.
+  template <bool kPooled, typename Fetch>
   LEXFORGE_INLINE void update_own(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                                   const Columns& columns, const Fetch& fetch) {
     const int64_t count = count_of(columns);
@@ -267,30 +307,30 @@ class WindowStep {
     scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
     const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
     for (int64_t j = 0; j < window.inputs; ++j, rows += tiles * kTile, error += tiles * kErrors) {
-      scalar_t* context = plan.row[window.first_context + j] + columns.in_row;
-      const scalar_t* input = kCbow ? gathered_ + columns.kept : context;
-      scalar_t* into = kCbow ? gradient_ + columns.kept : context;
-      const scalar_t scale = kCbow ? 1 : scale_of(j);
+      scalar_t* context = kPooled ? nullptr : plan.row[window.first_context + j] + columns.in_input;
+      const scalar_t* input = kPooled ? gathered_ + columns.kept : context;
+      scalar_t* into = kPooled ? gradient_ + columns.kept : context;
+      const scalar_t scale = kPooled || in_scale_ == nullptr ? 1 : scale_[j];
       constexpr int64_t kWhole = kStride / W;
       if constexpr (kStride > 0 && kWhole <= kChunk) {
-        update_one<kCbow, kWhole>(input, into, columns.in_row, tiles, rows, error, scale, true,
-                                  fetch);
+        update_one<kPooled, kWhole>(input, into, columns.in_target, tiles, rows, error, scale, true,
+                                    fetch);
       } else {
         int64_t d = 0;
         for (; d + kChunk * W <= count; d += kChunk * W) {
-          update_one<kCbow, kChunk>(input + d, into + d, columns.in_row + d, tiles, rows, error,
-                                    scale, d == 0, fetch);
+          update_one<kPooled, kChunk>(input + d, into + d, columns.in_target + d, tiles, rows,
+                                      error, scale, d == 0, fetch);
         }
         for (; d < count; d += W) {
-          update_one<kCbow, 1>(input + d, into + d, columns.in_row + d, tiles, rows, error, scale,
-                               d == 0, fetch);
+          update_one<kPooled, 1>(input + d, into + d, columns.in_target + d, tiles, rows, error,
+                                 scale, d == 0, fetch);
         }
       }
     }
   }
 
   // kRegisters of columns of one input and its targets, which begin at d in their rows.
-  template <bool kCbow, int64_t kRegisters, typename Fetch>
+  template <bool kPooled, int64_t kRegisters, typename Fetch>
   LEXFORGE_INLINE void update_one(const scalar_t* input, scalar_t* into, int64_t d, int64_t tiles,
                                   scalar_t* const* rows, const scalar_t* error, scalar_t scale,
                                   bool first, const Fetch& fetch) {
@@ -298,7 +338,7 @@ class WindowStep {
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) {
       v[r] = L::load(input + r * W);
-      sum[r] = kCbow ? L::zero() : v[r];
+      sum[r] = kPooled ? L::zero() : v[r];
     }
     for (int64_t tile = 0; tile < tiles; ++tile, rows += kTile, error += kErrors) {
       for (int t = 0; t < kTile; ++t) {
@@ -313,7 +353,7 @@ class WindowStep {
         }
       }
     }
-    if (!kCbow && scale != 1) {
+    if (!kPooled && scale != 1) {
       for (int64_t r = 0; r < kRegisters; ++r) {
         sum[r] = L::fma(L::broadcast(scale), L::sub(sum[r], v[r]), v[r]);
       }
@@ -324,25 +364,32 @@ class WindowStep {
 
   // Apart, for the sake of skip-gram's registers.
   template <typename Fetch>
-  [[gnu::noinline]] void update_cbow(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                     const Columns& columns, const Fetch& fetch) {
+  [[gnu::noinline]] void update_pooled(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                       const Columns& columns, const Fetch& fetch) {
+    if (window.own_tiles == 0) return;
     update_own<true>(plan, window, columns, fetch);
     scatter(plan, window, columns);
   }
 
-  // Adds CBOW's change to the contexts' rows.
+  // Adds the input's change to the rows that it is made of: with bags all of it, else their part.
   LEXFORGE_INLINE void scatter(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                                const Columns& columns) {
-    const int64_t count = count_of(columns);
-    const scalar_t* gradient = gradient_ + columns.kept;
-    for (int64_t j = 0; j < window.contexts; ++j) {
-      const reg share = L::broadcast(share_of(window) * scale_of(j));
-      scalar_t* row = plan.row[window.first_context + j] + columns.in_row;
+    const scalar_t share = bags_ ? 1 : share_of(window);
+    in_chunks(count_of(columns), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+      reg change[kRegisters];
 #pragma GCC unroll 32
-      for (int64_t d = 0; d < count; d += W) {
-        L::store(row + d, L::fma(share, L::load(gradient + d), L::load(row + d)));
+      for (int64_t r = 0; r < kRegisters; ++r) {
+        change[r] = L::load(gradient_ + columns.kept + d + r * W);
       }
-    }
+      for_each_pooled(plan, window, [&](scalar_t* row) LEXFORGE_INLINED {
+        const reg part = L::broadcast(in_scale_ == nullptr ? share : share * scale_of(row));
+        scalar_t* into = row + columns.in_input + d;
+#pragma GCC unroll 32
+        for (int64_t r = 0; r < kRegisters; ++r) {
+          L::store(into + r * W, L::fma(part, change[r], L::load(into + r * W)));
+        }
+      });
+    });
   }
 
   LEXFORGE_INLINE void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
@@ -358,7 +405,8 @@ class WindowStep {
   }
 
   // All inputs with the same targets, a register of columns at a time. With one tile its rows and
-  // their changes stay in registers; with more the changes wait in change_.
+  // their changes stay in registers; with more the changes wait in change_. Never with bags: columns
+  // begin alike in all rows.
   template <bool kOneTile, bool kScaled>
   LEXFORGE_INLINE void update_shared_tiles(const Plan<scalar_t>& plan,
                                            const Window<scalar_t>& window, const Columns& columns) {
@@ -366,7 +414,7 @@ class WindowStep {
     scalar_t* const* rows = plan.row + window.first_row;
     scalar_t* const* inputs = plan.row + window.first_context;
     const int64_t tiles = kOneTile ? 1 : window.shared_tiles;
-    for (int64_t d = columns.in_row; d < columns.in_row + count; d += W) {
+    for (int64_t d = columns.in_target; d < columns.in_target + count; d += W) {
       reg u[kTile], change[kTile];
       for (int64_t tile = 0; tile < tiles; ++tile) {
         for (int t = 0; t < kTile; ++t) {
@@ -414,12 +462,12 @@ class WindowStep {
   }
 
   const int64_t stride_;
-  const bool cbow_, mean_;
+  const bool bags_, pooled_, mean_;
   const scalar_t* const in_table_;
   const float* const in_scale_;
   scalar_t* error_;     // dot products, then errors
   scalar_t* change_;    // of shared targets, one register of columns each
-  scalar_t* gathered_;  // CBOW's input
+  scalar_t* gathered_;  // a pooled input
   scalar_t* gradient_;  // and its change
   scalar_t* scale_;     // of each context's change
 };

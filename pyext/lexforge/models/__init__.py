@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from lexforge._lazy import attach
 
 if TYPE_CHECKING:
+    from lexforge.models.fasttext.model import FastText
     from lexforge.models.glove.model import GloVe
     from lexforge.models.word2vec.model import Word2Vec
     from lexforge.text.phrases import FrozenPhrases, Phraser, Phrases
     from lexforge.vectors import KeyedVectors
 
-__all__ = ["FrozenPhrases", "GloVe", "KeyedVectors", "Phraser", "Phrases", "Word2Vec"]
+__all__ = ["FastText", "FrozenPhrases", "GloVe", "KeyedVectors", "Phraser", "Phrases", "Word2Vec"]
 
 _HOME = {
+    "FastText": "lexforge.models.fasttext.model",
     "FrozenPhrases": "lexforge.text.phrases",
     "GloVe": "lexforge.models.glove.model",
     "KeyedVectors": "lexforge.vectors",
@@ -23,4 +25,6 @@ _HOME = {
     "Word2Vec": "lexforge.models.word2vec.model",
 }
 
-__getattr__, __dir__ = attach(__name__, _HOME, ("callbacks", "keyedvectors", "phrases", "word2vec"))
+__getattr__, __dir__ = attach(
+    __name__, _HOME, ("callbacks", "fasttext", "keyedvectors", "phrases", "word2vec")
+)

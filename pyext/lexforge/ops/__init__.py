@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         hierarchical_softmax_loss,
         skipgram_softmax_loss,
     )
-    from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+    from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
 
 # Where each op lives, and the types of its arguments and results.
 _NAMES = {
@@ -118,7 +118,7 @@ _NAMES = {
         "hierarchical_softmax_loss",
         "skipgram_softmax_loss",
     ),
-    "word2vec.word2vec_train": ("HuffmanPaths", "word2vec_train_"),
+    "word2vec.word2vec_train": ("Bags", "HuffmanPaths", "word2vec_train_"),
 }
 
 __all__ = [

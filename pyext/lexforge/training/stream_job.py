@@ -313,7 +313,7 @@ def on_device(
     device: torch.device,
     refresh: Callable[[], None],
     *,
-    in_parts: bool = False,
+    in_parts: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, torch.Tensor], Callable[[], None], Callable[[], None]]:
     """A model's tables on the device, by name; what brings the model up to date; and the device.
 
@@ -322,24 +322,23 @@ def on_device(
 
     Args:
         refresh: Called when the model's tables have changed.
-        in_parts: On the CPU too they are copies, cut into columns, all of as many rows.
+        in_parts: On the CPU too they are copies, cut into columns, of so many rows.
     """
-    if in_parts:
-        rows = max(len(table) for table in tables.values())
-        placed = {name: table_parts(rows, table.shape[1]) for name, table in tables.items()}
+    if in_parts is not None:
+        placed = {name: table_parts(in_parts[name], each.shape[1]) for name, each in tables.items()}
     else:
         placed = {name: table.to(device) for name, table in tables.items()}
 
     def send() -> None:
         for name, table in tables.items():
-            if in_parts:
+            if in_parts is not None:
                 cut_(placed[name], table)
             elif placed[name] is not table:
                 placed[name].copy_(table)
 
     def fetch() -> None:
         for name, table in tables.items():
-            if in_parts:
+            if in_parts is not None:
                 join_(table, placed[name])
             elif placed[name] is not table:
                 table.copy_(placed[name])

@@ -773,6 +773,11 @@ class OwnedVectors(KeyedVectors):
         super().__init__(words, vectors, counts)
 
     @property
+    def owner(self) -> str:
+        """What the model is called."""
+        return self._owner
+
+    @property
     def vectors(self) -> np.ndarray:
         """The matrix [V, D], the model's own."""
         if not self._computed:

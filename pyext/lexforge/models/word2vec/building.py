@@ -294,7 +294,10 @@ class Word2VecVocabulary(Word2VecParts):
 
     def _set_vocabulary(self, words: Vocabulary, old: Built | None = None) -> None:
         """Tables for these words; with ``old``, whose words are among them, its vectors stay."""
-        built = self._built_for(words)
+        subwords = None if old is None or old.subwords is None else old.subwords
+        if subwords is not None:
+            subwords = subwords.extended(words.words, words.counts)
+        built = self._built_for(words, subwords=subwords)
         # Each growth of the vocabulary has a seed of its own: new rows never repeat old ones.
         self._draw(built, 0 if old is None else len(old.vocabulary), needed=old is None)
         if old is None:
@@ -303,16 +306,15 @@ class Word2VecVocabulary(Word2VecParts):
             rows = torch.tensor([words[word] for word in old.vocabulary.words])
             for name in ("input", "output"):
                 if name in built.tables and name in old.tables:
-                    built.tables[name][rows] = old.tables[name]
+                    built.tables[name][rows] = old.tables[name][: len(rows)]
+            ngrams = old.tables["input"][len(rows) :]
+            built.tables["input"][len(words) :][: len(ngrams)] = ngrams
             if _same_tree(built, old):  # inner nodes are of their tree alone
                 built.tables["tree"].copy_(old.tables["tree"])
-            lockf = np.broadcast_to(built.wv.vectors_lockf, len(words)).copy()
-            lockf[rows] = old.wv.vectors_lockf
-            built.wv.vectors_lockf = lockf if (lockf != 1).any() else 1
+            built.wv.keep_locks(old.wv, rows.numpy())
         if isinstance(self.wv, TrainedVectors):  # whoever holds the old wv goes on with the model
             wv = self.wv
-            wv.rebase(built.wv.index_to_key, built.wv.vectors, words.counts)
-            wv.vectors_lockf, wv.tree = built.wv.vectors_lockf, built.tree
+            wv.become(built.wv, words.counts)
             built = built._replace(wv=wv)
         self._built, self._before = built, None
 
@@ -388,9 +390,9 @@ def _start_from(
     try:
         taken = built.wv._take_over(vectors, lockf)
     except ValueError as error:
-        raise ValueError(f"Word2Vec: init: {error}") from error
+        raise ValueError(f"{built.wv.owner}: init: {error}") from error
     if needed and not taken:
-        raise ValueError("Word2Vec: init has none of the words of the corpus")
+        raise ValueError(f"{built.wv.owner}: init has none of the words of the corpus")
     return taken
 
 

@@ -14,12 +14,13 @@ from lexforge._arguments import MAX_THREADS, either, existing, real, whole
 from lexforge._errors import NotReadyError
 from lexforge._library import resolve_device
 from lexforge.models.word2vec.building import Word2VecVocabulary
-from lexforge.models.word2vec.parts import LOGGER
+from lexforge.models.word2vec.parts import LOGGER, Built
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.models.word2vec.storage import StoredWord2Vec
 from lexforge.models.word2vec.trainer import encoded, group_of, word2vec_steps
 from lexforge.models.word2vec.tree import log_likelihoods, word_log_probabilities
 from lexforge.text import Corpus
+from lexforge.text.vocabulary import TrimRule
 from lexforge.training.lock import folder_of_run
 from lexforge.training.progress import PLAIN_SECONDS, Progress, shown_by
 from lexforge.training.stream_job import (
@@ -182,8 +183,6 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         init: str | os.PathLike | WordVectors | None = None,
         init_lockf: float = 1.0,
     ) -> None:
-        if not sorted_vocab:
-            raise ValueError("Word2Vec: sorted_vocab must be 1: words are ordered by count")
         settings = Word2VecSettings(
             vector_size=vector_size,
             alpha=alpha if learning_rate is None else learning_rate,
@@ -208,43 +207,79 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             hs=hs,
             cbow_mean=cbow_mean,
         )
-        vars(self).update(settings.record())
+        self._take(
+            settings,
+            workers=workers,
+            device=device,
+            sorted_vocab=sorted_vocab,
+            null_word=null_word,
+            init=init,
+            init_lockf=init_lockf,
+            encoded_folder=encoded_folder,
+            compute_loss=compute_loss,
+            callbacks=callbacks,
+            comment=comment,
+            hashfxn=hashfxn,
+            batch_words=batch_words,
+            progress=progress,
+        )
+        corpus_file = either("Word2Vec", corpus, corpus_file=corpus_file)
+        self._begin(sentences, corpus_file, trim_rule)
+
+    def _take(
+        self,
+        settings: Word2VecSettings,
+        *,
+        workers: int | None,
+        device: str | torch.device,
+        sorted_vocab: int,
+        null_word: int,
+        init: str | os.PathLike | WordVectors | None,
+        init_lockf: float,
+        **kept: Any,
+    ) -> None:
+        """The constructor's: a model of these settings without words; `kept` become attributes."""
+        name = self._name
+        if not sorted_vocab:
+            raise ValueError(f"{name}: sorted_vocab must be 1: words are ordered by count")
+        vars(self).update(settings.record(), **kept)
         if workers is not None:
-            workers = whole("Word2Vec", "workers", workers, high=MAX_THREADS)
+            workers = whole(name, "workers", workers, high=MAX_THREADS)
         self.workers = workers
-        self.encoded_folder = encoded_folder
-        self.compute_loss, self.callbacks, self.comment = compute_loss, callbacks, comment
-        self.hashfxn, self.batch_words = hashfxn, batch_words
-        self.null_word, self.sorted_vocab = whole("Word2Vec", "null_word", null_word, 0, 1), 1
-        self.progress = progress
-        self.device = resolve_device("Word2Vec", device)
+        self.null_word, self.sorted_vocab = whole(name, "null_word", null_word, 0, 1), 1
+        self.device = resolve_device(name, device)
         if self.device.type == "cuda" and self.vector_size > LARGEST_CUDA_SIZE:
             raise ValueError(
-                f"Word2Vec: vector_size must be 1 to {LARGEST_CUDA_SIZE} on CUDA, got {vector_size}"
+                f"{name}: vector_size must be 1 to {LARGEST_CUDA_SIZE} on CUDA, got "
+                f"{self.vector_size}"
             )
         self.corpus_count = self.corpus_total_words = self.train_count = 0
         self.raw_vocab, self.effective_min_count = {}, self.min_count
         self.lifecycle_events = []
-        self.init, self.initialised = existing("Word2Vec: init", init), 0
-        self.init_lockf = real("Word2Vec", "init_lockf", init_lockf)
+        self.init, self.initialised = existing(f"{name}: init", init), 0
+        self.init_lockf = real(name, "init_lockf", init_lockf)
         self._before = self._built = self._state = None
         self.add_lifecycle_event("created", params=str(self))
 
-        corpus_file = either("Word2Vec", corpus, corpus_file=corpus_file)
+    def _begin(self, sentences: Any, corpus_file: Any, trim_rule: TrimRule | None) -> None:
+        """The constructor's: with a corpus, build the vocabulary and train."""
         if sentences is not None or corpus_file is not None:
-            self._corpus("Word2Vec", sentences, corpus_file, passes=2)
+            self._corpus(self._name, sentences, corpus_file, passes=2)
             self.build_vocab(sentences, corpus_file, trim_rule=trim_rule)
             self.train(
                 sentences,
                 corpus_file,
-                epochs=epochs,
-                compute_loss=compute_loss,
-                callbacks=callbacks,
+                epochs=self.epochs,
+                compute_loss=self.compute_loss,
+                callbacks=self.callbacks,
             )
             return
-        for what, later in (("trim_rule", "build_vocab"), ("callbacks", "train")):
-            if {"trim_rule": trim_rule, "callbacks": callbacks}[what]:
-                LOGGER.warning("Word2Vec: %s without a corpus: give it to %s()", what, later)
+        for what, given, later in (
+            ("trim_rule", trim_rule, "build_vocab"),
+            ("callbacks", self.callbacks, "train"),
+        ):
+            if given:
+                LOGGER.warning("%s: %s without a corpus: give it to %s()", self._name, what, later)
 
     def train(
         self,
@@ -353,7 +388,8 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 state,
                 built.tables,
                 built.tree,
-                lambda: built.wv.vectors_lockf,
+                lambda: built.wv.row_factors(),
+                built.bags,
                 device=self.device,
                 threads=self.workers,
                 refresh=lambda: built.wv.refresh(),
@@ -412,13 +448,10 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         """
         built = self._needed("predict_output_word")
         vocabulary, tables = built.vocabulary, self._views(built)
-        known = [built.wv.get_index(word) for word in context_words_list if word in built.wv]
-        if not known:
+        context = self._context(built, context_words_list)
+        if context is None:
             LOGGER.warning("predict_output_word: none of the context words is in the vocabulary")
             return None
-        context = tables["input"][known].sum(dim=0)
-        if self.cbow_mean:
-            context /= len(known)
         if "output" in tables:
             probability = torch.softmax(tables["output"] @ context, dim=0)
         else:
@@ -429,6 +462,18 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             (vocabulary.words[row], value)
             for value, row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
+
+    def _context(self, built: Built, words: Sequence[str | int]) -> torch.Tensor | None:
+        """CBOW's input of these words, float32 [D]; None where none of them is known."""
+        known = [built.wv.get_index(word) for word in words if word in built.wv]
+        if not known:
+            return None
+        context = self._views(built)["input"][known].sum(dim=0)
+        return context / len(known) if self.cbow_mean else context
+
+    def _inputs(self, built: Built) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Vectors of words as inputs, [V, D]; and of how many rows each is a sum, if of several."""
+        return self._views(built)["input"], None
 
     def score(
         self,
@@ -463,6 +508,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 "score: hs must be 1: the probabilities of words are those of hierarchical softmax"
             )
         tables, index = self._views(built), built.vocabulary.index
+        inputs, sizes = self._inputs(built)
         words = Corpus("sentences", sentences=map(_as_words, sentences), lowercase=self.lowercase)
         known = (
             [index[word] for word in sentence if word in index]
@@ -474,8 +520,9 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 log_likelihoods(
                     chunk,
                     built.tree,
-                    tables["input"],
+                    inputs,
                     tables["tree"],
+                    sizes,
                     window=self.window,
                     skipgram=bool(self.sg),
                     mean=bool(self.cbow_mean),

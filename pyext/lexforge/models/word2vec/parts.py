@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +15,17 @@ from lexforge._errors import NotReadyError
 from lexforge._version import __version__
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops._tables import padded_table
+from lexforge.ops.word2vec.word2vec_train import Bags
 from lexforge.text import Vocabulary
 from lexforge.text.huffman import HuffmanTree, huffman_tree
+from lexforge.text.subwords import SubwordIndex
 from lexforge.training.memory import available_memory
 from lexforge.training.stream_job import StreamState, model_html
 from lexforge.vectors import KeyedVectors
 from lexforge.vectors.keyed_vectors import OwnedVectors
 
 LOGGER = logging.getLogger("lexforge")
+LOCKS = "input_lockf"  # the tensor of wv.vectors_lockf in a checkpoint
 
 
 class TrainedVectors(OwnedVectors):
@@ -42,16 +45,42 @@ class TrainedVectors(OwnedVectors):
         path = self.tree.nodes[self.tree.offsets[row] : self.tree.offsets[row + 1]]
         return (path & 1).astype(np.uint8) if attr == "code" else (path >> 1).astype(np.uint32)
 
+    def become(self, other: TrainedVectors, counts: np.ndarray) -> None:
+        """The model's: what another one of it is; attributes go with their words."""
+        self.rebase(other.index_to_key, other._vectors, counts)
+        self.tree = other.tree
+        self.set_locks(other.locks())
+
+    def locks(self) -> dict[str, np.ndarray]:
+        """What steps of training are multiplied by, as a checkpoint has it: by names of tensors."""
+        return {LOCKS: self._lockf}
+
+    def set_locks(self, locks: Mapping[str, np.ndarray]) -> None:
+        """Take over what :meth:`locks` gave; ValueError for other shapes or wrong numbers."""
+        self.vectors_lockf = locks.get(LOCKS, 1)
+
+    def keep_locks(self, old: TrainedVectors, rows: np.ndarray) -> None:
+        """Take over those of other words, where `rows` says which rows these have now."""
+        lockf = np.broadcast_to(self._lockf, len(self)).copy()
+        lockf[rows] = old._lockf
+        self.vectors_lockf = lockf if (lockf != 1).any() else 1
+
+    def row_factors(self) -> np.ndarray:
+        """That of the rows of the input table, float32 [rows], or [1] for all alike."""
+        return self._lockf
+
 
 class Built(NamedTuple):
     """What a vocabulary brings with it.
 
     Attributes:
-        tables: By the names of ``Word2VecSettings.tables``, [V, stride], of inner nodes one less.
+        tables: By the names of ``Word2VecSettings.tables``, [V, stride], of inner nodes one less,
+            and of ``input`` the rows of n-grams more.
         syn1: The table of inner nodes with the row more that gensim's has.
         tree: With the table of that name.
         foreign: The tree is not the one that the counts give here.
         wv: On the table ``input``.
+        subwords, bags: With n-grams, which rows those of words are; the bags of words, and of them.
     """
 
     vocabulary: Vocabulary
@@ -60,10 +89,20 @@ class Built(NamedTuple):
     tree: HuffmanTree | None
     foreign: bool
     wv: TrainedVectors
+    subwords: SubwordIndex | None = None
+    bags: Bags | None = None
 
 
 class Word2VecParts:
-    """A base of :class:`~lexforge.Word2Vec`: what there is of it, to be looked at and copied."""
+    """A base of :class:`~lexforge.Word2Vec`: what there is of it, to be looked at and copied.
+
+    Attributes:
+        SETTINGS: The class of the settings, whose owner messages name.
+        KIND: In checkpoints, what kind of model this is.
+    """
+
+    SETTINGS: ClassVar[type[Word2VecSettings]] = Word2VecSettings
+    KIND: ClassVar[str] = "word2vec"
 
     comment: str | None
     corpus_count: int
@@ -91,7 +130,7 @@ class Word2VecParts:
         Raises:
             TypeError, ValueError: One was set to a wrong value.
         """
-        return Word2VecSettings.of(self)
+        return self.SETTINGS.of(self)
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -112,20 +151,20 @@ class Word2VecParts:
         if self._built is not None:
             return self._built.wv
         if self._before is None:
-            none = np.zeros((0, self.vector_size), np.float32)
-            self._before = TrainedVectors((), none, (), owner="Word2Vec")
+            self._before = self._no_vectors()
         return self._before
 
     @wv.setter
     def wv(self, vectors: KeyedVectors) -> None:
         if self._built is not None:
             raise AttributeError(
-                "Word2Vec: wv cannot be replaced, it is the model's own table; set its numbers "
-                "with model.wv.vectors = ..., or start from vectors with Word2Vec(..., "
-                "init=vectors)"
+                f"{self._name}: wv cannot be replaced, it is the model's own table; set its "
+                "numbers with model.wv.vectors = ..., or start from vectors with "
+                f"{self._name}(..., init=vectors)"
             )
         if not isinstance(vectors, KeyedVectors):
-            raise TypeError(f"Word2Vec: wv must be KeyedVectors, got {type(vectors).__name__}")
+            found = type(vectors).__name__
+            raise TypeError(f"{self._name}: wv must be KeyedVectors, got {found}")
         self._before = vectors
 
     @property
@@ -167,7 +206,7 @@ class Word2VecParts:
         table, matrix = getattr(self, attribute), np.asarray(matrix)
         if matrix.shape != table.shape:
             raise ValueError(
-                f"Word2Vec: {attribute} must be {list(table.shape)}, got {list(matrix.shape)}"
+                f"{self._name}: {attribute} must be {list(table.shape)}, got {list(matrix.shape)}"
             )
         table[:] = matrix
 
@@ -243,30 +282,40 @@ class Word2VecParts:
         """
         if vocab_size is None:
             vocab_size = 0 if self._built is None else len(self._built.vocabulary)
-        table = vocab_size * -(-self.vector_size // 16) * 64
-        report = {
-            **(report or {}),
-            "vocab": vocab_size * 200,  # a str, its slot in a list and in a dict, a count
+        found = {**(report or {}), **self._memory(vocab_size, self._ngrams_of(vocab_size))}
+        return {**found, "total": sum(found.values())}
+
+    def _ngrams_of(self, words: int) -> int:
+        """The rows that n-grams of so many words have, or at most have."""
+        return 0
+
+    def _memory(self, words: int, ngrams: int) -> dict[str, int]:
+        """Bytes by what they are for, where n-grams have so many rows."""
+        table = words * -(-self.vector_size // 16) * 64
+        found = {
+            "vocab": words * 200,  # a str, its slot in a list and in a dict, a count
             "vectors": table,
-            "sampling": vocab_size * 4,
+            "sampling": words * 4,
         }
         if self.negative:
-            report |= {"syn1neg": table, "sampling": vocab_size * 12}
+            found |= {"syn1neg": table, "sampling": words * 12}
         if self.hs:  # in Zipf's texts a path is a few nodes longer than in a balanced tree
-            report |= {"syn1": table, "tree": vocab_size * (8 + 4 * (vocab_size.bit_length() + 4))}
-        return {**report, "total": sum(report.values())}
+            found |= {"syn1": table, "tree": words * (8 + 4 * (words.bit_length() + 4))}
+        return found
 
     def _built_for(
         self,
         vocabulary: Vocabulary,
         foreign: HuffmanTree | None = None,
         tables: Collection[str] | None = None,
+        subwords: SubwordIndex | None = None,
     ) -> Built:
         """Zeroed tables for a vocabulary, and ``wv`` on top of the input table.
 
         Args:
             foreign: A tree in place of the one that the counts give.
             tables: Their names; by default what the settings say.
+            subwords: The rows of n-grams; by default what the settings say.
 
         Raises:
             MemoryError: Before anything is allocated, when the tables exceed the free memory. The
@@ -274,10 +323,12 @@ class Word2VecParts:
             ValueError: A tree over one word.
         """
         size, names = len(vocabulary), self.settings.tables if tables is None else tables
-        needed, free = self.estimate_memory(size)["total"], available_memory()
+        subwords = subwords or self._subwords_of(vocabulary)
+        rows = size if subwords is None else size + subwords.rows
+        needed, free = sum(self._memory(size, rows - size).values()), available_memory()
         if free is not None and needed > free:
             raise MemoryError(
-                f"Word2Vec: {size:,} words x vector_size={self.vector_size} need "
+                f"{self._name}: {size:,} words x vector_size={self.vector_size} need "
                 f"{needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: lower vector_size, or "
                 "raise min_count"
             )
@@ -285,17 +336,49 @@ class Word2VecParts:
         if "tree" in names:
             if size < 2:
                 raise ValueError(
-                    "Word2Vec: hs=1 needs a vocabulary of two words or more, for a tree, got "
+                    f"{self._name}: hs=1 needs a vocabulary of two words or more, for a tree, got "
                     f"{vocabulary.words}"
                 )
             tree = foreign or huffman_tree(vocabulary.counts)
-        made = {name: padded_table(size, self.vector_size) for name in names}
+        made = {
+            name: padded_table(rows if name == "input" else size, self.vector_size)
+            for name in names
+        }
         if (syn1 := made.get("tree")) is not None:
             made["tree"] = syn1[:-1]
-        vectors = made["input"][:, : self.vector_size].numpy()
-        wv = TrainedVectors(vocabulary.words, vectors, vocabulary.counts, owner="Word2Vec")
+        bags = None if subwords is None else self._bags_of(vocabulary, subwords)
+        wv = self._vectors_on(made["input"], vocabulary, subwords, bags)
         wv.tree = tree
-        return Built(vocabulary, made, syn1, tree, foreign is not None, wv)
+        return Built(vocabulary, made, syn1, tree, foreign is not None, wv, subwords, bags)
+
+    @property
+    def _name(self) -> str:
+        """What messages call it."""
+        return self.SETTINGS.OWNER
+
+    def _no_vectors(self) -> TrainedVectors:
+        """``wv`` before there is a vocabulary."""
+        none = np.zeros((0, self.vector_size), np.float32)
+        return TrainedVectors((), none, (), owner=self._name)
+
+    def _subwords_of(self, vocabulary: Vocabulary) -> SubwordIndex | None:
+        """The rows of its words' n-grams; None where words have rows of their own alone."""
+        return None
+
+    def _bags_of(self, vocabulary: Vocabulary, subwords: SubwordIndex) -> Bags:
+        """The rows of each word."""
+        raise NotImplementedError
+
+    def _vectors_on(
+        self,
+        table: torch.Tensor,
+        vocabulary: Vocabulary,
+        subwords: SubwordIndex | None,
+        bags: Bags | None,
+    ) -> TrainedVectors:
+        """``wv`` on the input table, float32 [rows, stride]."""
+        vectors = table[:, : self.vector_size].numpy()
+        return TrainedVectors(vocabulary.words, vectors, vocabulary.counts, owner=self._name)
 
     def _needed(self, function: str) -> Built:
         if self._built is None:
@@ -325,26 +408,31 @@ class Word2VecParts:
         built = self._built
         tables = {name: table.contiguous() for name, table in self._views(built).items()}
         tree = built.tree if built.foreign else None
-        of_words = copy.deepcopy((built.wv.expandos, built.wv.vectors_lockf))
-        return {**kept, "built": (built.vocabulary, tables, tree, of_words)}
+        of_words = copy.deepcopy((built.wv.expandos, built.wv.locks()))
+        subwords = built.subwords
+        index = None if subwords is None else (subwords.record(), subwords.arrays())
+        return {**kept, "built": (built.vocabulary, tables, tree, index, of_words)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("built")
         vars(self).update(state)
         self._built = None
         if kept is not None:
-            vocabulary, tables, tree, of_words = kept
-            built = self._built = self._built_for(vocabulary, tree, tables)
+            vocabulary, tables, tree, index, (expandos, locks) = kept
+            subwords = None if index is None else SubwordIndex.restored(*index)
+            built = self._built = self._built_for(vocabulary, tree, tables, subwords)
             for name, view in self._views(built).items():
                 view.copy_(tables[name])
-            built.wv.expandos, built.wv.vectors_lockf = of_words
+            built.wv.expandos = expandos
+            built.wv.set_locks(locks)
+            built.wv.refresh()
 
     def __str__(self) -> str:
         size = 0 if self._built is None else len(self._built.vocabulary)
-        return f"Word2Vec<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
+        return f"{self._name}<vocab={size}, vector_size={self.vector_size}, alpha={self.alpha}>"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return model_html("Word2Vec", self)
+        return model_html(self._name, self)

@@ -24,7 +24,7 @@ RATE, LAST_RATE = "--learning-rate -- - --lr", "--min-learning-rate --"  # gensi
 
 @dataclass(frozen=True)
 class Word2VecSettings(Settings):
-    """Those of :class:`~lexforge.Word2Vec`, by gensim's names.
+    """Those of :class:`~lexforge.Word2Vec`, by gensim's names; a base of FastText's.
 
     Raises:
         ValueError: ``hs=0`` and ``negative=0``.
@@ -58,12 +58,17 @@ class Word2VecSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.alpha is None:
-            self._set("alpha", ALPHA if self.sg or not self.cbow_mean else ALPHA_OF_MEANS)
+            self._set("alpha", self.usual_alpha)
         if not self.hs and not self.negative:
             raise ValueError(
-                "Word2Vec: hs=0 with negative=0 is neither hierarchical softmax nor negative "
+                f"{self.OWNER}: hs=0 with negative=0 is neither hierarchical softmax nor negative "
                 "sampling: one of them is needed"
             )
+
+    @property
+    def usual_alpha(self) -> float:
+        """The first learning rate where none is given."""
+        return ALPHA if self.sg or not self.cbow_mean else ALPHA_OF_MEANS
 
     @property
     def tables(self) -> tuple[str, ...]:

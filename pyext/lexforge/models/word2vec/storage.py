@@ -12,7 +12,6 @@ import torch
 from lexforge._arguments import whole
 from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
 from lexforge.models.word2vec.parts import Word2VecParts
-from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.models.word2vec.tree import tree_of_paths
 from lexforge.text.files import PICKLE, foreign_kind
 from lexforge.training.checkpoint import (
@@ -25,13 +24,15 @@ from lexforge.training.checkpoint import (
     save_checkpoint,
 )
 from lexforge.training.stream_job import StreamState
+from lexforge.vectors.formats.arrays import subwords_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 COUNTS = ("corpus_count", "corpus_total_words", "train_count")  # in a checkpoint, or 0
 PATHS = ("tree_lengths", "tree_paths")  # in a checkpoint, of a tree that is not of our making
-LOCKS = "input_lockf"  # wv.vectors_lockf, unless all are 1
+# In a checkpoint, int32, which rows the n-grams of words have.
+NGRAMS = ("subwords.buckets", "subwords.ngrams", "subwords.ends")
 
 
 class _ClassOnly:
@@ -74,19 +75,24 @@ class StoredWord2Vec(Word2VecParts):
         """
         built = self._needed("save")
         tensors = self._views(built)
-        if (built.wv.vectors_lockf != 1).any():
-            tensors[LOCKS] = torch.from_numpy(built.wv.vectors_lockf)
+        for name, factors in built.wv.locks().items():
+            if (factors != 1).any():
+                tensors[name] = torch.from_numpy(factors)
         check_savable(folder, tensors)
         if built.foreign and built.tree is not None:
             lengths, paths = np.diff(built.tree.offsets).astype(np.int32), built.tree.nodes
             tensors |= zip(PATHS, map(torch.from_numpy, (lengths, paths)), strict=True)
+        if built.subwords is not None:
+            for name, values in built.subwords.arrays().items():
+                tensors[f"subwords.{name}"] = torch.from_numpy(values.astype(np.int32))
         save_checkpoint(
             folder,
             config={
-                "model": "word2vec",
+                "model": self.KIND,
                 **self.settings.record(),
                 **{name: getattr(self, name) for name in COUNTS},
                 "comment": self.comment,
+                **({} if built.subwords is None else {"ngrams": built.subwords.record()}),
             },
             vocabulary=built.vocabulary,
             tensors=tensors,
@@ -117,11 +123,11 @@ class StoredWord2Vec(Word2VecParts):
             CheckpointError: A file is missing, truncated, damaged, or of another kind of model; or
                 this is gensim's, which is a pickle, and never opened here.
         """
-        _refuse_pickle(folder)
-        found = load_checkpoint(folder, model="word2vec", integers=PATHS)
+        _refuse_pickle(folder, cls.SETTINGS.OWNER)
+        found = load_checkpoint(folder, model=cls.KIND, integers=(*PATHS, *NGRAMS))
         try:
             model = cls(
-                **Word2VecSettings.of(found.config).record(),
+                **cls.SETTINGS.of(found.config).record(),
                 comment=found.config["comment"],
                 workers=workers,
                 device=device,
@@ -136,15 +142,17 @@ class StoredWord2Vec(Word2VecParts):
             tree = tree_of_paths(*paths) if paths else None
             if tree is not None and len(tree.offsets) != len(found.vocabulary) + 1:
                 raise ValueError(f"the tree is not over {len(found.vocabulary)} words")
-            built = model._built_for(found.vocabulary, tree)
-            if LOCKS in found.tensors:
-                built.wv.vectors_lockf = found.tensors[LOCKS].numpy()
+            arrays = {name: tensor.numpy() for name, tensor in found.tensors.items()}
+            subwords = subwords_of(found.config, arrays)
+            built = model._built_for(found.vocabulary, tree, subwords=subwords)
+            built.wv.set_locks(arrays)
         except (KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}") from error
         model._state = state
         for name in COUNTS:
             setattr(model, name, found.config.get(name, 0))
         fill_tensors(folder, model._views(built), found.tensors)
+        built.wv.refresh()
         model._built = built
         return model
 
@@ -204,7 +212,7 @@ class StoredWord2Vec(Word2VecParts):
         return model
 
 
-def _refuse_pickle(path: str | os.PathLike) -> None:
+def _refuse_pickle(path: str | os.PathLike, owner: str) -> None:
     """CheckpointError that says how gensim's file becomes one of ours."""
     if os.path.isfile(path):
         with open(path, "rb") as file:
@@ -213,5 +221,5 @@ def _refuse_pickle(path: str | os.PathLike) -> None:
             name = os.fspath(path)
             raise CheckpointError(
                 f"{name} is a pickle, which may run code and is never opened here; if it is "
-                f"gensim's: Word2Vec.from_gensim(gensim.models.Word2Vec.load({name!r}))"
+                f"gensim's: {owner}.from_gensim(gensim.models.{owner}.load({name!r}))"
             )

@@ -17,6 +17,7 @@ from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.word2vec.word2vec_train import (
     SENTENCES_TOGETHER,
+    Bags,
     HuffmanPaths,
     word2vec_train_,
 )
@@ -89,6 +90,7 @@ def word2vec_steps(
     tables: Mapping[str, torch.Tensor],
     tree: HuffmanTree | None,
     lockf: Callable[[], np.ndarray],
+    bags: Bags | None = None,
     *,
     device: torch.device,
     threads: int | None,
@@ -102,11 +104,13 @@ def word2vec_steps(
     Args:
         state: Its ``corpus`` may name ``windows_together``, those of a group.
         tables: The model's, float32 [V, stride] on the CPU: ``input``, of words as contexts, which
-            are the vectors to keep; ``output``, of words as centres and noise, for negative
-            sampling; ``tree``, [V - 1, stride] of inner nodes, for hierarchical softmax.
+            are the vectors to keep, or [rows, stride] with bags; ``output``, of words as centres
+            and noise, for negative sampling; ``tree``, [V - 1, stride] of inner nodes, for
+            hierarchical softmax.
         tree: Over the vocabulary, with the table of that name.
-        lockf: Tells float32 [V] or [1], what steps of the rows of ``input`` are multiplied by; it
-            is asked again whenever the model may have been changed.
+        lockf: Tells float32 [rows] or [1], what steps of the rows of ``input`` are multiplied by;
+            it is asked again whenever the model may have been changed.
+        bags: The rows of each word, on the CPU.
         refresh: Called when the tables have changed.
     """
     corpus = corpus.held((available_memory() or 0) // 4)
@@ -121,9 +125,14 @@ def word2vec_steps(
         paths = HuffmanPaths(begins, nodes, tree.longest)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     together = state.corpus.get("windows_together", 0)
-    in_parts = together > 0 and device.type == "cpu" and not _library.emulated()
-    if in_parts:
-        _check_memory(tables)
+    in_parts = None
+    if together > 0 and device.type == "cpu" and not _library.emulated():
+        _check_memory(tables, settings.OWNER)
+        # That of the tree has a row more, which is not used.
+        in_parts = {name: len(table) + (name == "tree") for name, table in tables.items()}
+    if bags is not None:
+        offsets_of, rows_of = bags.offsets.to(device), bags.rows.to(device)
+        bags = bags._replace(offsets=offsets_of, rows=rows_of)
     placed, fetch, send_tables = on_device(tables, device, refresh, in_parts=in_parts)
     scale: dict[str, torch.Tensor | None] = {}
 
@@ -132,7 +141,7 @@ def word2vec_steps(
         factors = np.float32(lockf())
         scale["in_scale"] = None
         if (factors != 1).any():
-            of_rows = np.broadcast_to(factors, len(vocabulary)).copy()
+            of_rows = np.broadcast_to(factors, len(tables["input"])).copy()
             scale["in_scale"] = torch.from_numpy(of_rows).to(device)
 
     send()
@@ -154,7 +163,8 @@ def word2vec_steps(
             keep,
             noise,
             paths,
-            **scale,
+            bags=bags,
+            in_scale=scale["in_scale"],
             model="skipgram" if settings.sg else "cbow",
             first_sentence=first * block,
             last_sentence=min(last * block, sentences),
@@ -176,12 +186,12 @@ def word2vec_steps(
     return Steps(lambda epoch: positions, step, stats, fetch, send)
 
 
-def _check_memory(tables: Mapping[str, torch.Tensor]) -> None:
+def _check_memory(tables: Mapping[str, torch.Tensor], owner: str) -> None:
     """Refuse copies of the tables that do not fit: the system would grant them all the same."""
     needed, free = sum(4 * table.numel() for table in tables.values()), available_memory()
     if free is not None and needed > free:
         raise MemoryError(
-            f"Word2Vec: deterministic needs a second copy of the tables, {needed / 1e9:,.1f} GB, "
+            f"{owner}: deterministic needs a second copy of the tables, {needed / 1e9:,.1f} GB, "
             f"and {free / 1e9:,.1f} GB are free: lower vector_size, or raise min_count"
         )
 

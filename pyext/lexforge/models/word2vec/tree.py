@@ -70,6 +70,7 @@ def log_likelihoods(
     tree: HuffmanTree,
     in_table: torch.Tensor,
     node_table: torch.Tensor,
+    sizes: torch.Tensor | None = None,
     *,
     window: int,
     skipgram: bool,
@@ -83,6 +84,7 @@ def log_likelihoods(
         sentences: Word numbers.
         in_table: [V, D] vectors of words as contexts.
         node_table: [V - 1, D] vectors of inner nodes.
+        sizes: int [V], of how many vectors each word's is the sum, which CBOW's mean is over.
         mean: CBOW's input is the contexts' mean; otherwise their sum.
 
     Returns:
@@ -105,7 +107,8 @@ def log_likelihoods(
         if not skipgram:
             x = x.sum(1, keepdim=True)
             if mean:
-                x /= there.sum(1).clamp(min=1)[:, None, None]
+                weights = there if sizes is None else sizes[words[at * there]] * there
+                x /= weights.sum(1).clamp(min=1)[:, None, None]
             there = there.any(1, keepdim=True)
         path = begins[words[center], None] + step  # [B, longest]
         on_path = path < begins[words[center] + 1, None]

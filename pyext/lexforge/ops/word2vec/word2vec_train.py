@@ -15,6 +15,7 @@ from lexforge.ops._tables import ROW_MULTIPLE, cut_, join_, table_parts
 MODELS = ("skipgram", "cbow")
 SHARING = ("pair", "window")
 LONGEST_PATH = 96  # kLongestPath
+LONGEST_BAG = 2**20  # kLongestBag
 SENTENCES_TOGETHER = 256  # kSentencesTogether
 
 
@@ -33,6 +34,23 @@ class HuffmanPaths(NamedTuple):
     longest: int
 
 
+class Bags(NamedTuple):
+    """The rows of the input table that words' vectors are made of.
+
+    Attributes:
+        offsets: int64 [V + 1], which rise; the bag of word w is ``rows[offsets[w]:offsets[w + 1]]``
+            and has one row or more. One that is there twice counts twice.
+        rows: int32 [B] row numbers.
+        longest: size of the longest one, 1 to 2^20.
+        mean: whether a vector is the mean of its rows; otherwise it is their sum.
+    """
+
+    offsets: Tensor
+    rows: Tensor
+    longest: int
+    mean: bool = True
+
+
 def word2vec_train_(
     in_table: Tensor,
     out_table: Tensor | None,
@@ -44,6 +62,7 @@ def word2vec_train_(
     noise: Tensor | None = None,
     tree: HuffmanPaths | None = None,
     *,
+    bags: Bags | None = None,
     in_scale: Tensor | None = None,
     model: str = "skipgram",
     first_sentence: int = 0,
@@ -73,24 +92,33 @@ def word2vec_train_(
     (seed, epoch, position in the corpus), so the sampled stream is the same for any number of
     threads, on any device, and however the corpus is cut into calls.
 
+    With ``bags`` the vector of a word is the mean or the sum of several rows of ``in_table``, its
+    own and those of its n-grams (Bojanowski et al. 2017). Skip-gram then predicts the contexts from
+    the centre's vector, all of them in one step, and CBOW the centre from the rows of all contexts'
+    bags. Each row of the bags changes by the whole of what their mean or sum would change by, as in
+    the original: with the mean, which the gradient would divide by the bag's size, that is a
+    learning rate so many times as large.
+
     Args:
-        in_table: float32 [V, stride] vectors of words as contexts, the ones to keep; updated.
+        in_table: float32 [V, stride] vectors of words as contexts, the ones to keep; updated. With
+            ``bags`` [R >= V, stride].
             stride is a multiple of 16 (:func:`padded_table`); columns past the vector size must be
             zero and stay zero. float64 is accepted on the CPU, for gradient checks.
-        out_table: vectors of words as centres and noise, same shape and dtype, updated; None
-            for no negative sampling.
+        out_table: [V, stride] vectors of words as centres and noise (with ``bags`` as contexts and
+            noise), same dtype, updated; None for no negative sampling.
         tree_table: vectors of the tree's inner nodes, [V - 1, stride], updated; None for no
             hierarchical softmax.
         stats: float64 [3], to which (sum of losses, inputs, centres) of this call are added. Inputs
-            are (centre, context) pairs, of CBOW centres with a context. The mean loss of one, with
-            its noise words, is ``stats[0] / stats[1]``.
+            are (centre, context) pairs, of CBOW centres with a context, also with ``bags``. The
+            mean loss of one, with its noise words, is ``stats[0] / stats[1]``.
         tokens: int32 [N] word ids, 0 <= id < V.
         offsets: int64 [S + 1]; sentence s is ``tokens[offsets[s]:offsets[s + 1]]``.
         keep: float32 [V] probability of keeping a token (``ops.keep_probability``).
         noise: int32 [V, 2] alias table (``ops.build_alias``); with ``out_table``.
         tree: paths of the words, on the device of the tables; with ``tree_table``.
-        in_scale: float32 [V], how much of its changes each row of ``in_table`` makes: 0 keeps it as
-            it is, and None is 1 for all.
+        bags: of the words, on the device of the tables.
+        in_scale: float32 [V], or [R] with ``bags``: how much of its changes each row of
+            ``in_table`` makes: 0 keeps it as it is, and None is 1 for all.
         model: ``"skipgram"`` or ``"cbow"``.
         first_sentence, last_sentence: the range of sentences; the last one is exclusive and
             defaults to S.
@@ -100,8 +128,10 @@ def word2vec_train_(
         negative_sharing: ``"pair"`` draws K noise words for each (context, centre) pair, and each
             context sees the changes of those left of it in the window; ``"window"`` draws K for
             each centre, for all its contexts together (Ji et al. 2016), which is faster, and what
-            CBOW does anyway.
-        cbow_mean: CBOW's input is the contexts' mean; otherwise their sum.
+            CBOW does anyway. With ``bags``, where the pairs of a window have one input, each of
+            these K counts as often as there are contexts that it differs from.
+        cbow_mean: CBOW's input is the contexts' mean; otherwise their sum. ``bags.mean`` takes its
+            place.
         windows_together: 0, or train windows in groups of so many, 1 to 1000, such that the result
             is the same to the last bit for any number of threads, also where calls are cut at
             multiples of 256 sentences. A group's errors come from the tables as they are before it.
@@ -118,7 +148,8 @@ def word2vec_train_(
             64 bytes.
         RuntimeError: on the CPU, a token outside [0, V), offsets that do not rise, or a noise table
             whose aliases are outside [0, V), a path that is longer than said or has nodes outside
-            [0, V - 1); on CUDA, sizes beyond the limits below.
+            [0, V - 1), a bag that is empty, longer than said or has rows outside [0, R); on CUDA,
+            sizes beyond the limits below.
 
     Notes:
         CPU: one thread gives a bitwise reproducible result, also for a corpus cut into calls; with
@@ -158,12 +189,21 @@ def word2vec_train_(
     in_parts = cuts and in_table.dim() == 3
     sizes = ("parts", "V", "columns") if in_parts else ("V", "stride")
     _checks.tensor(op, "in_table", in_table, _checks.WIDE, sizes, contiguous=True)
-    *parts, vocab_size, stride = in_table.shape
-    if vocab_size < 1 or stride < 1 or stride % ROW_MULTIPLE:
+    *parts, in_rows, stride = in_table.shape
+    if in_rows < 1 or stride < 1 or stride % ROW_MULTIPLE:
         raise ValueError(
             f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
             f"got {[*in_table.shape]}"
         )
+    vocab_size = in_rows
+    if bags is not None:
+        _checks.tensor(op, "bags.offsets", bags.offsets, torch.int64, ("V + 1",))
+        vocab_size = bags.offsets.shape[0] - 1
+        if not 1 <= vocab_size <= in_rows:
+            raise ValueError(
+                f"{op}: bags.offsets must be [V + 1], 1 <= V <= the {in_rows} rows of in_table, "
+                f"got {[*bags.offsets.shape]}"
+            )
     if out_table is None and tree_table is None:
         raise ValueError(f"{op}: out_table or tree_table must be given, or both")
     _checks.both_or_neither(op, out_table=out_table, noise=noise)
@@ -175,10 +215,16 @@ def word2vec_train_(
         ("keep", keep, torch.float32, (vocab_size,)),
     ]
     if in_scale is not None:
-        expected.append(("in_scale", in_scale, torch.float32, (vocab_size,)))
+        expected.append(("in_scale", in_scale, torch.float32, (in_rows,)))
+    if bags is not None:
+        expected += [
+            ("bags.offsets", bags.offsets, torch.int64, (vocab_size + 1,)),
+            ("bags.rows", bags.rows, torch.int32, ("B",)),
+        ]
+        _checks.whole(op, "bags.longest", bags.longest, 1, LONGEST_BAG)
     if out_table is not None and noise is not None:
         expected += [
-            ("out_table", out_table, in_table.dtype, in_table.shape),
+            ("out_table", out_table, in_table.dtype, (*parts, vocab_size, stride)),
             ("noise", noise, torch.int32, (vocab_size, 2)),
         ]
     if tree_table is not None and tree is not None:
@@ -199,6 +245,7 @@ def word2vec_train_(
         _checks.updated(op, name, table)
     _checks.apart(op, **updated)
     paths = tree or HuffmanPaths(offsets[:0], tokens[:0], 0)
+    bags = bags or Bags(offsets[:0], tokens[:0], 0)
     sentences = offsets.shape[0] - 1
     last_sentence = sentences if last_sentence is None else last_sentence
     _checks.span(op, "first_sentence and last_sentence", first_sentence, last_sentence, sentences)
@@ -213,7 +260,8 @@ def word2vec_train_(
     _checks.number(op, "min_alpha", min_alpha)
     trained = updated
     if cuts and not in_parts:
-        empty = {name: table_parts(vocab_size, stride, in_table.dtype) for name in updated}
+        rows = {"in_table": in_rows, "out_table": vocab_size, "tree_table": vocab_size}
+        empty = {name: table_parts(rows[name], stride, in_table.dtype) for name in updated}
         trained = {name: cut_(empty[name], table) for name, table in updated.items()}
     first = trained["in_table"]
     none = first.new_empty(*first.shape[:-2], 0, first.shape[-1])
@@ -228,6 +276,8 @@ def word2vec_train_(
         keep[:0] if in_scale is None else in_scale,
         tokens[:0] if noise is None else noise,
         *paths,
+        *bags[:3],
+        bool(bags.mean),
         first_sentence,
         last_sentence,
         model == "cbow",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Window(NamedTuple):
     sentence: int
 
 
-Target = tuple[np.ndarray, int, int]  # a table, a row of it, and the label
+Target = tuple[np.ndarray, int, int, int]  # a table, a row of it, the label, and the weight
 
 
 def words_at(seed: int, epoch: int, positions: np.ndarray, stream: int) -> np.ndarray:
@@ -93,71 +93,98 @@ def word2vec_train(
 
     Arguments as of :func:`lexforge.ops.word2vec_train_`, as arrays, ``noise`` as uint32 or int32
     [V, 2], ``tree`` as (path_offsets, paths); every option of :func:`windows` must be given, and
-    ``model``, ``cbow_mean``, ``in_scale`` and ``windows_together`` may be.
+    ``model``, ``cbow_mean``, ``in_scale``, ``windows_together`` and ``bags``, as (offsets, rows,
+    longest, mean), may be.
     """
     model = options.pop("model", "skipgram")
     mean = options.pop("cbow_mean", True)
     together = max(options.pop("windows_together", 0), 1)
     scale = options.pop("in_scale", None)
+    bags = options.pop("bags", None)
     if out_table is None:
         options["negatives"] = 0
     if model == "cbow":
         options["negative_sharing"] = "window"
     in_common = model == "skipgram" and options["negative_sharing"] == "window"
+    one_input = model == "cbow" or bags is not None
+    if bags is not None:
+        mean = bags[3]
 
-    def inputs_of(contexts: list[int]) -> np.ndarray:
-        rows = in_table[contexts]
-        if model == "skipgram":
+    def rows_of(window: Window) -> list[int]:
+        """Of in_table: the inputs, or what the one input is made of."""
+        if bags is None:
+            return window.contexts
+        words = window.contexts if model == "cbow" else [window.center]
+        return [row for word in words for row in _slice(bags, word)]
+
+    def inputs_of(window: Window) -> np.ndarray:
+        rows = in_table[rows_of(window)]
+        if not one_input:
             return rows
         return rows.mean(0, keepdims=True) if mean else rows.sum(0, keepdims=True)
 
-    def change(contexts: list[int], by: np.ndarray) -> None:
+    def change(rows: list[int], by: np.ndarray) -> None:
         if scale is not None:
-            by = scale[contexts][:, None] * by
-        if model == "skipgram":
-            np.add.at(in_table, contexts, by)
-        else:
-            np.add.at(in_table, contexts, by / len(contexts) if mean else by)
+            by = scale[rows][:, None] * by
+        np.add.at(in_table, rows, by / len(rows) if one_input and mean and bags is None else by)
+
+    def path_of(word: int) -> list[Target]:
+        if tree_table is None:
+            return []
+        return [(tree_table, node >> 1, 1 - (node & 1), 1) for node in _slice(tree, word)]
+
+    def words_of(positive: int, drawn: list[int]) -> list[Target]:
+        if out_table is None:
+            return []
+        return [(out_table, positive, 1, 1)] + [
+            (out_table, word, 0, 1) for word in drawn if word != positive
+        ]
 
     def targets_of(window: Window) -> tuple[list[Target], list[list[Target]]]:
         """Those that all inputs have, and those of each."""
-        path: list[Target] = []
-        if tree_table is not None:
-            begin, end = tree[0][window.center : window.center + 2]
-            path = [(tree_table, node >> 1, 1 - (node & 1)) for node in tree[1][begin:end].tolist()]
-        of_input: list[list[Target]] = [[] for _ in window.noise]
-        if out_table is not None:
-            of_input = [
-                [(out_table, window.center, 1)]
-                + [(out_table, word, 0) for word in drawn if word != window.center]
-                for drawn in window.noise
-            ]
+        if bags is not None and model == "skipgram":
+            return [], [targets_of_bag(window)]
+        path = path_of(window.center)
+        of_input = [words_of(window.center, drawn) for drawn in window.noise]
         if model == "cbow":
             return [], [path + of_input[0]]
         return (path + of_input[0], [[] for _ in of_input]) if in_common else (path, of_input)
 
+    def targets_of_bag(window: Window) -> list[Target]:
+        """Skip-gram's from the centre: all contexts."""
+        targets: list[Target] = []
+        for context, drawn in zip(window.contexts, window.noise, strict=True):
+            targets += path_of(context) + words_of(context, [] if in_common else drawn)
+        if out_table is not None and in_common:
+            for word in window.noise[0]:
+                differing = sum(context != word for context in window.contexts)
+                targets.append((out_table, word, 0, differing))
+        return targets
+
     def errors(x: np.ndarray, targets: list[Target], learning_rate: float) -> np.ndarray:
         """Of one input; adds to the loss."""
-        label = np.array([label for _, _, label in targets])
-        score = np.array([table[row] @ x for table, row, _ in targets])
-        stats[0] += np.logaddexp(0, np.where(label, -score, score)).sum()
-        return learning_rate * (label - 1 / (1 + np.exp(-score)))
+        label = np.array([label for _, _, label, _ in targets])
+        weight = np.array([weight for _, _, _, weight in targets])
+        score = np.array([table[row] @ x for table, row, _, _ in targets])
+        stats[0] += (weight * np.logaddexp(0, np.where(label, -score, score))).sum()
+        return learning_rate * weight * (label - 1 / (1 + np.exp(-score)))
 
     def train(window: Window, of_all: np.ndarray, of_each: list[np.ndarray]) -> None:
         shared, own = targets_of(window)
-        x = inputs_of(window.contexts)
+        rows = rows_of(window)
+        x = inputs_of(window)
         if shared:
             into_rows = of_all.T @ x
-            change(window.contexts, of_all @ np.array([table[row] for table, row, _ in shared]))
-            for (table, row, _), by in zip(shared, into_rows, strict=True):
+            change(rows, of_all @ np.array([table[row] for table, row, *_ in shared]))
+            for (table, row, *_), by in zip(shared, into_rows, strict=True):
                 table[row] += by
         for j, (targets, error) in enumerate(zip(own, of_each, strict=False)):
-            v = inputs_of(window.contexts)[j].copy()
+            v = inputs_of(window)[j].copy()
             total = np.zeros_like(v)
-            for (table, row, _), e in zip(targets, error, strict=True):
+            for (table, row, *_), e in zip(targets, error, strict=True):
                 total += e * table[row]
                 table[row] += e * v
-            change(window.contexts if model == "cbow" else window.contexts[j : j + 1], total[None])
+            change(rows if one_input else rows[j : j + 1], total[None])
 
     stats = np.zeros(3)
     for group in _groups(windows(tokens, offsets, keep, noise, **options), together):
@@ -166,8 +193,8 @@ def word2vec_train(
             stats[2] += 1
             if not each.contexts:
                 continue
-            x = inputs_of(each.contexts)
-            stats[1] += len(x)
+            x = inputs_of(each)
+            stats[1] += 1 if model == "cbow" else len(each.contexts)
             shared, own = targets_of(each)
             of_all = np.array([errors(row, shared, each.learning_rate) for row in x])
             of_each = [errors(*pair, each.learning_rate) for pair in zip(x, own, strict=False)]
@@ -175,6 +202,12 @@ def word2vec_train(
         for each, of_all, of_each in found:
             train(each, of_all, of_each)
     return stats
+
+
+def _slice(lists: Sequence, word: int) -> list[int]:
+    """The word's part of lists that begin with (offsets, elements)."""
+    begin, end = lists[0][word : word + 2]
+    return lists[1][begin:end].tolist()
 
 
 def _groups(found: Iterator[Window], size: int) -> Iterator[list[Window]]:

@@ -263,6 +263,8 @@ def _read_parts(part: Callable[[str], Path], *, limit: int | None, mmap: bool) -
             f"{VOCABULARY} is damaged: its words and counts are not those that {CONFIG} names"
         )
     words = vocabulary.words, vocabulary.counts
+    if "ngrams" in config:
+        return _read_input(part, config, vocabulary, limit, mmap)
     table = read_safetensors(part(TENSORS), limit=limit, mmap=mmap, words=words)
     if dim > table.vectors.shape[1]:
         raise ValueError(
@@ -280,6 +282,52 @@ def _read_parts(part: Callable[[str], Path], *, limit: int | None, mmap: bool) -
     if contexts.shape != table.vectors.shape:
         raise ValueError(f"'output' must be {table.vectors.shape}, got {contexts.shape}")
     return table._replace(vectors=contexts if wanted == "context" else table.vectors + contexts)
+
+
+def subwords_of(
+    config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> SubwordIndex | None:
+    """The rows of n-grams of a checkpoint, of its config and tensors; None where there are none.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
+    if "ngrams" not in config:
+        return None
+    found = {
+        name.removeprefix("subwords."): values
+        for name, values in arrays.items()
+        if name.startswith("subwords.")
+    }
+    if "ngrams" in found:  # bytes, as numbers
+        found["ngrams"] = found["ngrams"].astype(np.uint8)
+    return SubwordIndex.restored(config["ngrams"], found)
+
+
+def _read_input(
+    part: Callable[[str], Path],
+    config: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    limit: int | None,
+    mmap: bool,
+) -> Table:
+    """The rows of words and n-grams in an input table."""
+    dim, words, composition = config["vector_size"], len(vocabulary), config.get("composition")
+    try:
+        with open_tensors(part(TENSORS)) as file:
+            rows = file.get_tensor("input")  # mapped, not read
+            names = [name for name in file.keys() if name.startswith("subwords.")]
+            index = subwords_of(config, {name: file.get_tensor(name).numpy() for name in names})
+        if index is None or rows.shape != (words + index.rows, dim) or rows.dtype != torch.float32:
+            raise ValueError(f"'input' must be float32 [{words} + n, {dim}], got {[*rows.shape]}")
+        if composition not in ("mean", "sum"):
+            raise ValueError(f"{CONFIG}: composition must be mean or sum, got {composition!r}")
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{TENSORS} is damaged: {printable(error)}") from None
+    rows = rows if mmap else rows.clone()
+    own, ngrams = rows[:words].numpy()[:limit], rows[words:].numpy()
+    table = Table(vocabulary.words[:limit], own, vocabulary.counts[:limit])
+    return table._replace(ngrams=Ngrams(own, ngrams, index, composition))
 
 
 READERS: dict[str, Callable[..., Table]] = {"safetensors": read_safetensors, "npy": read_npy}
