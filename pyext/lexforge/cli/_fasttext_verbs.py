@@ -180,12 +180,12 @@ def _train(kind: str, given: Given) -> None:
     if given.get("loss") == "one-vs-all":
         given["loss"] = "ova"
 
-    from lexforge import fasttext
+    from lexforge.models.fasttext.original_training import train_supervised, train_unsupervised
 
     if kind == "supervised":
-        model = fasttext.train_supervised(source, **given)
+        model = train_supervised(source, **given)
     else:
-        model = fasttext.train_unsupervised(source, model=kind, **given)
+        model = train_unsupervised(source, model=kind, **given)
     model.save_model(_with_end(base, "bin"))
     _write_vectors(_with_end(base, "vec"), model.file.words, model.word_vectors(), model)
     if keep_output:

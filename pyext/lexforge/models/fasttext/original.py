@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lexforge._arguments import real
+from lexforge._arguments import existing, real
 from lexforge._arguments import whole as whole_number
 from lexforge._text import Lines, WordBytes
 from lexforge.models.fasttext.meter import Meter
@@ -66,6 +66,7 @@ class Model:
     Args:
         file: what it is made of.
         label: with which labels begin; files do not tell it.
+        told: further settings of its training, which become attributes: ``lr``, ``thread``, ...
 
     Attributes:
         file: as above.
@@ -73,8 +74,9 @@ class Model:
             its training, and `loss`: "hs", "ns", "softmax" or "ova".
     """
 
-    def __init__(self, file: FastTextFile, label: str = LABEL):
+    def __init__(self, file: FastTextFile, label: str = LABEL, **told: Any):
         self.file, self.label = file, label
+        vars(self).update(told)
 
     def __getattr__(self, name: str) -> Any:
         """Settings of the training that the file tells."""
@@ -525,8 +527,29 @@ class Model:
             output = QuantizedMatrix.quantize(np.asarray(output), 2, qnorm, seed)
         self._become(replace(file, input=quantized, output=output))
 
-    def _retrained(self, file: FastTextFile, *arguments: Any) -> FastTextFile:
-        raise NotImplementedError
+    def _retrained(
+        self,
+        file: FastTextFile,
+        input: Any,
+        epoch: int | None,
+        lr: float | None,
+        thread: int | None,
+        verbose: int | None,
+    ) -> FastTextFile:
+        """The file after some more training, with its words and n-grams as they are."""
+        from lexforge.models.fasttext.classifier import FastTextClassifier
+
+        told = vars(self)
+        thread = thread or told.get("thread")
+        classifier = FastTextClassifier._of_file(
+            replace(file, epoch=epoch or file.epoch),
+            self.label,
+            thread,
+            bool(told.get("verbose", 2) if verbose is None else verbose),
+        )
+        classifier.settings = replace(classifier.settings, lr=lr or told.get("lr", 0.05))
+        classifier.train(existing("quantize: input", input))
+        return replace(classifier._file(), epoch=file.epoch)
 
     def _is_label(self, token: bytes) -> bool | None:
         """None for a label that the model does not have."""
