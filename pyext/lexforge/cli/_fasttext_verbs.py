@@ -34,7 +34,7 @@ ModelFile = Annotated[
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="File of lines with labels, or - for standard input.")
 ]
-K = Annotated[int, typer.Argument(metavar="K", min=-1, help="Labels of a line at most; -1: all.")]
+K = Annotated[int, typer.Argument(metavar="K", min=1, help="Labels of a line at most.")]
 Threshold = Annotated[float, typer.Argument(metavar="TH", help="The least probability of a label.")]
 Neighbours = Annotated[int, typer.Argument(metavar="K", min=1, help="Words at most.")]
 
@@ -76,7 +76,7 @@ class WordOptions(_FileOptions):
     loss: str = _training(
         "ns",
         "ns: noise words; hs: a tree.",
-        choices=("ns", "hs", "softmax", "ova", "one-vs-all"),
+        choices=("ns", "hs"),
     )
     thread: int | None = _training(
         None, "Threads; all but one by default.", low=1, high=MAX_THREADS
@@ -121,7 +121,7 @@ class QuantizeOptions(_FileOptions):
 
 @options
 def skipgram(given: Annotated[Given, WordOptions]) -> None:
-    """Word vectors with sub-words, by skip-gram, as `fasttext skipgram`.
+    """Word vectors with sub-words, by skip-gram.
 
     Writes NAME.bin, from which training can continue, and NAME.vec, the words' vectors as text.
     `lexforge fasttext CORPUS --out FOLDER` trains the same model with more to choose: checkpoints,
@@ -136,7 +136,7 @@ def skipgram(given: Annotated[Given, WordOptions]) -> None:
 
 @options
 def cbow(given: Annotated[Given, WordOptions]) -> None:
-    """Word vectors with sub-words, by CBOW, as `fasttext cbow`.
+    """Word vectors with sub-words, by CBOW.
 
     Writes NAME.bin, from which training can continue, and NAME.vec, the words' vectors as text.
 
@@ -149,7 +149,7 @@ def cbow(given: Annotated[Given, WordOptions]) -> None:
 
 @options
 def supervised(given: Annotated[Given, LabelOptions]) -> None:
-    """A classifier of lines, as `fasttext supervised`.
+    """A classifier of lines.
 
     Each line of the text has words and, between them or before, one or more labels, words that
     begin with __label__. Writes NAME.bin and NAME.vec.
@@ -209,7 +209,7 @@ def _write_vectors(path: Path, words: Any, blocks: Iterable[np.ndarray], model: 
 
 @options
 def quantize(given: Annotated[Given, QuantizeOptions]) -> None:
-    """Make NAME.ftz, a small model, of NAME.bin, that of a classifier; as `fasttext quantize`.
+    """Make NAME.ftz, a small model, of NAME.bin, that of a classifier.
 
     Examples:
 
@@ -231,7 +231,7 @@ def quantize(given: Annotated[Given, QuantizeOptions]) -> None:
 
 
 def test(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
-    """Number of lines, precision and recall of a classifier, as `fasttext test`.
+    """Number of lines, precision and recall of a classifier.
 
     Example:
 
@@ -243,7 +243,7 @@ def test(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
 
 
 def test_label(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
-    """Precision and recall of each label, as `fasttext test-label`.
+    """Precision and recall of each label.
 
     Example:
 
@@ -267,7 +267,7 @@ def test_label(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> N
 
 
 def predict(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
-    """The most probable labels of each line, as `fasttext predict`.
+    """The most probable labels of each line.
 
     Example:
 
@@ -277,7 +277,7 @@ def predict(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None
 
 
 def predict_prob(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
-    """The most probable labels with their probabilities, as `fasttext predict-prob`.
+    """The most probable labels with their probabilities.
 
     Example:
 
@@ -301,7 +301,7 @@ def _predict(model: Path, data: str, k: int, threshold: float, *, probabilities:
 
 
 def print_word_vectors(model: ModelFile) -> None:
-    """The vector of each word on standard input, as `fasttext print-word-vectors`.
+    """The vector of each word on standard input.
 
     Words that the model does not have get the mean of their n-grams.
 
@@ -316,7 +316,7 @@ def print_word_vectors(model: ModelFile) -> None:
 
 
 def print_sentence_vectors(model: ModelFile) -> None:
-    """A vector for each line on standard input, as `fasttext print-sentence-vectors`.
+    """A vector for each line on standard input.
 
     Example:
 
@@ -331,7 +331,7 @@ def print_sentence_vectors(model: ModelFile) -> None:
 def print_ngrams(
     model: ModelFile, word: Annotated[str, typer.Argument(metavar="WORD", help="Any word.")]
 ) -> None:
-    """A word's own vector and those of its n-grams, as `fasttext print-ngrams`.
+    """A word's own vector and those of its n-grams.
 
     Example:
 
@@ -342,7 +342,7 @@ def print_ngrams(
 
 
 def nn(model: ModelFile, k: Neighbours = 10) -> None:
-    """The nearest words to those on standard input, as `fasttext nn`.
+    """The nearest words to those on standard input.
 
     Example:
 
@@ -356,7 +356,7 @@ def nn(model: ModelFile, k: Neighbours = 10) -> None:
 
 
 def analogies(model: ModelFile, k: Neighbours = 10) -> None:
-    """The words nearest to A - B + C, of three on standard input, as `fasttext analogies`.
+    """The words nearest to A - B + C, of three on standard input.
 
     Example:
 
@@ -375,7 +375,7 @@ def dump(
     model: ModelFile,
     what: Annotated[str, typer.Argument(metavar="WHAT", help="args, dict, input or output.")],
 ) -> None:
-    """What a model file is made of, as text, as `fasttext dump`.
+    """What a model file is made of, as text.
 
     Example:
 

@@ -91,13 +91,12 @@ def _usage(command: Any, context: Any, parameters: Iterable[Any]) -> str:
 
 def _commands(group: Any, context: Any) -> dict[str, list[tuple[str, Text]]]:
     """Those of a group in their panels, each with its first sentence."""
-    known = getattr(group, "commands", None) or getattr(group, "verbs", {})
+    known = getattr(group, "commands", {})
     panel = {name: title for title, names in PANELS.items() for name in names}
     order = {name: number for number, name in enumerate(panel)}
     sections: dict[str, list[tuple[str, Text]]] = {}
     for name in sorted(known, key=lambda name: order.get(name, len(order))):
         title = panel.get(name, "Commands") if context.parent is None else "Commands"
-        title = "Verbs" if hasattr(group, "verbs") else title
         first, *_ = inspect.cleandoc(known[name].help or "").split("\n\n")
         sections.setdefault(title, []).append((name, _styled(first.replace("\n", " "))))
     return sections

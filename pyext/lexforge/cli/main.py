@@ -1,8 +1,7 @@
 """The ``lexforge`` command: finds the commands in this folder and reports their errors.
 
 A command is a module here with a function of its own name. A folder here is a group: its modules
-are the commands after its name, its docstring is their common help. A command ``x`` has the VERBS
-of the module ``_x_verbs``, where there is one: `lexforge x verb`. Heavy imports stay inside the
+are the commands after its name, its docstring is their common help. Heavy imports stay inside the
 functions, so that help is instant.
 """
 
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import importlib.util
 import inspect
 import os
 import pkgutil
@@ -25,7 +23,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from lexforge import __version__, cli
@@ -88,19 +85,6 @@ class Command(_Parsing, TyperCommand):
             names = {each.name: _called(each, given) for each in self.params if _names(each)}
             tell(f"error: {describe_error(error, names, given)}", "red")
             raise typer.Exit(1) from None
-
-
-class WithVerbs(Command):
-    """A command that is another one where its first argument is the name of that."""
-
-    verbs: Mapping[str, TyperCommand] = {}
-
-    def make_context(self, info_name, args, parent=None, **extra):
-        """That of the verb, or of the command itself."""
-        if args and args[0] in self.verbs:
-            verb, *args = args
-            return self.verbs[verb].make_context(f"{info_name} {verb}", args, parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
 
 
 class Group(_Parsing, TyperGroup):
@@ -292,19 +276,7 @@ def _add_commands(app: typer.Typer, folder: ModuleType) -> None:
             _add_commands(group, module)
             app.add_typer(group, name=name)
         else:
-            kind = _with_verbs(f"{folder.__name__}._{found.name}_verbs")
-            app.command(name, cls=kind)(getattr(module, found.name))
-
-
-def _with_verbs(place: str) -> type[Command]:
-    """That of a command with the verbs of a module, if there is one."""
-    if importlib.util.find_spec(place) is None:
-        return Command
-    verbs = typer.Typer(rich_markup_mode=MARKUP)
-    for name, verb in importlib.import_module(place).VERBS.items():
-        verbs.command(name, cls=Command)(verb)
-    group: Any = typer.main.get_command(verbs)
-    return type("WithTheseVerbs", (WithVerbs,), {"verbs": group.commands})
+            app.command(name, cls=Command)(getattr(module, found.name))
 
 
 _add_commands(app, cli)
