@@ -1,8 +1,9 @@
 """The ``lexforge`` command: finds the commands in this folder and reports their errors.
 
 A command is a module here with a function of its own name. A folder here is a group: its modules
-are the commands after its name, its docstring is their common help. Heavy imports stay inside the
-functions, so that help is instant.
+are the commands after its name, its docstring is their common help; the one that it names as
+``USUAL`` gets what begins with none of their names. Heavy imports stay inside the functions, so
+that help is instant.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -88,7 +89,17 @@ class Command(_Parsing, TyperCommand):
 
 
 class Group(_Parsing, TyperGroup):
-    """Commands after a common name."""
+    """Commands after a common name; `usual` may be left out."""
+
+    usual: ClassVar[str | None] = None
+
+    def parse_args(self, ctx, args):
+        """Where the first word is no command, nor a wish for help, that of `usual` goes first."""
+        if self.usual and args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [self.usual, *args]
+            if given := ctx.meta.get("lexforge.given"):
+                given.insert(len(ctx.command_path.split()) - 1, self.usual)
+        return super().parse_args(ctx, args)
 
 
 class OneLineErrors(Group):
@@ -267,8 +278,9 @@ def _add_commands(app: typer.Typer, folder: ModuleType) -> None:
         module = importlib.import_module(f"{folder.__name__}.{found.name}")
         name = found.name.replace("_", "-")
         if found.ispkg:
+            usual = getattr(module, "USUAL", None)
             group = typer.Typer(
-                cls=Group,
+                cls=type("UsualGroup", (Group,), {"usual": usual}) if usual else Group,
                 no_args_is_help=True,
                 help=inspect.getdoc(module),
                 rich_markup_mode=MARKUP,

@@ -22,6 +22,7 @@ from lexforge.vectors.formats.fasttext import (
     read_fasttext,
     write_fasttext,
 )
+from lexforge.vectors.quantised import QuantizedMatrix
 from lexforge.vectors.subword_vectors import SubwordVectors
 
 # What bytes that are not in the encoding become, as in gensim: \xe6.
@@ -58,7 +59,8 @@ def load_facebook_model(
     """
     file = read_fasttext(path, encoding=encoding)
     name = os.fspath(path)
-    if file.supervised or not isinstance(file.output, np.ndarray) or file.quantised:
+    matrices = file.input, file.output
+    if file.supervised or any(isinstance(each, QuantizedMatrix) for each in matrices):
         raise NotImplementedError(
             f"{name}: a classifier, which is no model of words to be trained on; its vectors: "
             "load_facebook_vectors; its labels: lexforge.fasttext.load_model"
@@ -177,6 +179,7 @@ def facebook_file(
             settings.negative,
         )
     words, rows = built.vocabulary, model._views(built)["input"].numpy()
+    every: Any = rows if index.kind == "every" else _EveryBucket(rows, len(words), index)
     return FastTextFile(
         dim=settings.vector_size,
         ws=settings.window,
@@ -194,7 +197,7 @@ def facebook_file(
         words=WordBytes.of(word.encode(encoding) for word in words.words),
         counts=words.counts,
         ntokens=model.corpus_total_words or words.total,
-        input=rows if index.kind == "every" else _EveryBucket(rows, len(words), index),
+        input=every,
         output=model.syn1 if settings.hs else model.syn1neg,
         encoding=encoding,
     )
@@ -232,7 +235,7 @@ class _EveryBucket:
         return self[:].astype(dtype or np.float32, copy=False)
 
 
-def _rows(matrix: np.ndarray, rows: np.ndarray | slice) -> torch.Tensor:
+def _rows(matrix: np.ndarray | QuantizedMatrix, rows: np.ndarray | slice) -> torch.Tensor:
     """Some rows of a mapped matrix."""
     return torch.from_numpy(np.ascontiguousarray(matrix[rows], np.float32))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ NGRAM_LOCKS = "ngrams_lockf"  # the tensor of wv.vectors_ngrams_lockf in a check
 USUAL_NGRAMS = 20  # of a word
 
 
-class TrainedSubwords(SubwordVectors, TrainedVectors):
+class TrainedSubwords(SubwordVectors, TrainedVectors):  # type: ignore[misc]  # its own rebase
     """Vectors of a model of fastText, composed of the rows of its input table.
 
     Rows may be set, in place (call ``refresh()`` then) or all at once: ``wv.vectors_vocab`` and
@@ -37,6 +37,9 @@ class TrainedSubwords(SubwordVectors, TrainedVectors):
         bags: The rows of each word; None where there are no words.
         owner: What the model is called, for messages.
     """
+
+    _own_rows: np.ndarray
+    _ngram_rows: np.ndarray
 
     def __init__(
         self,
@@ -138,15 +141,10 @@ class TrainedSubwords(SubwordVectors, TrainedVectors):
     def keep_locks(self, old: TrainedVectors, rows: np.ndarray) -> None:
         """Take over those of other words, where `rows` says which rows these have now."""
         assert isinstance(old, TrainedSubwords)
-        before = old._checked_factors()
-        sizes = len(self), len(self.vectors_ngrams)
-        places = rows, slice(old.subwords.rows)
-        for name, size, place, factors in zip(
-            ("vectors_vocab_lockf", "vectors_ngrams_lockf"), sizes, places, before, strict=True
-        ):
-            found = np.ones(size, np.float32)
-            found[place] = factors
-            setattr(self, name, found if (found != 1).any() else np.ones(1, np.float32))
+        own, ngrams = old._checked_factors()
+        ngram_rows = np.arange(old.subwords.rows)
+        self.vectors_vocab_lockf = _spread(own, rows, len(self))
+        self.vectors_ngrams_lockf = _spread(ngrams, ngram_rows, self.subwords.rows)
 
     def row_factors(self) -> np.ndarray:
         """That of the rows of the input table, float32 [rows], or [1] for all alike."""
@@ -164,21 +162,22 @@ class TrainedSubwords(SubwordVectors, TrainedVectors):
 
     def context(self, words: Sequence[str | int], mean: bool) -> torch.Tensor | None:
         """The mean or the sum of all rows of these words, float32 [D]; None where none is known."""
-        total, number = np.zeros(self.vector_size, np.float32), 0
+        assert self._bags is not None
+        table, total, number = self._table.numpy(), np.zeros(self._table.shape[1], np.float32), 0
         for word in words:
-            row = self.get_index(word, -1)
-            if row >= 0:
-                assert self._bags is not None
-                rows = self._bags.rows[self._bags.offsets[row] : self._bags.offsets[row + 1]].numpy()
+            if (row := self.get_index(word, -1)) >= 0:
+                first, last = self._bags.offsets[row : row + 2].tolist()
+                rows = self._bags.rows[first:last].numpy()
             elif isinstance(word, str) and word in self:
-                rows = self.subwords.ngram_rows(word)  # -1: of zeros
-                rows = np.where(rows < 0, -1, rows + len(self))
+                rows = self.subwords.ngram_rows(word)
+                rows = np.where(rows < 0, -1, rows + len(self))  # -1: one of zeros
             else:
                 continue
-            total += self._table[:, : self.vector_size].numpy()[rows[rows >= 0]].sum(0)
+            total += table[rows[rows >= 0]].sum(0)
             number += len(rows)
         if not number:
             return None
+        total = total[: self.vector_size]
         return torch.from_numpy(total / np.float32(number) if mean else total)
 
     def sums(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -264,6 +263,13 @@ def _free(
     return free
 
 
+def _spread(factors: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
+    """Factors at some rows of `size`, and 1 at the others."""
+    found = np.ones(size, np.float32)
+    found[rows] = factors
+    return found if (found != 1).any() else np.ones(1, np.float32)
+
+
 def _factors(name: str, factors: Any, rows: int) -> np.ndarray:
     """What steps are multiplied by, float32 [rows] or [1]; ValueError for anything else."""
     found = np.atleast_1d(np.asarray(factors, dtype=np.float32))
@@ -346,7 +352,8 @@ class FastTextParts(Word2VecParts):
         assert built.subwords is not None and built.bags is not None
         index, settings = built.subwords, self.settings
         explicit = index.kind == "explicit"
-        had = {"max_n": index.max_n, "composition": built.wv.composition}
+        assert isinstance(built.wv, TrainedSubwords)
+        had: dict[str, Any] = {"max_n": index.max_n, "composition": built.wv.composition}
         if index.max_n:
             had |= {"min_n": index.min_n, "subwords": "explicit" if explicit else "hashed"}
         if index.bucket:

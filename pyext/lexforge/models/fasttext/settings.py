@@ -32,7 +32,7 @@ class FastTextSettings(Word2VecSettings):
 
     cbow_mean: int = model(1, CBOW_HELP, low=0, high=1)
     alpha: float | None = training(None, f"First learning rate; {ALPHA}.", low=0, names=RATE)
-    min_n: int = model(3, MIN_N_HELP, low=1, high=1000, names="-- -minn")
+    min_n: int = model(3, MIN_N_HELP, low=0, high=1000, names="-- -minn")
     max_n: int = model(6, MAX_N_HELP, low=0, high=1000, names="-- -maxn")
     bucket: int = model(2_000_000, BUCKET_HELP, low=0, high=LARGEST_BUCKET, names="-- -")
     subwords: str = model("hashed", SUBWORDS_HELP, choices=SUBWORDS)

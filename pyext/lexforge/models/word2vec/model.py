@@ -138,6 +138,10 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         3
     """
 
+    encoded_folder: str | os.PathLike | None
+    compute_loss: bool
+    callbacks: Sequence[Any]
+
     def __init__(
         self,
         sentences: Iterable[Sequence[str]] | None = None,

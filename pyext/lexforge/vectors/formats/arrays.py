@@ -284,9 +284,7 @@ def _read_parts(part: Callable[[str], Path], *, limit: int | None, mmap: bool) -
     return table._replace(vectors=contexts if wanted == "context" else table.vectors + contexts)
 
 
-def subwords_of(
-    config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> SubwordIndex | None:
+def subwords_of(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SubwordIndex | None:
     """The rows of n-grams of a checkpoint, of its config and tensors; None where there are none.
 
     Raises:
@@ -316,8 +314,9 @@ def _read_input(
     try:
         with open_tensors(part(TENSORS)) as file:
             rows = file.get_tensor("input")  # mapped, not read
-            names = [name for name in file.keys() if name.startswith("subwords.")]
-            index = subwords_of(config, {name: file.get_tensor(name).numpy() for name in names})
+            names = list(file.keys())
+            arrays = {name: file.get_tensor(name).numpy() for name in names if "." in name}
+            index = subwords_of(config, arrays)
         if index is None or rows.shape != (words + index.rows, dim) or rows.dtype != torch.float32:
             raise ValueError(f"'input' must be float32 [{words} + n, {dim}], got {[*rows.shape]}")
         if composition not in ("mean", "sum"):
