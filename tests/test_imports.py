@@ -39,9 +39,10 @@ MAY_IMPORT = {
     "vectors": {"layers", "training", "text", "ops"},
     "models": {"layers", "vectors", "training", "text", "ops"},
     "bert": {"models", "layers", "text"},
+    "fasttext": {"models"},
     "nn": {"layers"},
     "d2l": {"bert", "models", "layers", "vectors", "training", "text", "ops"},
-    "cli": {"bert", "d2l", "models", "layers", "vectors", "training", "text", "ops"},
+    "cli": {"bert", "d2l", "fasttext", "models", "layers", "vectors", "training", "text", "ops"},
 }
 
 

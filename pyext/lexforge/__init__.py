@@ -77,5 +77,17 @@ _HOME = {
 __getattr__, __dir__ = attach(
     __name__,
     _HOME,
-    ("bert", "d2l", "models", "nn", "ops", "optim", "reference", "text", "utils", "vectors"),
+    (
+        "bert",
+        "d2l",
+        "fasttext",
+        "models",
+        "nn",
+        "ops",
+        "optim",
+        "reference",
+        "text",
+        "utils",
+        "vectors",
+    ),
 )

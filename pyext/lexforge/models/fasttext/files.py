@@ -149,6 +149,16 @@ def save_facebook_model(
         ValueError: What such files do not know: sums of rows, n-grams without buckets; another
             encoding than n-grams are told in; no vocabulary yet; a word with a NUL.
     """
+    write_fasttext(path, facebook_file(model, encoding, lr_update_rate, word_ngrams))
+
+
+def facebook_file(
+    model: FastText, encoding: str = "utf-8", lr_update_rate: int = 100, word_ngrams: int = 1
+) -> FastTextFile:
+    """What :func:`save_facebook_model` writes; its matrices are those of the model.
+
+    Arguments and errors are those of it.
+    """
     built, settings = model._needed("save_facebook_model"), model.settings
     index = built.subwords
     assert index is not None
@@ -170,7 +180,7 @@ def save_facebook_model(
         )
     words, rows = built.vocabulary, model._views(built)["input"].numpy()
     every: Any = rows if index.kind == "every" else _EveryBucket(rows, len(words), index)
-    file = FastTextFile(
+    return FastTextFile(
         dim=settings.vector_size,
         ws=settings.window,
         epoch=settings.epochs,
@@ -191,11 +201,10 @@ def save_facebook_model(
         output=model.syn1 if settings.hs else model.syn1neg,
         encoding=encoding,
     )
-    write_fasttext(path, file)
 
 
 class _EveryBucket:
-    """Rows of words, then one for each bucket, most of them zeros, as a matrix to be written.
+    """Rows of words, then one for each bucket, most of them zeros, as a matrix.
 
     Args:
         rows: float32 [V + n, D], of the words and of what `index` has.
@@ -213,12 +222,17 @@ class _EveryBucket:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        first, last, _ = rows.indices(len(self))
-        block = np.zeros((last - first, self.shape[1]), np.float32)
-        begin, end = np.searchsorted(self._places, (first, last))
-        block[self._places[begin:end] - first] = self._rows[self._sources[begin:end]]
-        return block
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """One row, those of some numbers, or of a slice."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        rows = np.asarray(rows)
+        found = np.minimum(np.searchsorted(self._places, rows), len(self._places) - 1)
+        there = (self._places[found] == rows)[..., None]
+        return np.where(there, self._rows[self._sources[found]], np.float32(0))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or np.float32, copy=False)
 
 
 def _rows(matrix: np.ndarray | QuantizedMatrix, rows: np.ndarray | slice) -> torch.Tensor:

@@ -50,7 +50,8 @@ class FastTextFile:
         bucket, minn, maxn: of n-grams; without any, `maxn` is 0.
         words: V words, as bytes.
         counts: their occurrences, int64 [V].
-        labels, label_counts: those of a supervised model, L of them.
+        labels, label_counts: L of them; an unsupervised model may have some, of
+            its text, and uses none.
         ntokens: words read in training.
         pruneidx: None, or int32 [n, 2] of a model whose n-grams were pruned: buckets, and the rows
             behind those of words where their vectors are.
@@ -219,8 +220,6 @@ class _Reader:
             raise ValueError(
                 f"the dictionary cannot have {size} entries, {nwords} words and {nlabels} labels"
             )
-        if nlabels and settings["model"] != 3:
-            raise ValueError(f"an unsupervised model cannot have {nlabels} labels")
         if ntokens < 0 or pruned < -1:
             raise ValueError(f"the dictionary cannot have {ntokens} tokens, {pruned} n-grams kept")
         self.need(_ENTRY_BYTES * size, f"the {size:,} entries of the dictionary")

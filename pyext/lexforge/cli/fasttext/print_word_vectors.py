@@ -1,0 +1,20 @@
+"""``lexforge fasttext print-word-vectors``."""
+
+from __future__ import annotations
+
+from lexforge.cli.fasttext._verbs import ModelFile, blocks, load, numbers, standard_input, write
+
+
+def print_word_vectors(model: ModelFile) -> None:
+    """The vector of each word on standard input.
+
+    Words that the model does not have get the mean of their n-grams.
+
+    Example:
+
+    - `echo "where whereever" | lexforge fasttext print-word-vectors model.bin`
+    """
+    loaded = load(model)
+    for block in blocks(standard_input(), b" \n\t\r\v\f"):
+        for word in block.split():
+            write(word + b" " + numbers(loaded.file.word_vector(word)) + b"\n")
