@@ -368,7 +368,7 @@ _BAGS = {
     "skip-gram stream, bags, window": {"sharing": "window"},
     "CBOW stream, bags, noise and tree": {"model": "cbow", "losses": "noise and tree"},
 }
-_VARIANTS |= {name: {"grams": 50, **options} for name, options in _BAGS.items()}
+_VARIANTS |= {name: {"grams": 50, "alpha": 0.01, **x} for name, x in _BAGS.items()}
 for _dim in (200, 500, 600):
     _options = {"sharing": "pair", "dim": _dim, "grams": 50}
     ITEMS.add(f"skip-gram stream, bags, dim {_dim}", word2vec_train, "word2vec_train_", **_options)
