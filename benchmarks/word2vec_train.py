@@ -47,7 +47,13 @@ class Corpus:
     """A random corpus on a device, with all that training needs."""
 
     def __init__(
-        self, tokens: int, vocab_size: int, threshold: float, device: str, bags: int, grams: int
+        self,
+        tokens: int,
+        vocab_size: int,
+        threshold: float,
+        device: str,
+        bags: int = 0,
+        grams: int = 0,
     ):
         weights = 1.0 / torch.arange(1, vocab_size + 1, dtype=torch.float64)
         table = build_alias(weights)
@@ -198,7 +204,7 @@ def main() -> None:
                         call = {"tokens": tokens, "windows": centers, "bytes": moved}
                         what = f"lexforge, {MODELS[model][0]}"
                         if corpus.bags is not None:
-                            what += f", bags of {corpus.bag:.0f}"
+                            what += f", bags of {arguments.bags}"
                         if together:
                             what += f", {together} together"
                         report(what, threads, work, call, **shape)

@@ -257,13 +257,13 @@ def profile(session: Session, seconds: float) -> dict:
     if program is None:
         return {"outcome": "missing", "output": "ncu is not installed"}
     kernels = (
-        "(skipgram_(pair|shared)|cbow)_kernel|glove_train_kernel|cooccurrence_entries_kernel"
+        "(skipgram_(pair|shared)|gathered)_kernel|glove_train_kernel|cooccurrence_entries_kernel"
         "|attention_(forward_mma|backward_keys)_kernel|bias_activation_kernel"
     )
     output = session.scratch / "ncu.txt"
     # The clocks stay as they are: this measures the card as it is found.
     command = [program, "--clock-control", "none", "--set", "basic", "--csv"]
-    command += ["-k", f"regex:{kernels}", "-c", "12"]
+    command += ["-k", f"regex:{kernels}", "-c", "13"]
     small = ("--small",) if session.stand_in else ()
     command += session.script("profiled.py", "--device", session.device, *small)
     result = session.run(command, seconds, output)
@@ -319,6 +319,14 @@ COURSE = [
         "--together 0 16",
         25,
         "--dim 8 --threshold 0 --tokens 20000 --models tree cbow cbow-tree --together 0 16 "
+        f"{_WORDS} {_SHORT}",
+    ),
+    benchmark(
+        "subwords",
+        "word2vec_train.py",
+        "--dim 100 --threshold 1e-4 0 --seconds 0.3 --models pair window cbow --bags 20",
+        25,
+        "--dim 8 --threshold 0 --tokens 20000 --models pair cbow --bags 5 --grams 300 "
         f"{_WORDS} {_SHORT}",
     ),
     benchmark(

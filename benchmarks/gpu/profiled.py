@@ -1,6 +1,6 @@
 """Launches kernels once each, at the sizes of the benchmarks, for a profiler to look at.
 
-ncu --clock-control none --set basic -k regex:'skipgram|cbow' python benchmarks/gpu/profiled.py
+ncu --clock-control none --set basic -k regex:'skipgram|gathered' python benchmarks/gpu/profiled.py
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_default_parts
 from lexforge.ops.glove.glove_train import glove_train_
 from lexforge.ops.transformer.bias_activation import bias_activation
 
-VOCAB_SIZE, DIM, WINDOW = 71_000, 100, 10
+VOCAB_SIZE, DIM, WINDOW, BAGS = 71_000, 100, 10, 20
 
 
 def main() -> None:
@@ -33,6 +33,8 @@ def main() -> None:
     corpus = word2vec_train.Corpus(tokens, vocab_size, 1e-4, device)
     for model in word2vec_train.MODELS:
         word2vec_train.stream_case(corpus, vocab_size, DIM, model, device)  # trains once
+    with_bags = word2vec_train.Corpus(tokens, vocab_size, 1e-4, device, BAGS, 7 * vocab_size)
+    word2vec_train.stream_case(with_bags, vocab_size, DIM, "pair", device)
 
     matrix = glove_train.random_matrix(tokens, vocab_size, device)
     parts = glove_default_parts(vocab_size, DIM, device=device)

@@ -33,17 +33,19 @@ from lexforge.ops.cooccurrence.cooccurrence import (
 from lexforge.ops.glove.glove_tiles import glove_deal_parts, glove_tiles
 from lexforge.ops.glove.glove_train import glove_table, glove_train_
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
-from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
 from lexforge.text.huffman import huffman_tree
 
 LENGTH, WINDOW, DIM = 20, 5, 100
 WORD2VEC, GLOVE, GLOVE_WARPS, BERT, BERT_HALF = 0.02, 0.001, 0.03, 0.01, 0.03  # allowed
-MODELS = {  # model, whether by a tree, whose noise
-    "skip-gram, noise per pair": ("skipgram", False, "pair"),
-    "skip-gram, noise per window": ("skipgram", False, "window"),
-    "skip-gram, tree": ("skipgram", True, "pair"),
-    "CBOW": ("cbow", False, "pair"),
-    "CBOW, tree": ("cbow", True, "pair"),
+MODELS = {  # model, whether by a tree, whose noise, whether words share rows
+    "skip-gram, noise per pair": ("skipgram", False, "pair", False),
+    "skip-gram, noise per window": ("skipgram", False, "window", False),
+    "skip-gram, tree": ("skipgram", True, "pair", False),
+    "skip-gram, bags": ("skipgram", False, "pair", True),
+    "CBOW": ("cbow", False, "pair", False),
+    "CBOW, tree": ("cbow", True, "pair", False),
+    "CBOW, bags": ("cbow", False, "pair", True),
 }
 
 
@@ -68,13 +70,20 @@ class Text:
 
 def word2vec(text: Text, device: str, kind: str, together: int = 0, epochs: int = 3) -> float:
     """The mean loss of an input in the last epoch, of one of MODELS."""
-    model, tree, sharing = MODELS[kind]
+    model, tree, sharing, shared_rows = MODELS[kind]
     counts = torch.bincount(text.tokens, minlength=text.vocab_size)
     data = [text.tokens, text.offsets, keep_probability(counts, 1e-3)]
     data = [x.to(device) for x in (*data, build_alias(noise_weights(counts)))]
     generator = torch.Generator().manual_seed(1)
-    first = padded_table(text.vocab_size, DIM)
-    first[:, :DIM] = (torch.rand(text.vocab_size, DIM, generator=generator) - 0.5) / DIM
+    rows, bags = text.vocab_size, None
+    if shared_rows:  # a word's own row, and 9 of as many as there are words
+        members = torch.randint(rows, 2 * rows, (rows, 10), generator=generator)
+        members[:, 0] = torch.arange(rows)
+        starts = 10 * torch.arange(rows + 1)
+        bags = Bags(starts.to(device), members.flatten().to(device, torch.int32), 10)
+        rows *= 2
+    first = padded_table(rows, DIM)
+    first[:, :DIM] = (torch.rand(rows, DIM, generator=generator) - 0.5) / DIM
     other = padded_table(text.vocab_size, DIM).to(device)
     tables = [first.to(device), None, other[:-1]] if tree else [first.to(device), other, None]
     if tree:
@@ -88,6 +97,7 @@ def word2vec(text: Text, device: str, kind: str, together: int = 0, epochs: int 
             *tables,
             stats,
             *data,
+            bags=bags,
             window=WINDOW,
             negatives=5,
             model=model,

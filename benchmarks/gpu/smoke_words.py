@@ -20,7 +20,7 @@ from lexforge.ops.sampling import sampling
 from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.word2vec.skipgram_loss import skipgram_loss
 from lexforge.ops.word2vec.skipgram_step import SkipgramState, skipgram_step_, skipgram_sync_
-from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
 from lexforge.reference.cooccurrence import cooccurrence as counting_reference
 from lexforge.reference.embedding import embedding_bag as bag_reference
 from lexforge.reference.embedding import row_update as row_reference
@@ -288,9 +288,11 @@ for _optimizer in OPTIMIZERS:
     ITEMS.add(f"skip-gram step, {_optimizer}", skipgram_steps, *_ops, optimizer=_optimizer)
 
 
-def word2vec_train(device, sharing, dim=100, negatives=5, losses="noise", together=0, **more):
+def word2vec_train(
+    device, sharing, dim=100, negatives=5, losses="noise", together=0, grams=0, **more
+):
     """One sentence is trained in order: equal to the reference to rounding; in groups, to the bit
-    from run to run.
+    from run to run. With n-grams a word's vector is the mean of its row and up to 40 of theirs.
     """
     random, rows, length = np.random.default_rng(3), 40, 60
     tokens = (random.random(length) ** 2 * rows).astype(np.int32)
@@ -302,13 +304,20 @@ def word2vec_train(device, sharing, dim=100, negatives=5, losses="noise", togeth
     options |= dict(seed=11, epoch=1, first_sentence=0, last_sentence=1) | more
     has = "noise" in losses, "tree" in losses
     found = huffman_tree(np.arange(rows, 0, -1) ** 2)
-    tables = [padded_table(n, dim) for n in (rows, has[0] * rows, has[1] * (rows - 1)) if n]
+    sizes = (rows + grams, has[0] * rows, has[1] * (rows - 1))
+    tables = [padded_table(n, dim) for n in sizes if n]
     for table in tables:
         values = random.uniform(-1, 1, (len(table), dim)) * 4 / dim**0.5
         table[:, :dim] = torch.from_numpy(values).float()
     arrays = (tokens, offsets, keep, noise.view(np.int32), *found[:2])
     *data, words, starts, nodes = (torch.tensor(x, device=device) for x in arrays)
     tree = HuffmanPaths(starts, nodes, found.longest)
+    bags = None
+    if grams:
+        ends = np.cumsum(random.integers(1, 42, rows))
+        members = random.integers(rows, rows + grams, ends[-1]).astype(np.int32)
+        members[ends - 1] = np.arange(rows)
+        bags = (np.concatenate([[0], ends]), members, 41, True)
 
     def spread(given):
         """In, out and tree, None where there is none."""
@@ -319,7 +328,11 @@ def word2vec_train(device, sharing, dim=100, negatives=5, losses="noise", togeth
         ours = [table.to(device, copy=True) for table in tables]
         stats = torch.zeros(3, dtype=torch.float64, device=device)
         shared = (*data, words if has[0] else None, tree if has[1] else None)
-        word2vec_train_(*spread(ours), stats, *shared, windows_together=together, **options)
+        of_bags = None
+        if bags is not None:
+            of_bags = Bags(*(torch.tensor(x, device=device) for x in bags[:2]), *bags[2:])
+        more = {"bags": of_bags, "windows_together": together}
+        word2vec_train_(*spread(ours), stats, *shared, **more, **options)
         return ours, stats
 
     ours, stats = trained()
@@ -327,7 +340,7 @@ def word2vec_train(device, sharing, dim=100, negatives=5, losses="noise", togeth
         equal(torch.cat(ours), torch.cat(trained()[0]), "two runs")
     exact = [table.double().numpy() for table in tables]
     shared = (tokens, offsets, keep, noise, found[:2])
-    expected = stream_reference.word2vec_train(*spread(exact), *shared, **options)
+    expected = stream_reference.word2vec_train(*spread(exact), *shared, bags=bags, **options)
     equal(stats[1:], torch.from_numpy(expected[1:]), "inputs and centres")
     if together:
         near(stats[0] / expected[0], torch.ones(()), 0.1, "loss")
@@ -349,6 +362,16 @@ _VARIANTS = {
     "CBOW stream": {"model": "cbow"},
     "CBOW stream, noise and tree": {"model": "cbow", "losses": "noise and tree"},
 }
+_BAGS = {
+    "skip-gram stream, bags": {},
+    "skip-gram stream, bags, pair and tree": {"losses": "noise and tree"},
+    "skip-gram stream, bags, window": {"sharing": "window"},
+    "CBOW stream, bags, noise and tree": {"model": "cbow", "losses": "noise and tree"},
+}
+_VARIANTS |= {name: {"grams": 50, "alpha": 0.01, **x} for name, x in _BAGS.items()}
+for _dim in (200, 500, 600):
+    _options = {"sharing": "pair", "dim": _dim, "grams": 50}
+    ITEMS.add(f"skip-gram stream, bags, dim {_dim}", word2vec_train, "word2vec_train_", **_options)
 for (_name, _options), _dim in itertools.product(_VARIANTS.items(), (100, 300)):
     _options = {"sharing": "pair", "dim": _dim, **_options}
     ITEMS.add(f"{_name}, dim {_dim}", word2vec_train, "word2vec_train_", **_options)

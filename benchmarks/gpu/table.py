@@ -65,6 +65,7 @@ FIGURES = [
     word2vec("word2vec-models", "tree", 50, "skip-gram, tree"),
     word2vec("word2vec-models", "CBOW, noise", 400),
     word2vec("word2vec-models", "noise per window, 16 together", 90),
+    word2vec("subwords", "noise per pair, bags of 20", 50, "skip-gram, sub-words"),
     Figure(
         "GloVe, M entries/s",
         "glove",

@@ -12,17 +12,18 @@
 // what is left. All that a round changes comes from the tables as they are before it: a round is a
 // step of gradient descent, each window at its own learning rate. But a row that a round draws n
 // times, n > 64, as a context, centre, noise word or node, or in a bag, changes by 64 / n of that
-// sum: frequent words and n-grams, and nodes near the root, would overshoot. Changes are summed in fixed point (integers,
-// whose order does not matter) and added to the tables when the round has ended. Calls
-// that end at multiples of 256 sentences, or at the last one, do what one call does. The scratch
-// memory is twice that of the tables and a bit for each token. A change of one number by 256 or
-// more is left out and makes stats[0] a NaN. stats[0] is summed in units of 2^-24.
+// sum: frequent words and n-grams, and nodes near the root, would overshoot. (With bags a window's
+// shared noise word counts once for each context that it differs from.) Changes are summed in fixed
+// point (integers, whose order does not matter) and added to the tables when the round has ended.
+// Calls that end at multiples of 256 sentences, or at the last one, do what one call does. The
+// scratch memory is twice that of the tables and a bit for each token. A change of one number by
+// 256 or more is left out and makes stats[0] a NaN. stats[0] is summed in units of 2^-24.
 //
 // stats[0] also becomes a NaN by a token outside [0, V), which ends its sentence (in rounds it is
 // left out); by a path that is longer than said or leaves [0, V - 1), or a bag that is empty,
-// longer than said or leaves [0, R): a window with such a word trains nothing; by
-// offsets that do not rise within [0, token_count], whose sentence trains nothing. Telling the host
-// by an error would need a synchronisation. Rounds do need the offsets on the host, wait for them,
+// longer than said or leaves [0, R): a window that needs it trains nothing; by offsets that do not
+// rise within [0, token_count], whose sentence trains nothing. Telling the host by an error would
+// need a synchronisation. Rounds do need the offsets on the host, wait for them,
 // and check them there.
 #pragma once
 
@@ -37,9 +38,9 @@ constexpr int64_t kWord2vecCudaMaxWarpBytes = 160 * 1024;
 
 // Shared memory of one warp: 16 bytes for each token in reach, the power of two above 2 window + 33
 // of them, and
-//   bags            8 T, T targets: CBOW's as below; in skip-gram, for each of the 2 window contexts,
-//                   its path (at most V - 1 nodes in all) and, with noise, itself and K noise words,
-//                   or K for the window
+//   bags            8 T, T targets: CBOW's as below; in skip-gram, for each of the 2 window
+//                   contexts, its path (at most V - 1 nodes in all) and, with noise, itself and K
+//                   noise words, or K for the window
 //   CBOW            8 T, T targets: the longest path and, with noise, 1 + K
 //   noise per pair  4 bytes for each of the 2 window contexts and 8 for each of its noise words,
 //                   and with a tree that of T = the longest path, as below

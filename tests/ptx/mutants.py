@@ -142,13 +142,29 @@ LIBRARIES = {
                 "a list is read before it is written",
                 "word2vec/cuda/targets.cuh",
                 [
-                    ("size += __popc(added);\n    __syncwarp();", "size += __popc(added);"),
+                    (
+                        "  __syncwarp();\n  return size + __popc(added);",
+                        "  return size + __popc(added);",
+                    ),
                     ("window.context(j); });\n  __syncwarp();", "window.context(j); });"),
                 ],
                 "tests/word2vec/test_word2vec_train.py::test_one_sentence_equals_the_oracle"
                 "[cuda_emulated-16-window]",
                 "race",
                 "word2vec/cuda/shared.cu",
+            ),
+            Mutant(
+                "a row is looked for in a list before it is written",
+                "word2vec/cuda/targets.cuh",
+                [
+                    (
+                        "  __syncwarp();\n  return size + __popc(added);",
+                        "  return size + __popc(added);",
+                    )
+                ],
+                "tests/word2vec/test_word2vec_bags.py::test_a_long_bag",
+                "race",
+                "word2vec/cuda/bags.cu",
             ),
             Mutant(
                 "neighbours are read before they are written",
@@ -267,6 +283,13 @@ LIBRARIES = {
                 "test_a_round_is_a_step_of_gradient_descent[cuda_emulated-20-cbow]",
             ),
             Mutant(
+                "the first rows of a bag read again",
+                "word2vec/cuda/bags.cuh",
+                [("if (n + kWarp < sum) read(n + kWarp + lane);", "read(n + lane);")],
+                "tests/word2vec/test_word2vec_bags.py::test_a_long_bag",
+                source="word2vec/cuda/bags.cu",
+            ),
+            Mutant(
                 "the last number of a row left out",
                 "sampling/sampling_cuda.cu",
                 [("      noise[d + i] = x;", "      if (d + i + 1 < n) noise[d + i] = x;")],
@@ -290,6 +313,15 @@ LIBRARIES = {
                 [("if (row >= params.rows) return;", "if (row > params.rows) return;")],
                 "tests/sampling/test_sample_noise.py",
                 "not allocated",
+            ),
+            Mutant(
+                "a bag's rows not looked at",
+                "word2vec/cuda/bags.cuh",
+                [("static_cast<uint32_t>(mine) >= lists.limit", "mine < 0")],
+                "tests/word2vec/test_word2vec_train_cuda.py::"
+                "test_bags_that_are_none_make_the_loss_nan[cuda_emulated-row-bags-pair-and-tree-0]",
+                "not allocated",
+                "word2vec/cuda/bags.cu",
             ),
         ],
     ),

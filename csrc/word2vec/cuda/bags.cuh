@@ -5,8 +5,8 @@
 
 namespace lexforge::word2vec {
 
-// What skip-gram predicts are the contexts, from the centre's bag; what CBOW predicts is the centre,
-// from the bags of the contexts.
+// What skip-gram predicts are the contexts, from the centre's bag; what CBOW predicts is the
+// centre, from the bags of the contexts.
 __device__ __forceinline__ int32_t predicted_words(const Window& window) {
   return window.params.cbow ? 1 : window.contexts;
 }
@@ -23,10 +23,10 @@ struct ListsOfWords {
   uint32_t limit;
 };
 
-// Takes the lists of `words` words, number j of which is word_at(j), as one list in order, and calls
-// visit(entry, place, count) for 32 entries at a time, one a lane, `count` of which there are: the
-// others are -1. `place` is the entry's in its word's list. The next entries are on their way
-// meanwhile. Returns how many there are, or -1, having stopped, where a list is not allowed.
+// Takes the lists of `words` words, number j of which is word_at(j), as one list in order, and
+// calls visit(entry, place, count) for 32 entries at a time, one a lane, `count` of which there
+// are: the others are -1. `place` is the entry's in its word's list. The next entries are on their
+// way meanwhile. Returns how many there are, or -1, having stopped, where a list is not allowed.
 template <typename WordAt, typename Visit>
 __device__ __forceinline__ int32_t for_each_entry(const ListsOfWords& lists, int32_t words,
                                                   int lane, WordAt word_at, Visit visit) {
@@ -87,15 +87,14 @@ __device__ __forceinline__ int32_t for_each_bag_row(const Window& window, int la
 }
 
 // A target and how often the window has it: `positives` times as what is predicted, `negatives`
-// times as a noise word, or as an inner node where a path turns left or right. Of a node, how far it
-// is from the root, up to kDeepest: share_of_node() is 1 there, since at most 2^12 warps with 2^11
-// contexts each meet the root.
+// times as a noise word, or as an inner node where a path turns left or right. Of a node, how far
+// it is from the root, up to kDeepest, where share_of_node() is 1 for any number of pairs.
 struct alignas(8) BagTarget {
   int32_t row;
   uint32_t value;
 
-  static constexpr int kPositiveBits = 11,
-                       kNegativeBits = 15;  // 2 * 1000 contexts; 160 KiB of lists
+  // 2 * 1000 contexts; noise words whose list fits in kWord2vecCudaMaxWarpBytes.
+  static constexpr int kPositiveBits = 11, kNegativeBits = 15;
   static constexpr uint32_t kNegative = 1u << kPositiveBits;
   static constexpr int kDepthShift = kPositiveBits + kNegativeBits;
   static constexpr int32_t kDeepest = (1 << (32 - kDepthShift)) - 1;
@@ -128,8 +127,8 @@ __device__ __forceinline__ int32_t list_paths(const Window& window, BagTarget* l
   return all < 0 ? -1 : size;
 }
 
-// Lists what is predicted and its noise words. Returns their number. One set of noise words for all
-// that is predicted is listed once; a noise word per pair that equals what it goes with is left out.
+// Lists what is predicted and its noise words. Returns their number. One set of noise words for
+// all that is predicted is listed once; one per pair is left out where it equals what it goes with.
 __device__ __forceinline__ int32_t list_pairs(const Window& window, BagTarget* list, int lane) {
   const Word2vecTrainParams<float>& params = window.params;
   if (params.out_table == nullptr) return 0;

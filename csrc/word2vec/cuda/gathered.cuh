@@ -1,6 +1,6 @@
-// Windows of one input, gathered from many rows: CBOW's contexts, or bags of rows. It is gathered into
-// registers, meets the targets tile by tile, and what it would change by is added to each of its
-// rows. An input of n rows and T targets reads n + T rows and adds to as many.
+// Windows of one input, gathered from many rows: CBOW's contexts, or bags of rows. It is gathered
+// into registers, meets the targets tile by tile, and what it would change by is added to each of
+// its rows. An input of n rows and T targets reads n + T rows and adds to as many.
 #pragma once
 
 #include <type_traits>

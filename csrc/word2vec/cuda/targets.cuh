@@ -27,8 +27,9 @@ __device__ __forceinline__ int32_t add_distinct(Listed* list, int32_t from, int3
   return size + __popc(added);
 }
 
-// Appends the rows that `row_at` gives for 0 .. count - 1 to a list of `size` entries, none of which
-// has one of them: each row once with its number times `sign`; -1 is left out. Returns the new size.
+// Appends the rows that `row_at` gives for 0 .. count - 1 to a list of `size` entries, none of
+// which has one of them: each row once with its number times `sign`; -1 is left out. Returns the
+// new size.
 template <typename RowAt>
 __device__ __forceinline__ int32_t list_distinct(Entry* list, int32_t size, int32_t count,
                                                  float sign, int lane, RowAt row_at) {

@@ -159,15 +159,17 @@ def word2vec_train_(
 
         CUDA: many sentences are trained at the same time, fewer for a small vocabulary or corpus,
         and rows are updated by atomic additions, so rounding and the order of updates vary. Nothing
-        waits for the GPU; hence a token outside [0, V), offsets that do not rise or a path that is
-        not allowed do not raise: the sentence stops there, the word trains nothing, and
-        ``stats[0]`` becomes NaN. The noise table is not checked. Rows have at most 1024 floats and
-        tables 2^34 elements. A window's lists must fit in 160 KiB of shared memory
+        waits for the GPU; hence a token outside [0, V), offsets that do not rise, a path or a bag
+        that is not allowed do not raise: the sentence stops there, windows of the word train
+        nothing, and ``stats[0]`` becomes NaN. The noise table is not checked. Rows have at most
+        1024 floats and tables 2^34 elements. A window's lists must fit in 160 KiB of shared memory
         (word2vec_train_cuda.h): with ``"pair"`` that is about
         ``window * (1 + negatives) <= 10_000``, with ``"window"`` and more than 7 noise words (3
         from 257 floats a row on, 1 from 513) about
         ``(1 + negatives) * (stride + 2 * window) <= 40_000``, and skip-gram with a tree keeps
-        ``tree.longest`` rows more, counted like ``1 + negatives``. CBOW keeps none.
+        ``tree.longest`` rows more, counted like ``1 + negatives``. CBOW keeps none,
+        nor does skip-gram with bags: 8 bytes a target, so with ``"pair"`` about
+        ``window * (1 + negatives + tree.longest) <= 8000``.
 
         CUDA with ``windows_together``: the same bits in every run. Training goes in rounds of so
         many successive tokens or of what suits a GPU, whichever is more: one token for every 32
