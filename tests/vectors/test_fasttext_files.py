@@ -147,6 +147,8 @@ def test_versions(tmp_path):
     np.testing.assert_array_equal(
         load_vectors(path, errors="replace").vectors_vocab, model().input[:6]
     )
+    (tmp_path / "vocab.txt").write_text("a 1\n")  # as beside a binary file of GloVe
+    assert len(load_vectors(path, errors="replace")) == 6
     for version in (10, 13, -1):
         path.write_bytes(content[:4] + struct.pack("<i", version) + content[8:])
         with pytest.raises(
