@@ -37,7 +37,6 @@ gensim.models.phrases._PhrasesTransformation = phrases._PhraseTransformation
 gensim.models.phrases.original_scorer = phrases.original_scorer
 
 
-
 class FastText(lexforge.FastText):
     """With a row for every bucket, whose number gensim's tests look at."""
 
