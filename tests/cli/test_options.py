@@ -50,7 +50,8 @@ KNOWN = {
     "-negative -alpha --alpha --min-alpha -debug -verbose -binary -save-vocab -cbow -max-vocab "
     "--sg -sg --hs --cbow-mean --shrink-windows --deterministic",
     "fasttext train": f"{TRAINING} -size -window -sample -hs --alpha --sg --min-n -minn --max-n "
-    "-maxn --bucket -bucket --subwords --composition --bin --vec --format --save-vocab --read-vocab",
+    "-maxn --bucket -bucket --subwords --composition --bin --vec --format --save-vocab "
+    "--read-vocab",
     "glove": f"{TRAINING} -window -window-size -symmetric -distance-weighting -max-vocab -memory "
     "-vocab-file -input-file -vector-size -size -x-max -alpha -eta --eta -grad-clip -save-file "
     "-binary -model -write-header -save-gradsq -gradsq-file -init-param-file -init-gradsq-file "
