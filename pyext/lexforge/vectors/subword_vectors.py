@@ -386,10 +386,12 @@ class SubwordVectors(KeyedVectors):
         numbers = np.diff(offsets)[:, None].astype(kind)
         if not len(rows):
             return self._zeros(len(words)), numbers
-        used, rows = np.unique(rows, return_inverse=True)
-        table = np.zeros((len(used), self.vector_size), kind)
-        held = used >= 0
-        table[held] = self.vectors_ngrams[used[held]]
+        table = self.vectors_ngrams
+        if not _as_it_is(table, kind) or (self.subwords.kind == "held" and rows.min() < 0):
+            used, rows = np.unique(rows, return_inverse=True)
+            table = np.zeros((len(used), self.vector_size), kind)
+            held = used >= 0
+            table[held] = self.vectors_ngrams[used[held]]
         ids, bags = torch.from_numpy(rows.reshape(-1)), torch.from_numpy(offsets)
         sums = embedding_bag(
             ids, torch.from_numpy(table), bags, mode="sum", include_last_offset=True
@@ -412,6 +414,16 @@ class SubwordVectors(KeyedVectors):
         if len(self.vectors_vocab_lockf) > 1:
             self.vectors_vocab_lockf = moved(self.vectors_vocab_lockf, rows, new=1)
         super()._move(words, matrix, rows, counts)
+
+
+def _as_it_is(matrix: Any, kind: np.dtype) -> bool:
+    """Whether sums can be taken of rows where they lie; those of a file may be at any byte."""
+    if type(matrix) is not np.ndarray or matrix.dtype != kind:
+        return False
+    return matrix.flags.c_contiguous and matrix.flags.aligned and matrix.flags.writeable
+
+
+KeyedVectors._of_ngrams = SubwordVectors.of
 
 
 def _kind(matrix: Any) -> np.dtype:
