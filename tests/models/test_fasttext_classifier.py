@@ -254,7 +254,7 @@ def test_refuses_other_folders(corpus, tmp_path):
     (folder / "config.json").write_text(
         (folder / "config.json").read_text().replace("softmax", "hs")
     )
-    with pytest.raises(CheckpointError, match="loss is 'softmax' in model.bin|loss is softmax"):
+    with pytest.raises(CheckpointError, match="loss is softmax in model"):
         FastTextClassifier.load(folder)
     with pytest.raises(FileNotFoundError):
         FastTextClassifier.load(tmp_path / "nothing")

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -547,7 +547,7 @@ class FastTextClassifier:
         if not Path(path).is_dir():
             return cls._of_file(read_fasttext(path, mmap=False), label, workers, progress)
 
-        def read(part: Any) -> Self:
+        def read(part: Any) -> FastTextClassifier:
             config, kept = read_json(part(CONFIG)), read_json(part(STATE))
             if config.get("model") != _KIND or config.get("format_version") != _FORMAT_VERSION:
                 raise CheckpointError(
@@ -563,7 +563,7 @@ class FastTextClassifier:
                 raise CheckpointError(f"{path} is damaged: {error}") from error
             return model
 
-        return read_parts(path, (CONFIG, MODEL, STATE), read)
+        return cast("Self", read_parts(path, (CONFIG, MODEL, STATE), read))
 
     @classmethod
     def _of_file(
@@ -578,7 +578,7 @@ class FastTextClassifier:
             raise ValueError("FastTextClassifier: the model has no labels, it is of word vectors")
         if len(file.labels) == 0:
             raise ValueError("FastTextClassifier: the model has no labels")
-        record = {
+        record: dict[str, Any] = {
             "dim": file.dim,
             "epoch": max(file.epoch, 1),
             "min_count": max(file.minCount, 0),
@@ -616,9 +616,11 @@ class FastTextClassifier:
 
     def _file(self) -> FastTextFile:
         parts, s = self.parts, self.settings
-        table = parts.input
-        if isinstance(table, torch.Tensor):
-            table = table[: len(parts.words) + s.buckets, : s.dim].numpy()
+        table: np.ndarray | QuantizedMatrix
+        if isinstance(parts.input, torch.Tensor):
+            table = parts.input[: len(parts.words) + s.buckets, : s.dim].numpy()
+        else:
+            table = parts.input
         return FastTextFile(
             dim=s.dim,
             epoch=s.epoch,
@@ -697,7 +699,9 @@ def _begin_with(parts: ClassifierParts, words: WordBytes, vectors: np.ndarray) -
 
 def _padded(matrix: np.ndarray) -> torch.Tensor:
     table = padded_table(max(len(matrix), 1), matrix.shape[1])
-    table[: len(matrix), : matrix.shape[1]] = torch.from_numpy(np.require(matrix, np.float32, "AW"))
+    table[: len(matrix), : matrix.shape[1]] = torch.from_numpy(
+        np.require(matrix, np.float32, ["A", "W"])
+    )
     return table
 
 
