@@ -261,7 +261,7 @@ def test_tokens_cut_inside_a_character(tmp_path, binary):
         (BINARY_EXAMPLE + b"dog ", "promises 2 rows and the file goes on"),
         (b"3" + BINARY_EXAMPLE[1:], "unexpected end of file at row 3 of 3"),
         (b"1 70000\n" + b"\x01" * 80000, "row 1: no token in the next 65536 bytes"),
-        (bytes.fromhex("ba164f2f0c000000"), "fastText .bin model"),
+        (bytes.fromhex("ba164f2f0c000000"), "the file ends in the settings"),
         (pickle.dumps([1, 2]), "a Python pickle, which is never opened"),
     ],
 )
@@ -394,7 +394,7 @@ def test_mapped_vectors(tmp_path, kv):
         mapped["w1"] = np.zeros(13)  # private to this process
         assert_equal(load_vectors(tmp_path / name), kv)
     save_vectors(kv, tmp_path / "v.txt")
-    with pytest.raises(ValueError, match="mmap=True needs safetensors or npy, this is text"):
+    with pytest.raises(ValueError, match=r"mmap=True needs .* npy or fasttext, this is text"):
         load_vectors(tmp_path / "v.txt", mmap=True)
 
 
@@ -520,7 +520,7 @@ def test_binary_files_of_stanfords_glove(tmp_path):
     assert kv.expandos["count"].tolist() == [9, 5, 5, 2, 1]
     some = load_vectors(path, limit=2)
     assert (some.vectors.dtype, some.index_to_key) == (np.float32, ["the", "cat"])
-    with pytest.raises(ValueError, match="mmap=True needs safetensors or npy, this is stanford"):
+    with pytest.raises(ValueError, match=r"mmap=True needs .*, this is stanford"):
         load_vectors(path, mmap=True)
     tables[1, 2, 0] = 1e300
     with pytest.raises(ValueError, match="row 3: holds NaN or infinity"):

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -159,14 +160,17 @@ def read_fasttext(
         ValueError: with the path, and what is wrong with the file; it is an EOFError too where the
             file is cut short. FileNotFoundError: when there is no such file.
     """
-    path = Path(path)
     try:
-        if path.stat().st_size == 0:
-            raise ValueError("the file is empty")
-        with open(path, "rb") as stream:
-            return _Reader(stream, np.frombuffer(map_file(path), np.uint8), mmap).file(encoding)
+        return _read(Path(path), mmap, encoding)
     except ValueError as error:
         raise prefixed(path, error) from error
+
+
+def _read(path: Path, mmap: bool, encoding: str) -> FastTextFile:
+    if path.stat().st_size == 0:
+        raise ValueError("the file is empty")
+    with open(path, "rb") as stream:
+        return _Reader(stream, np.frombuffer(map_file(path), np.uint8), mmap).file(encoding)
 
 
 class _Reader:
@@ -208,8 +212,8 @@ class _Reader:
             zip((*_INTEGERS, "t"), self.numbers(_SETTINGS, "the settings"), strict=True)
         )
         _check_settings(settings, version)
-        if version == 11 and settings["model"] == 3:
-            settings["maxn"] = 0  # such models have none, whatever they say
+        if (version == 11 and settings["model"] == 3) or settings["bucket"] == 0:
+            settings["maxn"] = 0  # such models have no n-grams, whatever they say
         size, nwords, nlabels, ntokens = self.numbers("<3iq", "the sizes of the dictionary")
         (pruned,) = self.numbers("<q", "the sizes of the dictionary") if version else (-1,)
         if min(nwords, nlabels) < 0 or size != nwords + nlabels:
@@ -310,8 +314,6 @@ def _check_settings(settings: dict, version: int) -> None:
     for name, (low, high) in limits.items():
         if not low <= settings[name] <= high:
             raise ValueError(f"not {what}: {name} is {settings[name]}, of {low} to {high}")
-    if settings["maxn"] and settings["minn"] <= settings["maxn"] and not settings["bucket"]:
-        raise ValueError(f"n-grams of {settings['minn']} to {settings['maxn']}, but bucket is 0")
 
 
 def _check_shape(name: str, shape: tuple, rows: int, dim: int) -> None:
@@ -337,7 +339,7 @@ def read_fasttext_table(
     path: Path, *, limit: int | None, mmap: bool, encoding: str = "utf-8", errors: str = "strict"
 ) -> Table:
     """The words of a model, their own rows, and those of n-grams."""
-    file = read_fasttext(path, mmap, encoding=encoding)
+    file = _read(path, mmap, encoding)
     rows = slice(limit)
     words = file.words.decoded(file.encoding, errors)[rows]
     counts, vocabulary = file.counts[rows], len(file.words)
@@ -377,6 +379,8 @@ def write_fasttext(path: str | os.PathLike, file: FastTextFile) -> None:
 def _check_file(file: FastTextFile) -> None:
     settings = {name: getattr(file, name) for name in (*_INTEGERS, "t")}
     _check_settings(settings, VERSION)
+    if file.maxn and not file.bucket:
+        raise ValueError(f"maxn is {file.maxn}, but bucket is 0")
     for words, counts, name in (
         (file.words, file.counts, "words"),
         (file.labels, file.label_counts, "labels"),
@@ -424,12 +428,13 @@ def _write(stream: BinaryIO, file: FastTextFile) -> None:
 def _entries(words: WordBytes, counts: np.ndarray, kind: int) -> Iterator[bytes]:
     pack = struct.Struct("<xqb").pack
     for start in range(0, len(words), _BLOCK_ROWS):
-        rows = range(start, min(start + _BLOCK_ROWS, len(words)))
-        values = counts[rows.start : rows.stop].tolist()
+        block = words.part(start, min(start + _BLOCK_ROWS, len(words)))
+        data, spans = block.data.tobytes(), pairwise(block.offsets.tolist())
+        values = counts[start : start + len(block)].tolist()
         yield b"".join(
             part
-            for row, count in zip(rows, values, strict=True)
-            for part in (words[row], pack(count, kind))
+            for (begin, end), count in zip(spans, values, strict=True)
+            for part in (data[begin:end], pack(count, kind))
         )
 
 
