@@ -250,12 +250,16 @@ def test_refuses_questions(corpus, tmp_path):
 
 def test_refuses_other_folders(corpus, tmp_path):
     folder = tmp_path / "model"
-    model().train(corpus).save(folder)
-    (folder / "config.json").write_text(
-        (folder / "config.json").read_text().replace("softmax", "hs")
-    )
-    with pytest.raises(CheckpointError, match="loss is softmax in model"):
-        FastTextClassifier.load(folder)
+    model(word_ngrams=2, bucket=20).train(corpus).save(folder)
+    config = (folder / "config.json").read_text()
+    for change, message in (
+        (("softmax", "hs"), "loss must be hs in model.bin, as config.json says, got softmax"),
+        (('"bucket": 20', '"bucket": 30'), "buckets must be 30 in model.bin"),
+        (("fasttext_classifier", "glove"), "model must be 'fasttext_classifier'"),
+    ):
+        (folder / "config.json").write_text(config.replace(*change))
+        with pytest.raises(CheckpointError, match=message):
+            FastTextClassifier.load(folder)
     with pytest.raises(FileNotFoundError):
         FastTextClassifier.load(tmp_path / "nothing")
 

@@ -586,16 +586,17 @@ class FastTextClassifier:
             "minn": file.minn if file.minn <= file.maxn else 0,
             "maxn": file.maxn if file.minn <= file.maxn else 0,
             "loss": LOSSES[file.loss],
-            "neg": max(file.neg, 1),
+            "neg": min(max(file.neg, 1), 1000),
         }
         if file.bucket or record["maxn"] or record["word_ngrams"] > 1:
             record["bucket"] = file.bucket
         if settings is not None:
-            for name in ("dim", "loss", "word_ngrams", "minn", "maxn"):
+            record["buckets"] = file.bucket
+            for name in ("dim", "loss", "word_ngrams", "minn", "maxn", "buckets"):
                 if record[name] != getattr(settings, name):
                     raise ValueError(
-                        f"{name} is {record[name]} in {MODEL}, "
-                        f"{getattr(settings, name)} in {CONFIG}"
+                        f"{name} must be {getattr(settings, name)} in {MODEL}, as {CONFIG} says, "
+                        f"got {record[name]}"
                     )
             record = settings.record()
         model = cls(**{"label": label, **record}, workers=workers, progress=progress)
@@ -612,6 +613,7 @@ class FastTextClassifier:
             _padded(np.asarray(file.output)),
             file.pruneidx,
         )
+        _ = model._parts.tree  # the counts of labels make one, with hierarchical softmax
         return model
 
     def _file(self) -> FastTextFile:
