@@ -27,9 +27,9 @@ std::vector<uint32_t> by_weight(const std::vector<double>& weights) {
 
 }  // namespace
 
-bool SubwordRows::BucketTable::add(int32_t bucket, int32_t row) {
+int32_t SubwordRows::BucketTable::add(int32_t bucket, int32_t row) {
   const size_t at = slot_of(bucket);
-  if (slots_[at].bucket >= 0) return false;
+  if (slots_[at].bucket >= 0) return slots_[at].row;
   slots_[at] = {bucket, row};
   if (2 * ++taken_ > slots_.size()) {
     std::vector<Slot> old(2 * slots_.size());
@@ -38,7 +38,7 @@ bool SubwordRows::BucketTable::add(int32_t bucket, int32_t row) {
       if (slot.bucket >= 0) slots_[slot_of(slot.bucket)] = slot;
     }
   }
-  return true;
+  return row;
 }
 
 SubwordRows::SubwordRows(Kind kind, int32_t min_n, int32_t max_n, int32_t buckets)
@@ -64,9 +64,10 @@ void SubwordRows::give(std::span<const int32_t> keys, const int32_t* rows) {
                                   std::to_string(keys[i]) + " is outside 0 .. " +
                                   std::to_string(rows_ + count - 1));
     }
-    if (!table_.add(keys[i], static_cast<int32_t>(row))) {
+    if (table_.find(keys[i]) != kZeros) {
       throw std::invalid_argument("bucket " + std::to_string(keys[i]) + " comes twice");
     }
+    table_.add(keys[i], static_cast<int32_t>(row));
     keys_.push_back(keys[i]);
   }
   rows_ += count;
@@ -95,9 +96,9 @@ void SubwordRows::grow(const WordSpans& words, const int64_t* counts) {
         entry = ngrams.add(ngram, code, 0);
       } else {
         const auto bucket = static_cast<int32_t>(hash % static_cast<uint32_t>(buckets_));
-        if (table_.find(bucket) != kZeros) return;
-        if (buckets.add(bucket, static_cast<int32_t>(keys.size()))) keys.push_back(bucket);
-        entry = buckets.find(bucket);
+        if (rows_ > 0 && table_.find(bucket) != kZeros) return;
+        entry = buckets.add(bucket, static_cast<int32_t>(keys.size()));
+        if (entry == keys.size()) keys.push_back(bucket);
       }
       if (entry == weights.size()) weights.push_back(0);
       weights[entry] += static_cast<double>(counts[word]);

@@ -114,8 +114,8 @@ class SubwordRows {
     BucketTable() : slots_(1 << 10) {}
     // The bucket's row, or kZeros.
     int32_t find(int32_t bucket) const { return slots_[slot_of(bucket)].row; }
-    // Whether it was new.
-    bool add(int32_t bucket, int32_t row);
+    // The bucket's row, which is this one where it had none.
+    int32_t add(int32_t bucket, int32_t row);
 
    private:
     struct Slot {

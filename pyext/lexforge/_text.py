@@ -648,6 +648,15 @@ class WordBytes:
     data: np.ndarray
     offsets: np.ndarray
 
+    def __post_init__(self) -> None:
+        data, offsets = self.data, self.offsets
+        if not data.flags.c_contiguous or not offsets.flags.c_contiguous:
+            raise ValueError("WordBytes: data and offsets must be contiguous")
+        if (data.dtype, offsets.dtype) != (np.uint8, np.int64) or not offsets.size:
+            raise ValueError("WordBytes: data must be uint8 [B], offsets int64 [V + 1]")
+        if offsets[0] or offsets[-1] != data.size or (offsets[1:] < offsets[:-1]).any():
+            raise ValueError("WordBytes: offsets must go from 0 to B, not descending")
+
     @classmethod
     def of(cls, words: Iterable[bytes]) -> WordBytes:
         words = list(words)

@@ -12,9 +12,12 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+import fasttext_models
 from lexforge import Word2Vec
+from lexforge._text import WordBytes
 from lexforge.cli.convert import convert
 from lexforge.vectors import KeyedVectors, load_vectors, save_vectors
+from lexforge.vectors.formats.fasttext import write_fasttext
 
 app = typer.Typer()
 app.command()(convert)
@@ -42,6 +45,22 @@ def test_through_all_formats(tmp_path, kv):
     last = load_vectors(tmp_path / names[-1])
     assert last.index_to_key == kv.index_to_key
     np.testing.assert_array_equal(last.vectors, kv.vectors)
+
+
+def test_from_a_fasttext_model(tmp_path):
+    words = WordBytes.of([b"the", "naïve".encode(), b"cat"])
+    write_fasttext(tmp_path / "m.bin", fasttext_models.model(words=words))
+    wv = load_vectors(tmp_path / "m.bin")
+    result = run(tmp_path / "m.bin", tmp_path / "m.vec")
+    assert result.exit_code == 0, result.exception
+    assert "not in the new file: the n-grams, so that words it does not hold" in result.stderr
+    found = load_vectors(tmp_path / "m.vec")
+    assert found.index_to_key == ["the", "naïve", "cat"]
+    np.testing.assert_array_equal(found.vectors, wv.vectors)
+    result = run(tmp_path / "m.bin", tmp_path / "m.safetensors")
+    assert "n-grams" not in result.stderr
+    found = load_vectors(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(found["stranger"], wv["stranger"])
 
 
 def test_options(tmp_path, kv):

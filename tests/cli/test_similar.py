@@ -10,9 +10,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import fasttext_models
+from lexforge._text import WordBytes
 from lexforge.cli import _vectors
 from lexforge.cli.similar import similar
 from lexforge.vectors import KeyedVectors, save_vectors
+from lexforge.vectors.formats.fasttext import write_fasttext
 
 app = typer.Typer()
 app.command()(similar)
@@ -41,6 +44,15 @@ def test_neighbours_as_tabs(path):
         "east\tnortheast\t0.4226",
         "east\tnorthish\t0.1736",
     ]
+
+
+def test_any_word_of_a_fasttext_model(tmp_path):
+    path = tmp_path / "model.bin"
+    write_fasttext(path, fasttext_models.model(words=WordBytes.of([b"north", b"south", b"east"])))
+    wv = KeyedVectors.load(path)
+    result = run(path, "northern", "--without", "eastern", "--topn", 1)
+    ((word, score),) = wv.most_similar("northern", "eastern", topn=1)
+    assert result.stdout == f"northern - eastern\t{word}\t{score:.4f}\n"
 
 
 def test_combined_queries_as_json(path):

@@ -13,12 +13,13 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+import fasttext_models
 from lexforge import (
     Cooccurrence,
     GloVe,
@@ -29,6 +30,7 @@ from lexforge import (
     cooccurrence,
     load_vectors,
 )
+from lexforge._text import WordBytes
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
@@ -37,6 +39,7 @@ from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_co
 from lexforge.text.huffman import huffman_tree
 from lexforge.text.tokenizers.pieces import load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
+from lexforge.vectors.formats.fasttext import FastTextFile, write_fasttext
 from lexforge.vectors.formats.files import save_vectors
 from planted import planted_corpus
 from planted_paragraphs import planted_paragraphs
@@ -139,6 +142,20 @@ def _zip(content: bytes) -> bytes:
     return packed.getvalue()
 
 
+def _fasttext(make: Callable[..., FastTextFile], **changed: Any) -> Callable[[Path], object]:
+    words = WordBytes.of(word.encode() for word in VECTORS.index_to_key)
+    return lambda folder: write_fasttext(folder / "v.bin", make(words=words, **changed))
+
+
+_PRUNED = {"rows": 8, "pruneidx": np.array([[7, 0], [3, 1]], np.int32)}
+
+
+def _subword_vectors(folder: Path) -> None:
+    _fasttext(fasttext_models.model)(folder)
+    load_vectors(folder / "v.bin").save(folder / "v.safetensors")
+    (folder / "v.bin").unlink()
+
+
 def _beside(folder: Path) -> None:
     """Words beside the array as JSON."""
     save_vectors(VECTORS, folder / "v.npy")
@@ -193,6 +210,10 @@ for _name, _make, _read in (
     ("projector_columns", _columns, _load("tensors.tsv", format="projector", errors="ignore")),
     ("binary_of_glove", _binary_of_glove, _load("vectors.bin")),
     ("binary_of_glove_named", _binary_of_glove, _load("vectors.bin", format="stanford")),
+    ("fasttext", _fasttext(fasttext_models.model), _load("v.bin")),
+    ("fasttext_mmap", _fasttext(fasttext_models.model), _load("v.bin", mmap=True, errors="skip")),
+    ("fasttext_quantised", _fasttext(fasttext_models.quantised, **_PRUNED), _load("v.bin")),
+    ("subword_vectors", _subword_vectors, _load("v.safetensors")),
     ("gzip", _packed("v.gz", gzip.compress), _load("v.gz")),
     ("bzip2", _packed("v.bz2", bz2.compress), _load("v.bz2")),
     ("xz", _packed("v.xz", lzma.compress), _load("v.xz")),

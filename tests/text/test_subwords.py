@@ -247,6 +247,21 @@ def test_ngrams_refuse_lengths():
         SubwordIndex.every(3, 6, 2**31 - 1).bags(["abc"])
 
 
+@pytest.mark.parametrize(
+    ("data", "offsets", "message"),
+    [
+        (np.zeros(3, np.uint8), [0, 4], "offsets must go from 0 to B"),
+        (np.zeros(3, np.uint8), [0, 2, 1, 3], "offsets must go from 0 to B"),
+        (np.zeros(3, np.int8), [0, 3], "data must be uint8"),
+        (np.zeros(3, np.uint8), [], "offsets int64"),
+        (np.zeros(6, np.uint8)[::2], [0, 3], "must be contiguous"),
+    ],
+)
+def test_bytes_that_are_no_words(data, offsets, message):
+    with pytest.raises(ValueError, match=f"WordBytes: .*{message}"):
+        WordBytes(data, np.array(offsets, np.int64))
+
+
 def test_a_hundred_thousand_words():
     """Some 0.2 s in all."""
     rng = np.random.default_rng(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fasttext_models import WORDS, model, quantised, supervised
 from lexforge import KeyedVectors, load_vectors
 from lexforge._text import WordBytes
 from lexforge.reference.text import subwords as reference
@@ -16,7 +17,6 @@ from lexforge.vectors.formats.fasttext import FastTextFile, read_fasttext, write
 from lexforge.vectors.quantised import QuantizedMatrix
 from lexforge.vectors.subword_vectors import SubwordVectors
 
-WORDS = [b"the", b"cat", "é".encode(), "東京".encode(), b"</s>", b"\xff\x80bad"]
 # Of gensim's tests: version, dim, words, n-grams.
 PUBLISHED = {
     "crime-and-punishment.bin": (12, 5, 291, 100),
@@ -26,37 +26,6 @@ PUBLISHED = {
     "toy-model.bin": (12, 5, 22, 100),
     "toy-model-pretrained.bin": (12, 5, 24, 100),
 }
-
-
-def model(**changed) -> FastTextFile:
-    rng = np.random.default_rng(3)
-    words = changed.get("words", WordBytes.of(WORDS))
-    counts = np.array([200, 90, 40, 40, 7, 1][: len(words)])
-    fields = {
-        **{"dim": 4, "ws": 5, "epoch": 3, "minCount": 1, "neg": 5, "wordNgrams": 1, "loss": 2},
-        **{"model": 2, "bucket": 30, "minn": 2, "maxn": 4, "lrUpdateRate": 100, "t": 1e-4},
-        **{"words": words, "counts": counts, "ntokens": 900},
-        "input": rng.standard_normal((len(words) + changed.get("bucket", 30), 4)).astype("f4"),
-        "output": rng.standard_normal((len(words), 4)).astype("f4"),
-    }
-    return FastTextFile(**fields | changed)
-
-
-def supervised(**changed) -> FastTextFile:
-    rng = np.random.default_rng(4)
-    return model(
-        model=3,
-        loss=3,
-        labels=WordBytes.of([b"__label__a", b"__label__b"]),
-        label_counts=np.array([5, 4]),
-        output=changed.pop("output", rng.standard_normal((2, 4)).astype("f4")),
-        **changed,
-    )
-
-
-def quantised(rows: int = 36, **changed) -> FastTextFile:
-    matrix = np.random.default_rng(5).standard_normal((rows, 4)).astype("f4")
-    return supervised(input=QuantizedMatrix.quantize(matrix, norms=True), **changed)
 
 
 PRUNED = np.array([[7, 1], [29, 0], [3, 2]], np.int32)
@@ -178,6 +147,8 @@ def test_versions(tmp_path):
     np.testing.assert_array_equal(
         load_vectors(path, errors="replace").vectors_vocab, model().input[:6]
     )
+    (tmp_path / "vocab.txt").write_text("a 1\n")  # as beside a binary file of GloVe
+    assert len(load_vectors(path, errors="replace")) == 6
     for version in (10, 13, -1):
         path.write_bytes(content[:4] + struct.pack("<i", version) + content[8:])
         with pytest.raises(
@@ -437,3 +408,48 @@ def test_fasttext_reads_what_is_written_and_writes_what_is_read(tmp_path):
     again = fasttext.load_model(str(tmp_path / "ours.bin"))
     for word in [*theirs.get_words(), "stranger"]:
         assert_close(2 * file.word_vector(word), again, word)
+
+
+@pytest.mark.interop
+def test_words_that_are_no_utf8_in_fasttext(tmp_path):
+    """Bytes that go on with a character belong to what is before them, whatever it is."""
+    fasttext = pytest.importorskip("fasttext")
+    file = model()
+    write_fasttext(tmp_path / "m.bin", file)
+    theirs, found = (
+        fasttext.load_model(str(tmp_path / "m.bin")),
+        fasttext.FastText.fasttext.Vector(4),
+    )
+    for word in [*WORDS, b"\x80\xbf", b"a\x80\xc3", b"\xc3", b"stranger\xe9", b""]:
+        theirs.f.getWordVector(found, word)
+        given, ours = np.array(found), file.word_vector(word)
+        scale = np.linalg.norm(ours) / max(np.linalg.norm(given), 1e-9)
+        np.testing.assert_allclose(ours, scale * given, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("cutoff", [0, 300])
+@pytest.mark.parametrize("norms", [False, True])
+def test_classifiers_of_fasttext(tmp_path, cutoff, norms):
+    fasttext = pytest.importorskip("fasttext")
+    rng = np.random.default_rng(1)
+    lines = [
+        f"__label__{label} " + " ".join(f"{'ab'[label]}{word}" for word in rng.integers(0, 150, 9))
+        for label in rng.integers(0, 2, 200)
+    ]
+    corpus, path = tmp_path / "corpus.txt", tmp_path / "m.bin"
+    corpus.write_text("\n".join(lines) + "\n")
+    theirs = fasttext.train_supervised(
+        str(corpus), dim=6, minn=2, maxn=3, bucket=400, epoch=1, thread=1, verbose=0
+    )
+    if cutoff or norms:
+        theirs.quantize(cutoff=cutoff, qnorm=norms)
+    theirs.save_model(str(path))
+    file = read_fasttext(path)
+    assert file.supervised and file.quantised == bool(cutoff or norms)
+    assert (file.pruneidx is not None) == bool(cutoff)
+    assert file.labels.decoded("utf-8") == theirs.get_labels()
+    assert file.decoded() == theirs.get_words()
+    assert written(tmp_path / "again.bin", file) == path.read_bytes()
+    for word in [*file.decoded()[:20], "a9b8"]:
+        assert_close(file.word_vector(word), theirs, word)

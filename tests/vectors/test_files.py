@@ -394,7 +394,7 @@ def test_mapped_vectors(tmp_path, kv):
         mapped["w1"] = np.zeros(13)  # private to this process
         assert_equal(load_vectors(tmp_path / name), kv)
     save_vectors(kv, tmp_path / "v.txt")
-    with pytest.raises(ValueError, match="mmap=True needs safetensors or npy, this is text"):
+    with pytest.raises(ValueError, match=r"mmap=True needs .* npy or fasttext, this is text"):
         load_vectors(tmp_path / "v.txt", mmap=True)
 
 
@@ -520,7 +520,7 @@ def test_binary_files_of_stanfords_glove(tmp_path):
     assert kv.expandos["count"].tolist() == [9, 5, 5, 2, 1]
     some = load_vectors(path, limit=2)
     assert (some.vectors.dtype, some.index_to_key) == (np.float32, ["the", "cat"])
-    with pytest.raises(ValueError, match="mmap=True needs safetensors or npy, this is stanford"):
+    with pytest.raises(ValueError, match=r"mmap=True needs .*, this is stanford"):
         load_vectors(path, mmap=True)
     tables[1, 2, 0] = 1e300
     with pytest.raises(ValueError, match="row 3: holds NaN or infinity"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 
 import numpy as np
 import pytest
 
+from gensim_suite.compared import assert_same, assert_same_names
 from lexforge import KeyedVectors
 from lexforge.vectors.growing import moved
 
@@ -28,32 +28,8 @@ def gensims():
     return pytest.importorskip("gensim.models").KeyedVectors
 
 
-def arguments(function) -> list[inspect.Parameter]:
-    variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-    found = inspect.signature(function).parameters.values()
-    return [one for one in found if one.name not in ("self", "cls") and one.kind not in variable]
-
-
 def test_every_public_name_of_gensims_is_here_with_its_arguments(gensims):
-    special = ["__init__", "__getitem__", "__setitem__", "__contains__", "__len__"]
-    names = [name for name in dir(gensims) if not name.startswith("_")] + special
-    assert len(names) > 50
-    used = set()
-    for name in names:
-        theirs = inspect.getattr_static(gensims, name)
-        ours = inspect.getattr_static(KeyedVectors, name)  # or AttributeError
-        assert isinstance(ours, property) == isinstance(theirs, property), name
-        if isinstance(theirs, property):
-            continue
-        mine = arguments(getattr(KeyedVectors, name))
-        for place, argument in enumerate(arguments(getattr(gensims, name))):
-            same = place < len(mine) and mine[place].name == argument.name
-            if same and mine[place].default == argument.default:
-                continue
-            assert (name, argument.name) in EXCEPTIONS, f"{name}: {argument} is not as in gensim"
-            used.add((name, argument.name))
-    used |= {key for key in EXCEPTIONS if key[1] == "mapfile_path"}
-    assert used == set(EXCEPTIONS)
+    assert_same_names(KeyedVectors, gensims, EXCEPTIONS)
 
 
 def test_attributes_are_those_of_gensims(gensims):
@@ -80,27 +56,6 @@ def both(gensims, tmp_path):
     ]
     assert found[0].index_to_key == found[1].index_to_key
     return found
-
-
-def assert_same(ours, theirs):
-    """Equal but for rounding, and of the same types but for Python's numbers."""
-    if isinstance(theirs, np.ndarray):
-        assert isinstance(ours, np.ndarray)
-        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    elif isinstance(theirs, float | np.floating):
-        assert isinstance(ours, float)
-        assert ours == pytest.approx(float(theirs), abs=1e-6)
-    elif isinstance(theirs, list | tuple):
-        assert isinstance(ours, list | tuple) and len(ours) == len(theirs)
-        for mine, other in zip(ours, theirs, strict=True):
-            assert_same(mine, other)
-    elif isinstance(theirs, dict):
-        assert ours.keys() == theirs.keys()
-        for key, value in theirs.items():
-            assert_same(ours[key], value)
-    else:
-        assert ours == theirs
 
 
 A, B, C, FAR = "ab0", "Ab2", "Ab5", "Ab200"

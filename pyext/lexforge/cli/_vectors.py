@@ -55,9 +55,8 @@ def unknown_words(kv: KeyedVectors, words: Sequence[str]) -> str:
     """What to say about the words that have no vector; empty when all have one."""
     from lexforge.vectors.similarity import unknown_word
 
-    known = kv.key_to_index
     return "; ".join(
-        unknown_word(word, kv.index_to_key, known) for word in words if word not in known
+        unknown_word(word, kv.index_to_key, kv.key_to_index) for word in words if word not in kv
     )
 
 

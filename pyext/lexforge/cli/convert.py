@@ -44,7 +44,8 @@ def convert(
     Formats and their suffixes: text (.txt, .vec: word2vec and fastText text), binary (.bin:
     word2vec), glove (.glove: text without a header), safetensors, npy (words in NAME.vocab.txt
     beside it), projector (.tsv: TensorBoard, words in metadata.tsv beside it), and, read only,
-    checkpoint (a folder) and stanford (.bin of GloVe, words in vocab.txt beside it).
+    checkpoint (a folder), stanford (.bin of GloVe, words in vocab.txt beside it) and fasttext (.bin
+    and .ftz of fastText).
     Text and binary files may be compressed: .gz, .bz2, .xz.
 
     What gensim's save() wrote is loaded by gensim, where it is installed, with --from gensim; do
@@ -148,6 +149,8 @@ def _losses(
     losses = []
     if output_table:
         losses.append("the output table (syn1neg, syn1): --to checkpoint keeps that of a Word2Vec")
+    if kv.ngrams is not None and format != "safetensors":
+        losses.append("the n-grams, so that words it does not hold have no vectors there")
     if Path(source).is_dir():
         losses.append("the output table and the training state, so training cannot go on from it")
     if "count" in kv.expandos and format in ("text", "binary", "glove"):

@@ -281,12 +281,15 @@ class SubwordIndex:
         return {name: getattr(self, name) for name in names}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What its rows are: int32 ``buckets`` [rows], or uint8 ``ngrams`` and int64 ``ends``."""
+        """Its rows, int32: ``buckets`` [rows], or bytes of ``ngrams`` and their ``ends``."""
         if self.kind == "every":
             return {}
         if self.kind == "explicit":
             found = self._native.ngrams()
-            return {"ngrams": found.data, "ends": found.offsets[1:]}
+            return {
+                "ngrams": found.data.astype(np.int32),
+                "ends": found.offsets[1:].astype(np.int32),
+            }
         return {"buckets": self._native.buckets()}
 
     @classmethod
@@ -302,11 +305,15 @@ class SubwordIndex:
         lengths = record["min_n"], record["max_n"], record["bucket"]
         index = cls._new(name, kind, *lengths, record["encoding"])
         if kind == "explicit":
-            data = np.ascontiguousarray(arrays["ngrams"])
-            ends = np.ascontiguousarray(arrays["ends"])
+            data, ends = arrays["ngrams"], arrays["ends"]
             offsets = np.concatenate([[0], ends]).astype(np.int64)
-            if data.dtype != np.uint8 or (np.diff(offsets) < 0).any() or offsets[-1] != data.size:
-                raise ValueError(f"{name}: ends must be those of ngrams, uint8")
+            if (
+                ((data < 0) | (data > 255)).any()
+                or (np.diff(offsets) < 0).any()
+                or offsets[-1] != data.size
+            ):
+                raise ValueError(f"{name}: ends must be those of ngrams, and these bytes")
+            data = data.astype(np.uint8)
             index._native.give_ngrams(WordBytes(data, offsets))
             if index.rows != len(ends):
                 raise ValueError(f"{name}: ngrams must be different")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,6 +65,9 @@ class KeyedVectors(GensimNames):
         >>> kv.most_similar("king", topn=1)[0][0]
         'queen'
     """
+
+    # Makes vectors that are composed of n-grams: set by subword_vectors, which stands above.
+    _of_ngrams: ClassVar[Callable[..., KeyedVectors]]
 
     # Similarity
 
@@ -473,7 +476,10 @@ class KeyedVectors(GensimNames):
         known = self if allow_inference else self.key_to_index
         words = [word for word in dict.fromkeys(_as_list(keys)) if word in known]
         rows = np.array([self.get_index(word, -1) for word in words], dtype=np.int64)
-        matrix = self[words] if words else self.vectors[:0]
+        matrix = np.empty((len(words), self.vector_size), self.vectors.dtype)
+        matrix[rows >= 0] = self.vectors[rows[rows >= 0]]
+        for row in np.flatnonzero(rows < 0):
+            matrix[row] = self.get_vector(words[row])
         chosen = KeyedVectors(words, matrix, dtype=self.vectors.dtype)
         if copy_vecattrs:
             made_up = np.arange(len(self), 0, -1)
@@ -917,10 +923,8 @@ def load_vectors(
         if table.ngrams is None:
             kv = KeyedVectors(table.words, table.vectors, table.counts, dtype=table.vectors.dtype)
         else:
-            from lexforge.vectors.subword_vectors import SubwordVectors
-
             own, rows, index, composition = table.ngrams
-            kv = SubwordVectors.of(table.words, own, rows, index, table.counts, composition)
+            kv = KeyedVectors._of_ngrams(table.words, own, rows, index, table.counts, composition)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     kv.expandos.update(table.attributes)

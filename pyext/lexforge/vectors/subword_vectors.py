@@ -217,11 +217,9 @@ class SubwordVectors(KeyedVectors):
 
     # Vectors
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, word: str | int) -> bool:
         """Whether there is a vector: of any word, where there are n-grams."""
-        if isinstance(key, str) and self._infers:
-            return True
-        return self.has_index_for(key)  # type: ignore[arg-type]
+        return (isinstance(word, str) and self._infers) or self.has_index_for(word)
 
     def get_vector(self, word: str | int, norm: bool = False) -> np.ndarray:
         """The vector [D] of any word, read-only; scaled to length 1 with ``norm=True``.
@@ -388,10 +386,12 @@ class SubwordVectors(KeyedVectors):
         numbers = np.diff(offsets)[:, None].astype(kind)
         if not len(rows):
             return self._zeros(len(words)), numbers
-        used, rows = np.unique(rows, return_inverse=True)
-        table = np.zeros((len(used), self.vector_size), kind)
-        held = used >= 0
-        table[held] = self.vectors_ngrams[used[held]]
+        table = self.vectors_ngrams
+        if not _as_it_is(table, kind) or (self.subwords.kind == "held" and rows.min() < 0):
+            used, rows = np.unique(rows, return_inverse=True)
+            table = np.zeros((len(used), self.vector_size), kind)
+            held = used >= 0
+            table[held] = self.vectors_ngrams[used[held]]
         ids, bags = torch.from_numpy(rows.reshape(-1)), torch.from_numpy(offsets)
         sums = embedding_bag(
             ids, torch.from_numpy(table), bags, mode="sum", include_last_offset=True
@@ -414,6 +414,16 @@ class SubwordVectors(KeyedVectors):
         if len(self.vectors_vocab_lockf) > 1:
             self.vectors_vocab_lockf = moved(self.vectors_vocab_lockf, rows, new=1)
         super()._move(words, matrix, rows, counts)
+
+
+def _as_it_is(matrix: Any, kind: np.dtype) -> bool:
+    """Whether sums can be taken of rows where they lie; those of a file may be at any byte."""
+    if type(matrix) is not np.ndarray or matrix.dtype != kind:
+        return False
+    return matrix.flags.c_contiguous and matrix.flags.aligned and matrix.flags.writeable
+
+
+KeyedVectors._of_ngrams = SubwordVectors.of
 
 
 def _kind(matrix: Any) -> np.dtype:

@@ -60,6 +60,8 @@ def vectors(
     kv = _vectors.load(source)
     if words:
         _vectors.check_known(kv, words)
+        if any(word not in kv.key_to_index for word in words):  # of their n-grams
+            kv = kv.vectors_for_all(words)
     plot_vectors(
         kv,
         words or None,

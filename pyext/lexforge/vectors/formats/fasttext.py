@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -426,12 +427,13 @@ def _write(stream: BinaryIO, file: FastTextFile) -> None:
 def _entries(words: WordBytes, counts: np.ndarray, kind: int) -> Iterator[bytes]:
     pack = struct.Struct("<xqb").pack
     for start in range(0, len(words), _BLOCK_ROWS):
-        rows = range(start, min(start + _BLOCK_ROWS, len(words)))
-        values = counts[rows.start : rows.stop].tolist()
+        block = words.part(start, min(start + _BLOCK_ROWS, len(words)))
+        data, spans = block.data.tobytes(), pairwise(block.offsets.tolist())
+        values = counts[start : start + len(block)].tolist()
         yield b"".join(
             part
-            for row, count in zip(rows, values, strict=True)
-            for part in (words[row], pack(count, kind))
+            for (begin, end), count in zip(spans, values, strict=True)
+            for part in (data[begin:end], pack(count, kind))
         )
 
 

@@ -110,6 +110,8 @@ def read_table(
                 head = _read_head(stream)
                 if format == "auto" and projector.is_projector(path, head):
                     format = "projector"
+                elif format == "auto" and is_early_fasttext(head):
+                    format = "fasttext"
                 elif format == "auto" and stanford.is_stanford(path, head):
                     format = "stanford"
                 elif format == "auto":

@@ -54,7 +54,7 @@ def read_stanford(
 ) -> Table:
     """The sums of word and context vectors, float64: what the tool writes as text by default."""
     if mmap:
-        raise ValueError("mmap=True needs safetensors or npy, this is stanford")
+        raise ValueError("mmap=True needs safetensors, npy or fasttext, this is stanford")
     words, counts = words_beside(path, encoding, errors)
     dim = _dim(os.stat(path).st_size, len(words))
     numbers = np.memmap(path, NUMBER, mode="r", shape=(2, len(words), dim + 1))[:, :limit, :dim]
