@@ -14,12 +14,15 @@ from pathlib import Path
 from types import ModuleType
 
 import gensim.models
+import gensim.models.fasttext
 import gensim.models.keyedvectors
 import gensim.models.phrases
 import gensim.models.word2vec
 
 import lexforge
+from lexforge.models import fasttext
 from lexforge.text import phrases
+from lexforge.text.subwords import SubwordIndex
 
 for module in (gensim.models, gensim.models.word2vec):
     module.Word2Vec = lexforge.Word2Vec
@@ -32,6 +35,20 @@ for module in (gensim.models, gensim.models.phrases):
     module.Phraser = lexforge.Phraser
 gensim.models.phrases._PhrasesTransformation = phrases._PhraseTransformation
 gensim.models.phrases.original_scorer = phrases.original_scorer
+
+
+class FastText(lexforge.FastText):
+    """With a row for every bucket, whose number gensim's tests look at."""
+
+    def _subwords_of(self, vocabulary):
+        settings = self.settings
+        return SubwordIndex.every(settings.min_n, settings.max_n, settings.bucket)
+
+
+for module in (gensim.models, gensim.models.fasttext):
+    module.FastText = FastText
+for name in fasttext.__all__[1:]:
+    setattr(gensim.models.fasttext, name, getattr(fasttext, name))
 
 _outcomes: dict[str, list[str]] = {}
 

@@ -290,9 +290,7 @@ def test_threads_sample_the_same_stream(cpu_kernels, sharing):
     lengths = np.random.default_rng(4).integers(0, 60, 600)
     assert sum(lengths) > 4 * 4096  # several turns of every thread
     # Threads see each other's changes late, how late depends on the machine: a small rate.
-    case = Case(
-        lengths, vocab_size=500, dim=16, negative_sharing=sharing, window=2, alpha=1e-3
-    )
+    case = Case(lengths, vocab_size=500, dim=16, negative_sharing=sharing, window=2, alpha=1e-3)
     one, two = case.run(cpu_kernels), case.run(cpu_kernels, threads=2)
     assert (one[3][1:] == two[3][1:]).all()
     assert one[3][0] == pytest.approx(two[3][0], rel=0.01)

@@ -183,20 +183,23 @@ class TrainedSubwords(SubwordVectors, TrainedVectors):  # type: ignore[misc]  # 
     def sums(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each word the sum of its rows, float32 [V, D], and how many these are, [V]."""
         assert self._bags is not None
-        return self._pooled("sum"), self._bags.offsets.diff()
-
-    def _pooled(self, mode: str) -> torch.Tensor:
-        assert self._bags is not None
-        pooled = embedding_bag(
-            self._bags.rows, self._table, self._bags.offsets, mode=mode, include_last_offset=True
-        )
-        return pooled[:, : self.vector_size].contiguous()
+        offsets, rows, *_ = self._bags
+        return self._pooled(rows, offsets, "sum"), offsets.diff()
 
     def _compose(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of words by number; of all of them from their bags."""
-        if self._bags is None or len(rows) < len(self):
+        """The vectors of words by number, from their bags."""
+        if self._bags is None:
             return super()._compose(rows)
-        return self._pooled(self.composition).numpy()
+        offsets, members, *_ = self._bags
+        if len(rows) < len(self):
+            parts = [members[offsets[row] : offsets[row + 1]] for row in rows.tolist()]
+            members = torch.cat([members[:0], *parts])
+            offsets = torch.tensor([0, *map(len, parts)]).cumsum(0)
+        return self._pooled(members, offsets, self.composition).numpy()
+
+    def _pooled(self, rows: torch.Tensor, offsets: torch.Tensor, mode: str) -> torch.Tensor:
+        pooled = embedding_bag(rows, self._table, offsets, mode=mode, include_last_offset=True)
+        return pooled[:, : self.vector_size].contiguous()
 
     def _take_over(self, found: WordVectors, lockf: float) -> int:
         """Set the rows of words that are here to their vectors found; returns how many.
