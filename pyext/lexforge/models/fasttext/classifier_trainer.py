@@ -23,7 +23,7 @@ from lexforge.text.subwords import SubwordIndex
 from lexforge.training.stream_job import Steps, StreamState
 from lexforge.vectors.quantised import QuantizedMatrix
 
-_ROWS = 1 << 16  # drawn at a time
+_ROWS = 1 << 12  # drawn at a time
 _NOISE_POWER = 0.5  # of the counts of labels, as fastText draws them
 
 
@@ -98,16 +98,17 @@ def new_parts(text: LabelledCorpus, settings: ClassifierSettings, threads: int) 
     rows = len(text.words) + settings.buckets
     if rows >= 2**31:
         raise ValueError(f"train: {rows} rows, of words and buckets, must be below 2^31")
-    table, bound = padded_table(max(rows, 1), settings.dim), 1.0 / settings.dim
-    parts = table[:rows, : settings.dim].split(_ROWS)
+    table, bound = padded_table(max(rows, 1), settings.dim), np.float32(1.0 / settings.dim)
+    values = table.numpy()[:rows, : settings.dim]
 
     def draw(part: int) -> None:
-        generator = torch.Generator().manual_seed((settings.seed + (part << 32)) % 2**63)
-        values = torch.empty(parts[part].shape).uniform_(-bound, bound, generator=generator)
-        parts[part].copy_(values)
+        random = np.random.Generator(np.random.SFC64([settings.seed % 2**64, part]))
+        drawn = random.random((min(_ROWS, rows - part * _ROWS), settings.dim), np.float32)
+        drawn *= 2 * bound
+        np.subtract(drawn, bound, out=values[part * _ROWS : (part + 1) * _ROWS])
 
     with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
-        list(pool.map(draw, range(len(parts))))
+        list(pool.map(draw, range(-(-rows // _ROWS))))
     return ClassifierParts(
         settings,
         text.words,

@@ -1,0 +1,260 @@
+"""FastTextClassifier: learning, predictions, files, resuming, errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lexforge import _library
+from lexforge.models.fasttext import FastTextClassifier
+from lexforge.models.fasttext.classifier import Scores
+from lexforge.training.checkpoint import CheckpointError
+from lexforge.training.signals import StopRequest
+from lexforge.vectors.formats.fasttext import read_fasttext, write_fasttext
+from lexforge.vectors.quantised import QuantizedMatrix
+
+pytestmark = pytest.mark.skipif(_library.emulated(), reason="on the CPU only")
+
+ANIMALS = {"dog": "barks growls bone", "cat": "purrs mews fish", "cow": "moos grass milk"}
+
+
+def lines(count: int = 300, seed: int = 0) -> list[str]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        animal = rng.choice(list(ANIMALS))
+        words = (
+            rng.choice(ANIMALS[animal].split(), 3).tolist()
+            + rng.choice(["the", "a", "it"], 2).tolist()
+        )
+        rng.shuffle(words)
+        found.append(" ".join([f"__label__{animal}", *words]))
+    return found
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join([*lines(), ""]))
+    return path
+
+
+def model(**settings) -> FastTextClassifier:
+    return FastTextClassifier(**{"dim": 10, "epoch": 5, "lr": 0.5, "workers": 1, **settings})
+
+
+@pytest.mark.parametrize("loss", ["softmax", "hs", "ns", "ova"])
+@pytest.mark.parametrize("features", [{}, {"word_ngrams": 2, "minn": 2, "maxn": 3, "bucket": 500}])
+def test_learns_and_predicts(corpus, tmp_path, loss, features):
+    trained = model(loss=loss, **features).train(corpus)
+    assert trained.state.finished and trained.state.pairs == 5 * 300
+    held_out = tmp_path / "test.txt"
+    held_out.write_text("\n".join(["no labels", "", *lines(60, seed=1), ""]))
+    assert trained.test(held_out) == (60, 1.0, 1.0)
+    assert trained.test(held_out, k=2)[1:] == (0.5, 1.0)
+    labels, probabilities = trained.predict("the bone growls", k=-1)
+    assert labels[0] == "__label__dog" and set(labels) == set(trained.labels)
+    assert (np.diff(probabilities) <= 0).all()
+    if loss in ("softmax", "hs"):
+        assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    many = trained.predict(["the bone growls", "purrs"], k=3)
+    assert many[0][0] == labels
+    np.testing.assert_allclose(many[1][0], probabilities, rtol=1e-6)
+    assert trained.predict("moos", threshold=1.1)[0] == ()
+    per_label = trained.test_label(held_out)
+    assert per_label["__label__cow"] == Scores(1, 1, 1)
+
+
+def test_predictions_of_a_tree_are_products_along_its_paths(corpus):
+    trained = model(loss="hs").train(corpus)
+    parts, text = trained.parts, "the milk mews"
+    x = torch.from_numpy(trained.get_sentence_vector(text)).double()
+    expected = {}
+    for label in range(3):
+        begin, end = parts.tree.offsets[label : label + 2]
+        path = parts.tree.nodes[begin:end]
+        scores = parts.output[path >> 1, :10].double() @ x
+        turns = torch.from_numpy(2.0 * (path & 1) - 1)
+        expected[trained.labels[label]] = float(torch.sigmoid(turns * scores).prod())
+    got = dict(zip(*trained.predict(text, k=3), strict=True))
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_labels_of_a_line():
+    both = [["__label__a", "__label__b", "x"], ["__label__c", "y"]] * 50
+    trained = model(loss="ova", epoch=20).train(both)
+    labels, probabilities = trained.predict("x", k=-1, threshold=0.5)
+    assert set(labels) == {"__label__a", "__label__b"} and (probabilities > 0.5).all()
+    lines, precision, recall = trained.test(both, k=1)
+    assert (lines, precision) == (100, 1.0) and recall == pytest.approx(100 / 150)
+
+
+def test_a_line_is_the_mean_of_its_features(corpus):
+    trained = model(word_ngrams=2, minn=3, maxn=4, bucket=99).train(corpus)
+    found = trained.parts.features.read(b"dog bone\n", whole=True, threads=1)
+    table = trained.parts.input[:, :10]
+    mean = table[torch.from_numpy(found.rows).long()].mean(0).numpy()
+    np.testing.assert_allclose(trained.get_sentence_vector("dog bone"), mean, rtol=1e-5, atol=1e-7)
+    rows = trained.parts.subwords.ngram_rows("blorg").astype(np.int64) + len(trained.words)
+    mean = table[torch.from_numpy(rows)].mean(0).numpy()
+    np.testing.assert_allclose(trained.get_word_vector("blorg"), mean, rtol=1e-5, atol=1e-7)
+    assert (model().train(corpus).get_word_vector("blorg") == 0).all()
+    own = model().train(corpus)
+    row = own.words.index("milk")
+    assert (own.get_word_vector("milk") == own.parts.input[row, :10].numpy()).all()
+
+
+def test_one_thread_gives_the_same_bits_and_threads_begin_alike(corpus):
+    one, again = (model(word_ngrams=2, bucket=99).train(corpus) for _ in range(2))
+    assert (one.parts.input == again.parts.input).all()
+    assert (one.parts.output == again.parts.output).all()
+    other = model(seed=2).train(corpus)
+    assert not torch.equal(other.parts.input, model().train(corpus).parts.input)
+
+
+class StopAfter:
+    """Asks for a stop after so many epochs."""
+
+    def __init__(self, stop: StopRequest, epochs: int):
+        self.stop, self.left = stop, epochs
+
+    def on_epoch_end(self, model):
+        self.left -= 1
+        if self.left == 0:
+            self.stop.signum = 2
+
+
+@pytest.mark.parametrize("loss", ["softmax", "ns"])
+def test_a_run_that_is_resumed_ends_with_the_same_bits(corpus, tmp_path, loss):
+    settings = {"loss": loss, "word_ngrams": 2, "bucket": 99, "min_count": 2, "maxn": 3}
+    whole = model(**settings).train(corpus)
+    stop = StopRequest()
+    first = model(**settings)
+    callbacks = [StopAfter(stop, 2)]
+    folder = tmp_path / "run"
+    first.train(corpus, stop=stop, callbacks=callbacks, checkpoint_folder=folder)
+    assert not first.state.finished
+    resumed = FastTextClassifier.load(folder, workers=1)
+    assert resumed.settings == first.settings
+    resumed.train(corpus, resume=True, checkpoint_folder=folder)
+    assert (resumed.parts.input == whole.parts.input).all()
+    assert (resumed.parts.output == whole.parts.output).all()
+    assert resumed.state.loss_sum == whole.state.loss_sum
+    with pytest.raises(ValueError, match="nothing to resume"):
+        FastTextClassifier.load(folder).train(corpus, resume=True)
+    (tmp_path / "other.txt").write_text("__label__dog moos\n")
+    with pytest.raises(ValueError, match="cannot resume: corpus tokens is 2 now"):
+        first.train(tmp_path / "other.txt", resume=True)
+
+
+def test_files_hold_the_model(corpus, tmp_path):
+    trained = model(word_ngrams=2, minn=2, maxn=3, bucket=50, loss="hs").train(corpus)
+    trained.save(tmp_path / "model.bin")
+    file = read_fasttext(tmp_path / "model.bin")
+    assert (file.model, file.loss, file.wordNgrams, file.bucket, file.maxn) == (3, 1, 2, 50, 3)
+    assert file.ntokens == 300 * 7
+    loaded = FastTextClassifier.load(tmp_path / "model.bin")
+    assert (loaded.words, loaded.labels) == (trained.words, trained.labels)
+    assert (loaded.parts.input == trained.parts.input).all()
+    for text in ("the bone growls", "unknown moos", ""):
+        assert loaded.predict(text, k=3)[0] == trained.predict(text, k=3)[0]
+    loaded.train(corpus)  # on from there, with its words
+    assert loaded.words == trained.words and loaded.state.finished
+
+
+def test_quantised_models_are_asked_and_not_trained(corpus, tmp_path):
+    trained = model(dim=4, word_ngrams=2, bucket=300).train(corpus)
+    trained.save(tmp_path / "model.bin")
+    file = read_fasttext(tmp_path / "model.bin")
+    file.input = QuantizedMatrix.quantize(np.array(file.input), 2, norms=True)
+    write_fasttext(tmp_path / "model.ftz", file)
+    loaded = FastTextClassifier.load(tmp_path / "model.ftz")
+    assert loaded.quantised
+    assert loaded.test(corpus)[1] > 0.95
+    assert loaded.predict(["moos", ""])[0][0] == ("__label__cow",)
+    with pytest.raises(ValueError, match="a quantised model cannot be trained"):
+        loaded.train(corpus)
+
+
+def test_pretrained_vectors(corpus, tmp_path):
+    (tmp_path / "vectors.vec").write_text("2 3\nbone 1 2 3\nnew 4 5 6\n")
+    trained = model(dim=3, lr=0.0).train(corpus, pretrained_vectors=tmp_path / "vectors.vec")
+    assert trained.get_word_vector("bone").tolist() == [1, 2, 3]
+    assert trained.get_word_vector("new").tolist() == [4, 5, 6]
+    with pytest.raises(ValueError, match="must have dim=10 numbers each, got 3"):
+        model().train(corpus, pretrained_vectors=tmp_path / "vectors.vec")
+    with pytest.raises(ValueError, match="pretrained_vectors are for a first run"):
+        trained.train(corpus, pretrained_vectors=tmp_path / "vectors.vec")
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        ("", {}, "is empty"),
+        ("words alone\n", {}, "has no labels: none of its words begins with '__label__'"),
+        ("__label__a", {}, "no line of the corpus .* has a label and a word"),
+        ("__label__a x\n", {"loss": "hs"}, "loss 'hs' needs two labels or more"),
+        ("__label__a x\n", {"loss": "ns"}, "loss 'ns' needs two labels or more"),
+        ("__label__a x\n", {"min_count": 9}, "no word comes min_count=9 times"),
+        ("__label__a x\n", {"min_count_label": 2}, "has no labels"),
+    ],
+)
+def test_refuses_corpora(tmp_path, text, settings, message):
+    (tmp_path / "text").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        model(**settings).train(tmp_path / "text")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "ova"])
+def test_one_label(tmp_path, loss):
+    (tmp_path / "text").write_text("__label__a x\n" * 20)
+    trained = model(loss=loss).train(tmp_path / "text")
+    assert trained.predict("x")[0] == ("__label__a",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"minn": 4, "maxn": 3}, "minn must be <= maxn=3, got 4"),
+        ({"word_ngrams": 2, "bucket": 0}, "bucket must be >= 1 where there are n-grams"),
+        ({"loss": "hinge"}, "loss"),
+        ({"label": "a b"}, "label must be a text without white space"),
+        ({"label": ""}, "label must be a text"),
+        ({"device": "cuda"}, "device must be 'cpu' or 'auto', got 'cuda'"),
+        ({"dim": 0}, "dim"),
+    ],
+)
+def test_refuses_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        model(**settings)
+
+
+def test_refuses_questions(corpus, tmp_path):
+    with pytest.raises(ValueError, match="train it first"):
+        model().predict("x")
+    trained = model().train(corpus)
+    with pytest.raises(ValueError, match="one line at a time"):
+        trained.predict("x\ny")
+    with pytest.raises(ValueError, match="k must be -1 or at least 1, got 0"):
+        trained.predict("x", k=0)
+    with pytest.raises(TypeError, match="text must be str, got int"):
+        trained.predict([3])
+    (tmp_path / "none.txt").write_text("no label here\n")
+    lines, precision, recall = trained.test(tmp_path / "none.txt")
+    assert lines == 0 and math.isnan(precision) and math.isnan(recall)
+    assert trained.predict([]) == ([], [])
+
+
+def test_refuses_other_folders(corpus, tmp_path):
+    folder = tmp_path / "model"
+    model().train(corpus).save(folder)
+    (folder / "config.json").write_text(
+        (folder / "config.json").read_text().replace("softmax", "hs")
+    )
+    with pytest.raises(CheckpointError, match="loss is 'softmax' in model.bin|loss is softmax"):
+        FastTextClassifier.load(folder)
+    with pytest.raises(FileNotFoundError):
+        FastTextClassifier.load(tmp_path / "nothing")
