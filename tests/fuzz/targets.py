@@ -36,6 +36,7 @@ from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import pretrain
 from lexforge.models.fasttext import FastTextClassifier
+from lexforge.models.fasttext.original import load_model as load_fasttext
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
 from lexforge.text.huffman import huffman_tree
 from lexforge.text.tokenizers.pieces import load_tokenizer
@@ -221,6 +222,26 @@ for _name, _make, _read in (
     ("zip", _packed("v.zip", _zip), _load("v.zip")),
 ):
     TARGETS[_name] = Target(_make, _read)
+
+
+def _as_the_package(folder: Path) -> None:
+    """All that its model is asked."""
+    model = load_fasttext(folder / "v.bin")
+    model.get_nearest_neighbors("cats", 2, "replace")
+    model.get_subwords("the", "replace")
+    model.get_sentence_vector("the cat")
+    if model.file.supervised:
+        model.predict(["the cat", ""], k=2, on_unicode_error="replace")
+        model.get_line("the cat __label__a", "replace")
+    model.save_model(folder / "again.bin")
+
+
+for _name, _make in (
+    ("fasttext_names", _fasttext(fasttext_models.model)),
+    ("fasttext_names_supervised", _fasttext(fasttext_models.supervised)),
+    ("fasttext_names_quantised", _fasttext(fasttext_models.quantised, **_PRUNED)),
+):
+    TARGETS[_name] = Target(_make, _as_the_package)
 
 
 # -- word vector models

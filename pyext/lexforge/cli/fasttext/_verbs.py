@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import numpy as np
 import typer
 
 from lexforge._arguments import MAX_THREADS
@@ -22,6 +21,8 @@ from lexforge.cli._options import Given, check_files
 from lexforge.training.settings import setting
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lexforge.models.fasttext.original import Model
 
 _BYTES = 1 << 16  # read at a time
@@ -147,14 +148,14 @@ def train(kind: str, given: Given) -> None:
     if keep_output:
         file = model.file
         words = file.labels if file.supervised else file.words
-        write_vectors(with_end(base, "output"), words, [np.asarray(file.output)], model)
+        write_vectors(with_end(base, "output"), words, [file.output], model)
 
 
 def with_end(base: Path, end: str) -> Path:
     return Path(f"{base}.{end}")
 
 
-def write_vectors(path: Path, words: Any, blocks: Iterable[np.ndarray], model: Model) -> None:
+def write_vectors(path: Path, words: Any, blocks: Iterable[Any], model: Model) -> None:
     from lexforge._files import replacing
 
     with replacing(path) as file:

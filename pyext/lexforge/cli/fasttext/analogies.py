@@ -16,7 +16,7 @@ from lexforge.cli.fasttext._verbs import (
 def analogies(model: ModelFile, k: Neighbours = 10) -> None:
     """The words nearest to A - B + C, of three on standard input.
 
-    Example:
+    Examples:
 
     - `echo "king man woman" | lexforge fasttext analogies model.bin`
     """

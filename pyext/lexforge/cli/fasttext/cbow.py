@@ -14,7 +14,7 @@ def cbow(given: Annotated[Given, WordOptions]) -> None:
 
     Writes NAME.bin, from which training can continue, and NAME.vec, the words' vectors as text.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext cbow -input wiki.txt -output wiki`
     """

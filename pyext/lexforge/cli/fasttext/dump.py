@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from lexforge.cli.fasttext._verbs import ModelFile, load, say, write
@@ -20,7 +19,7 @@ def dump(
 ) -> None:
     """What a model file is made of, as text.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext dump model.bin args`
     """
@@ -58,7 +57,9 @@ def _dump_words(model: Model) -> None:
 
 
 def _dump_matrix(matrix: Any) -> None:
-    if not isinstance(matrix, np.ndarray):
+    from lexforge.vectors.quantised import QuantizedMatrix
+
+    if isinstance(matrix, QuantizedMatrix):
         raise ValueError("dump: a quantized model's matrices are codes, not numbers")
     say(f"{matrix.shape[0]} {matrix.shape[1]}")
     row_format = " ".join(["%.6g"] * matrix.shape[1]) + "\n"

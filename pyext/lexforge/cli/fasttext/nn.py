@@ -8,7 +8,7 @@ from lexforge.cli.fasttext._verbs import ModelFile, Neighbours, load, prompt, te
 def nn(model: ModelFile, k: Neighbours = 10) -> None:
     """The nearest words to those on standard input.
 
-    Example:
+    Examples:
 
     - `echo where | lexforge fasttext nn model.bin 5`
     """

@@ -8,7 +8,7 @@ from lexforge.cli.fasttext._verbs import Data, K, ModelFile, Threshold, predict_
 def predict(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
     """The most probable labels of each line.
 
-    Example:
+    Examples:
 
     - `echo "a film without a plot" | lexforge fasttext predict model.bin - 2`
     """

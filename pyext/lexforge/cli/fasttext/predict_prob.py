@@ -8,7 +8,7 @@ from lexforge.cli.fasttext._verbs import Data, K, ModelFile, Threshold, predict_
 def predict_prob(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
     """The most probable labels with their probabilities.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext predict-prob model.bin lines.txt 3 0.1`
     """

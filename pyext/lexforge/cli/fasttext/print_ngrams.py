@@ -14,7 +14,7 @@ def print_ngrams(
 ) -> None:
     """A word's own vector and those of its n-grams.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext print-ngrams model.bin where`
     """

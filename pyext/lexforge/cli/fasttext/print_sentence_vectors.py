@@ -8,7 +8,7 @@ from lexforge.cli.fasttext._verbs import ModelFile, blocks, load, numbers, stand
 def print_sentence_vectors(model: ModelFile) -> None:
     """A vector for each line on standard input.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext print-sentence-vectors model.bin < lines.txt > vectors.txt`
     """

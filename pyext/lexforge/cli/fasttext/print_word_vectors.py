@@ -10,7 +10,7 @@ def print_word_vectors(model: ModelFile) -> None:
 
     Words that the model does not have get the mean of their n-grams.
 
-    Example:
+    Examples:
 
     - `echo "where whereever" | lexforge fasttext print-word-vectors model.bin`
     """

@@ -16,7 +16,7 @@ def skipgram(given: Annotated[Given, WordOptions]) -> None:
     `lexforge fasttext CORPUS --out FOLDER` trains the same model with more to choose: checkpoints,
     --resume, devices.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext skipgram -input wiki.txt -output wiki -dim 100 -minn 3 -maxn 6`
     """

@@ -8,7 +8,7 @@ from lexforge.cli.fasttext._verbs import Data, K, ModelFile, Threshold, load, op
 def test(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
     """Number of lines, precision and recall of a classifier.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext test model.bin test.txt`
     """

@@ -10,7 +10,7 @@ from lexforge.cli.fasttext._verbs import NOTHING, Data, K, ModelFile, Threshold,
 def test_label(model: ModelFile, data: Data, k: K = 1, th: Threshold = 0.0) -> None:
     """Precision and recall of each label.
 
-    Example:
+    Examples:
 
     - `lexforge fasttext test-label model.bin test.txt`
     """

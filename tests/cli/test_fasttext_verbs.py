@@ -1,0 +1,275 @@
+"""lexforge fasttext skipgram, supervised, predict, ...: fastText's own program, line by line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fasttext_models import model
+from lexforge import load_vectors
+from lexforge._text import WordBytes
+from lexforge.vectors.formats.fasttext import read_fasttext, write_fasttext
+
+QUIET = ["-thread", 1, "-verbose", 0]
+DUMPED = """\
+dim 2
+ws 5
+epoch 3
+minCount 1
+neg 5
+wordNgrams 1
+loss softmax
+model sup
+bucket 0
+minn 0
+maxn 0
+lrUpdateRate 100
+t 0.0001
+"""
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """Of which all numbers can be told by head: a line is the mean of its words and of </s>."""
+    words = WordBytes.of([b"a", b"b", b"</s>"])
+    file = model(
+        **{"model": 3, "loss": 3},
+        words=words,
+        counts=np.array([5, 4, 3]),
+        labels=WordBytes.of([b"__label__x", "__label__ÿ".encode()]),
+        label_counts=np.array([5, 4]),
+        **{"dim": 2, "bucket": 0, "minn": 0, "maxn": 0},
+        input=np.array([[2, 0], [0, 2], [0, 0]], np.float32),
+        output=np.eye(2, dtype=np.float32),
+    )
+    write_fasttext(tmp_path / "c.bin", file)
+    return tmp_path / "c.bin"
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """Of words with n-grams."""
+    write_fasttext(tmp_path / "v.bin", model())
+    return tmp_path / "v.bin"
+
+
+@pytest.fixture
+def lines(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("__label__x a\n__label__ÿ b\n__label__ÿ a\n\nnew __label__z\n__label__x a b a")
+    return path
+
+
+@pytest.fixture
+def call(invoke):
+    """What a verb prints."""
+
+    def run(*arguments, input=None):
+        result = invoke("fasttext", *arguments, input=input)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+def test_predict(call, classifier, lines):
+    found = call("predict", classifier, lines).splitlines()
+    assert found == [f"__label__{label}" for label in "xÿxÿÿx"]
+    assert call("predict", classifier, "-", input=lines.read_bytes()).splitlines() == found
+
+
+def test_predict_prob(call, classifier):
+    """1 / (1 + e^-1) = 0.731059, and 0.00001 is added, as the original does."""
+    printed = call("predict-prob", classifier, "-", 2, input=b"a\nb a b a b\nc\n\n")
+    assert printed.splitlines() == [
+        "__label__x 0.731069 __label__ÿ 0.268951",
+        "__label__ÿ 0.58258 __label__x 0.41744",
+        "__label__ÿ 0.50001 __label__x 0.50001",
+        "__label__ÿ 0.50001 __label__x 0.50001",
+    ]
+    # What is less probable is left out: the line stays.
+    assert call("predict-prob", classifier, "-", 2, 0.75, input=b"a\nb b") == (
+        "\n__label__ÿ 0.880807\n"
+    )
+
+
+def test_test(call, classifier, lines):
+    """Of five lines with something to predict from, four have labels that the model knows."""
+    assert call("test", classifier, lines) == "N\t4\nP@1\t0.75\nR@1\t0.75\n"
+    assert call("test", classifier, "-", 2, input=lines.read_bytes()) == (
+        "N\t4\nP@2\t0.5\nR@2\t1\n"
+    )
+    nothing = call("test", classifier, "-", 1, 0.99, input=b"__label__x a\n")
+    assert nothing == "N\t1\nP@1\tnan\nR@1\t0\n"
+
+
+def test_test_label(call, classifier, lines):
+    assert call("test-label", classifier, lines) == (
+        "F1-Score : 0.800000  Precision : 0.666667  Recall : 1.000000   __label__x\n"
+        "F1-Score : 0.666667  Precision : 1.000000  Recall : 0.500000   __label__ÿ\n"
+        "N\t4\nP@1\t0.750\nR@1\t0.750\n"
+    )
+    printed = call("test-label", classifier, "-", 1, 0.99, input=b"__label__x a\n")
+    assert "F1-Score : --------  Precision : --------  Recall : --------   __label__ÿ" in printed
+
+
+def numbers(vector) -> str:
+    return "".join(f"{number:.5g} " for number in vector.tolist())
+
+
+def test_print_word_vectors(call, vectors):
+    file = read_fasttext(vectors)
+    printed = call("print-word-vectors", vectors, input="the\tdogs\n\n東京 \x0b</s>".encode())
+    assert printed.splitlines() == [
+        f"{word} {numbers(file.word_vector(word))}" for word in ("the", "dogs", "東京", "</s>")
+    ]
+
+
+def test_print_sentence_vectors(call, vectors, classifier):
+    first, second = (read_fasttext(vectors).word_vector(word) for word in ("the", "cat"))
+    mean = first / np.linalg.norm(first) / 2 + second / np.linalg.norm(second) / 2
+    printed = call("print-sentence-vectors", vectors, input=b"the cat\n\nthe")
+    unit = first / np.linalg.norm(first)
+    found = [np.array(line.split(), float) for line in printed.splitlines()]
+    for each, expected in zip(found, (mean, np.zeros(4), unit), strict=True):
+        np.testing.assert_allclose(each, expected, rtol=1e-4, atol=1e-6)
+    assert call("print-sentence-vectors", classifier, input=b"a b b\n\nb") == "0.5 1 \n0 0 \n0 2 \n"
+
+
+def test_print_ngrams(call, vectors, classifier):
+    file = read_fasttext(vectors)
+    printed = call("print-ngrams", vectors, "the").splitlines()
+    ngrams = ["the", "<t", "<th", "<the", "th", "the", "the>", "he", "he>", "e>"]
+    assert [line.split()[0] for line in printed] == ngrams
+    assert printed[0] == f"the {numbers(file.input[0])}"
+    rows = file.subwords.ngram_rows("the") + len(file.words)
+    assert printed[1:] == [
+        f"{ngram} {numbers(file.input[row])}" for ngram, row in zip(ngrams[1:], rows, strict=True)
+    ]
+    assert call("print-ngrams", classifier, "a") == "a 2 0 \n"
+
+
+def test_nn(call, vectors):
+    printed = call("nn", vectors, 2, input=b"the dogs\n")
+    assert printed.count("Query word? ") == 3 and printed.endswith("Query word? ")
+    first, second = (part.splitlines() for part in printed.split("Query word? ")[1:3])
+    assert len(first) == len(second) == 2
+    word, score = first[0].rsplit(" ", 1)
+    assert word != "the" and score == f"{float(score):.6g}"
+
+
+def test_analogies(call, vectors):
+    printed = call("analogies", vectors, 1, input="the cat é 東京 the".encode())
+    lines = printed.splitlines()
+    assert lines[0] == f"Loading model {vectors}"
+    assert lines[1].startswith("Query triplet (A - B + C)? ")
+    assert lines[2:] == ["Query triplet (A - B + C)? "]
+    assert lines[1].removeprefix("Query triplet (A - B + C)? ").split()[0] not in (
+        "the",
+        "cat",
+        "é",
+    )
+
+
+def test_dump(call, classifier):
+    assert call("dump", classifier, "args") == DUMPED
+    assert call("dump", classifier, "dict") == (
+        "5\na 5 word\nb 4 word\n</s> 3 word\n__label__x 5 label\n__label__ÿ 4 label\n"
+    )
+    assert call("dump", classifier, "input") == "3 2\n2 0\n0 2\n0 0\n"
+    assert call("dump", classifier, "output") == "2 2\n1 0\n0 1\n"
+
+
+def test_bytes_that_are_no_text_come_out_as_they_went_in(invoke, vectors):
+    result = invoke("fasttext", "print-word-vectors", vectors, input=b"\xff\x80bad\xfe\n")
+    assert result.stdout_bytes.startswith(b"\xff\x80bad\xfe ")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("labelled") / "train.txt"
+    random = np.random.default_rng(0)
+    lines = []
+    for i in range(300):
+        label = "ab"[i % 2]
+        lines.append(f"__label__{label} " + " ".join(random.choice([f"{label}1", f"{label}2"], 4)))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_supervised_test_and_quantize(call, labelled, tmp_path):
+    base = tmp_path / "m"
+    options = [*("-dim", 4, "-epoch", 20, "-lr", 0.5), *("-wordNgrams", 2, "-bucket", 50), *QUIET]
+    call("supervised", "-input", labelled, "-output", base, *options, "-saveOutput")
+    assert call("test", f"{base}.bin", labelled) == "N\t300\nP@1\t1\nR@1\t1\n"
+    words = load_vectors(f"{base}.vec")
+    assert words.vector_size == 4 and set(words.index_to_key) == {"</s>", "a1", "a2", "b1", "b2"}
+    file = read_fasttext(f"{base}.bin")
+    np.testing.assert_allclose(words["a1"], file.word_vector("a1"), rtol=1e-4)
+    assert load_vectors(f"{base}.output").index_to_key == ["__label__a", "__label__b"]
+    call("quantize", "-output", base, "-qnorm")
+    assert call("test", f"{base}.ftz", labelled) == "N\t300\nP@1\t1\nR@1\t1\n"
+    retrain = ["-input", labelled, "-cutoff", 6, "-retrain", "-epoch", 3, "-thread", 1]
+    call("quantize", "-output", base, *retrain, "-verbose", 0)
+    assert len(read_fasttext(f"{base}.ftz").input) == 6
+    assert call("dump", f"{base}.bin", "args").splitlines()[6:8] == ["loss softmax", "model sup"]
+
+
+@pytest.mark.parametrize("verb", ["skipgram", "cbow"])
+def test_word_vectors(call, labelled, tmp_path, verb):
+    base = tmp_path / "m"
+    options = ["-dim", 4, "-minCount", 1, "-bucket", 50, "-minn", 2, "-maxn", 3, *QUIET]
+    call(verb, "-input", labelled, "-output", base, *options, "-loss", "hs", "-epoch", 1)
+    file = read_fasttext(f"{base}.bin")
+    assert (file.dim, file.bucket, file.minn, file.maxn) == (4, 50, 2, 3)
+    assert call("dump", f"{base}.bin", "args").splitlines()[6:8] == [
+        "loss hs", "model " + {"skipgram": "sg", "cbow": "cbow"}[verb],
+    ]  # fmt: skip
+    lines = (tmp_path / "m.vec").read_text().splitlines()
+    assert lines[0] == "4 4"
+    word = lines[1].split()[0]
+    assert lines[1] == f"{word} {numbers(file.word_vector(word))}"
+
+
+@pytest.mark.parametrize(
+    "line, code, message",
+    [
+        ("skipgram -input t -output m -dimm 5", 2, "-dimm; did you mean -dim"),
+        ("supervised -input t -output m -wordngrams 2", 2, "-wordngrams; did you mean -wordNgrams"),
+        ("cbow -input t", 2, "give both -input FILE and -output NAME"),
+        ("skipgram -input - -output m", 2, "-input must be a file"),
+        ("skipgram -input nowhere -output m", 1, "no such file or folder: nowhere"),
+        ("skipgram -input t -output no/m", 2, "there is no folder no for m.bin"),
+        ("skipgram -input t -output m -loss softmax", 2, "-loss must be one of ns, hs"),
+        ("supervised -input t -output m -loss hinge", 2, "-loss must be one of softmax, ova"),
+        ("supervised -input t -output m -dim 0", 2, "-dim must be greater than or equal to 1"),
+        ("supervised -input t -output m -autotune-validation v", 2, "there is no autotuning here"),
+        ("quantize -input t", 2, "give -output NAME"),
+        ("quantize -output m -retrain", 2, "-retrain needs the training text"),
+        ("quantize -output m", 1, "m.bin"),
+        ("predict c.bin", 2, "DATA is missing"),
+        ("predict c.bin nowhere", 1, "nowhere: No such file"),
+        ("predict c.bin t 0", 2, "K must be greater than or equal to 1"),
+        ("predict t t", 1, "t: "),
+        ("test v.bin t", 1, "needs to be supervised"),
+        ("nn c.bin 0", 2, "K must be greater than or equal to 1"),
+        ("dump c.bin words", 2, "WHAT must be one of args, dict, input, output, got 'words'"),
+        ("print-ngrams c.bin", 2, "WORD is missing"),
+    ],
+)
+def test_wrong_use(invoke, classifier, vectors, monkeypatch, line, code, message):
+    monkeypatch.chdir(classifier.parent)
+    (classifier.parent / "t").write_text("__label__x a a b\n__label__y b\n" * 20)
+    before = sorted(classifier.parent.iterdir())
+    result = invoke("fasttext", *line.split())
+    assert result.exit_code == code, result.output
+    assert message in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert sorted(classifier.parent.iterdir()) == before
+
+
+def test_help(invoke):
+    listed = invoke("fasttext", "--help").stdout
+    for verb in ("skipgram", "supervised", "predict-prob", "print-sentence-vectors", "train"):
+        assert verb in listed
+    shown = invoke("fasttext", "supervised", "--help").stdout
+    assert "-wordNgrams" in shown and "-autotune" not in shown and "[default: 0.1]" in shown
