@@ -99,10 +99,11 @@ def test_many_sentences_sample_the_same_stream(device, sharing):
 
 
 def test_sentences_trained_at_the_same_time(device):
-    """Enough words and tokens for several blocks of warps."""
+    """Enough words and tokens for several blocks of warps, and turns of threads."""
     lengths = np.random.default_rng(6).integers(0, 40, 500)
     assert sum(lengths) > 8 * 1024
-    check_same_stream(device, lengths, vocab_size=400, dim=16, window=1, negatives=1)
+    slowly = {"alpha": 1e-3, "min_alpha": 1e-3}  # they see each other's changes late
+    check_same_stream(device, lengths, vocab_size=400, dim=16, window=1, negatives=1, **slowly)
 
 
 @pytest.mark.parametrize("cuts", [(2,), (1, 1, 5), range(1, 6)], ids=str)
@@ -290,7 +291,8 @@ def test_threads_sample_the_same_stream(cpu_kernels, sharing):
     lengths = np.random.default_rng(4).integers(0, 60, 600)
     assert sum(lengths) > 4 * 4096  # several turns of every thread
     # Threads see each other's changes late, how late depends on the machine: a small rate.
-    case = Case(lengths, vocab_size=500, dim=16, negative_sharing=sharing, window=2, alpha=1e-3)
+    slowly = {"alpha": 1e-3, "min_alpha": 1e-3}
+    case = Case(lengths, vocab_size=500, dim=16, negative_sharing=sharing, window=2, **slowly)
     one, two = case.run(cpu_kernels), case.run(cpu_kernels, threads=2)
     assert (one[3][1:] == two[3][1:]).all()
     assert one[3][0] == pytest.approx(two[3][0], rel=0.01)
