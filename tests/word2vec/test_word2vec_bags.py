@@ -46,7 +46,7 @@ def bag_case(lengths, model="skipgram", losses="noise", sharing="pair", **option
 
 @each_variant
 @mean_or_sum
-@pytest.mark.parametrize("dim", [4, 64, 100, 300, 336])
+@pytest.mark.parametrize("dim", [4, 100, 300, 336])
 def test_one_sentence_equals_the_oracle(device, model, losses, sharing, mean, dim):
     case = bag_case([60], model, losses, sharing, bag_mean=mean, dim=dim, scale=1 / dim**0.5)
     case.check_sequential(device, tolerance=1e-5)
@@ -191,7 +191,9 @@ def test_the_change_is_the_gradient(cpu_kernels, model, losses, sharing, mean):
 def test_threads_sample_the_same_stream(cpu_kernels, model, losses, sharing):
     lengths = np.random.default_rng(4).integers(0, 60, 600)
     options = {"vocab_size": 500, "window": 2, "dim": 16, "negatives": 1}
-    case = bag_case(lengths, model, losses, sharing, grams=300, alpha=1e-4, min_alpha=1e-4, **options)
+    case = bag_case(
+        lengths, model, losses, sharing, grams=300, alpha=1e-4, min_alpha=1e-4, **options
+    )
     one, two = case.run(cpu_kernels), case.run(cpu_kernels, threads=2)
     assert (one[3][1:] == two[3][1:]).all()
     assert one[3][0] == pytest.approx(two[3][0], rel=0.01)
@@ -210,10 +212,10 @@ def test_changes_of_rows_that_all_threads_train_do_not_add_up_too_far(
 
 
 @each_variant
-@pytest.mark.parametrize("together", [1, 3, 16])
+@pytest.mark.parametrize("together", [1, 16])
 def test_groups_equal_the_oracle(cpu_kernels, model, losses, sharing, together):
     """In float64 too, and with more threads than columns to share."""
-    lengths = [40, 1, 7, 0, 30] + [2] * 256
+    lengths = [40, 1, 7, 0, 30] + [0] * 250 + [2] * 8
     options = {"dim": 70, "dtype": "f8", "windows_together": together}
     case = bag_case(lengths, model, losses, sharing, **options)
     check_float64(case, cpu_kernels)
@@ -224,7 +226,7 @@ def test_groups_equal_the_oracle(cpu_kernels, model, losses, sharing, together):
 @pytest.mark.parametrize("dim", [20, 300])
 def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, sharing, dim):
     """Also for a corpus cut into calls between blocks of 256 sentences."""
-    lengths = np.random.default_rng(7).integers(0, 6, 600)
+    lengths = np.random.default_rng(7).integers(0, 6, 530)
     options = {"vocab_size": 90, "dim": dim, "scale": 1 / dim**0.5, "windows_together": 16}
     case = bag_case(lengths, model, losses, sharing, **options)
     first = case.run(cpu_kernels)
@@ -368,7 +370,7 @@ def test_other_instruction_sets(cpu_kernels, isa):
     """The numerical tests of this file again."""
     if isa == lexforge.cpu_capability():
         pytest.skip("the one that all tests run with")
-    chosen = "cpu and (one_sentence or options or groups or bits)"
+    chosen = "cpu and (one_sentence or bits)"
     arguments = ["-q", "-p", "no:cacheprovider", "-k", chosen, __file__]
     report = run_under(isa, f"import pytest; raise SystemExit(pytest.main({arguments}))")
-    assert int(report.split(" passed")[0].split()[-1]) > 100, report
+    assert int(report.split(" passed")[0].split()[-1]) > 70, report

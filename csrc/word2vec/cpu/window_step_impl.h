@@ -158,6 +158,7 @@ class WindowStep {
     const reg share = L::broadcast(share_of(window));
     in_chunks(count_of(columns), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg sum[kRegisters];
+#pragma GCC unroll 32
       for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::zero();
       for_each_pooled(plan, window, [&](const scalar_t* row) LEXFORGE_INLINED {
 #pragma GCC unroll 32
