@@ -178,7 +178,7 @@ def check(actual, expected, tolerance=1e-5):
 @pytest.mark.parametrize(
     "name", [name for name in MODELS if "tree" in name or "cbow" in name or "bags" in name]
 )
-@pytest.mark.parametrize("dim", [500, 600])
+@pytest.mark.parametrize("dim", [200, 500, 600])
 def test_wide_rows(device, dim, name):
     case_of(name, [45], dim=dim, scale=2 / dim**0.5).check_sequential(device, tolerance=1e-5)
 
