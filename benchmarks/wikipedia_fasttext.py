@@ -152,11 +152,15 @@ def _original(kind, contestant, text, threads, seed, epochs, alpha):
         "bucket": BUCKET,
         "thread": threads,
         "t": SAMPLE,
-        "seed": seed,
         "verbose": 0,
     }
     begin = time.perf_counter()
-    fasttext.train_unsupervised(str(text), epoch=0, **options)
+    try:
+        fasttext.train_unsupervised(str(text), epoch=0, seed=seed, **options)
+        options["seed"] = seed
+    except TypeError:  # not all builds take it
+        begin = time.perf_counter()
+        fasttext.train_unsupervised(str(text), epoch=0, **options)
     reading = time.perf_counter() - begin
     begin = time.perf_counter()
     model = fasttext.train_unsupervised(str(text), epoch=epochs, **options)
