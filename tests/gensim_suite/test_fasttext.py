@@ -128,6 +128,32 @@ def test_what_such_files_do_not_know(options, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("options", [{"sg": 1}, {"hs": 1, "negative": 0}, {"max_n": 0}], ids=str)
+def test_gensim_s_objects_come_over_and_go_back(options):
+    from gensim.test.utils import common_texts
+
+    settings = {"vector_size": 8, "min_count": 1, "bucket": 500, "epochs": 1, **options}
+    theirs = gensim.models.FastText(common_texts * 5, **settings)
+    ours = lexforge.FastText.from_gensim(theirs, workers=1, device="cpu")
+    words = ["human", "trees", *(["humanity"] * (options.get("max_n") != 0))]
+    for word in words:
+        np.testing.assert_allclose(ours.wv[word], theirs.wv[word], atol=1e-6)
+    output = "syn1" if options.get("hs") else "syn1neg"
+    ours = lexforge.FastText(common_texts * 5, **settings, workers=1, device="cpu")
+    ours.wv.vectors_lockf = np.linspace(0, 1, len(ours.wv))
+    back = ours.to_gensim()
+    for word in words:
+        np.testing.assert_allclose(back.wv[word], ours.wv[word], atol=1e-6)
+    again = lexforge.FastText.from_gensim(back, device="cpu")
+    for word in ours.wv.index_to_key:  # those of equal counts may change places
+        row, other = ours.wv.get_index(word), again.wv.get_index(word)
+        assert np.array_equal(again.wv.vectors_vocab[other], ours.wv.vectors_vocab[row])
+        assert again.wv.vectors_lockf[other] == ours.wv.vectors_lockf[row]
+    assert getattr(again, output).shape == getattr(ours, output).shape
+    back.train(common_texts, total_examples=9, epochs=1)
+    again.train(common_texts, epochs=1)
+
+
 # -- names ------------------------------------------------------------------------------------
 
 

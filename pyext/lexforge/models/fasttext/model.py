@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from lexforge._arguments import either
-from lexforge.models.fasttext.parts import FastTextParts, TrainedSubwords
+from lexforge.models.fasttext.parts import NGRAM_LOCKS, FastTextParts, TrainedSubwords
 from lexforge.models.fasttext.settings import FastTextSettings
+from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
 from lexforge.models.word2vec.model import Word2Vec
-from lexforge.models.word2vec.parts import Built
+from lexforge.models.word2vec.parts import LOCKS, Built
+from lexforge.models.word2vec.storage import COUNTS
+from lexforge.text.subwords import SubwordIndex
 from lexforge.vectors.subword_vectors import SubwordVectors
 from lexforge.vectors.word_vectors import WordVectors
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FastTextKeyedVectors = SubwordVectors  # gensim's name
 
@@ -40,9 +47,10 @@ class FastText(FastTextParts, Word2Vec):
             callbacks, max_final_vocab, shrink_windows, compute_loss, comment, hashfxn, batch_words,
             device, encoded_folder, max_sentence_length, lowercase, encoding, errors, progress,
             corpus, learning_rate, min_learning_rate: As of :class:`~lexforge.Word2Vec`.
-        alpha, min_alpha: First and last learning rate; linear in between. ``alpha`` is 0.025 for
-            all models, as in gensim; the original tool has 0.05. Each row of a mean takes the whole
-            step, as there.
+        alpha, min_alpha: First and last learning rate; linear in between. ``alpha`` is 0.05 for
+            skip-gram, as in the original tool, 0.1 for CBOW, and 0.01 where inputs are sums; the
+            original has 0.05 for all, gensim 0.025. Each row of a mean takes the whole step, as in
+            both of them.
         word_ngrams: Must be 1: n-grams of words are for classifiers.
         cbow_mean: CBOW predicts from the mean (1) or the sum (0) of all rows of its context.
         min_n, max_n: Characters of n-grams, of the word between ``<`` and ``>``; ``max_n=0`` is
@@ -184,6 +192,74 @@ class FastText(FastTextParts, Word2Vec):
         )
         corpus_file = either("FastText", corpus, corpus_file=corpus_file)
         self._begin(sentences, corpus_file, trim_rule)
+
+    @classmethod
+    def from_gensim(
+        cls, model: Any, *, workers: int | None = None, device: str | torch.device = "auto"
+    ) -> Self:
+        """The same model as a ``gensim.models.FastText`` of gensim 4, to be used or trained on.
+
+        As :meth:`Word2Vec.from_gensim`; with a row for every bucket, as gensim has it.
+
+        Raises:
+            TypeError: Not a model of gensim's ``FastText``, or words that are no str.
+            ValueError: No vocabulary yet, or settings beyond our limits.
+        """
+        found, wv = parts_of(model, "FastText"), model.wv
+        none = not wv.bucket or wv.max_n < wv.min_n
+        lengths = {"min_n": wv.min_n, "max_n": 0 if none else wv.max_n, "bucket": wv.bucket}
+        ours = cls(**found.settings, **lengths, workers=workers, device=device)
+        for name in COUNTS:
+            setattr(ours, name, int(getattr(model, name) or 0))
+        index = SubwordIndex.every(ours.min_n, ours.max_n, 0 if none else wv.bucket)
+        built = ours._built = ours._built_for(found.vocabulary, found.tree, subwords=index)
+        ngrams = np.asarray(wv.vectors_ngrams[: index.rows], np.float32)
+        tables = {**found.tables, "input": np.concatenate([found.tables["input"], ngrams])}
+        for name, view in ours._views(built).items():
+            view.copy_(torch.from_numpy(tables[name]))
+        built.wv.set_locks({LOCKS: found.lockf, NGRAM_LOCKS: wv.vectors_ngrams_lockf})
+        built.wv.refresh()
+        return ours
+
+    def to_gensim(self) -> Any:
+        """The same model as a ``gensim.models.FastText``; buckets without a row are zeros there.
+
+        What gensim has no name for is lost, as with :meth:`Word2Vec.to_gensim`.
+
+        Raises:
+            ModuleNotFoundError: gensim is not installed.
+            ValueError: No vocabulary yet; sums of rows, or n-grams without buckets.
+        """
+        from gensim.models import FastText as GensimFastText
+
+        built = self._needed("to_gensim")
+        assert isinstance(built.wv, TrainedSubwords)
+        of_wv = built.wv.to_gensim()  # refuses what gensim has no class for
+        tables = {name: view.numpy() for name, view in self._views(built).items()}
+        locks = built.wv.locks()
+        model = gensim_model(
+            self.settings,
+            built.vocabulary,
+            {**tables, "input": tables["input"][: len(built.wv)]},
+            built.tree,
+            locks[LOCKS],
+            workers=self.workers,
+            kind=GensimFastText,
+            min_n=of_wv.min_n,
+            max_n=of_wv.max_n,
+            bucket=of_wv.bucket,
+        )
+        model.wv.vectors_ngrams = of_wv.vectors_ngrams
+        ngrams = locks[NGRAM_LOCKS].copy()
+        if len(ngrams) > 1:
+            of_buckets = np.ones(of_wv.bucket, np.float32)
+            of_buckets[built.wv.subwords.bucket_of_rows()] = ngrams
+            ngrams = of_buckets
+        model.wv.vectors_ngrams_lockf = ngrams
+        model.wv.adjust_vectors()
+        for name in ("comment", *COUNTS):
+            setattr(model, name, getattr(self, name))
+        return model
 
     def _context(self, built: Built, words: Sequence[str | int]) -> torch.Tensor | None:
         assert isinstance(built.wv, TrainedSubwords) and built.bags is not None

@@ -51,22 +51,26 @@ class GensimParts(NamedTuple):
     lockf: np.ndarray
 
 
-def parts_of(model: Any) -> GensimParts:
-    """What a model of gensim 4 consists of.
+def parts_of(model: Any, wanted: str = "Word2Vec") -> GensimParts:
+    """What a model of gensim 4 consists of; of FastText the own rows of words, without n-grams.
+
+    Args:
+        wanted: The class, ``Word2Vec`` or ``FastText``.
 
     Raises:
-        TypeError: Not a ``gensim.models.Word2Vec`` itself (FastText composes its vectors).
+        TypeError: Not of this class itself.
         ValueError: No vocabulary yet, or one that cannot be trained.
     """
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if kind != "gensim.models.word2vec.Word2Vec":
-        raise TypeError(f"from_gensim: model must be a gensim.models.Word2Vec, got {kind}")
+    if kind != f"gensim.models.{wanted.lower()}.{wanted}":
+        raise TypeError(f"from_gensim: model must be a gensim.models.{wanted}, got {kind}")
     if len(model.wv) == 0:
         raise ValueError("from_gensim: model has no vocabulary yet")
     counts = np.asarray(model.wv.expandos["count"], np.int64)
     order = np.argsort(-counts, kind="stable")
     words = [model.wv.index_to_key[row] for row in order]
-    tables = {"input": np.asarray(model.wv.vectors, np.float32)[order]}
+    of_words = "vectors_vocab" if wanted == "FastText" else "vectors"
+    tables = {"input": np.asarray(getattr(model.wv, of_words), np.float32)[order]}
     tree = None
     if model.negative:
         tables["output"] = np.asarray(model.syn1neg, np.float32)[order]
@@ -79,7 +83,8 @@ def parts_of(model: Any) -> GensimParts:
         lengths = np.array([len(code) for code in codes])
         tree = tree_of_paths(lengths, 2 * np.concatenate(points) + np.concatenate(codes))
     settings = {name: getattr(model, name) for name in SAME}
-    lockf = np.asarray(model.wv.vectors_lockf, np.float32)
+    locks = "vectors_vocab_lockf" if wanted == "FastText" else "vectors_lockf"
+    lockf = np.asarray(getattr(model.wv, locks), np.float32)
     lockf = lockf[order] if len(lockf) == len(words) else lockf
     return GensimParts(settings, Vocabulary(words, counts[order]), tables, tree, lockf)
 
@@ -92,8 +97,14 @@ def gensim_model(
     lockf: np.ndarray,
     *,
     workers: int | None,
+    kind: Any = None,
+    **more: Any,
 ) -> Any:
     """A ``gensim.models.Word2Vec`` of these parts.
+
+    Args:
+        kind, more: A class of gensim's with this base, whose ``wv`` is filled in by the caller, and
+            what it takes beside.
 
     Raises:
         ModuleNotFoundError: gensim is not installed.
@@ -103,13 +114,18 @@ def gensim_model(
     same = {name: getattr(settings, name) for name in SAME}
     # The vocabulary is counted and cut already; gensim's generators take 32 bits.
     whole = {**same, "min_count": 1, "max_final_vocab": None, "seed": settings.seed % 2**32}
-    model = Word2Vec(**whole, workers=workers or os.cpu_count() or 1)
+    model = (kind or Word2Vec)(**whole, **more, workers=workers or os.cpu_count() or 1)
     counts = vocabulary.counts.tolist()
     model.build_vocab_from_freq(dict(zip(vocabulary.words, counts, strict=True)))
     model.min_count, model.max_final_vocab = settings.min_count, settings.max_final_vocab
     order = [vocabulary[word] for word in model.wv.index_to_key]
-    model.wv.vectors[:] = tables["input"][order]
-    model.wv.vectors_lockf = lockf[order] if len(lockf) == len(order) else lockf.copy()
+    lockf = lockf[order] if len(lockf) == len(order) else lockf.copy()
+    if kind is None:
+        model.wv.vectors[:] = tables["input"][order]
+        model.wv.vectors_lockf = lockf
+    else:
+        model.wv.vectors_vocab[:] = tables["input"][order]
+        model.wv.vectors_vocab_lockf = lockf
     if "output" in tables:
         model.syn1neg[:] = tables["output"][order]
     if tree is not None:
