@@ -119,29 +119,24 @@ void LineFeatures::push_bucket(uint64_t hash, std::vector<int32_t>& rows) const 
 }
 
 void LineFeatures::read(std::string_view text, bool whole, Lines& lines) const {
+  // The words of a line wait until all are known: what is looked at for each comes meanwhile.
+  struct Token {
+    std::string_view word;
+    uint64_t hash;
+  };
+  constexpr size_t kAhead = 8;
+  std::vector<Token> tokens;
   std::vector<int32_t> hashes;
   std::string wrapped;
   bool ended = false;  // what follows is left out
-  int64_t before = 0;  // tokens up to the line
-  const auto end_line = [&] {
-    const auto count = static_cast<int64_t>(hashes.size());
-    for (int64_t i = 0; i < count; ++i) {
-      auto hash = static_cast<uint64_t>(int64_t{hashes[i]});
-      const int64_t end = std::min(count, i + settings_.word_ngrams);
-      for (int64_t j = i + 1; j < end; ++j) {
-        hash = hash * 116049371 + static_cast<uint64_t>(int64_t{hashes[j]});
-        push_bucket(hash, lines.rows);
-      }
-    }
-    hashes.clear();
-    lines.row_ends.push_back(static_cast<int64_t>(lines.rows.size()));
-    lines.label_ends.push_back(static_cast<int64_t>(lines.labels.size()));
-    before = lines.tokens;
-  };
   const auto take = [&](std::string_view word) {
     if (ended) return;
-    ++lines.tokens;
-    const uint32_t found = table_.find(word, hash_word(word));
+    tokens.push_back({word, hash_word(word)});
+    table_.prefetch(tokens.back().hash);
+  };
+  const auto push_word = [&](const Token& token) {
+    const std::string_view word = token.word;
+    const uint32_t found = table_.find(word, token.hash);
     const auto id = static_cast<int32_t>(found == WordTable::kAbsent ? UINT32_MAX : found);
     if (id >= words_) {
       lines.labels.push_back(id - words_);
@@ -154,6 +149,26 @@ void LineFeatures::read(std::string_view text, bool whole, Lines& lines) const {
     wrapped.assign("<").append(word).push_back('>');
     each_ngram(wrapped, settings_.min_n, settings_.max_n,
                [&](std::string_view, uint32_t hash) { push_bucket(hash, lines.rows); });
+  };
+  const auto end_line = [&] {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (i + kAhead < tokens.size()) table_.prefetch_entry(tokens[i + kAhead].hash);
+      push_word(tokens[i]);
+    }
+    const auto count = static_cast<int64_t>(hashes.size());
+    for (int64_t i = 0; i < count; ++i) {
+      auto hash = static_cast<uint64_t>(int64_t{hashes[i]});
+      const int64_t end = std::min(count, i + settings_.word_ngrams);
+      for (int64_t j = i + 1; j < end; ++j) {
+        hash = hash * 116049371 + static_cast<uint64_t>(int64_t{hashes[j]});
+        push_bucket(hash, lines.rows);
+      }
+    }
+    lines.tokens += static_cast<int64_t>(tokens.size());
+    tokens.clear();
+    hashes.clear();
+    lines.row_ends.push_back(static_cast<int64_t>(lines.rows.size()));
+    lines.label_ends.push_back(static_cast<int64_t>(lines.labels.size()));
   };
   size_t at = 0;
   while (at < text.size()) {
@@ -177,7 +192,7 @@ void LineFeatures::read(std::string_view text, bool whole, Lines& lines) const {
     }
     ++at;
   }
-  if (lines.tokens > before || ended) end_line();
+  if (!tokens.empty()) end_line();
 }
 
 LineFeatures::Lines LineFeatures::read(std::string_view text, bool whole, int threads) const {

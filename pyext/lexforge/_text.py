@@ -907,7 +907,8 @@ class LineFeatures(_Handle):
         for block, dtype in zip(blocks, 2 * (np.int64, np.int32), strict=True):
             arrays.append(_bytes_of(block).copy().view(dtype))
             _block_free(block)
-        return Lines(*arrays, tokens.value)
+        row_ends, rows, label_ends, labels = arrays
+        return Lines(row_ends, rows, label_ends, labels, tokens.value)
 
 
 class WordIndex(_Handle):

@@ -27,6 +27,7 @@ from lexforge.ops.sampling.sampling import (
     sample_noise,
 )
 from lexforge.ops.similarity.cosine_top_k import cosine_top_k
+from lexforge.ops.subword.classify_train import classify_train_
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
@@ -71,6 +72,10 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("varlen_attention", lambda q, k, v, cu: varlen_attention(q, k, v, cu, 3),
      (*[f(3, 1, 4)] * 3, i(0, 3))),
     ("bias_activation", bias_activation, (f(2, 4), f(4))),
+    ("classify_train_", lambda *t: classify_train_(
+        *t[:10], words=2, buckets=2, word_ngrams=2, bucket_rows=t[10], loss="ns", noise=t[11]),
+     (f(4, 16), f(2, 16), stats[:2].clone(), i(0, 1), n(0, 2), i(1), n(0, 1), n(0, 1, 2), i(0, 1),
+      i(5, 7), i(1, 0), noise)),
     ("cooccurrence_index", lambda tokens, offsets: cooccurrence_index(
         tokens, offsets, vocab_size=2, window=1), (i(0, 1), n(0, 2))),
     ("cooccurrence_rows", lambda *given: cooccurrence_rows(
@@ -123,6 +128,8 @@ OPTIONAL = {
     ("add_layer_norm", 1),
     ("attention", 3),
     ("bias_activation", 1),
+    ("classify_train_", 10),
+    ("classify_train_", 11),
     ("cosine_top_k", 2),
     ("cosine_top_k", 3),
     ("embedding_bag", 2),

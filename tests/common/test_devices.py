@@ -163,6 +163,21 @@ def stream() -> dict:
     }
 
 
+def classify() -> dict:
+    return {
+        **{"in_table": floats(4, 16), "out_table": floats(2, 16)},
+        "stats": torch.zeros(2, dtype=torch.float64),
+        **{"tokens": ints(0, 1, 0), "offsets": longs(0, 3)},
+        **{"label_ids": ints(1), "label_offsets": longs(0, 1)},
+        **{"bag_offsets": longs(0, 1, 2), "bag_rows": ints(0, 1), "hashes": ints(5, -7)},
+        **{"bucket_rows": ints(1, 0), "noise": torch.zeros(2, 2, dtype=torch.int32)},
+        **{"path_offsets": longs(0, 1, 2), "paths": ints(0, 1)},
+        **{"first_line": 0, "last_line": 1, "words": 2, "buckets": 2, "word_ngrams": 2},
+        **{"loss": 2, "negatives": 1, "alpha": 0.1, "min_alpha": 0.0},
+        **{"tokens_before": 0, "total_tokens": 3, "seed": 1, "epoch": 0, "threads": 1},
+    }
+
+
 def counting() -> dict:
     """Two words, padded by the third, the separator."""
     return {
@@ -217,6 +232,7 @@ CALLS = [
     ("attention_backward", attention_backward),
     ("bias_activation", activation),
     ("bias_activation_backward", activation),
+    ("classify_train_", classify),
     ("cooccurrence_index", counting),
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),

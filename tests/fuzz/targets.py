@@ -36,6 +36,7 @@ from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import pretrain
 from lexforge.models.fasttext.original import load_model as load_fasttext
+from lexforge.models.fasttext import FastTextClassifier
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
 from lexforge.text.huffman import huffman_tree
 from lexforge.text.tokenizers.pieces import load_tokenizer
@@ -351,6 +352,42 @@ for _name, _encode in (
 def _(folder: Path) -> None:
     for errors in ("replace", "skip", "strict"):
         build_vocabulary(folder, min_count=1, threads=2, allow_empty=True, errors=errors)
+
+
+# -- text with labels
+
+
+def _labelled(folder: Path) -> None:
+    lines = [f"__label__{words[0]} {' '.join(words)}\n" for words in CORPUS[:12]]
+    (folder / "lines.txt").write_text("".join(lines) + "__label__é 東京 </s>\n", "utf-8")
+
+
+def _classifier(folder: Path, **settings: Any) -> FastTextClassifier:
+    _labelled(folder)
+    made = FastTextClassifier(
+        dim=4, epoch=2, word_ngrams=2, maxn=3, bucket=20, workers=1, **settings
+    )
+    return made.train(folder / "lines.txt")
+
+
+@target("labelled", _labelled)
+def _(folder: Path) -> None:
+    model = FastTextClassifier(dim=4, epoch=1, word_ngrams=2, maxn=2, bucket=20, workers=2)
+    model.train(folder / "lines.txt").test(folder / "lines.txt", k=-1)
+
+
+@target(
+    "classifier",
+    lambda folder: _classifier(folder, loss="hs").save(folder / "model"),
+    *(".json", ".bin"),
+)
+def _(folder: Path) -> None:
+    FastTextClassifier.load(folder / "model", workers=1).predict(["cat 東京", ""], k=-1)
+
+
+@target("classifier_file", lambda folder: _classifier(folder).save(folder / "model.bin"), ".bin")
+def _(folder: Path) -> None:
+    FastTextClassifier.load(folder / "model.bin", workers=1).predict("cat 東京")
 
 
 # -- phrases

@@ -250,11 +250,44 @@ def test_refuses_questions(corpus, tmp_path):
 
 def test_refuses_other_folders(corpus, tmp_path):
     folder = tmp_path / "model"
-    model().train(corpus).save(folder)
-    (folder / "config.json").write_text(
-        (folder / "config.json").read_text().replace("softmax", "hs")
-    )
-    with pytest.raises(CheckpointError, match="loss is 'softmax' in model.bin|loss is softmax"):
-        FastTextClassifier.load(folder)
+    model(word_ngrams=2, bucket=20).train(corpus).save(folder)
+    config = (folder / "config.json").read_text()
+    for change, message in (
+        (("softmax", "hs"), "loss must be hs in model.bin, as config.json says, got softmax"),
+        (('"bucket": 20', '"bucket": 30'), "buckets must be 30 in model.bin"),
+        (("fasttext_classifier", "glove"), "model must be 'fasttext_classifier'"),
+    ):
+        (folder / "config.json").write_text(config.replace(*change))
+        with pytest.raises(CheckpointError, match=message):
+            FastTextClassifier.load(folder)
     with pytest.raises(FileNotFoundError):
         FastTextClassifier.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "hs", "ns", "ova"])
+@pytest.mark.parametrize("features", [{}, {"wordNgrams": 3, "minn": 2, "maxn": 4, "bucket": 500}])
+def test_its_own_package_predicts_the_same(corpus, tmp_path, loss, features):
+    """Models of either are the same to both. It looks sigmoids up in a table of steps of 1/32."""
+    fasttext = pytest.importorskip("fasttext")
+    theirs = fasttext.train_supervised(
+        str(corpus), dim=8, epoch=3, lr=0.5, loss=loss, thread=1, verbose=0, **features
+    )
+    theirs.save_model(str(tmp_path / "theirs.bin"))
+    names = {"word_ngrams" if k == "wordNgrams" else k: v for k, v in features.items()}
+    model(loss=loss, **names).train(corpus).save(tmp_path / "ours.bin")
+    texts = [line.split(" ", 1)[1] for line in lines(40, seed=3)] + ["unseen mooses", ""]
+    near = 4e-5 if loss in ("softmax", "hs") else 0.009
+    for path in (tmp_path / "theirs.bin", tmp_path / "ours.bin"):
+        theirs, ours = fasttext.load_model(str(path)), FastTextClassifier.load(path)
+        assert ours.words == theirs.words and ours.labels == theirs.labels
+        assert ours.test(corpus)[0] == theirs.test(str(corpus))[0]
+        for text in texts:
+            expected = dict(zip(*theirs.predict(text, k=3), strict=True))
+            assert dict(zip(*ours.predict(text, k=3), strict=True)) == pytest.approx(
+                expected, abs=near
+            )
+            np.testing.assert_allclose(
+                ours.get_sentence_vector(text), theirs.get_sentence_vector(text), atol=1e-6
+            )
+        if loss == "softmax":
+            assert ours.test(corpus, k=2) == pytest.approx(theirs.test(str(corpus), k=2))

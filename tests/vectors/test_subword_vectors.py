@@ -12,6 +12,7 @@ from gensim_suite.compared import assert_same, assert_same_names
 from lexforge import KeyedVectors, load_vectors
 from lexforge.reference.text import subwords as reference
 from lexforge.text.subwords import SubwordIndex
+from lexforge.vectors.evaluation import score_pairs
 from lexforge.vectors.subword_vectors import SubwordVectors
 
 # (method, argument) -> what is not as in gensim, and why.
@@ -155,6 +156,17 @@ def test_unknown_words_wherever_a_vector_is_asked_for():
     with pytest.raises(KeyError, match="'stranger'"):
         wv.get_index("stranger")
     assert not wv["</s>"].any() and not wv.get_vector("", norm=True).any()  # without n-grams
+
+
+def test_pairs_with_unknown_words_are_scored_where_asked_for(tmp_path):
+    wv, lines = vectors(), ["Alpha bets 1", "alphabet bet 3", "gämmas zeta 2", "delta deltas 4"]
+    (tmp_path / "pairs").write_text("\n".join(lines), encoding="utf-8")
+    scores = score_pairs(wv, tmp_path / "pairs", infer_unknown=True)
+    cosines = [wv.similarity(*line.split()[:2]) for line in ["alpha bets", *lines[1:]]]
+    assert (scores.pairs, scores.unknown, scores.used) == (4, 0, 4)
+    assert scores.pearson.statistic == pytest.approx(np.corrcoef([1, 3, 2, 4], cosines)[0, 1])
+    assert wv.evaluate_word_pairs(tmp_path / "pairs")[2] == 50  # as gensim's
+    assert wv.evaluate_word_pairs(tmp_path / "pairs", infer_unknown=True)[2] == 0
 
 
 def test_without_ngrams_it_is_as_keyed_vectors():

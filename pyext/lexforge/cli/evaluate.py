@@ -43,7 +43,8 @@ def evaluate(
     Similarity sets hold pairs of words with a score people gave; Spearman's rank correlation (x100)
     tells how well cosines order the pairs alike. Analogy questions count as right when the nearest
     word to B - A + C is the expected one. Coverage is the share of pairs or questions whose words
-    all have vectors: compare figures of different vectors only when it is alike.
+    all have vectors: compare figures of different vectors only when it is alike. For pairs, a
+    fastText model has vectors of all words.
 
     Set names: wordsim353, wordsim353-sim, wordsim353-rel, simlex999, men, mturk287, rg65, mc30;
     google, google-phrases. They are looked for in the folder LEXFORGE_DATA, then downloaded:
@@ -80,7 +81,7 @@ def evaluate(
     for name, path in pair_files.items():
         try:
             with _vectors.short_warnings():
-                scores = evaluation.score_pairs(kv, path, **options)
+                scores = evaluation.score_pairs(kv, path, infer_unknown=True, **options)
         except ValueError as error:  # a set without known words must not stop the others
             warn(error)
             continue

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -94,6 +94,7 @@ class _Cases:
     """
 
     def __init__(self, kv: WordVectors, restrict_vocab: int | None, case_insensitive: bool):
+        self.kv = kv
         words = kv.index_to_key[:restrict_vocab]
         self.fold = str.upper if case_insensitive else str
         self.first_row: dict[str, int] = {}
@@ -105,6 +106,13 @@ class _Cases:
 
     def __contains__(self, folded: object) -> bool:
         return folded in self.first_row
+
+    def key_of(self, word: str, infer: bool) -> str | int | None:
+        """Its row; itself, where it has a vector by its n-grams and `infer` says so; or None."""
+        row = self.first_row.get(self.fold(word))
+        if row is None and infer and word not in self.kv.key_to_index and word in self.kv:
+            return word
+        return row
 
     def in_other_form(self, folded: Iterable[str]) -> bool:
         """Whether all would be here if each were in the right Unicode normal form."""
@@ -128,6 +136,7 @@ def score_pairs(
     restrict_vocab: int | None = 300_000,
     case_insensitive: bool = True,
     dummy4unknown: bool = False,
+    infer_unknown: bool = False,
 ) -> PairScores:
     """Correlate cosines with the judgements in a file of ``word1 word2 score`` lines.
 
@@ -148,12 +157,12 @@ def score_pairs(
         except ValueError:
             continue  # headings and remarks
         total += 1
-        first, second = cases.fold(first), cases.fold(second)
-        if first in cases and second in cases:
-            model.append(kv.similarity(cases.first_row[first], cases.first_row[second]))
+        keys = [cases.key_of(word, infer_unknown) for word in (first, second)]
+        if None not in keys:
+            model.append(kv.similarity(*cast(list[str | int], keys)))
         else:
             unknown += 1
-            other_forms += cases.in_other_form((first, second))
+            other_forms += cases.in_other_form(map(cases.fold, (first, second)))
             if not dummy4unknown:
                 continue
             model.append(0.0)

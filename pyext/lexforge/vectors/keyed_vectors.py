@@ -337,6 +337,7 @@ class KeyedVectors(GensimNames):
         restrict_vocab: int | None = 300_000,
         case_insensitive: bool = True,
         dummy4unknown: bool = False,
+        infer_unknown: bool = False,
     ) -> tuple[Correlation, Correlation, float]:
         """Correlation of cosines with human judgements of word pairs.
 
@@ -348,6 +349,8 @@ class KeyedVectors(GensimNames):
             restrict_vocab: use the first rows only.
             case_insensitive: compare spellings in upper case; the first row wins.
             dummy4unknown: count pairs with unknown words as similarity 0 instead of skipping them.
+            infer_unknown: take the vectors of words by their n-grams, where there are any; gensim
+                has no such argument, and leaves such words out.
 
         Returns:
             ``(pearson, spearman, unknown)``: two ``(statistic, two-sided p-value)`` pairs and the
@@ -364,6 +367,7 @@ class KeyedVectors(GensimNames):
             restrict_vocab=restrict_vocab,
             case_insensitive=case_insensitive,
             dummy4unknown=dummy4unknown,
+            infer_unknown=infer_unknown,
         )
         return scores.pearson, scores.spearman, 100 * scores.unknown / scores.pairs
 

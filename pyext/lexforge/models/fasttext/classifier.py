@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -547,7 +547,7 @@ class FastTextClassifier:
         if not Path(path).is_dir():
             return cls._of_file(read_fasttext(path, mmap=False), label, workers, progress)
 
-        def read(part: Any) -> Self:
+        def read(part: Any) -> FastTextClassifier:
             config, kept = read_json(part(CONFIG)), read_json(part(STATE))
             if config.get("model") != _KIND or config.get("format_version") != _FORMAT_VERSION:
                 raise CheckpointError(
@@ -563,7 +563,7 @@ class FastTextClassifier:
                 raise CheckpointError(f"{path} is damaged: {error}") from error
             return model
 
-        return read_parts(path, (CONFIG, MODEL, STATE), read)
+        return cast("Self", read_parts(path, (CONFIG, MODEL, STATE), read))
 
     @classmethod
     def _of_file(
@@ -578,7 +578,7 @@ class FastTextClassifier:
             raise ValueError("FastTextClassifier: the model has no labels, it is of word vectors")
         if len(file.labels) == 0:
             raise ValueError("FastTextClassifier: the model has no labels")
-        record = {
+        record: dict[str, Any] = {
             "dim": file.dim,
             "epoch": max(file.epoch, 1),
             "min_count": max(file.minCount, 0),
@@ -586,16 +586,17 @@ class FastTextClassifier:
             "minn": file.minn if file.minn <= file.maxn else 0,
             "maxn": file.maxn if file.minn <= file.maxn else 0,
             "loss": LOSSES[file.loss],
-            "neg": max(file.neg, 1),
+            "neg": min(max(file.neg, 1), 1000),
         }
         if file.bucket or record["maxn"] or record["word_ngrams"] > 1:
             record["bucket"] = file.bucket
         if settings is not None:
-            for name in ("dim", "loss", "word_ngrams", "minn", "maxn"):
+            record["buckets"] = file.bucket
+            for name in ("dim", "loss", "word_ngrams", "minn", "maxn", "buckets"):
                 if record[name] != getattr(settings, name):
                     raise ValueError(
-                        f"{name} is {record[name]} in {MODEL}, "
-                        f"{getattr(settings, name)} in {CONFIG}"
+                        f"{name} must be {getattr(settings, name)} in {MODEL}, as {CONFIG} says, "
+                        f"got {record[name]}"
                     )
             record = settings.record()
         model = cls(**{"label": label, **record}, workers=workers, progress=progress)
@@ -612,13 +613,16 @@ class FastTextClassifier:
             _padded(np.asarray(file.output)),
             file.pruneidx,
         )
+        _ = model._parts.tree  # the counts of labels make one, with hierarchical softmax
         return model
 
     def _file(self) -> FastTextFile:
         parts, s = self.parts, self.settings
-        table = parts.input
-        if isinstance(table, torch.Tensor):
-            table = table[: len(parts.words) + s.buckets, : s.dim].numpy()
+        table: np.ndarray | QuantizedMatrix
+        if isinstance(parts.input, torch.Tensor):
+            table = parts.input[: len(parts.words) + s.buckets, : s.dim].numpy()
+        else:
+            table = parts.input
         return FastTextFile(
             dim=s.dim,
             epoch=s.epoch,
@@ -697,7 +701,9 @@ def _begin_with(parts: ClassifierParts, words: WordBytes, vectors: np.ndarray) -
 
 def _padded(matrix: np.ndarray) -> torch.Tensor:
     table = padded_table(max(len(matrix), 1), matrix.shape[1])
-    table[: len(matrix), : matrix.shape[1]] = torch.from_numpy(np.require(matrix, np.float32, "AW"))
+    table[: len(matrix), : matrix.shape[1]] = torch.from_numpy(
+        np.require(matrix, np.float32, ["A", "W"])
+    )
     return table
 
 

@@ -131,7 +131,8 @@ def classifier_steps(
         parts: Whose tables are trained, in place.
     """
     settings, vocabulary = parts.settings, len(parts.words)
-    assert isinstance(parts.input, torch.Tensor)
+    table = parts.input
+    assert isinstance(table, torch.Tensor)
     known_ends, known = parts.subwords.bags(parts.words, threads)
     more_ends, more = parts.subwords.many_ngram_rows(text.unknown, threads)
     bag_offsets = torch.from_numpy(np.concatenate([known_ends, known_ends[-1] + more_ends[1:]]))
@@ -141,8 +142,8 @@ def classifier_steps(
         counts = torch.from_numpy(np.ascontiguousarray(parts.label_counts))
         noise = build_alias(noise_weights(counts, _NOISE_POWER))
     if parts.tree is not None:
-        links = map(torch.from_numpy, (parts.tree.offsets, parts.tree.nodes))
-        paths = HuffmanPaths(*links, parts.tree.longest)
+        begins, nodes = (torch.from_numpy(each) for each in (parts.tree.offsets, parts.tree.nodes))
+        paths = HuffmanPaths(begins, nodes, parts.tree.longest)
     bucket_rows = parts.bucket_rows
     mapped = None if bucket_rows is None else torch.from_numpy(bucket_rows)
     arrays = (text.tokens, text.offsets, text.label_ids, text.label_offsets)
@@ -151,7 +152,7 @@ def classifier_steps(
 
     def step(epoch: int, first: int, last: int) -> None:
         classify_train_(
-            parts.input,
+            table,
             parts.output,
             stats,
             tokens,

@@ -103,16 +103,18 @@ def classify_train_(
     _checks.tensor(
         _OP, "out_table", out_table, in_table.dtype, ("L", stride), in_table, contiguous=True
     )
+    _checks.tensor(_OP, "offsets", offsets, torch.int64, ("S + 1",), in_table, contiguous=True)
+    _checks.tensor(_OP, "hashes", hashes, torch.int32, ("T",), in_table, contiguous=True)
     labels, lines = len(out_table), len(offsets) - 1
+    if lines < 0:
+        raise ValueError(f"{_OP}: offsets must be [S + 1], got [0]")
     if labels < 1:
         raise ValueError(f"{_OP}: out_table must be [L >= 1, {stride}], got {[*out_table.shape]}")
     expected: list[tuple[str, Tensor, torch.dtype, Sequence[int | str]]] = [
         ("stats", stats, torch.float64, (2,)),
         ("tokens", tokens, torch.int32, ("N",)),
-        ("offsets", offsets, torch.int64, ("S + 1",)),
         ("label_ids", label_ids, torch.int32, ("M",)),
         ("label_offsets", label_offsets, torch.int64, (lines + 1,)),
-        ("hashes", hashes, torch.int32, ("T",)),
         ("bag_offsets", bag_offsets, torch.int64, (len(hashes) + 1,)),
         ("bag_rows", bag_rows, torch.int32, ("B",)),
     ]
