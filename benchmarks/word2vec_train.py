@@ -3,12 +3,15 @@
     python benchmarks/word2vec_train.py --device cpu --threads 1 2 --json results.json
     python benchmarks/word2vec_train.py --device cuda --dim 100 300 --json results.json
     python benchmarks/word2vec_train.py --models tree cbow cbow-tree --together 0 16
+    python benchmarks/word2vec_train.py --models pair cbow --bags 20
 
 The corpus is drawn from a Zipf distribution over V words in sentences of 24 tokens on average. A
 figure is corpus tokens per second, tokens that sub-sampling drops included; `windows` counts those
 that were kept. Plain PyTorch gets its pairs and noise words ready drawn and only trains: row
 look-ups, products, and additions by index. `GB/s` is what a window's rows move, each read and
-written once per window, without reuse between windows.
+written once per window, without reuse between windows. With `--bags` a word's vector is the mean of
+its own row and those of as many n-grams as it takes for the mean size given, of a Zipf distribution
+over `--grams` rows; skip-gram then predicts the contexts from the centre.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from lexforge.ops.sampling.sampling import (
     keep_probability,
     noise_weights,
 )
-from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
 from lexforge.text.huffman import huffman_tree
 
 WINDOW, NEGATIVES = 5, 5
@@ -43,12 +46,15 @@ MODELS = {
 class Corpus:
     """A random corpus on a device, with all that training needs."""
 
-    def __init__(self, tokens: int, vocab_size: int, threshold: float, device: str):
+    def __init__(
+        self, tokens: int, vocab_size: int, threshold: float, device: str, bags: int, grams: int
+    ):
         weights = 1.0 / torch.arange(1, vocab_size + 1, dtype=torch.float64)
         table = build_alias(weights)
         self.tokens = alias_sample(table, tokens, seed=1).to(torch.int32)
         counts = torch.bincount(self.tokens, minlength=vocab_size).clamp(min=1)
-        lengths = torch.randint(1, 48, (tokens // 24,), generator=torch.Generator().manual_seed(1))
+        random = torch.Generator().manual_seed(1)
+        lengths = torch.randint(1, 48, (tokens // 24,), generator=random)
         ends = lengths.cumsum(0)
         ends = ends[ends < tokens]
         self.offsets = torch.cat([torch.tensor([0]), ends, torch.tensor([tokens])])
@@ -60,10 +66,22 @@ class Corpus:
         offsets, nodes = (torch.from_numpy(array).to(device) for array in found[:2])
         self.tree = HuffmanPaths(offsets, nodes, found.longest)
         self.path = float((offsets.diff()[self.tokens.long()]).double().mean())  # of a token
+        self.bags, self.bag, self.grams = None, 1.0, grams if bags else 0
+        if bags:
+            sizes = torch.randint(1, 2 * bags, (vocab_size,), generator=random)
+            ends = sizes.cumsum(0)
+            weights = 1.0 / torch.arange(1, grams + 1, dtype=torch.float64)
+            rows = vocab_size + alias_sample(build_alias(weights), int(ends[-1]), seed=3)
+            rows[ends - sizes] = torch.arange(vocab_size, dtype=rows.dtype)
+            offsets = torch.cat([torch.tensor([0]), ends]).to(device)
+            self.bags = Bags(offsets, rows.to(torch.int32).to(device), int(sizes.max()))
+            self.bag = float(sizes[self.tokens.cpu().long()].double().mean())  # of a token
 
 
-def tables(vocab_size: int, dim: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    in_table, out_table = padded_table(vocab_size, dim), padded_table(vocab_size, dim)
+def tables(
+    vocab_size: int, dim: int, device: str, grams: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    in_table, out_table = padded_table(vocab_size + grams, dim), padded_table(vocab_size, dim)
     in_table[:, :dim].uniform_(-1 / dim, 1 / dim)
     return in_table.to(device), out_table.to(device)
 
@@ -72,7 +90,7 @@ def stream_case(
     corpus: Corpus, vocab_size: int, dim: int, model: str, device: str, together: int = 0
 ):
     """The call to time, and what one call does: [loss, inputs, centres]."""
-    in_table, other = tables(vocab_size, dim, device)
+    in_table, other = tables(vocab_size, dim, device, corpus.grams)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     tree = "tree" in model
     if together and device == "cpu":  # cut as for a whole run
@@ -89,6 +107,7 @@ def stream_case(
             *(corpus.tokens, corpus.offsets, corpus.keep),
             None if tree else corpus.noise,
             corpus.tree if tree else None,
+            bags=corpus.bags,
             window=WINDOW,
             negatives=NEGATIVES,
             windows_together=together,
@@ -97,6 +116,18 @@ def stream_case(
 
     work()
     return work, stats.tolist()
+
+
+def rows_moved(corpus: Corpus, model: str, pairs: float, centers: float) -> float:
+    """That one call reads and writes."""
+    cbow = "cbow" in model
+    if corpus.bags is None and not cbow and model == "pair":
+        return pairs * (1 + NEGATIVES) + centers
+    each = corpus.path if "tree" in model else 1 + NEGATIVES  # targets
+    if cbow or corpus.bags is None:
+        return pairs * corpus.bag + centers * each
+    targets = pairs + centers * NEGATIVES if model == "window" else pairs * each
+    return targets + centers * corpus.bag
 
 
 def torch_case(corpus: Corpus, vocab_size: int, dim: int, device: str, pairs: int):
@@ -130,6 +161,8 @@ def main() -> None:
     parser.add_argument(
         "--together", type=int, nargs="+", default=[0], help="windows_together, one result if not 0"
     )
+    parser.add_argument("--bags", type=int, default=0, help="mean size of words' bags; 0: none")
+    parser.add_argument("--grams", type=int, default=500_000, help="rows of n-grams")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case")
     add_report_options(parser)
     arguments = parser.parse_args()
@@ -151,7 +184,8 @@ def main() -> None:
 
     for vocab_size in arguments.vocab_size:
         for threshold in arguments.threshold:
-            corpus = Corpus(tokens, vocab_size, threshold, device)
+            bags = arguments.bags, arguments.grams
+            corpus = Corpus(tokens, vocab_size, threshold, device, *bags)
             _, (_, pairs, centers) = stream_case(corpus, vocab_size, 16, "window", device)
             for dim in arguments.dim:
                 shape = {"vocab_size": vocab_size, "dim": dim, "threshold": threshold}
@@ -159,14 +193,12 @@ def main() -> None:
                     torch.set_num_threads(threads)
                     for model, together in itertools.product(arguments.models, arguments.together):
                         work, _ = stream_case(corpus, vocab_size, dim, model, device, together)
-                        if model == "pair":
-                            rows = pairs * (1 + NEGATIVES) + centers
-                        else:
-                            targets = corpus.path if "tree" in model else 1 + NEGATIVES
-                            rows = pairs + centers * targets
+                        rows = rows_moved(corpus, model, pairs, centers)
                         moved = 2 * 4 * dim * rows
                         call = {"tokens": tokens, "windows": centers, "bytes": moved}
                         what = f"lexforge, {MODELS[model][0]}"
+                        if corpus.bags is not None:
+                            what += f", bags of {corpus.bag:.0f}"
                         if together:
                             what += f", {together} together"
                         report(what, threads, work, call, **shape)

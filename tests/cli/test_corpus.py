@@ -20,6 +20,7 @@ BERT = ("--layers", 1, "--hidden-size", 32, "--heads", 2, "--ffn-size", 48, "--m
 COUNT = ("--min-count", 1, "--workers", 1, "--device", "cpu")
 COMMANDS = {
     "word2vec": ("word2vec", WORDS),
+    "fasttext": ("fasttext", WORDS),
     "glove": ("glove", WORDS),
     "cooccurrence": ("cooccurrence", COUNT),
     "pretrain": ("bert pretrain", BERT),
@@ -195,7 +196,9 @@ def test_stanford_s_steps(invoke, paragraphs, tmp_path):
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("command", [("word2vec",), ("glove",), ("bert", "pretrain")])
+@pytest.mark.parametrize(
+    "command", [("word2vec",), ("fasttext",), ("glove",), ("bert", "pretrain")]
+)
 def test_a_corpus_is_not_emptied_by_its_own_log(invoke, tmp_path, command):
     """It was opened for writing before it was refused."""
     corpus = tmp_path / "corpus.txt"

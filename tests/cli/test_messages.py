@@ -91,7 +91,7 @@ def test_resume_of_another_corpus(invoke, corpus_file, tmp_path):
     assert result.exit_code == 1 and harmless(result.stderr) and SHOWN in result.stderr
 
 
-@pytest.mark.parametrize("command", ["word2vec", "glove", "cooccurrence"])
+@pytest.mark.parametrize("command", ["word2vec", "fasttext", "glove", "cooccurrence"])
 def test_hints_can_be_pasted(invoke, tmp_path, command):
     """No word is alphabetic here, so the hint has one that the shell would obey."""
     corpus, out = tmp_path / "corpus.txt", tmp_path / "o p; rm x"

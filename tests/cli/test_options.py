@@ -17,17 +17,21 @@ from lexforge.cli._options import (
     check_files,
     check_folder,
 )
+from lexforge.cli._word_training import StartFromOptions
 from lexforge.cli.bert import pretrain
+from lexforge.cli.fasttext import train as fasttext
 from lexforge.cli.main import app
 from lexforge.models.bert.settings import EvaluationSettings, PretrainingSettings
 from lexforge.models.cooccurrence.settings import CooccurrenceSettings
+from lexforge.models.fasttext.settings import FastTextSettings
 from lexforge.models.glove.settings import GloVeSettings
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.training.memory import parse_bytes
 from lexforge.training.settings import knobs
 
 GROUPS = {
-    "word2vec": (Word2VecSettings, RunOptions, word2vec.StartFromOptions, word2vec.FileOptions),
+    "word2vec": (Word2VecSettings, RunOptions, StartFromOptions, word2vec.FileOptions),
+    "fasttext train": (FastTextSettings, RunOptions, StartFromOptions, fasttext.FileOptions),
     "glove": (GloVeSettings, CountingOptions, RunOptions, StartOptions, glove.FileOptions),
     "cooccurrence": (
         CooccurrenceSettings, CountingOptions, WorkOptions, cooccurrence.FileOptions,
@@ -45,6 +49,9 @@ KNOWN = {
     "word2vec": f"{TRAINING} -train -output -size -vector-size -window -window-size -sample -hs "
     "-negative -alpha --alpha --min-alpha -debug -verbose -binary -save-vocab -cbow -max-vocab "
     "--sg -sg --hs --cbow-mean --shrink-windows --deterministic",
+    "fasttext train": f"{TRAINING} -size -window -sample -hs --alpha --sg --min-n -minn --max-n "
+    "-maxn --bucket -bucket --subwords --composition --bin --vec --format --save-vocab "
+    "--read-vocab",
     "glove": f"{TRAINING} -window -window-size -symmetric -distance-weighting -max-vocab -memory "
     "-vocab-file -input-file -vector-size -size -x-max -alpha -eta --eta -grad-clip -save-file "
     "-binary -model -write-header -save-gradsq -gradsq-file -init-param-file -init-gradsq-file "

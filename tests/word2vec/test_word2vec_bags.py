@@ -191,7 +191,7 @@ def test_the_change_is_the_gradient(cpu_kernels, model, losses, sharing, mean):
 def test_threads_sample_the_same_stream(cpu_kernels, model, losses, sharing):
     lengths = np.random.default_rng(4).integers(0, 60, 600)
     options = {"vocab_size": 500, "window": 2, "dim": 16, "negatives": 1}
-    case = bag_case(lengths, model, losses, sharing, grams=300, alpha=1e-4, **options)
+    case = bag_case(lengths, model, losses, sharing, grams=300, alpha=1e-4, min_alpha=1e-4, **options)
     one, two = case.run(cpu_kernels), case.run(cpu_kernels, threads=2)
     assert (one[3][1:] == two[3][1:]).all()
     assert one[3][0] == pytest.approx(two[3][0], rel=0.01)

@@ -16,7 +16,7 @@ namespace {
 
 using namespace lexforge;
 
-constexpr int64_t kVocabSize = 50, kTokens = 150;
+constexpr int64_t kVocabSize = 50, kGrams = 30, kTokens = 150;
 
 struct AlignedFloats {
   explicit AlignedFloats(size_t bytes)
@@ -38,11 +38,13 @@ struct Result {
 Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0,
            int64_t threads = 1) {
   const size_t elements = static_cast<size_t>(kVocabSize * params.stride * params.parts);
-  AlignedFloats in(elements * sizeof(float)), out(elements * sizeof(float));
+  const size_t inputs = static_cast<size_t>(params.in_rows * params.stride * params.parts);
+  AlignedFloats in(inputs * sizeof(float)), out(elements * sizeof(float));
   AlignedFloats tree(elements * sizeof(float));
-  for (size_t i = 0; i < elements; ++i) {
+  for (size_t i = 0; i < inputs; ++i) {
     const auto quad = philox_at(1, 0, i, RandomStream::kInit, 0);
     in.start[i] = unit_float(quad.word[0]) - 0.5f;
+    if (i >= elements) continue;
     out.start[i] = unit_float(quad.word[1]) - 0.5f;
     tree.start[i] = unit_float(quad.word[2]) - 0.5f;
   }
@@ -66,7 +68,7 @@ Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0,
       }
     });
   }
-  result.tables.assign(in.start, in.start + elements);
+  result.tables.assign(in.start, in.start + inputs);
   result.tables.insert(result.tables.end(), out.start, out.start + elements);
   result.tables.insert(result.tables.end(), tree.start, tree.start + elements);
   return result;
@@ -90,6 +92,14 @@ int main() {
   }
   std::vector<int32_t> paths(path_offsets.back());
   for (size_t i = 0; i < paths.size(); ++i) paths[i] = static_cast<int32_t>(i % (2 * 49));
+  std::vector<int64_t> bag_offsets = {0};  // bags of 1 to 9 rows
+  for (int64_t word = 0; word < kVocabSize; ++word) {
+    bag_offsets.push_back(bag_offsets.back() + 1 + word % 9);
+  }
+  std::vector<int32_t> bag_rows(bag_offsets.back());
+  for (size_t i = 0; i < bag_rows.size(); ++i) {
+    bag_rows[i] = static_cast<int32_t>(7 * i % (kVocabSize + kGrams));
+  }
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   int runs = 0, equal = 0;
   const auto compare = [&](const Result& zeros, const Result& nans) {
@@ -100,10 +110,19 @@ int main() {
   for (const int64_t stride : {16, 48, 64, 112, 128, 208, 304, 336}) {
     for (const int32_t window : {1, 8, 70}) {
       for (const int32_t negatives : {0, 1, 5, 6, 20}) {
-        for (const int variant : {0, 1, 2, 3, 4, 5}) {
+        for (const int variant : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}) {
+          if (variant >= 6 && stride != 48 && stride != 112) continue;  // with bags
           const bool share = variant % 2 != 0;
           Word2vecTrainParams<float> params{};
-          params.vocab_size = kVocabSize;
+          params.vocab_size = params.in_rows = kVocabSize;
+          if (variant >= 6) {
+            params.in_rows += kGrams;
+            params.bag_offsets = bag_offsets.data();
+            params.bag_rows = bag_rows.data();
+            params.bag_count = static_cast<int64_t>(bag_rows.size());
+            params.longest_bag = 9;
+            params.bag_mean = share;
+          }
           params.stride = stride;
           params.tokens = tokens.data();
           params.offsets = offsets.data();
@@ -115,14 +134,14 @@ int main() {
           params.dynamic_window = window != 8;
           params.share_negatives = share;
           params.parts = 1;
-          if (variant >= 2) {
+          if (variant % 6 >= 2) {
             params.path_offsets = path_offsets.data();
             params.paths = paths.data();
             params.path_count = static_cast<int64_t>(paths.size());
             params.longest_path = 14;
           }
-          params.cbow = variant >= 4;
-          params.cbow_mean = variant == 4;
+          params.cbow = variant % 6 >= 4;
+          params.cbow_mean = variant % 6 == 4;
           params.share_negatives |= params.cbow;
           params.alpha = params.min_alpha = 0.02;
           params.total_tokens = kTokens;

@@ -13,8 +13,8 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// The rows of a group, or those of its bags, one after another.
-template <typename scalar_t, bool kBags>
+// The rows of a group, without those of bags, one after another.
+template <typename scalar_t>
 class Rows {
  public:
   Rows(Plan<scalar_t>* const* parts, int64_t members) : parts_(parts), end_(parts + members) {}
@@ -23,11 +23,11 @@ class Rows {
   template <typename Fetch>
   LEXFORGE_INLINE void next(const Fetch& fetch) {
     ++count_;
-    while (parts_ != end_ && index_ == (kBags ? (*parts_)->bag_rows : (*parts_)->rows)) {
+    while (parts_ != end_ && index_ == (*parts_)->rows) {
       ++parts_;
       index_ = 0;
     }
-    if (parts_ != end_) fetch((kBags ? (*parts_)->bag_row : (*parts_)->row)[index_++]);
+    if (parts_ != end_) fetch((*parts_)->row[index_++]);
   }
 
   // As often as it takes to have been called so many times.
@@ -128,18 +128,14 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
     return Columns{part * params.in_rows * width, part * params.vocab_size * width, part * width,
                    width};
   };
-  // Where columns of a part lie so far behind those of the one before it.
-  const auto fetch_own = [&](const scalar_t* row, int64_t apart) {
+  const auto fetch_own = [&](const scalar_t* row) {  // without bags all tables are alike
     for (int64_t part = first_part; part < last_part; ++part) {
-      const scalar_t* columns = row + part * apart;
+      const scalar_t* columns = row + columns_of(part).in_target;
       // Into the second-level cache: a group's rows are more than the first one holds.
       constexpr int64_t kLine = 64 / sizeof(scalar_t);
       for (int64_t d = 0; d < width; d += kLine) __builtin_prefetch(columns + d, 0, 2);
     }
   };
-  // Without bags all tables have as many rows.
-  const auto fetch_row = [&](const scalar_t* row) { fetch_own(row, params.vocab_size * width); };
-  const auto fetch_bag_row = [&](const scalar_t* row) { fetch_own(row, params.in_rows * width); };
 
   Carver carve_shared(shared);
   Plan<scalar_t>** const planned = carve_shared.take<Plan<scalar_t>*>(kPlans * members);
@@ -165,16 +161,10 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
   for (int64_t group = 0; group < made; ++group) {
     plan_next();
     Plan<scalar_t>* const* now = planned + group % kPlans * members;
-    Plan<scalar_t>* const* next = planned + (group + 1) % kPlans * members;
-    const int64_t next_members = group + 1 < made ? members : 0;
-    Rows<scalar_t, false> ahead(next, next_members);
-    Rows<scalar_t, true> bags_ahead(next, next_members);
+    Rows<scalar_t> ahead(planned + (group + 1) % kPlans * members, group + 1 < made ? members : 0);
     scalar_t* const score = scores[group % 2];
     const auto rows_of = [](const Window<scalar_t>& window) {
       return window.end_row - window.first_row;
-    };
-    const auto bag_rows_of = [](const Window<scalar_t>& window) {
-      return window.end_bag_row - window.first_bag_row;
     };
     const auto errors_of = [](const Window<scalar_t>& window) {
       return (window.shared_tiles + window.own_tiles) * window.inputs * kErrors;
@@ -190,13 +180,12 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
       }
     };
     // As many rows of the next group are fetched as of this one are worked on, half of them now.
-    int64_t rows = 0, bag_rows = 0;
+    int64_t rows = 0;
     each([&](const Plan<scalar_t>& plan, const Window<scalar_t>& window, scalar_t* own) {
       for (int64_t part = first_part; part < last_part; ++part) {
         step.scores(plan, window, columns_of(part), own + part * apart);
       }
-      ahead.until(rows += rows_of(window) / 2, fetch_row);
-      bags_ahead.until(bag_rows += bag_rows_of(window) / 2, fetch_bag_row);
+      ahead.until(rows += rows_of(window) / 2, fetch_own);
     });
     if (!member.meeting.wait(valid && groups.valid())) return false;
     each([&](const Plan<scalar_t>& plan, const Window<scalar_t>& window, const scalar_t* all) {
@@ -204,8 +193,7 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
       for (int64_t part = first_part; part < last_part; ++part) {
         step.update_later(plan, window, columns_of(part));
       }
-      ahead.until(rows += (rows_of(window) + 1) / 2, fetch_row);
-      bags_ahead.until(bag_rows += (bag_rows_of(window) + 1) / 2, fetch_bag_row);
+      ahead.until(rows += (rows_of(window) + 1) / 2, fetch_own);
     });
     for (int64_t planner = 0; planner < members; ++planner) {
       inputs += now[planner]->inputs;

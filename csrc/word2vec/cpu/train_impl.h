@@ -34,7 +34,7 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
     double loss = 0;
     for (int64_t i = 0; i < plan.size; ++i) {
       const Window<scalar_t>& window = plan.window[i];
-      Ahead<scalar_t> ahead(plan, next, window);
+      Ahead<scalar_t> ahead(plan, next, window.first_row);
       step.train(plan, window, ahead, loss);
     }
     stats[0] += loss;

@@ -47,16 +47,8 @@ class WindowStep {
     const Columns all{0, 0, 0, stride_};
     if (pooled_) gather(plan, window, all);
     loss += errors(plan, window, ahead);
-    if (bags_) {
-      update_pooled(plan, window, all, [&]() LEXFORGE_INLINED {
-        ahead.fetch(stride_);
-        ahead.fetch_bag(stride_);
-      });
-      ahead.fetch_rest_of_bags(stride_);
-    } else {
-      update(plan, window, all, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
-    }
-    ahead.fetch_rest(stride_);
+    update(plan, window, all, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
+    ahead.fetch_until(window.end_row, stride_);
   }
 
   // The parts of that for some columns. First the dot products of each tile of each input with its

@@ -40,9 +40,10 @@ class FastText(FastTextParts, Word2Vec):
             callbacks, max_final_vocab, shrink_windows, compute_loss, comment, hashfxn, batch_words,
             device, encoded_folder, max_sentence_length, lowercase, encoding, errors, progress,
             corpus, learning_rate, min_learning_rate: As of :class:`~lexforge.Word2Vec`.
-        alpha, min_alpha: First and last learning rate; linear in between. ``alpha`` is 0.025 for
-            all models, as in gensim; the original tool has 0.05. Each row of a mean takes the whole
-            step, as there.
+        alpha, min_alpha: First and last learning rate; linear in between. ``alpha`` is 0.05 for
+            skip-gram, as in the original tool, 0.1 for CBOW, and 0.01 where inputs are sums; the
+            original has 0.05 for all, gensim 0.025. Each row of a mean takes the whole step, as in
+            both of them.
         word_ngrams: Must be 1: n-grams of words are for classifiers.
         cbow_mean: CBOW predicts from the mean (1) or the sum (0) of all rows of its context.
         min_n, max_n: Characters of n-grams, of the word between ``<`` and ``>``; ``max_n=0`` is

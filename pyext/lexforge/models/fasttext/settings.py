@@ -10,7 +10,9 @@ from lexforge.models.word2vec.settings import RATE, Word2VecSettings
 
 COMPOSITIONS = ("mean", "sum")
 SUBWORDS = ("hashed", "explicit")
-ALPHA = 0.025  # gensim's
+# The original's, which gensim has at half of it; CBOW wants more, sums of many rows less.
+ALPHA, ALPHA_OF_CBOW, ALPHA_OF_SUMS = 0.05, 0.1, 0.01
+ALPHA_HELP = f"First learning rate; {ALPHA}, {ALPHA_OF_CBOW} for CBOW, {ALPHA_OF_SUMS} for sums."
 CBOW_HELP = "CBOW: 1: the mean of all rows of the context; 0: their sum."
 MIN_N_HELP = "Characters of the shortest n-gram."
 MAX_N_HELP = "Characters of the longest; 0: no n-grams."
@@ -31,7 +33,7 @@ class FastTextSettings(Word2VecSettings):
     OWNER: ClassVar[str] = "FastText"
 
     cbow_mean: int = model(1, CBOW_HELP, low=0, high=1)
-    alpha: float | None = training(None, f"First learning rate; {ALPHA}.", low=0, names=RATE)
+    alpha: float | None = training(None, ALPHA_HELP, low=0, names=RATE)
     min_n: int = model(3, MIN_N_HELP, low=0, high=1000, names="-- -minn")
     max_n: int = model(6, MAX_N_HELP, low=0, high=1000, names="-- -maxn")
     bucket: int = model(2_000_000, BUCKET_HELP, low=0, high=LARGEST_BUCKET, names="-- -")
@@ -55,8 +57,10 @@ class FastTextSettings(Word2VecSettings):
 
     @property
     def usual_alpha(self) -> float:
-        """The same for all models: the step of a mean's rows is the whole one."""
-        return ALPHA
+        """The first learning rate where none is given."""
+        if not self.pooled_mean:
+            return ALPHA_OF_SUMS
+        return ALPHA if self.sg else ALPHA_OF_CBOW
 
     @property
     def pooled_mean(self) -> bool:
