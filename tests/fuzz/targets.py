@@ -35,8 +35,8 @@ from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import pretrain
-from lexforge.models.fasttext.original import load_model as load_fasttext
 from lexforge.models.fasttext import FastTextClassifier
+from lexforge.models.fasttext.original import load_model as load_fasttext
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
 from lexforge.text.huffman import huffman_tree
 from lexforge.text.tokenizers.pieces import load_tokenizer
