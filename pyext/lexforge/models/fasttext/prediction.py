@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from lexforge._text import LineFeatures, Lines
 from lexforge.text.huffman import huffman_tree
@@ -17,7 +16,6 @@ from lexforge.vectors.quantised import QuantizedMatrix
 
 _ROWS = 1 << 16  # looked at together
 _SCORES = 1 << 22
-_FEW_ROWS = 1024  # which numpy adds up sooner than torch begins
 _SHORT = 1 << 16  # bytes of text that one thread reads as soon as several
 _FLOOR = 1e-5  # is added to probabilities, of which logarithms are taken
 
@@ -85,14 +83,11 @@ class Predictor:
         Zeros for a line without any.
         """
         ends = lines.row_ends[begin : None if end is None else end + 1]
-        rows = np.asarray(self._input[lines.rows[ends[0] : ends[-1]]], np.float32)
-        counts, ends = np.diff(ends), ends - ends[0]
-        if len(rows) > _FEW_ROWS:
-            bags = torch.arange(len(rows)), torch.from_numpy(rows), torch.from_numpy(ends)
-            return torch.nn.functional.embedding_bag(*bags, include_last_offset=True).numpy()
-        means = np.zeros((len(counts), rows.shape[1]), np.float32)
+        counts = np.diff(ends)
+        means = np.zeros((len(counts), self._input.shape[1]), np.float32)
         if some := np.flatnonzero(counts).tolist():
-            sums = np.add.reduceat(rows, ends[some])
+            rows = np.asarray(self._input[lines.rows[ends[0] : ends[-1]]], np.float32)
+            sums = np.add.reduceat(rows, ends[some] - ends[0])
             means[some] = sums * (1 / counts[some, None]).astype(np.float32)
         return means
 
