@@ -35,7 +35,7 @@ from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import pretrain
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
 from lexforge.text.huffman import huffman_tree
-from lexforge.text.tokenizers.pieces import load_tokenizer
+from lexforge.text.tokenizers.published import load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.vectors.formats.files import save_vectors
 from planted import planted_corpus
