@@ -140,7 +140,7 @@ _huffman_links = _checked("huffman_links", *_SPAN, *3 * (c_void_p,))
 _huffman_paths = _plain(None, "huffman_paths", c_int64, *3 * (c_void_p,))
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
-    "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
+    "examples_new", *5 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
 )
 _examples_free = _plain(None, "examples_free", c_void_p)
 _examples_draw = _checked("examples_draw", c_void_p, c_uint32, c_int, c_void_p)
@@ -770,7 +770,7 @@ def prediction_count(tokens: int) -> int:
     return _prediction_count(operator.index(tokens))
 
 
-def _integers(name: str, buffer: _Buffer, dtype: type[np.signedinteger]) -> np.ndarray:
+def _integers(name: str, buffer: _Buffer, dtype: type[np.integer]) -> np.ndarray:
     values = _array(buffer)
     if values.dtype != dtype or values.ndim != 1 or not values.flags.c_contiguous:
         raise TypeError(
@@ -790,6 +790,7 @@ class BertExamples(_Handle):
         sentences: _Buffer,
         paragraphs: _Buffer,
         ordinary: _Buffer,
+        continues: _Buffer,
         mask: int,
         cls: int,
         sep: int,
@@ -802,6 +803,7 @@ class BertExamples(_Handle):
             _integers("sentences", sentences, np.int64),
             _integers("paragraphs", paragraphs, np.int64),
             _integers("ordinary", ordinary, np.int32),
+            _integers("continues", continues, np.uint8),
         ]
         least, most = -(2**31), 2**31 - 1
         super().__init__(

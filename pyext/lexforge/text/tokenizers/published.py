@@ -319,17 +319,24 @@ class PublishedTokenizer:
         kind = type(self._tokenizer.model).__name__
         return f"PublishedTokenizer({kind}, {len(self):,} tokens)"
 
+    def _encoding(self, text: str) -> tokenizers.Encoding:
+        try:
+            return self._tokenizer.encode(text, add_special_tokens=False)
+        except TypeError:
+            _check_text(text)
+            raise
+
     def tokenize(self, text: str) -> list[str]:
         """The pieces of a text."""
-        return self._tokenizer.encode(text, add_special_tokens=False).tokens
+        return self._encoding(text).tokens
 
     def encode(self, text: str) -> list[int]:
         """The numbers of a text's pieces; ``[MASK]`` in it is that token, as in transformers."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._encoding(text).ids
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], np.ndarray]:
         """The same, and int64 [n, 2]: the characters from which to which each piece is."""
-        found = self._tokenizer.encode(text, add_special_tokens=False)
+        found = self._encoding(text)
         return found.ids, np.array(found.offsets, np.int64).reshape(-1, 2)
 
     def encode_corpus(self, texts: Sequence[str]) -> list[list[int]]:
@@ -340,7 +347,12 @@ class PublishedTokenizer:
         numbers: list[list[int]] = []
         for begin in range(0, len(texts), _BATCH):
             batch = list(texts[begin : begin + _BATCH])
-            found = self._plain.encode_batch_fast(batch, add_special_tokens=False)
+            try:
+                found = self._plain.encode_batch_fast(batch, add_special_tokens=False)
+            except TypeError:
+                for text in batch:
+                    _check_text(text)
+                raise
             numbers += [encoding.ids for encoding in found]
         return numbers
 
@@ -449,6 +461,14 @@ def as_tokenizer(tokenizer: Any) -> Any:
 def holds_pieces(tokens: Sequence[str]) -> bool:
     """Whether a vocabulary is of word pieces."""
     return "[CLS]" in tokens or any(token.startswith("##") for token in tokens)
+
+
+def _check_text(text: Any) -> None:
+    """TypeError or ValueError unless it is Unicode; the library says less."""
+    if not isinstance(text, str):
+        raise TypeError(f"a text must be a string, got {type(text).__name__}")
+    if half := next((c for c in text if "\ud800" <= c <= "\udfff"), None):
+        raise ValueError(f"a text must be Unicode, got one with half a character, {half!r}")
 
 
 def _token(found: Any) -> str | None:
