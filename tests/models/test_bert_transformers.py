@@ -263,10 +263,16 @@ def test_pickled_weights(transformers, tmp_path):
 
 
 def test_transformers_refuses_what_it_would_misread(transformers, tmp_path):
-    """The text's blocks have no norm of the embeddings; to guess one would go unnoticed."""
+    """The text's blocks have no norm of the embeddings; to guess one would go unnoticed.
+
+    Their tokenizer is loaded.
+    """
     model = BertModel(BertConfig.reference(31, max_len=16), seed=1)
+    model.vocabulary = ["<unk>", "<pad>", "<mask>", "<cls>", "<sep>", "red"]
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "lexforge_bert"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer("Red cat")["input_ids"] == [3, 5, 0, 4]
     for reader in (
         transformers.AutoConfig,
         transformers.AutoModel,

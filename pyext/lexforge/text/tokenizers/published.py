@@ -515,8 +515,8 @@ def _of_json(path: Path) -> tokenizers.Tokenizer:
         model = content["model"] = _PIECES | model
         numbered_words(model.get("vocab"), path)
     try:
-        return tokenizers.Tokenizer.from_str(json.dumps(content))
-    except Exception as error:  # the library raises nothing more special
+        return _from_str(content)
+    except ValueError as error:
         wrong = _wrong_component(content)
         raise ValueError(
             f"{path}: must be a tokenizer that tokenizers {tokenizers.__version__} knows"
@@ -525,13 +525,23 @@ def _of_json(path: Path) -> tokenizers.Tokenizer:
         ) from error
 
 
+def _from_str(content: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """ValueError if the library does not take it, or panics, which is no Exception."""
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(content))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise ValueError(str(error)) from error
+
+
 def _wrong_component(content: Mapping[str, Any]) -> str | None:
     """The first part of a tokenizer.json that the library does not take, with its type."""
     empty = _ABSENT | {"model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}}
     for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder", "model"):
         try:
-            tokenizers.Tokenizer.from_str(json.dumps(empty | {name: content.get(name)}))
-        except Exception:
+            _from_str(empty | {name: content.get(name)})
+        except ValueError:
             kind = content[name].get("type") if isinstance(content[name], dict) else None
             return f"{name} {kind!r}"
     return None
