@@ -335,7 +335,11 @@ CONFIG_ERRORS = [
         ValueError,
         "activation must be one of gelu, relu, gelu_tanh, silu, got 'swish'",
     ),
-    ({"head_activation": 3}, ValueError, "head_activation must be one of gelu, relu, got 3"),
+    (
+        {"head_activation": 3},
+        ValueError,
+        "head_activation must be one of gelu, relu, gelu_tanh, silu, got 3",
+    ),
     ({"tied_head": 1}, TypeError, "tied_head must be a bool, got 1"),
     ({"dropout": 1.5}, ValueError, "dropout must be 0 to 1, got 1.5"),
     ({"attention_dropout": -0.1}, ValueError, "attention_dropout must be finite and >= 0"),

@@ -495,13 +495,17 @@ def _bert_tokenizer(
 
 def _alphabet(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> tuple[list[str], list[str]]:
     """The commonest characters of texts, ascending, and those of them that may be inside a word."""
-    counts: Counter[str] = Counter()
+    written: Counter[str] = Counter()
     for text in texts:
-        counts.update(tokenizer.normalizer.normalize_str(text))
-    split = tokenizer.pre_tokenizer.pre_tokenize_str
+        written.update(text)
+    join, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    counts: Counter[str] = Counter()
+    for letter, count in written.items():
+        _check_text(letter)
+        for normal in join(letter):  # each letter for itself
+            counts[normal] += count
     letters = [letter for letter in counts if split(letter)]  # not white space
     first = sorted(sorted(letters, key=lambda x: (-counts[x], x))[:_LIMIT])
-    join = tokenizer.normalizer.normalize_str
     return first, [x for x in first if len(split(join(f"{x}{x}"))) == 1]
 
 
