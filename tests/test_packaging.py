@@ -215,9 +215,8 @@ def test_wheel_trains_in_an_empty_environment(wheel, tmp_path):
     python = tmp_path / "empty" / "bin" / "python"
     # The locked versions of what it needs: pip would choose another torch.
     lock = (ROOT / "requirements-dev.txt").read_text().split()
-    needed = [
-        line for line in lock if line.split("==")[0] in {"torch", "numpy", "safetensors", "typer"}
-    ]
+    names = {"torch", "numpy", "safetensors", "tokenizers", "typer"}
+    needed = [line for line in lock if line.split("==")[0] in names]
     run(python, "-m", "pip", "install", "--quiet", *needed, "rich", wheel)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     printed = run(python, "-c", TRAINING, cwd=tmp_path, env=environment)

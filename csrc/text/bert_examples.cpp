@@ -18,6 +18,13 @@ namespace {
 constexpr int64_t kSentencesPerThread = 1 << 12;
 constexpr int64_t kTokensPerThread = 1 << 16;
 
+constexpr int64_t kIgnored = -100;  // a label that nothing is to be predicted for
+
+// Where a candidate is in its example: behind <cls>, and in the second sentence behind <sep> too.
+int64_t index_of(int64_t candidate, int64_t first_part) {
+  return candidate + (candidate + 2 < first_part ? 1 : 2);
+}
+
 void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const char* name) {
   const bool ascend =
       std::adjacent_find(offsets.begin(), offsets.end(), std::greater_equal<>()) == offsets.end();
@@ -39,6 +46,15 @@ BertExamples::BertExamples(BertCorpus corpus, BertRules rules)
                 "paragraphs");
   if (rules_.ordinary.empty() || rules_.ordinary.size() > std::numeric_limits<int32_t>::max()) {
     throw std::invalid_argument("BertExamples: ordinary must hold a token");
+  }
+  if (!rules_.continues.empty()) {
+    const auto known = static_cast<int64_t>(rules_.continues.size());
+    for (const int32_t token : corpus_.tokens) {
+      if (token < 0 || token >= known) {
+        throw std::invalid_argument("BertExamples: continues must hold token " +
+                                    std::to_string(token));
+      }
+    }
   }
   int64_t shortest = std::numeric_limits<int64_t>::max();
   for (size_t q = 0; q + 1 < corpus_.paragraphs.size(); ++q) {
@@ -142,24 +158,28 @@ void BertExamples::write(uint32_t epoch, BertPair pair, int64_t start, int64_t p
   std::iota(batch.positions + start, batch.positions + start + size, 0);
 
   const int64_t candidates = size - 3, count = prediction_count(size);
+  int64_t predicted = count;
   for (int64_t i = 0; i < count; ++i) {
     scratch.quads[i] =
         philox_at(rules_.seed, epoch, pair.first, RandomStream::kMasking, static_cast<uint32_t>(i));
   }
   std::fill_n(scratch.taken.begin(), candidates / 64 + 1, 0);
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t last = candidates - count + i;
-    const int64_t drawn = bounded(scratch.quads[i].word[0], static_cast<uint32_t>(last + 1));
-    const bool twice = scratch.taken[drawn / 64] >> (drawn % 64) & 1;
-    const int64_t candidate = twice ? last : drawn;
-    scratch.taken[candidate / 64] |= uint64_t{1} << (candidate % 64);
+  if (!rules_.continues.empty()) {
+    predicted = take_words(epoch, pair, tokens, scratch);
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t last = candidates - count + i;
+      const int64_t drawn = bounded(scratch.quads[i].word[0], static_cast<uint32_t>(last + 1));
+      const bool twice = scratch.taken[drawn / 64] >> (drawn % 64) & 1;
+      const int64_t candidate = twice ? last : drawn;
+      scratch.taken[candidate / 64] |= uint64_t{1} << (candidate % 64);
+    }
   }
   int64_t i = 0;
-  for (int64_t block = 0; i < count; ++block) {
+  for (int64_t block = 0; i < predicted; ++block) {
     for (uint64_t rest = scratch.taken[block]; rest != 0; rest &= rest - 1, ++i) {
       const int64_t candidate = 64 * block + std::countr_zero(rest);
-      // Behind <cls>, and in the second sentence behind the first <sep> too.
-      const int64_t index = candidate + (candidate + 2 < first_part ? 1 : 2);
+      const int64_t index = index_of(candidate, first_part);
       batch.prediction_index[prediction + i] = start + index;
       batch.labels[prediction + i] = tokens[index];
       const uint32_t what = bounded(scratch.quads[i].word[1], 10);
@@ -171,6 +191,41 @@ void BertExamples::write(uint32_t epoch, BertPair pair, int64_t start, int64_t p
       }
     }
   }
+  for (; i < count; ++i) {
+    batch.prediction_index[prediction + i] =
+        i == 0 ? start : batch.prediction_index[prediction + i - 1];
+    batch.labels[prediction + i] = kIgnored;
+  }
+}
+
+// Marks the candidates of whole words; returns how many, at most prediction_count.
+int64_t BertExamples::take_words(uint32_t epoch, BertPair pair, const int32_t* tokens,
+                                 Scratch& scratch) const {
+  const int64_t size = length(pair), first_part = length(pair.first) + 2;
+  const int64_t candidates = size - 3, count = prediction_count(size);
+  auto& words = scratch.words;
+  words.clear();
+  for (int64_t candidate = 0; candidate < candidates; ++candidate) {
+    const bool begins = candidate == 0 || candidate == first_part - 2;
+    if (begins || !rules_.continues[tokens[index_of(candidate, first_part)]]) {
+      words.emplace_back(candidate, candidate);
+    }
+    words.back().second = candidate + 1;
+  }
+  int64_t left = count;
+  for (size_t i = 0; i < words.size() && left > 0; ++i) {
+    const uint32_t word =
+        philox_at(rules_.seed, epoch, pair.first, RandomStream::kMasking, static_cast<uint32_t>(i))
+            .word[0];
+    std::swap(words[i], words[i + bounded(word, static_cast<uint32_t>(words.size() - i))]);
+    const auto [begin, end] = words[i];
+    if (end - begin > left) continue;
+    left -= end - begin;
+    for (int64_t candidate = begin; candidate < end; ++candidate) {
+      scratch.taken[candidate / 64] |= uint64_t{1} << (candidate % 64);
+    }
+  }
+  return count - left;
 }
 
 void BertExamples::fill(uint32_t epoch, std::span<const BertPair> examples, const BertBatch& batch,

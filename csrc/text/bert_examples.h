@@ -24,6 +24,15 @@
 //   8        what it was
 //   9        ordinary[bounded(word 2 of quad i, size of ordinary)]
 //
+// With continues given, whole words are predicted or not: a token that does not go on with the word
+// before it begins one, and so does the first one of a sentence. The words, W of them in their order,
+// are shuffled from the front, and one that has more tokens than predictions are left is passed over:
+//
+//   for i = 0 .. W - 1, while predictions are left:  words i and i + bounded(word 0, W - i) change
+//   places;  word i is taken if it fits
+//
+// Predictions for which no word is left have the label -100, at the last index before (or at <cls>).
+//
 // With static_masks, pairs and masks are those of epoch 0 in every epoch; the order is not.
 //
 // Everything is a function of (seed, epoch, a): no batch needs those before it, and nothing depends
@@ -32,6 +41,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "common/philox.h"
@@ -45,9 +55,10 @@ struct BertCorpus {
 };
 
 struct BertRules {
-  std::vector<int32_t> ordinary;  // what a random word is drawn from
-  int32_t mask, cls, sep;         // tokens
-  int64_t max_len;                // of an example, special tokens included
+  std::vector<int32_t> ordinary;   // what a random word is drawn from
+  std::vector<uint8_t> continues;  // by token, whether it goes on with a word; empty: each is one
+  int32_t mask, cls, sep;          // tokens
+  int64_t max_len;                 // of an example, special tokens included
   uint64_t seed;
   bool static_masks;
 };
@@ -70,7 +81,7 @@ struct BertBatch {
   int32_t* positions;         // [T]      from 0 in each example
   int32_t* cu_seqlens;        // [B + 1]  where each example starts, and T
   int64_t* prediction_index;  // [P]      into tokens, ascending
-  int64_t* labels;            // [P]      the tokens that stood there
+  int64_t* labels;            // [P]      the tokens that stood there; -100: nothing to predict
   int64_t* next_labels;       // [B]      1 where b is the next sentence, else 0
 };
 
@@ -100,6 +111,8 @@ class BertExamples {
   struct Scratch {
     std::vector<PhiloxQuad> quads;  // one per prediction
     std::vector<uint64_t> taken;    // bits of the candidates to be predicted
+    std::vector<std::pair<int64_t, int64_t>>
+        words;  // of the example: their candidates, from and to
   };
 
   int64_t length(uint32_t sentence) const {
@@ -107,6 +120,7 @@ class BertExamples {
   }
   int64_t length(BertPair pair) const { return length(pair.first) + length(pair.second) + 3; }
   uint32_t drawn_epoch(uint32_t epoch) const { return rules_.static_masks ? 0 : epoch; }
+  int64_t take_words(uint32_t epoch, BertPair pair, const int32_t* tokens, Scratch& scratch) const;
   uint32_t second(uint32_t epoch, uint32_t first) const;
   int64_t draw_range(uint32_t epoch, int64_t begin, int64_t end, BertPair* kept) const;
   void write(uint32_t epoch, BertPair pair, int64_t start, int64_t prediction,

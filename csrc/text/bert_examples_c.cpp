@@ -35,14 +35,21 @@ LEXFORGE_TEXT_API int lexforge_examples_new(const int32_t* tokens, int64_t num_t
                                             const int64_t* sentences, int64_t num_sentences,
                                             const int64_t* paragraphs, int64_t num_paragraphs,
                                             const int32_t* ordinary, int64_t num_ordinary,
+                                            const uint8_t* continues, int64_t num_continues,
                                             int32_t mask, int32_t cls, int32_t sep, int64_t max_len,
                                             uint64_t seed, bool static_masks, BertExamples** made) {
   return checked([&] {
     BertCorpus corpus{{tokens, tokens + num_tokens},
                       {sentences, sentences + num_sentences},
                       {paragraphs, paragraphs + num_paragraphs}};
-    BertRules rules{
-        {ordinary, ordinary + num_ordinary}, mask, cls, sep, max_len, seed, static_masks};
+    BertRules rules{{ordinary, ordinary + num_ordinary},
+                    {continues, continues + num_continues},
+                    mask,
+                    cls,
+                    sep,
+                    max_len,
+                    seed,
+                    static_masks};
     *made = new BertExamples(std::move(corpus), std::move(rules));
   });
 }

@@ -171,7 +171,7 @@ _word_index_free = _plain(None, "word_index_free", c_void_p)
 _word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_SPAN)
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
-    "examples_new", *4 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
+    "examples_new", *5 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
 )
 _examples_free = _plain(None, "examples_free", c_void_p)
 _examples_draw = _checked("examples_draw", c_void_p, c_uint32, c_int, c_void_p)
@@ -1114,7 +1114,7 @@ def prediction_count(tokens: int) -> int:
     return _prediction_count(operator.index(tokens))
 
 
-def _integers(name: str, buffer: _Buffer, dtype: type[np.signedinteger]) -> np.ndarray:
+def _integers(name: str, buffer: _Buffer, dtype: type[np.integer]) -> np.ndarray:
     values = _array(buffer)
     if values.dtype != dtype or values.ndim != 1 or not values.flags.c_contiguous:
         raise TypeError(
@@ -1134,6 +1134,7 @@ class BertExamples(_Handle):
         sentences: _Buffer,
         paragraphs: _Buffer,
         ordinary: _Buffer,
+        continues: _Buffer,
         mask: int,
         cls: int,
         sep: int,
@@ -1146,6 +1147,7 @@ class BertExamples(_Handle):
             _integers("sentences", sentences, np.int64),
             _integers("paragraphs", paragraphs, np.int64),
             _integers("ordinary", ordinary, np.int32),
+            _integers("continues", continues, np.uint8),
         ]
         least, most = -(2**31), 2**31 - 1
         super().__init__(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lexforge.models.bert.encoding import EncodingCounts, TokenVectors, encode
     from lexforge.models.bert.model import BertEncoder, BertLosses, BertModel
     from lexforge.models.bert.trainer import pretrain
-    from lexforge.text.tokenizers.pieces import load_tokenizer
+    from lexforge.text.tokenizers.published import PublishedTokenizer, load_tokenizer
 
 __all__ = [
     "AttentionMaps",
@@ -24,6 +24,7 @@ __all__ = [
     "EncodingCounts",
     "MaskLM",
     "NextSentencePred",
+    "PublishedTokenizer",
     "TokenVectors",
     "attention_maps",
     "encode",
@@ -42,10 +43,11 @@ _HOME = {
     "EncodingCounts": "lexforge.models.bert.encoding",
     "MaskLM": "lexforge.layers.heads",
     "NextSentencePred": "lexforge.layers.heads",
+    "PublishedTokenizer": "lexforge.text.tokenizers.published",
     "TokenVectors": "lexforge.models.bert.encoding",
     "attention_maps": "lexforge.models.bert.attention_maps",
     "encode": "lexforge.models.bert.encoding",
-    "load_tokenizer": "lexforge.text.tokenizers.pieces",
+    "load_tokenizer": "lexforge.text.tokenizers.published",
     "plot_attention": "lexforge.models.bert.attention_maps",
     "pretrain": "lexforge.models.bert.trainer",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import os
 import shutil
@@ -235,18 +236,78 @@ def test_wrong_places(invoke, folder, texts, tmp_path):
     assert result.exit_code == 1 and "holds" in result.stderr
 
 
+def pieces_folder(model, folder):
+    model.save_pretrained(folder)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ru", *(f"##{i}" for i in range(29))]
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    return folder
+
+
 def test_word_pieces(invoke, model, texts, tmp_path):
-    """Text is refused, ids are not."""
-    model.save_pretrained(tmp_path / "pieces")
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{i}" for i in range(30))]
-    (tmp_path / "pieces" / "vocab.txt").write_text("\n".join(pieces) + "\n")
-    out = tmp_path / "v.npy"
-    result = invoke("bert", "encode", tmp_path / "pieces", texts, "--out", out)
-    assert result.exit_code == 1 and "holds word pieces" in result.stderr
-    assert "give token ids instead" in result.stderr and not out.exists()
-    texts.write_text("7 8 9\n")
-    result = invoke("bert", "encode", tmp_path / "pieces", texts, "--ids", "--out", out)
-    assert result.exit_code == 0 and np.load(out).shape == (1, 16)
+    """Text and ids give the same vectors."""
+    folder, out = pieces_folder(model, tmp_path / "pieces"), tmp_path / "v.npy"
+    texts.write_text("Ru12 ru3\n")
+    result = invoke("bert", "encode", folder, texts, "--out", out)
+    assert result.exit_code == 0, result.output
+    found = np.load(out)
+    texts.write_text("5 18 5 9\n")
+    result = invoke("bert", "encode", folder, texts, "--ids", "--out", out)
+    assert result.exit_code == 0
+    np.testing.assert_array_equal(np.load(out), found)
+
+
+def test_ids_without_a_vocabulary(invoke, model, texts, tmp_path):
+    folder, out = pieces_folder(model, tmp_path / "pieces"), tmp_path / "v.npy"
+    texts.write_text("5 7\n")
+    assert invoke("bert", "encode", folder, texts, "--ids", "--out", out).exit_code == 0
+    found = np.load(out)
+    (folder / "vocab.txt").unlink()
+    texts.write_text("2 5 7 3\n")
+    assert invoke("bert", "encode", folder, texts, "--ids", "--out", out).exit_code == 0
+    np.testing.assert_array_equal(np.load(out), found)
+    result = invoke("bert", "encode", folder, texts, "--out", out)
+    assert result.exit_code == 1 and "give token ids (--ids)" in result.stderr
+
+
+def test_folders_of_sentence_transformers(invoke, model, texts, tmp_path):
+    """modules.json says what the vectors are, unless they are asked for."""
+    folder, out = tmp_path / "st", tmp_path / "v.npy"
+    pieces_folder(model, folder)
+    texts.write_text("ru1 ru2\nru\n")
+    kinds = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(kinds.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    config = folder / "1_Pooling" / "config.json"
+
+    def run(*options):
+        result = invoke("bert", "encode", folder, texts, "--out", out, *options)
+        return np.load(out) if result.exit_code == 0 else result.stderr
+
+    expected = {what: run("--what", what) for what in ("mean", "cls")}
+    for what, name in (("mean", "mean_tokens"), ("cls", "cls_token")):
+        config.write_text(
+            json.dumps({f"pooling_mode_{name}": True, "pooling_mode_max_tokens": False})
+        )
+        lengths = np.linalg.norm(expected[what], axis=1, keepdims=True)
+        np.testing.assert_allclose(run(), expected[what] / lengths, atol=1e-6)
+        np.testing.assert_array_equal(run("--no-normalize"), expected[what])
+    config.write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    assert "the pooling must be cls or mean, got max" in run()
+    modules[2]["type"] = "sentence_transformers.models.Dense"
+    config.write_text(json.dumps({"pooling_mode_cls_token": True}))
+    (folder / "modules.json").write_text(json.dumps(modules))
+    assert "modules must be Transformer, Pooling and Normalize, got Dense" in run()
+    modules.pop()
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 4}')
+    assert "must be at most 4 tokens" in run()
+    assert len(run("--truncate")) == 2
 
 
 @pytest.mark.interop

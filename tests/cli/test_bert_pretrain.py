@@ -14,8 +14,13 @@ from planted_paragraphs import planted_paragraphs
 SIZE = ("--layers", 1, "--hidden-size", 32, "--heads", 2, "--ffn-size", 48, "--max-len", 16)
 RUN = ("--batch-size", 32, "--min-count", 1, "--workers", 1, "--device", "cpu")
 SMALL = (*SIZE, *RUN)
-FILES = {"config.json", "vocab.txt", "vocab.json", "tokenizer_config.json", "model.safetensors"}
-FILES |= {"optimizer.safetensors", "trainer_state.json"}
+FILES = {"config.json", "vocab.txt", "vocab.json", "tokenizer.json"}
+FILES |= {
+    "tokenizer_config.json",
+    "model.safetensors",
+    "optimizer.safetensors",
+    "trainer_state.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +42,11 @@ def test_a_run(invoke, paragraphs_file, tmp_path):
     )
     assert result.exit_code == 0 and result.stdout == "", result.output
     assert "53 words in the vocabulary" in result.stderr and "step 8/8" in result.stderr
-    done, mlm, nsp, folder, hint = result.stderr.splitlines()[-5:]
+    done, mlm, nsp, folder, other, hint = result.stderr.splitlines()[-6:]
     assert done.startswith("done in 0:") and "pairs/s" in done and "padding saved" in done
     assert mlm.startswith("MLM loss ") and nsp.startswith("NSP loss ") and "over the run" in nsp
     assert folder == f"  {out}" and hint.startswith(f"try: lexforge bert encode {out} ")
+    assert other.startswith("transformers loads its tokenizer only")
     assert {path.name for path in out.iterdir()} == FILES
     settings = json.loads((out / "trainer_state.json").read_text())["settings"]
     assert settings == {
@@ -56,6 +62,8 @@ def test_a_run(invoke, paragraphs_file, tmp_path):
         "accumulation": 2,
         "precision": "float32",
         "static_masks": True,
+        "whole_words": False,
+        "sentences": "auto",
         "seed": 3,
         "encoding": "utf-8",
         "errors": None,
@@ -65,6 +73,24 @@ def test_a_run(invoke, paragraphs_file, tmp_path):
     assert config.intermediate_size == 48 and config.dropout == config.attention_dropout == 0
     records = [json.loads(line) for line in log.read_text().splitlines()]
     assert records[-1]["step"] == 8 and records[-1]["lr"] == pytest.approx(0.002 / 6)
+
+
+def test_word_pieces_of_prose(invoke, tmp_path):
+    text, out = tmp_path / "prose.txt", tmp_path / "bert"
+    text.write_text("The cat ran. A dog came! Was it late?\nIt was (so he said). They left.\n" * 20)
+    options = ("--config", "standard", "--tokenizer", "wordpiece", "--vocab-size", 50)
+    options += ("--whole-words", "--steps", 2, "--max-len", 32, "--batch-size", 4)
+    options += ("--layers", 1, "--hidden-size", 16, "--heads", 2, "--ffn-size", 16)
+    result = invoke("bert", "pretrain", text, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    assert "transformers loads it: AutoTokenizer, AutoModelForPreTraining" in result.stderr
+    lines, vectors = tmp_path / "lines", tmp_path / "v.npy"
+    lines.write_text("A cat left!\n")
+    assert invoke("bert", "encode", out, lines, "--out", vectors).exit_code == 0
+    result = invoke("bert", "pretrain", text, "--out", tmp_path / "x", "--vocab-size", 50)
+    assert result.exit_code == 1 and 'must come with tokenizer "wordpiece"' in result.stderr
+    result = invoke("bert", "pretrain", text, "--sentences", "spaced", "--out", tmp_path / "y")
+    assert result.exit_code == 1 and "must have a paragraph of two sentences" in result.stderr
 
 
 def test_defaults_are_the_text_s(invoke, paragraphs_file, tmp_path):

@@ -39,7 +39,7 @@ from lexforge.models.fasttext import FastTextClassifier
 from lexforge.models.fasttext.original import load_model as load_fasttext
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
 from lexforge.text.huffman import huffman_tree
-from lexforge.text.tokenizers.pieces import load_tokenizer
+from lexforge.text.tokenizers.published import load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.vectors.formats.fasttext import FastTextFile, write_fasttext
 from lexforge.vectors.formats.files import save_vectors

@@ -330,8 +330,16 @@ CONFIG_ERRORS = [
     ({"num_layers": -1}, ValueError, "num_layers must be >= 0, got -1"),
     ({"num_heads": 5}, ValueError, "num_heads must divide hidden_size 24, got 5"),
     ({"hidden_size": 257, "num_heads": 1}, ValueError, "must be at most 256, got 257"),
-    ({"activation": "swish"}, ValueError, "activation must be one of gelu, relu, got 'swish'"),
-    ({"head_activation": 3}, ValueError, "head_activation must be one of gelu, relu, got 3"),
+    (
+        {"activation": "swish"},
+        ValueError,
+        "activation must be one of gelu, relu, gelu_tanh, silu, got 'swish'",
+    ),
+    (
+        {"head_activation": 3},
+        ValueError,
+        "head_activation must be one of gelu, relu, gelu_tanh, silu, got 3",
+    ),
     ({"tied_head": 1}, TypeError, "tied_head must be a bool, got 1"),
     ({"dropout": 1.5}, ValueError, "dropout must be 0 to 1, got 1.5"),
     ({"attention_dropout": -0.1}, ValueError, "attention_dropout must be finite and >= 0"),

@@ -12,7 +12,7 @@ import torch
 from lexforge.bert import BertConfig, BertModel, EncodingCounts, encode
 from lexforge.models.bert import encoding as bert_encoding
 from lexforge.models.bert.encoding import KINDS, _cut, encode_stream
-from lexforge.text.tokenizers.pieces import PieceVocabulary, load_tokenizer
+from lexforge.text.tokenizers.published import PublishedTokenizer, load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 
 WORDS = [f"w{i}" for i in range(60)]
@@ -264,16 +264,81 @@ def test_tokenizer_of_another_model(model, tokenizer):
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "run", "##ning", "\u2028"]
 
 
-def test_word_pieces_are_numbers_only(tmp_path, device):
+def test_word_pieces(tmp_path, device):
+    """Texts, pieces and numbers are the same; so are the vectors."""
     (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in PIECES))
     pieces = load_tokenizer(tmp_path)
-    assert isinstance(pieces, PieceVocabulary) and pieces.tokens == PIECES
+    assert isinstance(pieces, PublishedTokenizer) and pieces.tokens == PIECES
     model = BertModel(BertConfig.reference(8, **SHAPE), seed=1).to(device)
-    with pytest.raises(ValueError, match=r"vocab.txt holds word pieces .* token ids instead"):
-        encode(model, pieces, ["running"])
-    found = encode(model, pieces, [[5, 6], ["run", "##ning"]], what="tokens")
+    texts = ["Running", [5, 6], ["run", "##ning"]]
+    found = encode(model, pieces, texts, what="tokens")
     assert pieces.convert_ids_to_tokens(found.token_ids[:4]) == ["[CLS]", "run", "##ning", "[SEP]"]
-    np.testing.assert_array_equal(found.vectors[:4], found.vectors[4:])
+    np.testing.assert_array_equal(found.vectors[:4], found.vectors[4:8])
+    np.testing.assert_array_equal(found.vectors[:4], found.vectors[8:])
+
+
+def test_ids_without_a_tokenizer(model, tokenizer):
+    """They have all their special tokens; nothing is added."""
+    expected = encode(model, tokenizer, ["w1 w2", ("w1", "w3")])
+    ids = [tokenizer.convert_tokens_to_ids(["<cls>", *words.split(), "<sep>"]) for words in
+           ("w1 w2", "w1")]  # fmt: skip
+    second = tokenizer.convert_tokens_to_ids(["w3", "<sep>"])
+    found = encode(model, None, [ids[0], (ids[1], second)])
+    np.testing.assert_array_equal(found, expected)
+    for texts, message in (
+        (["w1"], "must be ids, since there is no tokenizer"),
+        ([["w1"]], "must be ids"),
+        ([[]], "must hold an id"),
+        ([[65]], "must hold ids from 0 to 64, got 65"),
+    ):
+        with pytest.raises(ValueError, match=rf"texts\[0\] {message}"):
+            encode(model, None, texts)
+
+
+def test_lengths_of_one(model, tokenizer):
+    texts = ["w1 w2", "w3"]
+    plain = encode(model, tokenizer, texts, what="mean", layers=[0, -1])
+    found = encode(model, tokenizer, texts, what="mean", layers=[0, -1], normalize=True)
+    lengths = np.linalg.norm(plain, axis=-1, keepdims=True)
+    np.testing.assert_allclose(found, plain / lengths, atol=1e-6)
+
+
+@pytest.mark.interop
+def test_text_with_a_published_tokenizer(tmp_path):
+    """Raw text gives what transformers gives, with the same folder."""
+    transformers = pytest.importorskip("transformers")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"theran,.",
+        "##he",
+        "##an",
+        "##r",
+        "cafe",
+    ]
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=20,
+    )  # fmt: skip
+    other = transformers.BertModel(config).eval()
+    other.save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    theirs = transformers.BertTokenizer.from_pretrained(tmp_path)
+    model = BertModel.from_pretrained(tmp_path, heads=False)
+    texts = ["The, ran.", "Café", "the [MASK] ran", "", ("a the", "ran zebra"), "naïve \u6771"]
+    found = encode(model, theirs, texts, what="tokens")
+    again = encode(model, load_tokenizer(tmp_path), texts, what="tokens")
+    np.testing.assert_array_equal(found.vectors, again.vectors)
+    for number, text in enumerate(texts):
+        pair = text if isinstance(text, tuple) else (text,)
+        inputs = theirs(*pair, return_tensors="pt")
+        expected = other(**inputs).last_hidden_state[0].detach()
+        rows = slice(*found.offsets[number : number + 2])
+        assert found.token_ids[rows].tolist() == inputs["input_ids"][0].tolist()
+        np.testing.assert_allclose(found.vectors[rows], expected, atol=1e-5)
 
 
 def test_vocabulary_in_a_tokenizer_file(tmp_path):

@@ -22,6 +22,7 @@ from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import STANDARD, pretrain
+from lexforge.text.tokenizers.published import PublishedTokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.progress import Progress
@@ -184,6 +185,88 @@ def test_going_on_from_a_model(paragraphs, tmp_path):
     assert second.model.config == first.model.config
     assert second.history[0]["mlm_loss"] < first.history[0]["mlm_loss"]
     assert second.settings.optimizer == "adamw"
+
+
+PIECES = {**SMALL, "config": "standard", "tokenizer": "wordpiece", "vocab_size": 60}
+PIECES["shape"] = {**SHAPE, "num_layers": 1, "num_heads": 2}
+del PIECES["min_count"]
+
+
+def test_word_pieces(paragraphs, tmp_path):
+    """A vocabulary of the corpus, whole words; stopped and resumed, bit for bit."""
+    options = {**PIECES, "whole_words": True, "steps": 6}
+    whole = pretrain(paragraphs, **options)
+    assert isinstance(whole.tokenizer, PublishedTokenizer) and len(whole.tokenizer) <= 60
+    assert whole.model.config.vocab_size == len(whole.tokenizer)
+    first = pretrain(paragraphs, **options, out=tmp_path, stop=StopAfter(3))
+    assert not first.state.finished
+    resumed = pretrain(paragraphs, **options, out=tmp_path, resume=True)
+    assert same(resumed, whole)
+    assert resumed.tokenizer.tokens == whole.tokenizer.tokens
+    plain = pretrain(paragraphs, **{**options, "whole_words": False})
+    assert plain.history != whole.history
+    for changes, message in (
+        ({"tokenizer": "words", "vocab_size": None}, "tokenizer must be that of the run"),
+        ({"vocab_size": 20}, "vocab_size is 20, and the run's tokenizer has"),
+        ({"whole_words": False}, "whole_words is False, True in the run"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pretrain(paragraphs, **{**options, **changes}, out=tmp_path, resume=True)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("kind", ["own pieces", "BertForPreTraining", "BertForMaskedLM"])
+def test_transformers_loads_what_was_pretrained(kind, paragraphs, tmp_path):
+    """Tokenizer and model: the same logits of the same text."""
+    transformers = pytest.importorskip("transformers")
+    out, options = tmp_path / "run", {**PIECES, "steps": 3}
+    if kind != "own pieces":
+        torch.manual_seed(0)
+        tokenizer = PublishedTokenizer.train_wordpiece(
+            [" ".join(paragraph) for paragraph in paragraphs], vocab_size=60
+        )
+        config = transformers.BertConfig(
+            vocab_size=len(tokenizer) + 2, hidden_size=32, num_hidden_layers=1,
+            num_attention_heads=2, intermediate_size=48, max_position_embeddings=20,
+        )  # fmt: skip
+        getattr(transformers, kind)(config).save_pretrained(tmp_path / "published")
+        tokenizer.save(tmp_path / "published")
+        options |= {"config": tmp_path / "published"}
+        for name in ("shape", "tokenizer", "vocab_size"):
+            del options[name]
+    result = pretrain(paragraphs, **options, out=out)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(out).eval()
+    text = paragraphs[0][0] + " [MASK]"
+    inputs = tokenizer(text, return_tensors="pt")
+    assert inputs["input_ids"][0].tolist()[1:-1] == result.tokenizer.encode(text)
+    with torch.no_grad():
+        positions = torch.arange(inputs["input_ids"].shape[1])[None]
+        _, logits, nsp = result.model.eval()(inputs["input_ids"], pred_positions=positions)
+        assert torch.allclose(theirs(**inputs).logits, logits, atol=1e-5)
+        other = transformers.AutoModelForPreTraining.from_pretrained(out).eval()
+        assert torch.allclose(other(**inputs).seq_relationship_logits, nsp, atol=1e-5)
+    assert BertModel.from_pretrained(out).tokenizer.tokens == result.tokenizer.tokens
+
+
+def test_tokenizers_to_choose(paragraphs, tmp_path):
+    words = WordTokenizer.build(paragraphs, min_freq=1)
+    words.save(tmp_path)
+    named = pretrain(paragraphs, **{**SMALL, "steps": 1}, tokenizer="words")
+    folder = pretrain(paragraphs, **{**SMALL, "steps": 1}, tokenizer=tmp_path)
+    assert named.tokenizer.tokens == folder.tokenizer.tokens == words.tokens
+    assert same(named, folder)
+    for options, message in (
+        ({"tokenizer": "bytes"}, "tokenizer must be 'words', 'wordpiece', a folder with one or a"),
+        (
+            {"tokenizer": "words", "vocab_size": 9},
+            'vocab_size must come with tokenizer "wordpiece"',
+        ),
+        ({"vocab_size": 0, "tokenizer": "wordpiece"}, "vocab_size must be >= 1"),
+        ({"vocab_size": 7, "tokenizer": "wordpiece"}, "vocab_size must be at least"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pretrain(paragraphs, **SMALL, **options)
 
 
 def test_epochs(paragraphs):

@@ -30,7 +30,8 @@ RECORDS = {
     "max_vocab_size symmetric distance_weighting optimizer grad_clip vectors parts seed lowercase "
     "encoding errors",
     PretrainingSettings: "max_len batch_size steps optimizer learning_rate weight_decay "
-    "warmup_steps schedule clip accumulation precision static_masks seed encoding errors",
+    "warmup_steps schedule clip accumulation precision static_masks whole_words sentences seed "
+    "encoding errors",
     EvaluationSettings: "eval_every early_stopping",
 }
 

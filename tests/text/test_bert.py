@@ -72,6 +72,34 @@ def test_paragraphs_of_an_iterable():
         read_paragraphs([[[3, 4]]])
 
 
+PROSE = """Mr. J. Smith came (by train). "He left!" she said. 10 more stayed.
+A heading
+One sentence of e.g. prose only.
+Was it so? \u201cIt was.\u201d So it was ... or not\u2026 Éven now.
+\u4eca\u65e5\u306f\u3002\u660e\u65e5\u306f\uff01
+"""
+
+
+def test_prose(tmp_path):
+    path = tmp_path / "text"
+    path.write_text(PROSE, encoding="utf-8")
+    expected = [
+        ["Mr. J. Smith came (by train).", '"He left!" she said.', "10 more stayed."],
+        ["Was it so?", "\u201cIt was.\u201d", "So it was ... or not\u2026", "Éven now."],
+        ["\u4eca\u65e5\u306f\u3002", "\u660e\u65e5\u306f\uff01"],
+    ]
+    assert read_paragraphs(path, lowercase=False) == expected
+    assert read_paragraphs(path, sentences="prose")[0][1] == '"he left!" she said.'
+    with pytest.raises(ValueError, match="got none"):
+        read_paragraphs(path, sentences="spaced")
+    # As many lines of either kind are lines of WikiText, whose others are left out.
+    path.write_text("One. Two.\nOne . Two .\n")
+    assert read_paragraphs(path) == [["one", "two ."]]
+    assert read_paragraphs(path, sentences="prose") == [["one.", "two."], ["one .", "two ."]]
+    with pytest.raises(ValueError, match="sentences must be one of auto, spaced, prose, got 'x'"):
+        read_paragraphs(path, sentences="x")
+
+
 def test_a_corpus_without_pairs(tmp_path):
     path = tmp_path / "text"
     for text in ("", "one line\nanother .\n", "it ends in a space . \n"):
@@ -149,6 +177,7 @@ def test_save_and_load(tmp_path, lowercase):
     assert lines == [*tokenizer.tokens, ""]
     assert json.loads((folder / "vocab.json").read_bytes()) == tokenizer.tokens
     assert sorted(p.name for p in folder.iterdir()) == [
+        "tokenizer.json",
         "tokenizer_config.json",
         "vocab.json",
         "vocab.txt",

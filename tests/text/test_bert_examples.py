@@ -14,6 +14,7 @@ from scipy import stats
 from lexforge.models.bert.examples import (
     BertExamples,
     TokenizedParagraphs,
+    padded,
     prediction_count,
     read_paragraphs,
     tokenize_paragraphs,
@@ -99,6 +100,63 @@ def test_equals_the_oracle(epoch, seed, static_masks):
     assert len(expected) > 50
     assert epoch_of(examples, epoch) == expected
     assert examples.count(epoch) == len(expected)
+
+
+class Pieces(WordTokenizer):
+    """Words of which a third go on with the word before."""
+
+    continuing = (np.arange(len(TOKENIZER)) % 3 == 1) & (np.arange(len(TOKENIZER)) > 4)
+
+
+PIECES = Pieces(TOKENIZER.tokens)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_whole_words_equal_the_oracle(threads):
+    options = {"max_len": 20, "seed": 5}
+    examples = BertExamples(PARAGRAPHS, PIECES, **options, whole_words=True)
+    sentences = [sentence for paragraph in PARAGRAPHS for sentence in paragraph]
+    names = {name: getattr(TOKENIZER, f"{name}_id") for name in ("mask", "cls", "sep")}
+    names["ordinary"] = TOKENIZER.ordinary_ids.tolist()
+    expected = [
+        oracle.example(
+            sentences, pair, seed=5, epoch=1, **names, continues=PIECES.continuing.tolist()
+        )
+        for pair in oracle.pairs(PARAGRAPHS, max_len=20, seed=5, epoch=1)
+    ]
+    found = epoch_of(examples, 1, threads=threads)
+    whole = short = 0
+    for one, other in zip(found, expected, strict=True):
+        wanted = [label != -100 for label in one.labels]
+        kept = sum(wanted)
+        assert all(wanted[:kept]) and len(wanted) == prediction_count(len(one.tokens))
+        assert one.positions[kept:] == [one.positions[kept - 1] if kept else 0] * (
+            len(wanted) - kept
+        )
+        assert one._replace(positions=one.positions[:kept], labels=one.labels[:kept]) == other
+        # No word is predicted in part.
+        tokens = list(other.tokens)
+        for position, label in zip(other.positions, other.labels, strict=True):
+            tokens[position] = label
+        for position in range(2, len(tokens) - 1):
+            if PIECES.continuing[tokens[position]] and tokens[position - 1] != PIECES.sep_id:
+                both = {position - 1, position} & set(other.positions)
+                assert len(both) in (0, 2)
+                whole += len(both) == 2
+        short += kept < len(wanted)
+    assert whole > 10 and short
+    batch = examples.batch(1, 50, 0)
+    assert (padded(batch, 20)[4].sum() == (batch.labels != -100).sum()).item()
+
+
+def test_whole_words_without_pieces_are_words():
+    """All are predicted that there is room for, others than without the option."""
+    for example in epoch_of(examples_of(whole_words=True), 0):
+        assert len(set(example.positions)) == prediction_count(len(example.tokens))
+    wrong = Pieces(TOKENIZER.tokens)
+    wrong.continuing = np.zeros(3, bool)
+    with pytest.raises(ValueError, match=r"continuing must be \[100\], got \[3\]"):
+        BertExamples(PARAGRAPHS, wrong, max_len=20, whole_words=True)
 
 
 def test_dtypes_and_sizes():

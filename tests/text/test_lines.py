@@ -8,7 +8,7 @@ import pytest
 
 from lexforge.text import EncodedCorpus, Vocabulary
 from lexforge.text.lines import join_lines, parse_json, read_counts, read_lines, read_words
-from lexforge.text.tokenizers.pieces import load_tokenizer
+from lexforge.text.tokenizers.published import load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import CheckpointError, read_json
 

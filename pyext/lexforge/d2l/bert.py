@@ -178,7 +178,11 @@ class BERTModel(bert.BertModel):
         pred_positions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """(encoded [B, S, H], masked-LM logits [B, P, V] or None, next-sentence logits [B, 2])."""
-        return super().forward(tokens, segments, whole_lens(valid_lens), pred_positions)
+        encoded, mlm, nsp = super().forward(
+            tokens, segments, whole_lens(valid_lens), pred_positions
+        )
+        assert nsp is not None  # it has all its parts
+        return encoded, mlm, nsp
 
 
 def whole_lens(valid_lens: Tensor | None) -> Tensor | None:

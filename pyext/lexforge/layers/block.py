@@ -7,10 +7,10 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from lexforge.layers.activation import activated
 from lexforge.layers.initial import unset
 from lexforge.ops.attention.attention import varlen_attention
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
-from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.linear import linear
 
 
@@ -68,7 +68,7 @@ class TransformerBlock(nn.Module):
         )
         x = self._add(x, attended.flatten(1), self.projection, self.attention_norm, seeds[1])
         inner = linear(x, self.expansion.weight)
-        inner = bias_activation(inner, self.expansion.bias, activation=self.config.activation)
+        inner = activated(inner, self.expansion.bias, self.config.activation)
         return self._add(x, inner, self.contraction, self.output_norm, seeds[2])
 
     def _add(

@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lexforge.layers.activation import activated
 from lexforge.layers.initial import InitialConfig, initialise, unset
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
-from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.linear import linear
 
 
@@ -52,7 +52,7 @@ class MaskLM(nn.Module):
     def transform(self, rows: Tensor) -> Tensor:
         """What the output layer sees of encoded positions [P, H]: [P, H]."""
         x = linear(rows, self.dense.weight)
-        x = bias_activation(x, self.dense.bias, activation=self.config.head_activation)
+        x = activated(x, self.dense.bias, self.config.head_activation)
         return add_layer_norm(x, None, self.norm.weight, self.norm.bias, eps=self.norm.eps)
 
     def output_weight(self, token_table: Tensor | None) -> Tensor:

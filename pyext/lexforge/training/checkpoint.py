@@ -49,7 +49,12 @@ CONFIG, VOCABULARY, TENSORS, STATE = (
     "trainer_state.json",
 )
 # What only checkpoints of networks have: word vectors that replace one leave none of it behind.
-_OF_NETWORKS = ("optimizer.safetensors", "vocab.json", "tokenizer_config.json")
+_OF_NETWORKS = (
+    "optimizer.safetensors",
+    "vocab.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 _ROWS = 4096  # of a tensor, written or looked at together
 _PARTIAL = ".partial"
 _HEAD = 4096  # bytes of a file that tell what it is

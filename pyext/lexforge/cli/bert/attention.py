@@ -37,7 +37,7 @@ def attention(
 
     from lexforge.models.bert.attention_maps import attention_maps, plot_attention
 
-    bert, tokenizer = load(model, device)
+    bert, tokenizer = load(model, device, ids)
     first: Any = parse_ids(text, "TEXT") if ids else text
     second: Any = parse_ids(pair, "--pair") if ids and pair is not None else pair
     maps = attention_maps(bert, tokenizer, first, second)

@@ -51,11 +51,16 @@ def encode(
         Path, typer.Option("--out", help="File: .npy or .safetensors.", show_default=False)
     ],
     what: Annotated[
-        What,
+        What | None,
         typer.Option(
-            help="Vector of `<cls>` through the pooler or as it is, mean of all tokens, or all."
+            help="Vector of `<cls>` through the pooler (the default) or as it is, mean of all "
+            "tokens, or all."
         ),
-    ] = What.POOLED,
+    ] = None,
+    normalize: Annotated[
+        bool | None,
+        typer.Option("--normalize/--no-normalize", help="Divide each vector by its length."),
+    ] = None,
     layers: Annotated[
         str,
         typer.Option(
@@ -94,11 +99,16 @@ def encode(
     A .safetensors file has it as `vectors`. With --what tokens, for .safetensors, the rows are
     tokens, `offsets` tells where each line begins, and `token_ids` what the tokens are.
 
+    Lines are text for every model whose folder has a tokenizer: tokenizer.json, or vocab.txt. A
+    folder of sentence-transformers says itself what the vectors are, and whether they are
+    normalized: that is the default there.
+
     Examples:
 
     - `lexforge bert encode model/ reviews.txt --out reviews.npy`
     - `lexforge bert encode model/ pairs.tsv --pairs tab --out pairs.safetensors`
     - `lexforge bert encode model/ text.txt --what tokens --layers -1,-2 --out text.safetensors`
+    - `lexforge bert encode bert-base-uncased/ reviews.txt --what mean --normalize --out v.npy`
     - `lexforge bert encode bert-base-uncased/ ids.txt --ids --out vectors.npy`
     """
     wanted = _layers(layers)
@@ -114,14 +124,24 @@ def encode(
     from lexforge._library import kernel_threads
     from lexforge.models.bert.encoding import EncodingCounts, encode_stream
     from lexforge.models.bert.encoding_files import check_vector_file, vector_file
+    from lexforge.models.bert.pooling import read_pooling
     from lexforge.text.files import open_text
     from lexforge.training.progress import Progress, clock, count
 
-    check_vector_file(out, what.value)
+    if not model.is_dir():
+        raise typer.BadParameter(f"MODEL must be a folder, and {model} is none")
+    pooling = read_pooling(model) if what is None else None
+    wish = what.value if what else (pooling.what if pooling else "pooled")
+    if normalize is None:
+        normalize = pooling is not None and pooling.normalize
+    check_vector_file(out, wish)
     if workers is not None:
         torch.set_num_threads(kernel_threads(workers))
-    bert, tokenizer = load(model, device)
-    metadata = {"what": what.value, "layers": layers, "model": model.resolve().name}
+    encoder = model if pooling is None else pooling.folder
+    bert, tokenizer = load(encoder, device, ids)
+    if max_len is None and pooling is not None and pooling.max_len is not None:
+        max_len = min(pooling.max_len, bert.config.max_positions)
+    metadata = {"what": wish, "layers": layers, "model": model.resolve().name}
     counts = EncodingCounts()
     with (
         Progress(not quiet) as progress,
@@ -138,12 +158,13 @@ def encode(
             bert,
             tokenizer,
             _texts(file, split=pairs is not None, ids=ids),
-            what=what.value,
+            what=wish,
             layers=wanted,
             batch_size=batch_size,
             max_len=max_len,
             truncate=truncate,
             precision=precision.value,
+            normalize=normalize,
             name=_line,
         )
         with vector_file(out, metadata) as vectors:

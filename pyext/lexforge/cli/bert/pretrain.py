@@ -15,6 +15,7 @@ from lexforge.cli._options import Given, Recipe, RunOptions, options, output, re
 from lexforge.cli._training import tell_of_stop
 from lexforge.models import settings as common
 from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
+from lexforge.models.settings import corpus as of_corpus
 from lexforge.models.settings import evaluation, model
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lexforge.training.progress import Progress
 
 CONFIG_HELP = "reference (2 layers of 128; the default), standard (BERT-base), or a model's folder."
+TOKENIZER_HELP = "words (between spaces; the default), wordpiece (trained on CORPUS), or a folder."
 EVAL_HELP = "Text not trained on, measured in between; the best model stays in `--out/best`."
 GRAPHS_HELP = "On a GPU, start the kernels of a step together rather than one by one."
 GRAPHS = "--cuda-graphs/--no-cuda-graphs"
@@ -47,6 +49,8 @@ class PretrainingOptions:
     """What else there is to say."""
 
     config: str | None = model(None, CONFIG_HELP, metavar="NAME|FOLDER")
+    tokenizer: str | None = of_corpus(None, TOKENIZER_HELP, metavar="NAME|FOLDER")
+    vocab_size: int | None = of_corpus(None, "Tokens of wordpiece; 16,000 by default.", low=1)
     min_count: int = common.min_count(help="Rarer words become `<unk>`.", low=1)
     epochs: int | None = common.epochs(None, "Instead of --steps.")
     keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
@@ -72,16 +76,20 @@ def pretrain(
 ) -> None:
     """Pretrain BERT: masked words and next sentences (Devlin et al. 2019).
 
-    CORPUS is text with a paragraph a line and its sentences separated by " . ", as in WikiText;
-    lines of one sentence are left out. Words are taken as they stand between spaces, in lower case.
+    CORPUS is text with a paragraph a line; lines of one sentence are left out. Sentences end at
+    " . ", as in WikiText, or, where more lines are prose, at . ! ? before a capital or a digit (but
+    not behind initials and Mr, Dr, ...). Words are taken as they stand between spaces, in lower
+    case; --tokenizer wordpiece makes pieces of them, as published BERT has, and is for prose.
 
     With nothing else a small model trains for 50 steps: minutes, in which it learns how frequent
     words are and little else. The masked-word loss (MLM) begins near 10 and soon stays near 7; a
     longer run goes on from there with a lower rate, say --lr 0.001. The next-sentence loss (NSP)
     of guessing is 0.69. Accuracies are shown too, and the share of padding that is never computed.
 
-    --out holds the model in Hugging Face's layout with its vocabulary, and all that --resume needs;
-    a run that is interrupted and resumed ends as if it had not been, to the last bit.
+    --out holds the model in Hugging Face's layout with its tokenizer, and all that --resume needs;
+    a run that is interrupted and resumed ends as if it had not been, to the last bit. transformers
+    loads both, but no model of the reference kind, which has no norm of its embeddings: it loads
+    --config standard of any size, and --config FOLDER goes on with a published model.
 
     Examples:
 
@@ -90,7 +98,9 @@ def pretrain(
     - `lexforge bert pretrain wiki.txt --out bert/ --resume`
     - `lexforge bert pretrain wiki.txt --out bert/ --eval-file held-out.txt --early-stopping 3`
     - `lexforge bert pretrain wiki.txt --out base/ --config standard --epochs 10 --accumulation 8`
-    - `lexforge bert pretrain news.txt --out news/ --config bert/ --epochs 1`
+    - `lexforge bert pretrain news.txt --out news/ --config bert-base-uncased/ --epochs 1`
+    - `lexforge bert pretrain prose.txt --out bert/ --config standard --layers 4 --hidden-size 256
+      --heads 4 --ffn-size 1024 --tokenizer wordpiece --vocab-size 16000 --whole-words`
     """
     from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
@@ -124,6 +134,8 @@ def pretrain(
             source,
             config=others.config,
             shape=shape,
+            tokenizer=others.tokenizer,
+            vocab_size=others.vocab_size,
             min_count=others.min_count,
             out=run.out,
             resume=run.resume,
@@ -180,5 +192,12 @@ def _tell_result(result: PretrainingResult, out: Path | None, progress: Progress
         )
     if out is not None:
         progress.say(f"  {out}")
+        if result.model.config.published:
+            progress.say("transformers loads it: AutoTokenizer, AutoModelForPreTraining")
+        else:
+            progress.say(
+                "transformers loads its tokenizer only: its BERT has a norm of the embeddings "
+                "(--config standard)"
+            )
         command = ("lexforge", "bert", "encode", out, "LINES.txt", "--out", "vectors.npy")
         progress.say(f"try: {shell_command(*command)}")

@@ -12,6 +12,7 @@ from torch.nn import functional
 from lexforge._display import html_table
 from lexforge._plot import plot_attention
 from lexforge.models.bert.encoding import Text, prepare
+from lexforge.text.tokenizers.published import as_tokenizer
 from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class AttentionMaps(NamedTuple):
 
 
 def attention_maps(
-    model: BertModel, tokenizer: Encoder, a: Text, b: Text | None = None
+    model: BertModel, tokenizer: Encoder | None, a: Text, b: Text | None = None
 ) -> AttentionMaps:
     """What each token of a text, or of a pair, looks at.
 
@@ -54,7 +55,8 @@ def attention_maps(
     kernel never has these matrices.
 
     Args:
-        model: the encoder. tokenizer: of its vocabulary.
+        model: the encoder. tokenizer: as for :func:`lexforge.bert.encode`; without one the tokens
+            are named by their ids.
         a, b: strings, lists of words, or lists of ids; without ``<cls>`` and ``<sep>``.
 
     Returns:
@@ -63,9 +65,9 @@ def attention_maps(
     Raises:
         ValueError, TypeError: a text that the model cannot take.
     """
-    ids, segments = prepare(
-        "attention_maps", tokenizer, a if b is None else (a, b), model.config.max_positions
-    )
+    size, vocab_size = model.config.max_positions, model.config.vocab_size
+    text = a if b is None else (a, b)
+    ids, segments = prepare("attention_maps", tokenizer, text, size, vocab_size)
     device = next(model.parameters()).device
     length, heads = len(ids), model.config.num_heads
     inputs = (ids, segments, range(length), (0, length))
@@ -80,4 +82,8 @@ def attention_maps(
             q, k, _ = qkv.view(length, 3, heads, -1).permute(1, 2, 0, 3)
             scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
             weights.append(scores.float().softmax(-1).cpu())
-    return AttentionMaps(torch.stack(weights).numpy(), tokenizer.convert_ids_to_tokens(ids))
+    if tokenizer is None:
+        names = [str(number) for number in ids]
+    else:
+        names = as_tokenizer(tokenizer).convert_ids_to_tokens(ids)
+    return AttentionMaps(torch.stack(weights).numpy(), names)

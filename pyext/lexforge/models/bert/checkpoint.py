@@ -1,7 +1,7 @@
 """The folder of a pretraining run: a model that others can read, and what a resume needs.
 
 config.json, model.safetensors  as :meth:`BertModel.save_pretrained` writes them
-vocab.txt                       or what else the tokenizer saves itself as
+vocab.txt, tokenizer.json, ...  what the tokenizer saves itself as
 optimizer.safetensors           :meth:`NetworkOptimizer.tensors`
 trainer_state.json              settings, and where training stands
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lexforge._version import __version__
 from lexforge.models.bert.files import write_parts
 from lexforge.models.bert.model import BertModel, contents
-from lexforge.text.tokenizers.words import WordTokenizer
+from lexforge.text.tokenizers.published import load_tokenizer
 from lexforge.training.checkpoint import (
     CONFIG,
     FORMAT_VERSION,
@@ -128,7 +128,7 @@ def _read(folder: Path, part: Callable[[str], Path]) -> SavedRun:
             f"got {record.get('format_version')!r}"
         )
     try:
-        model, tokenizer = BertModel.from_pretrained(folder), WordTokenizer.load(folder)
+        model, tokenizer = BertModel.from_pretrained(folder, heads=True), load_tokenizer(folder)
     except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{folder} is damaged: {error}") from error
     check_finite(dict(model.named_parameters()), part(TENSORS))

@@ -11,7 +11,14 @@ from lexforge._arguments import real, whole
 from lexforge.ops.attention.attention import MAX_HEAD_DIM
 from lexforge.training.memory import available_memory, show_bytes
 
-ACTIVATIONS = ("gelu", "relu")
+ACTIVATIONS = ("gelu", "relu", "gelu_tanh", "silu")
+# What transformers calls them; the first name of each is written.
+_HUGGING_FACE_ACTIVATIONS = {
+    "gelu": ("gelu", "gelu_python"),
+    "relu": ("relu",),
+    "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu_accurate"),
+    "silu": ("silu", "swish"),
+}
 
 # What transformers calls the fields of a configuration.
 _HUGGING_FACE_KEYS = {
@@ -65,7 +72,8 @@ class BertConfig:
         intermediate_size: F, of the feed-forward layers.
         max_positions: longest sequence.
         type_vocab_size: segments.
-        activation: of the feed-forward layers, ``"gelu"`` (by the error function) or ``"relu"``.
+        activation: of the feed-forward layers: ``"gelu"`` (by the error function), ``"relu"``,
+            ``"gelu_tanh"`` (GELU by its approximation with tanh) or ``"silu"``.
         embedding_norm: normalise the sum of the embeddings, and apply dropout to it.
         tied_head: the masked-LM head's output weight is the token table.
         norm_eps: added to variances.
@@ -201,12 +209,18 @@ class BertConfig:
         keys = _HUGGING_FACE_KEYS if kind == "bert" else _OWN_KEYS
         needed = [keys[name] for name in _SIZES if keys[name] not in config]
         if needed:
-            raise ValueError(f"BertConfig: {', '.join(needed)} must be given")
+            raise ValueError(
+                f"BertConfig: {', '.join(needed)} must be given: add what transformers leaves out, "
+                f"such as {', '.join(f'{key} {_DEFAULT_SIZES[key]}' for key in needed)}"
+            )
         for key, value in _FIXED_KEYS.items():
             if config.get(key, value) != value:
                 raise ValueError(f"BertConfig: {key} must be {value!r}, got {config[key]!r}")
         values = {name: config[key] for name, key in keys.items() if key in config}
         if kind == "bert" and "activation" in values:
+            for ours, theirs in _HUGGING_FACE_ACTIVATIONS.items():
+                if values["activation"] in theirs:
+                    values["activation"] = ours
             values["head_activation"] = values["activation"]
         return cls(**values)
 
@@ -260,6 +274,7 @@ class BertConfig:
         if self.published:
             config = {"model_type": "bert", "architectures": ["BertForPreTraining"]}
             config |= {key: getattr(self, name) for name, key in _HUGGING_FACE_KEYS.items()}
+            config["hidden_act"] = _HUGGING_FACE_ACTIVATIONS[self.activation][0]
             if self.initializer_range is None:
                 del config["initializer_range"]
             return config
@@ -268,3 +283,11 @@ class BertConfig:
 
 
 _SIZES = [field.name for field in fields(BertConfig)[:6]]
+_DEFAULT_SIZES = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+}

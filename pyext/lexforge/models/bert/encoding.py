@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lexforge._arguments import whole
+from lexforge.text.tokenizers.published import as_tokenizer
 from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class EncodedWindow(NamedTuple):
 
 def encode(
     model: BertModel,
-    tokenizer: Encoder,
+    tokenizer: Encoder | None,
     texts: Iterable[Text],
     *,
     what: str = "pooled",
@@ -81,6 +83,7 @@ def encode(
     max_len: int | None = None,
     truncate: bool = False,
     precision: str = "float32",
+    normalize: bool = False,
     counts: EncodingCounts | None = None,
 ) -> np.ndarray | TokenVectors:
     """Vectors of texts, in their order.
@@ -90,7 +93,9 @@ def encode(
     not depend on what else is in its batch, up to rounding.
 
     Args:
-        model: the encoder. tokenizer: of its vocabulary.
+        model: the encoder.
+        tokenizer: of its vocabulary; a tokenizer of transformers or tokenizers too. None where
+            there is none: texts are ids then, and have all their special tokens.
         texts: strings, lists of words, lists of ids, or pairs of any of these, which are tuples
             and never lists. A text becomes ``<cls> a <sep>``, a pair ``<cls> a <sep> b <sep>``. A
             text without words has a vector too.
@@ -105,6 +110,7 @@ def encode(
             positions by default.
         truncate: cut longer texts at their end, pairs where they are longer; else they are errors.
         precision: ``"float32"``, or ``"bf16"``: faster where the device has it, to 2-3 digits.
+        normalize: divide each vector by its Euclidean length, unless that is 0.
         counts: what is added to: texts, tokens, unknown words.
 
     Returns:
@@ -130,6 +136,7 @@ def encode(
             max_len=max_len,
             truncate=truncate,
             precision=precision,
+            normalize=normalize,
         )
     )
     if counts is not None:
@@ -148,7 +155,7 @@ def encode(
 
 def encode_stream(
     model: BertModel,
-    tokenizer: Encoder,
+    tokenizer: Encoder | None,
     texts: Iterable[Text],
     *,
     what: str = "pooled",
@@ -157,6 +164,7 @@ def encode_stream(
     max_len: int | None = None,
     truncate: bool = False,
     precision: str = "float32",
+    normalize: bool = False,
     name: Callable[[int], str] = "texts[{}]".format,
 ) -> Iterator[EncodedWindow]:
     """As :func:`encode`, texts of about 65,536 tokens at a time, which are read when needed.
@@ -176,18 +184,15 @@ def encode_stream(
         limit if max_len is None else whole("encode", "max_len", max_len, 3, limit),
         truncate,
         name,
+        model.config.vocab_size,
     )
-    if len(tokenizer) > model.config.vocab_size:
-        raise ValueError(
-            f"encode: tokenizer must have at most the {model.config.vocab_size:,} tokens of the "
-            f"model, got {len(tokenizer):,}"
-        )
     encoder = _Encoder(
         model,
         what,
         _layer_numbers(layers, model.config.num_layers, what),
         isinstance(layers, Sequence),
         PRECISIONS[precision],
+        normalize,
         None if batch_size is None else whole("encode", "batch_size", batch_size),
     )
     if isinstance(texts, str):
@@ -219,13 +224,16 @@ def _layer_numbers(layers: int | Sequence[int], num_layers: int, what: str) -> l
     return numbers
 
 
-def prepare(op: str, tokenizer: Encoder, text: Text, max_len: int) -> tuple[list, list]:
+def prepare(
+    op: str, tokenizer: Encoder | None, text: Text, max_len: int, vocab_size: int
+) -> tuple[list, list]:
     """The ids of a text or pair with ``<cls>`` and ``<sep>``, and the segment of each.
 
     Raises:
         ValueError, TypeError: as :func:`encode`, in the name of `op`.
     """
-    window = _Inputs(op, tokenizer, max_len, False, lambda _: "the text").window(0, [text])
+    inputs = _Inputs(op, tokenizer, max_len, False, lambda _: "the text", vocab_size)
+    window = inputs.window(0, [text])
     length, first = int(window.lengths[0]), int(window.first_lengths[0])
     return window.tokens.tolist(), [0] * first + [1] * (length - first)
 
@@ -245,25 +253,38 @@ class _Inputs:
     def __init__(
         self,
         op: str,
-        tokenizer: Encoder,
+        tokenizer: Encoder | None,
         max_len: int,
         truncate: bool,
         name: Callable[[int], str],
+        vocab_size: int,
     ) -> None:
-        self._tokenizer, self._max_len, self._truncate = tokenizer, max_len, truncate
+        found: Encoder | None = None if tokenizer is None else as_tokenizer(tokenizer)
+        self._tokenizer, self._max_len, self._truncate = found, max_len, truncate
         self._name = lambda number: f"{op}: {name(number)}"
+        self._size = vocab_size if found is None else len(found)
+        if self._size > vocab_size:
+            raise ValueError(
+                f"{op}: tokenizer must have at most the {vocab_size:,} tokens of the model, "
+                f"got {self._size:,}"
+            )
+        # What stands before a text, and after each.
+        self._cls, self._sep = ([], []) if found is None else ([found.cls_id], [found.sep_id])
+        self._unknown = -1 if found is None else found.unk_id
 
     def window(self, first: int, texts: Iterable[Text]) -> _Window:
         """The next texts, of which the first has the number `first`."""
-        cls, sep = [self._tokenizer.cls_id], [self._tokenizer.sep_id]
+        cls, sep = self._cls, self._sep
         parts: list[Sequence[int]] = []
         first_list: list[int] = []
         second_list: list[int] = []
         truncated = total = 0
         for number, text in enumerate(texts, first):
             a, b = self._pair(number, text)
-            special = 2 if b is None else 3
+            special = len(cls) + len(sep) * (1 if b is None else 2)
             length = len(a) + len(b or ()) + special
+            if not length:
+                raise ValueError(f"{self._name(number)} must hold an id, got none")
             if length > self._max_len:
                 if not self._truncate:
                     raise ValueError(
@@ -273,8 +294,8 @@ class _Inputs:
                 a, b = _cut(a, b, self._max_len - special)
                 truncated += 1
             parts += (cls, a, sep) if b is None else (cls, a, sep, b, sep)
-            first_list.append(len(a) + 2)
-            second_list.append(0 if b is None else len(b) + 1)
+            first_list.append(len(a) + len(cls) + len(sep))
+            second_list.append(0 if b is None else len(b) + len(sep))
             total += first_list[-1] + second_list[-1]
             if total >= WINDOW_TOKENS:
                 break
@@ -289,8 +310,10 @@ class _Inputs:
             EncodingCounts(
                 texts=len(lengths),
                 tokens=len(tokens),
-                words=len(tokens) - 2 * len(lengths) - np.count_nonzero(second_lengths),
-                unknown=int(np.count_nonzero(tokens == self._tokenizer.unk_id)),
+                words=len(tokens)
+                - len(cls + sep) * len(lengths)
+                - len(sep) * np.count_nonzero(second_lengths),
+                unknown=int(np.count_nonzero(tokens == self._unknown)),
                 truncated=truncated,
             ),
         )
@@ -306,34 +329,42 @@ class _Inputs:
 
     def _ids(self, number: int, text: Any) -> Sequence[int]:
         if isinstance(text, str):
-            return self._tokenizer.encode(text)
+            return self._with_tokenizer(number).encode(text)
         if hasattr(text, "tolist"):  # an array or tensor
             text = text.tolist()
         if not isinstance(text, Sequence):
             raise TypeError(f"{self._name(number)} must be a string, words or ids, got {text!r}")
         words = [token for token in text if isinstance(token, str)]
-        if len(words) == len(text):
-            ids: Sequence[int] = self._tokenizer.convert_tokens_to_ids(words)
+        if len(words) == len(text) and (words or self._tokenizer is not None):
+            ids: Sequence[int] = self._with_tokenizer(number).convert_tokens_to_ids(words)
             self._check_words(number, words, ids)
         else:
             ids = self._checked_ids(number, text)
-        if ids and ids[0] == self._tokenizer.cls_id:
+        if ids and [ids[0]] == self._cls:
             raise ValueError(
                 f"{self._name(number)} must come without <cls> and <sep>: they are added"
             )
         return ids
 
+    def _with_tokenizer(self, number: int) -> Encoder:
+        if self._tokenizer is None:
+            raise ValueError(
+                f"{self._name(number)} must be ids, since there is no tokenizer "
+                f"(lexforge.bert.load_tokenizer reads that of a folder)"
+            )
+        return self._tokenizer
+
     def _check_words(self, number: int, words: list[str], ids: Sequence[int]) -> None:
         """White space in a word that the vocabulary does not hold: it must be a text."""
         for word, token in zip(words, ids, strict=True):
-            if token == self._tokenizer.unk_id and any(map(str.isspace, word)):
+            if token == self._unknown and any(map(str.isspace, word)):
                 raise ValueError(
                     f"{self._name(number)} must be a text (a string), a list of words without "
                     f"white space, or a pair of texts as a tuple (a, b); got a list with {word!r}"
                 )
 
     def _checked_ids(self, number: int, ids: Sequence[int]) -> list[int]:
-        size = len(self._tokenizer)
+        size = self._size
         wrong = [token for token in ids if not hasattr(token, "__index__")]
         wrong = wrong or [token for token in ids if not 0 <= token < size]
         if wrong:
@@ -362,6 +393,7 @@ class _Encoder:
     layers: list[int]
     layer_axis: bool
     autocast: torch.dtype | None
+    normalize: bool
     batch_size: int | None
 
     def __call__(self, window: _Window) -> np.ndarray:
@@ -392,7 +424,10 @@ class _Encoder:
                 )
                 place = places[part if of_tokens else slice(first, last)]
                 for number, output in enumerate(outputs):
-                    result[place, number] = self._reduce(output, cu_seqlens).cpu().numpy()
+                    vectors = self._reduce(output, cu_seqlens)
+                    if self.normalize:
+                        vectors = functional.normalize(vectors, dim=-1)
+                    result[place, number] = vectors.cpu().numpy()
         return result if self.layer_axis else result[:, 0]
 
     def _batches(self, ends: np.ndarray, tokens: int) -> Iterator[tuple[int, int]]:

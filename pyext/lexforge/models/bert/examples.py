@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +14,10 @@ import torch
 from torch import Tensor
 
 from lexforge import _text
+from lexforge.models.bert.settings import SPLITS
 from lexforge.ops.sampling.sampling import seed_from
 from lexforge.text.corpus import reader_threads, resolve_corpus
-from lexforge.text.tokenizers.base import Tokenizer
+from lexforge.text.tokenizers.base import Tokenizer, encode_corpus
 from lexforge.text.tokenizers.words import WordTokenizer
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "padded",
     "prediction_count",
     "read_paragraphs",
+    "split_sentences",
     "tokenize_paragraphs",
 ]
 
@@ -76,12 +80,16 @@ class PackedBatch(NamedTuple):
 
 
 def read_paragraphs(
-    corpus, *, lowercase: bool = True, encoding: str | None = None, errors: str | None = None
+    corpus,
+    *,
+    lowercase: bool = True,
+    encoding: str | None = None,
+    errors: str | None = None,
+    sentences: str = "auto",
 ) -> list[list[str]]:
     """The paragraphs of a corpus, each a list of sentences.
 
-    In files a paragraph is a line of at least two sentences, separated by " . "; other lines are
-    left out.
+    In files a paragraph is a line of at least two sentences; other lines are left out.
 
     Args:
         corpus: a data set's name ("wikitext-2", "wikitext-2:valid"), a path, a list of paths, as
@@ -89,16 +97,21 @@ def read_paragraphs(
             being str or lists of str.
         lowercase: turn everything to lower case.
         encoding, errors: of files, as for `resolve_corpus`.
+        sentences: how lines are split: ``"spaced"``, at each " . ", as in WikiText; ``"prose"``, as
+            :func:`split_sentences` does; ``"auto"``, as prose if more lines without " . " have two
+            sentences then than there are lines with it.
 
     Raises:
-        ValueError: no paragraph has two sentences; a file is no text.
+        ValueError: no paragraph has two sentences; a file is no text; unknown `sentences`.
         FileNotFoundError, TypeError: see `resolve_corpus`.
     """
+    if sentences not in SPLITS:
+        raise ValueError(
+            f"read_paragraphs: sentences must be one of {', '.join(SPLITS)}, got {sentences!r}"
+        )
     source = resolve_corpus(corpus, encoding=encoding, errors=errors)
     if source.sentences is None:
-        lines = source.lines()
-        # Before stripping, as the reference text does: a line that ends in " . " counts.
-        paragraphs = [line.strip().split(" . ") for line in lines if " . " in line]
+        paragraphs = _paragraphs_of_lines(source.lines(), sentences)
     else:
         paragraphs = [_checked_paragraph(paragraph) for paragraph in source.sentences]
     if lowercase:
@@ -106,9 +119,62 @@ def read_paragraphs(
     if not any(len(paragraph) >= 2 for paragraph in paragraphs):
         raise ValueError(
             f"read_paragraphs: {source.name} must have a paragraph of two sentences, that is a "
-            'line with " . " between them, got none'
+            'line with " . " between them, or of prose with two sentences, got none'
         )
     return paragraphs
+
+
+# Where a sentence of prose may end: closing quotes and brackets belong to it, opening ones to what
+# follows, of which the first letter or digit is told.
+_END = re.compile(
+    r"""[.!?\u2026]+["'\u2019\u201d\u00bb)\]]*(\s+)(?=["'\u2018\u201c\u00ab(\[]*([^\W_]))"""
+    r"""|[\u3002\uff01\uff1f]+[\u201d\u2019\u300d\u300f\uff09]*\s*"""
+)
+_ABBREVIATIONS = frozenset(
+    {"mr", "mrs", "ms", "dr", "st", "no", "vs", "prof", "jr", "sr"}
+    | {"gen", "col", "capt", "lt", "rev", "hon"}
+)
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of a line of prose.
+
+    One ends at ``.``, ``!``, ``?`` or an ellipsis, with the quotes and brackets that close behind
+    it, where white space and then a capital, a digit or a letter without case follow, quotes and
+    brackets that open in between or not; but not at a full stop behind a single letter, or behind
+    Mr, Mrs, Ms, Dr, St, No, vs, Prof, Jr, Sr, Gen, Col, Capt, Lt, Rev, Hon. The full stops and
+    marks of Chinese and Japanese end one anywhere.
+
+    Example:
+        >>> split_sentences("Mr. J. Smith came (by train). He left!")
+        ['Mr. J. Smith came (by train).', 'He left!']
+    """
+    sentences, begin = [], 0
+    for end in _END.finditer(text):
+        if end[1] is not None:
+            if end[2].islower():
+                continue
+            if end[0].startswith(". "):
+                before = text[begin : end.start()].rsplit(None, 1)
+                word = before[-1].strip("\"'([\u201c\u2018").lower() if before else ""
+                if (len(word) == 1 and word.isalpha()) or word in _ABBREVIATIONS:
+                    continue
+        sentences.append(text[begin : end.end()].strip())
+        begin = end.end()
+    sentences.append(text[begin:].strip())
+    return [sentence for sentence in sentences if sentence]
+
+
+def _paragraphs_of_lines(lines: Iterable[str], sentences: str) -> list[list[str]]:
+    if sentences != "spaced":
+        lines = list(lines)
+        split = ((line, split_sentences(line)) for line in lines)
+        prose = [(line, paragraph) for line, paragraph in split if len(paragraph) >= 2]
+        spaced = sum(" . " in line for line in lines)
+        if sentences == "prose" or sum(" . " not in line for line, _ in prose) > spaced:
+            return [paragraph for _, paragraph in prose]
+    # Before stripping, as the reference text does: a line that ends in " . " counts.
+    return [line.strip().split(" . ") for line in lines if " . " in line]
 
 
 def _checked_paragraph(paragraph) -> list[str]:
@@ -166,10 +232,21 @@ class TokenizedParagraphs(NamedTuple):
 def tokenize_paragraphs(
     paragraphs: Iterable[Iterable[str]], tokenizer: Tokenizer
 ) -> TokenizedParagraphs:
-    """What `read_paragraphs` gave, as numbers."""
-    return TokenizedParagraphs.from_lists(
-        [tokenizer.encode(sentence) for sentence in paragraph] for paragraph in paragraphs
-    )
+    """What `read_paragraphs` gave, as numbers; special tokens spelled in it are text."""
+    return TokenizedParagraphs.from_lists(_encoded(paragraphs, tokenizer))
+
+
+def _encoded(
+    paragraphs: Iterable[Iterable[str]], tokenizer: Tokenizer
+) -> Iterator[list[Sequence[int]]]:
+    remaining = iter(paragraphs)
+    while batch := [list(paragraph) for paragraph in itertools.islice(remaining, _PARAGRAPHS)]:
+        numbers = iter(encode_corpus(tokenizer, [text for part in batch for text in part]))
+        for part in batch:
+            yield list(itertools.islice(numbers, len(part)))
+
+
+_PARAGRAPHS = 1024  # that are encoded together
 
 
 def prediction_count(tokens: int) -> int:
@@ -194,6 +271,8 @@ class BertExamples:
         seed: any 64-bit integer, or a generator, advanced by one draw.
         static_masks: pairs and masks are those of epoch 0 in every epoch, as the reference text
             has them; only the order changes.
+        whole_words: predict all pieces of a word or none: words are drawn while they fit, those
+            that the tokenizer's ``continuing`` (bool [V]) tells. Fewer than 15 % may be left.
 
     Raises:
         ValueError: no paragraph of two sentences; no two neighbours that fit `max_len`; a token
@@ -216,6 +295,7 @@ class BertExamples:
         max_len: int = 64,
         seed: int | torch.Generator = 1,
         static_masks: bool = False,
+        whole_words: bool = False,
     ):
         if not isinstance(paragraphs, TokenizedParagraphs):
             paragraphs = TokenizedParagraphs.from_lists(paragraphs)
@@ -229,6 +309,7 @@ class BertExamples:
             sentences=np.ascontiguousarray(paragraphs.sentences, np.int64),
             paragraphs=np.ascontiguousarray(paragraphs.paragraphs, np.int64),
             ordinary=np.ascontiguousarray(tokenizer.ordinary_ids, np.int32),
+            continues=_continues(tokenizer) if whole_words else np.empty(0, np.uint8),
             mask=tokenizer.mask_id,
             cls=tokenizer.cls_id,
             sep=tokenizer.sep_id,
@@ -363,11 +444,26 @@ def _whole(name: str, value: int, smallest: int, largest: int = 2**62) -> int:
     return int(value)
 
 
+def _continues(tokenizer: Tokenizer) -> np.ndarray:
+    """uint8 [V]; without pieces each token is a word."""
+    continuing = getattr(tokenizer, "continuing", None)
+    if continuing is None:
+        return np.zeros(len(tokenizer), np.uint8)
+    continuing = np.ascontiguousarray(continuing, np.uint8)
+    if continuing.shape != (len(tokenizer),):
+        raise ValueError(
+            f"BertExamples: tokenizer.continuing must be [{len(tokenizer)}], "
+            f"got {list(continuing.shape)}"
+        )
+    return continuing
+
+
 def _check_tokens(tokens: np.ndarray, tokenizer: Tokenizer) -> None:
     """Sentences hold ordinary tokens and unknown ones; others would be masked or predicted."""
     allowed = np.zeros(len(tokenizer) + 1, bool)
     allowed[tokenizer.ordinary_ids] = True
-    allowed[tokenizer.unk_id] = True
+    if tokenizer.unk_id >= 0:
+        allowed[tokenizer.unk_id] = True
     for begin in range(0, len(tokens), 1 << 22):  # the masks below stay small
         piece = tokens[begin : begin + (1 << 22)]
         # Everything out of range looks at the last entry, which is False.

@@ -1,8 +1,9 @@
 """Files of BERT: folders in the layout of Hugging Face's transformers, and the text's archives.
 
     folder    config.json, model.safetensors and, optionally, vocab.txt: one token per line,
-              numbered from 0. Read only: pytorch_model.bin instead, and either of them in shards,
-              which a file NAME.index.json lists: {"weight_map": {tensor: file, ...}, ...}
+              numbered from 0, and what else its tokenizer has. Read only: pytorch_model.bin
+              instead, and either of them in shards, which a file NAME.index.json lists:
+              {"weight_map": {tensor: file, ...}, ...}
     archive   a zip (or what it unpacks to) of vocab.json, an array of tokens, and
               pretrained.params, a state dict
 
@@ -16,10 +17,11 @@ import io
 import json
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ from torch import Tensor
 from lexforge._compressed import DAMAGED_ZIP, is_damage
 from lexforge._files import replacing
 from lexforge.text.lines import numbered_words, parse_json, read_lines
+from lexforge.text.tokenizers.published import TOKENIZER, TOKENIZER_CONFIG, load_tokenizer
 from lexforge.training.checkpoint import (
     CONFIG,
     TENSORS,
@@ -40,6 +43,9 @@ from lexforge.training.checkpoint import (
     write_tensors,
 )
 from lexforge.training.memory import available_memory, show_bytes
+
+if TYPE_CHECKING:
+    from lexforge.text.tokenizers.base import Tokenizer
 
 PICKLED = "pytorch_model.bin"
 INDEX = ".index.json"  # after the name of a file: of the one that lists its shards
@@ -116,6 +122,22 @@ ARCHIVE = Names(
     head_bias="mlm.mlp.3.bias",
     nsp="nsp.output",
 )
+# The parts of a model that a file may be without, by the names of their attributes: what the names
+# of their tensors begin with, and what they are.
+PARTS = {
+    "hidden": ("bert.pooler.", "pooler"),
+    "mlm": ("cls.predictions.", "masked-LM head"),
+    "nsp": ("cls.seq_relationship.", "next-sentence head"),
+}
+# Of other tasks, which files of transformers hold beside an encoder.
+TASK_HEADS = ("classifier.", "qa_outputs.")
+# What transformers calls a model with these parts, beside the pooler.
+ARCHITECTURES = {
+    ("mlm", "nsp"): "BertForPreTraining",
+    ("mlm",): "BertForMaskedLM",
+    ("nsp",): "BertForNextSentencePrediction",
+    (): "BertModel",
+}
 # A member of an archive of that size that is so many times as long as it is packed holds nothing
 # but the same byte over and over: tensors are at most twice as long, words four times.
 _LONG_MEMBER, _LARGEST_RATIO = 10**8, 100
@@ -173,6 +195,7 @@ def write_folder(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     words: Sequence[str] | None,
+    tokenizer: Tokenizer | None = None,
 ) -> None:
     """Write a folder's files, which take their places together; others stay.
 
@@ -181,6 +204,8 @@ def write_folder(
     """
     with replacing_parts(folder) as partial:
         write_parts(partial, config, tensors, words)
+        if tokenizer is not None:
+            tokenizer.save(partial)
 
 
 def write_parts(
@@ -191,7 +216,8 @@ def write_parts(
 ) -> None:
     """The same, into the folder of a save that has other files too."""
     write_json(folder / CONFIG, config)
-    if words is not None:
+    # A token that is more than a line could not be read back; tokenizer.json has it then.
+    if words is not None and not any("\n" in word or "\r" in word for word in words):
         (folder / VOCABULARY).write_bytes("".join(f"{word}\n" for word in words).encode())
     write_tensors(folder / TENSORS, {name: x.float() for name, x in tensors.items()})
 
@@ -304,12 +330,31 @@ class Differences(NamedTuple):
             sorted(unsuitable),
         )
 
-    def describe(self, source: str | os.PathLike) -> str:
-        """All of it, a line each."""
+    def describe(self, source: str | os.PathLike, advice: str = "") -> str:
+        """All of it, a line each, and what would help at the end."""
         lines = [f"{source} does not hold the tensors of its configuration"]
         for kind, names in zip(("missing", "unexpected", "unsuitable"), self, strict=True):
             lines += [f"  {kind}: {name}" for name in names]
+        if advice:
+            lines.append(f"  {advice}")
         return "\n".join(lines)
+
+
+def read_tokenizer(folder: str | os.PathLike) -> Tokenizer | None:
+    """The tokenizer of a folder; None where there is none that can be read.
+
+    What is wrong with a tokenizer.json, or with what tokenizer_config.json names, is warned of; a
+    vocab.txt without special tokens is a vocabulary and no tokenizer.
+    """
+    try:
+        return load_tokenizer(folder)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        names = (TOKENIZER, TOKENIZER_CONFIG)
+        if any(Path(folder, name).exists() for name in names):
+            warnings.warn(f"the tokenizer is left out: {error}", stacklevel=3)
+        return None
 
 
 def check_layers(wanted: int, tensors: Mapping[str, Tensor], source: str | os.PathLike) -> None:

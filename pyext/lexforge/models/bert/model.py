@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -22,11 +22,17 @@ from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear import linear
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.text.tokenizers.published import tokenizer_of
 from lexforge.training.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
     from lexforge.models.bert.examples import PackedBatch
+    from lexforge.text.tokenizers.base import Tokenizer
 
+_ADVICE = (
+    "strict=False leaves out what is unexpected and gives first values to what is missing; "
+    "heads=False reads the encoder alone"
+)
 IGNORED = -100  # a label that takes no part in a loss
 
 
@@ -203,7 +209,8 @@ class BertModel(nn.Module):
     Attributes:
         vocabulary: the tokens by number, if the model was read with them, or they were set; saved
             with it.
-        hidden: the pooling layer; None where a file without one was read.
+        tokenizer: of the vocabulary, likewise.
+        hidden, mlm, nsp: the pooling layer and the heads; None where a file without one was read.
 
     Raises:
         MemoryError: the parameters would exceed the free memory; nothing is allocated.
@@ -221,29 +228,36 @@ class BertModel(nn.Module):
         _check_memory(config)
         self.config = config
         self.vocabulary: list[str] | None = None
+        self.tokenizer: Tokenizer | None = None
         generator = generator_of(seed)
         self.encoder = BertEncoder(config, seed=generator)
         self.hidden: nn.Linear | None = unset(nn.Linear, config.hidden_size, config.hidden_size)
         initialise(self.hidden, config, generator)
-        self.mlm = MaskLM(config, seed=generator)
-        self.nsp = NextSentencePred(config, seed=generator)
+        self.mlm: MaskLM | None = MaskLM(config, seed=generator)
+        self.nsp: NextSentencePred | None = NextSentencePred(config, seed=generator)
 
     @staticmethod
     def from_pretrained(
-        folder: str | os.PathLike, *, strict: bool = True, heads: bool = True
+        folder: str | os.PathLike, *, strict: bool = True, heads: bool | None = None
     ) -> BertModel:
         """Read a folder in Hugging Face's layout, or written by :meth:`save_pretrained`.
 
+        transformers' ``BertForPreTraining`` has all parts; ``BertModel``, ``BertForMaskedLM``,
+        ``BertForSequenceClassification``, ``BertForTokenClassification`` and
+        ``BertForQuestionAnswering`` lack some, and :meth:`add_heads` makes what is missing.
+
         Args:
             folder: with ``config.json``, and ``model.safetensors`` or ``pytorch_model.bin``, or
-                the shards of either and their index. ``vocab.txt`` becomes :attr:`vocabulary`.
+                the shards of either and their index. ``vocab.txt`` becomes :attr:`vocabulary`,
+                with what else there is :attr:`tokenizer`.
             strict: refuse a file in which tensors are missing, or which holds others. Without it
                 the missing ones get first values from torch's generator, others are left out, and a
                 warning names both.
-            heads: read the pretraining heads too. Without it only encoder and pooling layer are
-                read, which is enough for encoding; files of other tasks hold no more of BERT. The
-                pooling layer may be missing then, as it is in masked-language models; what needs it
-                is an error.
+            heads: by default the pooling layer and each pretraining head are read if the file has
+                them, and are None else; what needs a missing one is an error. The heads of other
+                tasks are left out, with a warning. True: all are asked for, and nothing else may
+                be there. False: the encoder, and the pooling layer if there is one, of whatever the
+                file holds; enough for encoding.
 
         Returns:
             The model, float32 on the CPU, in evaluation mode.
@@ -264,27 +278,59 @@ class BertModel(nn.Module):
                 f"got {len(words)}"
             )
         found = bert_files.unite_head(found, tied=config.tied_head, source=folder)
-        names, prefix = bert_files.HUGGING_FACE, "" if heads else "bert."
+        names, prefix = bert_files.HUGGING_FACE, "bert." if heads is False else ""
+        tasks = [name for name in found if name.startswith(bert_files.TASK_HEADS)]
+        if heads is None and strict:
+            found = {name: tensor for name, tensor in found.items() if name not in tasks}
         if strict:
             bert_files.check_layers(config.num_layers, found, folder)
         config.check_memory()
-        pooler = {f"{names.hidden}.{kind}" for kind in ("weight", "bias")}
-        pooled = heads or not pooler.isdisjoint(found)
+        absent = _absent_parts(found, strict, heads)
         with torch.device("meta"):
-            outline = BertModel(config, seed=UNSET)
-        if not pooled:
-            outline.hidden = None
+            outline = BertModel(config, seed=UNSET)._without(absent)
         differences = outline._differences(names, found, folder, strict, prefix)
-        model = BertModel(config, seed=UNSET if heads else None)
-        if not pooled:
-            model.hidden = None
+        model = BertModel(config, seed=UNSET)._without(absent)
         model._fill(names, found, prefix, bool(differences.missing))
-        model.vocabulary = words
+        if heads is None and strict and tasks:
+            warnings.warn(
+                f"{folder}: {', '.join(tasks)} of another task are left out", stacklevel=2
+            )
+        model.vocabulary, model.tokenizer = words, bert_files.read_tokenizer(folder)
         return model.eval()
+
+    def _without(self, parts: Iterable[str]) -> BertModel:
+        for part in parts:
+            setattr(self, part, None)
+        return self
+
+    @property
+    def missing_parts(self) -> list[str]:
+        """What :meth:`add_heads` would make: pooler, masked-LM head, next-sentence head."""
+        parts = bert_files.PARTS.items()
+        return [name for part, (_, name) in parts if getattr(self, part) is None]
+
+    def add_heads(self, *, seed: int | torch.Generator | None = None) -> None:
+        """Give first values to the pooling layer and the heads that the model lacks.
+
+        Args:
+            seed: of the values; by default they come from torch's generator.
+        """
+        generator, config = generator_of(seed), self.config
+        table = self.encoder.token_embedding.weight
+        with torch.device(table.device):
+            if self.hidden is None:
+                self.hidden = unset(nn.Linear, config.hidden_size, config.hidden_size)
+                initialise(self.hidden, config, generator)
+            if self.mlm is None:
+                self.mlm = MaskLM(config, seed=generator)
+            if self.nsp is None:
+                self.nsp = NextSentencePred(config, seed=generator)
+        self.to(table.dtype)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write ``config.json``, ``model.safetensors`` and, if there is a :attr:`vocabulary`,
-        ``vocab.txt``.
+        ``vocab.txt``; with the :attr:`tokenizer` (one of the vocabulary, if none is set) also
+        ``tokenizer.json`` and ``tokenizer_config.json``, which transformers' AutoTokenizer loads.
 
         transformers reads what it can express, which is what :meth:`BertConfig.standard` makes; for
         others the tensors have the same names, and the configuration makes transformers refuse.
@@ -295,7 +341,11 @@ class BertModel(nn.Module):
         Raises:
             CheckpointError: the disk is full or refuses; what was there is intact.
         """
-        bert_files.write_folder(folder, *contents(self))
+        config, tensors, words = contents(self)
+        tokenizer = self.tokenizer
+        if words is not None and (tokenizer is None or list(tokenizer.tokens) != words):
+            tokenizer = tokenizer_of(words)
+        bert_files.write_folder(folder, config, tensors, words, tokenizer)
 
     @staticmethod
     def load_reference_archive(
@@ -389,7 +439,12 @@ class BertModel(nn.Module):
             _beginning(prefix, named_tensors(self, names)), _beginning(prefix, found)
         )
         if differences.unsuitable or (strict and any(differences)):
-            raise CheckpointError(differences.describe(source))
+            advice = names is bert_files.HUGGING_FACE and (
+                differences.missing or differences.unexpected
+            )
+            raise CheckpointError(
+                differences.describe(source, _ADVICE if strict and advice else "")
+            )
         if any(differences):
             warnings.warn(differences.describe(source), stacklevel=3)
         return differences
@@ -419,6 +474,16 @@ class BertModel(nn.Module):
                 f"{bert_files.HUGGING_FACE.hidden}; cls, mean and tokens do without"
             )
 
+    def _check_parts(self, *parts: str) -> None:
+        """ValueError if the model lacks one of them."""
+        for part in parts:
+            if getattr(self, part) is None:
+                prefix, name = bert_files.PARTS[part]
+                raise ValueError(
+                    f"BertModel: the model has no {name}, its file lacks {prefix}*; "
+                    f"add_heads() makes one"
+                )
+
     def pooled(self, encoded_cls: Tensor) -> Tensor:
         """dense + tanh of the encoded first positions [B, H]: [B, H].
 
@@ -431,7 +496,13 @@ class BertModel(nn.Module):
         return bias_activation(x, self.hidden.bias, activation="tanh")
 
     def losses(self, batch: PackedBatch, *, seed: int | Tensor | None = None) -> BertLosses:
-        """Both losses of a packed batch; with the parameters and a seed they determine a step."""
+        """Both losses of a packed batch; with the parameters and a seed they determine a step.
+
+        Raises:
+            ValueError: shapes that do not fit; a model without a head or pooler.
+        """
+        self._check_parts("hidden", "mlm", "nsp")
+        assert self.mlm is not None and self.nsp is not None
         encoded = self.encode_packed(*batch.inputs, seed=seed)
         _check_predictions(batch)
         # Sequences of no tokens may end a batch that is filled up; they are ignored.
@@ -464,7 +535,7 @@ class BertModel(nn.Module):
         pred_positions: Tensor | None = None,
         *,
         seed: int | Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Encode a padded batch and apply both heads.
 
         Args:
@@ -477,10 +548,12 @@ class BertModel(nn.Module):
 
         Returns:
             Encoded [B, S, H] (zeros where there is padding), masked-LM logits [B, P, V] (None
-            without ``pred_positions``) and next-sentence logits [B, 2].
+            without ``pred_positions``) and next-sentence logits [B, 2] (None for a model without
+            pooler or next-sentence head).
 
         Raises:
-            TypeError, ValueError: shapes, dtypes or lengths that do not fit; an empty batch.
+            TypeError, ValueError: shapes, dtypes or lengths that do not fit; an empty batch;
+            ``pred_positions`` for a model without masked-LM head.
             IndexError: an id outside its table or a position outside its sequence.
         """
         name = type(self).__name__
@@ -488,9 +561,12 @@ class BertModel(nn.Module):
         first = packed.cu_seqlens[:-1]
         index = packed.index_of(pred_positions)
         encoded = self.encode_packed(*packed.inputs, seed=seed)
-        nsp = self.nsp(self.pooled(encoded.index_select(0, first)))
-        mlm = None
+        nsp = mlm = None
+        if self.nsp is not None and self.hidden is not None:
+            nsp = self.nsp(self.pooled(encoded.index_select(0, first)))
         if pred_positions is not None and index is not None:
+            self._check_parts("mlm")
+            assert self.mlm is not None
             rows = encoded.index_select(0, index)
             mlm = self.mlm(rows, self.encoder.token_embedding.weight)
             mlm = mlm.unflatten(0, pred_positions.shape)
@@ -525,12 +601,14 @@ def named_tensors(model: BertModel, names: bert_files.Names) -> dict[str, Tensor
         add(prefix + names.output_norm, block.output_norm)
     if model.hidden is not None:
         add(names.hidden, model.hidden)
-    add(names.head_dense, head.dense)
-    add(names.head_norm, head.norm)
-    if head.weight is not None:
-        tensors[names.head_weight] = head.weight
-    tensors[names.head_bias] = head.bias
-    add(names.nsp, model.nsp.output)
+    if head is not None:
+        add(names.head_dense, head.dense)
+        add(names.head_norm, head.norm)
+        if head.weight is not None:
+            tensors[names.head_weight] = head.weight
+        tensors[names.head_bias] = head.bias
+    if model.nsp is not None:
+        add(names.nsp, model.nsp.output)
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
@@ -540,9 +618,26 @@ def contents(
     """What a folder holds of a model: configuration, tensors and, if there are any, tokens."""
     names = bert_files.HUGGING_FACE
     tensors = named_tensors(model, names)
-    if not model.config.tied_head:
+    if not model.config.tied_head and model.mlm is not None:
         tensors[bert_files.DECODER_BIAS] = tensors[names.head_bias]
-    return model.config.to_huggingface(), tensors, model.vocabulary
+    config = model.config.to_huggingface()
+    if "architectures" in config:
+        heads = tuple(part for part in ("mlm", "nsp") if getattr(model, part) is not None)
+        config["architectures"] = [bert_files.ARCHITECTURES[heads]]
+    return config, tensors, model.vocabulary
+
+
+def _absent_parts(found: Mapping[str, Tensor], strict: bool, heads: bool | None) -> list[str]:
+    """The parts that a model of these tensors does without, by the names of their attributes."""
+    if heads or (heads is None and not strict):
+        return []
+    names = {
+        part: any(name.startswith(prefix) for name in found)
+        for part, (prefix, _) in bert_files.PARTS.items()
+    }
+    return [
+        part for part, there in names.items() if not there or (part != "hidden" and heads is False)
+    ]
 
 
 def _beginning(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,9 @@ from lexforge.models.settings import corpus, evaluation, training
 from lexforge.training.settings import Settings
 
 WARMUP_HELP = "Steps in which the rate rises; a tenth of all with another model."
+SPLITS = ("auto", "spaced", "prose")  # how lines become sentences
+WORDS_HELP = "Predict all pieces of a word, or none."
+SENTENCES_HELP = 'End at " . " (spaced), as in prose, or as most lines have them.'
 PRECISION_HELP = "bf16 is faster where processor or GPU have it."
 
 
@@ -38,6 +41,8 @@ class PretrainingSettings(Settings):
     accumulation: int = training(1, "Parts that a step is done in, to save memory.", low=1)
     precision: str = training("float32", PRECISION_HELP, choices=("float32", "bf16"))
     static_masks: bool = corpus(False, "Draw pairs and masks once rather than in every epoch.")
+    whole_words: bool = corpus(False, WORDS_HELP, later=True)
+    sentences: str = corpus("auto", SENTENCES_HELP, choices=SPLITS, later=True)
     seed: int = common.seed()
     encoding: str = common.encoding()
     errors: str | None = common.errors()

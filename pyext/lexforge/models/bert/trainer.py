@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -33,6 +33,11 @@ from lexforge.models.bert.examples import (
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
 from lexforge.models.bert.steps import Stepper, draw_steps
+from lexforge.text.tokenizers.published import (
+    PublishedTokenizer,
+    as_tokenizer,
+    load_tokenizer,
+)
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import STATE, CheckpointError, is_checkpoint
 from lexforge.training.events import Events
@@ -49,6 +54,8 @@ if TYPE_CHECKING:
     from lexforge.text.tokenizers.base import Tokenizer
     from lexforge.training.signals import StopRequest
 
+WORDS, WORDPIECE = "words", "wordpiece"  # tokenizers that are made of the corpus
+VOCAB_SIZE = 16_000  # of word pieces
 EVALUATIONS = 10  # of a run with held-out data, where nothing else is asked for
 SAMPLE_BATCHES = 8  # that tell the size of a graph
 
@@ -285,7 +292,8 @@ def pretrain(
     *,
     config: str | os.PathLike | BertConfig | None = None,
     shape: Mapping[str, Any] | None = None,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: Tokenizer | str | os.PathLike | None = None,
+    vocab_size: int | None = None,
     min_count: int = 5,
     out: str | os.PathLike | None = None,
     resume: bool = False,
@@ -303,6 +311,8 @@ def pretrain(
     accumulation: int | None = None,
     precision: str | None = None,
     static_masks: bool | None = None,
+    whole_words: bool | None = None,
+    sentences: str | None = None,
     seed: int | None = None,
     encoding: str | None = None,
     errors: str | None = None,
@@ -335,10 +345,14 @@ def pretrain(
         corpus: As in :func:`lexforge.models.bert.examples.read_paragraphs`.
         config: ``"reference"`` (the default), ``"standard"``, a :class:`BertConfig` whose
             ``vocab_size`` is the tokenizer's, or a folder with a model and its tokenizer to go on
-            from.
+            from, also of transformers. A head that it lacks gets first values.
         shape: Fields of :class:`BertConfig` that differ from the named config's, such as
             ``{"num_layers": 4}``.
-        tokenizer: By default words of the corpus, or the tokenizer in the folder.
+        tokenizer: By default that in the folder, or ``"words"``: those of the corpus as they stand
+            between spaces, in lower case. ``"wordpiece"``: pieces, trained on the corpus, of texts
+            split and turned to lower case as published BERT's. A folder with a tokenizer; or a
+            tokenizer, of transformers or tokenizers too.
+        vocab_size: Tokens of ``"wordpiece"``; 16,000 by default.
         min_count: Words seen less often are unknown.
         out: Folder of checkpoints: `checkpoint_every` so many minutes, when stopped, at the end.
         resume: Go on with the run in `out`. Settings that are not given are those of the run; of
@@ -358,6 +372,9 @@ def pretrain(
         precision: ``"float32"``, or ``"bf16"``: products and activations in bfloat16 (autocast),
             parameters and sums in float32. On the CPU only where it has the instructions.
         static_masks: Pairs and masks of the first epoch in all epochs, as in the text.
+        whole_words: Predict all pieces of a word, or none.
+        sentences: How lines of files are split, see
+            :func:`lexforge.models.bert.examples.read_paragraphs`.
         seed: Of everything random.
         encoding, errors: Of files, `eval_file` too, as for ``text.resolve_corpus``.
         eval_file: Text that is not trained on, as `corpus`, whose losses are measured in between
@@ -408,6 +425,11 @@ def pretrain(
     workers = either("pretrain", workers, threads=threads)
     if workers is not None:
         workers = whole("pretrain", "workers", workers, high=MAX_THREADS)
+    named = _named_tokenizer(tokenizer)
+    if vocab_size is not None:
+        vocab_size = whole("pretrain", "vocab_size", vocab_size)
+        if named != WORDPIECE:
+            raise ValueError('pretrain: vocab_size must come with tokenizer "wordpiece"')
     if epochs is not None:
         epochs = whole("pretrain", "epochs", epochs)
     settings: dict[str, Any] = {
@@ -423,6 +445,8 @@ def pretrain(
         "accumulation": accumulation,
         "precision": precision,
         "static_masks": static_masks,
+        "whole_words": whole_words,
+        "sentences": sentences,
         "seed": seed,
         "encoding": None if encoding is None else encoding_name("pretrain", "encoding", encoding),
         "errors": errors,
@@ -451,7 +475,7 @@ def pretrain(
         pretraining = (
             _Run.new(config, shape, given, copies=4 if device.type == "cpu" else 1)
             if out is None or not resume
-            else _Run.saved(out, tokenizer, config, shape)
+            else _Run.saved(out, named, config, shape)
         )
         _check_precision(given.get("precision", pretraining.settings.precision), device)
         pretraining.prepare(
@@ -459,10 +483,13 @@ def pretrain(
             given,
             epochs,
             shape=shape,
-            tokenizer=tokenizer,
+            tokenizer=named,
             min_count=min_count,
+            vocab_size=vocab_size,
         )
         pretraining.hold_out(eval_file, evaluation)
+        for note in pretraining.notes:
+            progress.say(note)
         progress.say(pretraining.describe())
         if stop is not None:
             stack.enter_context(stop)
@@ -507,6 +534,7 @@ class _Run:
         self._config: str | BertConfig | Path = "reference"
         self._optimizer: dict[str, Tensor] | None = None
         self._evaluated: dict[str, Any] | None = None  # how, and what identifies the data
+        self.notes: list[str] = []  # what there is to say of the model
 
     @property
     def result(self) -> PretrainingResult:
@@ -544,6 +572,9 @@ class _Run:
                     f"pretrain: shape must be that of the model in {config}, got {shape}"
                 )
             run.model = BertModel.from_pretrained(run._config)
+            if missing := run.model.missing_parts:
+                run.model.add_heads(seed=run.settings.seed)
+                run.notes.append(f"{config} has no {', '.join(missing)}: from first values")
             planned = run.model.config
         else:
             planned = _config(run._config, shape)
@@ -559,7 +590,7 @@ class _Run:
     def saved(
         cls,
         folder: str | os.PathLike,
-        tokenizer: Tokenizer | None,
+        tokenizer: Tokenizer | str | None,
         config: str | os.PathLike | BertConfig | None,
         shape: Mapping[str, Any] | None,
     ) -> _Run:
@@ -584,7 +615,7 @@ class _Run:
             raise CheckpointError(f"the trainer state in {folder} is damaged: {error}") from error
         run.model, run.tokenizer, run._optimizer = saved.model, saved.tokenizer, saved.optimizer
         run._evaluated = evaluated
-        if tokenizer is not None and list(tokenizer.tokens) != list(run.tokenizer.tokens):
+        if not _is_of_run(tokenizer, run.tokenizer):
             raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
         named = run.model.config
         if isinstance(config, BertConfig) or config in ("reference", "standard"):
@@ -605,8 +636,9 @@ class _Run:
         epochs: int | None,
         *,
         shape: Mapping[str, Any] | None,
-        tokenizer: Tokenizer | None,
+        tokenizer: Tokenizer | str | None,
         min_count: int,
+        vocab_size: int | None,
     ) -> None:
         """Read and number the corpus, and fix what depends on it.
 
@@ -616,9 +648,17 @@ class _Run:
         may_change = ("steps",) if self.settings.schedule == "constant" else ()
         if self._saved is not None:
             self.settings.refuse_changes(given, may_change)
+        # What decides how the corpus is read cannot wait for the rest.
+        reading = {name: given[name] for name in ("sentences",) if name in given}
+        self.settings = replace(self.settings, **reading)
         paragraphs = self._read(corpus)
         if self._saved is None:
-            self._make_model(paragraphs, shape, tokenizer, min_count)
+            self._make_model(paragraphs, shape, tokenizer, min_count, vocab_size)
+        elif vocab_size is not None and len(self.tokenizer) > vocab_size:
+            raise ValueError(
+                f"cannot resume with other settings: vocab_size is {vocab_size}, and the run's "
+                f"tokenizer has {len(self.tokenizer)} tokens"
+            )
         numbers = tokenize_paragraphs(paragraphs, self.tokenizer)
         identity = _identity(numbers, self.tokenizer)
         saved, settings, config = self._saved, self.settings, self.model.config
@@ -639,6 +679,7 @@ class _Run:
             max_len=settings.max_len,
             seed=settings.seed,
             static_masks=settings.static_masks,
+            whole_words=settings.whole_words,
         )
         given = dict(given)
         if epochs is not None or settings.steps is None:
@@ -687,26 +728,41 @@ class _Run:
             max_len=settings.max_len,
             seed=settings.seed,
             static_masks=True,
+            whole_words=settings.whole_words,
         )
 
     def _read(self, corpus: Any) -> list[list[str]]:
         settings = self.settings
-        return read_paragraphs(corpus, encoding=settings.encoding, errors=settings.errors)
+        return read_paragraphs(
+            corpus,
+            lowercase=False,  # that is for the tokenizer to do
+            encoding=settings.encoding,
+            errors=settings.errors,
+            sentences=settings.sentences,
+        )
 
     def _make_model(
         self,
         paragraphs: list[list[str]],
         shape: Mapping[str, Any] | None,
-        tokenizer: Tokenizer | None,
+        tokenizer: Tokenizer | str | None,
         min_count: int,
+        vocab_size: int | None,
     ) -> None:
-        if isinstance(self._config, Path):
-            self.tokenizer = tokenizer or WordTokenizer.load(self._config)
-        else:
-            self.tokenizer = tokenizer or WordTokenizer.build(paragraphs, min_freq=min_count)
+        if isinstance(self._config, Path) and tokenizer is None:
+            tokenizer = load_tokenizer(self._config)
+        if tokenizer == WORDPIECE:
+            tokenizer = PublishedTokenizer.train_wordpiece(
+                _Sentences(paragraphs), vocab_size=vocab_size or VOCAB_SIZE
+            )
+        elif tokenizer is None or isinstance(tokenizer, str):
+            tokenizer = WordTokenizer.build(paragraphs, min_freq=min_count)
+        self.tokenizer = tokenizer
+        if not isinstance(self._config, Path):
             config = _config(self._config, shape, self.tokenizer)
             self.model = BertModel(config, seed=self.settings.seed)
         self.model.vocabulary = list(self.tokenizer.tokens)
+        self.model.tokenizer = self.tokenizer
 
     def describe(self) -> str:
         """Sizes of the vocabulary, the data and the model."""
@@ -832,6 +888,39 @@ class _Run:
             report,
             keep,
         )
+
+
+class _Sentences:
+    """All sentences of paragraphs, as often as wanted."""
+
+    def __init__(self, paragraphs: list[list[str]]) -> None:
+        self._paragraphs = paragraphs
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._paragraphs)
+
+
+def _named_tokenizer(tokenizer: Any) -> Any:
+    """A tokenizer, None, or the name of what is made of the corpus."""
+    if tokenizer is None or (isinstance(tokenizer, str) and tokenizer in (WORDS, WORDPIECE)):
+        return tokenizer
+    if isinstance(tokenizer, (str, os.PathLike)):
+        if not Path(tokenizer).is_dir():
+            raise ValueError(
+                f"pretrain: tokenizer must be {WORDS!r}, {WORDPIECE!r}, a folder with one or a "
+                f"tokenizer, got {os.fspath(tokenizer)!r}"
+            )
+        return load_tokenizer(tokenizer)
+    return as_tokenizer(tokenizer)
+
+
+def _is_of_run(tokenizer: Tokenizer | str | None, saved: Tokenizer) -> bool:
+    """Whether a run with this tokenizer may be that of the saved one."""
+    if tokenizer is None:
+        return True
+    if isinstance(tokenizer, str):
+        return isinstance(saved, WordTokenizer if tokenizer == WORDS else PublishedTokenizer)
+    return list(tokenizer.tokens) == list(saved.tokens)
 
 
 def _check_precision(precision: str, device: torch.device) -> None:

@@ -82,21 +82,35 @@ def example(
     cls: int,
     sep: int,
     ordinary: Sequence[int],
+    continues: Sequence[bool] | None = None,
 ) -> Example:
-    """The masked sequence of a pair of sentences; with static masks `epoch` is 0."""
+    """The masked sequence of a pair of sentences; with static masks `epoch` is 0.
+
+    With `continues`, by token, whole words are masked.
+    """
     a, b = (list(sentences[sentence]) for sentence in pair)
     tokens = [cls, *a, sep, *b, sep]
     segments = [0] * (len(a) + 2) + [1] * (len(b) + 1)
     count, candidates = prediction_count(len(tokens)), len(a) + len(b)
     quads = [_quad(seed, epoch, pair[0], MASKING, slot) for slot in range(count)]
     taken: set[int] = set()
-    for i, quad in enumerate(quads):
-        last = candidates - count + i
-        drawn = _bounded(quad[0], last + 1)
-        taken.add(last if drawn in taken else drawn)
+    if continues is not None:
+        begins = [c for c, token in enumerate(a + b) if c in (0, len(a)) or not continues[token]]
+        words = [range(*ends) for ends in zip(begins, [*begins[1:], candidates], strict=True)]
+        for i in range(len(words)):
+            draw = _quad(seed, epoch, pair[0], MASKING, i)[0]
+            other = i + _bounded(draw, len(words) - i)
+            words[i], words[other] = words[other], words[i]
+            if len(taken) + len(words[i]) <= count:
+                taken.update(words[i])
+    else:
+        for i, quad in enumerate(quads):
+            last = candidates - count + i
+            drawn = _bounded(quad[0], last + 1)
+            taken.add(last if drawn in taken else drawn)
     positions = sorted(1 + c if c < len(a) else 2 + c for c in taken)
     labels = [tokens[position] for position in positions]
-    for position, (_, what, word, _) in zip(positions, quads, strict=True):
+    for position, (_, what, word, _) in zip(positions, quads, strict=False):
         tenth = _bounded(what, 10)
         if tenth < 8:
             tokens[position] = mask

@@ -13,6 +13,13 @@ import numpy as np
 from lexforge._files import part, replacing
 from lexforge.text.lines import numbered_words, read_json, read_lines
 
+# Of tokenizer_config.json, in which "tokenizer_class" is transformers'.
+CLASS_KEY = "lexforge_tokenizer"
+FAST = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+}
+
 
 class WordTokenizer:
     """Words separated by white space.
@@ -125,6 +132,10 @@ class WordTokenizer:
         """Writes vocab.txt, one token per line; vocab.json, an array; and tokenizer_config.json.
 
         The last one names the class, so that no other tokenizer takes vocab.txt for its own.
+        tokenizer.json is the same vocabulary for ``AutoTokenizer`` of transformers, whose ids are
+        those of :meth:`encode` but where a text spells a special token, which is that token there,
+        and for capitals that Python and the tokenizers library turn to lower case differently (a
+        sigma at the end of a word).
 
         Raises:
             ValueError: a token is empty or holds white space and could not be read back.
@@ -136,7 +147,8 @@ class WordTokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         names = dict(zip(("unk", "pad", "mask", "cls", "sep"), self.SPECIAL_TOKENS, strict=True))
         config = {
-            "tokenizer_class": "WordTokenizer",
+            CLASS_KEY: "WordTokenizer",
+            **FAST,
             "do_lower_case": self.lowercase,
             **{f"{name}_token": token for name, token in names.items()},
         }
@@ -144,8 +156,28 @@ class WordTokenizer:
             file.writelines(f"{token}\n".encode() for token in self.tokens)
         with replacing(folder / "vocab.json") as file:
             file.write(json.dumps(self.tokens, ensure_ascii=False).encode())
+        with replacing(folder / "tokenizer.json") as file:
+            file.write(self._word_level().encode())
         with replacing(folder / "tokenizer_config.json") as file:
             file.write(json.dumps(config, indent=2).encode() + b"\n")
+
+    def _word_level(self) -> str:
+        """The content of a tokenizer.json."""
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+        unknown, _, _, cls_token, sep_token = self.SPECIAL_TOKENS
+        tokenizer = Tokenizer(models.WordLevel(self.index, unk_token=unknown))
+        if self.lowercase:
+            tokenizer.normalizer = normalizers.Lowercase()
+        # What str.split takes for white space, which is a little more than Unicode does.
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\x1c-\x1f]+"), "removed")
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{cls_token} $A {sep_token}",
+            pair=f"{cls_token} $A {sep_token} $B:1 {sep_token}:1",
+            special_tokens=[(cls_token, self.cls_id), (sep_token, self.sep_id)],
+        )
+        tokenizer.add_special_tokens(list(self.SPECIAL_TOKENS))
+        return tokenizer.to_str()
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> WordTokenizer:
@@ -159,7 +191,7 @@ class WordTokenizer:
         lowercase = True
         if (config_path := part(folder, "tokenizer_config.json")).exists():
             config = read_json(config_path)
-            made_by = config.get("tokenizer_class", "WordTokenizer")
+            made_by = config.get(CLASS_KEY, config.get("tokenizer_class", "WordTokenizer"))
             if made_by != "WordTokenizer":
                 raise ValueError(
                     f"{config_path}: tokenizer_class must be WordTokenizer, got {made_by!r}"

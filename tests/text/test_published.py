@@ -1,0 +1,223 @@
+"""Published tokenizers: BERT's pieces, any tokenizer.json, vocabularies of one's own texts."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from lexforge.text.tokenizers.published import (
+    PublishedTokenizer,
+    as_tokenizer,
+    load_tokenizer,
+    tokenizer_of,
+)
+from lexforge.text.tokenizers.words import WordTokenizer
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+PIECES = [*SPECIAL, "the", "run", "##ning", "##s", "cafe", ",", "a", "[unused]"]
+TEXTS = ["The café, running!", "a\x00 [MASK] runs", "", "東 the", "unknown"]
+
+
+def pieces(**options):
+    return PublishedTokenizer.from_pieces(PIECES, **options)
+
+
+def byte_level():
+    """GPT-2's kind: no unknown token, no special ones but an end."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=270, initial_alphabet=alphabet, special_tokens=["<s>", "</s>"],
+        show_progress=False,
+    )  # fmt: skip
+    tokenizer.train_from_iterator(["the cat and the dog"] * 5, trainer)
+    return tokenizer
+
+
+def test_pieces():
+    tokenizer = pieces()
+    assert tokenizer.tokenize("The café, running!") == [
+        "the",
+        "cafe",
+        ",",
+        "run",
+        "##ning",
+        "[UNK]",
+    ]
+    assert tokenizer.encode("the runs") == [5, 6, 8]
+    assert tokenizer.special_tokens == dict(
+        zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL, strict=True)
+    )
+    ids = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id)
+    assert (*ids, tokenizer.mask_id) == (0, 1, 2, 3, 4)
+    assert tokenizer.ordinary_ids.tolist() == list(range(5, 13))
+    assert tokenizer.ordinary_ids.dtype == np.int32
+    assert np.flatnonzero(tokenizer.continuing).tolist() == [7, 8]
+    assert tokenizer.decode([2, 5, 6, 7, 3]) == "the running"
+    assert tokenizer.decode([2, 5], skip_special_tokens=False) == "[CLS] the"
+    ids, offsets = tokenizer.encode_with_offsets("Café runs")
+    assert ids == [9, 6, 8] and offsets.tolist() == [[0, 4], [5, 8], [8, 9]]
+    assert tokenizer.convert_tokens_to_ids(["[CLS]", "the", "no"]) == [2, 5, 1]
+    assert len(tokenizer) == 13 and "WordPiece, 13 tokens" in repr(tokenizer)
+    for ids in ([13], [-1]):
+        with pytest.raises(IndexError, match=rf"ids must be in 0..12, got {ids[0]}"):
+            tokenizer.convert_ids_to_tokens(ids)
+        with pytest.raises(IndexError, match="ids must be"):
+            tokenizer.decode(ids)
+    with pytest.raises(ValueError, match="with half a character"):
+        tokenizer.encode("\ud800")
+
+
+def test_special_tokens_of_a_corpus_are_text():
+    """As in transformers [MASK] is the mask, but not in what is trained on."""
+    tokenizer = pieces()
+    assert tokenizer.encode("the [MASK]") == [5, 4]
+    assert tokenizer.encode_corpus(["the [MASK]", "runs"]) == [[5, 1, 1, 1], [6, 8]]
+    assert tokenizer.encode("the [MASK]") == [5, 4]
+
+
+def test_cased():
+    assert pieces(lowercase=False).encode("The the") == [1, 5]
+    assert pieces(settings={"do_lower_case": False}).encode("The the") == [1, 5]
+
+
+@pytest.mark.parametrize("make", [pieces, lambda: PublishedTokenizer(byte_level())])
+def test_save_and_load(make, tmp_path):
+    tokenizer = make()
+    tokenizer.save(tmp_path)
+    for again in (load_tokenizer(tmp_path), pickle.loads(pickle.dumps(tokenizer))):
+        assert isinstance(again, PublishedTokenizer) and again.tokens == tokenizer.tokens
+        assert again.special_tokens == tokenizer.special_tokens
+        assert [again.encode(text) for text in TEXTS] == [tokenizer.encode(t) for t in TEXTS]
+        np.testing.assert_array_equal(again.ordinary_ids, tokenizer.ordinary_ids)
+
+
+def test_byte_level():
+    tokenizer = as_tokenizer(byte_level())
+    assert tokenizer.unk_id == -1 and tokenizer.special_tokens == {"cls": "<s>", "sep": "</s>"}
+    assert tokenizer.decode(tokenizer.encode("naïve 東 the")) == "naïve 東 the"
+    words = [t for t, on in zip(tokenizer.tokens, tokenizer.continuing, strict=True) if not on]
+    assert all(token.startswith("Ġ") or token in ("<s>", "</s>") for token in words)
+    with pytest.raises(ValueError, match=r"must hold a mask token such as \[MASK\]"):
+        _ = tokenizer.mask_id
+    with pytest.raises(ValueError, match="must hold '東', and has no unknown token"):
+        tokenizer.convert_tokens_to_ids(["東"])
+
+
+def test_special_tokens_by_their_places():
+    """What a tokenizer puts around texts, truncation and padding that nobody asked for."""
+    own = byte_level()
+    own.post_processor = processors.TemplateProcessing(
+        single="</s> $A <s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    own.enable_truncation(3)
+    own.enable_padding()
+    tokenizer = PublishedTokenizer(own)
+    assert tokenizer.special_tokens == {"cls": "</s>", "sep": "<s>"}
+    assert len(tokenizer.encode("xyzxyz")) == 6
+    assert own.truncation is not None
+    named = PublishedTokenizer(own, special_tokens={"mask": "a"})
+    assert named.mask_id == own.token_to_id("a")
+    for special, message in (({"mask": "xx"}, r"lacks \['xx'\]"), ({"bos": "a"}, r"got \['bos'\]")):
+        with pytest.raises(ValueError, match=message):
+            PublishedTokenizer(own, special_tokens=special)
+
+
+def test_numbers_without_tokens(tmp_path):
+    """Of a vocab.txt with a token twice the last line counts, as in transformers."""
+    (tmp_path / "vocab.txt").write_text("\n".join([*PIECES, "the", ""]))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode("the") == [13] and tokenizer.tokens[5] == ""
+    assert 5 not in tokenizer.ordinary_ids
+
+
+def test_components_that_are_not_known_are_named(tmp_path):
+    pieces().save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    for key in ("normalizer", "pre_tokenizer", "model"):
+        changed = content | {key: {"type": "Nonsense"}}
+        path.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=rf"tokenizer\.json: .* its {key} 'Nonsense' is none"):
+            load_tokenizer(tmp_path)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="must have a model"):
+        load_tokenizer(tmp_path)
+
+
+def test_wordpiece_vocabularies_of_own_texts():
+    texts = ["the running runner runs", "she ran, he runs 東京"] * 20
+    tokenizer = PublishedTokenizer.train_wordpiece(texts, vocab_size=40)
+    assert tokenizer.tokens[:5] == SPECIAL and len(tokenizer) == 40
+    assert "runn" in tokenizer.tokens or "run" in tokenizer.tokens
+    assert tokenizer.unk_id not in tokenizer.encode("The ran, 京")
+    assert PublishedTokenizer.train_wordpiece(texts, vocab_size=40).tokens == tokenizer.tokens
+    assert "##," not in tokenizer.tokens and "##東" not in tokenizer.tokens
+    for options, message in (
+        ({"vocab_size": 10}, r"vocab_size must be at least \d+, the special tokens and the char"),
+        ({"vocab_size": 0}, "vocab_size must be >= 1"),
+        ({"texts": []}, "texts must have characters"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PublishedTokenizer.train_wordpiece(**{"texts": texts, **options})
+
+
+def test_vocabularies_by_their_special_tokens():
+    assert isinstance(tokenizer_of(PIECES), PublishedTokenizer)
+    words = [*WordTokenizer.SPECIAL_TOKENS, "a"]
+    assert isinstance(tokenizer_of(words), WordTokenizer)
+    assert tokenizer_of(["a", "b"]) is None and tokenizer_of([*words, "a b"]) is None
+
+
+def test_what_is_no_tokenizer():
+    with pytest.raises(TypeError, match="got int without tokens"):
+        as_tokenizer(3)
+    words = WordTokenizer([*WordTokenizer.SPECIAL_TOKENS, "a"])
+    assert as_tokenizer(words) is words
+
+
+@pytest.mark.interop
+def test_transformers_loads_what_is_saved(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    words = WordTokenizer.build([["He likes\u2028tea \x1fnow", "İX \x85 é"]], min_freq=1)
+    for name, tokenizer in (("pieces", pieces()), ("words", words)):
+        tokenizer.save(tmp_path / name)
+        theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / name)
+        cls, sep = tokenizer.cls_id, tokenizer.sep_id
+        for text in ("He\x1elikes \u3000 the Café, runs", "İx É", "now\ttea <b> [x]"):
+            first, second = tokenizer.encode(text), tokenizer.encode("the")
+            assert theirs(text)["input_ids"] == [cls, *first, sep]
+            pair = theirs(text, "the")
+            assert pair["input_ids"] == [cls, *first, sep, *second, sep]
+            assert sum(pair["token_type_ids"]) == len(second) + 1
+        assert theirs.mask_token_id == tokenizer.mask_id and len(theirs) == len(tokenizer)
+        assert theirs.pad_token_id == tokenizer.pad_id
+        given = as_tokenizer(theirs)
+        assert given.tokens == tokenizer.tokens and given.encode("the now") == tokenizer.encode(
+            "the now"
+        )
+    assert isinstance(load_tokenizer(tmp_path / "words"), WordTokenizer)
+
+
+@pytest.mark.real_data
+@pytest.mark.interop
+def test_the_published_vocabulary(data_folder, tmp_path):
+    """bert-base-uncased's ids of a novel, equal to those of transformers."""
+    transformers = pytest.importorskip("transformers")
+    vocabulary = data_folder / "tokenizers" / "bert-base-uncased-vocab.txt"
+    (tmp_path / "vocab.txt").write_bytes(vocabulary.read_bytes())
+    ours = load_tokenizer(tmp_path)
+    theirs = transformers.BertTokenizer.from_pretrained(tmp_path)
+    lines = (data_folder / "corpora" / "timemachine.txt").read_text().splitlines()[:1500]
+    assert ours.encode_corpus(lines) == theirs(lines, add_special_tokens=False)["input_ids"]
+    assert (ours.cls_id, ours.mask_id, len(ours)) == (101, 103, 30522)
