@@ -35,6 +35,7 @@ enum class RandomStream : uint32_t {
   kEmbedding = 9,    // transformer/: is this element kept (embedding_sum.h)
   kExamples = 10,    // text/: order, pairs and partners of an epoch (bert_examples.h)
   kMasking = 11,     // text/: positions and replacements of an example (bert_examples.h)
+  kMerges = 14,      // text/: is a merge left out (bpe_encode.h)
 };
 
 // Counter word 3. Slots are below 2^24.
