@@ -34,7 +34,9 @@ def test_train(invoke, corpus, model, tmp_path):
     assert again.exit_code == 2 and "--overwrite" in again.output
     words = invoke(
         "bpe", "train", "-", "--out", tmp_path / "words", "--mode", "words",
-        "--end-of-word", "</w>", "--unk-token", "<unk>", "--special-tokens", "<pad>", "--tie-break", "first", "-q",
+        "--end-of-word", "</w>", "--unk-token", "<unk>", "--special-tokens",
+        "<pad>", "--tie-break",
+        "first", "-q",
         "--vocab-size", 60, input=TEXT.encode(),
     )  # fmt: skip
     assert words.exit_code == 0 and words.output == ""

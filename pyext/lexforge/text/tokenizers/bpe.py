@@ -20,6 +20,7 @@ from lexforge._arguments import LARGEST, one_of, real, whole
 from lexforge._files import replacements, replacing
 from lexforge.text.corpus import Corpus, reader_options, reader_threads, resolve_corpus
 from lexforge.text.lines import numbered_words, read_json, read_lines
+from lexforge.text.tokenizers.bpe_files import read_tokenizer_json, tokenizer_json
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -528,8 +529,6 @@ class BPETokenizer:
         Raises:
             ValueError: a setting that the file has no place for.
         """
-        from lexforge.text.tokenizers.bpe_files import tokenizer_json
-
         path = Path(path)
         if path.suffix != ".json":
             path.mkdir(parents=True, exist_ok=True)
@@ -565,16 +564,18 @@ class BPETokenizer:
             FileNotFoundError: there is none. ValueError: damaged, or with a part, which is named,
                 that is not known here.
         """
-        from lexforge.text.tokenizers.bpe_files import from_tokenizer_json
-
         path = Path(path)
-        if not path.is_dir():
-            return from_tokenizer_json(cls, read_json(path), path, settings)
-        if (file := path / "tokenizer.json").is_file():
-            return from_tokenizer_json(cls, read_json(file), file, settings)
-        for vocab, merges in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
-            if (path / vocab).is_file() and (path / merges).is_file():
-                return cls.from_file(path / vocab, path / merges, **settings)
+        file = path / "tokenizer.json" if path.is_dir() else path
+        if file.is_file() or not path.is_dir():
+            content = read_json(file)
+            try:
+                tokens, merges, found = read_tokenizer_json(content)
+                return cls(tokens, merges, **{**found, **settings})
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from error
+        for vocab, codes in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
+            if (path / vocab).is_file() and (path / codes).is_file():
+                return cls.from_file(path / vocab, path / codes, **settings)
         raise FileNotFoundError(f"{path}: holds neither tokenizer.json nor vocab.json + merges.txt")
 
     from_pretrained = load

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from lexforge.text.lines import numbered_words
 
-if TYPE_CHECKING:
-    from lexforge.text.tokenizers.bpe import BPETokenizer
+
+class Described(NamedTuple):
+    """The arguments of a tokenizer."""
+
+    tokens: list[str]
+    merges: list[tuple[str, str]]
+    settings: dict[str, Any]
 
 
-def tokenizer_json(tokenizer: BPETokenizer, *, legacy_merges: bool = False) -> dict[str, Any]:
-    """What the file says of a tokenizer.
+def tokenizer_json(tokenizer: Any, *, legacy_merges: bool = False) -> dict[str, Any]:
+    """What the file says of a BPETokenizer.
 
     Raises:
         ValueError: a setting that it has no place for.
@@ -66,29 +70,23 @@ def tokenizer_json(tokenizer: BPETokenizer, *, legacy_merges: bool = False) -> d
     }
 
 
-def from_tokenizer_json(
-    cls: type[BPETokenizer], content: dict[str, Any], path: Path, settings: dict[str, Any]
-) -> BPETokenizer:
+def read_tokenizer_json(content: dict[str, Any]) -> Described:
     """The tokenizer that the file describes.
 
     Raises:
         ValueError: it is damaged, or has a part, which is named, that is not known here.
     """
     try:
-        return _read(cls, content, settings)
+        return _read(content)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: is truncated or damaged: {error!r}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"is truncated or damaged: {error!r}") from error
 
 
 def _unknown(part: str, found: object) -> ValueError:
     return ValueError(f"{part} is not known to BPETokenizer, got {found}")
 
 
-def _read(
-    cls: type[BPETokenizer], content: dict[str, Any], settings: dict[str, Any]
-) -> BPETokenizer:
+def _read(content: dict[str, Any]) -> Described:
     model = content["model"]
     if (kind := model.get("type", "BPE")) != "BPE":
         raise _unknown("the model's type", repr(kind))
@@ -140,4 +138,4 @@ def _read(
         "fuse_unk": model.get("fuse_unk", False),
         "ignore_merges": model.get("ignore_merges", False),
     }
-    return cls(numbered_words(numbers, "vocab"), merges, **{**options, **settings})
+    return Described(numbered_words(numbers, "vocab"), merges, options)
