@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -376,11 +375,6 @@ class BPETokenizer:
         state = {name: getattr(self, name) for name in (*names, "ignore_merges")}
         return {"tokens": self.tokens, "merges": self.merges, **state}
 
-    @cached_property
-    def _numbers(self) -> np.ndarray:
-        """A Python int for each token: lists of ids share them."""
-        return np.array(range(len(self.tokens)), object)
-
     def encode_array(
         self, text: str | bytes, *, special: bool = True, workers: int | None = 1, seed: int = 0
     ) -> np.ndarray:
@@ -409,7 +403,7 @@ class BPETokenizer:
 
     def encode(self, text: str | bytes, **options: Any) -> list[int]:
         """The ids of a text; options as of `encode_array`."""
-        return self._numbers[self.encode_array(text, **options)].tolist()
+        return self.encode_array(text, **options).tolist()
 
     def encode_batch(
         self,
