@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kShortWord = 64;        // symbols, of which all are looked at for each merge
 constexpr size_t kPieceBytes = 1 << 18;  // of a text, for one thread at a time
-constexpr size_t kSets = 1 << 15;        // of two small words each: 2 MiB
+constexpr size_t kSets = 1 << 16;        // of two small words each: 4 MiB
 constexpr size_t kManyWords = 1 << 17;   // in the table of the others, then they are forgotten
 constexpr size_t kManyIds = 1 << 22;
 constexpr size_t kRememberedBytes = 256;  // longer words are not

@@ -198,7 +198,7 @@ class BPETokenizer:
         separate_end: bool = False,
         continuing_prefix: str = "",
         workers: int | None = None,
-        progress: Callable[[str], Progress] | None = None,
+        progress: Callable[[str], Progress | None] | None = None,
         **settings: Any,
     ) -> BPETokenizer:
         """Learns tokens from a corpus: text files, of which each line counts by itself.
@@ -251,7 +251,7 @@ class BPETokenizer:
         separate_end: bool = False,
         continuing_prefix: str = "",
         workers: int | None = None,
-        progress: Callable[[str], Progress] | None = None,
+        progress: Callable[[str], Progress | None] | None = None,
         **settings: Any,
     ) -> BPETokenizer:
         """Learns tokens from texts, each of which falls apart by itself; see `train`."""
@@ -370,10 +370,13 @@ class BPETokenizer:
         return _restored, (self._state(),)
 
     def _state(self) -> dict[str, Any]:
-        names = ("mode", "special_tokens", "unk_token", "end_of_word", "separate_end")
-        names += ("continuing_prefix", "algorithm", "dropout", "add_prefix_space", "fuse_unk")
-        state = {name: getattr(self, name) for name in (*names, "ignore_merges")}
-        return {"tokens": self.tokens, "merges": self.merges, **state}
+        """The arguments of a tokenizer that is the same."""
+        names = (
+            *("tokens", "merges", "mode", "special_tokens", "unk_token", "end_of_word"),
+            *("separate_end", "continuing_prefix", "algorithm", "dropout", "add_prefix_space"),
+            *("fuse_unk", "ignore_merges"),
+        )
+        return {name: getattr(self, name) for name in names}
 
     def encode_array(
         self, text: str | bytes, *, special: bool = True, workers: int | None = 1, seed: int = 0
