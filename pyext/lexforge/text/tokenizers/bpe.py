@@ -568,7 +568,7 @@ class BPETokenizer:
             try:
                 tokens, merges, found = read_tokenizer_json(content)
                 return cls(tokens, merges, **{**found, **settings})
-            except ValueError as error:
+            except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{file}: {error}") from error
         for vocab, codes in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
             if (path / vocab).is_file() and (path / codes).is_file():
