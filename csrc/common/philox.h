@@ -37,6 +37,7 @@ enum class RandomStream : uint32_t {
   kMasking = 11,     // text/: positions and replacements of an example (bert_examples.h)
   kLineLabel = 12,   // subword/: which label of a line is trained (classify_train.h)
   kNoiseLabel = 13,  // subword/: noise labels of a line (classify_train.h)
+  kMerges = 14,      // text/: is a merge left out (bpe_encode.h)
 };
 
 // Counter word 3. Slots are below 2^24.

@@ -6,54 +6,12 @@
 #include <system_error>
 #include <utility>
 
+#include "text/bpe_split.h"
 #include "text/scan.h"
 #include "text/threads.h"
+#include "text/utf8.h"
 
 namespace lexforge::text {
-namespace {
-
-// Reads the UTF-8 sequence at the start of `bytes` (not empty). True and its code point when it is
-// well formed; otherwise `length` is that of the ill-formed part to be replaced as one.
-bool read_code_point(std::string_view bytes, uint32_t& code_point, size_t& length) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
-  const uint8_t lead = byte(0);
-  length = 1;
-  code_point = lead;
-  if (lead < 0x80) return true;
-  if (lead < 0xC2 || lead > 0xF4) return false;
-  const size_t wanted = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  code_point = lead & (0xFF >> (wanted + 1));
-  // Some leads narrow the second byte: no overlong forms, no surrogates, nothing beyond U+10FFFF.
-  uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  for (; length < wanted; ++length) {
-    if (length == bytes.size() || byte(length) < low || byte(length) > high) return false;
-    code_point = code_point << 6 | (byte(length) & 0x3F);
-    low = 0x80, high = 0xBF;
-  }
-  return true;
-}
-
-void append_code_point(std::string& out, uint32_t code_point) {
-  const auto tail = [&](int shift) {
-    out += static_cast<char>(0x80 | (code_point >> shift & 0x3F));
-  };
-  if (code_point < 0x80) {
-    out += static_cast<char>(code_point);
-  } else if (code_point < 0x800) {
-    out += static_cast<char>(0xC0 | code_point >> 6);
-    tail(0);
-  } else if (code_point < 0x10000) {
-    out += static_cast<char>(0xE0 | code_point >> 12);
-    tail(6), tail(0);
-  } else {
-    out += static_cast<char>(0xF0 | code_point >> 18);
-    tail(12), tail(6), tail(0);
-  }
-}
-
-}  // namespace
-
 Normalizer::Outcome Normalizer::operator()(std::string_view& word) {
   constexpr uint32_t kReplacement = 0xFFFD;
   const auto& lowercase = options_.lowercase;
@@ -149,15 +107,29 @@ void ChunkPipeline::open_buffer(std::string_view start) {
   searched_ = 0;
 }
 
+// Behind the last separator of a full buffer, or searched_ where there is none. Where lines fall apart
+// by a pattern: behind the last line, else in front of a space.
+size_t ChunkPipeline::find_cut_of_buffer() const {
+  const ByteClasses& classes = classes_of(open_);
+  const bool lines = options_.split == Split::kGpt2 && !open_.framed;
+  size_t cut = open_.size;
+  for (; cut > searched_; --cut) {
+    const uint8_t kind = classes[static_cast<uint8_t>(open_.bytes[cut - 1])];
+    if (lines ? kind == kLineEnd : kind != kWordByte) return cut;
+  }
+  if (!lines) return searched_;
+  const std::string_view line(open_.bytes.get(), open_.size);
+  cut = find_cut(line, line.size() - 1);
+  if (cut > searched_) return cut;
+  if (line.size() <= kMaxWordBytes) return searched_;
+  for (cut = line.size(); cut > line.size() - 3 && (line[cut - 1] & 0xC0) == 0x80;) --cut;
+  return cut - ((line[cut - 1] & 0xC0) == 0xC0);  // whole characters
+}
+
 // Sends what comes before the last word of a full buffer on its way, or enlarges the buffer when
 // the whole of it is one word; one that is too long is sent as it is, to be refused in its turn.
 void ChunkPipeline::cut_buffer() {
-  const ByteClasses& classes = classes_of(open_);
-  const auto is_word_byte = [&](size_t i) {
-    return classes[static_cast<uint8_t>(open_.bytes[i])] == kWordByte;
-  };
-  size_t cut = open_.size;
-  while (cut > searched_ && is_word_byte(cut - 1)) --cut;
+  size_t cut = find_cut_of_buffer();
   if (cut == searched_ && open_.size > kMaxWordBytes) cut = open_.size;
   if (cut == searched_) {
     const auto full = std::move(open_.bytes);
@@ -264,11 +236,44 @@ WordCounter::WordCounter(ReaderOptions options)
       pipeline_(options_, *this) {}
 
 ScanReport WordCounter::process(int worker, const Chunk& chunk) {
+  if (options_.split == Split::kGpt2) return process_gpt2(worker, chunk);
   WordTable& table = tables_[worker];
   const auto on_word = [&](std::string_view word, uint64_t offset) {
     ++table[table.add(word, hash_word(word), chunk.corpus_offset + offset)].count;
   };
   return scan(chunk, normalizers_[worker], on_word, [] {});
+}
+
+ScanReport WordCounter::process_gpt2(int worker, const Chunk& chunk) {
+  WordTable& table = tables_[worker];
+  Normalizer& normalize = normalizers_[worker];
+  ScanReport report;
+  const char* const begin = chunk.bytes.get();
+  std::string_view left(begin, chunk.size);
+  if (!chunk.framed && chunk.document_offset == 0 && left.starts_with("\xEF\xBB\xBF")) {
+    left.remove_prefix(3);
+  }
+  const auto count = [&](const char* part, size_t size) {
+    std::string_view word(part, size);
+    uint8_t seen = 0;
+    for (const char byte : word) seen |= static_cast<uint8_t>(byte);
+    if (normalize.wants(seen < 0x80)) {
+      const auto outcome = normalize(word);
+      if (outcome == Normalizer::Outcome::kBad && !report.bad_byte) {
+        report.bad_byte = part - begin + normalize.bad_at();
+      }
+      if (outcome != Normalizer::Outcome::kKeep) return;
+    }
+    ++table[table.add(word, hash_word(word), chunk.corpus_offset + (part - begin))].count;
+  };
+  while (!left.empty() && !report.bad_byte) {
+    const size_t found = left.find(chunk.framed ? '\xFF' : '\n');
+    const size_t size = found == std::string_view::npos ? left.size() : found + 1;
+    split_gpt2(left.substr(0, chunk.framed && size > found ? found : size), count);
+    left.remove_prefix(size);
+    if (!report.bad_byte) report.lines += found != std::string_view::npos;
+  }
+  return report;
 }
 
 void WordCounter::finish() {

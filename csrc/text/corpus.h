@@ -40,12 +40,18 @@ constexpr size_t kMaxWordBytes = 1 << 24;
 
 enum class BadUtf8 { kReplace, kStrict, kSkip, kKeep };
 
+// What a word of a text document is: what stands between separators; or what the pattern of GPT-2
+// finds in a line, its end included, or in a word of a framed document, where nothing is left out
+// (bpe_split.h). A line without a space is cut behind kMaxWordBytes.
+enum class Split { kWords, kGpt2 };
+
 struct ReaderOptions {
   int threads = 1;
   size_t chunk_bytes = 1 << 20;
   BadUtf8 errors = BadUtf8::kReplace;
   std::vector<uint32_t>
-      lowercase;  // code point -> its lower case; empty: words are kept as they are
+      lowercase;                // code point -> its lower case; empty: words are kept as they are
+  Split split = Split::kWords;  // of WordCounter
 };
 
 // Whole words and separators of one document.
@@ -113,6 +119,7 @@ class ChunkPipeline {
 
  private:
   void open_buffer(std::string_view start);
+  size_t find_cut_of_buffer() const;
   void cut_buffer();
   void push(Chunk chunk);
   void work(int worker);
@@ -165,6 +172,8 @@ class WordCounter final : public Reader {
   void commit(int, const Chunk&) override {}
 
  private:
+  ScanReport process_gpt2(int worker, const Chunk& chunk);
+
   const ReaderOptions options_;
   std::vector<WordTable> tables_;  // one per worker; all in the first after finish()
   std::vector<Normalizer> normalizers_;

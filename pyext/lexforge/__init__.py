@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lexforge.text.phrases import ENGLISH_CONNECTOR_WORDS, FrozenPhrases, Phraser, Phrases
     from lexforge.text.preprocess import simple_preprocess
     from lexforge.text.sentences import LineSentence, PathLineSentences, Text8Corpus
+    from lexforge.text.tokenizers.bpe import BPETokenizer
     from lexforge.text.vocabulary import RULE_DEFAULT, RULE_DISCARD, RULE_KEEP
     from lexforge.training.events import CallbackAny2Vec
     from lexforge.vectors import KeyedVectors, load_vectors
@@ -26,6 +27,7 @@ __all__ = [
     "RULE_DEFAULT",
     "RULE_DISCARD",
     "RULE_KEEP",
+    "BPETokenizer",
     "CallbackAny2Vec",
     "Cooccurrence",
     "FastText",
@@ -50,6 +52,7 @@ __all__ = [
 # Where each public name lives. They are imported on first use, so that `import lexforge` and
 # `lexforge --help` do not wait for torch.
 _HOME = {
+    "BPETokenizer": "lexforge.text.tokenizers.bpe",
     "CallbackAny2Vec": "lexforge.training.events",
     "Cooccurrence": "lexforge.models.cooccurrence.counts",
     "ENGLISH_CONNECTOR_WORDS": "lexforge.text.phrases",

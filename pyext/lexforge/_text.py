@@ -126,6 +126,34 @@ _phrase_counter_least = _plain(c_uint64, "phrase_counter_least", c_void_p)
 _phrase_joiner_new = _checked("phrase_joiner_new", c_void_p, *_SCORING, *_READER, c_void_p)
 _phrase_joiner_take = _checked("phrase_joiner_take", c_void_p, c_void_p)
 _phrase_joiner_phrases = _checked("phrase_joiner_phrases", c_void_p, c_char, *3 * (c_void_p,))
+_part_counter_new = _checked("part_counter_new", *_READER, c_void_p)
+_bpe_trainer_new = _checked(
+    "bpe_trainer_new",
+    c_bool,
+    c_void_p,
+    *2 * (c_void_p,),
+    *2 * (c_int64,),
+    *4 * (c_void_p,),
+    c_int64,
+    c_void_p,
+)
+_bpe_trainer_free = _plain(None, "bpe_trainer_free", c_void_p)
+_bpe_trainer_step = _checked("bpe_trainer_step", c_void_p, c_int64, c_void_p)
+_bpe_trainer_symbols = _plain(c_int64, "bpe_trainer_symbols", c_void_p)
+_bpe_trainer_result = _checked("bpe_trainer_result", *5 * (c_void_p,))
+_bpe_new = _checked("bpe_new", c_void_p, c_int32, *2 * (c_void_p,), c_int64, *2 * _SPAN, c_void_p)
+_bpe_free = _plain(None, "bpe_free", c_void_p)
+_bpe_encode = _checked(
+    "bpe_encode",
+    *3 * (c_void_p,),
+    c_int64,
+    c_int,
+    c_double,
+    c_uint64,
+    c_bool,
+    *3 * (c_void_p,),
+)
+_bpe_decode = _checked("bpe_decode", c_void_p, *_SPAN, c_bool, c_void_p)
 _rows_new = _checked("rows_new", c_int64, c_bool, c_bool, c_int64, c_bool, c_int, c_void_p)
 _rows_free = _plain(None, "rows_free", c_void_p)
 _rows_feed = _checked("rows_feed", c_void_p, *_SPAN, c_bool, c_void_p)
@@ -448,6 +476,183 @@ class CorpusEncoder(_Reader):
     @property
     def unknown(self) -> int:
         return self._call(_encoder_unknown)
+
+
+# -- byte pair encoding ---------------------------------------------------------------------------
+
+
+def _packed(strings: Iterable[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of strings, uint8, and where each begins, int64 [n + 1]."""
+    strings = list(strings)
+    offsets = np.zeros(len(strings) + 1, np.int64)
+    np.cumsum([len(string) for string in strings], out=offsets[1:])
+    return np.frombuffer(b"".join(strings), np.uint8), offsets
+
+
+class PartCounter(WordCounter):
+    """Counts what GPT-2's pattern finds in the lines of text documents, or in framed words."""
+
+    def __init__(self, *, threads: int, chunk_bytes: int, errors: str, lowercase: Sequence[int]):
+        options = _options(threads, chunk_bytes, errors, lowercase)
+        _Reader.__init__(self, _reader_free, _part_counter_new, *options)
+
+    def feed_texts(self, texts: Iterable[str | bytes]) -> None:
+        """Texts of which each falls apart by itself, into a document begun with framed=True."""
+        encoded = [text.encode() if isinstance(text, str) else text for text in texts]
+        self.feed(b"\xff".join([*encoded, b""]))
+
+
+class BpeTrainer(_Handle):
+    """Learns merges from the words of a counter that is finished, or from words with counts.
+
+    Args: see csrc/text/bpe_train.h.
+    """
+
+    TIES = ("first", "smallest_ids", "lexical", "lexical_last")  # by the numbers of TieRule
+
+    def __init__(
+        self,
+        *,
+        bytes: bool,
+        vocab_size: int,
+        max_merges: int,
+        min_frequency: int,
+        ties: str,
+        max_token_length: int,
+        limit_alphabet: int,
+        marks: Sequence[bytes],
+        special: Sequence[bytes],
+        alphabet: Sequence[bytes],
+        words: WordCounter | tuple[Sequence[bytes], Sequence[int]],
+    ):
+        numbers = np.array(
+            [
+                vocab_size,
+                max_merges,
+                min_frequency,
+                self.TIES.index(ties),
+                max_token_length,
+                limit_alphabet,
+            ],
+            np.int64,
+        )
+        texts, places = _packed([*marks, *special, *alphabet])
+        reader = words if isinstance(words, WordCounter) else None
+        listed, counted = ([], []) if isinstance(words, WordCounter) else words
+        block, offsets = _packed(listed)
+        counts = np.asarray(counted, np.int64)
+        super().__init__(
+            _bpe_trainer_free,
+            _bpe_trainer_new,
+            bytes,
+            numbers.ctypes,
+            texts.ctypes,
+            places.ctypes,
+            len(special),
+            len(alphabet),
+            reader,
+            block.ctypes,
+            offsets.ctypes,
+            counts.ctypes,
+            len(listed),
+        )
+
+    def step(self, merges: int) -> bool:
+        """Make at most so many more; whether there may be more to make."""
+        more = c_bool()
+        self._call(_bpe_trainer_step, merges, byref(more))
+        return more.value
+
+    @property
+    def size(self) -> int:
+        """Symbols so far."""
+        return self._call(_bpe_trainer_symbols)
+
+    def result(self) -> tuple[list[bytes], np.ndarray, np.ndarray]:
+        """The symbols, merges as int32 [M, 3] of two symbols and what they become, and counts."""
+        blocks = [c_void_p() for _ in range(4)]
+        self._call(_bpe_trainer_result, *map(byref, blocks))
+        text, *others = map(_take, blocks)
+        sizes, merges, counts = (
+            np.frombuffer(other, kind)
+            for other, kind in zip(others, (np.int64, np.int32, np.int64), strict=True)
+        )
+        ends = np.cumsum(sizes).tolist()
+        symbols = [text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        return symbols, merges.reshape(-1, 3), counts
+
+
+class BpeEncoder(_Handle):
+    """Texts as ids and back; see csrc/text/bpe_encode.h. Any number of threads may call it."""
+
+    def __init__(
+        self,
+        *,
+        flags: Sequence[bool],
+        unknown: int,
+        marks: Sequence[bytes],
+        tokens: Sequence[bytes],
+        merges: np.ndarray,
+        special: Sequence[int],
+    ):
+        texts, offsets = _packed([*marks, *tokens])
+        triples = np.ascontiguousarray(merges, np.int32)
+        special_ids = np.asarray(special, np.int32)
+        super().__init__(
+            _bpe_free,
+            _bpe_new,
+            np.asarray(flags, np.bool_).ctypes,
+            unknown,
+            texts.ctypes,
+            offsets.ctypes,
+            len(tokens),
+            triples.ctypes,
+            len(triples),
+            special_ids.ctypes,
+            len(special_ids),
+        )
+        self._most = 1 + sum(map(len, marks[1:])) if flags[1] else 1
+
+    def encode(
+        self,
+        text: _Buffer,
+        offsets: np.ndarray,
+        *,
+        threads: int,
+        dropout: float = 0.0,
+        seed: int = 0,
+        special: bool = True,
+        spans: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The ids of texts that lie one behind the other, int32; where each text's begin, int64;
+        and with `spans` the bytes of its text that each id is for, int64 [n, 2]."""
+        address, size = _span(text)
+        room = 2 * self._most * size + 16 * (threads + 1)
+        ids, ends = np.empty(room, np.int32), np.empty(len(offsets), np.int64)
+        places = np.empty((room, 2), np.int64) if spans else None
+        _bpe_encode(
+            self,
+            address,
+            offsets.ctypes,
+            len(offsets) - 1,
+            threads,
+            dropout,
+            seed,
+            special,
+            ids.ctypes,
+            ends.ctypes,
+            places.ctypes if places is not None else None,
+        )
+        ids.resize(int(ends[-1]), refcheck=False)
+        if places is not None:
+            places.resize((int(ends[-1]), 2), refcheck=False)
+        return ids, ends, places
+
+    def decode(self, ids: np.ndarray, skip_special: bool) -> bytes:
+        """The bytes of int32 ids. IndexError: one is none of a token."""
+        block = c_void_p()
+        _bpe_decode(self, ids.ctypes, ids.size, skip_special, byref(block))
+        return _take(block)
 
 
 # -- phrases -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 import fasttext_models
 from lexforge import (
+    BPETokenizer,
     Cooccurrence,
     GloVe,
     KeyedVectors,
@@ -569,3 +570,18 @@ def _(folder: Path) -> None:
 )
 def _(folder: Path) -> None:
     _plot.plot_loss(folder / "log.jsonl")
+
+
+# -- byte pair encoding
+
+BPE = BPETokenizer.train_from_iterator(["low lower lowest é"] * 3, 270, special_tokens=["<s>"])
+
+
+@target("tokenizer.json of byte pair encoding", lambda folder: BPE.save(folder))
+def _(folder: Path) -> None:
+    BPETokenizer.load(folder).encode("slow é")
+
+
+@target("vocab.json and merges.txt", lambda folder: BPE.save_gpt2(folder))
+def _(folder: Path) -> None:
+    BPETokenizer.load(folder).encode("slow é")

@@ -41,6 +41,12 @@ from lexforge.d2l.plots import (
     use_svg_display,
 )
 from lexforge.d2l.similarity_analogy import TokenEmbedding, get_analogy, get_similar_tokens, knn
+from lexforge.d2l.subword_embedding import (
+    get_max_freq_pair,
+    get_subwords,
+    merge_symbols,
+    segment_BPE,
+)
 from lexforge.d2l.text import Vocab, tokenize, truncate_pad
 from lexforge.d2l.tools import (
     Accumulator,
@@ -98,16 +104,20 @@ __all__ = [
     "get_bert_encoding",
     "get_centers_and_contexts",
     "get_dataloader_workers",
+    "get_max_freq_pair",
     "get_negatives",
     "get_similar_tokens",
+    "get_subwords",
     "get_tokens_and_segments",
     "knn",
     "load_array",
     "load_data_ptb",
     "load_data_wiki",
     "masked_softmax",
+    "merge_symbols",
     "plot",
     "read_ptb",
+    "segment_BPE",
     "set_axes",
     "set_figsize",
     "show_heatmaps",
