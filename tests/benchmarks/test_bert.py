@@ -234,7 +234,9 @@ def test_steps_of_a_device(script, corpus, monkeypatch, tmp_path, keeps_threads,
     base = {"vocab_size": 300, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
     monkeypatch.setattr(script, "BASE", {**base, "intermediate_size": 8})
     monkeypatch.setattr(script, "BASE_BATCHES", [(48, 8)])
-    options = argparse.Namespace(device="cpu", seconds=600.0, batch=8, json=tmp_path / "report.json")
+    options = argparse.Namespace(
+        device="cpu", seconds=600.0, batch=8, json=tmp_path / "report.json"
+    )
     options.budget = math.inf
     monkeypatch.setattr(script, "SHARE", 1e-4)
     report = script.Report(options, "cpu")
