@@ -7,14 +7,17 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from lexforge._text import LineFeatures, Lines
+from lexforge.ops.embedding.embedding_bag import embedding_bag
 from lexforge.text.huffman import huffman_tree
 from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile
 from lexforge.vectors.formats.rows import default_threads
 from lexforge.vectors.quantised import QuantizedMatrix
 
-_ROWS = 1 << 16  # looked at together
+_ROWS = 1 << 20  # looked at together
+_MANY = 1 << 12  # of rows, from which on the kernel is worth its call
 _SCORES = 1 << 22
 _SHORT = 1 << 16  # bytes of text that one thread reads as soon as several
 _FLOOR = 1e-5  # is added to probabilities, of which logarithms are taken
@@ -83,6 +86,13 @@ class Predictor:
         Zeros for a line without any.
         """
         ends = lines.row_ends[begin : None if end is None else end + 1]
+        if ends[-1] - ends[0] >= _MANY and not isinstance(self._input, QuantizedMatrix):
+            rows = torch.from_numpy(lines.rows[ends[0] : ends[-1]])
+            bags = torch.from_numpy(ends - ends[0])
+            with torch.no_grad():
+                return embedding_bag(
+                    rows, self._table, bags, mode="mean", include_last_offset=True
+                ).numpy()
         counts = np.diff(ends)
         means = np.zeros((len(counts), self._input.shape[1]), np.float32)
         if some := np.flatnonzero(counts).tolist():
@@ -155,6 +165,11 @@ class Predictor:
     @cached_property
     def _tree(self):
         return huffman_tree(self._label_counts)
+
+    @cached_property
+    def _table(self) -> torch.Tensor:
+        """The input in memory: what is mapped may lie at any byte."""
+        return torch.from_numpy(np.require(self._input, np.float32, "AWC"))
 
     @cached_property
     def _dense_output(self) -> np.ndarray:
