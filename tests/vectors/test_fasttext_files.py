@@ -225,7 +225,7 @@ def field(offset: int, layout: str, *values) -> dict:
         (field(48, "i", -1), "maxn is -1, of 0 to"),
         (field(64, "3i", 7, 6, 0), "cannot have 7 entries, 6 words and 0 labels"),
         (field(64, "3i", 0, 1, -1), "cannot have 0 entries, 1 words and -1 labels"),
-        (field(64, "3i", 6, 5, 1), "an unsupervised model cannot have 1 labels"),
+        (field(64, "3i", 6, 5, 1), "6 of the entries are words, where 5 were told"),
         (field(64, "3i", 2**31 - 1, 2**31 - 1, 0), "the file ends in the 2,147,483,647 entries"),
         (field(76, "q", -1), "the dictionary cannot have -1 tokens"),
         (field(84, "q", -2), "the dictionary cannot have .* -2 n-grams kept"),
