@@ -47,13 +47,15 @@ BpeTrainer::BpeTrainer(BpeOptions options, const std::vector<Word>& words)
     : options_(std::move(options)), queue_(Comes{this}) {
   for (const std::string& token : options_.special) {
     if (index_.contains(token)) {
-      throw std::invalid_argument("special_tokens must be distinct, got '" + token + "' twice");
+      throw std::invalid_argument("BPETokenizer: special_tokens must be distinct, got '" + token +
+                                  "' twice");
     }
     add_symbol(token, 1);
   }
   make_alphabet(words);
   if (symbols_.size() > options_.vocab_size) {
-    throw std::invalid_argument("vocab_size must be at least " + std::to_string(symbols_.size()) +
+    throw std::invalid_argument("BPETokenizer: vocab_size must be at least " +
+                                std::to_string(symbols_.size()) +
                                 ", the number of characters and special tokens, got " +
                                 std::to_string(options_.vocab_size));
   }

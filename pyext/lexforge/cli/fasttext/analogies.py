@@ -20,8 +20,8 @@ def analogies(model: ModelFile, k: Neighbours = 10) -> None:
 
     - `echo "king man woman" | lexforge fasttext analogies model.bin`
     """
-    say(f"Loading model {model}")
     loaded = load(model)
+    say(f"Loading model {model}")
     prompt(question := "Query triplet (A - B + C)? ")
     asked = words()
     for first, second, third in zip(asked, asked, asked, strict=False):
