@@ -301,6 +301,12 @@ __device__ __forceinline__ stat_t power(stat_t x, stat_t p) {
   return exp(p * log(x));
 }
 
+// Not a number if one of them is not.
+template <typename stat_t>
+__device__ __forceinline__ stat_t larger(stat_t a, stat_t b) {
+  return b > a || isnan(b) ? b : a;
+}
+
 // One warp per sorted id, of which the first of each row works.
 template <typename scalar_t, typename stat_t>
 __global__ void __launch_bounds__(kThreads)
@@ -316,7 +322,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t d = lane; d < params.dim; d += kWarp) {
     const stat_t x = fabs(static_cast<stat_t>(number(row[d])));
     if (greatest) {
-      norm = x > norm || isnan(x) ? x : norm;
+      norm = larger(norm, x);
     } else {
       norm += p == 2 ? x * x : p == 1 ? x : power(x, p);
     }
@@ -324,7 +330,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) {
     const stat_t other = __shfl_xor_sync(kAllLanes, norm, step);
-    norm = greatest ? (other > norm ? other : norm) : norm + other;
+    norm = greatest ? larger(norm, other) : norm + other;
   }
   if (!greatest && p != 1) norm = p == 2 ? sqrt(norm) : power(norm, 1 / p);
   if (!(norm > static_cast<stat_t>(params.max_norm))) return;
