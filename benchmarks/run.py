@@ -33,6 +33,7 @@ MEASURED = {
     "cooccurrence": ["cooccurrence"],
     "cosine_top_k": ["similarity"],
     "embedding_bag": ["embedding"],
+    "fasttext_supervised": ["subword", "text"],
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
@@ -46,6 +47,7 @@ MEASURED = {
     "transformer": ["transformer"],
     "vector_files": ["text"],
     "wikipedia": ["word2vec", "text"],
+    "wikipedia_fasttext": ["word2vec", "text"],
     "wikipedia_models": ["word2vec", "text"],
     "wikipedia_peak": ["word2vec", "text"],
 }

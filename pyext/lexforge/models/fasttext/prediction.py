@@ -87,11 +87,11 @@ class Predictor:
         """
         ends = lines.row_ends[begin : None if end is None else end + 1]
         if ends[-1] - ends[0] >= _MANY and not isinstance(self._input, QuantizedMatrix):
-            rows = torch.from_numpy(lines.rows[ends[0] : ends[-1]])
+            ids = torch.from_numpy(lines.rows[ends[0] : ends[-1]])
             bags = torch.from_numpy(ends - ends[0])
             with torch.no_grad():
                 return embedding_bag(
-                    rows, self._table, bags, mode="mean", include_last_offset=True
+                    ids, self._table, bags, mode="mean", include_last_offset=True
                 ).numpy()
         counts = np.diff(ends)
         means = np.zeros((len(counts), self._input.shape[1]), np.float32)
@@ -169,7 +169,7 @@ class Predictor:
     @cached_property
     def _table(self) -> torch.Tensor:
         """The input in memory: what is mapped may lie at any byte."""
-        return torch.from_numpy(np.require(self._input, np.float32, "AWC"))
+        return torch.from_numpy(np.require(self._input, np.float32, ["A", "W", "C"]))
 
     @cached_property
     def _dense_output(self) -> np.ndarray:
