@@ -46,6 +46,7 @@ struct Word2vecTrainPlan {
   static constexpr int64_t kErrors = 8;   // their weights and errors lie this far apart
   static constexpr int64_t kKept = 2048;  // kept tokens read at a time, besides the windows
   static constexpr int64_t kOwnWords = 128, kOwnNodes = 256;  // own_rows_impl.h
+  static constexpr int64_t kMostSums = 192;  // tokens: all pairs of them are looked at
 
   int64_t most_contexts;  // of the widest window
   int64_t most_inputs;    // as many, or one made of several rows
@@ -58,6 +59,8 @@ struct Word2vecTrainPlan {
   int64_t planned;        // centres planned at a time
   int64_t most_tokens;    // that their windows reach
   int64_t most_bag_rows;  // of the bags that their windows meet
+  bool sums;              // whether bags are added up for all of them (cpu/sums_impl.h),
+  int64_t bag_places;     // and the size of a table of their rows
   int64_t kept;           // capacity of the buffer of kept tokens
   int64_t own_words;      // rows of words, and of the tree, of which a thread has copies
   int64_t own_nodes;
@@ -96,6 +99,10 @@ struct Word2vecTrainPlan {
                                   : least(2048 / most_rows, 32);
     most_tokens = planned + 2 * window;
     most_bag_rows = (params.cbow ? most_tokens : planned) * params.longest_bag;
+    sums = bags && params.cbow && params.together == 0 && params.in_scale == nullptr &&
+           most_tokens <= kMostSums;
+    bag_places = 64;
+    while (bag_places < 2 * most_bag_rows) bag_places *= 2;
     kept = kKept + 2 * window;
   }
 
@@ -118,20 +125,28 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t parts = static_cast<size_t>(params.parts);
   const size_t plan =
       rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
-      planned * (128 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
+      planned * (160 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
       stride * sizeof(scalar_t) + static_cast<size_t>(sizes.most_bag_rows) * sizeof(void*) +
-      static_cast<size_t>(sizes.most_tokens + 1) * (sizeof(int64_t) + sizeof(int32_t));
+      static_cast<size_t>(sizes.most_tokens + 1) * (2 * sizeof(int64_t) + 4 * sizeof(int32_t));
   const size_t plans = params.together > 0 ? 4 : 2;
   const size_t errors = static_cast<size_t>(sizes.most_errors) * sizes.kErrors;
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
   // Twice each row, and how often it was trained.
   const size_t own = static_cast<size_t>(2 * sizes.own_words + sizes.own_nodes) *
                      (2 * stride * sizeof(scalar_t) + sizeof(int64_t));
+  const size_t tokens = static_cast<size_t>(sizes.most_tokens);
+  const size_t sums =
+      !sizes.sums ? 0
+                  : tokens * 2 * stride * sizeof(scalar_t) +
+                        (tokens + 1) * (tokens + 16) * sizeof(scalar_t) +
+                        static_cast<size_t>(sizes.bag_places) * (sizeof(void*) + sizeof(int32_t)) +
+                        static_cast<size_t>(sizes.most_bag_rows) * 3 * sizeof(int32_t);
   const size_t bytes =
-      own + kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) + plans * plan +
+      own + sums + kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) +
+      plans * plan +
       (errors + changes + 2 * stride * parts + static_cast<size_t>(sizes.most_contexts)) *
           sizeof(scalar_t);
-  return (bytes + 64 * 100) / 64 * 64;  // each of some 80 arrays starts at a cache line
+  return (bytes + 64 * 100) / 64 * 64;  // each of some 90 arrays starts at a cache line
 }
 
 // Bytes of what the members of a team share.

@@ -37,7 +37,8 @@ struct Window {
   int64_t end_row;
   int64_t inputs;  // as many as contexts, or one made of the rows of `pool`
   int64_t shared_tiles, own_tiles;
-  Range pool[2];  // in the plan's pool
+  Range pool[2];    // in the plan's pool
+  Range tokens[2];  // in the plan's `slot`, where bags are added up beforehand
 };
 
 // The windows of a block of centres.
@@ -49,7 +50,8 @@ class Plan {
       : params_(params),
         own_(own),
         in_common_(params.share_negatives || params.cbow),
-        bags_(params.bag_offsets != nullptr) {
+        bags_(params.bag_offsets != nullptr),
+        sums_(sizes.sums) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
     window = carve.take<Window<scalar_t>>(sizes.planned);
@@ -62,6 +64,10 @@ class Plan {
     bag_row = carve.take<scalar_t*>(sizes.most_bag_rows);
     bag_begin_ = carve.take<int64_t>(sizes.most_tokens + 1);
     bag_uses_ = carve.take<int32_t>(sizes.most_tokens);
+    slot = carve.take<int32_t>(sizes.most_tokens);
+    slot_begin = carve.take<int64_t>(sizes.most_tokens + 1);
+    slot_end = carve.take<int32_t>(sizes.most_tokens);
+    slot_word_ = carve.take<int32_t>(sizes.most_tokens);
     pool = bags_ ? bag_row : row;
     spare_row_ = carve.take<scalar_t>(params.stride);
     std::memset(spare_row_, 0, params.stride * sizeof(scalar_t));
@@ -117,7 +123,7 @@ class Plan {
     }
   }
 
-  void clear() { size = inputs = centers = rows = bag_rows = tiles_ = 0; }
+  void clear() { size = inputs = centers = rows = bag_rows = slots = tiles_ = 0; }
 
   bool valid = true;  // false when a path or a bag is none; such a window trains on what is
   int64_t size = 0;   // windows with at least one context
@@ -129,7 +135,14 @@ class Plan {
   scalar_t** row;
   scalar_t** bag_row;  // of the bags that the windows meet, each once, in the tokens' order
   scalar_t** pool;     // of these two the one whose rows inputs are made of
-  scalar_t* weight;    // with label 1: 1, with label 0: -1, of what is left out 0
+  // Where bags are added up: each word of the windows once, its rows in bag_row, and the number of
+  // the window after the last that it is in; and the one that each token is, from a window before the
+  // first centre on.
+  int64_t slots = 0;
+  int64_t* slot_begin;
+  int32_t* slot_end;
+  int32_t* slot;
+  scalar_t* weight;  // with label 1: 1, with label 0: -1, of what is left out 0
 
  private:
   using Own = OwnRows<scalar_t>;
@@ -191,11 +204,38 @@ class Plan {
         bag_uses_[i - first] = 1;
       }
     }
+    if (sums_) return list_slots(kept, first, tokens);
     for (int64_t k = 0; k < tokens; ++k) {
       bag_begin_[k] = bag_rows;
       if (bag_uses_[k] > 0) list_bag(kept.token[first + k], bag_uses_[k]);
     }
     bag_begin_[tokens] = bag_rows;
+  }
+
+  // The same for sums: each word's bag once. bag_begin_ tells how many rows there are in the bags of
+  // all tokens before one.
+  void list_slots(const Kept<scalar_t>& kept, int64_t first, int64_t tokens) {
+    bag_begin_[0] = 0;
+    for (int64_t k = 0; k < tokens; ++k) {
+      bag_begin_[k + 1] = bag_begin_[k];
+      if (bag_uses_[k] == 0) continue;
+      const int32_t word = kept.token[first + k];
+      int64_t u = 0;
+      while (u < slots && slot_word_[u] != word) ++u;
+      if (u == slots) {
+        int64_t uses = bag_uses_[k];
+        for (int64_t l = k + 1; l < tokens; ++l) {
+          if (kept.token[first + l] == word) uses += bag_uses_[l];
+        }
+        slot_word_[u] = word;
+        slot_begin[u] = bag_rows;
+        slot_end[u] = 0;
+        list_bag(word, uses);
+        slot_begin[++slots] = bag_rows;
+      }
+      slot[k] = static_cast<int32_t>(u);
+      bag_begin_[k + 1] += slot_begin[u + 1] - slot_begin[u];
+    }
   }
 
   void list_bag(int32_t word, int64_t uses) {
@@ -224,6 +264,15 @@ class Plan {
     if (params_.cbow) {
       next.pool[0] = bags(from, i);
       next.pool[1] = bags(i + 1, to);
+      if (!sums_) return;
+      const int64_t first = begin - params_.window;
+      next.tokens[0] = {from - first, i - from};
+      next.tokens[1] = {i + 1 - first, to - i - 1};
+      for (const Range& part : next.tokens) {
+        for (int64_t k = part.begin; k < part.begin + part.count; ++k) {
+          slot_end[slot[k]] = static_cast<int32_t>(size);
+        }
+      }
     } else {
       next.pool[0] = bags(i, i + 1);
       next.pool[1] = {next.pool[0].begin + next.pool[0].count, 0};
@@ -302,7 +351,7 @@ class Plan {
   const Word2vecTrainParams<scalar_t>& params_;
   OwnRows<scalar_t>& own_;
   const bool in_common_;  // one set of noise words for a window
-  const bool bags_;
+  const bool bags_, sums_;
   uint32_t* counter_[3];  // of the quads of noise (noise_impl.h)
   int32_t* noise_;
   int32_t* context_begin_;
@@ -310,6 +359,7 @@ class Plan {
   scalar_t* spare_row_;  // zeros
   int64_t* bag_begin_;   // in bag_row, of the tokens from a window before the first centre on
   int32_t* bag_uses_;    // how many windows meet them
+  int32_t* slot_word_;
   int64_t tiles_ = 0;
 };
 

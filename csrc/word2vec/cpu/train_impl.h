@@ -14,9 +14,9 @@ namespace lexforge::LEXFORGE_ISA {
 namespace {
 
 // Trains on params' sentences with a Step on each window: Word2vecTrainFunction's contract. A Step
-// is made of (params, sizes, carver). step.train(plan, window, ahead, loss) updates the rows of a
-// window and adds to the loss; it calls ahead.fetch() between, so that memory and arithmetic are
-// busy together.
+// is made of (params, sizes, carver). step.begin(plan) and step.end(plan) are called around the
+// windows of a plan. step.train(plan, window, ahead, loss) updates the rows of a window and adds to
+// the loss; it calls ahead.fetch() between, so that memory and arithmetic are busy together.
 template <typename Step>
 bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t token_count,
            int64_t threads, void* workspace, double* stats) {
@@ -32,11 +32,13 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
   Reader<scalar_t> reader(params, token_count);
   const auto finish = [&](const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
     double loss = 0;
+    step.begin(plan);
     for (int64_t i = 0; i < plan.size; ++i) {
       const Window<scalar_t>& window = plan.window[i];
       Ahead<scalar_t> ahead(plan, next, window.first_row);
       step.train(plan, window, ahead, loss);
     }
+    step.end(plan);
     stats[0] += loss;
     stats[1] += static_cast<double>(plan.inputs);
     stats[2] += static_cast<double>(plan.centers);
@@ -50,7 +52,16 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
     const int64_t ready = reader.done() ? kept.size : kept.size - params.window;
     while (planned < ready) {
       const int64_t begin = planned;
-      planned = begin + sizes.planned < ready ? begin + sizes.planned : ready;
+      int64_t end = begin + sizes.planned < ready ? begin + sizes.planned : ready;
+      if (sizes.sums) {
+        // How sums are rounded depends on the plan, and what is learned must not depend on where a
+        // call begins: a plan is part of a sentence, and the next one begins where it must.
+        const int64_t limit = end;
+        for (end = begin + 1; end < limit && kept.sentence[end] == kept.sentence[begin];) ++end;
+        const bool cut = end == ready && end < begin + sizes.planned;
+        if (cut && !reader.done() && kept.sentence[end] == kept.sentence[begin]) break;
+      }
+      planned = end;
       plans[made % 2].make(kept, begin, planned);
       if (!plans[made % 2].valid) return false;
       if (made > 0) finish(plans[(made - 1) % 2], plans[made % 2]);

@@ -8,6 +8,7 @@
 #include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
 #include "word2vec/cpu/plan_impl.h"
+#include "word2vec/cpu/sums_impl.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
@@ -37,9 +38,19 @@ class WindowStep {
         change_(carve.take<scalar_t>(sizes.shared_tiles * kTile * W)),
         gathered_(carve.take<scalar_t>(params.stride * params.parts)),
         gradient_(carve.take<scalar_t>(params.stride * params.parts)),
-        scale_(carve.take<scalar_t>(sizes.most_contexts)) {}
+        scale_(carve.take<scalar_t>(sizes.most_contexts)),
+        summed_(sizes.sums),
+        sums_(params, sizes, carve) {}
 
   int64_t stride() const { return stride_; }
+
+  // Before the first window of a plan, and after the last one.
+  void begin(const Plan<scalar_t>& plan) {
+    if (summed_) sums_.begin(plan);
+  }
+  void end(const Plan<scalar_t>& plan) {
+    if (summed_) sums_.end(plan);
+  }
 
   // Trains a window while rows of later ones are fetched; adds to the loss.
   LEXFORGE_INLINE void train(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
@@ -155,6 +166,7 @@ class WindowStep {
   // The input of the pooled rows as they are now.
   [[gnu::noinline]] void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                                 const Columns& columns) {
+    if (summed_) return sums_.gather(plan, window, share_of(window), gathered_);
     const reg share = L::broadcast(share_of(window));
     in_chunks(count_of(columns), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg sum[kRegisters];
@@ -361,6 +373,7 @@ class WindowStep {
                                        const Columns& columns, const Fetch& fetch) {
     if (window.own_tiles == 0) return;
     update_own<true>(plan, window, columns, fetch);
+    if (summed_) return sums_.add(plan, window, gradient_);
     scatter(plan, window, columns);
   }
 
@@ -463,6 +476,8 @@ class WindowStep {
   scalar_t* gathered_;  // a pooled input
   scalar_t* gradient_;  // and its change
   scalar_t* scale_;     // of each context's change
+  const bool summed_;   // whether inputs are made of sums of bags
+  BagSums<L> sums_;
 };
 
 }  // namespace
