@@ -54,7 +54,8 @@ def soft_align(
         ``cu_a`` and ``cu_b`` is not looked at, as in :func:`varlen_attention`.
 
     Example:
-        >>> f_a, a, f_b, b = torch.randn(7, 16), torch.randn(7, 5), torch.randn(4, 16), torch.randn(4, 5)
+        >>> f_a, f_b = torch.randn(7, 16), torch.randn(4, 16)
+        >>> a, b = torch.randn(7, 5), torch.randn(4, 5)
         >>> cu_a, cu_b = torch.tensor([[0, 4, 7], [0, 2, 4]], dtype=torch.int32)
         >>> beta, alpha = soft_align(f_a, f_b, a, b, cu_a, cu_b, 4, 2)
         >>> beta.shape, alpha.shape
