@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -298,6 +298,7 @@ def _named(source: str, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
     for row in _rows(path, inner, wanted):
         count += 1
         yield row
+    # Pairs without a gold label are not counted in `whole`, nor in files that lack them.
     if whole is not None and count < whole:
         warnings.warn(
             f"{name}:{split} has {whole:,} examples, and {path} holds {count:,} of them",
@@ -382,7 +383,7 @@ def _archive(path: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
         try:
             with tarfile.open(fileobj=file, mode="r|") as archive:
                 for member in archive:
-                    *_, above, folder, name = (".", ".", *PurePosixPath(member.name).parts)
+                    *_, above, folder, name = (".", ".", *member.name.split("/"))
                     if not member.isfile() or name.startswith("."):
                         continue
                     unsup = folder == _UNLABELLED
@@ -519,7 +520,7 @@ def _row(path: Path, line: int, columns: Sequence[Any], values: Sequence[Any]) -
 
 def without_parentheses(parse: str) -> str:
     """The words of a binary parse, a space between them."""
-    return " ".join(parse.replace("(", " ").replace(")", " ").split())
+    return re.sub(r"\s{2,}", " ", parse.replace("(", "").replace(")", "")).strip()
 
 
 def _records(
