@@ -23,7 +23,12 @@ import numpy as np
 from lexforge._arguments import one_of
 from lexforge._compressed import unpacked
 from lexforge.text import datasets
-from lexforge.text.classification.texts import LabelledTexts, class_names, ordered_names
+from lexforge.text.classification.texts import (
+    INFERENCE,
+    LabelledTexts,
+    class_names,
+    ordered_names,
+)
 from lexforge.text.corpus import Corpus
 from lexforge.text.files import UTF8
 from lexforge.text.lines import decode_text, parse_json
@@ -50,6 +55,7 @@ _GOLD, _UNDECIDED = "gold_label", "-"  # what the judges of a pair did not agree
 _PARSE = "_binary_parse"
 _ORIGINAL = "sentence1_parse"  # a column that tells files of SNLI and MultiNLI in their first form
 _IMDB = {"neg": "negative", "pos": "positive"}
+_CLASSES = {"imdb": ("negative", "positive"), "snli": INFERENCE, "mnli": INFERENCE}
 _UNLABELLED = "unsup"  # a folder of texts beside those of classes
 # How many texts the data sets have; a file that stands in for one may hold fewer.
 _SIZES = {
@@ -185,6 +191,8 @@ def _gathered(
     if wanted.form is not None:
         one_of(wanted.owner, "form", wanted.form, FORMS[:-1] if wanted.labelled else FORMS)
     one_of(wanted.owner, "errors", wanted.errors, ("strict", "replace"))
+    if names is None and wanted.labelled and isinstance(source, str):
+        names = _CLASSES.get(source.partition(":")[0])
     if names is not None:
         names = class_names(wanted.owner, names)
         if len(names) < 2:
@@ -560,6 +568,12 @@ def _bare(cell: str) -> str:
 def _chosen(place: str, header: Sequence[str], wanted: _Wanted, kind: str) -> tuple[Any, Any, Any]:
     """The columns of the texts and the label."""
     text, second, label = wanted.text, wanted.second, wanted.label
+    for argument, column in (("text", text), ("second", second), ("label", label)):
+        if column is not None and column not in header:
+            raise ValueError(
+                f"{place}: {argument} must be a {kind} of the file, got {column!r}; there are "
+                f"{_listed(header)}"
+            )
     if text is None:
         usual = ((a, b) for a, b in _TEXTS if a in header and (b is None or b in header))
         text, usual_second = next(usual, (None, None))
@@ -574,12 +588,6 @@ def _chosen(place: str, header: Sequence[str], wanted: _Wanted, kind: str) -> tu
         if label is None:
             raise ValueError(
                 f"{place}: no {kind} has a usual name of a label; name it (label=) of "
-                f"{_listed(header)}"
-            )
-    for argument, column in (("text", text), ("second", second), ("label", label)):
-        if column is not None and column not in header:
-            raise ValueError(
-                f"{place}: {argument} must be a {kind} of the file, got {column!r}; there are "
                 f"{_listed(header)}"
             )
     return text, second, label
