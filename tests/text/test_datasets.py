@@ -215,7 +215,7 @@ def test_what_may_lie_in_its_place(tmp_path, monkeypatch, no_network, empty_cach
     (empty_cache / "d2l" / "aclImdb" / "train" / "review.txt").touch()
     assert dataset_path("imdb", "train") == empty_cache / "d2l" / "aclImdb"
     assert datasets.cached() == {"imdb": [empty_cache / "d2l" / "aclImdb" / "train" / "review.txt"]}
-    (empty_cache / "imdb").mkdir()
+    (empty_cache / "imdb").mkdir(exist_ok=True)
     (empty_cache / "imdb" / "aclImdb_v1.tar.gz").touch()
     assert dataset_path("imdb", "test") == empty_cache / "imdb" / "aclImdb_v1.tar.gz"
     assert len(datasets.cached()["imdb"]) == 2
