@@ -240,6 +240,7 @@ def test_columns(write):
         ("text,label\na,x\n\nb,\n", "line 4: label is missing in column label"),
         ("text,label\na,x\n\nb, \n", "line 4: label is missing in column label"),
         (b"text,label\na,x\nb\xff,y\n", "invalid UTF-8 in line 3"),
+        ("text,label\n".encode("utf-16-le") * 9, "UTF-16 without a byte order mark"),
         (b"\x89PNG\r\n\x1a\n", "a picture: a corpus is text"),
     ],
 )

@@ -30,7 +30,7 @@ from lexforge.text.classification.texts import (
     ordered_names,
 )
 from lexforge.text.corpus import Corpus
-from lexforge.text.files import UTF8
+from lexforge.text.files import UTF8, check_text
 from lexforge.text.lines import decode_text, parse_json
 
 FORMS = ("csv", "tsv", "jsonl", "lines")
@@ -422,6 +422,8 @@ Record = tuple[int, "Mapping[str, Any] | Sequence[Any]"]  # line, and what it ho
 
 
 def _table(path: Path, wanted: _Wanted) -> Iterator[_Row]:
+    if wanted.errors == "strict":
+        check_text(path, wanted.encoding)  # which says more of what is no text at all
     corpus = Corpus(os.fspath(path), [path], encoding=wanted.encoding, errors=wanted.errors)
     with closing(corpus.lines()) as lines:  # type: ignore[type-var]  # a generator
         start = next(lines, None)
