@@ -1,4 +1,4 @@
-"""The reference text's names and argument order (word2vec, BERT), over lexforge's own parts.
+"""The reference text's names and argument order, over lexforge's own parts.
 
 A module for each page of the text. Where it has a slip, the right behaviour is the default;
 docstrings say how to get the text's.
@@ -31,6 +31,11 @@ from lexforge.d2l.bert_pretraining import (
     train_bert,
 )
 from lexforge.d2l.hub import DATA_HUB, DATA_URL, download, download_extract
+from lexforge.d2l.natural_language_inference_and_dataset import (
+    SNLIDataset,
+    load_data_snli,
+    read_snli,
+)
 from lexforge.d2l.plots import (
     Animator,
     plot,
@@ -40,6 +45,7 @@ from lexforge.d2l.plots import (
     show_list_len_pair_hist,
     use_svg_display,
 )
+from lexforge.d2l.sentiment_analysis_and_dataset import load_data_imdb, read_imdb
 from lexforge.d2l.similarity_analogy import TokenEmbedding, get_analogy, get_similar_tokens, knn
 from lexforge.d2l.subword_embedding import (
     get_max_freq_pair,
@@ -80,6 +86,7 @@ __all__ = [
     "MaskLM",
     "NextSentencePred",
     "RandomGenerator",
+    "SNLIDataset",
     "SigmoidBCELoss",
     "Timer",
     "TokenEmbedding",
@@ -111,12 +118,16 @@ __all__ = [
     "get_tokens_and_segments",
     "knn",
     "load_array",
+    "load_data_imdb",
     "load_data_ptb",
+    "load_data_snli",
     "load_data_wiki",
     "masked_softmax",
     "merge_symbols",
     "plot",
+    "read_imdb",
     "read_ptb",
+    "read_snli",
     "segment_BPE",
     "set_axes",
     "set_figsize",
