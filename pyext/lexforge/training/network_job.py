@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import length_hint
@@ -65,7 +65,7 @@ def minibatches(
     epoch: int = 0,
     batch: int = 0,
     what: str = "epochs",
-) -> Iterator[Minibatch]:
+) -> Generator[Minibatch, None, None]:
     """The minibatches of one epoch after another, without an end.
 
     Args:

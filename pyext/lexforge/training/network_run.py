@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -160,7 +160,7 @@ class NetworkRun:
         device: torch.device,
         stepper: Callable[[NetworkOptimizer], Stepper],
         names: Sequence[str],
-        steps: Iterator[Drawn],
+        steps: Generator[Drawn, None, None],
         *,
         measure: Callable[[Stepper], dict[str, float]] | None = None,
         describe: Callable[[Mapping[str, Any]], str] = lambda values: f"loss {values['loss']:.4f}",
@@ -238,7 +238,7 @@ class NetworkRun:
         job = NetworkJob(
             state, steps, made, names, made.sums, settings.rates, evaluation=evaluation, tell=tell
         )
-        with closing(steps) if hasattr(steps, "close") else nullcontext():
+        with closing(steps):
             run(
                 job,
                 progress=progress,

@@ -79,14 +79,14 @@ class NetworkOptimizer:
             self._optimizers.append(RowAdam(tables, lr=0.0, betas=betas, eps=epsilon))
         # Made at once rather than by the first step: it can be loaded and captured before that.
         self._state: dict[Tensor, dict[str, Tensor]] = {}
-        for optimizer in self._optimizers:
-            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        for each in self._optimizers:
+            for parameter in (p for group in each.param_groups for p in group["params"]):
                 device = None if id(parameter) in sparse else parameter.device
-                optimizer.state[parameter] = {
+                each.state[parameter] = {
                     "step": torch.zeros((), device=device),
                     **{moment: torch.zeros_like(parameter) for moment in _MOMENTS},
                 }
-                self._state[parameter] = optimizer.state[parameter]
+                self._state[parameter] = each.state[parameter]
 
     def set_learning_rate(self, rate: float) -> None:
         """Of the steps from here on."""
