@@ -345,6 +345,7 @@ def test_texts_without_labels(write):
         ),
         (5, {}, TypeError, "source must be .* got 5"),
         ("imdb:dev", {}, ValueError, "split one of train, test, unsup, got 'imdb' and 'dev'"),
+        ("imdb:unsup", {}, ValueError, r"imdb:unsup has no labels \(read_texts reads it\)"),
         ("x", {"form": "xml"}, ValueError, "form must be one of csv, tsv, jsonl, got 'xml'"),
         ("x", {"form": "lines"}, ValueError, "form must be one of csv, tsv, jsonl, got 'lines'"),
         ("x", {"errors": "skip"}, ValueError, "errors must be one of strict, replace"),
