@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from numbers import Integral
@@ -168,9 +169,36 @@ def ids(op: str, name: str, rows: Tensor, size: int) -> None:
         )
 
 
+def bounds(op: str, given: Sequence[int], tokens: int, max_seqlen: int | None = None) -> None:
+    """Refuse ``cu_seqlens`` that do not cut so many tokens into sequences: ValueError."""
+    if given[0] != 0:
+        raise ValueError(f"{op}: cu_seqlens must start at 0, got {given[0]}")
+    if given[-1] != tokens:
+        raise ValueError(f"{op}: cu_seqlens must end at T = {tokens}, got {given[-1]}")
+    for b, (first, last) in enumerate(itertools.pairwise(given)):
+        if last < first:
+            raise ValueError(f"{op}: cu_seqlens must ascend, got {first} before {last}")
+        if max_seqlen is not None and last - first > max_seqlen:
+            raise ValueError(
+                f"{op}: max_seqlen must be at least {last - first}, the length of sequence {b}, "
+                f"got {max_seqlen}"
+            )
+
+
 def readable(t: Tensor) -> bool:
     """Whether looking at the content neither waits for a GPU nor breaks a graph."""
     return t.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def looked_at(ids: Tensor, check_indices: bool) -> bool:
+    """Whether row numbers are: on CUDA only where asked, and where that breaks no graph."""
+    if ids.device.type == "cuda":
+        return (
+            check_indices
+            and not torch.compiler.is_compiling()
+            and not torch.cuda.is_current_stream_capturing()
+        )
+    return readable(ids)
 
 
 def choice(op: str, name: str, value: str, choices: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
@@ -78,7 +77,7 @@ def varlen_attention(
         raise ValueError(f"{op}: cu_seqlens must be [B + 1], got [0]")
     _checks.whole(op, "max_seqlen", max_seqlen, 0, 2**27 - 1)
     if _checks.readable(cu_seqlens):
-        _check_bounds(op, cu_seqlens.tolist(), q.shape[0], max_seqlen)
+        _checks.bounds(op, cu_seqlens.tolist(), q.shape[0], max_seqlen)
     scale = _scale(op, q, scale)
     seed = dropout_seed(op, dropout_p, seed, q.device)
     return torch.ops.lexforge.attention.default(
@@ -164,21 +163,6 @@ def _check_heads(op: str, layout: str, q: Tensor, k: Tensor, v: Tensor) -> None:
     _checks.whole(op, "head_dim", q.shape[-1], 1, MAX_HEAD_DIM)
     _checks.tensor(op, "k", k, q.dtype, q.shape, q)
     _checks.tensor(op, "v", v, q.dtype, q.shape, q)
-
-
-def _check_bounds(op: str, bounds: list[int], tokens: int, max_seqlen: int) -> None:
-    if bounds[0] != 0:
-        raise ValueError(f"{op}: cu_seqlens must start at 0, got {bounds[0]}")
-    if bounds[-1] != tokens:
-        raise ValueError(f"{op}: cu_seqlens must end at T = {tokens}, got {bounds[-1]}")
-    for b, (first, last) in enumerate(itertools.pairwise(bounds)):
-        if last < first:
-            raise ValueError(f"{op}: cu_seqlens must ascend, got {first} before {last}")
-        if last - first > max_seqlen:
-            raise ValueError(
-                f"{op}: max_seqlen must be at least {last - first}, the length of sequence {b}, "
-                f"got {max_seqlen}"
-            )
 
 
 def _scale(op: str, q: Tensor, scale: float | None) -> float:
