@@ -174,14 +174,14 @@ def packed(
     cu_name: str,
     cu: Tensor,
     rows: int,
-    max_length: int,
+    max_length: int | None = None,
     *,
     rows_name: str = "T",
     max_name: str = "max_seqlen",
 ) -> None:
     """Refuse what are no bounds [B + 1] of packed sequences: ValueError.
 
-    They ascend from 0 to the number of rows, by at most ``max_length``.
+    They ascend from 0 to the number of rows, by at most ``max_length`` where that is given.
     """
     bounds = cu.tolist()
     if bounds[0] != 0:
@@ -191,7 +191,7 @@ def packed(
     for b, (first, last) in enumerate(itertools.pairwise(bounds)):
         if last < first:
             raise ValueError(f"{op}: {cu_name} must ascend, got {first} before {last}")
-        if last - first > max_length:
+        if max_length is not None and last - first > max_length:
             raise ValueError(
                 f"{op}: {max_name} must be at least {last - first}, the length of sequence {b}, "
                 f"got {max_length}"
@@ -206,6 +206,17 @@ def unit_stride(x: Tensor) -> Tensor:
 def readable(t: Tensor) -> bool:
     """Whether looking at the content neither waits for a GPU nor breaks a graph."""
     return t.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def looked_at(ids: Tensor, check_indices: bool) -> bool:
+    """Whether row numbers are: on CUDA only where asked, and where that breaks no graph."""
+    if ids.device.type == "cuda":
+        return (
+            check_indices
+            and not torch.compiler.is_compiling()
+            and not torch.cuda.is_current_stream_capturing()
+        )
+    return readable(ids)
 
 
 def choice(op: str, name: str, value: str, choices: Sequence[str]) -> None:
