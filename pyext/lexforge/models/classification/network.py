@@ -1,0 +1,162 @@
+"""What a network must be that tells the classes of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lexforge._arguments import whole
+from lexforge.ops.sampling.sampling import seed_from
+from lexforge.training.settings import Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from lexforge.layers.ragged import Ragged
+
+
+class Network(nn.Module):
+    """A network that tells the classes of texts, or of pairs of texts.
+
+    Texts come as they are, without padding. What a network draws while it trains comes from torch's
+    generator, which whoever trains it seeds before every step.
+
+    Attributes:
+        KIND: its name, in files as ``model_type``.
+        PAIRS: whether it is of pairs of texts; None: of either.
+    """
+
+    KIND: ClassVar[str]
+    PAIRS: ClassVar[bool | None]
+
+    def forward(self, first: Ragged, second: Ragged | None = None) -> Tensor:
+        """Logits [B, C] of B texts, or of B pairs of them."""
+        raise NotImplementedError
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        raise NotImplementedError
+
+    def tables(self) -> list[tuple[nn.Embedding, bool]]:
+        """What pretrained vectors fill, and whether it is trained where nothing else is said."""
+        return []
+
+    def contents(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What files hold: the content of config.json, and the tensors by name."""
+        raise NotImplementedError
+
+    @classmethod
+    def of_contents(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of :meth:`contents`.
+
+        Raises:
+            KeyError, TypeError, ValueError: fields or tensors are missing, or of another shape.
+        """
+        raise NotImplementedError
+
+
+class WordNetwork(Network):
+    """A network on a table of word vectors, made of a :class:`Settings`.
+
+    Args:
+        config: what it is made of.
+        seed: of the first values: those of the reference text, uniform by Xavier's rule; by default
+            they come from torch's generator.
+    """
+
+    CONFIG: ClassVar[type[Settings]]
+    config: Any
+
+    def __init__(self, config: Settings, *, seed: int | None = None):
+        super().__init__()
+        self.config = config
+        with drawing(seed):
+            self._build()
+            self.apply(_fill)
+
+    def _build(self) -> None:
+        """Make the layers."""
+        raise NotImplementedError
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.config.num_classes
+
+    def contents(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What files hold: the content of config.json, and the tensors by name."""
+        return self.config.record(), {name: x.detach() for name, x in self.named_parameters()}
+
+    @classmethod
+    def of_contents(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of :meth:`contents`.
+
+        Raises:
+            KeyError, TypeError, ValueError: fields or tensors are missing, or of another shape.
+        """
+        network = cls(cls.CONFIG.of(config))
+        own = dict(network.named_parameters())
+        problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
+        problems += [f"{name} is unexpected" for name in tensors.keys() - own.keys()]
+        problems += [
+            f"{name} must be {[*own[name].shape]}, got {[*tensors[name].shape]}"
+            for name in own.keys() & tensors.keys()
+            if own[name].shape != tensors[name].shape
+        ]
+        if problems:
+            raise ValueError("; ".join(sorted(problems)))
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(tensors[name])
+        return network
+
+
+def _fill(layer: nn.Module) -> None:
+    """Xavier's first values of weights; biases keep torch's."""
+    if isinstance(layer, nn.Embedding):
+        return
+    for name, parameter in layer.named_parameters(recurse=False):
+        if "weight" in name:
+            nn.init.xavier_uniform_(parameter)
+
+
+def no_pairs(owner: str, second: Ragged | None) -> None:
+    """ValueError if there is a second text."""
+    if second is not None:
+        raise ValueError(f"{owner}: second must be None: the network is of single texts")
+
+
+@contextmanager
+def drawing(seed: int | None) -> Iterator[None]:
+    """torch's generator of the CPU, seeded within the block; None: as it is, and going on."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed_from(seed))
+        yield
+
+
+def whole_numbers(owner: str, name: str, value: Any) -> str:
+    """Integers of at least 1 as text, with commas between them; `value` may be a sequence."""
+    parts: Sequence[Any]
+    if isinstance(value, str):
+        texts = [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() for part in texts):
+            raise ValueError(f"{owner}: {name} must be whole numbers like 3,4,5, got {value!r}")
+        parts = [int(part) for part in texts]
+    else:
+        parts = value if isinstance(value, Sequence) else [value]
+    if not parts:
+        raise ValueError(f"{owner}: {name} must be at least one number, got none")
+    return ",".join(str(whole(owner, name, part)) for part in parts)
+
+
+def numbers(text: str) -> list[int]:
+    """Those of :func:`whole_numbers`."""
+    return [int(part) for part in text.split(",")]
