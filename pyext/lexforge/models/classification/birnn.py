@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lexforge.layers.embedding import Embedding
-from lexforge.layers.ragged import Ragged, padded
+from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import WordNetwork, no_pairs
 from lexforge.models.settings import model
+from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings, setting
 
 POOLS = ("final", "ends", "mean", "max")
@@ -62,28 +63,30 @@ class BiRNN(WordNetwork):
         """The word vectors, which stay as they are."""
         return [(self.embedding, False)]
 
-    def forward(self, first: Ragged, second: Ragged | None = None) -> Tensor:
+    def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
         """Logits [B, C] of B texts."""
         no_pairs("BiRNN", second)
         return self.decoder(self._encode(first))
 
-    def _encode(self, texts: Ragged) -> Tensor:
+    def _encode(self, texts: RaggedTexts) -> Tensor:
         """[B, 2 hidden_size], or [B, 4 hidden_size] for ``"ends"``."""
-        words, there = padded(self.embedding(texts.tokens), texts)
+        length = max(texts.max_seqlen, 1)
+        words, there = pad_rows(self.embedding(texts.tokens), texts.cu_seqlens, length)
+        counts = there.sum(1)
         # torch knows no text without words: one of zeros instead, whose states are dropped.
-        lengths = texts.lengths.clamp(min=1).long().cpu()
+        lengths = counts.clamp(min=1).cpu()
         packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
         states, (final, _) = self.encoder(packed)
         if self.config.pool == "final":
             found = torch.cat((final[-2], final[-1]), 1)
             return found.masked_fill(~there[:, :1], 0)
-        outputs, _ = pad_packed_sequence(states, batch_first=True, total_length=words.shape[1])
+        outputs, _ = pad_packed_sequence(states, batch_first=True, total_length=length)
         outputs = outputs.masked_fill(~there[:, :, None], 0)
         if self.config.pool == "ends":
-            last = (texts.lengths.long() - 1).clamp(min=0)
+            last = (counts - 1).clamp(min=0)
             ends = outputs[torch.arange(len(last), device=last.device), last]
             return torch.cat((outputs[:, 0], ends), 1)
         if self.config.pool == "mean":
-            return outputs.sum(1) / texts.lengths.clamp(min=1)[:, None]
+            return outputs.sum(1) / counts.clamp(min=1)[:, None]
         lowest = torch.finfo(outputs.dtype).min
         return outputs.masked_fill(~there[:, :, None], lowest).amax(1).masked_fill(~there[:, :1], 0)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge.layers.embedding import Embedding
-from lexforge.layers.ragged import Ragged, padded
+from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import WordNetwork
 from lexforge.models.settings import model
+from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings, setting
 
 DROPOUT = 0.2
@@ -46,7 +47,7 @@ class Attend(nn.Module):
         super().__init__()
         self.f = mlp(num_inputs, num_hiddens, dropout)
 
-    def forward(self, a: Tensor, b: Tensor, first: Ragged, second: Ragged) -> tuple[Tensor, Tensor]:
+    def forward(self, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts) -> tuple[Tensor, Tensor]:
         """(beta [T1, D], alpha [T2, D]) of words a [T1, D] and b [T2, D] of pairs of texts.
 
         The score of two words is the product of their ``f``. beta is, for each word of the first
@@ -102,14 +103,14 @@ class DecomposableAttention(WordNetwork):
         """The word vectors, which are trained."""
         return [(self.embedding, True)]
 
-    def forward(self, first: Ragged, second: Ragged | None = None) -> Tensor:
+    def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
         """Logits [B, C] of B pairs of texts."""
         if second is None:
             raise ValueError("DecomposableAttention: second must be given: it is of pairs of texts")
-        if second.size != first.size:
+        if len(second.cu_seqlens) != len(first.cu_seqlens):
             raise ValueError(
-                f"DecomposableAttention: second must be {first.size} texts like first, "
-                f"got {second.size}"
+                f"DecomposableAttention: second must be {len(first.cu_seqlens) - 1} texts like "
+                f"first, got {len(second.cu_seqlens) - 1}"
             )
         a, b = self.embedding(first.tokens), self.embedding(second.tokens)
         beta, alpha = self.attend(a, b, first, second)
@@ -117,22 +118,22 @@ class DecomposableAttention(WordNetwork):
         return self.aggregate(sums(compared_a, first), sums(compared_b, second))
 
 
-def sums(x: Tensor, texts: Ragged) -> Tensor:
+def sums(x: Tensor, texts: RaggedTexts) -> Tensor:
     """[B, H]: the sums of rows [T, H] over each text."""
-    return padded(x, texts)[0].sum(1)
+    return _padded(x, texts)[0].sum(1)
 
 
 def soft_align(
-    scored_a: Tensor, scored_b: Tensor, a: Tensor, b: Tensor, first: Ragged, second: Ragged
+    scored_a: Tensor, scored_b: Tensor, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts
 ) -> tuple[Tensor, Tensor]:
     """As :meth:`Attend.forward`, with what scores are products of: [T1, H] and [T2, H]."""
-    f_a, in_a = padded(scored_a, first)
-    f_b, in_b = padded(scored_b, second)
+    f_a, in_a = _padded(scored_a, first)
+    f_b, in_b = _padded(scored_b, second)
     scores = torch.bmm(f_a, f_b.transpose(1, 2))
     weights_b = masked(scores, in_b[:, None, :])
     weights_a = masked(scores.transpose(1, 2), in_a[:, None, :])
-    beta = torch.bmm(weights_b, padded(b, second)[0].to(weights_b.dtype))
-    alpha = torch.bmm(weights_a, padded(a, first)[0].to(weights_a.dtype))
+    beta = torch.bmm(weights_b, _padded(b, second)[0].to(weights_b.dtype))
+    alpha = torch.bmm(weights_a, _padded(a, first)[0].to(weights_a.dtype))
     return beta[in_a].to(a.dtype), alpha[in_b].to(b.dtype)
 
 
@@ -141,3 +142,7 @@ def masked(scores: Tensor, there: Tensor) -> Tensor:
     lowest = torch.finfo(scores.dtype).min
     weights = functional.softmax(scores.masked_fill(~there, lowest), -1)
     return weights.masked_fill(~there, 0)
+
+
+def _padded(x: Tensor, texts: RaggedTexts) -> tuple[Tensor, Tensor]:
+    return pad_rows(x, texts.cu_seqlens, max(texts.max_seqlen, 1))

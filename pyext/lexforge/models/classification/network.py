@@ -16,7 +16,7 @@ from lexforge.training.settings import Settings
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from lexforge.layers.ragged import Ragged
+    from lexforge.text.classification.batches import RaggedTexts
 
 
 class Network(nn.Module):
@@ -33,7 +33,7 @@ class Network(nn.Module):
     KIND: ClassVar[str]
     PAIRS: ClassVar[bool | None]
 
-    def forward(self, first: Ragged, second: Ragged | None = None) -> Tensor:
+    def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
         """Logits [B, C] of B texts, or of B pairs of them."""
         raise NotImplementedError
 
@@ -125,7 +125,7 @@ def _fill(layer: nn.Module) -> None:
             nn.init.xavier_uniform_(parameter)
 
 
-def no_pairs(owner: str, second: Ragged | None) -> None:
+def no_pairs(owner: str, second: RaggedTexts | None) -> None:
     """ValueError if there is a second text."""
     if second is not None:
         raise ValueError(f"{owner}: second must be None: the network is of single texts")

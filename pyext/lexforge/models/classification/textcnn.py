@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge.layers.embedding import Embedding
-from lexforge.layers.ragged import Ragged, padded
+from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import (
     WordNetwork,
     no_pairs,
@@ -18,6 +18,7 @@ from lexforge.models.classification.network import (
     whole_numbers,
 )
 from lexforge.models.settings import model
+from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings, setting
 
 POOLS = ("max", "avg")
@@ -93,25 +94,26 @@ class TextCNN(WordNetwork):
         constant = [(self.constant_embedding, False)] if self.config.constant_table else []
         return [(self.embedding, True), *constant]
 
-    def forward(self, first: Ragged, second: Ragged | None = None) -> Tensor:
+    def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
         """Logits [B, C] of B texts."""
         no_pairs("TextCNN", second)
         return self.decoder(self.dropout(self._encode(first)))
 
-    def _encode(self, texts: Ragged) -> Tensor:
+    def _encode(self, texts: RaggedTexts) -> Tensor:
         """[B, all channels]."""
         words = self.embedding(texts.tokens)
         if self.config.constant_table:
             words = torch.cat((words, self.constant_embedding(texts.tokens)), 1)
         length = max(texts.max_seqlen, *self.config.widths)
-        columns = padded(words, texts, length)[0].transpose(1, 2)
-        return torch.cat([self._pooled(conv, columns, texts) for conv in self.convs], 1)
+        columns, there = pad_rows(words, texts.cu_seqlens, length)
+        columns, lengths = columns.transpose(1, 2), there.sum(1)
+        return torch.cat([self._pooled(conv, columns, lengths) for conv in self.convs], 1)
 
-    def _pooled(self, conv: nn.Module, columns: Tensor, texts: Ragged) -> Tensor:
+    def _pooled(self, conv: nn.Module, columns: Tensor, lengths: Tensor) -> Tensor:
         """[B, channels] of words [B, D, S]."""
         found = conv(columns)
-        length = columns.shape[2] - found.shape[2] + 1
-        places = (texts.lengths - length + 1).clamp(min=1)[:, None, None]
+        width = columns.shape[2] - found.shape[2] + 1
+        places = (lengths - width + 1).clamp(min=1)[:, None, None]
         outside = torch.arange(found.shape[2], device=found.device) >= places
         if self.config.pool == "avg":
             return functional.relu(found.masked_fill(outside, 0).sum(2) / places[:, :, 0])
