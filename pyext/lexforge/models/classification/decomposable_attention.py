@@ -47,7 +47,9 @@ class Attend(nn.Module):
         super().__init__()
         self.f = mlp(num_inputs, num_hiddens, dropout)
 
-    def forward(self, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts
+    ) -> tuple[Tensor, Tensor]:
         """(beta [T1, D], alpha [T2, D]) of words a [T1, D] and b [T2, D] of pairs of texts.
 
         The score of two words is the product of their ``f``. beta is, for each word of the first
@@ -124,7 +126,12 @@ def sums(x: Tensor, texts: RaggedTexts) -> Tensor:
 
 
 def soft_align(
-    scored_a: Tensor, scored_b: Tensor, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts
+    scored_a: Tensor,
+    scored_b: Tensor,
+    a: Tensor,
+    b: Tensor,
+    first: RaggedTexts,
+    second: RaggedTexts,
 ) -> tuple[Tensor, Tensor]:
     """As :meth:`Attend.forward`, with what scores are products of: [T1, H] and [T2, H]."""
     f_a, in_a = _padded(scored_a, first)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,12 +12,16 @@ from torch import Tensor, nn
 
 from lexforge._arguments import whole
 from lexforge.ops.sampling.sampling import seed_from
+from lexforge.text.classification.encoded import EncodedTexts
+from lexforge.training.checkpoint import CONFIG, TENSORS, check_finite, read_json, read_tensors
 from lexforge.training.settings import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from lexforge.text.classification.batches import RaggedTexts
+    from lexforge.text.classification.texts import LabelledTexts
+    from lexforge.text.tokenizers.base import Tokenizer
 
 
 class Network(nn.Module):
@@ -46,13 +51,22 @@ class Network(nn.Module):
         """What pretrained vectors fill, and whether it is trained where nothing else is said."""
         return []
 
+    def encode(
+        self, texts: LabelledTexts, tokenizer: Tokenizer, max_len: int | None
+    ) -> EncodedTexts:
+        """Texts as numbers, as the network takes them; of `max_len` tokens at most."""
+        return EncodedTexts.of(texts, tokenizer, max_len)
+
     def contents(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What files hold: the content of config.json, and the tensors by name."""
         raise NotImplementedError
 
     @classmethod
-    def of_contents(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The inverse of :meth:`contents`.
+    def read(cls, folder: Path, part: Callable[[str], Path]) -> Self:
+        """The network of a folder in which :meth:`contents` are.
+
+        Args:
+            part: where a file of the folder is (:func:`lexforge.training.checkpoint.read_parts`).
 
         Raises:
             KeyError, TypeError, ValueError: fields or tensors are missing, or of another shape.
@@ -93,14 +107,10 @@ class WordNetwork(Network):
         return self.config.record(), {name: x.detach() for name, x in self.named_parameters()}
 
     @classmethod
-    def of_contents(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The inverse of :meth:`contents`.
-
-        Raises:
-            KeyError, TypeError, ValueError: fields or tensors are missing, or of another shape.
-        """
-        network = cls(cls.CONFIG.of(config))
-        own = dict(network.named_parameters())
+    def read(cls, folder: Path, part: Callable[[str], Path]) -> Self:
+        """See :meth:`Network.read`."""
+        network = cls(cls.CONFIG.of(read_json(part(CONFIG))), seed=0)
+        tensors, own = read_tensors(part(TENSORS)), dict(network.named_parameters())
         problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
         problems += [f"{name} is unexpected" for name in tensors.keys() - own.keys()]
         problems += [
@@ -109,7 +119,8 @@ class WordNetwork(Network):
             if own[name].shape != tensors[name].shape
         ]
         if problems:
-            raise ValueError("; ".join(sorted(problems)))
+            raise ValueError(f"{TENSORS}: {'; '.join(sorted(problems))}")
+        check_finite(tensors, part(TENSORS))
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(tensors[name])
@@ -132,13 +143,17 @@ def no_pairs(owner: str, second: RaggedTexts | None) -> None:
 
 
 @contextmanager
-def drawing(seed: int | None) -> Iterator[None]:
-    """torch's generator of the CPU, seeded within the block; None: as it is, and going on."""
+def drawing(seed: int | None, device: torch.device | None = None) -> Iterator[None]:
+    """torch's generators of the CPU and of a device, seeded within the block.
+
+    None: they are as they were, and go on.
+    """
     if seed is None:
         yield
         return
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed_from(seed))
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed_from(seed))
         yield
 
 

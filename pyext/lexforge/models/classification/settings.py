@@ -13,6 +13,7 @@ from lexforge.models.settings import corpus, training
 
 BALANCED = "balanced"
 WEIGHTS_HELP = "Of the classes in the loss: balanced, or a number for each, like 1,2.5."
+TUNE_HELP = "Train pretrained vectors too; birnn does not unless told, the others do."
 DEV_HELP = "Share of the texts that is held out where no others are given; 0 for none."
 
 
@@ -47,6 +48,7 @@ class TrainingSettings(NetworkSettings):
     max_len: int = corpus(500, "Longest text in tokens; longer ones are cut.", low=1)
     min_count: int = common.min_count(help="Rarer words are unknown.", low=1)
     dev_share: float = corpus(0.05, DEV_HELP, low=0, high=0.9)
+    tune: bool | None = training(None, TUNE_HELP, names="--tune/--no-tune")
     class_weights: str | None = training(None, WEIGHTS_HELP, rule=class_weights, metavar="WEIGHTS")
 
 

@@ -40,9 +40,7 @@ def read_word_vectors(source: str | os.PathLike | WordVectors) -> WordVectors:
     return found
 
 
-def fill_tables(
-    tables: Sequence[nn.Embedding], tokens: Sequence[str], vectors: WordVectors
-) -> int:
+def fill_tables(tables: Sequence[nn.Embedding], tokens: Sequence[str], vectors: WordVectors) -> int:
     """Copy the vectors of tokens into the rows of tables; returns how many tokens have one.
 
     The others get zeros, as in the reference text. Vectors that are composed of n-grams are there
