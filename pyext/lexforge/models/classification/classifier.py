@@ -18,7 +18,7 @@ from lexforge.models.classification.files import Contents, of_best, read_content
 from lexforge.text.classification.batches import batches, length_buckets
 from lexforge.text.classification.texts import LabelledTexts
 from lexforge.training.checkpoint import replacing_parts
-from lexforge.training.metrics import ClassMetrics
+from lexforge.training.metrics import ClassScores
 from lexforge.training.network_job import evaluating
 from lexforge.training.network_run import check_precision
 
@@ -168,7 +168,7 @@ class TextClassifier:
 
     def evaluate(
         self, data: LabelledTexts, *, batch_size: int = BATCH, precision: str = "float32"
-    ) -> ClassMetrics:
+    ) -> ClassScores:
         """How right the network is on texts whose classes are known.
 
         Raises:
@@ -180,7 +180,7 @@ class TextClassifier:
         check_precision("evaluate", precision, self.device)
         encoded = self._encoded(data, "data")
         logits = self._logits(encoded, batch_size, precision)
-        return ClassMetrics.of(data.labels, logits.argmax(1), self.names)
+        return ClassScores.of(data.labels, logits.argmax(1), self.names)
 
     def _encoded(self, texts: LabelledTexts, name: str, first: int = 0) -> EncodedTexts:
         return encoded_texts(self.network, self.tokenizer, self.max_len, texts, name, first)

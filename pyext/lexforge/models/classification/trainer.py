@@ -37,7 +37,7 @@ from lexforge.text.classification.encoded import EncodedTexts
 from lexforge.text.tokenizers.published import PublishedTokenizer, as_tokenizer, load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.lock import folder_of_run
-from lexforge.training.metrics import ClassMetrics
+from lexforge.training.metrics import ClassScores
 from lexforge.training.network_checkpoint import BEST
 from lexforge.training.network_job import NetworkState
 from lexforge.training.network_run import (
@@ -343,7 +343,7 @@ def draw_steps(
                 for number, piece in enumerate(pieces)
             ]
             step, batch = step + 1, batch + 1
-            tokens = sum(part.batch.tokens for part in parts)
+            tokens = sum(part.batch.num_tokens for part in parts)
             counts = {"examples": len(rows), "tokens": tokens}
             yield _StepData(parts, epoch, batch, batch == len(groups), counts)
         batch = 0
@@ -656,7 +656,7 @@ class _Run:
         sums = stepper.evaluate(_Part(text_batch(self.held_out, each)) for each in rows)
         loss, weight, *_ = sums
         confusion = losses.confusion.cpu().numpy()
-        metrics = ClassMetrics(confusion, self.names)
+        metrics = ClassScores(confusion, self.names)
         self.state.confusions.append(confusion.tolist())
         loss = round(loss / max(weight, 1e-9), 6)
         best = self.state.best_evaluation
