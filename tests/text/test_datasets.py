@@ -214,7 +214,7 @@ def test_unknown_names(name, no_network):
 
 def test_unknown_data_set():
     with pytest.raises(ValueError, match="name must be one of pydocs, ptb, wikitext-2"):
-        dataset_path("imdb")
+        dataset_path("imdbs")
 
 
 def test_docstrings_become_sentences(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ import sysconfig
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lexforge._files import replacing
@@ -34,7 +34,7 @@ from lexforge.text.download import download
 class DataSet:
     """What is known of a data set."""
 
-    kind: str  # corpus, vectors, similarity or analogy
+    kind: str  # corpus, vectors, similarity, analogy or classification
     about: str
     licence: str
     urls: tuple[str, ...]  # of a zip file with the files, or of the one file; none: it is made
@@ -42,6 +42,8 @@ class DataSet:
     size: int  # of the download in bytes
     files: dict[str, str]  # split -> below LEXFORGE_DATA and the cache, and in the zip file
     exact: bool = True  # False: the size is an upper bound
+    # split -> what may lie in its place: a folder, a file of another form, or a part of it
+    instead: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _github(repository: str, commit: str, path: str) -> tuple[str, ...]:
@@ -244,6 +246,56 @@ REGISTRY: dict[str, DataSet] = {
         "55cfc0894d0fe6cf974d106da3e09b5fb2fa6125b6ddc633d06e298dc5aa7901",
         168_209,
     ),
+    "imdb": DataSet(
+        "classification",
+        "IMDb: 50,000 film reviews, half positive, and 50,000 unlabelled; train, test, unsup",
+        "research use, cite A. Maas et al. 2011",
+        ("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",),
+        "01ada507287d82875905620988597833ad4e0903",
+        84_125_825,
+        {split: "imdb/aclImdb_v1.tar.gz" for split in ("train", "test", "unsup")},
+        instead={
+            "train": ("aclImdb", "imdb/aclImdb_labelled.tar.xz"),
+            "test": ("aclImdb", "imdb/aclImdb_labelled.tar.xz"),
+            "unsup": ("aclImdb", "imdb/unsup_reviews.txt.xz"),
+        },
+    ),
+    "snli": DataSet(
+        "classification",
+        "SNLI: 570,000 pairs of captions, entailment, contradiction or neutral; train, dev, test",
+        "CC BY-SA 4.0",
+        ("https://nlp.stanford.edu/projects/snli/snli_1.0.zip",),
+        "9fcde07509c7e87ec61c640c1b2753d9041758e4",
+        100_000_000,
+        {split: f"snli_1.0/snli_1.0_{split}.txt" for split in ("train", "dev", "test")},
+        exact=False,
+        instead={
+            "train": ("snli/snli_train_18k.tsv",),
+            "dev": ("snli/snli_dev.tsv",),
+            "test": ("snli/snli_test.tsv",),
+        },
+    ),
+    "mnli": DataSet(
+        "classification",
+        "MultiNLI: 410,000 pairs of ten genres, labels of SNLI; train, matched, mismatched",
+        "OANC, CC BY and CC BY-SA by part",
+        (
+            "https://cims.nyu.edu/~sbowman/multinli/multinli_1.0.zip",
+            "https://www.nyu.edu/projects/bowman/multinli/multinli_1.0.zip",
+        ),
+        "049f507b9e36b1fcb756cfd5aeb3b7a0cfcb84bf023793652987f7e7e0957822",
+        240_000_000,
+        {
+            split: f"multinli_1.0/multinli_1.0_{part}.txt"
+            for split, part in (
+                ("train", "train"),
+                ("matched", "dev_matched"),
+                ("mismatched", "dev_mismatched"),
+            )
+        },
+        exact=False,
+        instead={"train": ("mnli/mnli_en_6870.tsv",)},
+    ),
 }
 
 
@@ -294,6 +346,8 @@ def cache_folder() -> Path:
 def find(name: str, split: str | None = None) -> Path | None:
     """The file of a data set if it is here; None if it is not, or there is no such data set.
 
+    What lies in its place, of another form, is as good: a folder, or a file with a part of it.
+
     Args:
         name: "<data set>" or "<data set>:<split>".
         split: As for :func:`dataset_path`.
@@ -302,15 +356,17 @@ def find(name: str, split: str | None = None) -> Path | None:
     if base not in REGISTRY:
         return None
     files = REGISTRY[base].files
-    file = files.get(split or named_split or next(iter(files)))
+    split = split or named_split or next(iter(files))
+    file = files.get(split)
     if base == "pydocs":
         found = [_pydocs_file()]
     else:
         data = os.environ.get("LEXFORGE_DATA")
         folders = [Path(data)] if data else []
         folders += [cache_path(), cache_path() / "d2l"]
-        found = [folder / file for folder in folders if file]
-    return next((path for path in found if path.is_file()), None)
+        names = (file, *REGISTRY[base].instead.get(split, ())) if file else ()
+        found = [folder / name for name in names for folder in folders]
+    return next((path for path in found if path.is_file() or path.is_dir()), None)
 
 
 def dataset_path(name: str, split: str | None = None) -> Path:
@@ -385,6 +441,7 @@ def cached() -> dict[str, list[Path]]:
             files = [cache / file for file in known.files.values()]
             inside = (*known.files.values(), Path(known.urls[0]).name)
             files += [cache / "d2l" / file for file in inside]
+            files = list(dict.fromkeys(files))  # of several splits
         found[name] = [file for file in files if file.is_file() and not _given(file)]
     return {name: files for name, files in found.items() if files}
 

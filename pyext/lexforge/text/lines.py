@@ -60,29 +60,56 @@ def read_lines(
     """
     data = Path(path).read_bytes()
     encoding = known_encoding(encoding)
-    name = encoding.upper()
-    wide = wide_encoding(data)
-    if wide and encoding == "utf-8":
-        raise ValueError(f"{os.fspath(path)} must be UTF-8, and is {wide.upper()}: convert it")
     if errors == "skip":
+        _refuse_wide(data, path, encoding)
         lines = [
             text for line in data.split(b"\n") if (text := _decoded(line, encoding)) is not None
         ]
+        lines[:1] = [line.removeprefix(_MARK) for line in lines[:1]]
     else:
-        try:
-            lines = data.decode(encoding, errors).split("\n")
-        except UnicodeDecodeError as error:
-            number = data.count(b"\n", 0, error.start) + 1
-            line = data.split(b"\n", number)[number - 1]
-            raise NotInEncodingError(
-                f"{os.fspath(path)}: line {number} must be {kind} in {name}, got {line[:80]!r}",
-                encoding,
-                line,
-            ) from None
-    lines[:1] = [line.removeprefix(_MARK) for line in lines[:1]]
+        text = decode_text(data, path, encoding=encoding, errors=errors, kind=kind)
+        lines = text.split("\n")
     if lines and not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
+
+
+def decode_text(
+    data: bytes,
+    source: str | os.PathLike,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    kind: str = "text",
+) -> str:
+    """The text that the bytes of a file are, without a byte order mark.
+
+    Args:
+        source: the file, for messages.
+        encoding, errors, kind: as of :func:`read_lines`, but for "skip".
+
+    Raises:
+        ValueError: as of :func:`read_lines`.
+    """
+    encoding = known_encoding(encoding)
+    _refuse_wide(data, source, encoding)
+    try:
+        return data.decode(encoding, errors).removeprefix(_MARK)
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        line = data.split(b"\n", number)[number - 1]
+        raise NotInEncodingError(
+            f"{os.fspath(source)}: line {number} must be {kind} in {encoding.upper()}, "
+            f"got {line[:80]!r}",
+            encoding,
+            line,
+        ) from None
+
+
+def _refuse_wide(data: bytes, source: str | os.PathLike, encoding: str) -> None:
+    wide = wide_encoding(data)
+    if wide and encoding == "utf-8":
+        raise ValueError(f"{os.fspath(source)} must be UTF-8, and is {wide.upper()}: convert it")
 
 
 def join_lines(lines: Iterable[str]) -> bytes:

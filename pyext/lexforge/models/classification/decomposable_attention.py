@@ -1,0 +1,155 @@
+"""Decomposable attention over pairs of texts (Parikh et al. 2016): attend, compare, aggregate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lexforge.layers.embedding import Embedding
+from lexforge.layers.packing import pad_rows
+from lexforge.models.classification.network import WordNetwork
+from lexforge.models.settings import model
+from lexforge.text.classification.batches import RaggedTexts
+from lexforge.training.settings import Settings, setting
+
+DROPOUT = 0.2
+
+
+@dataclass(frozen=True)
+class DecomposableConfig(Settings):
+    """What a :class:`DecomposableAttention` is made of."""
+
+    OWNER: ClassVar[str] = "decomposable"
+
+    vocab_size: int = setting(1, low=1)
+    num_classes: int = setting(3, low=2)
+    embed_size: int = model(100, "Numbers per word.", low=1)
+    hidden_size: int = model(200, "Width of all layers.", low=1)
+    dropout: float = model(DROPOUT, "Share dropped before each layer.", low=0, high=1)
+
+
+def mlp(num_inputs: int, num_hiddens: int, dropout: float = DROPOUT) -> nn.Sequential:
+    """Twice dropout, a linear layer and ReLU."""
+    layers: list[nn.Module] = []
+    for inputs in (num_inputs, num_hiddens):
+        layers += [nn.Dropout(dropout), nn.Linear(inputs, num_hiddens), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class Attend(nn.Module):
+    """Softly aligns two texts: for each word of one, what of the other belongs to it."""
+
+    def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
+        super().__init__()
+        self.f = mlp(num_inputs, num_hiddens, dropout)
+
+    def forward(
+        self, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts
+    ) -> tuple[Tensor, Tensor]:
+        """(beta [T1, D], alpha [T2, D]) of words a [T1, D] and b [T2, D] of pairs of texts.
+
+        The score of two words is the product of their ``f``. beta is, for each word of the first
+        text, the mean of the second's words by the softmax of its scores; alpha the other way
+        round. A text of a pair whose other one is empty has zeros.
+        """
+        return soft_align(self.f(a), self.f(b), a, b, first, second)
+
+
+class Compare(nn.Module):
+    """Compares each word with what is aligned to it."""
+
+    def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
+        super().__init__()
+        self.g = mlp(num_inputs, num_hiddens, dropout)
+
+    def forward(self, a: Tensor, b: Tensor, beta: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """[T1, H] and [T2, H]; arguments as :meth:`Attend.forward` has and gives them."""
+        return self.g(torch.cat((a, beta), -1)), self.g(torch.cat((b, alpha), -1))
+
+
+class Aggregate(nn.Module):
+    """Sums up the comparisons of each text, and tells the class."""
+
+    def __init__(
+        self, num_inputs: int, num_hiddens: int, num_outputs: int, dropout: float = DROPOUT
+    ):
+        super().__init__()
+        self.h = mlp(num_inputs, num_hiddens, dropout)
+        self.linear = nn.Linear(num_hiddens, num_outputs)
+
+    def forward(self, sum_a: Tensor, sum_b: Tensor) -> Tensor:
+        """Logits [B, C] of the sums [B, H] over the words of both texts."""
+        return self.linear(self.h(torch.cat((sum_a, sum_b), 1)))
+
+
+class DecomposableAttention(WordNetwork):
+    """Word by word: align, compare, and sum up; the order of the words plays no part."""
+
+    KIND: ClassVar[str] = "decomposable"
+    PAIRS: ClassVar[bool | None] = True
+    CONFIG: ClassVar[type[Settings]] = DecomposableConfig
+
+    def _build(self) -> None:
+        config = self.config
+        size, hidden, dropout = config.embed_size, config.hidden_size, config.dropout
+        self.embedding = Embedding(config.vocab_size, size)
+        self.attend = Attend(size, hidden, dropout)
+        self.compare = Compare(2 * size, hidden, dropout)
+        self.aggregate = Aggregate(2 * hidden, hidden, config.num_classes, dropout)
+
+    def tables(self) -> list[tuple[nn.Embedding, bool]]:
+        """The word vectors, which are trained."""
+        return [(self.embedding, True)]
+
+    def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
+        """Logits [B, C] of B pairs of texts."""
+        if second is None:
+            raise ValueError("DecomposableAttention: second must be given: it is of pairs of texts")
+        if len(second.cu_seqlens) != len(first.cu_seqlens):
+            raise ValueError(
+                f"DecomposableAttention: second must be {len(first.cu_seqlens) - 1} texts like "
+                f"first, got {len(second.cu_seqlens) - 1}"
+            )
+        a, b = self.embedding(first.tokens), self.embedding(second.tokens)
+        beta, alpha = self.attend(a, b, first, second)
+        compared_a, compared_b = self.compare(a, b, beta, alpha)
+        return self.aggregate(sums(compared_a, first), sums(compared_b, second))
+
+
+def sums(x: Tensor, texts: RaggedTexts) -> Tensor:
+    """[B, H]: the sums of rows [T, H] over each text."""
+    return _padded(x, texts)[0].sum(1)
+
+
+def soft_align(
+    scored_a: Tensor,
+    scored_b: Tensor,
+    a: Tensor,
+    b: Tensor,
+    first: RaggedTexts,
+    second: RaggedTexts,
+) -> tuple[Tensor, Tensor]:
+    """As :meth:`Attend.forward`, with what scores are products of: [T1, H] and [T2, H]."""
+    f_a, in_a = _padded(scored_a, first)
+    f_b, in_b = _padded(scored_b, second)
+    scores = torch.bmm(f_a, f_b.transpose(1, 2))
+    weights_b = masked(scores, in_b[:, None, :])
+    weights_a = masked(scores.transpose(1, 2), in_a[:, None, :])
+    beta = torch.bmm(weights_b, _padded(b, second)[0].to(weights_b.dtype))
+    alpha = torch.bmm(weights_a, _padded(a, first)[0].to(weights_a.dtype))
+    return beta[in_a].to(a.dtype), alpha[in_b].to(b.dtype)
+
+
+def masked(scores: Tensor, there: Tensor) -> Tensor:
+    """Softmax over the last axis where something is; zeros where nothing is."""
+    lowest = torch.finfo(scores.dtype).min
+    weights = functional.softmax(scores.masked_fill(~there, lowest), -1)
+    return weights.masked_fill(~there, 0)
+
+
+def _padded(x: Tensor, texts: RaggedTexts) -> tuple[Tensor, Tensor]:
+    return pad_rows(x, texts.cu_seqlens, max(texts.max_seqlen, 1))

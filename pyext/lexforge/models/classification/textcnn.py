@@ -1,0 +1,120 @@
+"""TextCNN: convolutions of several widths over the words of a text (Kim 2014)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lexforge.layers.embedding import Embedding
+from lexforge.layers.packing import pad_rows
+from lexforge.models.classification.network import (
+    WordNetwork,
+    no_pairs,
+    numbers,
+    whole_numbers,
+)
+from lexforge.models.settings import model
+from lexforge.text.classification.batches import RaggedTexts
+from lexforge.training.settings import Settings, setting
+
+POOLS = ("max", "avg")
+CHANNELS_HELP = "Outputs of each width, or one number for each."
+CONSTANT_HELP = "Beside the vectors that are trained, those that stay as they are."
+
+
+@dataclass(frozen=True)
+class TextCNNConfig(Settings):
+    """What a :class:`TextCNN` is made of."""
+
+    OWNER: ClassVar[str] = "textcnn"
+
+    vocab_size: int = setting(1, low=1)
+    num_classes: int = setting(2, low=2)
+    embed_size: int = model(100, "Numbers per word.", low=1)
+    kernel_sizes: str = model("3,4,5", "Widths in words.", rule=whole_numbers, metavar="N,N,...")
+    num_channels: str = model("100", CHANNELS_HELP, rule=whole_numbers, metavar="N,N,...")
+    pool: str = model("max", "Over the places in a text; the text prints avg.", choices=POOLS)
+    dropout: float = model(0.5, "Share dropped before the last layer.", low=0, high=1)
+    constant_table: bool = model(True, CONSTANT_HELP)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = len(numbers(self.num_channels))
+        if given not in (1, len(self.widths)):
+            raise ValueError(
+                f"textcnn: num_channels must be one number or {len(self.widths)}, as kernel_sizes "
+                f"{self.kernel_sizes}, got {self.num_channels}"
+            )
+
+    @property
+    def widths(self) -> list[int]:
+        """Of the convolutions, in words."""
+        return numbers(self.kernel_sizes)
+
+    @property
+    def channels(self) -> list[int]:
+        """Outputs of each of them."""
+        given = numbers(self.num_channels)
+        return given * len(self.widths) if len(given) == 1 else given
+
+
+class TextCNN(WordNetwork):
+    """Convolutions over the words, the largest output of each channel over the text, ReLU, dropout
+    and a linear layer.
+
+    A convolution looks at all places where its width lies within the text, and at one where the
+    text is shorter: there zeros follow the words. ``config.pool`` ``"avg"`` takes the mean over the
+    places instead, as the reference text's code does.
+    """
+
+    KIND: ClassVar[str] = "textcnn"
+    PAIRS: ClassVar[bool | None] = False
+    CONFIG: ClassVar[type[Settings]] = TextCNNConfig
+
+    def _build(self) -> None:
+        config = self.config
+        self.embedding = Embedding(config.vocab_size, config.embed_size)
+        inputs = config.embed_size
+        if config.constant_table:
+            self.constant_embedding = Embedding(config.vocab_size, config.embed_size)
+            inputs *= 2
+        self.dropout = nn.Dropout(config.dropout)
+        self.decoder = nn.Linear(sum(config.channels), config.num_classes)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(inputs, channels, width)
+            for channels, width in zip(config.channels, config.widths, strict=True)
+        )
+
+    def tables(self) -> list[tuple[nn.Embedding, bool]]:
+        """The vectors that are trained, and those that stay as they are."""
+        constant = [(self.constant_embedding, False)] if self.config.constant_table else []
+        return [(self.embedding, True), *constant]
+
+    def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
+        """Logits [B, C] of B texts."""
+        no_pairs("TextCNN", second)
+        return self.decoder(self.dropout(self._encode(first)))
+
+    def _encode(self, texts: RaggedTexts) -> Tensor:
+        """[B, all channels]."""
+        words = self.embedding(texts.tokens)
+        if self.config.constant_table:
+            words = torch.cat((words, self.constant_embedding(texts.tokens)), 1)
+        length = max(texts.max_seqlen, *self.config.widths)
+        columns, there = pad_rows(words, texts.cu_seqlens, length)
+        columns, lengths = columns.transpose(1, 2), there.sum(1)
+        return torch.cat([self._pooled(conv, columns, lengths) for conv in self.convs], 1)
+
+    def _pooled(self, conv: nn.Module, columns: Tensor, lengths: Tensor) -> Tensor:
+        """[B, channels] of words [B, D, S]."""
+        found = conv(columns)
+        width = columns.shape[2] - found.shape[2] + 1
+        places = (lengths - width + 1).clamp(min=1)[:, None, None]
+        outside = torch.arange(found.shape[2], device=found.device) >= places
+        if self.config.pool == "avg":
+            return functional.relu(found.masked_fill(outside, 0).sum(2) / places[:, :, 0])
+        return functional.relu(found.masked_fill(outside, torch.finfo(found.dtype).min).amax(2))
