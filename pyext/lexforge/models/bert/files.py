@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from lexforge._compressed import DAMAGED_ZIP, is_damage
-from lexforge._display import printable
 from lexforge._files import replacing
 from lexforge.text.lines import numbered_words, parse_json, read_lines
 from lexforge.text.tokenizers.published import TOKENIZER, TOKENIZER_CONFIG, load_tokenizer
@@ -132,9 +131,8 @@ PARTS = {
 }
 # Of other tasks, which files of transformers hold beside an encoder.
 TASK_HEADS = ("classifier.", "qa_outputs.")
-# Of a classifier of texts: its output layer, and what transformers calls model and task.
+# Of a classifier of texts: its output layer, and what transformers calls it.
 CLASSIFIER, CLASSIFICATION = "classifier", "BertForSequenceClassification"
-SINGLE = "single_label_classification"
 # What transformers calls a model with these parts, beside the pooler.
 ARCHITECTURES = {
     ("mlm", "nsp"): "BertForPreTraining",
@@ -356,61 +354,6 @@ def classifier_tensors(
         return {}
     pooled = f"{HUGGING_FACE.hidden}.weight" in tensors
     return {name: x for name, x in tensors.items() if pooled and name.startswith(f"{CLASSIFIER}.")}
-
-
-def class_names(config: Mapping[str, Any], count: int, source: str | os.PathLike) -> list[str]:
-    """The names of a classifier's classes, by number, of a config.json.
-
-    Without names they are LABEL_0, LABEL_1, ..., as in transformers.
-
-    Args:
-        count: of the classes, rows of the output layer.
-
-    Raises:
-        CheckpointError: there are others, or they disagree; a task other than telling one class.
-    """
-    kind = config.get("problem_type")
-    if kind not in (None, SINGLE) or count < 2:
-        raise CheckpointError(
-            f"{source}: {CONFIG}: problem_type must be {SINGLE} of at least 2 classes, got "
-            f"{kind!r} of {count}"
-        )
-    usual = {str(number): f"LABEL_{number}" for number in range(count)}
-    named, numbers = config.get("id2label"), config.get("label2id")
-    if named is None and config.get("num_labels", count) != count:
-        raise CheckpointError(
-            f"{source}: {CONFIG}: num_labels must be {count}, the rows of {CLASSIFIER}.weight, "
-            f"got {config['num_labels']!r}"
-        )
-    found = usual if named is None else named
-    if not isinstance(found, Mapping) or found.keys() != usual.keys():
-        raise CheckpointError(
-            f"{source}: {CONFIG}: id2label must name the classes 0 to {count - 1}, the rows of "
-            f"{CLASSIFIER}.weight, got {printable(str(found)):.200}"
-        )
-    names = [found[number] for number in usual]
-    if len({name for name in names if isinstance(name, str)}) != count:
-        raise CheckpointError(
-            f"{source}: {CONFIG}: id2label must have distinct names, got {names!r:.200}"
-        )
-    # Files whose labels were named later may still have the usual numbers.
-    numbered = {name: number for number, name in enumerate(names)}
-    if numbers is not None and numbers not in (numbered, {x: int(n) for n, x in usual.items()}):
-        raise CheckpointError(
-            f"{source}: {CONFIG}: label2id must be id2label turned round, got "
-            f"{printable(str(numbers)):.200}"
-        )
-    return names
-
-
-def classes_record(names: Sequence[str], dropout: float | None) -> dict[str, Any]:
-    """What a config.json says of the classes: names by number, numbers by name, the dropout."""
-    return {
-        "id2label": {str(number): name for number, name in enumerate(names)},
-        "label2id": {name: number for number, name in enumerate(names)},
-        "problem_type": SINGLE,
-        "classifier_dropout": dropout,
-    }
 
 
 def read_tokenizer(folder: str | os.PathLike) -> Tokenizer | None:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lexforge._version import __version__
+from lexforge.models.bert.config import OWN_TYPE
+from lexforge.models.classification.bert import BertClassifier
 from lexforge.models.classification.birnn import BiRNN
 from lexforge.models.classification.decomposable_attention import DecomposableAttention
+from lexforge.models.classification.labels import class_names, labels_record
 from lexforge.models.classification.network import Network
 from lexforge.models.classification.textcnn import TextCNN
 from lexforge.text.tokenizers.published import load_tokenizer
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 # Those that a classifier may be made of, by name.
 NETWORKS: dict[str, type[Network]] = {
-    network.KIND: network for network in (BiRNN, TextCNN, DecomposableAttention)
+    network.KIND: network for network in (BiRNN, TextCNN, DecomposableAttention, BertClassifier)
 }
 
 
@@ -53,10 +56,7 @@ class Contents(NamedTuple):
         """The files, into a folder that is there."""
         config, tensors = self.network.contents()
         header = {"format_version": FORMAT_VERSION, "library_version": __version__}
-        labels = {
-            "id2label": {str(number): name for number, name in enumerate(self.names)},
-            "label2id": {name: number for number, name in enumerate(self.names)},
-        }
+        labels = labels_record(self.names)
         kind = {"model_type": self.network.KIND}
         write_json(folder / CONFIG, {**header, **kind, **config, **labels, "max_len": self.max_len})
         write_tensors(folder / TENSORS, tensors)
@@ -87,34 +87,19 @@ def of_best(folder: str | os.PathLike) -> Path:
 
 def _read(folder: Path, part: Callable[[str], Path]) -> Contents:
     config = read_json(part(CONFIG))
-    network_type = NETWORKS.get(str(config.get("model_type")))
+    kind = str(config.get("model_type"))
+    network_type = NETWORKS.get(BertClassifier.KIND if kind == OWN_TYPE else kind)
     if network_type is None:
         raise ValueError(f"{folder} must hold a classifier, and holds {described(config)}")
     try:
         network, tokenizer = network_type.read(folder, part), load_tokenizer(folder)
-        names = _names(config, network.num_classes)
+        names = class_names(config, network.num_classes)
         max_len = config.get("max_len")
         if max_len is not None and not (type(max_len) is int and max_len > 0):
             raise ValueError(f"{CONFIG}: max_len must be a whole number above 0, got {max_len!r}")
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(f"{folder} is damaged: {error}") from error
     return Contents(network, tokenizer, names, max_len)
-
-
-def _names(config: Mapping[str, Any], size: int) -> tuple[str, ...]:
-    """Of the classes; transformers' own where the file tells none."""
-    found = config.get("id2label")
-    if found is None:
-        return tuple(f"LABEL_{number}" for number in range(size))
-    expected = [str(number) for number in range(size)]
-    if (
-        not isinstance(found, Mapping)
-        or sorted(found, key=str) != sorted(expected)
-        or not all(isinstance(name, str) for name in found.values())
-        or len(set(found.values())) != size
-    ):
-        raise ValueError(f"{CONFIG}: id2label must name {size} classes, got {found!r:.80}")
-    return tuple(found[number] for number in expected)
 
 
 def described(config: Mapping[str, Any]) -> str:

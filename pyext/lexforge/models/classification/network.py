@@ -33,10 +33,15 @@ class Network(nn.Module):
     Attributes:
         KIND: its name, in files as ``model_type``.
         PAIRS: whether it is of pairs of texts; None: of either.
+        names, tokenizer: of its classes and of its texts, where it knows them.
+        most_tokens: the largest ``max_len``, where there is one.
     """
 
     KIND: ClassVar[str]
     PAIRS: ClassVar[bool | None]
+    names: tuple[str, ...] | None = None
+    tokenizer: Tokenizer | None = None
+    most_tokens: int | None = None
 
     def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
         """Logits [B, C] of B texts, or of B pairs of them."""

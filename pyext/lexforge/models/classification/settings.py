@@ -52,9 +52,21 @@ class TrainingSettings(NetworkSettings):
     class_weights: str | None = training(None, WEIGHTS_HELP, rule=class_weights, metavar="WEIGHTS")
 
 
-# The reference text's: rates, batches and passes of each network.
+# The reference text's: rates, batches and passes of each network. That of BERT is the usual one for
+# fine-tuning (Devlin et al. 2019, appendix A.3), with the text's rate.
 RECIPES = {
     "birnn": TrainingSettings(learning_rate=0.01, batch_size=64, epochs=5, max_len=500),
     "textcnn": TrainingSettings(learning_rate=0.001, batch_size=64, epochs=5, max_len=500),
     "decomposable": TrainingSettings(learning_rate=0.001, batch_size=256, epochs=4, max_len=50),
+    "bert": TrainingSettings(
+        batch_size=32,
+        epochs=3,
+        max_len=128,
+        optimizer="adamw",
+        learning_rate=1e-4,
+        weight_decay=0.01,
+        warmup_steps=None,
+        schedule="linear",
+        clip=1.0,
+    ),
 }

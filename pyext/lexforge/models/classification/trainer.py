@@ -21,6 +21,7 @@ from lexforge._arguments import MAX_THREADS, real, whole
 from lexforge._display import html_table
 from lexforge._library import resolve_device
 from lexforge.models.bert.steps import step_seed
+from lexforge.models.classification.bert import BertClassifier, first_values, read_classifier
 from lexforge.models.classification.classifier import (
     TextClassifier,
     encoded_texts,
@@ -166,7 +167,7 @@ class TrainingResult:
 def train_classifier(
     data: LabelledTexts | str | os.PathLike,
     *,
-    model: str | Network | None = None,
+    model: str | os.PathLike | Network | None = None,
     dev: LabelledTexts | str | os.PathLike | None = None,
     tokenizer: Tokenizer | str | os.PathLike | None = None,
     vectors: Any = None,
@@ -194,7 +195,8 @@ def train_classifier(
     Args:
         data: texts and their classes, or what :func:`~lexforge.classification.read_labelled` reads.
         model: ``"textcnn"`` (the default) or ``"birnn"`` for single texts, ``"decomposable"`` for
-            pairs; or a network to go on from, with its `tokenizer`.
+            pairs; a folder with a pretrained or fine-tuned BERT, for either; or a network to go on
+            from, with its `tokenizer`.
         dev: texts on which the network is evaluated after every epoch, by its mean loss, accuracy
             and macro-F1. By default ``dev_share`` of `data` is held out for that. The best network
             is what the result has, and with `out` what ``out/best`` holds.
@@ -393,15 +395,23 @@ class _Run:
     texts: EncodedTexts
 
     def __init__(
-        self, model: str | Network | None, tokenizer: Any, shape: Mapping[str, Any] | None
+        self,
+        model: str | os.PathLike | Network | None,
+        tokenizer: Any,
+        shape: Mapping[str, Any] | None,
     ) -> None:
-        if isinstance(model, str) and model not in NETWORKS:
-            raise ValueError(
-                f"{OWNER}: model must be one of {', '.join(NETWORKS)}, or a network, got {model!r}"
-            )
+        if isinstance(model, (str, os.PathLike)) and model not in NETWORKS:
+            if not Path(model).is_dir():
+                raise ValueError(
+                    f"{OWNER}: model must be one of {', '.join(NETWORKS)}, a folder with a BERT or "
+                    f"a network, got {os.fspath(model)!r}"
+                )
+            model = Path(model)
+        if isinstance(model, Network) and tokenizer is None:
+            tokenizer = model.tokenizer
         if isinstance(model, Network) and (tokenizer is None or isinstance(tokenizer, str)):
             raise ValueError(f"{OWNER}: tokenizer must be that of the network, got {tokenizer!r}")
-        if isinstance(model, Network) and shape:
+        if isinstance(model, (Network, Path)) and shape:
             raise ValueError(f"{OWNER}: shape must be that of the network, got {dict(shape)}")
         self._model, self._tokenizer, self._shape = model, _named(tokenizer), dict(shape or {})
         self._saved: ClassifierState | None = None
@@ -424,7 +434,7 @@ class _Run:
     def saved(
         cls,
         folder: str | os.PathLike,
-        model: str | Network | None,
+        model: str | os.PathLike | Network | None,
         tokenizer: Any,
         shape: Mapping[str, Any] | None,
     ) -> _Run:
@@ -434,6 +444,8 @@ class _Run:
             ValueError: It has another network, tokenizer or shape than the given ones.
         """
         run = cls(None if isinstance(model, Network) else model, None, shape)
+        if isinstance(run._model, Path):
+            model = BertClassifier.KIND  # of which it is, only the first run asks
         saved = read_run(folder, read_contents, TrainingSettings, ClassifierState)
         run.network, run.tokenizer, run.names, _ = saved.content
         run.settings, run._saved, run._optimizer = saved.settings, saved.state, saved.optimizer
@@ -487,8 +499,18 @@ class _Run:
         else:
             if self._model is None:
                 self._model = "decomposable" if pairs else "textcnn"
-            kind = self._model if isinstance(self._model, str) else self._model.KIND
+            kind = self._model if isinstance(self._model, str) else BertClassifier.KIND
+            if isinstance(self._model, Network):
+                kind = self._model.KIND
             self.settings = replace(RECIPES[kind], **given)
+            if isinstance(self._model, Path):
+                self._model = self._opened(self._model, texts)
+            if isinstance(self._model, Network):
+                if self._model.names is not None:
+                    texts = with_names(texts, self._model.names, f"{OWNER}: data")
+                if self._model.most_tokens is not None and "max_len" not in given:
+                    longest = min(self.settings.max_len, self._model.most_tokens)
+                    self.settings = replace(self.settings, max_len=longest)
         texts.require(f"{OWNER}: data", classes=2)
         held_out = None
         if dev is not None:
@@ -532,6 +554,20 @@ class _Run:
         if self._evaluated is None and evaluation:
             raise ValueError(f"{OWNER}: {', '.join(evaluation)} must come with dev")
 
+    def _opened(self, folder: Path, texts: LabelledTexts) -> BertClassifier:
+        """The BERT of a folder, with the classes of the texts, or of its own."""
+        texts.require(f"{OWNER}: data", classes=2)
+        named = self._tokenizer
+        if isinstance(named, str):
+            raise ValueError(f"{OWNER}: tokenizer must be that of {folder}, got {named!r}")
+        network = read_classifier(folder, texts.names, tokenizer=named, seed=self.settings.seed)
+        if network.fresh:
+            self.notes.append(f"{folder}: {first_values(network)}")
+        if network.tokenizer is None:
+            raise ValueError(f"{OWNER}: tokenizer must be given, {folder} has none")
+        self._tokenizer = network.tokenizer
+        return network
+
     def _settled(self, given: Mapping[str, Any], per_epoch: int) -> TrainingSettings:
         """The settings, with the steps that the run has."""
         settings = replace(self.settings, **given)
@@ -554,7 +590,7 @@ class _Run:
                     f"got {self.network.num_classes}"
                 )
         else:
-            assert self._model is not None
+            assert isinstance(self._model, str)
             kind = NETWORKS[self._model]
             if not issubclass(kind, WordNetwork):
                 raise ValueError(f"{OWNER}: model must be a network, to go on from a {self._model}")
