@@ -1,4 +1,4 @@
-"""The reference text's names and argument order (word2vec, BERT), over lexforge's own parts.
+"""The reference text's names and argument order, over lexforge's own parts.
 
 A module for each page of the text. Where it has a slip, the right behaviour is the default;
 docstrings say how to get the text's.
@@ -31,6 +31,14 @@ from lexforge.d2l.bert_pretraining import (
     train_bert,
 )
 from lexforge.d2l.hub import DATA_HUB, DATA_URL, download, download_extract
+from lexforge.d2l.natural_language_inference_attention import (
+    Aggregate,
+    Attend,
+    Compare,
+    DecomposableAttention,
+    mlp,
+    predict_snli,
+)
 from lexforge.d2l.plots import (
     Animator,
     plot,
@@ -40,6 +48,8 @@ from lexforge.d2l.plots import (
     show_list_len_pair_hist,
     use_svg_display,
 )
+from lexforge.d2l.sentiment_analysis_cnn import TextCNN
+from lexforge.d2l.sentiment_analysis_rnn import BiRNN, predict_sentiment
 from lexforge.d2l.similarity_analogy import TokenEmbedding, get_analogy, get_similar_tokens, knn
 from lexforge.d2l.subword_embedding import (
     get_max_freq_pair,
@@ -58,6 +68,7 @@ from lexforge.d2l.tools import (
     try_all_gpus,
     try_gpu,
 )
+from lexforge.d2l.training import Ch13Result, train_batch_ch13, train_ch13
 from lexforge.d2l.word2vec_pretraining import SigmoidBCELoss, TrainResult, skip_gram, train
 from lexforge.d2l.word_embedding_dataset import (
     RandomGenerator,
@@ -73,14 +84,21 @@ __all__ = [
     "DATA_HUB",
     "DATA_URL",
     "Accumulator",
+    "Aggregate",
     "Animator",
+    "Attend",
     "BERTEncoder",
     "BERTModel",
     "BertTrainResult",
+    "BiRNN",
+    "Ch13Result",
+    "Compare",
+    "DecomposableAttention",
     "MaskLM",
     "NextSentencePred",
     "RandomGenerator",
     "SigmoidBCELoss",
+    "TextCNN",
     "Timer",
     "TokenEmbedding",
     "TrainResult",
@@ -115,7 +133,10 @@ __all__ = [
     "load_data_wiki",
     "masked_softmax",
     "merge_symbols",
+    "mlp",
     "plot",
+    "predict_sentiment",
+    "predict_snli",
     "read_ptb",
     "segment_BPE",
     "set_axes",
@@ -126,7 +147,9 @@ __all__ = [
     "subsample",
     "tokenize",
     "train",
+    "train_batch_ch13",
     "train_bert",
+    "train_ch13",
     "truncate_pad",
     "try_all_gpus",
     "try_gpu",

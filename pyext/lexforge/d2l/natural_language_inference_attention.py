@@ -11,6 +11,7 @@ from torch.nn import functional
 from lexforge.d2l.padding import PADDING, texts_of
 from lexforge.d2l.text import Vocab
 from lexforge.models.classification import decomposable_attention as model
+from lexforge.models.classification.settings import DecomposableConfig
 from lexforge.text.classification.texts import INFERENCE
 from lexforge.training.network_job import evaluating
 
@@ -88,7 +89,7 @@ class DecomposableAttention(model.DecomposableAttention):
                 f"got {given}"
             )
         super().__init__(
-            model.DecomposableConfig(
+            DecomposableConfig(
                 vocab_size=len(vocab), embed_size=embed_size, hidden_size=num_hiddens
             )
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lexforge.d2l.padding import PADDING, texts_of
 from lexforge.models.classification import textcnn
+from lexforge.models.classification.settings import TextCNNConfig
 
 
 class TextCNN(textcnn.TextCNN):
@@ -33,7 +34,7 @@ class TextCNN(textcnn.TextCNN):
         padding: int | None = PADDING,
     ):
         super().__init__(
-            textcnn.TextCNNConfig(
+            TextCNNConfig(
                 vocab_size=vocab_size,
                 embed_size=embed_size,
                 kernel_sizes=kernel_sizes,  # type: ignore[arg-type]  # numbers become text

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lexforge.d2l.padding import PADDING, texts_of
 from lexforge.d2l.text import Vocab
 from lexforge.models.classification import birnn
+from lexforge.models.classification.settings import BiRNNConfig
 from lexforge.training.network_job import evaluating
 
 
@@ -38,7 +39,7 @@ class BiRNN(birnn.BiRNN):
         compat: bool = False,
     ):
         super().__init__(
-            birnn.BiRNNConfig(
+            BiRNNConfig(
                 vocab_size=vocab_size,
                 embed_size=embed_size,
                 hidden_size=num_hiddens,

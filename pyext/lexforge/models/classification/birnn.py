@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,26 +11,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import WordNetwork, no_pairs
-from lexforge.models.settings import model
+from lexforge.models.classification.settings import BiRNNConfig
 from lexforge.text.classification.batches import RaggedTexts
-from lexforge.training.settings import Settings, setting
-
-POOLS = ("final", "ends", "mean", "max")
-POOL_HELP = "What stands for a text: the final states, or the states' mean or maximum."
-
-
-@dataclass(frozen=True)
-class BiRNNConfig(Settings):
-    """What a :class:`BiRNN` is made of."""
-
-    OWNER: ClassVar[str] = "birnn"
-
-    vocab_size: int = setting(1, low=1)
-    num_classes: int = setting(2, low=2)
-    embed_size: int = model(100, "Numbers per word.", low=1)
-    hidden_size: int = model(100, "Units of each direction.", low=1)
-    num_layers: int = model(2, "Layers of the LSTM.", low=1, names="--layers --")
-    pool: str = model("final", POOL_HELP, choices=POOLS)
+from lexforge.training.settings import Settings
 
 
 class BiRNN(WordNetwork):

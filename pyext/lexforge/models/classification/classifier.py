@@ -239,7 +239,7 @@ def encoded_texts(
         ValueError: a text without tokens; single texts instead of pairs, or the other way round.
     """
     pairs = texts.second is not None
-    if network.PAIRS is not None and network.PAIRS != pairs:
+    if network.PAIRS is not None and pairs != network.PAIRS:
         wanted, got = ("single texts", "pairs")[:: -1 if network.PAIRS else 1]
         raise ValueError(f"{name} must be {wanted} for {network.KIND}, got {got}")
     encoded = network.encode(texts, tokenizer, max_len)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,24 +11,9 @@ from torch.nn import functional
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import WordNetwork
-from lexforge.models.settings import model
+from lexforge.models.classification.settings import DROPOUT, DecomposableConfig
 from lexforge.text.classification.batches import RaggedTexts
-from lexforge.training.settings import Settings, setting
-
-DROPOUT = 0.2
-
-
-@dataclass(frozen=True)
-class DecomposableConfig(Settings):
-    """What a :class:`DecomposableAttention` is made of."""
-
-    OWNER: ClassVar[str] = "decomposable"
-
-    vocab_size: int = setting(1, low=1)
-    num_classes: int = setting(3, low=2)
-    embed_size: int = model(100, "Numbers per word.", low=1)
-    hidden_size: int = model(200, "Width of all layers.", low=1)
-    dropout: float = model(DROPOUT, "Share dropped before each layer.", low=0, high=1)
+from lexforge.training.settings import Settings
 
 
 def mlp(num_inputs: int, num_hiddens: int, dropout: float = DROPOUT) -> nn.Sequential:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lexforge._arguments import whole
 from lexforge.ops.sampling.sampling import seed_from
 from lexforge.text.classification.encoded import EncodedTexts
 from lexforge.training.checkpoint import CONFIG, TENSORS, check_finite, read_json, read_tensors
@@ -160,23 +159,3 @@ def drawing(seed: int | None, device: torch.device | None = None) -> Iterator[No
     with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed_from(seed))
         yield
-
-
-def whole_numbers(owner: str, name: str, value: Any) -> str:
-    """Integers of at least 1 as text, with commas between them; `value` may be a sequence."""
-    parts: Sequence[Any]
-    if isinstance(value, str):
-        texts = [part.strip() for part in value.split(",")]
-        if not all(part.isdecimal() for part in texts):
-            raise ValueError(f"{owner}: {name} must be whole numbers like 3,4,5, got {value!r}")
-        parts = [int(part) for part in texts]
-    else:
-        parts = value if isinstance(value, Sequence) else [value]
-    if not parts:
-        raise ValueError(f"{owner}: {name} must be at least one number, got none")
-    return ",".join(str(whole(owner, name, part)) for part in parts)
-
-
-def numbers(text: str) -> list[int]:
-    """Those of :func:`whole_numbers`."""
-    return [int(part) for part in text.split(",")]

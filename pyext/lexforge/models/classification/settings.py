@@ -1,4 +1,4 @@
-"""What the result of training a classifier depends on, beside network and data."""
+"""What classifiers are made of, and what the result of training them depends on beside the data."""
 
 from __future__ import annotations
 
@@ -6,15 +6,107 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lexforge._arguments import real
+from lexforge._arguments import real, whole
 from lexforge.models import settings as common
+from lexforge.models.network_settings import EvaluationSettings as CommonEvaluation
 from lexforge.models.network_settings import NetworkSettings
-from lexforge.models.settings import corpus, training
+from lexforge.models.settings import corpus, evaluation, model, training
+from lexforge.training.settings import Settings, setting
 
+BIRNN_POOLS, TEXTCNN_POOLS = ("final", "ends", "mean", "max"), ("max", "avg")
+STATES_HELP = "What stands for a text: the final states, or the states' mean or maximum."
+CHANNELS_HELP = "Outputs of each width, or one number for each."
+CONSTANT_HELP = "Beside the vectors that are trained, those that stay as they are."
+DROPOUT = 0.2  # of decomposable attention
 BALANCED = "balanced"
 WEIGHTS_HELP = "Of the classes in the loss: balanced, or a number for each, like 1,2.5."
 TUNE_HELP = "Train pretrained vectors too; birnn does not unless told, the others do."
 DEV_HELP = "Share of the texts that is held out where no others are given; 0 for none."
+
+
+def whole_numbers(owner: str, name: str, value: Any) -> str:
+    """Integers of at least 1 as text, with commas between them; `value` may be a sequence."""
+    parts: Sequence[Any]
+    if isinstance(value, str):
+        texts = [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() for part in texts):
+            raise ValueError(f"{owner}: {name} must be whole numbers like 3,4,5, got {value!r}")
+        parts = [int(part) for part in texts]
+    else:
+        parts = value if isinstance(value, Sequence) else [value]
+    if not parts:
+        raise ValueError(f"{owner}: {name} must be at least one number, got none")
+    return ",".join(str(whole(owner, name, part)) for part in parts)
+
+
+def numbers(text: str) -> list[int]:
+    """Those of :func:`whole_numbers`."""
+    return [int(part) for part in text.split(",")]
+
+
+@dataclass(frozen=True)
+class BiRNNConfig(Settings):
+    """What a :class:`BiRNN` is made of."""
+
+    OWNER: ClassVar[str] = "birnn"
+
+    vocab_size: int = setting(1, low=1)
+    num_classes: int = setting(2, low=2)
+    embed_size: int = model(100, "Numbers per word.", low=1)
+    hidden_size: int = model(100, "Units of each direction.", low=1)
+    num_layers: int = model(2, "Layers of the LSTM.", low=1, names="--layers --")
+    pool: str = model("final", STATES_HELP, choices=BIRNN_POOLS)
+
+
+@dataclass(frozen=True)
+class TextCNNConfig(Settings):
+    """What a :class:`TextCNN` is made of."""
+
+    OWNER: ClassVar[str] = "textcnn"
+
+    vocab_size: int = setting(1, low=1)
+    num_classes: int = setting(2, low=2)
+    embed_size: int = model(100, "Numbers per word.", low=1)
+    kernel_sizes: str = model("3,4,5", "Widths in words.", rule=whole_numbers, metavar="N,N,...")
+    num_channels: str = model("100", CHANNELS_HELP, rule=whole_numbers, metavar="N,N,...")
+    pool: str = model(
+        "max", "Over the places in a text; the text prints avg.", choices=TEXTCNN_POOLS
+    )
+    dropout: float = model(0.5, "Share dropped before the last layer.", low=0, high=1)
+    constant_table: bool = model(True, CONSTANT_HELP, names="--constant-table/--no-constant-table")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = len(numbers(self.num_channels))
+        if given not in (1, len(self.widths)):
+            raise ValueError(
+                f"textcnn: num_channels must be one number or {len(self.widths)}, as kernel_sizes "
+                f"{self.kernel_sizes}, got {self.num_channels}"
+            )
+
+    @property
+    def widths(self) -> list[int]:
+        """Of the convolutions, in words."""
+        return numbers(self.kernel_sizes)
+
+    @property
+    def channels(self) -> list[int]:
+        """Outputs of each of them."""
+        given = numbers(self.num_channels)
+        return given * len(self.widths) if len(given) == 1 else given
+
+
+@dataclass(frozen=True)
+class DecomposableConfig(Settings):
+    """What a :class:`DecomposableAttention` is made of."""
+
+    OWNER: ClassVar[str] = "decomposable"
+
+    vocab_size: int = setting(1, low=1)
+    num_classes: int = setting(3, low=2)
+    embed_size: int = model(100, "Numbers per word.", low=1)
+    hidden_size: int = model(200, "Width of all layers.", low=1)
+    dropout: float = model(DROPOUT, "Share dropped before each layer.", low=0, high=1)
 
 
 def class_weights(owner: str, name: str, value: Any) -> str:
@@ -50,6 +142,15 @@ class TrainingSettings(NetworkSettings):
     dev_share: float = corpus(0.05, DEV_HELP, low=0, high=0.9)
     tune: bool | None = training(None, TUNE_HELP, names="--tune/--no-tune")
     class_weights: str | None = training(None, WEIGHTS_HELP, rule=class_weights, metavar="WEIGHTS")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(CommonEvaluation):
+    """How a run is evaluated."""
+
+    OWNER: ClassVar[str] = TrainingSettings.OWNER
+
+    eval_every: int | None = evaluation(None, "Steps between; an epoch by default.", low=1)
 
 
 # The reference text's: rates, batches and passes of each network. That of BERT is the usual one for

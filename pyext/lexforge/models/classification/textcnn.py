@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,55 +10,10 @@ from torch.nn import functional
 
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import pad_rows
-from lexforge.models.classification.network import (
-    WordNetwork,
-    no_pairs,
-    numbers,
-    whole_numbers,
-)
-from lexforge.models.settings import model
+from lexforge.models.classification.network import WordNetwork, no_pairs
+from lexforge.models.classification.settings import TextCNNConfig
 from lexforge.text.classification.batches import RaggedTexts
-from lexforge.training.settings import Settings, setting
-
-POOLS = ("max", "avg")
-CHANNELS_HELP = "Outputs of each width, or one number for each."
-CONSTANT_HELP = "Beside the vectors that are trained, those that stay as they are."
-
-
-@dataclass(frozen=True)
-class TextCNNConfig(Settings):
-    """What a :class:`TextCNN` is made of."""
-
-    OWNER: ClassVar[str] = "textcnn"
-
-    vocab_size: int = setting(1, low=1)
-    num_classes: int = setting(2, low=2)
-    embed_size: int = model(100, "Numbers per word.", low=1)
-    kernel_sizes: str = model("3,4,5", "Widths in words.", rule=whole_numbers, metavar="N,N,...")
-    num_channels: str = model("100", CHANNELS_HELP, rule=whole_numbers, metavar="N,N,...")
-    pool: str = model("max", "Over the places in a text; the text prints avg.", choices=POOLS)
-    dropout: float = model(0.5, "Share dropped before the last layer.", low=0, high=1)
-    constant_table: bool = model(True, CONSTANT_HELP)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        given = len(numbers(self.num_channels))
-        if given not in (1, len(self.widths)):
-            raise ValueError(
-                f"textcnn: num_channels must be one number or {len(self.widths)}, as kernel_sizes "
-                f"{self.kernel_sizes}, got {self.num_channels}"
-            )
-
-    @property
-    def widths(self) -> list[int]:
-        """Of the convolutions, in words."""
-        return numbers(self.kernel_sizes)
-
-    @property
-    def channels(self) -> list[int]:
-        """Outputs of each of them."""
-        given = numbers(self.num_channels)
-        return given * len(self.widths) if len(given) == 1 else given
+from lexforge.training.settings import Settings
 
 
 class TextCNN(WordNetwork):

@@ -29,9 +29,13 @@ from lexforge.models.classification.classifier import (
 )
 from lexforge.models.classification.files import NETWORKS, Contents, read_contents
 from lexforge.models.classification.network import Network, WordNetwork, drawing
-from lexforge.models.classification.settings import BALANCED, RECIPES, TrainingSettings
+from lexforge.models.classification.settings import (
+    BALANCED,
+    RECIPES,
+    EvaluationSettings,
+    TrainingSettings,
+)
 from lexforge.models.classification.vectors import fill_tables, read_word_vectors
-from lexforge.models.network_settings import EvaluationSettings
 from lexforge.text.classification import LabelledTexts, read_labelled
 from lexforge.text.classification.batches import TextBatch, length_buckets, text_batch
 from lexforge.text.classification.encoded import EncodedTexts
