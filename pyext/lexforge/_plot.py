@@ -1,4 +1,4 @@
-"""Pictures of vectors, losses and attention; with matplotlib, the extra ``plot``."""
+"""Pictures of vectors, losses, classes and attention; with matplotlib, the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ class Maps(Protocol):
     def tokens(self) -> list[str]: ...
 
 
+class Confusion(Protocol):
+    """What a picture of mistakes asks (:class:`lexforge.training.metrics.ClassScores`)."""
+
+    @property
+    def confusion(self) -> np.ndarray: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
 METHODS = ("pca", "tsne", "umap")
 WORDS, CLUSTERS = 300, 8  # of a map of vectors, unless told otherwise
 SKIPPED = 100  # the most frequent words (the, of, is) have no neighbourhood worth a look
@@ -50,6 +59,7 @@ SMOOTHING = 0.05  # of the loss curve: the share of it that a running mean spans
 
 _DPI = 150
 _COLUMNS = 4  # of heads in a picture
+_COUNTED_CLASSES = 20  # numbers in smaller squares would be illegible
 _NAMED_TOKENS = 64  # more names beside a map would be illegible
 _SIZES = (6.0, 90.0)  # areas of dots: words seen never and most often, in square points
 _LABEL_POINTS = 7
@@ -361,10 +371,12 @@ def plot_loss(
     path: str | os.PathLike | None = None,
     smoothing: float = SMOOTHING,
 ) -> Figure:
-    """Draw how the losses of a training fell.
+    """Draw how a training went: its losses, and beside them what it learned to tell.
 
     Each loss is a thin line with its running mean over it, held-out ones are dots; dashed lines
     stand where epochs begin. What a resumed run did again is drawn as it went the second time.
+    Where records hold accuracies or macro_f1 (of the training of a classifier), these are drawn in
+    the same way at the right: its learning curve.
 
     Args:
         records: of a log, a model's ``state.loss_history`` or a result's ``history``; or the log
@@ -379,8 +391,12 @@ def plot_loss(
         ImportError: matplotlib is missing. OSError, ValueError: the log cannot be read, or holds
             no loss.
     """
-    figure, (axes,) = new_figure(9, 5.5)
-    draw_loss(axes, records, smoothing=smoothing)
+    source, records = _records(records)
+    both = bool(_curve_names(records, _SCORES))
+    figure, drawn = new_figure(13 if both else 9, 5.5, (1, 1) if both else (1,))
+    _draw_curves(drawn[0], records, _LOSSES, smoothing, source)
+    if both:
+        _draw_curves(drawn[1], records, _SCORES, smoothing, source)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -392,21 +408,53 @@ def draw_loss(
     *,
     smoothing: float = SMOOTHING,
 ) -> None:
-    """:func:`plot_loss` on given axes."""
-    smoothing = real("plot_loss", "smoothing", smoothing, 0, 1)
-    source = "plot_loss: records"
+    """The losses of :func:`plot_loss` on given axes."""
+    source, records = _records(records)
+    _draw_curves(axes, records, _LOSSES, smoothing, source)
+
+
+# Names of values, alone or after another name and _; what the axis is called, and if it is empty.
+_LOSSES = (("loss",), "loss", "losses")
+_SCORES = (("accuracy", "macro_f1"), "accuracy, macro F1", "accuracies")
+
+
+def _records(
+    records: Sequence[Mapping[str, Any]] | str | os.PathLike,
+) -> tuple[str, Sequence[Mapping[str, Any]]]:
     if isinstance(records, (str, os.PathLike)):
-        source, records = str(records), read_log(records)
+        return str(records), read_log(records)
+    return "plot_loss: records", records
+
+
+def _curve_names(
+    records: Sequence[Mapping[str, Any]], kind: tuple[tuple[str, ...], str, str]
+) -> list[str]:
+    """What the records hold of a kind, at places in the run."""
     unit = _unit(records)
-    records = _as_it_went([_placed(record, unit) for record in records], unit)
-    curves = [
+    return [
         name
         for name in dict.fromkeys(name for record in records for name in record)
-        if (name == "loss" or name.endswith("_loss"))
-        and any(unit in record and _number(record.get(name)) is not None for record in records)
+        if any(name == each or name.endswith(f"_{each}") for each in kind[0])
+        and any(
+            _number(record.get(unit)) is not None and _number(record.get(name)) is not None
+            for record in records
+        )
     ]
+
+
+def _draw_curves(
+    axes: Axes,
+    records: Sequence[Mapping[str, Any]],
+    kind: tuple[tuple[str, ...], str, str],
+    smoothing: float,
+    source: str,
+) -> None:
+    smoothing = real("plot_loss", "smoothing", smoothing, 0, 1)
+    unit = _unit(records)
+    curves = _curve_names(records, kind)
     if not curves:
-        raise ValueError(f"{source} must hold losses over steps or words, as --log-json writes")
+        raise ValueError(f"{source} must hold {kind[2]} over steps or words, as --log-json writes")
+    records = _as_it_went([_placed(record, unit) for record in records], unit)
     for number, name in enumerate(curves):
         x, y = _curve(records, unit, name)
         colour = f"C{number}"
@@ -425,7 +473,7 @@ def draw_loss(
     from matplotlib.ticker import EngFormatter
 
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.set(xlabel="seconds" if unit == "time" else unit, ylabel="loss")
+    axes.set(xlabel="seconds" if unit == "time" else unit, ylabel=kind[1])
     axes.grid(axis="y", color="0.9")
     if len(curves) > 1:
         axes.legend(frameon=False)
@@ -488,6 +536,50 @@ def _running_mean(values: np.ndarray, span: int) -> np.ndarray:
     first = np.maximum(at - (span - 1) // 2, 0)
     last = np.minimum(at + span // 2 + 1, len(values))
     return (sums[last] - sums[first]) / (last - first)
+
+
+# -- classes --------------------------------------------------------------------------------------
+
+
+def plot_confusion(scores: Confusion, *, path: str | os.PathLike | None = None) -> Figure:
+    """Draw which classes are taken for which: a row per class, a column per prediction.
+
+    Colours are shares of the row, so that a rare class shows as well as a frequent one; numbers are
+    counts, where there are few enough classes.
+
+    Args:
+        scores: of a classifier; C classes.
+        path: file to write; its suffix is the format (png, pdf, svg; png without one).
+
+    Returns:
+        The figure, which a notebook shows.
+
+    Raises:
+        ImportError: matplotlib is missing. ValueError: no such format.
+    """
+    confusion, names = np.asarray(scores.confusion), list(scores.names)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + min(0.55 * len(names), 9.0)
+    figure = _matplotlib("figure").Figure((side + 1.2, side), layout="constrained")
+    draw_matrices(
+        figure,
+        [[shares]],
+        names=names,
+        cmap="Blues",
+        lowest=0.0,
+        labels=("predicted", "class"),
+    )
+    if len(names) <= _COUNTED_CLASSES:
+        middle = float(shares.max()) / 2
+        for row, column in np.ndindex(*confusion.shape):
+            colour = "white" if shares[row, column] > middle else "black"
+            count = f"{confusion[row, column]:,}"
+            figure.axes[0].text(
+                column, row, count, ha="center", va="center", color=colour, fontsize=8
+            )
+    if path is not None:
+        save_figure(figure, path)
+    return figure
 
 
 # -- attention ------------------------------------------------------------------------------------

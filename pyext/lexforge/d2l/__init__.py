@@ -31,6 +31,11 @@ from lexforge.d2l.bert_pretraining import (
     train_bert,
 )
 from lexforge.d2l.hub import DATA_HUB, DATA_URL, download, download_extract
+from lexforge.d2l.natural_language_inference_and_dataset import (
+    SNLIDataset,
+    load_data_snli,
+    read_snli,
+)
 from lexforge.d2l.natural_language_inference_attention import (
     Aggregate,
     Attend,
@@ -48,6 +53,7 @@ from lexforge.d2l.plots import (
     show_list_len_pair_hist,
     use_svg_display,
 )
+from lexforge.d2l.sentiment_analysis_and_dataset import load_data_imdb, read_imdb
 from lexforge.d2l.sentiment_analysis_cnn import TextCNN
 from lexforge.d2l.sentiment_analysis_rnn import BiRNN, predict_sentiment
 from lexforge.d2l.similarity_analogy import TokenEmbedding, get_analogy, get_similar_tokens, knn
@@ -97,6 +103,7 @@ __all__ = [
     "MaskLM",
     "NextSentencePred",
     "RandomGenerator",
+    "SNLIDataset",
     "SigmoidBCELoss",
     "TextCNN",
     "Timer",
@@ -129,7 +136,9 @@ __all__ = [
     "get_tokens_and_segments",
     "knn",
     "load_array",
+    "load_data_imdb",
     "load_data_ptb",
+    "load_data_snli",
     "load_data_wiki",
     "masked_softmax",
     "merge_symbols",
@@ -137,7 +146,9 @@ __all__ = [
     "plot",
     "predict_sentiment",
     "predict_snli",
+    "read_imdb",
     "read_ptb",
+    "read_snli",
     "segment_BPE",
     "set_axes",
     "set_figsize",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from lexforge.text.download import has_digest
 DATA_URL = "https://d2l-data.s3-accelerate.amazonaws.com/"
 
 
+# The text's names of data sets that are called otherwise here.
+_NAMES = {"aclImdb": "imdb", "SNLI": "snli"}
+
 # name -> (url, sha1); entries of one's own are welcome
 DATA_HUB: dict[str, tuple[str, str]] = {
-    name: (known.urls[0], known.digest)
-    for name, known in datasets.REGISTRY.items()
-    if len(known.digest) == 40
+    name: (datasets.REGISTRY[known].urls[0], datasets.REGISTRY[known].digest)
+    for name, known in [*zip(datasets.REGISTRY, datasets.REGISTRY, strict=True), *_NAMES.items()]
+    if len(datasets.REGISTRY[known].digest) == 40
 }
 
 
@@ -41,7 +45,7 @@ def download(name: str, folder: str | os.PathLike | None = None) -> Path:
     target = folder / url.rsplit("/", 1)[-1]
     if target.exists() and has_digest(target, sha1):
         return target
-    known = datasets.REGISTRY.get(name)
+    known = datasets.REGISTRY.get(_NAMES.get(name, name))
     same = known is not None and known.digest == sha1
     urls, size = (known.urls, known.size) if known and same else ((url,), None)
     try:
@@ -53,7 +57,13 @@ def download(name: str, folder: str | os.PathLike | None = None) -> Path:
 
 
 def download_extract(name: str, folder: str | None = None) -> Path:
-    """Download and unpack a data set; the folder that its archive (or `folder` in it) became."""
+    """Download and unpack a data set; the folder that its archive (or `folder` in it) became.
+
+    IMDb ("aclImdb") and SNLI ("SNLI") are not downloaded where they are already, in LEXFORGE_DATA
+    or the cache; an archive of IMDb there is unpacked into the cache once.
+    """
+    if (here := _lying(name)) is not None:
+        return here
     archive = download(name)
     stem = archive.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
     if archive.suffix == ".zip":
@@ -67,3 +77,26 @@ def download_extract(name: str, folder: str | None = None) -> Path:
     else:
         raise ValueError(f"download_extract: must be a zip or tar archive, got {archive.name}")
     return archive.parent / (folder or stem)
+
+
+def _lying(name: str) -> Path | None:
+    """The folder of a data set of the text that need not be downloaded."""
+    known = _NAMES.get(name)
+    if known is None or DATA_HUB.get(name, ("", ""))[1] != datasets.REGISTRY[known].digest:
+        return None
+    path = datasets.find(known, "train")
+    if path is None or path.is_dir():
+        return path
+    if known == "snli":
+        return path.parent
+    target = datasets.cache_folder() / "d2l" / name
+    if not target.is_dir():
+        target.parent.mkdir(exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=target.parent) as unpacked,
+            tarfile.open(path) as archive,
+        ):
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(unpacked)
+            os.rename(Path(unpacked, name), target)
+    return target

@@ -5,6 +5,14 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from lexforge._arguments import whole
+from lexforge.text.classification.encoded import EncodedTexts, word_numbers
+from lexforge.text.classification.texts import LabelledTexts
+
 
 def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
     """Each line split into words (at white space) or characters."""
@@ -72,3 +80,18 @@ class Vocab:
     def unk(self) -> int:
         """Index of the unknown token."""
         return self.token_to_idx["<unk>"]
+
+
+def padded_numbers(lines: Sequence[str], vocab: Vocab, num_steps: int) -> Tensor:
+    """int64 [N, num_steps]: the indices of each line's words, cut or padded.
+
+    Padded with ``<pad>``, or ``<unk>`` where the vocabulary has none; the same as `truncate_pad` of
+    each line, and without lists.
+    """
+    num_steps = whole("padded_numbers", "num_steps", num_steps)
+    numbers = word_numbers(vocab.token_to_idx, vocab.unk)
+    encoded = EncodedTexts.by(LabelledTexts(lines), numbers, num_steps)
+    lengths = encoded.lengths
+    padded = np.full((len(lines), num_steps), vocab["<pad>"], np.int64)
+    padded[np.arange(num_steps) < lengths[:, None]] = encoded.tokens
+    return torch.from_numpy(padded)

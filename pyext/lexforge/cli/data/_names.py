@@ -9,7 +9,7 @@ import typer
 
 _NAMES = typer.Argument(
     metavar="NAME...",
-    help="Data sets, or all of a kind: corpus, vectors, similarity, analogy.",
+    help="Data sets, or all of a kind: corpus, vectors, similarity, analogy, classification.",
     show_default=False,
 )
 Names = Annotated[list[str], _NAMES]

@@ -1,1 +1,1 @@
-"""Pictures of vectors, losses and attention: PNG, SVG, PDF (needs matplotlib)."""
+"""Pictures of vectors, losses, classes and attention: PNG, SVG, PDF (needs matplotlib)."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +23,12 @@ import numpy as np
 from lexforge._arguments import one_of
 from lexforge._compressed import unpacked
 from lexforge.text import datasets
-from lexforge.text.classification.texts import LabelledTexts, class_names, ordered_names
+from lexforge.text.classification.texts import (
+    INFERENCE,
+    LabelledTexts,
+    class_names,
+    ordered_names,
+)
 from lexforge.text.corpus import Corpus
 from lexforge.text.files import UTF8
 from lexforge.text.lines import decode_text, parse_json
@@ -50,6 +55,7 @@ _GOLD, _UNDECIDED = "gold_label", "-"  # what the judges of a pair did not agree
 _PARSE = "_binary_parse"
 _ORIGINAL = "sentence1_parse"  # a column that tells files of SNLI and MultiNLI in their first form
 _IMDB = {"neg": "negative", "pos": "positive"}
+_CLASSES = {"imdb": ("negative", "positive"), "snli": INFERENCE, "mnli": INFERENCE}
 _UNLABELLED = "unsup"  # a folder of texts beside those of classes
 # How many texts the data sets have; a file that stands in for one may hold fewer.
 _SIZES = {
@@ -185,6 +191,8 @@ def _gathered(
     if wanted.form is not None:
         one_of(wanted.owner, "form", wanted.form, FORMS[:-1] if wanted.labelled else FORMS)
     one_of(wanted.owner, "errors", wanted.errors, ("strict", "replace"))
+    if names is None and wanted.labelled and isinstance(source, str):
+        names = _CLASSES.get(source.partition(":")[0])
     if names is not None:
         names = class_names(wanted.owner, names)
         if len(names) < 2:
@@ -298,6 +306,7 @@ def _named(source: str, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
     for row in _rows(path, inner, wanted):
         count += 1
         yield row
+    # Pairs without a gold label are not counted in `whole`, nor in files that lack them.
     if whole is not None and count < whole:
         warnings.warn(
             f"{name}:{split} has {whole:,} examples, and {path} holds {count:,} of them",
@@ -382,7 +391,7 @@ def _archive(path: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
         try:
             with tarfile.open(fileobj=file, mode="r|") as archive:
                 for member in archive:
-                    *_, above, folder, name = (".", ".", *PurePosixPath(member.name).parts)
+                    *_, above, folder, name = (".", ".", *member.name.split("/"))
                     if not member.isfile() or name.startswith("."):
                         continue
                     unsup = folder == _UNLABELLED
@@ -519,7 +528,7 @@ def _row(path: Path, line: int, columns: Sequence[Any], values: Sequence[Any]) -
 
 def without_parentheses(parse: str) -> str:
     """The words of a binary parse, a space between them."""
-    return " ".join(parse.replace("(", " ").replace(")", " ").split())
+    return re.sub(r"\s{2,}", " ", parse.replace("(", "").replace(")", "")).strip()
 
 
 def _records(
@@ -559,6 +568,12 @@ def _bare(cell: str) -> str:
 def _chosen(place: str, header: Sequence[str], wanted: _Wanted, kind: str) -> tuple[Any, Any, Any]:
     """The columns of the texts and the label."""
     text, second, label = wanted.text, wanted.second, wanted.label
+    for argument, column in (("text", text), ("second", second), ("label", label)):
+        if column is not None and column not in header:
+            raise ValueError(
+                f"{place}: {argument} must be a {kind} of the file, got {column!r}; there are "
+                f"{_listed(header)}"
+            )
     if text is None:
         usual = ((a, b) for a, b in _TEXTS if a in header and (b is None or b in header))
         text, usual_second = next(usual, (None, None))
@@ -573,12 +588,6 @@ def _chosen(place: str, header: Sequence[str], wanted: _Wanted, kind: str) -> tu
         if label is None:
             raise ValueError(
                 f"{place}: no {kind} has a usual name of a label; name it (label=) of "
-                f"{_listed(header)}"
-            )
-    for argument, column in (("text", text), ("second", second), ("label", label)):
-        if column is not None and column not in header:
-            raise ValueError(
-                f"{place}: {argument} must be a {kind} of the file, got {column!r}; there are "
                 f"{_listed(header)}"
             )
     return text, second, label

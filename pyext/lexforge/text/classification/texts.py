@@ -46,10 +46,10 @@ class LabelledTexts:
         for name, texts in (("first", self.first), ("second", self.second)):
             if isinstance(texts, str):
                 raise TypeError(f"LabelledTexts: {name} must be a sequence of texts, got one text")
-            wrong = next((text for text in texts or () if not isinstance(text, str)), None)
-            if wrong is not None:
-                kind = type(wrong).__name__
-                raise TypeError(f"LabelledTexts: {name} must hold str, got {kind}: {wrong!r:.60}")
+            for text in texts or ():
+                if not isinstance(text, str):
+                    kind = type(text).__name__
+                    raise TypeError(f"LabelledTexts: {name} must hold str, got {kind} {text!r:.60}")
         if self.second is not None and len(self.second) != len(self):
             raise ValueError(
                 f"LabelledTexts: second must hold {len(self):,} texts, as many as first, "
