@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from lexforge.training.settings import setting
 
 if TYPE_CHECKING:
     from lexforge.models.classification.classifier import Predictions, TextClassifier
+    from lexforge.models.classification.network import Network
     from lexforge.models.classification.trainer import TrainingResult
     from lexforge.text.classification import LabelledTexts
 
@@ -129,9 +131,9 @@ class PredictionOptions:
 
 
 def train(
-    task: str,
+    command: str,
     data: str,
-    kind: str | None,
+    kind: str | os.PathLike | None,
     shape: Mapping[str, Any],
     given: Mapping[str, Any],
     columns: ColumnOptions,
@@ -139,7 +141,11 @@ def train(
     evaluated: Mapping[str, Any],
     run: RunOptions,
 ) -> None:
-    """Train, and tell how it went."""
+    """Train, and tell how it went.
+
+    Args:
+        command: its name, for the one that resumes. kind: of the network, or its folder.
+    """
     from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
 
@@ -158,8 +164,9 @@ def train(
         from lexforge.training.signals import StopRequest
 
         stop = StopRequest()
+        texts = columns.read(data)
         result = train_classifier(
-            columns.read(data),
+            texts,
             model=kind,
             dev=None if others.dev is None else replace(columns, split=None).read(others.dev),
             tokenizer=others.tokenizer,
@@ -179,9 +186,10 @@ def train(
         )
         if not result.state.finished:
             held_out = [] if others.dev is None else ["--dev", others.dev]
-            again = ("lexforge", task, "train", data, "--out", run.out, "--resume", *held_out)
+            again = ("lexforge", *command.split(), data, "--out", run.out, "--resume", *held_out)
             tell_of_stop(None if run.out is None else shell_command(*again))
             raise typer.Exit(stop.exit_code)
+        task = "sentiment" if texts.second is None else "nli"
         _tell_result(task, result, run.out, progress.say)
 
 
@@ -201,8 +209,26 @@ def _tell_result(task: str, result: TrainingResult, out: Path | None, say: Any) 
             say(f"  {line}")
     if out is not None:
         say(f"  {out}")
+        if note := _transformers_note(result.classifier.network, out):
+            say(note)
         texts = ("A man eats.", "A man sleeps.") if task == "nli" else ("so great",)
         say(f"try: {shell_command('lexforge', task, 'predict', out, *texts)}")
+
+
+def _transformers_note(network: Network, out: Path) -> str:
+    """Who else loads what training made."""
+    config = getattr(network, "config", None)
+    if network.KIND != "bert" or config is None:
+        return ""
+    if not config.published:
+        return (
+            "transformers loads its tokenizer only: its BERT has a norm of the embeddings "
+            "(bert pretrain --config standard)"
+        )
+    from lexforge.models.classification.files import of_best
+
+    names = "AutoTokenizer, AutoModelForSequenceClassification"
+    return f"transformers loads {of_best(out)}: {names}"
 
 
 def load(task: str, folder: Path, options: PredictionOptions) -> TextClassifier:

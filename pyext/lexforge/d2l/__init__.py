@@ -44,6 +44,12 @@ from lexforge.d2l.natural_language_inference_attention import (
     mlp,
     predict_snli,
 )
+from lexforge.d2l.natural_language_inference_bert import (
+    BERTClassifier,
+    SNLIBERTDataset,
+    load_pretrained_model,
+    predict_snli_bert,
+)
 from lexforge.d2l.plots import (
     Animator,
     plot,
@@ -93,6 +99,7 @@ __all__ = [
     "Aggregate",
     "Animator",
     "Attend",
+    "BERTClassifier",
     "BERTEncoder",
     "BERTModel",
     "BertTrainResult",
@@ -103,6 +110,7 @@ __all__ = [
     "MaskLM",
     "NextSentencePred",
     "RandomGenerator",
+    "SNLIBERTDataset",
     "SNLIDataset",
     "SigmoidBCELoss",
     "TextCNN",
@@ -140,12 +148,14 @@ __all__ = [
     "load_data_ptb",
     "load_data_snli",
     "load_data_wiki",
+    "load_pretrained_model",
     "masked_softmax",
     "merge_symbols",
     "mlp",
     "plot",
     "predict_sentiment",
     "predict_snli",
+    "predict_snli_bert",
     "read_imdb",
     "read_ptb",
     "read_snli",

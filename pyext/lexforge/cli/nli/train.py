@@ -43,4 +43,4 @@ def train(
     - `lexforge nli train pairs.tsv --text question --second answer --label fits --out pairs/`
     - `lexforge nli train snli --dev snli:dev --out nli/ --resume`
     """
-    common.train("nli", data, None, shape, given, columns, others, evaluated, run)
+    common.train("nli train", data, None, shape, given, columns, others, evaluated, run)

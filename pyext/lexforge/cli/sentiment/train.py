@@ -61,7 +61,7 @@ def train(
     - `lexforge sentiment train imdb --out sentiment/ --resume`
     """
     common.train(
-        "sentiment",
+        "sentiment train",
         data,
         kind.get("model"),
         shape,

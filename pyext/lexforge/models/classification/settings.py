@@ -145,6 +145,21 @@ class TrainingSettings(NetworkSettings):
 
 
 @dataclass(frozen=True)
+class FinetuningSettings(TrainingSettings):
+    """Those of a BERT, which has its tokenizer and its table already.
+
+    ``warmup_steps`` is None until the length of the run is known: a tenth of it.
+    """
+
+    epochs: int = common.epochs(3, "Passes over the texts.")
+    learning_rate: float = common.learning_rate(1e-4, "At its highest; 2e-5 to 5e-5 for BERT-base.")
+    warmup_steps: int | None = training(None, "Steps in which the rate rises; a tenth.", low=0)
+    max_len: int = corpus(128, "Longest text or pair in tokens; longer ones are cut.", low=5)
+    min_count: int = corpus(1, low=1)
+    tune: bool | None = training(None)
+
+
+@dataclass(frozen=True)
 class EvaluationSettings(CommonEvaluation):
     """How a run is evaluated."""
 
@@ -159,14 +174,10 @@ RECIPES = {
     "birnn": TrainingSettings(learning_rate=0.01, batch_size=64, epochs=5, max_len=500),
     "textcnn": TrainingSettings(learning_rate=0.001, batch_size=64, epochs=5, max_len=500),
     "decomposable": TrainingSettings(learning_rate=0.001, batch_size=256, epochs=4, max_len=50),
-    "bert": TrainingSettings(
+    "bert": FinetuningSettings(
         batch_size=32,
-        epochs=3,
-        max_len=128,
         optimizer="adamw",
-        learning_rate=1e-4,
         weight_decay=0.01,
-        warmup_steps=None,
         schedule="linear",
         clip=1.0,
     ),
