@@ -165,7 +165,7 @@ CASES = [
     ("sentiment train t.csv --out o --steps 1 --epochs 1", 2, "--steps or --epochs"),
     ("sentiment train t.csv --out o --pool sum", 2, "--pool must be one of max, avg, final"),
     ("sentiment train t.csv --out o --model bert", 2, "--model must be one of textcnn, birnn"),
-    ("sentiment train t.csv --out o --kernel-sizes 3,x --min-count 1", 1, "--kernel-sizes must be who"),
+    ("sentiment train t.csv --out o --kernel-sizes 3,x --min-count 1", 1, "--kernel-sizes must be"),
     ("sentiment train t.csv --out o --model birnn --kernel-sizes 3 --min-count 1", 1,
      "must have fields of"),
     ("sentiment train t.csv --out o --class-weights x", 1, "--class-weights must be balanced or"),

@@ -194,6 +194,8 @@ def train(
 
 
 def _tell_result(task: str, result: TrainingResult, out: Path | None, say: Any) -> None:
+    import numpy as np
+
     from lexforge.training.metrics import ClassScores
     from lexforge.training.progress import clock, count
 
@@ -203,7 +205,7 @@ def _tell_result(task: str, result: TrainingResult, out: Path | None, say: Any) 
         f"{count(state.examples_per_second)} examples/s"
     )
     if (best := state.best_evaluation) is not None:
-        confusion = state.confusions[state.evaluations.index(best)]
+        confusion = np.array(state.confusions[state.evaluations.index(best)])
         say(f"best on held-out texts, at step {best['step']}:")
         for line in ClassScores(confusion, result.classifier.names).table().split("\n"):
             say(f"  {line}")

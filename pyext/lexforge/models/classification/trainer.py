@@ -334,6 +334,7 @@ def draw_steps(
         weights: [C], of the classes.
         pin: hold them in memory that a GPU copies from without waiting.
     """
+    assert texts.labels is not None  # the texts have been asked for them
     step, batch = state.done, state.position
     for epoch in itertools.count(state.epoch):
         groups = length_buckets(texts.lengths, settings.batch_size, settings.seed, epoch)
