@@ -401,7 +401,7 @@ def _archive(path: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
                         found.setdefault(folder, []).append((member.name, content.read()))
                     elif above != ".":
                         others.add(above)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, OverflowError) as error:  # of a size that no file has
             raise ValueError(f"{path}: damaged or truncated tar file: {error}") from error
     if not found:
         there = ", ".join(sorted(others)[:10]) or "no such tree"
