@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from matplotlib.colors import to_rgb
 
 from lexforge import _plot
+from lexforge.training.metrics import ClassScores
 
 GROUPS = {"a": [10, 0, 0, 1], "b": [0, 10, 0, 1], "c": [0, 0, 10, 1]}
 
@@ -197,6 +198,41 @@ def test_loss_of_a_resumed_run(tmp_path):
     assert curves["loss"][:, 0].tolist() == [1000.0 * n for n in range(100)]
     assert curves["loss"][39, 1] == pytest.approx(3 - 0.39 - 0.2)
     assert curves["loss"][40, 1] == pytest.approx(4 - 0.40 + 0.2)
+
+
+def test_learning_curve():
+    """Of a classifier: losses at the left, what it tells at the right."""
+    records = [
+        {"step": n, "epoch": 1, "loss": 1 / n, "accuracy": 1 - 1 / n, "examples_per_second": 9.0}
+        for n in range(1, 6)
+    ]
+    records.append({"step": 5, "epoch": 1, "eval_loss": 0.3, "eval_accuracy": 0.7,
+                    "eval_macro_f1": 0.6})  # fmt: skip
+    figure = _plot.plot_loss(records, smoothing=0)
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines] == ["loss", "eval_loss"]
+    curves = {line.get_label(): line.get_xydata() for line in right.lines}
+    assert set(curves) == {"accuracy", "eval_accuracy", "eval_macro_f1"}
+    assert curves["accuracy"][:, 1] == pytest.approx([0, 1 / 2, 2 / 3, 3 / 4, 4 / 5])
+    assert curves["eval_accuracy"].tolist() == [[5, 0.7]]
+    assert right.get_ylabel() == "accuracy, macro F1" and right.get_xlabel() == "step"
+
+
+def test_confusion(tmp_path):
+    scores = ClassScores(np.array([[8, 2], [0, 1]]), ("negative", "no\x1b$x$"))
+    figure = _plot.plot_confusion(scores, path=tmp_path / "confusion.svg")
+    axes, _ = figure.axes
+    assert axes.images[0].get_array().tolist() == [[0.8, 0.2], [0, 1]]
+    assert [text.get_text() for text in axes.texts] == ["8", "2", "0", "1"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["negative", r"no\x1b$x$"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "class")
+    first = (tmp_path / "confusion.svg").read_bytes()
+    _plot.plot_confusion(scores, path=tmp_path / "confusion.svg")
+    assert (tmp_path / "confusion.svg").read_bytes() == first
+    many = ClassScores(np.eye(30, dtype=int), tuple(map(str, range(30))))
+    assert not _plot.plot_confusion(many).axes[0].texts
+    empty = ClassScores(np.zeros((2, 2), int), ("a", "b"))
+    assert _plot.plot_confusion(empty).axes[0].images[0].get_array().sum() == 0
 
 
 @pytest.mark.parametrize("wrong", ["x", [], None, {}, float("nan"), 10**400, ...])

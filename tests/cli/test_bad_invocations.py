@@ -138,6 +138,8 @@ CASES = [
     ("plot vectors v.txt --out x.docx", 1, "x.docx"),
     ("plot loss nowhere.jsonl --out x.png", 1, "nowhere.jsonl"),
     ("plot loss v.txt --out x.png", 1, "v.txt"),
+    ("plot confusion nowhere.json --out x.png", 1, "nowhere.json"),
+    ("plot confusion v.txt --out x.png", 1, "v.txt"),
     ("fasttext train corpus.txt --out o --min-n 7", 1, "--min-n must be <= --max-n 6, got 7"),
     ("fasttext skipgram -input nowhere.txt -output o", 1, "nowhere.txt"),
     ("fasttext cbow -input nowhere.txt -output o", 1, "nowhere.txt"),

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from lexforge.training.metrics import ClassScores
 from lexforge.vectors import KeyedVectors, save_vectors
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -45,6 +46,15 @@ def test_loss(invoke, log, tmp_path):
     result = invoke("plot", "loss", log, "--out", out)
     assert result.exit_code == 0 and result.stdout == f"{out}\n", result.output
     assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_confusion(invoke, tmp_path):
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps(ClassScores.of([0, 1], [1, 1], ("no", "yes")).to_json()))
+    out = tmp_path / "confusion.svg"
+    result = invoke("plot", "confusion", scores, "--out", out)
+    assert result.exit_code == 0 and result.stdout == f"{out}\n", result.output
+    assert "<!-- yes -->" in out.read_text()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import gzip
 import io
 import json
 import lzma
+import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -39,6 +41,7 @@ from lexforge.models.bert.trainer import pretrain
 from lexforge.models.fasttext import FastTextClassifier
 from lexforge.models.fasttext.original import load_model as load_fasttext
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
+from lexforge.text.classification import read_labelled, read_texts
 from lexforge.text.huffman import huffman_tree
 from lexforge.text.tokenizers.published import load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
@@ -389,6 +392,62 @@ def _(folder: Path) -> None:
 @target("classifier_file", lambda folder: _classifier(folder).save(folder / "model.bin"), ".bin")
 def _(folder: Path) -> None:
     FastTextClassifier.load(folder / "model.bin", workers=1).predict("cat 東京")
+
+
+# -- labelled texts and pairs
+
+_PAIRS = [
+    ("gold_label", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1", "sentence2"),
+    ("neutral", "( A ( dog . ) )", "( 東京 )", "A dog.", "東京"),
+    ("-", "( No )", "( one )", "No", "one"),
+    ("entailment", "( é )", "( e )", 'é ""é""', '"e ""e"""'),
+]
+
+
+def _pairs_as_json(folder: Path) -> None:
+    objects = [dict(zip(_PAIRS[0], row, strict=True)) for row in _PAIRS[1:]]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in objects]
+    (folder / "texts.jsonl").write_text("".join(lines))
+
+
+def _table_of_texts(folder: Path) -> None:
+    text = 'id,text,label\n1,"a ""cat"", é",x\n2,"two\nlines",y\n3,,x\n'
+    (folder / "texts.csv").write_text(text)
+
+
+def _classes(folder: Path, packed: str | None = None) -> None:
+    for place in ("train/pos", "train/neg", "train/unsup"):
+        (folder / "set" / place).mkdir(parents=True)
+        (folder / "set" / place / "0_1.txt").write_text(f"of {place}, é")
+    if packed is not None:
+        with tarfile.open(folder / f"set.tar{packed}", f"w:{packed[1:]}") as archive:
+            for path in sorted((folder / "set").rglob("*.txt")):
+                archive.add(path, path.relative_to(folder))
+                path.unlink()
+
+
+for _name, _make, _file in (
+    (
+        "texts_tsv",
+        lambda folder: (folder / "texts.tsv").write_text(
+            "".join("\t".join(r) + "\n" for r in _PAIRS)
+        ),
+        "texts.tsv",
+    ),
+    ("texts_jsonl", _pairs_as_json, "texts.jsonl"),
+    ("texts_csv", _table_of_texts, "texts.csv"),
+    ("texts_folder", _classes, "set"),
+    ("texts_tar", partial(_classes, packed=""), "set.tar"),
+    ("texts_tar_gz", partial(_classes, packed=".gz"), "set.tar.gz"),
+):
+
+    @target(_name, _make)
+    def _(folder: Path, file: str = _file) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of empty texts
+            found = read_labelled(folder / file, errors="replace")
+        assert len(found) == found.counts.sum()
+        assert len(read_texts(folder / file)) >= len(found)
 
 
 # -- phrases

@@ -270,17 +270,18 @@ def predict(
         source = zip(read.first, read.second, strict=True) if read.second else read.first
     live = not texts and file in (None, STANDARD_INPUT) and is_terminal(sys.stdin)
     began, done = time.perf_counter(), 0
-    for found in _predicted(classifier, source, options, 1 if live else WINDOW):
-        done += 1
-        typer.echo(printable_json(json.dumps(found, ensure_ascii=False)))
+    for some in _predicted(classifier, source, options, 1 if live else WINDOW):
+        done += len(some)
+        lines = [printable_json(json.dumps(each, ensure_ascii=False)) for each in some]
+        typer.echo("\n".join(lines))
     seconds = time.perf_counter() - began
-    tell(f"{done:,} texts in {seconds:.2f} s, {done / max(seconds, 1e-9):,.0f} texts/s")
+    _tell_speed(done, seconds)
 
 
 def _predicted(
     classifier: TextClassifier, source: Iterable[Any], options: Any, window: int
-) -> Iterator[dict[str, Any]]:
-    """What is printed of each text."""
+) -> Iterator[list[dict[str, Any]]]:
+    """What is printed of each text, some at a time."""
     kept: list[Any] = []
 
     def noted() -> Iterator[Any]:
@@ -293,11 +294,11 @@ def _predicted(
         batch_size=options.batch_size,
         precision=options.precision,
         window=window,
-        name="text",
+        name=lambda number: f"text {number + 1}",
     )
     for some in stream:
         texts, kept[:] = list(kept), []
-        yield from _records(classifier.names, texts, some)
+        yield list(_records(classifier.names, texts, some))
 
 
 def _records(names: Any, texts: list[Any], found: Predictions) -> Iterator[dict[str, Any]]:
@@ -332,6 +333,10 @@ def _lines(pairs: bool) -> Iterator[Any]:
         yield parts if pairs else parts[0]
 
 
+def _tell_speed(done: int, seconds: float) -> None:
+    tell(f"{done:,} texts in {seconds:.2f} s, {done / max(seconds, 1e-9):,.0f} texts/s")
+
+
 def evaluate(
     task: str,
     model: Path,
@@ -355,7 +360,7 @@ def evaluate(
     scores = classifier.evaluate(texts, batch_size=options.batch_size, precision=options.precision)
     seconds = time.perf_counter() - began
     typer.echo(scores.table())
-    tell(f"{len(texts):,} texts in {seconds:.2f} s, {len(texts) / max(seconds, 1e-9):,.0f} texts/s")
+    _tell_speed(len(texts), seconds)
     if json_file is not None:
         with replacing(json_file) as file:
             file.write((json.dumps(scores.to_json(), ensure_ascii=False, indent=2) + "\n").encode())

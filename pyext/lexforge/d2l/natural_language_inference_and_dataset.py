@@ -18,7 +18,7 @@ from lexforge.text.classification import read_labelled
 from lexforge.text.classification.texts import INFERENCE
 
 _PARSES = ("sentence1_binary_parse", "sentence2_binary_parse")
-_MARKS = re.compile(r"""([.,!?;:"()]|'(?:s|re|ve|ll|d|m)\b|n't\b)""", re.IGNORECASE)
+_MARKS = re.compile(r"""([!?;:"()]|[.,](?!\d)|'(?:s|re|ve|ll|d|m)\b|n't\b)""", re.IGNORECASE)
 
 Pairs = tuple[Sequence[str], Sequence[str], Sequence[int]]
 

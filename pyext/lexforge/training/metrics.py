@@ -114,14 +114,14 @@ class ClassScores:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        rows = zip(self.precision, self.recall, self.f1, self.support, strict=True)
         keys = ("precision", "recall", "f1", "support")
+        rows = zip(*(getattr(self, key).tolist() for key in keys), strict=True)
         return {
             "examples": len(self),
             "accuracy": self.accuracy,
             "macro_f1": self.macro_f1,
             "classes": {
-                name: dict(zip(keys, map(np.ndarray.item, row), strict=True))
+                name: dict(zip(keys, row, strict=True))
                 for name, row in zip(self.names, rows, strict=True)
             },
             "confusion": self.confusion.tolist(),

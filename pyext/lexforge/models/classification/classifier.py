@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -144,11 +144,11 @@ class TextClassifier:
         batch_size: int = BATCH,
         precision: str = "float32",
         window: int = _WINDOW,
-        name: str = "texts",
+        name: Callable[[int], str] = "texts[{}]".format,
     ) -> Iterator[Predictions]:
         """As :meth:`predict`, `window` texts at a time, which are read when they are needed.
 
-        `name` is what errors call the texts.
+        `name` is what errors call text i.
         """
         batch_size = whole("predict", "batch_size", batch_size)
         check_precision("predict", precision, self.device)
@@ -178,11 +178,13 @@ class TextClassifier:
         data = with_names(data, self.names, "evaluate: data")
         data.require("evaluate: data")
         check_precision("evaluate", precision, self.device)
-        encoded = self._encoded(data, "data")
+        encoded = self._encoded(data, "data[{}]".format)
         logits = self._logits(encoded, batch_size, precision)
         return ClassScores.of(data.labels, logits.argmax(1), self.names)
 
-    def _encoded(self, texts: LabelledTexts, name: str, first: int = 0) -> EncodedTexts:
+    def _encoded(
+        self, texts: LabelledTexts, name: Callable[[int], str], first: int = 0
+    ) -> EncodedTexts:
         return encoded_texts(self.network, self.tokenizer, self.max_len, texts, name, first)
 
     @torch.no_grad()
@@ -204,7 +206,7 @@ class TextClassifier:
         return found
 
 
-def _as_texts(texts: Sequence[Text], name: str, first: int) -> LabelledTexts:
+def _as_texts(texts: Sequence[Text], name: Callable[[int], str], first: int) -> LabelledTexts:
     """Single texts or pairs.
 
     Raises:
@@ -216,7 +218,7 @@ def _as_texts(texts: Sequence[Text], name: str, first: int) -> LabelledTexts:
         good = isinstance(parts, (tuple, list)) and len(parts) == 1 + pairs
         if not (good and all(isinstance(part, str) for part in parts)):
             kind = "a pair of texts" if pairs else "a text"
-            raise TypeError(f"{name}[{number}] must be {kind} like the first, got {text!r:.80}")
+            raise TypeError(f"{name(number)} must be {kind} like the first, got {text!r:.80}")
     if pairs:
         return LabelledTexts([text[0] for text in texts], [text[1] for text in texts])
     return LabelledTexts(list(texts))  # type: ignore[arg-type]
@@ -227,13 +229,13 @@ def encoded_texts(
     tokenizer: Tokenizer,
     max_len: int | None,
     texts: LabelledTexts,
-    name: str,
+    name: Callable[[int], str],
     first: int = 0,
 ) -> EncodedTexts:
     """Texts as a network takes them.
 
     Args:
-        name, first: what errors call them, and the number of the first.
+        name, first: what errors call text i, and the number of the first.
 
     Raises:
         ValueError: a text without tokens; single texts instead of pairs, or the other way round.
@@ -241,14 +243,14 @@ def encoded_texts(
     pairs = texts.second is not None
     if network.PAIRS is not None and pairs != network.PAIRS:
         wanted, got = ("single texts", "pairs")[:: -1 if network.PAIRS else 1]
-        raise ValueError(f"{name} must be {wanted} for {network.KIND}, got {got}")
+        raise ValueError(f"{name(first)} must be of {wanted} for {network.KIND}, got {got}")
     encoded = network.encode(texts, tokenizer, max_len)
     for side in (encoded, *([] if encoded.second is None else [encoded.second])):
         empty = np.flatnonzero(np.diff(side.offsets) == 0)
         if len(empty):
             number = int(empty[0])
             kind = "a pair of texts" if pairs else "a text"
-            raise ValueError(f"{name}[{number + first}] must be {kind} with words, and has none")
+            raise ValueError(f"{name(number + first)} must be {kind} with words, and has none")
     return encoded
 
 

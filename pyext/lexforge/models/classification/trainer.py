@@ -202,8 +202,9 @@ def train_classifier(
             pairs; a folder with a pretrained or fine-tuned BERT, for either; or a network to go on
             from, with its `tokenizer`.
         dev: texts on which the network is evaluated after every epoch, by its mean loss, accuracy
-            and macro-F1. By default ``dev_share`` of `data` is held out for that. The best network
-            is what the result has, and with `out` what ``out/best`` holds.
+            and macro-F1. By default ``dev_share`` of `data` is held out for that, unless there are
+            too few. The best network is what the result has, and with `out` what ``out/best``
+            holds.
         tokenizer: ``"words"``, those of the texts between spaces, in lower case (the default);
             ``"wordpiece"``, pieces that are trained on the texts; a folder with a tokenizer; or a
             tokenizer.
@@ -520,11 +521,7 @@ class _Run:
         if dev is not None:
             held_out = with_names(_texts(dev, "dev"), texts.names, f"{OWNER}: dev")
         elif self.settings.dev_share:
-            try:
-                texts, held_out = texts.split(self.settings.dev_share, self.settings.seed)
-            except ValueError as error:
-                raise ValueError(f"{OWNER}: dev_share: {error}; 0 holds out none") from error
-            texts.require(f"{OWNER}: data without dev_share", classes=2)
+            texts, held_out = self._split(texts, told="dev_share" in given)
         if held_out is not None:
             held_out.require(f"{OWNER}: dev")
         if self._saved is None:
@@ -557,6 +554,21 @@ class _Run:
         )
         if self._evaluated is None and evaluation:
             raise ValueError(f"{OWNER}: {', '.join(evaluation)} must come with dev")
+
+    def _split(
+        self, texts: LabelledTexts, told: bool
+    ) -> tuple[LabelledTexts, LabelledTexts | None]:
+        """The texts without those that are held out, and these; none of few texts unless told."""
+        try:
+            rest, held_out = texts.split(self.settings.dev_share, self.settings.seed)
+        except ValueError as error:
+            if told or self._saved is not None:
+                raise ValueError(f"{OWNER}: dev_share: {error}; 0 holds out none") from error
+            self.settings = replace(self.settings, dev_share=0.0)
+            self.notes.append(f"{len(texts):,} texts are too few to hold some out")
+            return texts, None
+        rest.require(f"{OWNER}: data without dev_share", classes=2)
+        return rest, held_out
 
     def _opened(self, folder: Path, texts: LabelledTexts) -> BertClassifier:
         """The BERT of a folder, with the classes of the texts, or of its own."""
@@ -619,7 +631,11 @@ class _Run:
 
     def _encoded(self, texts: LabelledTexts, name: str) -> EncodedTexts:
         encoded = encoded_texts(
-            self.network, self.tokenizer, self.settings.max_len, texts, f"{OWNER}: {name}"
+            self.network,
+            self.tokenizer,
+            self.settings.max_len,
+            texts,
+            f"{OWNER}: {name}[{{}}]".format,
         )
         if encoded.cut:
             self.notes.append(
