@@ -452,7 +452,7 @@ def test_refusals_of_training(tmp_path):
     train = lambda **options: train_classifier(data, **options)  # noqa: E731
     with pytest.raises(ValueError, match="max_len must be 5 to 16, got 17"):
         train(model=folder, max_len=17)
-    with pytest.raises(ValueError, match="model must be one of .* got 'nowhere'"):
+    with pytest.raises(ValueError, match=r"model must be one of .* got 'nowhere'"):
         train(model="nowhere")
     with pytest.raises(FileNotFoundError):
         train(model=tmp_path)
