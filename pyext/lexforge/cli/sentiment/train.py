@@ -63,7 +63,7 @@ def train(
     common.train(
         "sentiment train",
         data,
-        kind.get("model"),
+        kind.get("model", None if run.resume else "textcnn"),
         shape,
         given,
         columns,
