@@ -10,7 +10,7 @@ import typer
 
 from lexforge.cli import _classification as common
 from lexforge.cli._options import Given, RunOptions, options
-from lexforge.models.classification.settings import RECIPES, EvaluationSettings
+from lexforge.models.classification.settings import EvaluationSettings, FinetuningSettings
 from lexforge.models.settings import model as of_model
 
 MODEL_HELP = "Folder with a BERT and its tokenizer, from `bert pretrain` or published."
@@ -28,7 +28,7 @@ class FinetuningOptions(common.ClassifierOptions):
 @options
 def finetune(
     data: common.Data,
-    given: Annotated[Given, RECIPES["bert"]],
+    given: Annotated[Given, FinetuningSettings],
     columns: common.PairColumnOptions,
     others: FinetuningOptions,
     evaluated: Annotated[Given, EvaluationSettings],
@@ -59,6 +59,7 @@ def finetune(
       --out team/ --lr 3e-5 --epochs 5 --early-stopping 2`
     - `lexforge bert finetune imdb --out sentiment/ --resume`
     """
+    run.check()
     if others.model is None and not run.resume:
         raise typer.BadParameter("--model FOLDER is missing")
     if others.model is not None and not others.model.is_dir():

@@ -11,6 +11,7 @@ from lexforge.models import settings as common
 from lexforge.models.network_settings import EvaluationSettings as CommonEvaluation
 from lexforge.models.network_settings import NetworkSettings
 from lexforge.models.settings import corpus, evaluation, model, training
+from lexforge.training.schedules import SCHEDULES
 from lexforge.training.settings import Settings, setting
 
 BIRNN_POOLS, TEXTCNN_POOLS = ("final", "ends", "mean", "max"), ("max", "avg")
@@ -148,12 +149,18 @@ class TrainingSettings(NetworkSettings):
 class FinetuningSettings(TrainingSettings):
     """Those of a BERT, which has its tokenizer and its table already.
 
-    ``warmup_steps`` is None until the length of the run is known: a tenth of it.
+    ``warmup_steps`` is None until the length of the run is known: a tenth of it. The recipe is the
+    usual one (Devlin et al. 2019, appendix A.3), with the reference text's rate.
     """
 
+    batch_size: int = training(32, "Texts or pairs per step.", low=1)
     epochs: int = common.epochs(3, "Passes over the texts.")
+    optimizer: str = training("adamw", "How steps are sized.", choices=("adam", "adamw"))
     learning_rate: float = common.learning_rate(1e-4, "At its highest; 2e-5 to 5e-5 for BERT-base.")
+    weight_decay: float = training(0.01, "Of matrices, not of biases and norms.", low=0)
     warmup_steps: int | None = training(None, "Steps in which the rate rises; a tenth.", low=0)
+    schedule: str = training("linear", "The rate after the warm-up.", choices=SCHEDULES)
+    clip: float = training(1.0, "Largest norm of a step's gradients; 0 for no limit.", low=0)
     max_len: int = corpus(128, "Longest text or pair in tokens; longer ones are cut.", low=5)
     min_count: int = corpus(1, low=1)
     tune: bool | None = training(None)
@@ -168,17 +175,10 @@ class EvaluationSettings(CommonEvaluation):
     eval_every: int | None = evaluation(None, "Steps between; an epoch by default.", low=1)
 
 
-# The reference text's: rates, batches and passes of each network. That of BERT is the usual one for
-# fine-tuning (Devlin et al. 2019, appendix A.3), with the text's rate.
+# The reference text's: rates, batches and passes of each network.
 RECIPES = {
     "birnn": TrainingSettings(learning_rate=0.01, batch_size=64, epochs=5, max_len=500),
     "textcnn": TrainingSettings(learning_rate=0.001, batch_size=64, epochs=5, max_len=500),
     "decomposable": TrainingSettings(learning_rate=0.001, batch_size=256, epochs=4, max_len=50),
-    "bert": FinetuningSettings(
-        batch_size=32,
-        optimizer="adamw",
-        weight_decay=0.01,
-        schedule="linear",
-        clip=1.0,
-    ),
+    "bert": FinetuningSettings(),
 }
