@@ -16,6 +16,7 @@ from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embed
 
 if TYPE_CHECKING:
     from lexforge.ops._tables import padded_table, table_parts
+    from lexforge.ops.alignment.soft_align import soft_align
     from lexforge.ops.cooccurrence.cooccurrence import (
         CooccurrenceIndex,
         CountedRows,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 # Where each op lives, and the types of its arguments and results.
 _NAMES = {
     "_tables": ("padded_table", "table_parts"),
+    "alignment.soft_align": ("soft_align",),
     "cooccurrence.cooccurrence": (
         "CooccurrenceIndex",
         "CountedRows",
