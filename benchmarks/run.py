@@ -30,6 +30,7 @@ NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
 MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
+    "conv_max_pool": ["convolution", "embedding"],
     "cooccurrence": ["cooccurrence"],
     "cosine_top_k": ["similarity"],
     "embedding_bag": ["embedding"],

@@ -386,6 +386,13 @@ COURSE = [
         f"--dim 8 --ids 200 --repeats 1 {_WORDS} {_SHORT}",
     ),
     benchmark(
+        "conv-max-pool",
+        "conv_max_pool.py",
+        "--seconds 1",
+        15,
+        f"--texts 2 --length 20 --dim 8 --channels 4 --repeats 1 {_WORDS}",
+    ),
+    benchmark(
         "row-update",
         "row_update.py",
         "--repeats 5 --seconds 3",

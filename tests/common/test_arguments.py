@@ -9,6 +9,7 @@ import torch
 
 from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.ops.convolution.conv_max_pool import conv_max_pool
 from lexforge.ops.cooccurrence.cooccurrence import (
     CountedRows,
     cooccurrence_index,
@@ -77,6 +78,7 @@ CALLS: list[tuple[str, Callable, tuple]] = [
         *t[:10], words=2, buckets=2, word_ngrams=2, bucket_rows=t[10], loss="ns", noise=t[11]),
      (f(4, 16), f(2, 16), stats[:2].clone(), i(0, 1), n(0, 2), i(1), n(0, 1), n(0, 1, 2), i(0, 1),
       i(5, 7), i(1, 0), noise)),
+    ("conv_max_pool", conv_max_pool, (f(2, 4), n(0, 2, 3), f(3, 4, 2), f(3), i(1, 0, 1))),
     ("cooccurrence_index", lambda tokens, offsets: cooccurrence_index(
         tokens, offsets, vocab_size=2, window=1), (i(0, 1), n(0, 2))),
     ("cooccurrence_rows", lambda *given: cooccurrence_rows(
@@ -133,6 +135,8 @@ OPTIONAL = {
     ("bias_activation", 1),
     ("classify_train_", 10),
     ("classify_train_", 11),
+    ("conv_max_pool", 3),
+    ("conv_max_pool", 4),
     ("cosine_top_k", 2),
     ("cosine_top_k", 3),
     ("embedding_bag", 2),

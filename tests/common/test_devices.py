@@ -191,6 +191,15 @@ def classify() -> dict:
     }
 
 
+def pooling() -> dict:
+    """Two texts of three tokens, filters of two taps."""
+    return {
+        **{"x": floats(2, 4), "cu_seqlens": ints(0, 2, 3), "weight": floats(2, 3, 4)},
+        **{"bias": floats(3), "index": ints(1, 0, 1), "min_length": 2},
+        **{"grad_out": floats(2, 3), "place": torch.zeros(2, 3, dtype=torch.int32), "taps": 2},
+    }
+
+
 def counting() -> dict:
     """Two words, padded by the third, the separator."""
     return {
@@ -246,6 +255,8 @@ CALLS = [
     ("bias_activation", activation),
     ("bias_activation_backward", activation),
     ("classify_train_", classify),
+    ("conv_max_pool", pooling),
+    ("conv_max_pool_picks", pooling),
     ("cooccurrence_index", counting),
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),

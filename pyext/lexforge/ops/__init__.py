@@ -17,6 +17,7 @@ from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embed
 if TYPE_CHECKING:
     from lexforge.ops._tables import padded_table, table_parts
     from lexforge.ops.alignment.soft_align import soft_align
+    from lexforge.ops.convolution.conv_max_pool import conv_max_pool
     from lexforge.ops.cooccurrence.cooccurrence import (
         CooccurrenceIndex,
         CountedRows,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "_tables": ("padded_table", "table_parts"),
     "alignment.soft_align": ("soft_align",),
+    "convolution.conv_max_pool": ("conv_max_pool",),
     "cooccurrence.cooccurrence": (
         "CooccurrenceIndex",
         "CountedRows",

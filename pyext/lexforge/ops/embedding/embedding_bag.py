@@ -209,18 +209,8 @@ def _check(
         _checks.whole(op, "padding_idx", padding_idx, -table.shape[0], table.shape[0] - 1)
     if sparse and scale_grad_by_freq:
         raise ValueError(f"{op}: scale_grad_by_freq goes with dense gradients, got sparse")
-    if _looked_at(ids, check_indices):
+    if _checks.looked_at(ids, check_indices):
         _checks.ids(op, "ids", ids, table.shape[0])
-
-
-def _looked_at(ids: Tensor, check_indices: bool) -> bool:
-    if ids.device.type == "cuda":
-        return (
-            check_indices
-            and not torch.compiler.is_compiling()
-            and not torch.cuda.is_current_stream_capturing()
-        )
-    return _checks.readable(ids)
 
 
 def _row_of(padding_idx: int | None, table: Tensor) -> int:
@@ -242,7 +232,7 @@ def _bounds(
     bounds = offsets.to(torch.int64).contiguous()
     if not include_last_offset:
         bounds = torch.nn.functional.pad(bounds, (0, 1), value=count)
-    if _looked_at(offsets, check_indices) and not bool(
+    if _checks.looked_at(offsets, check_indices) and not bool(
         (bounds[0] == 0) & (bounds[-1] <= count) & (bounds.diff() >= 0).all()
     ):
         _refuse_offsets(offsets, count)
