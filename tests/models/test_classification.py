@@ -27,6 +27,7 @@ from lexforge.models.classification.files import read_contents
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import CheckpointError
+from models import plain_classifiers
 from planted_texts import NAMES, planted_texts
 
 SMALL = {
@@ -111,38 +112,28 @@ def network_of(kind, pool=None, **shape):
         ("decomposable", None),
     ],
 )
-def test_a_text_is_classified_as_if_it_were_alone(kind, pool):
+def test_networks_compute_what_the_plain_ones_do_of_each_text(kind, pool, device):
     network = network_of(kind, pool)
     texts = [[1, 2, 3, 4, 5, 6], [7], [8, 1, 2], [], [3, 3]]
     others = [[5, 5], [1, 2, 3, 4], [], [6], [7, 8]]
-    second = (ragged(*others),) if kind == "decomposable" else ()
-    together = network(ragged(*texts), *second)
-    assert together.isfinite().all()
-    for row, text in enumerate(texts):
-        second = (ragged(others[row]),) if kind == "decomposable" else ()
-        torch.testing.assert_close(network(ragged(text), *second)[0], together[row])
-
-
-def test_birnn_pools_what_it_says():
-    for pool in ("final", "ends", "mean", "max"):
-        network = network_of("birnn", pool)
-        outputs, (final, _) = network.encoder(network.embedding(torch.tensor([1, 2, 3])))
-        states = {
-            "final": torch.cat((outputs[-1, :4], outputs[0, 4:])),
-            "ends": torch.cat((outputs[0], outputs[-1])),
-            "mean": outputs.mean(0),
-            "max": outputs.amax(0),
-        }
-        torch.testing.assert_close(states["final"], final[-2:].flatten())
-        torch.testing.assert_close(network(ragged([1, 2, 3]))[0], network.decoder(states[pool]))
-
-
-def test_textcnn_takes_the_largest_over_the_text_alone():
-    network = network_of("textcnn", constant_table=False)
-    text = torch.tensor([1, 2, 3, 4, 5])
-    words = network.embedding(text).T[None]
-    expected = torch.cat([conv(words).amax(2).relu() for conv in network.convs], 1)
-    torch.testing.assert_close(network(ragged(text.tolist())), network.decoder(expected))
+    sides = [texts, others] if kind == "decomposable" else [texts]
+    plain = getattr(plain_classifiers, kind)
+    expected = torch.stack(
+        [
+            plain(network, *(torch.tensor(text, dtype=torch.int64) for text in row))
+            for row in zip(*sides, strict=True)
+        ]
+    )
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected * weights).sum().backward()
+    gradients = {name: x.grad.clone() for name, x in network.named_parameters()}
+    network.zero_grad()
+    network.to(device)
+    found = network(*(ragged(*each).to(device) for each in sides))
+    (found * weights.to(device)).sum().backward()
+    torch.testing.assert_close(found.cpu(), expected)
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad.cpu(), gradients[name], msg=name)
 
 
 def test_networks_have_the_printed_parameters():

@@ -59,23 +59,20 @@ class LSTM(nn.Module):
         self.num_layers, self.bidirectional = num_layers, bidirectional
         self.dropout = dropout
         width = 4 * hidden_size
+        directions = 2 if bidirectional else 1
         for layer in range(num_layers):
-            inputs = input_size if layer == 0 else self.directions * hidden_size
+            inputs = input_size if layer == 0 else directions * hidden_size
             shapes = {
                 "weight_ih": (width, inputs),
                 "weight_hh": (width, hidden_size),
                 "bias_ih": (width,),
                 "bias_hh": (width,),
             }
-            for direction in range(self.directions):
+            for direction in range(directions):
                 for name, shape in shapes.items():
                     parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
                     self.register_parameter(_name(name, layer, direction), parameter)
         self.reset_parameters()
-
-    @property
-    def directions(self) -> int:
-        return 2 if self.bidirectional else 1
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, as torch does: uniform within 1 / sqrt(hidden_size)."""
@@ -102,27 +99,7 @@ class LSTM(nn.Module):
         Raises:
             TypeError, IndexError, ValueError: as of :func:`lexforge.ops.lstm`.
         """
-        _checks.tensor("LSTM", "x", x, shape=("T" if index is None else "R", self.input_size))
-        h_n, c_n = [], []
-        for layer in range(self.num_layers):
-            if layer > 0 and self.dropout > 0 and self.training:
-                x = functional.dropout(x, self.dropout)
-            weight, bias, w_hh = self._of_layer(layer)
-            gates = linear(x, weight, bias).to(w_hh.dtype)  # autocast's are narrower
-            x, *ends = lstm(gates, w_hh, cu_seqlens, index if layer == 0 else None)
-            for kept, end in zip((h_n, c_n), ends, strict=True):
-                kept.append(end.unflatten(1, (self.directions, -1)).transpose(0, 1))
-        return x, (torch.cat(h_n), torch.cat(c_n))
-
-    def _of_layer(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """weight_ih and both biases of all directions one below the other, and weight_hh."""
-
-        def each(name: str) -> list[Tensor]:
-            names = (_name(name, layer, direction) for direction in range(self.directions))
-            return [self.get_parameter(name) for name in names]
-
-        biases = [a + b for a, b in zip(each("bias_ih"), each("bias_hh"), strict=True)]
-        return torch.cat(each("weight_ih")), torch.cat(biases), torch.stack(each("weight_hh"))
+        return packed_lstm(self, x, cu_seqlens, index)
 
     def extra_repr(self) -> str:
         options = [f"{self.input_size}, {self.hidden_size}"]
@@ -133,6 +110,34 @@ class LSTM(nn.Module):
         if self.dropout:
             options.append(f"dropout={self.dropout}")
         return ", ".join(options)
+
+
+def packed_lstm(
+    layers: LSTM | nn.LSTM, x: Tensor, cu_seqlens: Tensor, index: Tensor | None = None
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """:meth:`LSTM.forward` of layers that may be torch's own: with biases, without projections."""
+    _checks.tensor("LSTM", "x", x, shape=("T" if index is None else "R", layers.input_size))
+    h_n, c_n = [], []
+    for layer in range(layers.num_layers):
+        if layer > 0 and layers.dropout > 0 and layers.training:
+            x = functional.dropout(x, layers.dropout)
+        weight, bias, w_hh = _of_layer(layers, layer)
+        gates = linear(x, weight, bias).to(w_hh.dtype)  # autocast's are narrower
+        x, *ends = lstm(gates, w_hh, cu_seqlens, index if layer == 0 else None)
+        for kept, end in zip((h_n, c_n), ends, strict=True):
+            kept.append(end.unflatten(1, (len(w_hh), -1)).transpose(0, 1))
+    return x, (torch.cat(h_n), torch.cat(c_n))
+
+
+def _of_layer(layers: LSTM | nn.LSTM, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    """weight_ih and both biases of all directions one below the other, and weight_hh."""
+
+    def each(name: str) -> list[Tensor]:
+        directions = range(2 if layers.bidirectional else 1)
+        return [layers.get_parameter(_name(name, layer, direction)) for direction in directions]
+
+    biases = [a + b for a, b in zip(each("bias_ih"), each("bias_hh"), strict=True)]
+    return torch.cat(each("weight_ih")), torch.cat(biases), torch.stack(each("weight_hh"))
 
 
 def _name(name: str, layer: int, direction: int) -> str:

@@ -169,3 +169,91 @@ def ids(op: str, name: str, rows: Tensor, size: int) -> None:
         )
 
 
+def packed(
+    op: str,
+    cu_name: str,
+    cu: Tensor,
+    rows: int,
+    max_length: int,
+    *,
+    rows_name: str = "T",
+    max_name: str = "max_seqlen",
+) -> None:
+    """Refuse what are no bounds [B + 1] of packed sequences: ValueError.
+
+    They ascend from 0 to the number of rows, by at most ``max_length``.
+    """
+    bounds = cu.tolist()
+    if bounds[0] != 0:
+        raise ValueError(f"{op}: {cu_name} must start at 0, got {bounds[0]}")
+    if bounds[-1] != rows:
+        raise ValueError(f"{op}: {cu_name} must end at {rows_name} = {rows}, got {bounds[-1]}")
+    for b, (first, last) in enumerate(itertools.pairwise(bounds)):
+        if last < first:
+            raise ValueError(f"{op}: {cu_name} must ascend, got {first} before {last}")
+        if last - first > max_length:
+            raise ValueError(
+                f"{op}: {max_name} must be at least {last - first}, the length of sequence {b}, "
+                f"got {max_length}"
+            )
+
+
+def unit_stride(x: Tensor) -> Tensor:
+    """``x``, or a copy whose last dimension is contiguous."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def looked_at(ids: Tensor, check_indices: bool) -> bool:
+    """Whether row numbers are: on CUDA only where asked, and where that breaks no graph."""
+    if ids.device.type == "cuda":
+        return (
+            check_indices
+            and not torch.compiler.is_compiling()
+            and not torch.cuda.is_current_stream_capturing()
+        )
+    return readable(ids)
+
+
+def readable(t: Tensor) -> bool:
+    """Whether looking at the content neither waits for a GPU nor breaks a graph."""
+    return t.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def choice(op: str, name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse what is none of the choices: ValueError."""
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def threads(op: str, count: int | None) -> int:
+    """The number of CPU threads: by default torch's."""
+    if count is not None:
+        whole(op, "threads", count, 1, MAX_THREADS)
+    return kernel_threads(count)
+
+
+def seed(op: str, value: int | torch.Generator) -> int:
+    """The 64-bit seed that the random ops take, as a signed integer; a generator is advanced.
+
+    Raises:
+        TypeError: neither an integer nor a generator. ValueError: more than 64 bits.
+    """
+    if isinstance(value, torch.Generator):
+        return int(
+            torch.randint(0, 2**63 - 1, (), generator=value, device=value.device, dtype=torch.int64)
+        )
+    if isinstance(value, bool) or not isinstance(value, (int, Integral)):
+        got = type(value).__name__
+        raise TypeError(f"{op}: seed must be an int or a torch.Generator, got {got}")
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"{op}: seed must have at most 64 bits, got {value}")
+    return int(value) - 2**64 if value >= 2**63 else int(value)
+
+
+def differentiable_once(op: str, backward: str) -> None:
+    """Refuse second derivatives of ``lexforge::backward``: torch would warn and give wrong ones."""
+
+    def refuse(ctx, *_):
+        raise RuntimeError(f"{op}: differentiable once, a gradient of its gradient was asked for")
+
+    torch.library.register_autograd(f"lexforge::{backward}", refuse)

@@ -77,3 +77,124 @@ def varlen_attention(
         raise ValueError(f"{op}: cu_seqlens must be [B + 1], got [0]")
     _checks.whole(op, "max_seqlen", max_seqlen, 0, 2**27 - 1)
     if _checks.readable(cu_seqlens):
+        _checks.packed(op, "cu_seqlens", cu_seqlens, q.shape[0], max_seqlen)
+    scale = _scale(op, q, scale)
+    seed = dropout_seed(op, dropout_p, seed, q.device)
+    return torch.ops.lexforge.attention.default(
+        *(_checks.unit_stride(x) for x in (q, k, v)),
+        cu_seqlens.contiguous(),
+        None,
+        seed,
+        max_seqlen,
+        causal,
+        dropout_p,
+        scale,
+    )[0]
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    valid_lens: Tensor | None = None,
+    *,
+    causal: bool = False,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    seed: int | torch.Generator | Tensor | None = None,
+) -> Tensor:
+    """Scaled dot-product attention on a padded batch; see :func:`varlen_attention`.
+
+    Args:
+        q, k, v: [B, H, S, D], float32, bfloat16 or float64, of one shape, dtype and device; any
+            strides, as in :func:`varlen_attention`.
+        valid_lens: int32 or int64, [B] or [B, S], 0 to S: keys at and beyond ``valid_lens[b]``, or
+            for query i at and beyond ``valid_lens[b, i]``, are masked. A query that sees no key
+            gets zeros, and gives no gradient. What [B, S] masks must be finite all the same.
+        causal, dropout_p, scale, seed: as in :func:`varlen_attention`.
+
+    Returns:
+        [B, H, S, D] of the dtype of ``q``, a transposed view of a contiguous [B, S, H, D], so that
+        ``out.transpose(1, 2).reshape(B, S, H * D)`` copies nothing; differentiable in q, k and v.
+
+    Raises:
+        TypeError, ValueError: as in :func:`varlen_attention`.
+
+    Example:
+        >>> q, k, v = torch.randn(3, 2, 4, 5, 16)
+        >>> attention(q, k, v, torch.tensor([5, 3])).shape
+        torch.Size([2, 4, 5, 16])
+    """
+    op = "attention"
+    _check_heads(op, "BHSD", q, k, v)
+    batch, _, length, _ = q.shape
+    if length >= 2**27:
+        raise ValueError(f"{op}: S must be below 2^27, got {length}")
+    if valid_lens is not None:
+        _checks.tensor(op, "valid_lens", valid_lens, _checks.IDS, like=q)
+        if tuple(valid_lens.shape) not in {(batch,), (batch, length)}:
+            raise ValueError(
+                f"{op}: valid_lens must be [{batch}] or [{batch}, {length}], "
+                f"got {[*valid_lens.shape]}"
+            )
+        if _checks.readable(valid_lens) and valid_lens.numel() > 0:
+            low, high = (int(x) for x in torch.aminmax(valid_lens))
+            if low < 0 or high > length:
+                raise ValueError(
+                    f"{op}: valid_lens must be 0 to {length}, got {low if low < 0 else high}"
+                )
+        valid_lens = valid_lens.to(torch.int32).contiguous()
+    scale = _scale(op, q, scale)
+    seed = dropout_seed(op, dropout_p, seed, q.device)
+    return torch.ops.lexforge.attention.default(
+        *(_checks.unit_stride(x.transpose(1, 2)) for x in (q, k, v)),
+        None,
+        valid_lens,
+        seed,
+        length,
+        causal,
+        dropout_p,
+        scale,
+    )[0].transpose(1, 2)
+
+
+def _check_heads(op: str, layout: str, q: Tensor, k: Tensor, v: Tensor) -> None:
+    _checks.tensor(op, "q", q, _checks.FLOATS, layout)
+    _checks.whole(op, "head_dim", q.shape[-1], 1, MAX_HEAD_DIM)
+    _checks.tensor(op, "k", k, q.dtype, q.shape, q)
+    _checks.tensor(op, "v", v, q.dtype, q.shape, q)
+
+
+def _scale(op: str, q: Tensor, scale: float | None) -> float:
+    if scale is None:
+        return 1.0 / math.sqrt(q.shape[-1])
+    _checks.number(op, "scale", scale, above=0)
+    return scale
+
+
+@torch.library.register_fake("lexforge::attention")
+def _(q, k, v, cu_seqlens, valid_lens, seed, max_seqlen, causal, dropout_p, scale):
+    return q.new_empty(q.shape), q.new_empty(q.shape[:-1], dtype=_checks.stat_dtype(q))
+
+
+@torch.library.register_fake("lexforge::attention_backward")
+def _(
+    grad_out, q, k, v, out, lse, cu_seqlens, valid_lens, seed, max_seqlen, causal, dropout_p, scale
+):
+    return q.new_empty(q.shape), q.new_empty(q.shape), q.new_empty(q.shape)
+
+
+def _setup_context(ctx, inputs, output):
+    q, k, v, cu_seqlens, valid_lens, seed, *ctx.numbers = inputs
+    ctx.save_for_backward(q, k, v, *output, cu_seqlens, valid_lens, seed)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, grad_out, _grad_lse):
+    grads = torch.ops.lexforge.attention_backward.default(
+        _checks.unit_stride(grad_out), *ctx.saved_tensors, *ctx.numbers
+    )
+    return (*grads, *[None] * 7)
+
+
+torch.library.register_autograd("lexforge::attention", _backward, setup_context=_setup_context)
