@@ -41,6 +41,7 @@ MEASURED = {
     "ptb_reference": ["word2vec", "sampling"],
     "row_update": ["embedding"],
     "sampling": ["sampling"],
+    "soft_align": ["alignment"],
     "word2vec_train": ["word2vec"],
     "word2vec_train_models": ["word2vec"],
     "text_reader": ["text"],

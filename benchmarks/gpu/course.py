@@ -392,6 +392,13 @@ COURSE = [
         20,
         "--rows 50 --dim 8 --ids 90 --repeats 1 --threads 1",
     ),
+    benchmark(
+        "soft-align",
+        "soft_align.py",
+        "--repeats 5",
+        10,
+        "--pairs 3 --longest 9 --features 8 --dim 6 --repeats 1 --threads 1",
+    ),
     benchmark("attention-float32", "attention.py", "--dtypes float32 --lengths 128 512", 25),
     benchmark("skipgram-300", "word2vec_train.py", "--dim 300 --threshold 1e-4 --seconds 0.3", 20),
     benchmark("glove-300", "glove_train.py", "--dim 300 --seconds 0.3", 25),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.ops.attention.attention import attention, varlen_attention
 from lexforge.ops.cooccurrence.cooccurrence import (
     CountedRows,
@@ -108,6 +109,8 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("noise_weights", noise_weights, (n(1, 2),)),
     ("sample_noise", lambda table, positives, offsets: sample_noise(
         table, positives, offsets, 1, seed=1), (noise, i(0, 1), n(0, 2))),
+    ("soft_align", lambda *given: soft_align(*given, 3, 2),
+     (f(3, 4), f(2, 4), f(3, 5), f(2, 5), i(0, 3), i(0, 2))),
     ("skipgram_windows", skipgram_windows, corpus),
     ("skipgram_batch", lambda *given: skipgram_batch(examples(*given), 0, 1),
      (n(0), noise, *windows)),
