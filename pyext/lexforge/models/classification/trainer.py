@@ -357,7 +357,7 @@ def draw_steps(
         batch = 0
 
 
-class _Losses:
+class Losses:
     """What the stepper differentiates and adds up, of a part.
 
     Attributes:
@@ -669,7 +669,7 @@ class _Run:
         """Train to the end, or until asked to stop; saves what is to be saved."""
         settings, state, network = self.settings, self.state, self.network.to(device)
         self._set_tables()
-        losses = _Losses(network, self._weights, device)
+        losses = Losses(network, self._weights, device)
         run = NetworkRun(
             network,
             settings,
@@ -705,7 +705,7 @@ class _Run:
             table.weight.requires_grad_(bool(self.settings.tune) and (trained or number == 0))
             table.sparse = self.settings.weight_decay == 0
 
-    def _measure(self, losses: _Losses, stepper: Stepper) -> dict[str, float]:
+    def _measure(self, losses: Losses, stepper: Stepper) -> dict[str, float]:
         """Loss, accuracy and macro-F1 on what is held out; the best network is kept."""
         assert self.held_out is not None
         rows = length_buckets(self.held_out.lengths, self.settings.batch_size)
