@@ -117,7 +117,8 @@ def packed_lstm(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """:meth:`LSTM.forward` of layers that may be torch's own: with biases, without projections."""
     _checks.tensor("LSTM", "x", x, shape=("T" if index is None else "R", layers.input_size))
-    h_n, c_n = [], []
+    h_n: list[Tensor] = []
+    c_n: list[Tensor] = []
     for layer in range(layers.num_layers):
         if layer > 0 and layers.dropout > 0 and layers.training:
             x = functional.dropout(x, layers.dropout)

@@ -65,7 +65,7 @@ class TextCNN(WordNetwork):
         else:
             bounds = texts.cu_seqlens
             found = [
-                conv_max_pool(words, bounds, conv.weight, conv.bias, index) for conv in self.convs
+                conv_max_pool(words, bounds, *conv.parameters(), index) for conv in self.convs
             ]
         return functional.relu(torch.cat(found, 1))
 
