@@ -49,7 +49,7 @@ import torch
 from torch import Tensor
 
 from bert_reference import Batch, make_vocab, read_paragraphs, static_examples
-from harness import Report, add_report_options, process_bytes
+from harness import Contestant, Report, add_report_options, process_bytes, take_turns
 from lexforge._library import cpu_has_bf16
 from lexforge.models.bert import examples as text
 from lexforge.models.bert.capacity import BatchCapacity
@@ -306,45 +306,10 @@ def sides() -> dict[str, Callable[[Path, int], Side]]:
 # -- on the CPU --------------------------------------------------------------------------------
 
 
-class Contestant:
-    """A side in a process of its own, which waits for its turns and sees no other's memory."""
-
-    def __init__(self, name: str, corpus: Path, options: argparse.Namespace):
-        self.process = subprocess.Popen(
-            job("training", name, corpus, options),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, request: int) -> dict:
-        """A turn of so many steps: the side's record so far."""
-        self.process.stdin.write(f"{request}\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"a side ended early, with status {self.process.wait()}")
-        return json.loads(answer)
-
-    def end(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def job(task: str, name: str, corpus: Path, options: argparse.Namespace) -> list[str]:
     """The command of a process that does a task for one side."""
     command = [sys.executable, __file__, "--job", task, "--side", name, "--corpus", str(corpus)]
     return [*command, "--threads", str(options.threads), "--batch", str(options.batch)]
-
-
-def training_job(name: str, corpus: Path, batch: int) -> None:
-    """Takes turns of as many steps as standard input says; the first one is not counted."""
-    side = sides()[name](corpus, batch)
-    for number, line in enumerate(sys.stdin):
-        side.turn(int(line))
-        print(json.dumps(side.record()), flush=True)
-        if number == 0:
-            side.rates.clear()
 
 
 def training(corpus: Path, options: argparse.Namespace) -> list[dict]:
@@ -352,7 +317,7 @@ def training(corpus: Path, options: argparse.Namespace) -> list[dict]:
     with contextlib.ExitStack() as stack:
         contestants = []
         for name in sides():
-            contestants.append(Contestant(name, corpus, options))
+            contestants.append(Contestant(job("training", name, corpus, options)))
             stack.callback(contestants[-1].end)
             contestants[-1].ask(1)  # allocates and sets up: trained, but not counted
         rest = options.steps - 1
@@ -725,7 +690,7 @@ def main() -> None:
     if corpus is None and os.environ.get("LEXFORGE_DATA"):
         corpus = dataset_path("wikitext-2", "train")
     if options.job == "training":
-        training_job(options.side, corpus, options.batch)
+        take_turns(sides()[options.side](corpus, options.batch))
         return
     if options.job == "memory":
         print(json.dumps(memory_job(options.side, corpus, options.batch)))

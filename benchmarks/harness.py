@@ -9,9 +9,11 @@ import math
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch.utils import benchmark
@@ -126,6 +128,53 @@ def process_bytes(field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise KeyError(field)
+
+
+class TurnTaker(Protocol):
+    """A side that does its steps in turns."""
+
+    rates: list[float]
+
+    def turn(self, count: int) -> None:
+        """So many steps, whose rate is noted."""
+
+    def record(self) -> dict:
+        """What is known of it so far."""
+
+
+class Contestant:
+    """A side in a process of its own, which waits for its turns and sees no other's memory.
+
+    Args:
+        command: of the process, which calls :func:`take_turns`.
+    """
+
+    def __init__(self, command: list[str]):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, request: int) -> dict:
+        """A turn of so many steps: the side's record so far."""
+        self.process.stdin.write(f"{request}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"a side ended early, with status {self.process.wait()}")
+        return json.loads(answer)
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def take_turns(side: TurnTaker) -> None:
+    """Turns of as many steps as standard input says; the first one is not counted."""
+    for number, line in enumerate(sys.stdin):
+        side.turn(int(line))
+        print(json.dumps(side.record()), flush=True)
+        if number == 0:
+            side.rates.clear()
 
 
 def write_report(path: Path, device: str, cases: list[dict], complete: bool = True) -> None:

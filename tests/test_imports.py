@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "vectors": {"layers", "training", "text", "ops"},
     "models": {"layers", "vectors", "training", "text", "ops"},
     "bert": {"models", "layers", "text"},
+    "classification": {"models", "training", "text"},
     "fasttext": {"models"},
     "nn": {"layers"},
     "d2l": {"bert", "models", "layers", "vectors", "training", "text", "ops"},

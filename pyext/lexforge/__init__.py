@@ -82,6 +82,7 @@ __getattr__, __dir__ = attach(
     _HOME,
     (
         "bert",
+        "classification",
         "d2l",
         "fasttext",
         "models",

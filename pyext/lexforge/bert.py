@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from lexforge.models.bert.encoding import EncodingCounts, TokenVectors, encode
     from lexforge.models.bert.model import BertEncoder, BertLosses, BertModel
     from lexforge.models.bert.trainer import pretrain
+    from lexforge.models.classification.bert import BertClassifier
     from lexforge.text.tokenizers.published import PublishedTokenizer, load_tokenizer
 
 __all__ = [
     "AttentionMaps",
+    "BertClassifier",
     "BertConfig",
     "BertEncoder",
     "BertLosses",
@@ -36,6 +38,7 @@ __all__ = [
 # Where each public name lives; imported on first use.
 _HOME = {
     "AttentionMaps": "lexforge.models.bert.attention_maps",
+    "BertClassifier": "lexforge.models.classification.bert",
     "BertConfig": "lexforge.models.bert.config",
     "BertEncoder": "lexforge.models.bert.model",
     "BertLosses": "lexforge.models.bert.model",

@@ -59,6 +59,8 @@ CASES = [
     ("bert pretrain corpus.txt --out o --heads 3", 1, "--heads must divide --hidden-size 128"),
     ("bert pretrain corpus.txt --out o --dropout 2", 2, "--dropout must be less than or equal"),
     ("bert pretrain corpus.txt --out o --max-len 2000", 1, "--max-len must be at most"),
+    ("bert finetune lines.txt --model . --out o --max-len 4", 2, "--max-len must be greater than"),
+    ("bert finetune lines.txt --model . --out o --dev-share 1", 2, "--dev-share must be less than"),
     ("similar v.txt cat --topn 0", 2, "--topn must be greater than or equal to 1, got '0'"),
     ("bert encode model lines.txt --out x.npy --layers one", 2, "--layers must be numbers"),
     ("bert encode model lines.txt --out x.npy --what words", 2, "--what must be one of pooled"),
@@ -82,6 +84,10 @@ CASES = [
     ("cooccurrence corpus.txt", 2, "--out FOLDER"),
     ("bert pretrain corpus.txt --steps 1 --epochs 1 --out o", 2, "--steps or --epochs"),
     ("bert pretrain corpus.txt --out o --eval-every 2", 2, "--eval-file"),
+    ("bert finetune lines.txt --model . --steps 1 --epochs 1 --out o", 2, "--steps or --epochs"),
+    ("bert finetune lines.txt --out o", 2, "--model FOLDER is missing"),
+    ("bert finetune --model . --out o", 2, "DATA is missing"),
+    ("bert finetune lines.txt --resume", 2, "--out"),
     ("bert encode model", 2, "INPUT is missing"),
     ("bert attention model text", 2, "--out is missing"),
     ("similar", 2, "VECTORS is missing"),
@@ -106,6 +112,8 @@ CASES = [
     ("cooccurrence nowhere.txt --out o", 1, "nowhere.txt"),
     ("bert pretrain nowhere.txt --out o", 1, "nowhere.txt"),
     ("bert pretrain corpus.txt --out o --config nowhere", 1, "nowhere"),
+    ("bert finetune nowhere.csv --model . --out o", 1, "nowhere.csv"),
+    ("bert finetune v.txt --model nowhere --out o", 2, "--model must be a folder, and nowhere is"),
     ("bert encode nowhere lines.txt --out x.npy", 2, "nowhere"),
     ("bert encode . lines.txt --out x.npy", 1, "config.json"),
     ("bert encode . lines.txt --out x.zip", 1, "x.zip"),
@@ -155,6 +163,35 @@ CASES = [
     ("fasttext nn noise.bin", 1, "noise.bin"),
     ("fasttext analogies noise.bin", 1, "noise.bin"),
     ("fasttext dump noise.bin args", 1, "noise.bin"),
+    ("sentiment train nowhere.csv --out o", 1, "nowhere.csv"),
+    ("sentiment train corpus.txt --out o", 1, "must be a table or JSON lines"),
+    ("sentiment train pairs.tsv --out o --min-count 1", 1, "must be of single texts for textcnn"),
+    ("sentiment train t.csv --out o --label no", 1, "label must be a column of the file, got 'no'"),
+    ("sentiment train one.csv --out o", 1, "must hold at least 2 classes"),
+    ("sentiment train t.csv --out o --dev nowhere.csv", 1, "nowhere.csv"),
+    ("sentiment train t.csv --out o --dev t.csv --dev-share 0.1", 2, "--dev or --dev-share"),
+    ("sentiment train t.csv --out o --steps 1 --epochs 1", 2, "--steps or --epochs"),
+    ("sentiment train t.csv --out o --pool sum", 2, "--pool must be one of max, avg, final"),
+    ("sentiment train t.csv --out o --model bert", 2, "--model must be one of textcnn, birnn"),
+    ("sentiment train t.csv --out o --kernel-sizes 3,x --min-count 1", 1, "--kernel-sizes must be"),
+    ("sentiment train t.csv --out o --model birnn --kernel-sizes 3 --min-count 1", 1,
+     "must have fields of"),
+    ("sentiment train t.csv --out o --class-weights x", 1, "--class-weights must be balanced or"),
+    ("sentiment train t.csv --out o --vectors v.txt --min-count 1", 1, "must have words of"),
+    ("sentiment train t.csv --out o --vectors v.txt --embed-size 9 --min-count 1", 1,
+     "--vectors must have --embed-size = 9 numbers, got 2"),
+    ("sentiment train t.csv --out o --vectors nan.txt --min-count 1", 1, "nan.txt"),
+    ("sentiment train t.csv --resume", 2, "--resume needs --out"),
+    ("sentiment train t.csv --out t.csv", 2, "t.csv"),
+    ("sentiment predict nowhere great", 2, "nowhere"),
+    ("sentiment predict counts great", 1, "counts holds no checkpoint"),
+    ("sentiment evaluate nowhere t.csv", 2, "nowhere"),
+    ("sentiment evaluate counts t.csv --json no/x.json", 2, "no folder no for x.json"),
+    ("sentiment evaluate counts t.csv --confusion x.docx", 1, "x.docx"),
+    ("nli train t.csv --out o --min-count 1", 1, "must be of pairs for decomposable"),
+    ("nli train pairs.tsv --out o --num-channels 3", 2, "there is no option --num-channels"),
+    ("nli predict nowhere a b", 2, "nowhere"),
+    ("nli evaluate nowhere pairs.tsv", 2, "nowhere"),
     ("bpe train corpus.txt --out o --vocab-size 3", 1, "vocab-size"),
     ("bpe encode nowhere lines.txt --out x.npy", 1, "nowhere"),
     ("bpe decode nowhere lines.txt", 1, "nowhere"),
@@ -172,6 +209,11 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "log.jsonl").write_text("")
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "t.csv").write_text("text,label\ngood,1\nbad,0\n")
+    (tmp_path / "one.csv").write_text("text,label\ngood,1\nbad,1\n")
+    (tmp_path / "nan.txt").write_text("good 1 nan\nbad 1 1\n")
+    pairs = "sentence1\tsentence2\tgold_label\na\tb\tneutral\na\ta\tentailment\n"
+    (tmp_path / "pairs.tsv").write_text(pairs)
     (tmp_path / "counts").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEXFORGE_DATA", str(tmp_path / "none"))

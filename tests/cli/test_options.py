@@ -1,4 +1,4 @@
-"""Options of the four training commands: a help, limits and spellings for each of them."""
+"""Options of the training commands: a help, limits and spellings for each of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import typer.main
 
 from lexforge.cli import cooccurrence, glove, word2vec
+from lexforge.cli._classification import PairColumnOptions
 from lexforge.cli._options import (
     CountingOptions,
     RunOptions,
@@ -18,10 +19,12 @@ from lexforge.cli._options import (
     check_folder,
 )
 from lexforge.cli._word_training import StartFromOptions
-from lexforge.cli.bert import pretrain
+from lexforge.cli.bert import finetune, pretrain
 from lexforge.cli.fasttext import train as fasttext
 from lexforge.cli.main import app
 from lexforge.models.bert.settings import PretrainingSettings
+from lexforge.models.classification.settings import EvaluationSettings as ClassifierEvaluation
+from lexforge.models.classification.settings import FinetuningSettings
 from lexforge.models.cooccurrence.settings import CooccurrenceSettings
 from lexforge.models.fasttext.settings import FastTextSettings
 from lexforge.models.glove.settings import GloVeSettings
@@ -41,9 +44,15 @@ GROUPS = {
         pretrain.ShapeOptions, PretrainingSettings, pretrain.PretrainingOptions,
         EvaluationSettings, RunOptions,
     ),
+    "bert finetune": (
+        FinetuningSettings, PairColumnOptions, finetune.FinetuningOptions,
+        ClassifierEvaluation, RunOptions,
+    ),
 }  # fmt: skip
 # What must be known, however it is put together: ours in all of them, then by command.
 EVERYWHERE = "--out --overwrite --quiet -q --workers -threads --device --min-count -min-count"
+NETWORK = "--out --overwrite --quiet -q --workers -threads --device --resume --checkpoint-every "
+NETWORK += "--log-json --seed --epochs --steps --batch-size --lr --clip --precision"
 TRAINING = f"{EVERYWHERE} --resume --checkpoint-every --log-json --seed -seed --epochs -iter "
 TRAINING += "--learning-rate --lr"
 KNOWN = {
@@ -61,6 +70,8 @@ KNOWN = {
     "-vocab-file -max-vocab -verbose --stanford --cross-sentences",
     "bert pretrain": f"{TRAINING} --layers --heads --ffn-size --hidden-size --dropout --config "
     "--max-len --eval-file --eval-every --early-stopping --keep --tensorboard",
+    "bert finetune": f"{NETWORK} --model --dev --dev-share --max-len --text --second --label "
+    "--split --form --encoding --class-weights --eval-every --early-stopping --keep",
 }
 OPTIONS = [
     pytest.param(name, knob, id=f"{name} {knob.name}")
@@ -88,7 +99,7 @@ def test_options_are_the_fields(name):
     """Nothing is left out, and there is nothing else but what a command says for itself."""
     found = {param.name for param in command_of(name).params}
     told = {option.values[1].name for option in OPTIONS if option.values[0] == name}
-    assert found - told <= {"corpus", "help"} and told <= found
+    assert found - told <= {"corpus", "data", "help"} and told <= found
     for group in GROUPS[name]:
         assert {each.name for each in fields(group)} == set(knobs(group))
 
@@ -127,7 +138,8 @@ def test_spellings(name, knob):
         if knob.kind is bool and not knob.default:
             assert parsed(name)[knob.name] is False and parsed(name, spelling)[knob.name] is True
             continue
-        text = knob.choices[-1] if knob.choices else _another(knob)
+        others = [choice for choice in knob.choices if choice != knob.default]
+        text = others[-1] if others else _another(knob)
         before, found = (parsed(name, *given)[knob.name] for given in ((), (spelling, text)))
         assert found != before
         assert str(getattr(found, "value", found)) == text

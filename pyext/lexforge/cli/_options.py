@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, make_dataclass, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -128,11 +128,32 @@ class Recipe:
     when: str
 
 
+def merged(*kinds: type[Settings]) -> type:
+    """A dataclass of the fields of several kinds of settings, each None where it is not given."""
+    found: dict[str, dict[str, Knob]] = {}
+    for kind in kinds:
+        for knob in knobs(kind).values():
+            if knob.help:
+                found.setdefault(knob.name, {})[kind.OWNER] = knob
+    parts = []
+    for name, known in found.items():
+        first = next(iter(known.values()))
+        told = {f"{owner} {knob.default}" for owner, knob in known.items()}
+        if len({knob.default for knob in known.values()}) == 1 and len(known) == len(kinds):
+            told = {str(first.default)}
+        choices = dict.fromkeys(choice for knob in known.values() for choice in knob.choices)
+        help = f"{first.help} Default: {', '.join(sorted(told))}."
+        knob = replace(first, help=help, choices=tuple(choices), default=None, optional=True)
+        parts.append((name, first.kind | None, field(default=None, metadata={"knob": knob})))
+    return make_dataclass("Merged", parts, frozen=True)
+
+
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameters of a dataclass are options, one for each field with a help.
 
     A parameter ``given: Annotated[Given, SomeSettings]`` gets what stands on the command line, one
-    of a dataclass an instance of it. A :class:`Recipe` may follow, whose defaults are shown too.
+    of a dataclass an instance of it. Instead of a class settings may stand there, whose values are
+    the defaults. A :class:`Recipe` may follow, whose defaults are shown too.
     """
     hints = get_type_hints(command, include_extras=True)
     groups = {name: group for name, hint in hints.items() if (group := _group(hint)) is not None}
@@ -140,6 +161,9 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
             known = [knob for knob in knobs(groups[name]).values() if knob.help]
+            for each in get_args(hints[name]):
+                if isinstance(each, Settings):
+                    known = [replace(knob, default=getattr(each, knob.name)) for knob in known]
             recipes = [each for each in get_args(hints[name]) if isinstance(each, Recipe)]
             parameters += [_parameter(knob.name, *_option(knob, *recipes)) for knob in known]
         else:
@@ -167,7 +191,8 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 def _group(hint: Any) -> Any:
     """The dataclass whose fields are meant, if any."""
     of_given = get_args(hint)[1:] if get_args(hint)[:1] == (Given,) else (hint,)
-    return next((each for each in of_given if isinstance(each, type) and is_dataclass(each)), None)
+    kinds = (type(each) if isinstance(each, Settings) else each for each in of_given)
+    return next((each for each in kinds if isinstance(each, type) and is_dataclass(each)), None)
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> Any:

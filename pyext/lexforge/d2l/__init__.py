@@ -36,6 +36,20 @@ from lexforge.d2l.natural_language_inference_and_dataset import (
     load_data_snli,
     read_snli,
 )
+from lexforge.d2l.natural_language_inference_attention import (
+    Aggregate,
+    Attend,
+    Compare,
+    DecomposableAttention,
+    mlp,
+    predict_snli,
+)
+from lexforge.d2l.natural_language_inference_bert import (
+    BERTClassifier,
+    SNLIBERTDataset,
+    load_pretrained_model,
+    predict_snli_bert,
+)
 from lexforge.d2l.plots import (
     Animator,
     plot,
@@ -46,6 +60,8 @@ from lexforge.d2l.plots import (
     use_svg_display,
 )
 from lexforge.d2l.sentiment_analysis_and_dataset import load_data_imdb, read_imdb
+from lexforge.d2l.sentiment_analysis_cnn import TextCNN
+from lexforge.d2l.sentiment_analysis_rnn import BiRNN, predict_sentiment
 from lexforge.d2l.similarity_analogy import TokenEmbedding, get_analogy, get_similar_tokens, knn
 from lexforge.d2l.subword_embedding import (
     get_max_freq_pair,
@@ -64,6 +80,7 @@ from lexforge.d2l.tools import (
     try_all_gpus,
     try_gpu,
 )
+from lexforge.d2l.training import Ch13Result, train_batch_ch13, train_ch13
 from lexforge.d2l.word2vec_pretraining import SigmoidBCELoss, TrainResult, skip_gram, train
 from lexforge.d2l.word_embedding_dataset import (
     RandomGenerator,
@@ -79,15 +96,24 @@ __all__ = [
     "DATA_HUB",
     "DATA_URL",
     "Accumulator",
+    "Aggregate",
     "Animator",
+    "Attend",
+    "BERTClassifier",
     "BERTEncoder",
     "BERTModel",
     "BertTrainResult",
+    "BiRNN",
+    "Ch13Result",
+    "Compare",
+    "DecomposableAttention",
     "MaskLM",
     "NextSentencePred",
     "RandomGenerator",
+    "SNLIBERTDataset",
     "SNLIDataset",
     "SigmoidBCELoss",
+    "TextCNN",
     "Timer",
     "TokenEmbedding",
     "TrainResult",
@@ -122,9 +148,14 @@ __all__ = [
     "load_data_ptb",
     "load_data_snli",
     "load_data_wiki",
+    "load_pretrained_model",
     "masked_softmax",
     "merge_symbols",
+    "mlp",
     "plot",
+    "predict_sentiment",
+    "predict_snli",
+    "predict_snli_bert",
     "read_imdb",
     "read_ptb",
     "read_snli",
@@ -137,7 +168,9 @@ __all__ = [
     "subsample",
     "tokenize",
     "train",
+    "train_batch_ch13",
     "train_bert",
+    "train_ch13",
     "truncate_pad",
     "try_all_gpus",
     "try_gpu",

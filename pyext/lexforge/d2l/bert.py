@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.module import _IncompatibleKeys
 
 from lexforge import bert
 from lexforge.layers.block import TransformerBlock
 from lexforge.layers.initial import initialise
 from lexforge.layers.packing import pack_padded
+from lexforge.models.bert.files import ARCHIVE, Differences, fill
+from lexforge.models.bert.model import named_tensors
 
 _MOST_POSITIONS = 2**24  # of a block by itself, which has no table of them
 
@@ -152,7 +156,10 @@ class NextSentencePred(nn.Module):
 
 
 class BERTModel(bert.BertModel):
-    """The text's model: encoder, ``hidden``, ``mlm`` and ``nsp``; see :meth:`forward`."""
+    """The text's model: encoder, ``hidden``, ``mlm`` and ``nsp``; see :meth:`forward`.
+
+    ``load_state_dict`` takes the names in the text's archives too.
+    """
 
     def __init__(
         self,
@@ -183,6 +190,24 @@ class BERTModel(bert.BertModel):
         )
         assert nsp is not None  # it has all its parts
         return encoded, mlm, nsp
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As torch's, also of parameters that have the names of the text's archives.
+
+        Raises:
+            RuntimeError: some are missing, unexpected or of another shape, all listed.
+        """
+        if ARCHIVE.position not in state_dict:
+            return super().load_state_dict(state_dict, strict, assign)
+        own = named_tensors(self, ARCHIVE)
+        differences = Differences.between(own, state_dict)
+        if differences.unsuitable or (strict and any(differences)):
+            raise RuntimeError(differences.describe("state_dict"))
+        with torch.no_grad():
+            fill(own, state_dict)
+        return _IncompatibleKeys(differences.missing, differences.unexpected)
 
 
 def whole_lens(valid_lens: Tensor | None) -> Tensor | None:

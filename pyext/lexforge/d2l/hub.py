@@ -25,6 +25,15 @@ DATA_HUB: dict[str, tuple[str, str]] = {
     for name, known in [*zip(datasets.REGISTRY, datasets.REGISTRY, strict=True), *_NAMES.items()]
     if len(datasets.REGISTRY[known].digest) == 40
 }
+# Pretrained BERT, for load_pretrained_model.
+DATA_HUB["bert.base"] = (
+    f"{DATA_URL}bert.base.torch.zip",
+    "225d66f04cae318b841a13d32af3acc165f253ac",
+)
+DATA_HUB["bert.small"] = (
+    f"{DATA_URL}bert.small.torch.zip",
+    "c72329e68a732bef0452e4b96a1c341c8910f81f",
+)
 
 
 def download(name: str, folder: str | os.PathLike | None = None) -> Path:

@@ -51,9 +51,18 @@ class TransformerBlock(nn.Module):
         self.output_norm = unset(nn.LayerNorm, width, config.norm_eps)
 
     def forward(
-        self, x: Tensor, cu_seqlens: Tensor, max_seqlen: int, seeds: Sequence[Tensor | None]
+        self,
+        x: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        seeds: Sequence[Tensor | None],
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """[T, H] to [T, H]; the seeds are those of the three dropouts."""
+        """[T, H] to [T, H]; the seeds are those of the three dropouts.
+
+        Of int64 `rows` [P], if given, the results [P, H] alone: all tokens are looked at, and
+        what comes after that is computed for those.
+        """
         heads = self.config.num_heads
         qkv = linear(x, self.qkv.weight, self.qkv.bias).view(len(x), 3, heads, -1)
         q, k, v = qkv.unbind(1)
@@ -65,8 +74,10 @@ class TransformerBlock(nn.Module):
             max_seqlen,
             dropout_p=self.config.attention_dropout if self.training else 0.0,
             seed=seeds[0],
-        )
-        x = self._add(x, attended.flatten(1), self.projection, self.attention_norm, seeds[1])
+        ).flatten(1)
+        if rows is not None:
+            x, attended = x.index_select(0, rows), attended.index_select(0, rows)
+        x = self._add(x, attended, self.projection, self.attention_norm, seeds[1])
         inner = linear(x, self.expansion.weight)
         inner = activated(inner, self.expansion.bias, self.config.activation)
         return self._add(x, inner, self.contraction, self.output_norm, seeds[2])

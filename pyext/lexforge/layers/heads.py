@@ -1,4 +1,4 @@
-"""What stands on an encoder: heads that predict words, and whether a sentence follows."""
+"""What stands on an encoder: pooling, heads that predict words, and whether a sentence follows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lexforge.layers.activation import activated
 from lexforge.layers.initial import InitialConfig, initialise, unset
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.linear import linear
 
 
@@ -24,6 +25,14 @@ class HeadConfig(InitialConfig, Protocol):
     def head_activation(self) -> str: ...
     @property
     def tied_head(self) -> bool: ...
+
+
+class Pooler(nn.Linear):
+    """The pooling layer: dense and tanh, of encoded first positions [B, H] to [B, H]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., H] to [..., H]."""
+        return bias_activation(linear(x, self.weight), self.bias, activation="tanh")
 
 
 class MaskLM(nn.Module):

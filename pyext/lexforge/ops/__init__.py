@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         glove_tiles,
     )
     from lexforge.ops.glove.glove_train import glove_table, glove_train_
+    from lexforge.ops.recurrent.lstm import lstm
     from lexforge.ops.sampling.sampling import (
         alias_sample,
         build_alias,
@@ -90,6 +91,7 @@ _NAMES = {
     "glove.glove_loss": ("glove_loss",),
     "glove.glove_tiles": ("GloveTiles", "glove_deal_parts", "glove_default_parts", "glove_tiles"),
     "glove.glove_train": ("glove_table", "glove_train_"),
+    "recurrent.lstm": ("lstm",),
     "sampling.sampling": (
         "alias_sample",
         "build_alias",

@@ -203,11 +203,6 @@ def unit_stride(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
-def readable(t: Tensor) -> bool:
-    """Whether looking at the content neither waits for a GPU nor breaks a graph."""
-    return t.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
 def looked_at(ids: Tensor, check_indices: bool) -> bool:
     """Whether row numbers are: on CUDA only where asked, and where that breaks no graph."""
     if ids.device.type == "cuda":
@@ -217,6 +212,11 @@ def looked_at(ids: Tensor, check_indices: bool) -> bool:
             and not torch.cuda.is_current_stream_capturing()
         )
     return readable(ids)
+
+
+def readable(t: Tensor) -> bool:
+    """Whether looking at the content neither waits for a GPU nor breaks a graph."""
+    return t.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def choice(op: str, name: str, value: str, choices: Sequence[str]) -> None:

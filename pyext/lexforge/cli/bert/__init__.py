@@ -1,1 +1,1 @@
-"""Pretrain BERT on a text corpus, and encode text with it."""
+"""Pretrain BERT on a text corpus, fine-tune it on texts with classes, and encode text with it."""

@@ -46,7 +46,7 @@ _FIXED_KEYS = {
 # Models that transformers cannot express have this model_type, the additional keys
 # "embedding_norm" and "head_activation", names of their own for what transformers would take
 # otherwise, and as "hidden_act" one that makes it stop and show it: an unknown model_type may not.
-_OWN_TYPE = "lexforge_bert"
+OWN_TYPE = "lexforge_bert"
 _OWN_ACTIVATION = "lexforge_bert is read by lexforge only"
 _BLOCK_BYTES = 2**15  # that a block's Python objects take, about
 _OWN_KEYS = {
@@ -204,8 +204,8 @@ class BertConfig:
             TypeError, ValueError: another kind of model; keys that are missing or out of range.
         """
         kind = config.get("model_type", "bert")
-        if kind not in ("bert", _OWN_TYPE):
-            raise ValueError(f"BertConfig: model_type must be bert or {_OWN_TYPE}, got {kind!r}")
+        if kind not in ("bert", OWN_TYPE):
+            raise ValueError(f"BertConfig: model_type must be bert or {OWN_TYPE}, got {kind!r}")
         keys = _HUGGING_FACE_KEYS if kind == "bert" else _OWN_KEYS
         needed = [keys[name] for name in _SIZES if keys[name] not in config]
         if needed:
@@ -278,7 +278,7 @@ class BertConfig:
             if self.initializer_range is None:
                 del config["initializer_range"]
             return config
-        config = {"model_type": _OWN_TYPE, "hidden_act": _OWN_ACTIVATION}
+        config = {"model_type": OWN_TYPE, "hidden_act": _OWN_ACTIVATION}
         return config | {key: getattr(self, name) for name, key in _OWN_KEYS.items()}
 
 

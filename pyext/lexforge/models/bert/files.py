@@ -131,6 +131,8 @@ PARTS = {
 }
 # Of other tasks, which files of transformers hold beside an encoder.
 TASK_HEADS = ("classifier.", "qa_outputs.")
+# Of a classifier of texts: its output layer, and what transformers calls it.
+CLASSIFIER, CLASSIFICATION = "classifier", "BertForSequenceClassification"
 # What transformers calls a model with these parts, beside the pooler.
 ARCHITECTURES = {
     ("mlm", "nsp"): "BertForPreTraining",
@@ -340,6 +342,20 @@ class Differences(NamedTuple):
         return "\n".join(lines)
 
 
+def classifier_tensors(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The output layer of a classifier of texts; none where a file has no such, or another task's.
+
+    Classifiers of tokens and of choices have one of the same name: the architectures tell.
+    """
+    kinds = config.get("architectures")
+    if kinds and CLASSIFICATION not in kinds:
+        return {}
+    pooled = f"{HUGGING_FACE.hidden}.weight" in tensors
+    return {name: x for name, x in tensors.items() if pooled and name.startswith(f"{CLASSIFIER}.")}
+
+
 def read_tokenizer(folder: str | os.PathLike) -> Tokenizer | None:
     """The tokenizer of a folder; None where there is none that can be read.
 
@@ -353,7 +369,7 @@ def read_tokenizer(folder: str | os.PathLike) -> Tokenizer | None:
     except ValueError as error:
         names = (TOKENIZER, TOKENIZER_CONFIG)
         if any(Path(folder, name).exists() for name in names):
-            warnings.warn(f"the tokenizer is left out: {error}", stacklevel=3)
+            warnings.warn(f"the tokenizer is left out: {error}", stacklevel=4)
         return None
 
 

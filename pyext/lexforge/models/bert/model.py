@@ -6,21 +6,20 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
 from lexforge.layers.block import TransformerBlock
-from lexforge.layers.heads import MaskLM, NextSentencePred
+from lexforge.layers.heads import MaskLM, NextSentencePred, Pooler
 from lexforge.layers.initial import UNSET, generator_of, initialise, unset
 from lexforge.layers.packing import pack_padded, readable
 from lexforge.models.bert import files as bert_files
 from lexforge.models.bert.config import BertConfig
 from lexforge.ops.sampling.sampling import seed_from
-from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
-from lexforge.ops.transformer.linear import linear
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 from lexforge.text.tokenizers.published import tokenizer_of
 from lexforge.training.checkpoint import CheckpointError
@@ -86,6 +85,7 @@ class BertEncoder(nn.Module):
         *,
         seed: int | Tensor | None = None,
         all_layers: Literal[False] = False,
+        rows: Tensor | None = None,
     ) -> Tensor: ...
 
     @overload
@@ -111,6 +111,7 @@ class BertEncoder(nn.Module):
         *,
         seed: int | Tensor | None = None,
         all_layers: bool = False,
+        rows: Tensor | None = None,
     ) -> Tensor | list[Tensor]:
         """Encode sequences that lie one after another, without padding.
 
@@ -122,9 +123,11 @@ class BertEncoder(nn.Module):
             seed: of the dropout while training: an integer, or int64 [1] on the device of the
                 tokens; by default one is drawn there.
             all_layers: also return what enters each block.
+            rows: int64 [P], the tokens whose results are wanted; by default all. It saves most of
+                the last block. Not with ``all_layers``.
 
         Returns:
-            [T, H], or with ``all_layers`` a list of ``num_layers + 1`` of them, embeddings first.
+            [T, H] or [P, H]; with ``all_layers`` a list of ``num_layers + 1``, embeddings first.
             The dtype is the parameters', or that of autocast.
 
         Raises:
@@ -135,6 +138,8 @@ class BertEncoder(nn.Module):
             raise ValueError(
                 f"BertEncoder: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}"
             )
+        if rows is not None and all_layers:
+            raise ValueError("BertEncoder: rows must be None with all_layers")
         if segments is None:
             segments = torch.zeros_like(tokens)
         dropout = self.config.dropout if self.training else 0.0
@@ -158,11 +163,15 @@ class BertEncoder(nn.Module):
             dtype=_compute_dtype(self.token_embedding.weight),
         )
         layers = [x]
+        last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
-            x = block(x, cu_seqlens, max_seqlen, seeds[3 * i + 1 : 3 * i + 4])
+            wanted = rows if i == last else None
+            x = block(x, cu_seqlens, max_seqlen, seeds[3 * i + 1 : 3 * i + 4], wanted)
             if all_layers:
                 layers.append(x)
-        return layers if all_layers else x
+        if all_layers:
+            return layers
+        return x if rows is None or last >= 0 else x.index_select(0, rows)
 
     def forward(
         self,
@@ -231,7 +240,7 @@ class BertModel(nn.Module):
         self.tokenizer: Tokenizer | None = None
         generator = generator_of(seed)
         self.encoder = BertEncoder(config, seed=generator)
-        self.hidden: nn.Linear | None = unset(nn.Linear, config.hidden_size, config.hidden_size)
+        self.hidden: Pooler | None = unset(Pooler, config.hidden_size, config.hidden_size)
         initialise(self.hidden, config, generator)
         self.mlm: MaskLM | None = MaskLM(config, seed=generator)
         self.nsp: NextSentencePred | None = NextSentencePred(config, seed=generator)
@@ -267,7 +276,18 @@ class BertModel(nn.Module):
             kind of model; tensors that are missing, unexpected or of another shape, all listed.
             MemoryError: it would exceed the free memory. Nothing was allocated in either case.
         """
-        written, found, words = bert_files.read_folder(folder)
+        return BertModel.of_contents(folder, *bert_files.read_folder(folder), strict, heads)
+
+    @staticmethod
+    def of_contents(
+        folder: str | os.PathLike,
+        written: Mapping[str, Any],
+        found: dict[str, Tensor],
+        words: list[str] | None,
+        strict: bool = True,
+        heads: bool | None = None,
+    ) -> BertModel:
+        """The model of what :func:`bert_files.read_folder` found; the rest as its reader has it."""
         try:
             config = BertConfig.from_huggingface(written)
         except (TypeError, ValueError) as error:
@@ -293,7 +313,7 @@ class BertModel(nn.Module):
         model._fill(names, found, prefix, bool(differences.missing))
         if heads is None and strict and tasks:
             warnings.warn(
-                f"{folder}: {', '.join(tasks)} of another task are left out", stacklevel=2
+                f"{folder}: {', '.join(tasks)} of another task are left out", stacklevel=3
             )
         model.vocabulary, model.tokenizer = words, bert_files.read_tokenizer(folder)
         return model.eval()
@@ -309,6 +329,19 @@ class BertModel(nn.Module):
         parts = bert_files.PARTS.items()
         return [name for part, (_, name) in parts if getattr(self, part) is None]
 
+    def add_pooler(self, *, seed: int | torch.Generator | None = None) -> None:
+        """Give first values to the pooling layer, if the model lacks one.
+
+        Args:
+            seed: of the values; by default they come from torch's generator.
+        """
+        table, width = self.encoder.token_embedding.weight, self.config.hidden_size
+        if self.hidden is None:
+            with torch.device(table.device):
+                self.hidden = unset(Pooler, width, width)
+                initialise(self.hidden, self.config, seed)
+            self.hidden.to(table.dtype)
+
     def add_heads(self, *, seed: int | torch.Generator | None = None) -> None:
         """Give first values to the pooling layer and the heads that the model lacks.
 
@@ -317,10 +350,8 @@ class BertModel(nn.Module):
         """
         generator, config = generator_of(seed), self.config
         table = self.encoder.token_embedding.weight
+        self.add_pooler(seed=generator)
         with torch.device(table.device):
-            if self.hidden is None:
-                self.hidden = unset(nn.Linear, config.hidden_size, config.hidden_size)
-                initialise(self.hidden, config, generator)
             if self.mlm is None:
                 self.mlm = MaskLM(config, seed=generator)
             if self.nsp is None:
@@ -446,7 +477,7 @@ class BertModel(nn.Module):
                 differences.describe(source, _ADVICE if strict and advice else "")
             )
         if any(differences):
-            warnings.warn(differences.describe(source), stacklevel=3)
+            warnings.warn(differences.describe(source), stacklevel=4)
         return differences
 
     def _fill(
@@ -492,8 +523,7 @@ class BertModel(nn.Module):
         """
         self.check_pooler()
         assert self.hidden is not None
-        x = linear(encoded_cls, self.hidden.weight)
-        return bias_activation(x, self.hidden.bias, activation="tanh")
+        return self.hidden(encoded_cls)
 
     def losses(self, batch: PackedBatch, *, seed: int | Tensor | None = None) -> BertLosses:
         """Both losses of a packed batch; with the parameters and a seed they determine a step.
@@ -575,17 +605,29 @@ class BertModel(nn.Module):
 
 def named_tensors(model: BertModel, names: bert_files.Names) -> dict[str, Tensor]:
     """A model's tensors by the names of a layout: views, to be written to files or filled."""
-    encoder, head = model.encoder, model.mlm
+    tensors, head = encoder_tensors(model.encoder, model.hidden, names), model.mlm
+    if head is not None:
+        _add(tensors, names.head_dense, head.dense)
+        _add(tensors, names.head_norm, head.norm)
+        if head.weight is not None:
+            tensors[names.head_weight] = head.weight.detach()
+        tensors[names.head_bias] = head.bias.detach()
+    if model.nsp is not None:
+        _add(tensors, names.nsp, model.nsp.output)
+    return tensors
+
+
+def encoder_tensors(
+    encoder: BertEncoder, pooler: nn.Linear | None, names: bert_files.Names
+) -> dict[str, Tensor]:
+    """Those of an encoder, and of a pooling layer if there is one, likewise."""
     positions = encoder.position_embedding.weight
     tensors = {
         names.token: encoder.token_embedding.weight,
         names.segment: encoder.segment_embedding.weight,
         names.position: positions[None] if names is bert_files.ARCHIVE else positions,
     }
-
-    def add(name: str, layer: nn.Linear | nn.LayerNorm) -> None:
-        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = layer.weight, layer.bias
-
+    add = partial(_add, tensors)
     if encoder.embedding_norm is not None and names.embedding_norm is not None:
         add(names.embedding_norm, encoder.embedding_norm)
     for i, block in enumerate(encoder.blocks):
@@ -599,17 +641,14 @@ def named_tensors(model: BertModel, names: bert_files.Names) -> dict[str, Tensor
         add(prefix + names.expansion, block.expansion)
         add(prefix + names.contraction, block.contraction)
         add(prefix + names.output_norm, block.output_norm)
-    if model.hidden is not None:
-        add(names.hidden, model.hidden)
-    if head is not None:
-        add(names.head_dense, head.dense)
-        add(names.head_norm, head.norm)
-        if head.weight is not None:
-            tensors[names.head_weight] = head.weight
-        tensors[names.head_bias] = head.bias
-    if model.nsp is not None:
-        add(names.nsp, model.nsp.output)
+    if pooler is not None:
+        add(names.hidden, pooler)
     return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _add(tensors: dict[str, Tensor], name: str, layer: nn.Linear | nn.LayerNorm) -> None:
+    tensors[f"{name}.weight"] = layer.weight.detach()
+    tensors[f"{name}.bias"] = layer.bias.detach()
 
 
 def contents(

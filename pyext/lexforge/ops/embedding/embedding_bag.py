@@ -272,6 +272,22 @@ def _renormalise(op: str, table: Tensor, ids: Tensor, max_norm: float, norm_type
         table[rows] = part
 
 
+def lookup_gradient(grad_out: Tensor, ids: Tensor, rows: int) -> Tensor:
+    """The gradient [rows, D] of a table: of each row the sum over its places in int32 ids [N]."""
+    return torch.ops.lexforge.embedding_bag_backward.default(
+        grad_out,
+        ids[:, None],
+        None,
+        None,
+        ids.new_empty(0, grad_out.shape[1]),
+        grad_out.new_empty(0, dtype=_checks.stat_dtype(grad_out)),
+        "lookup",
+        -1,
+        False,
+        rows,
+    )
+
+
 @torch.library.register_fake("lexforge::embedding_bag")
 def _(table, ids, offsets, per_sample_weights, mode, padding_idx, scale_grad_by_freq, sparse):
     bags = ids.shape[0] if offsets is None else offsets.shape[0] - 1

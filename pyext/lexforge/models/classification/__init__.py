@@ -1,0 +1,1 @@
+"""Classifiers of texts and of pairs of texts."""

@@ -1,0 +1,82 @@
+"""TextCNN: convolutions of several widths over the words of a text (Kim 2014)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lexforge.layers.embedding import Embedding
+from lexforge.layers.packing import pad_rows
+from lexforge.models.classification.network import WordNetwork, distinct, no_pairs
+from lexforge.models.classification.settings import TextCNNConfig
+from lexforge.ops.convolution.conv_max_pool import conv_max_pool
+from lexforge.text.classification.batches import RaggedTexts
+from lexforge.training.settings import Settings
+
+
+class TextCNN(WordNetwork):
+    """Convolutions over the words, the largest output of each channel over the text, ReLU, dropout
+    and a linear layer.
+
+    A convolution looks at all places where its width lies within the text, and at one where the
+    text is shorter: there zeros follow the words. ``config.pool`` ``"avg"`` takes the mean over the
+    places instead, as the reference text's code does.
+    """
+
+    KIND: ClassVar[str] = "textcnn"
+    PAIRS: ClassVar[bool | None] = False
+    CONFIG: ClassVar[type[Settings]] = TextCNNConfig
+
+    def _build(self) -> None:
+        config = self.config
+        self.embedding = Embedding(config.vocab_size, config.embed_size)
+        inputs = config.embed_size
+        if config.constant_table:
+            self.constant_embedding = Embedding(config.vocab_size, config.embed_size)
+            inputs *= 2
+        self.dropout = nn.Dropout(config.dropout)
+        self.decoder = nn.Linear(sum(config.channels), config.num_classes)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(inputs, channels, width)
+            for channels, width in zip(config.channels, config.widths, strict=True)
+        )
+
+    def tables(self) -> list[tuple[nn.Embedding, bool]]:
+        """The vectors that are trained, and those that stay as they are."""
+        constant = [(self.constant_embedding, False)] if self.config.constant_table else []
+        return [(self.embedding, True), *constant]
+
+    def forward(self, first: RaggedTexts, second: RaggedTexts | None = None) -> Tensor:
+        """Logits [B, C] of B texts."""
+        no_pairs("TextCNN", second)
+        return self.decoder(self.dropout(self._encode(first)))
+
+    def _encode(self, texts: RaggedTexts) -> Tensor:
+        """[B, all channels]."""
+        tokens, index = distinct(texts)
+        words = self.embedding(tokens)
+        if self.config.constant_table:
+            words = torch.cat((words, self.constant_embedding(tokens)), 1)
+        if self.config.pool == "avg":
+            found = self._means(words[index], texts)
+        else:
+            bounds = texts.cu_seqlens
+            found = [
+                conv_max_pool(words, bounds, *conv.parameters(), index) for conv in self.convs
+            ]
+        return functional.relu(torch.cat(found, 1))
+
+    def _means(self, words: Tensor, texts: RaggedTexts) -> list[Tensor]:
+        """[B, channels] of each convolution over words [T, D]: the mean over its places."""
+        length = max(texts.max_seqlen, *self.config.widths)
+        columns, there = pad_rows(words, texts.cu_seqlens, length)
+        means = []
+        for conv, width in zip(self.convs, self.config.widths, strict=True):
+            found = conv(columns.transpose(1, 2))
+            places = (there.sum(1) - width + 1).clamp(min=1)[:, None]
+            outside = torch.arange(found.shape[2], device=found.device) >= places
+            means.append(found.masked_fill(outside[:, None], 0).sum(2) / places)
+        return means
