@@ -40,9 +40,21 @@ MAY_IMPORT = {
     "models": {"layers", "vectors", "training", "text", "ops"},
     "bert": {"models", "layers", "text"},
     "fasttext": {"models"},
+    "gpt": {"models"},
     "nn": {"layers"},
     "d2l": {"bert", "models", "layers", "vectors", "training", "text", "ops"},
-    "cli": {"bert", "d2l", "fasttext", "models", "layers", "vectors", "training", "text", "ops"},
+    "cli": {
+        "bert",
+        "d2l",
+        "fasttext",
+        "gpt",
+        "models",
+        "layers",
+        "vectors",
+        "training",
+        "text",
+        "ops",
+    },
 }
 
 

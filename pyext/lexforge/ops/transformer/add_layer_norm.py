@@ -15,7 +15,7 @@ def add_layer_norm(
     x: Tensor,
     residual: Tensor | None,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     *,
     eps: float = 1e-5,
     dropout_p: float = 0.0,
@@ -31,7 +31,7 @@ def add_layer_norm(
         x: [..., H], float32, bfloat16 or float64, H at least 1; usually the output of a projection
             without its bias. Copied if it is not contiguous.
         residual: of the shape, dtype and device of ``x``, or none.
-        weight, bias: [H], float32 (float64 with a float64 ``x``).
+        weight, bias: [H], float32 (float64 with a float64 ``x``); a norm may have no bias.
         eps: added to the variance (the mean of squares, over H).
         dropout_p: share of the elements of ``x + x_bias`` that are dropped, 0 to 1, in steps of
             2^-16; the others are divided by ``1 - dropout_p``.
@@ -66,6 +66,7 @@ def add_layer_norm(
     if residual is not None:
         _checks.tensor(_OP, "residual", residual, x.dtype, x.shape, x)
     _checks.tensor(_OP, "weight", weight, stat, (dim,), x)
+    bias = torch.zeros_like(weight) if bias is None else bias
     _checks.tensor(_OP, "bias", bias, stat, (dim,), x)
     if x_bias is not None:
         _checks.tensor(_OP, "x_bias", x_bias, stat, (dim,), x)
@@ -81,6 +82,23 @@ def add_layer_norm(
         dropout_p,
     )[0]
     return y if x.dim() == 2 else y.view(x.shape)
+
+
+def add_layer_norm_sum(
+    x: Tensor,
+    residual: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    eps: float = 1e-5,
+    dropout_p: float = 0.0,
+    seed: int | torch.Generator | Tensor | None = None,
+    x_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """``residual + dropout(x + x_bias)`` and its layer norm, as :func:`add_layer_norm` has them."""
+    total = x if x_bias is None else (x + x_bias).to(x.dtype)
+    total = residual + torch.nn.functional.dropout(total, dropout_p)
+    return total, add_layer_norm(total, None, weight, bias, eps=eps)
 
 
 def _rows(x: Tensor) -> Tensor:
