@@ -8,11 +8,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.ops.attention.decode_attention import decode_attention_
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 from lexforge.reference.attention import attention as attention_reference
+from lexforge.reference.attention import decode_attention as decode_reference
 from lexforge.reference.transformer import add_layer_norm as norm_reference
 from lexforge.reference.transformer import bias_activation as activation_reference
 from lexforge.reference.transformer import embedding_sum as embedding_reference
@@ -107,6 +109,59 @@ ITEMS.add("attention, packed", packed, *ATTENTION, dtype=BF16, dim=64)
 ITEMS.add("attention, packed, bound 600", packed, *ATTENTION, dtype=BF16, dim=64, bound=600)
 ITEMS.add("attention, packed, bound 1100", packed, *ATTENTION, dtype=BF16, dim=64, bound=1100)
 ITEMS.add("attention, packed, unaligned", packed, *ATTENTION, dtype=BF16, dim=64, offset=1)
+
+
+def decoded(device, dtype, dim, offset=0):
+    """A step over caches of sequences of many lengths, one of them empty; NaN beyond."""
+    lengths = torch.tensor([0, 63, 299, 17, 150], dtype=torch.int32, device=device)
+    heads = normal(device, dtype, 5, 3, 2, dim + offset)[..., offset:]
+    caches = [normal(device, dtype, 5, 2, 300, dim, seed=i) for i in (1, 2)]
+    for cache in caches:
+        cache.masked_fill_(
+            torch.arange(300, device=device)[:, None] >= lengths[:, None, None, None], float("nan")
+        )
+
+    def step(function, to):
+        q, k, v = heads.to(to).unbind(1)
+        own = [cache.to(to, copy=True) for cache in caches]
+        out = function(q, *own, lengths, k, v)
+        return [out, *(cache.nan_to_num(9) for cache in own)]
+
+    plain = decode_reference.decode_attention_
+    return as_good_as_plain(
+        step(decode_attention_, dtype), step(plain, dtype), step(plain, DOUBLE), dtype
+    )
+
+
+for _dtype, _dim in [
+    (BF16, 64),
+    (BF16, 40),
+    (BF16, 128),
+    (BF16, 200),
+    (FLOAT, 64),
+    (FLOAT, 24),
+    (FLOAT, 128),
+    (FLOAT, 256),
+    (DOUBLE, 48),
+    (DOUBLE, 16),
+    (DOUBLE, 96),
+    (DOUBLE, 200),
+]:
+    ITEMS.add(
+        f"decode_attention, {short(_dtype)}, head {_dim}",
+        decoded,
+        "decode_attention_",
+        dtype=_dtype,
+        dim=_dim,
+    )
+ITEMS.add(
+    "decode_attention, bfloat16, head 20, unaligned",
+    decoded,
+    "decode_attention_",
+    dtype=BF16,
+    dim=20,
+    offset=1,
+)
 
 
 # -- norm, activation, embedding, head -----------------------------------------------------------

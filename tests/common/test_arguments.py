@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.ops.attention.decode_attention import decode_attention_
 from lexforge.ops.cooccurrence.cooccurrence import (
     CountedRows,
     cooccurrence_index,
@@ -31,6 +32,7 @@ from lexforge.ops.subword.classify_train import classify_train_
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.ops.transformer.few_rows_linear import few_rows_linear
 from lexforge.ops.transformer.linear import linear
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 from lexforge.ops.word2vec.skipgram_batch import (
@@ -86,10 +88,13 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("cosine_top_k", lambda *given: cosine_top_k(
         *given[:2], 1, norms=given[2], excluded=given[3]),
      (f(2, 4), f(2, 4), f(2), n(0, 1)[:, None])),
+    ("decode_attention_", lambda *given: decode_attention_(*given, given[4]),
+     (f(1, 1, 4), f(1, 1, 3, 4), f(1, 1, 3, 4), i(1), f(1, 1, 4))),
     ("embedding", embedding, (i(0, 1), f(2, 4))),
     ("embedding_bag", embedding_bag, (n(0, 1), f(2, 4), n(0, 1))),
     ("embedding_renorm_", lambda *given: embedding_renorm_(*given, 1.0), (f(2, 4), n(0, 1))),
     ("embedding_sum", embedding_sum, (*[i(0, 1)] * 3, *[f(2, 4)] * 3)),
+    ("few_rows_linear", few_rows_linear, (f(2, 4), f(3, 4), f(3))),
     ("glove_loss", glove_loss, (f(2, 4), f(2, 4), f(2), f(2), i(0, 1), i(0, 0), f(2))),
     ("glove_deal_parts", lambda sizes: glove_deal_parts(sizes, 1), (n(1, 1),)),
     ("glove_tiles", lambda *given: glove_tiles(*given, parts=1), part),
@@ -132,9 +137,11 @@ OPTIONAL = {
     ("classify_train_", 11),
     ("cosine_top_k", 2),
     ("cosine_top_k", 3),
+    ("decode_attention_", 4),
     ("embedding_bag", 2),
     ("embedding_sum", 1),
     ("embedding_sum", 4),
+    ("few_rows_linear", 2),
     ("linear", 2),
     ("linear_cross_entropy", 2),
     ("row_update_", 3),

@@ -19,6 +19,7 @@ from lexforge.ops.word2vec.skipgram_step import MAX_PENDING
 # For the CPU alone: the dispatcher finds no kernel when a tensor of a GPU is among theirs.
 CPU_ONLY = {
     "_numerics",
+    "few_rows_linear",
     "glove_deal_parts",
     "glove_tiles",
     "skipgram_batch",
@@ -64,6 +65,12 @@ def packed_attention() -> dict:
 def attention_backward() -> dict:
     saved = {"grad_out": torch.ones(2, 3, 1, 4), "out": torch.ones(2, 3, 1, 4)}
     return {**attention(), **saved, "lse": floats(2, 3, 1)}
+
+
+def decode_attention() -> dict:
+    rows = {name: torch.ones(2, 1, 4) for name in ("q", "k", "v")}
+    caches = {name: torch.ones(2, 1, 3, 4) for name in ("k_cache", "v_cache")}
+    return {**rows, **caches, "lengths": ints(2, 0), "scale": 1.0}
 
 
 def norm() -> dict:
@@ -237,6 +244,7 @@ CALLS = [
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),
     ("cosine_top_k", search),
+    ("decode_attention_", decode_attention),
     ("embedding_bag", bags),
     ("embedding_bag_backward", bags),
     ("embedding_bag_weights_backward", bags),
