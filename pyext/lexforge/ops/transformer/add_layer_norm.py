@@ -209,7 +209,7 @@ def _(grad_sum, grad_y, sum, with_x_bias, weight, mean, rstd, seed, dropout_p):
 
 def _setup_sum_context(ctx, inputs, output):
     _, _, x_bias, weight, _, seed, _, ctx.dropout_p = inputs
-    total, y, mean, rstd = output
+    total, _, mean, rstd = output
     ctx.with_x_bias = x_bias is not None
     ctx.save_for_backward(total, weight, mean, rstd, seed)
     ctx.mark_non_differentiable(mean, rstd)
