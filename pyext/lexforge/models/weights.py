@@ -9,6 +9,7 @@ Nothing is unpickled but tensors. What the tensors are called is the families' o
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lexforge.text.tokenizers.published import TOKENIZER, TOKENIZER_CONFIG, load_tokenizer
-from lexforge.training.checkpoint import TENSORS, CheckpointError, read_json, read_tensors
+from lexforge.training.checkpoint import CONFIG, TENSORS, CheckpointError, read_json, read_tensors
 
 if TYPE_CHECKING:
     from lexforge.text.tokenizers.base import Tokenizer
@@ -121,18 +122,57 @@ def bare_name(name: str) -> str:
     return name
 
 
-def state_dict(path: Path, file: Any = None) -> dict[str, Tensor]:
-    """Of a file, or of what was read from it."""
+def unpickled(path: Path, file: Any = None) -> Any:
+    """What torch saved, in a file or in what was read from it: tensors and plain values alone."""
     try:
-        state = torch.load(path if file is None else file, map_location="cpu", weights_only=True)
+        return torch.load(path if file is None else file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
     except Exception as error:  # damage shows in many ways
         reason = str(error).split("\n")[0]
         raise CheckpointError(f"{path} must be a state dict of tensors: {reason}") from error
+
+
+def check_tensors(state: Any, source: str | os.PathLike) -> dict[str, Tensor]:
+    """The tensors by name; CheckpointError if it is anything else."""
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
     ):
-        raise CheckpointError(f"{path} must be a state dict of tensors, got something else")
+        raise CheckpointError(f"{source} must be a state dict of tensors, got something else")
     return dict(state)
+
+
+def state_dict(path: Path, file: Any = None) -> dict[str, Tensor]:
+    """Of a file, or of what was read from it."""
+    return check_tensors(unpickled(path, file), path)
+
+
+def bare_names(tensors: Mapping[str, Tensor], source: str | os.PathLike) -> dict[str, Tensor]:
+    """By their bare names; CheckpointError if two have the same."""
+    bare: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if bare_name(name) in bare:
+            raise CheckpointError(f"{source} holds more than one tensor for {bare_name(name)}")
+        bare[bare_name(name)] = tensor
+    return bare
+
+
+def check_layers(
+    block: str, key: str, wanted: int, tensors: Mapping[str, Tensor], source: str | os.PathLike
+) -> None:
+    """CheckpointError if more blocks are wanted than the tensors have.
+
+    Args:
+        block: what names of a block's tensors begin with, with its number in place of {}.
+        key: of the configuration, that says how many are wanted.
+    """
+    pattern = re.escape(block).replace(r"\{\}", r"(\d+)")
+    found = 1 + max((int(m[1]) for name in tensors if (m := re.match(pattern, name))), default=-1)
+    if wanted > found:
+        raise CheckpointError(
+            f"{source}: {CONFIG}: {key} must be at most {found}, the layers that its "
+            f"tensors are of, got {wanted}"
+        )
 
 
 # How files of weights are read, by their names; the first one that is there counts.

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from lexforge._compressed import DAMAGED_ZIP, is_damage
 from lexforge._files import replacing
+from lexforge.models import weights
 from lexforge.models.weights import Differences as Differences
 from lexforge.models.weights import Part, bare_name, read_weights, state_dict
 from lexforge.models.weights import fill as fill
@@ -277,13 +278,7 @@ def unite_head(
 
 def check_layers(wanted: int, tensors: Mapping[str, Tensor], source: str | os.PathLike) -> None:
     """CheckpointError if more blocks are wanted than the tensors, by Hugging Face's names, have."""
-    pattern = re.escape(HUGGING_FACE.block).replace(r"\{\}", r"(\d+)")
-    found = 1 + max(map(int, _numbers(pattern, tensors)), default=-1)
-    if wanted > found:
-        raise CheckpointError(
-            f"{source}: {CONFIG}: num_hidden_layers must be at most {found}, the layers that its "
-            f"tensors are of, got {wanted}"
-        )
+    weights.check_layers(HUGGING_FACE.block, "num_hidden_layers", wanted, tensors, source)
 
 
 def archive_sizes(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> dict[str, int]:
