@@ -55,7 +55,7 @@ from lexforge.models.bert import examples as text
 from lexforge.models.bert.capacity import BatchCapacity
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.model import BertModel
-from lexforge.models.bert.steps import StepData, Stepper, draw_steps
+from lexforge.models.bert.steps import StepData, draw_steps, make_stepper
 from lexforge.models.bert.trainer import STANDARD, PretrainingSettings
 from lexforge.reference import bert as reference
 from lexforge.text.datasets import dataset_path
@@ -257,7 +257,7 @@ class Ours(Side):
         super().__init__("lexforge", precision)
         self.examples, self.batch, self.place = examples, batch, (0, 0, 0)
         model = BertModel(BertConfig.reference(vocab_size, dropout=DROPOUT), seed=SEED)
-        self.stepper = Stepper(model, NetworkOptimizer(model, "adam"), precision)
+        self.stepper = make_stepper(model, NetworkOptimizer(model, "adam"), precision)
 
     @classmethod
     def on(cls, corpus: Path, precision: str, batch: int) -> Ours:
@@ -571,7 +571,7 @@ class DeviceRun:
         optimizer = NetworkOptimizer(
             model, settings.optimizer, weight_decay=settings.weight_decay, clip=settings.clip
         )
-        self.stepper = Stepper(model, optimizer, settings.precision, self.capacity)
+        self.stepper = make_stepper(model, optimizer, settings.precision, self.capacity)
         with contextlib.closing(self.data()) as data:
             self.prepared = list(itertools.islice(data, PREPARED))
 

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "text": {"ops"},
     "training": {"text", "ops"},
     "layers": {"training", "ops"},
-    "optim": {"layers"},
+    "optim": {"training"},
     "utils": {"text"},
     "vectors": {"layers", "training", "text", "ops"},
     "models": {"layers", "vectors", "training", "text", "ops"},

@@ -145,7 +145,7 @@ def bert(text: Text, device: str, precision: str, steps: int, last: int = 10) ->
     from lexforge.models.bert.config import BertConfig
     from lexforge.models.bert.examples import BertExamples
     from lexforge.models.bert.model import BertModel
-    from lexforge.models.bert.steps import Stepper, draw_steps
+    from lexforge.models.bert.steps import draw_steps, make_stepper
     from lexforge.text.tokenizers.words import WordTokenizer
     from lexforge.training.optimizer import NetworkOptimizer
 
@@ -159,7 +159,7 @@ def bert(text: Text, device: str, precision: str, steps: int, last: int = 10) ->
         sample = itertools.islice(examples.batches(0, batch), 8)
         capacity = BatchCapacity.of(sample, batch, examples.max_len)
     model = BertModel(BertConfig.reference(len(tokenizer), dropout=0.1), seed=1).to(device)
-    stepper = Stepper(model, NetworkOptimizer(model, "adam"), precision, capacity)
+    stepper = make_stepper(model, NetworkOptimizer(model, "adam"), precision, capacity)
     data = draw_steps(
         examples,
         batch_size=batch,

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lexforge.ops.attention.attention import attention, varlen_attention
 from lexforge.ops.attention.decode_attention import decode_attention_
-from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
@@ -199,6 +199,36 @@ for _dtype, _rows, _width in [
     ITEMS.add(_name, norm, *NORM, dtype=_dtype, rows=_rows, width=_width)
 
 
+def norm_sum(device, dtype, rows, width):
+    leaves = [normal(device, dtype, rows, width, seed=i) for i in range(2)]
+    vectors = FLOAT if dtype == BF16 else dtype
+    leaves += [normal(device, vectors, width, seed=i) for i in range(3)]
+
+    options = dropout(rows * width, dtype)
+
+    def ours(x, residual, weight, bias, x_bias):
+        return torch.cat(add_layer_norm_sum(x, residual, weight, bias, x_bias=x_bias, **options))
+
+    def plain(*tensors):
+        x, residual, weight, bias, x_bias = (t.to(tensors[0].dtype) for t in tensors)
+        return torch.cat(
+            norm_reference.add_layer_norm_sum(x, residual, weight, bias, x_bias=x_bias, **options)
+        )
+
+    return judge(ours, plain, leaves, dtype)
+
+
+NORM_SUM = ("add_layer_norm_sum", "add_layer_norm_sum_backward")
+for _dtype, _rows, _width in [
+    (BF16, 70, 768),
+    (FLOAT, 70, 128),
+    (BF16, 19, 97),
+    (DOUBLE, 19, 31),
+]:
+    _name = f"add_layer_norm_sum, {short(_dtype)}, {_width}"
+    ITEMS.add(_name, norm_sum, *NORM_SUM, dtype=_dtype, rows=_rows, width=_width)
+
+
 def activated(device, dtype, activation, width):
     leaves = [2 * normal(device, dtype, 67, width)]
     leaves += [normal(device, FLOAT if dtype == BF16 else dtype, width)]
@@ -213,7 +243,7 @@ def activated(device, dtype, activation, width):
 
 
 ACTIVATION = ("bias_activation", "bias_activation_backward")
-for _activation in ("gelu", "relu"):
+for _activation in ("gelu", "gelu_tanh", "relu"):
     for _dtype, _width in [(BF16, 256), (FLOAT, 256), (BF16, 97), (DOUBLE, 64)]:
         _name = f"bias_activation, {_activation}, {short(_dtype)}, {_width}"
         _options = {"dtype": _dtype, "activation": _activation, "width": _width}

@@ -73,18 +73,29 @@ def _check(status: int, function: object, arguments: object) -> None:
     raise exception(message.decode(errors="replace"))  # it may quote a file, cut anywhere
 
 
-def _plain(returns: Any, name: str, *parameters: Any) -> Callable[..., Any]:
+_Address = type(np.empty(0).ctypes)  # of an array, which it keeps
+
+
+def _plain(
+    returns: Any, name: str, *parameters: Any, check: Callable[..., None] | None = None
+) -> Callable[..., Any]:
     """A function of the library; `returns` is None where nothing comes back."""
     function = getattr(_native, f"lexforge_{name}")
     function.argtypes, function.restype = parameters, returns
-    return function
+    if check is not None:
+        function.errcheck = check
+
+    def call(*arguments: Any) -> Any:
+        # Not left to ctypes: if Ctrl-C came while it asks an array for its address, it would make
+        # an ArgumentError of it.
+        return function(*[each.data if type(each) is _Address else each for each in arguments])
+
+    return call
 
 
 def _checked(name: str, *parameters: Any) -> Callable[..., Any]:
     """A function of the library whose status is raised as an exception."""
-    function: Any = _plain(c_int, name, *parameters)
-    function.errcheck = _check
-    return function
+    return _plain(c_int, name, *parameters, check=_check)
 
 
 _SPAN = (c_void_p, c_int64)  # where something begins, and its size

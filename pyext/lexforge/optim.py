@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from lexforge._lazy import attach
 
 if TYPE_CHECKING:
-    from lexforge.layers.row_optimizers import SGD, Adagrad, Adam, RowwiseAdagrad
+    from lexforge.training.row_optimizers import SGD, Adagrad, Adam, RowwiseAdagrad
 
 __all__ = ["SGD", "Adagrad", "Adam", "RowwiseAdagrad"]
 
 # Where each public name lives; imported on first use.
-_HOME = dict.fromkeys(__all__, "lexforge.layers.row_optimizers")
+_HOME = dict.fromkeys(__all__, "lexforge.training.row_optimizers")
 
 __getattr__, __dir__ = attach(__name__, _HOME)

@@ -21,10 +21,11 @@ from lexforge.cli._word_training import StartFromOptions
 from lexforge.cli.bert import pretrain
 from lexforge.cli.fasttext import train as fasttext
 from lexforge.cli.main import app
-from lexforge.models.bert.settings import EvaluationSettings, PretrainingSettings
+from lexforge.models.bert.settings import PretrainingSettings
 from lexforge.models.cooccurrence.settings import CooccurrenceSettings
 from lexforge.models.fasttext.settings import FastTextSettings
 from lexforge.models.glove.settings import GloVeSettings
+from lexforge.models.network_settings import EvaluationSettings
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.training.memory import parse_bytes
 from lexforge.training.settings import knobs

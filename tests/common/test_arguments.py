@@ -29,7 +29,7 @@ from lexforge.ops.sampling.sampling import (
 )
 from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.subword.classify_train import classify_train_
-from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.few_rows_linear import few_rows_linear
@@ -70,6 +70,7 @@ INDEX = [name for name, value in index._asdict().items() if isinstance(value, to
 heads = [f(2, 3, 1, 4)] * 3
 CALLS: list[tuple[str, Callable, tuple]] = [
     ("add_layer_norm", add_layer_norm, (f(2, 4), f(2, 4), f(4), f(4))),
+    ("add_layer_norm_sum", add_layer_norm_sum, (f(2, 4), f(2, 4), f(4), f(4))),
     ("attention", attention, (*heads, i(3, 2))),
     ("varlen_attention", lambda q, k, v, cu: varlen_attention(q, k, v, cu, 3),
      (*[f(3, 1, 4)] * 3, i(0, 3))),
@@ -131,6 +132,8 @@ CALLS: list[tuple[str, Callable, tuple]] = [
 # Where None stands for nothing.
 OPTIONAL = {
     ("add_layer_norm", 1),
+    ("add_layer_norm", 3),
+    ("add_layer_norm_sum", 3),
     ("attention", 3),
     ("bias_activation", 1),
     ("classify_train_", 10),

@@ -83,6 +83,11 @@ def norm_backward() -> dict:
     return {**norm(), "grad_y": floats(2, 4), "mean": floats(2), "rstd": floats(2)}
 
 
+def norm_sum_backward() -> dict:
+    rows = {name: floats(2, 4) for name in ("grad_sum", "sum")}
+    return {**norm_backward(), **rows, "with_x_bias": True}
+
+
 def embedding() -> dict:
     ids = {name: ints(0, 1) for name in ("tokens", "segments", "positions")}
     tables = {f"{name}_table": floats(2, 4) for name in ("token", "segment", "position")}
@@ -234,6 +239,8 @@ def search() -> dict:
 CALLS = [
     ("add_layer_norm", norm),
     ("add_layer_norm_backward", norm_backward),
+    ("add_layer_norm_sum", norm),
+    ("add_layer_norm_sum_backward", norm_sum_backward),
     ("attention", attention),
     ("attention", packed_attention),
     ("attention_backward", attention_backward),

@@ -15,15 +15,14 @@ from safetensors.torch import load_file, save_file
 
 import lexforge.bert
 from lexforge._library import cpu_has_bf16
-from lexforge.models.bert import checkpoint as bert_checkpoint
 from lexforge.models.bert import files as bert_files
-from lexforge.models.bert import trainer as bert_pretraining
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import STANDARD, pretrain
 from lexforge.text.tokenizers.published import PublishedTokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
+from lexforge.training import network_checkpoint, network_run
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.progress import Progress
 from lexforge.training.state import TrainingDivergedError
@@ -145,7 +144,7 @@ def test_bf16_is_close(whole):
 
 
 def test_bf16_needs_the_instructions(paragraphs, monkeypatch):
-    monkeypatch.setattr("lexforge.models.bert.trainer.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("lexforge.training.network_run.cpu_has_bf16", lambda: False)
     with pytest.raises(ValueError, match="precision must be float32 on a CPU without AVX512_BF16"):
         pretrain(paragraphs, **SMALL, precision="bf16")
 
@@ -657,7 +656,7 @@ def test_models_larger_than_the_memory(paragraphs):
             pretrain("there is no such corpus, and it is not looked for", shape=shape)
 
 
-@pytest.mark.parametrize("module", [bert_checkpoint, bert_files])
+@pytest.mark.parametrize("module", [network_checkpoint, bert_files])
 def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch, module):
     pretrain(paragraphs, **SMALL, out=tmp_path, stop=StopAfter(2))
 
@@ -673,14 +672,14 @@ def test_disk_full_keeps_the_old_one(paragraphs, tmp_path, monkeypatch, module):
 
 def test_the_best_model_may_not_be_kept(paragraphs, tmp_path, monkeypatch, caplog):
     """It is told, and the run goes on to its end."""
-    real = bert_pretraining.save_run
+    real = network_run.save_run
 
     def save_run(folder, **parts):
         if Path(folder).name == "best":
             raise CheckpointError("best was not written: disk full")
         real(folder, **parts)
 
-    monkeypatch.setattr(bert_pretraining, "save_run", save_run)
+    monkeypatch.setattr(network_run, "save_run", save_run)
     result = pretrain(paragraphs, **SMALL, out=tmp_path, eval_file=paragraphs, eval_every=12)
     assert result.state.finished and is_checkpoint(tmp_path) and not (tmp_path / "best").exists()
     assert "not written: disk full; training goes on, and the next better one" in caplog.text
@@ -730,7 +729,7 @@ def test_divergence_saves_nothing(paragraphs, tmp_path):
         ({"learning_rate": float("nan")}, "learning_rate must be finite"),
         ({"clip": -1.0}, "clip must be finite and >= 0"),
         ({"optimizer": "sgd"}, "optimizer must be one of adam, adamw, got 'sgd'"),
-        ({"schedule": "cosine"}, "schedule must be one of constant, linear"),
+        ({"schedule": "step"}, "schedule must be one of constant, linear, cosine"),
         ({"precision": "fp16"}, "precision must be one of float32, bf16"),
         ({"config": "refrence"}, "config must be 'reference', 'standard', a BertConfig or a"),
         ({"shape": {"layers": 3}}, "shape must have fields of vocab_size"),

@@ -11,7 +11,7 @@ from lexforge.models.bert.capacity import BatchCapacity
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
 from lexforge.models.bert.model import IGNORED, BertModel
-from lexforge.models.bert.steps import StepData, Stepper, draw_steps, step_seed
+from lexforge.models.bert.steps import StepData, draw_steps, make_stepper, step_seed
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.optimizer import NetworkOptimizer
 from planted_paragraphs import planted_paragraphs
@@ -36,7 +36,7 @@ def model():
 def gradients(model, parts, precision="float32"):
     """Sums and gradients of a step over parts, without the update."""
     optimizer = NetworkOptimizer(model, "adam")
-    stepper = Stepper(model, optimizer, precision)
+    stepper = make_stepper(model, optimizer, precision)
     optimizer.step = lambda: None
     stepper(StepData(parts, 0, 0, 0, 0), 0.01)
     return stepper.sums, {name: p.grad.clone() for name, p in model.named_parameters()}

@@ -9,9 +9,10 @@ import torch
 
 import lexforge.bert
 from lexforge import GloVe, Word2Vec, cooccurrence
-from lexforge.models.bert.settings import EvaluationSettings, PretrainingSettings
+from lexforge.models.bert.settings import PretrainingSettings
 from lexforge.models.cooccurrence.settings import LARGEST_WEIGHTED_WINDOW, CooccurrenceSettings
 from lexforge.models.glove.settings import GloVeSettings
+from lexforge.models.network_settings import EvaluationSettings
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.ops.cooccurrence import cooccurrence as counting_ops
 from lexforge.ops.glove.glove_tiles import OPTIMIZERS as GLOVE_OPTIMIZERS
@@ -30,6 +31,7 @@ RECORDS = {
     "max_vocab_size symmetric distance_weighting optimizer grad_clip vectors parts seed lowercase "
     "encoding errors",
     PretrainingSettings: "max_len batch_size steps optimizer learning_rate weight_decay "
+    "beta1 beta2 min_learning_rate decay_steps "
     "warmup_steps schedule clip accumulation precision static_masks whole_words sentences seed "
     "encoding errors",
     EvaluationSettings: "eval_every early_stopping",

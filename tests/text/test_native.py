@@ -236,3 +236,18 @@ except RuntimeError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("no more threads can be started (Resource temporarily unavailab")
+
+
+def test_ctypes_asks_no_array_for_its_address():
+    """Ctrl-C while it did would be told as a wrong argument, and end the process with code 1."""
+    ran = set()
+    sys.setprofile(lambda frame, event, argument: ran.add(frame.f_code.co_name))
+    try:
+        counted([["a", "b"], ["a"]]).words(1, 9)
+        vector_rows().feed(b"a 1 2\n", True)
+        _text.huffman_tree(np.array([3, 2, 1]))
+        _text.format_binary_rows(["a"], np.zeros((1, 2), np.float32))
+    finally:
+        sys.setprofile(None)
+    assert "huffman_tree" in ran
+    assert "_as_parameter_" not in ran

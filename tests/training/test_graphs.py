@@ -84,7 +84,7 @@ def test_pretraining_by_graphs_is_that_without(precision):
     from lexforge.models.bert.config import BertConfig
     from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
     from lexforge.models.bert.model import BertModel
-    from lexforge.models.bert.steps import Stepper, draw_steps
+    from lexforge.models.bert.steps import draw_steps, make_stepper
     from lexforge.text.tokenizers.words import WordTokenizer
     from lexforge.training.optimizer import NetworkOptimizer
     from planted_paragraphs import planted_paragraphs
@@ -98,7 +98,7 @@ def test_pretraining_by_graphs_is_that_without(precision):
         config = BertConfig.reference(len(tokenizer), 32, 64, 2, 2, max_len=20)
         model = BertModel(config, seed=1).cuda()
         optimizer = NetworkOptimizer(model, "adamw", weight_decay=0.01, clip=1.0)
-        stepper = Stepper(model, optimizer, precision, graphs)
+        stepper = make_stepper(model, optimizer, precision, graphs)
         steps = draw_steps(
             examples,
             batch_size=32,

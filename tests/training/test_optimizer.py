@@ -122,3 +122,36 @@ def test_foreign_state():
 def test_unknown_kind():
     with pytest.raises(ValueError, match="kind must be one of adam, adamw, got 'sgd'"):
         NetworkOptimizer(network(), "sgd")
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_tables_with_sparse_gradients_get_the_same_numbers(clip):
+    """Words come and go; a run that is loaded in between goes on the same."""
+    results = []
+    for sparse, reload in ((False, False), (True, False), (True, True)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(6, 4, sparse=sparse), nn.Linear(4, 2))
+        optimizer = NetworkOptimizer(model, "adam", clip=clip)
+        for step, words in enumerate(([1, 2, 1], [3, 3], [1, 4], [0])):
+            if reload and step == 2:
+                tensors = {name: x.clone() for name, x in optimizer.tensors().items()}
+                optimizer = NetworkOptimizer(model, "adam", clip=clip)
+                optimizer.load_tensors(tensors)
+            optimizer.set_learning_rate(0.1 / (step + 1))
+            optimizer.zero_grad()
+            (model(torch.tensor(words)) ** 2).sum().backward()
+            optimizer.step()
+        results.append([*model.parameters(), *optimizer.tensors().values()])
+    for sparse, again, dense in zip(results[1], results[2], results[0], strict=True):
+        torch.testing.assert_close(sparse, dense, rtol=1e-5, atol=1e-7)
+        assert torch.equal(sparse, again)
+
+
+def test_nothing_but_a_table():
+    model = nn.Embedding(6, 4, sparse=True)
+    optimizer = NetworkOptimizer(model, "adamw")
+    optimizer.set_learning_rate(0.1)
+    before = model.weight.detach().clone()
+    model(torch.tensor([1])).sum().backward()
+    optimizer.step()
+    assert (model.weight != before).any(1).tolist() == [False, True, False, False, False, False]

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from lexforge.training.row_optimizers import Adam as RowAdam
+
 OPTIMIZERS = ("adam", "adamw")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -14,11 +16,13 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class NetworkOptimizer:
     """Adam or AdamW over the parameters of a network, one fused kernel a step.
 
-    Nothing here waits for the device. On CUDA the learning rate is a tensor and the step can be
-    captured in a graph.
+    Tables of embeddings whose gradients are sparse (``sparse=True``) are updated row by row, with
+    the same numbers (:class:`lexforge.optim.Adam`); they do not decay. Nothing here waits for the
+    device. On CUDA the learning rate is a tensor and the step can be captured in a graph, unless
+    there are such tables.
 
     Args:
-        network: Its parameters that require gradients, float32.
+        network: Its parameters that require gradients, float32; one at least.
         kind: ``"adam"`` (Kingma and Ba 2015; weight decay adds to the gradient) or ``"adamw"``
             (Loshchilov and Hutter 2019; it shrinks the weight).
         weight_decay: Of matrices. Vectors (biases, the scales of norms) do not decay.
@@ -50,30 +54,43 @@ class NetworkOptimizer:
             if parameter.requires_grad
         }
         self._clip = clip
+        modules = [module for module in network.modules() if getattr(module, "sparse", False)]
+        sparse = {id(m.weight) for m in modules if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
         everything = list(self.parameters.values())
+        tables = [p for p in everything if id(p) in sparse]
+        dense = [p for p in everything if id(p) not in sparse]
         on_cuda = everything[0].device.type == "cuda"
         build = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
-        self._optimizer = build(
-            [
-                {"params": [p for p in everything if p.dim() > 1], "weight_decay": weight_decay},
-                {"params": [p for p in everything if p.dim() <= 1], "weight_decay": 0.0},
-            ],
-            lr=torch.zeros((), device=everything[0].device) if on_cuda else 0.0,
-            betas=betas,
-            eps=epsilon,
-            fused=True,
-            capturable=on_cuda,
-        )
+        self._optimizers: list[torch.optim.Optimizer] = []
+        if dense:
+            optimizer = build(
+                [
+                    {"params": [p for p in dense if p.dim() > 1], "weight_decay": weight_decay},
+                    {"params": [p for p in dense if p.dim() <= 1], "weight_decay": 0.0},
+                ],
+                lr=torch.zeros((), device=dense[0].device) if on_cuda else 0.0,
+                betas=betas,
+                eps=epsilon,
+                fused=True,
+                capturable=on_cuda,
+            )
+            self._optimizers.append(optimizer)
+        if tables:
+            self._optimizers.append(RowAdam(tables, lr=0.0, betas=betas, eps=epsilon))
         # Made at once rather than by the first step: it can be loaded and captured before that.
-        for parameter in everything:
-            self._optimizer.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
-                **{moment: torch.zeros_like(parameter) for moment in _MOMENTS},
-            }
+        self._state: dict[Tensor, dict[str, Tensor]] = {}
+        for optimizer in self._optimizers:
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                device = None if id(parameter) in sparse else parameter.device
+                optimizer.state[parameter] = {
+                    "step": torch.zeros((), device=device),
+                    **{moment: torch.zeros_like(parameter) for moment in _MOMENTS},
+                }
+                self._state[parameter] = optimizer.state[parameter]
 
     def set_learning_rate(self, rate: float) -> None:
         """Of the steps from here on."""
-        for group in self._optimizer.param_groups:
+        for group in (group for each in self._optimizers for group in each.param_groups):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
@@ -81,13 +98,26 @@ class NetworkOptimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward writes instead of adding."""
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def step(self) -> None:
         """Clip, and change the parameters."""
         if self._clip:
+            self._clip_gradients()
+        for optimizer in self._optimizers:
+            optimizer.step()
+
+    def _clip_gradients(self) -> None:
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        if not any(gradient.is_sparse for gradient in gradients):
             nn.utils.clip_grad_norm_(self.parameters.values(), self._clip)
-        self._optimizer.step()
+            return
+        # The entries of a sparse gradient may be of one row: its norm is that of their sum.
+        norms = [(g.coalesce().values() if g.is_sparse else g).norm() for g in gradients]
+        scale = (self._clip / (torch.stack(norms).norm() + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            (gradient._values() if gradient.is_sparse else gradient).mul_(scale)
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of the steps (one per parameter: none passes without a gradient), and the moments.
@@ -95,14 +125,13 @@ class NetworkOptimizer:
         Returns:
             ``step`` [parameters], ``exp_avg.<parameter>`` and ``exp_avg_sq.<parameter>``.
         """
-        state = self._optimizer.state
         moments = {
-            f"{moment}.{name}": state[parameter][moment]
+            f"{moment}.{name}": self._state[parameter][moment]
             for moment in _MOMENTS
             for name, parameter in self.parameters.items()
         }
-        steps = torch.stack([state[parameter]["step"] for parameter in self.parameters.values()])
-        return {"step": steps, **moments}
+        steps = [self._state[parameter]["step"] for parameter in self.parameters.values()]
+        return {"step": torch.stack([step.to(steps[0].device) for step in steps]), **moments}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of :meth:`tensors`.
@@ -121,7 +150,8 @@ class NetworkOptimizer:
         if problems:
             raise ValueError(f"optimizer state: {'; '.join(sorted(problems))}")
         for index, (name, parameter) in enumerate(self.parameters.items()):
-            state = self._optimizer.state[parameter]
+            state = self._state[parameter]
+            state.pop("touched", None)  # of a table: made anew from the moments
             state["step"].copy_(tensors["step"][index])
             for moment in _MOMENTS:
                 state[moment].copy_(tensors[f"{moment}.{name}"])
@@ -130,4 +160,4 @@ class NetworkOptimizer:
         """Everything that a step changes."""
         for parameter in self.parameters.values():
             yield parameter.detach()
-            yield from self._optimizer.state[parameter].values()
+            yield from self._state[parameter].values()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-SCHEDULES = ("constant", "linear")
+SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up to `peak`, and from there constant or in a line down to 0.
+    """Linear warm-up to `peak`, and from there constant, or down in a line or half a cosine.
 
     Args:
-        kind: What follows the warm-up: ``"constant"``, or ``"linear"`` (Devlin et al. 2019,
-            appendix A.2), whose rate would be 0 in the step after the last one.
+        kind: What follows the warm-up: ``"constant"``; ``"linear"`` (Devlin et al. 2019, appendix
+            A.2) or ``"cosine"`` (Loshchilov and Hutter 2017), whose rate would be `lowest` in the
+            step after the last one, and is from there on.
         peak: The highest learning rate.
-        steps: Of the whole run; only ``"linear"`` depends on it.
+        steps: In which it falls, the warm-up included; a constant one does not depend on them.
         warmup_steps: Step 0 has the rate ``peak / warmup_steps``, step ``warmup_steps - 1`` the
             peak. 0 for none.
+        lowest: Where the fall ends.
 
     Raises:
         ValueError: Another kind.
@@ -31,6 +34,7 @@ class Schedule:
     peak: float
     steps: int
     warmup_steps: int = 0
+    lowest: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in SCHEDULES:
@@ -44,5 +48,7 @@ class Schedule:
             return self.peak * (step + 1) / self.warmup_steps
         if self.kind == "constant":
             return self.peak
-        left, after = self.steps - step, self.steps - self.warmup_steps
-        return self.peak * max(left, 0) / max(after, 1)
+        left = max(self.steps - step, 0) / max(self.steps - self.warmup_steps, 1)
+        if self.kind == "cosine":
+            left = (1 - math.cos(math.pi * left)) / 2
+        return self.lowest + (self.peak - self.lowest) * left

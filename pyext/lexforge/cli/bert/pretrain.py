@@ -14,7 +14,8 @@ from lexforge.cli._corpus import STANDARD_INPUT, reading, refuse_overwriting
 from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
 from lexforge.cli._training import tell_of_stop
 from lexforge.models import settings as common
-from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
+from lexforge.models.bert.settings import STANDARD, PretrainingSettings
+from lexforge.models.network_settings import EvaluationSettings
 from lexforge.models.settings import corpus as of_corpus
 from lexforge.models.settings import evaluation, model
 

@@ -1,137 +1,37 @@
-"""The folder of a pretraining run: a model that others can read, and what a resume needs.
-
-config.json, model.safetensors  as :meth:`BertModel.save_pretrained` writes them
-vocab.txt, tokenizer.json, ...  what the tokenizer saves itself as
-optimizer.safetensors           :meth:`NetworkOptimizer.tensors`
-trainer_state.json              settings, and where training stands
-"""
+"""What a pretraining run keeps of its model, in its folder (training/network_checkpoint.py)."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from lexforge._version import __version__
 from lexforge.models.bert.files import write_parts
 from lexforge.models.bert.model import BertModel, contents
 from lexforge.text.tokenizers.published import load_tokenizer
-from lexforge.training.checkpoint import (
-    CONFIG,
-    FORMAT_VERSION,
-    STATE,
-    TENSORS,
-    CheckpointError,
-    check_finite,
-    read_json,
-    read_parts,
-    read_tensors,
-    replacing_parts,
-    write_json,
-    write_tensors,
-)
+from lexforge.training.checkpoint import TENSORS, check_finite
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lexforge.text.tokenizers.base import Tokenizer
 
-OPTIMIZER = "optimizer.safetensors"
-BEST = "best"  # folder of the checkpoint with the lowest loss on held-out text
-KEPT = "step-"  # and the step: folders of earlier checkpoints
 
-
-class SavedRun(NamedTuple):
-    """What :func:`load_run` found."""
+class Pretrained(NamedTuple):
+    """A model that others can read, and its tokenizer."""
 
     model: BertModel
     tokenizer: Tokenizer
-    optimizer: dict[str, Tensor]
-    record: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """As :meth:`BertModel.save_pretrained`, and what the tokenizer saves itself as."""
+        write_parts(folder, *contents(self.model))
+        self.tokenizer.save(folder)
 
 
-def save_run(
-    folder: str | os.PathLike,
-    *,
-    model: BertModel,
-    tokenizer: Tokenizer,
-    optimizer: Mapping[str, Tensor],
-    record: Mapping[str, Any],
-    step: int,
-    keep: int = 0,
-) -> None:
-    """Write a checkpoint in place of the one the folder may hold.
-
-    Args:
-        folder: created when absent.
-        record: JSON-able; format and library version are added.
-        step, keep: the checkpoint also goes to ``step-<step>`` in the folder, where the last `keep`
-            of them stay.
+def read_pretrained(folder: Path) -> Pretrained:
+    """What :meth:`Pretrained.write` wrote.
 
     Raises:
-        CheckpointError: the disk is full or refuses; the previous checkpoint is intact.
+        CheckpointError: numbers that are not finite, and all else that is damaged.
     """
-    folder = Path(folder)
-    with replacing_parts(folder) as partial:
-        write_parts(partial, *contents(model))
-        tokenizer.save(partial)
-        write_tensors(partial / OPTIMIZER, optimizer)
-        header = {"format_version": FORMAT_VERSION, "library_version": __version__}
-        write_json(partial / STATE, {**header, **record})
-        names = [file.name for file in partial.iterdir()]
-    if keep:
-        with replacing_parts(folder / f"{KEPT}{step:08}") as partial:
-            for name in names:
-                _same_file(folder / name, partial / name)
-        _forget(folder, step, keep)
-
-
-def _forget(folder: Path, step: int, keep: int) -> None:
-    """Remove all but the last checkpoints; those of later steps are of a run before this one."""
-    found = {
-        int(path.name.removeprefix(KEPT)): path
-        for path in folder.glob(f"{KEPT}*")
-        if path.name.removeprefix(KEPT).isdecimal()
-    }
-    stay = sorted(number for number in found if number <= step)[-keep:]
-    for number in found.keys() - set(stay):
-        shutil.rmtree(found[number])
-
-
-def _same_file(source: Path, target: Path) -> None:
-    """A second name where the file system has them: checkpoints replace files, and change none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def load_run(folder: str | os.PathLike) -> SavedRun:
-    """Read what :func:`save_run` wrote.
-
-    Raises:
-        FileNotFoundError: there is no checkpoint there.
-        CheckpointError: a part is missing, damaged or truncated, holds numbers that are not finite,
-            or there is a model alone.
-    """
-    parts = (CONFIG, TENSORS, OPTIMIZER, STATE)
-    return read_parts(folder, parts, lambda part: _read(Path(folder), part))
-
-
-def _read(folder: Path, part: Callable[[str], Path]) -> SavedRun:
-    record = read_json(part(STATE))
-    if record.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{part(STATE)}: format_version must be {FORMAT_VERSION}, "
-            f"got {record.get('format_version')!r}"
-        )
-    try:
-        model, tokenizer = BertModel.from_pretrained(folder, heads=True), load_tokenizer(folder)
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{folder} is damaged: {error}") from error
-    check_finite(dict(model.named_parameters()), part(TENSORS))
-    optimizer = read_tensors(part(OPTIMIZER))
-    check_finite(optimizer, part(OPTIMIZER))
-    return SavedRun(model, tokenizer, optimizer, record)
+    model, tokenizer = BertModel.from_pretrained(folder, heads=True), load_tokenizer(folder)
+    check_finite(dict(model.named_parameters()), folder / TENSORS)
+    return Pretrained(model, tokenizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,10 +13,8 @@ from torch import Tensor
 from lexforge.models.bert.capacity import BatchCapacity
 from lexforge.models.bert.examples import PackedBatch
 from lexforge.models.bert.model import IGNORED, BertLosses, BertModel
-from lexforge.training.graphs import GraphedStep
-from lexforge.training.memory import keep_freed_memory
-from lexforge.training.network_job import evaluating
 from lexforge.training.optimizer import NetworkOptimizer
+from lexforge.training.stepper import Graph, Stepper
 
 if TYPE_CHECKING:
     from lexforge.models.bert.examples import BertExamples
@@ -26,9 +24,9 @@ class Part(NamedTuple):
     """What goes through the model at once."""
 
     batch: PackedBatch
-    seed: Tensor  # int64 [1], of the dropout
-    mlm_share: float  # of the step's predicted words
-    nsp_share: float  # of its pairs
+    seed: Tensor | None  # int64 [1], of the dropout; None without
+    mlm_share: float = 1.0  # of the step's predicted words
+    nsp_share: float = 1.0  # of its pairs
 
 
 class StepData(NamedTuple):
@@ -130,95 +128,55 @@ def draw_steps(
 
 
 def _pinned(part: Part) -> Part:
-    return part._replace(batch=part.batch.map(Tensor.pin_memory), seed=part.seed.pin_memory())
+    seed = None if part.seed is None else part.seed.pin_memory()
+    return part._replace(batch=part.batch.map(Tensor.pin_memory), seed=seed)
 
 
-class Stepper:
-    """Does steps on a device, and sums up losses and hits there; it never waits for a GPU.
+def make_stepper(
+    model: BertModel,
+    optimizer: NetworkOptimizer,
+    precision: str,
+    capacity: BatchCapacity | None = None,
+) -> Stepper:
+    """What does steps on the model's device; its sums are the sum of losses, number and hits of
+    predicted words, and the same of pairs.
 
     Args:
-        model, optimizer: on the device.
         precision: ``"float32"`` or ``"bf16"``.
         capacity: batches of this size run as a CUDA graph; None for no graph.
-
-    Attributes:
-        sums: float64 [6]: sum of losses, number and hits of predicted words; the same of pairs.
     """
+    device = next(model.parameters()).device
 
-    def __init__(
-        self,
-        model: BertModel,
-        optimizer: NetworkOptimizer,
-        precision: str,
-        capacity: BatchCapacity | None = None,
-    ) -> None:
-        self._model, self._optimizer = model, optimizer
-        self._half = precision == "bf16"
-        self._capacity = capacity
-        self._device = next(model.parameters()).device
-        if self._device.type == "cpu":
-            keep_freed_memory()
-        self.sums = torch.zeros(6, dtype=torch.float64, device=self._device)
-        self._graph = None
-        if capacity is not None:
-            self._graph = GraphedStep(
-                self._graphed, lambda: (*optimizer.all_tensors(), self.sums), optimizer.zero_grad
-            )
+    def losses(part: Part) -> tuple[Tensor, Tensor]:
+        batch, seed = part.batch, part.seed
+        if device.type == "cpu":
+            batch = BatchCapacity.around(batch).fill(batch)
+        if seed is not None:
+            seed = seed.to(device, non_blocking=True)
+        found = model.losses(batch.to(device, non_blocking=True), seed=seed)
+        return found.mlm_loss * part.mlm_share + found.nsp_loss * part.nsp_share, _sums(found)
 
-    def __call__(self, data: StepData, learning_rate: float) -> None:
-        """Change the parameters by one step."""
-        self._optimizer.set_learning_rate(learning_rate)
-        if self._graph is not None and self._fills(data):
-            batch, seed, *_ = data.parts[0]
-            inputs = {name: x for name, x in batch._asdict().items() if isinstance(x, Tensor)}
-            self._graph({**inputs, "seed": seed})
-            return
-        self._optimizer.zero_grad()
-        for batch, seed, mlm_share, nsp_share in data.parts:
-            if self._device.type == "cpu":
-                batch = BatchCapacity.around(batch).fill(batch)
-            batch = batch.to(self._device, non_blocking=True)
-            seed = seed.to(self._device, non_blocking=True)
-            self._backward(batch, seed, mlm_share, nsp_share)
-        self._optimizer.step()
+    graph = None if capacity is None else _graph(capacity)
+    return Stepper(model, optimizer, losses, 6, precision, graph)
 
-    def _fills(self, data: StepData) -> bool:
-        batch = data.parts[0].batch
+
+def _graph(capacity: BatchCapacity) -> Graph:
+    def inputs(data: StepData) -> dict[str, Tensor] | None:
+        batch, seed, *_ = data.parts[0]
         sizes = (batch.num_sequences, len(batch.tokens), len(batch.labels), batch.max_seqlen)
-        return sizes == self._capacity
+        if sizes != capacity or seed is None:
+            return None
+        return {n: x for n, x in batch._asdict().items() if isinstance(x, Tensor)} | {"seed": seed}
 
-    def _graphed(self, seed: Tensor, **inputs: Tensor) -> None:
-        assert self._capacity is not None  # graphs are made for batches of one size
-        batch = PackedBatch(**inputs, max_seqlen=self._capacity.max_len)
-        self._backward(batch, seed, 1.0, 1.0)
-        self._optimizer.step()
+    def part(tensors: Mapping[str, Tensor]) -> Part:
+        batch = {name: x for name, x in tensors.items() if name != "seed"}
+        return Part(PackedBatch(**batch, max_seqlen=capacity.max_len), tensors["seed"])
 
-    def _backward(
-        self, batch: PackedBatch, seed: Tensor, mlm_share: float, nsp_share: float
-    ) -> None:
-        """Add the gradients of a part of the step's loss, and its losses to the sums."""
-        losses = self._losses(batch, seed)
-        (losses.mlm_loss * mlm_share + losses.nsp_loss * nsp_share).backward()
-        self.sums += _sums(losses)
-
-    def _losses(self, batch: PackedBatch, seed: Tensor | None) -> BertLosses:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-            return self._model.losses(batch, seed=seed)
-
-    @torch.no_grad()
-    def evaluate(self, batches: Iterable[PackedBatch]) -> list[float]:
-        """The sums over batches that nothing is learned from, without dropout."""
-        sums = torch.zeros_like(self.sums)
-        with evaluating(self._model):
-            for batch in batches:
-                if self._device.type == "cpu":
-                    batch = BatchCapacity.around(batch).fill(batch)
-                sums += _sums(self._losses(batch.to(self._device, non_blocking=True), None))
-        return sums.tolist()
+    return Graph(inputs, part)
 
 
 def _sums(losses: BertLosses) -> Tensor:
-    """float64 [6], as in :attr:`Stepper.sums`."""
+    """float64 [6], as of :func:`make_stepper`."""
     return torch.stack(
         [
             losses.mlm_loss.detach().double() * losses.mlm_count,

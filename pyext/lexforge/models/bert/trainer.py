@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -20,9 +18,9 @@ from torch import Tensor
 
 from lexforge._arguments import MAX_THREADS, either, encoding_name, real, whole
 from lexforge._display import html_table
-from lexforge._library import cpu_has_bf16, kernel_threads, resolve_device
+from lexforge._library import resolve_device
 from lexforge.models.bert.capacity import BatchCapacity
-from lexforge.models.bert.checkpoint import BEST, OPTIMIZER, load_run, save_run
+from lexforge.models.bert.checkpoint import Pretrained, read_pretrained
 from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import (
     BertExamples,
@@ -31,32 +29,36 @@ from lexforge.models.bert.examples import (
     tokenize_paragraphs,
 )
 from lexforge.models.bert.model import BertModel
-from lexforge.models.bert.settings import STANDARD, EvaluationSettings, PretrainingSettings
-from lexforge.models.bert.steps import Stepper, draw_steps
+from lexforge.models.bert.settings import STANDARD, PretrainingSettings
+from lexforge.models.bert.steps import Part, draw_steps, make_stepper
+from lexforge.models.network_settings import EvaluationSettings
 from lexforge.text.tokenizers.published import (
     PublishedTokenizer,
     as_tokenizer,
     load_tokenizer,
 )
 from lexforge.text.tokenizers.words import WordTokenizer
-from lexforge.training.checkpoint import STATE, CheckpointError, is_checkpoint
-from lexforge.training.events import Events
+from lexforge.training.checkpoint import STATE
 from lexforge.training.lock import folder_of_run
-from lexforge.training.network_job import Evaluation, NetworkJob, NetworkState
-from lexforge.training.optimizer import NetworkOptimizer
+from lexforge.training.network_job import NetworkState
+from lexforge.training.network_run import (
+    NetworkRun,
+    check_precision,
+    cpu_threads,
+    evaluated_as,
+    read_run,
+    refuse_existing,
+)
 from lexforge.training.progress import Progress, clock, count
-from lexforge.training.run import attempt, run
-from lexforge.training.schedules import Schedule
-from lexforge.training.settings import changes, refuse
 from lexforge.training.state import Amounts, Reading, check_value, require
 
 if TYPE_CHECKING:
     from lexforge.text.tokenizers.base import Tokenizer
     from lexforge.training.signals import StopRequest
+    from lexforge.training.stepper import Stepper
 
 WORDS, WORDPIECE = "words", "wordpiece"  # tokenizers that are made of the corpus
 VOCAB_SIZE = 16_000  # of word pieces
-EVALUATIONS = 10  # of a run with held-out data, where nothing else is asked for
 SAMPLE_BATCHES = 8  # that tell the size of a graph
 
 
@@ -307,6 +309,7 @@ def pretrain(
     weight_decay: float | None = None,
     warmup_steps: int | None = None,
     schedule: str | None = None,
+    min_learning_rate: float | None = None,
     clip: float | None = None,
     accumulation: int | None = None,
     precision: str | None = None,
@@ -365,7 +368,8 @@ def pretrain(
         learning_rate: At its highest.
         weight_decay: Of matrices; biases and norms do not decay.
         warmup_steps: Over which the learning rate rises.
-        schedule: What it does then: ``"constant"``, or ``"linear"`` to 0.
+        schedule: What it does then: ``"constant"``, or ``"linear"`` or ``"cosine"`` (half of one)
+            down to `min_learning_rate`, 0 by default.
         clip: Largest norm of all gradients together; 0 for no limit.
         accumulation: Parts of a step, one after the other: less memory, and the same step up to
             rounding and the draws of dropout. It divides `batch_size`.
@@ -441,6 +445,7 @@ def pretrain(
         "weight_decay": weight_decay,
         "warmup_steps": warmup_steps,
         "schedule": schedule,
+        "min_learning_rate": min_learning_rate,
         "clip": clip,
         "accumulation": accumulation,
         "precision": precision,
@@ -460,24 +465,18 @@ def pretrain(
     replace(EvaluationSettings(), **evaluation)
     if evaluation and eval_file is None:
         raise ValueError(f"pretrain: {', '.join(evaluation)} must come with eval_file")
-    if out is not None and not (resume or overwrite):
-        for folder in [Path(out), *([] if eval_file is None else [Path(out) / BEST])]:
-            if is_checkpoint(folder):
-                raise FileExistsError(
-                    f"{folder} holds a run or a model: resume it, or overwrite it"
-                )
+    refuse_existing(out, resume or overwrite, eval_file is not None)
     with ExitStack() as stack:
         stack.enter_context(folder_of_run(out))
         if not isinstance(progress, Progress):
             progress = stack.enter_context(Progress(bool(progress)))
-        if workers is not None:
-            stack.enter_context(_cpu_threads(workers))
+        stack.enter_context(cpu_threads(workers))
         pretraining = (
             _Run.new(config, shape, given, copies=4 if device.type == "cpu" else 1)
             if out is None or not resume
             else _Run.saved(out, named, config, shape)
         )
-        _check_precision(given.get("precision", pretraining.settings.precision), device)
+        check_precision("pretrain", given.get("precision", pretraining.settings.precision), device)
         pretraining.prepare(
             corpus,
             given,
@@ -504,16 +503,6 @@ def pretrain(
             callbacks=callbacks,
         )
     return pretraining.result
-
-
-@contextmanager
-def _cpu_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(kernel_threads(threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Run:
@@ -599,22 +588,10 @@ class _Run:
         Raises:
             ValueError: It has another tokenizer or another config than the given ones.
         """
-        saved = load_run(folder)
-        record, evaluated = saved.record, saved.record.get("evaluation")
-        try:
-            for name in ("settings", "state", *([] if evaluated is None else ["evaluation"])):
-                check_value(name, record.get(name), dict[str, Any])
-            settings = PretrainingSettings.of(record["settings"])
-            run = cls(settings, PretrainingState.from_json(record["state"]))
-            if evaluated is not None:
-                check_value("evaluation['corpus']", evaluated.get("corpus"), dict[str, Any])
-                numbers = {name: evaluated.get(name) for name in ("eval_every", "early_stopping")}
-                check_value("evaluation", numbers, dict[str, int])
-                EvaluationSettings(**numbers)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the trainer state in {folder} is damaged: {error}") from error
-        run.model, run.tokenizer, run._optimizer = saved.model, saved.tokenizer, saved.optimizer
-        run._evaluated = evaluated
+        saved = read_run(folder, read_pretrained, PretrainingSettings, PretrainingState)
+        run = cls(saved.settings, saved.state)
+        (run.model, run.tokenizer), run._optimizer = saved.content, saved.optimizer
+        run._evaluated = saved.evaluation
         if not _is_of_run(tokenizer, run.tokenizer):
             raise ValueError("pretrain: tokenizer must be that of the run to resume, got another")
         named = run.model.config
@@ -704,32 +681,26 @@ class _Run:
         Raises:
             ValueError: The run to resume is evaluated on other text, in another way or not at all.
         """
-        if corpus is None:
-            if self._evaluated is not None:
-                raise ValueError("cannot resume without the eval_file that the run began with")
-            return
-        if self._saved is not None and self._evaluated is None:
-            raise ValueError("cannot resume with eval_file: the run began without it")
-        numbers = tokenize_paragraphs(self._read(corpus), self.tokenizer)
+        numbers = None
+        if corpus is not None:
+            numbers = tokenize_paragraphs(self._read(corpus), self.tokenizer)
         settings = self.settings
-        defaults = {
-            "eval_every": max(settings.length // EVALUATIONS, 1),
-            "early_stopping": 0,
-            "corpus": _identity(numbers, self.tokenizer),
-        }
-        if self._evaluated is None:
-            self._evaluated = {**defaults, **given}
-        elif self._evaluated["corpus"] != defaults["corpus"]:
-            raise ValueError("cannot resume with another eval_file: it is not the run's text")
-        refuse(changes(self._evaluated, given))
-        self.held_out = BertExamples(
-            numbers,
-            self.tokenizer,
-            max_len=settings.max_len,
-            seed=settings.seed,
-            static_masks=True,
-            whole_words=settings.whole_words,
+        self._evaluated = evaluated_as(
+            self._evaluated,
+            self._saved is not None,
+            given,
+            settings.length,
+            None if numbers is None else _identity(numbers, self.tokenizer),
         )
+        if numbers is not None:
+            self.held_out = BertExamples(
+                numbers,
+                self.tokenizer,
+                max_len=settings.max_len,
+                seed=settings.seed,
+                static_masks=True,
+                whole_words=settings.whole_words,
+            )
 
     def _read(self, corpus: Any) -> list[list[str]]:
         settings = self.settings
@@ -786,42 +757,11 @@ class _Run:
         callbacks: Sequence[Any],
     ) -> None:
         """Train to the end, or until asked to stop; saves what is to be saved."""
-        settings, state = self.settings, self.state
-        model = self.model.to(device).train()
-        optimizer = NetworkOptimizer(
-            model, settings.optimizer, weight_decay=settings.weight_decay, clip=settings.clip
-        )
-        if self._optimizer is not None:
-            try:
-                optimizer.load_tensors(self._optimizer)
-            except ValueError as error:
-                raise CheckpointError(f"{OPTIMIZER} of the run is damaged: {error}") from error
+        settings, state, model = self.settings, self.state, self.model
         capacity = None
         if graphs and device.type == "cuda" and settings.accumulation == 1:
             samples = islice(self.examples.batches(0, settings.batch_size), SAMPLE_BATCHES)
             capacity = BatchCapacity.of(samples, settings.batch_size, settings.max_len)
-        stepper = Stepper(model, optimizer, settings.precision, capacity)
-        schedule = Schedule(
-            settings.schedule, settings.learning_rate, settings.length, settings.warmup
-        )
-
-        def save(folder: str | os.PathLike, keep: int = 0) -> None:
-            record = {"settings": settings.record(), "state": state.to_json()}
-            if self._evaluated is not None:
-                record["evaluation"] = self._evaluated
-            save_run(
-                folder,
-                model=model,
-                tokenizer=self.tokenizer,
-                optimizer=optimizer.tensors(),
-                record=record,
-                step=state.step,
-                keep=keep,
-            )
-
-        if out is not None and self._evaluated is not None and not state.evaluations:
-            shutil.rmtree(Path(out) / BEST, ignore_errors=True)  # that of a run before this one
-        tell = Events(callbacks, self.result)
         steps = draw_steps(
             self.examples,
             batch_size=settings.batch_size,
@@ -834,60 +774,37 @@ class _Run:
             capacity=capacity,
             on_cuda=device.type == "cuda",
         )
-        keep_best = None if out is None else partial(save, Path(out) / BEST)
-        if keep_best is not None:
-            keep_best = partial(attempt, keep_best, progress, "the next better one is kept again")
-        job = NetworkJob(
+        run = NetworkRun(
+            model,
+            settings,
             state,
-            steps,
-            stepper,
+            Pretrained(model, self.tokenizer).write,
+            self._optimizer,
+            self._evaluated,
+        )
+        run.fit(
+            device,
+            lambda optimizer: make_stepper(model, optimizer, settings.precision, capacity),
             Sums._fields,
-            stepper.sums,
-            schedule,
-            evaluation=self._evaluation(stepper, progress, keep_best),
-            tell=tell,
+            steps,
+            measure=self._measure,
+            describe=describe,
+            progress=progress,
+            out=out,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            stop=stop,
+            callbacks=callbacks,
+            subject=self.result,
         )
-        with closing(steps):
-            run(
-                job,
-                progress=progress,
-                tell=tell,
-                stop=stop,
-                save=None if out is None else partial(save, out, keep),
-                save_every=checkpoint_every,
-            )
-        if state.stopped_early and (best := state.best_evaluation) is not None:
-            progress.say(
-                f"stopped at step {state.step}: no evaluation was better than that at step "
-                f"{best['step']}, of loss {best['loss']:.4f}"
-            )
 
-    def _evaluation(
-        self, stepper: Stepper, progress: Progress, keep: Callable[[], None] | None
-    ) -> Evaluation | None:
-        if self._evaluated is None:
-            return None
-        size = self.settings.batch_size // self.settings.accumulation
-
-        def measure() -> dict[str, float]:
-            batches = self.held_out.batches(0, size)
-            if self.model.config.follows == 0:
-                batches = (part._replace(next_labels=1 - part.next_labels) for part in batches)
-            sums = Sums(*stepper.evaluate(batches))
-            return {"loss": round(sums.mlm_loss + sums.nsp_loss, 6), **sums.record()}
-
-        def report(values: dict[str, Any]) -> None:
-            best = ", the best so far" if self.state.evaluations_since_best == 0 else ""
-            text = f"evaluation at step {values['step']}: {describe(values)}{best}"
-            progress.evaluation(self.state, values, text)
-
-        return Evaluation(
-            measure,
-            self._evaluated["eval_every"],
-            self._evaluated["early_stopping"],
-            report,
-            keep,
-        )
+    def _measure(self, stepper: Stepper) -> dict[str, float]:
+        """Losses and accuracies on what is held out."""
+        batches = self.held_out.batches(0, self.settings.batch_size // self.settings.accumulation)
+        if self.model.config.follows == 0:
+            batches = (part._replace(next_labels=1 - part.next_labels) for part in batches)
+        sums = Sums(*stepper.evaluate(Part(batch, None) for batch in batches))
+        return {"loss": round(sums.mlm_loss + sums.nsp_loss, 6), **sums.record()}
 
 
 class _Sentences:
@@ -921,20 +838,6 @@ def _is_of_run(tokenizer: Tokenizer | str | None, saved: Tokenizer) -> bool:
     if isinstance(tokenizer, str):
         return isinstance(saved, WordTokenizer if tokenizer == WORDS else PublishedTokenizer)
     return list(tokenizer.tokens) == list(saved.tokens)
-
-
-def _check_precision(precision: str, device: torch.device) -> None:
-    if precision != "bf16":
-        return
-    if device.type == "cpu" and not cpu_has_bf16():
-        raise ValueError(
-            "pretrain: precision must be float32 on a CPU without AVX512_BF16, got 'bf16'"
-        )
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ValueError(
-            f"pretrain: precision must be float32 on {torch.cuda.get_device_name(device)}, "
-            "got 'bf16'"
-        )
 
 
 def _config(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,12 +18,15 @@ from lexforge.layers.block import CausalBlock, Heads
 from lexforge.layers.initial import UNSET, generator_of, initialise, unset
 from lexforge.layers.packing import compute_dtype, pack_padded
 from lexforge.layers.seeds import layer_seeds, seed_offsets
+from lexforge.models.gpt import files as gpt_files
 from lexforge.models.gpt.config import GPTConfig
+from lexforge.models.weights import Differences, fill
 from lexforge.ops.attention.attention import varlen_attention
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear import linear
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.training.checkpoint import CheckpointError, is_checkpoint, replacing_parts
 
 if TYPE_CHECKING:
     from lexforge.text.tokenizers.base import Tokenizer
@@ -81,6 +86,62 @@ class GPT(nn.Module):
         for block in self.blocks:
             for layer in (block.projection, block.contraction):
                 layer.weight /= math.sqrt(2 * self.config.n_layer)
+
+    @staticmethod
+    def from_pretrained(folder: str | os.PathLike) -> GPT:
+        """Read a model: a folder of transformers' GPT-2 or written by :meth:`save_pretrained`; or
+        nanoGPT's ``ckpt.pt``, by its path or that of its folder.
+
+        Args:
+            folder: with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, or the
+                shards of either and their index; with its tokenizer, if there is one. Of a pickled
+                file nothing but tensors and plain values is taken.
+
+        Returns:
+            The model, float32 on the CPU, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: there is no model. CheckpointError: a file is damaged or of another
+            kind of model; tensors that are missing, unexpected or of another shape, all listed.
+            MemoryError: it would exceed the free memory.
+        """
+        path = Path(folder)
+        pickled = path / gpt_files.CHECKPOINT if path.is_dir() else path
+        nanogpt = pickled.is_file() and not is_checkpoint(path)
+        config, found = (
+            gpt_files.read_nanogpt(pickled) if nanogpt else gpt_files.read_folder(folder)
+        )
+        config.check_memory()
+        with torch.device("meta"):
+            outline = GPT(config, seed=UNSET)
+        expected = gpt_files.named_tensors(outline, conv1d=not nanogpt)
+        differences = Differences.between(expected, found)
+        if any(differences):
+            raise CheckpointError(differences.describe(folder))
+        model = GPT(config, seed=UNSET)
+        fill(gpt_files.named_tensors(model, conv1d=not nanogpt), found)
+        model.tokenizer = gpt_files.read_tokenizer(pickled.parent if nanogpt else folder)
+        if model.tokenizer is not None and len(model.tokenizer) > config.vocab_size:
+            raise CheckpointError(
+                f"{folder}: its tokenizer must have at most {config.vocab_size} tokens, "
+                f"got {len(model.tokenizer)}"
+            )
+        return model.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write ``config.json``, ``model.safetensors`` and the :attr:`tokenizer`.
+
+        transformers reads all but models without biases, which it has no place for; their
+        configuration makes it refuse.
+
+        Args:
+            folder: created when absent; its files change together, those of other names stay.
+
+        Raises:
+            CheckpointError: the disk is full or refuses; what was there is intact.
+        """
+        with replacing_parts(folder) as partial_folder:
+            gpt_files.write_parts(partial_folder, self)
 
     def encode_packed(
         self,
