@@ -7,7 +7,7 @@
 namespace lexforge {
 namespace {
 
-constexpr int64_t kWorkPerTask = 1 << 14;  // elements of keys and values that a thread is woken for
+constexpr int64_t kWorkPerTask = 1 << 16;  // elements of keys and values that a thread is woken for
 
 constexpr int64_t parts_of(int64_t keys) {
   return keys <= kDecodePart ? 1 : (keys + kDecodePart - 1) / kDecodePart;

@@ -210,7 +210,7 @@ class GPT(nn.Module):
             self.position_embedding.weight,
             dropout_p=dropout_p,
             seed=seeds[0],
-            dtype=compute_dtype(table),
+            dtype=compute_dtype(self.blocks[0].qkv.weight),
         )
         norms = [*(block.attention_norm for block in self.blocks), self.final_norm]
         first = norms[0]
