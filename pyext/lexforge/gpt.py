@@ -8,15 +8,34 @@ from lexforge._lazy import attach
 
 if TYPE_CHECKING:
     from lexforge.models.gpt.config import GPTConfig
+    from lexforge.models.gpt.data import GPTData, prepare
     from lexforge.models.gpt.model import GPT, GPTLoss
+    from lexforge.models.gpt.template import Template
+    from lexforge.models.gpt.trainer import GPTResult, finetune, train
 
-__all__ = ["GPT", "GPTConfig", "GPTLoss"]
+__all__ = [
+    "GPT",
+    "GPTConfig",
+    "GPTData",
+    "GPTLoss",
+    "GPTResult",
+    "Template",
+    "finetune",
+    "prepare",
+    "train",
+]
 
 # Where each public name lives; imported on first use.
 _HOME = {
     "GPT": "lexforge.models.gpt.model",
     "GPTConfig": "lexforge.models.gpt.config",
+    "GPTData": "lexforge.models.gpt.data",
     "GPTLoss": "lexforge.models.gpt.model",
+    "GPTResult": "lexforge.models.gpt.trainer",
+    "Template": "lexforge.models.gpt.template",
+    "finetune": "lexforge.models.gpt.trainer",
+    "prepare": "lexforge.models.gpt.data",
+    "train": "lexforge.models.gpt.trainer",
 }
 
 __getattr__, __dir__ = attach(__name__, _HOME)
