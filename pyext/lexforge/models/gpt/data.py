@@ -22,7 +22,7 @@ import numpy as np
 
 from lexforge._arguments import real, whole
 from lexforge._files import part
-from lexforge.models.gpt.files import read_tokenizer
+from lexforge.models.gpt.files import read_tokenizer, write_tokenizer
 from lexforge.text.corpus import Corpus, resolve_corpus
 from lexforge.text.files import open_text
 from lexforge.text.lines import read_json
@@ -269,7 +269,7 @@ def prepare(
         about = {"format_version": 1, "vocab_size": len(made)}
         dtype_name = "uint16" if narrow else "uint32"
         write_json(folder / META, {**about, "dtype": dtype_name, **counts, "end_id": end})
-        made.save(folder)
+        write_tokenizer(folder, made)
     return GPTData.open(out)
 
 

@@ -100,7 +100,7 @@ class ShapeSettings(Settings):
     n_embd: int = model(128, "Width: numbers per token.", low=1)
     block_size: int = model(64, "Longest sequence in tokens.", low=1)
     dropout: float = model(0.0, "Share of numbers dropped while training.", low=0, high=1)
-    bias: bool = model(False, "Biases of layers and norms, as in GPT-2: 0 or 1.", metavar="0|1")
+    bias: bool = model(False, "Biases of layers and norms, as in GPT-2.", names="--bias/--no-bias")
     activation: str = model(
         "gelu", "gelu, or gelu_tanh as in GPT-2.", choices=("gelu", "gelu_tanh", "relu", "silu")
     )

@@ -33,12 +33,9 @@ class Part(NamedTuple):
 
     def to(self, device: torch.device) -> Part:
         """There, without waiting."""
-        moved = {
-            name: x.to(device, non_blocking=True)
-            for name, x in self._asdict().items()
-            if isinstance(x, Tensor)
-        }
-        return self._replace(**moved)
+        tokens, labels, positions, bounds = (x.to(device, non_blocking=True) for x in self[:4])
+        seed = None if self.seed is None else self.seed.to(device, non_blocking=True)
+        return Part(tokens, labels, positions, bounds, self.max_seqlen, seed, self.share)
 
 
 class StepData(NamedTuple):
