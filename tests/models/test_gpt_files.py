@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lexforge.gpt import GPT, GPTConfig
+from lexforge.reference.gpt import NanoGPT
 from lexforge.text.tokenizers.bpe import BPETokenizer
 from lexforge.text.tokenizers.characters import CharacterTokenizer
 from lexforge.text.tokenizers.published import load_tokenizer
 from lexforge.training.checkpoint import CheckpointError
-from models.nanogpt_reference import NanoGPT
 
 TINY = GPTConfig(
     block_size=24, vocab_size=99, n_layer=3, n_head=4, n_embd=48, activation="gelu_tanh"

@@ -16,7 +16,17 @@ LONGEST_NAME = 26  # columns of names with their values
 LONGEST_CHOICES = 14  # of all choices, to stand there instead of a name
 LARGEST_TOLD = 2**24  # limits beyond are nobody's concern
 PANELS = {
-    "Train": ("demo", "phrases", "bpe", "word2vec", "fasttext", "glove", "cooccurrence", "bert"),
+    "Train": (
+        "demo",
+        "phrases",
+        "bpe",
+        "word2vec",
+        "fasttext",
+        "glove",
+        "cooccurrence",
+        "bert",
+        "gpt",
+    ),
     "Look": ("similar", "analogy", "ratios", "evaluate", "plot"),
     "Convert": ("convert",),
     "System": ("data", "info"),

@@ -146,9 +146,13 @@ def write_parts(folder: Path, model: GPT) -> None:
     write_json(folder / CONFIG, model.config.to_huggingface())
     tensors = named_tensors(model)
     write_tensors(folder / TENSORS, {name: x.float().contiguous() for name, x in tensors.items()})
-    if model.tokenizer is None:
-        return
-    model.tokenizer.save(folder)
+    if model.tokenizer is not None:
+        write_tokenizer(folder, model.tokenizer)
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """What a tokenizer saves itself as, and a tokenizer_config.json in place of any other's."""
+    tokenizer.save(folder)
     path = folder / TOKENIZER_CONFIG
     settings = read_json(path) if path.is_file() else {**FAST}
     if CLASS_KEY not in settings:

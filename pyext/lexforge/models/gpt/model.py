@@ -293,12 +293,23 @@ class GPT(nn.Module):
             TypeError, ValueError: not 1 to the present one.
         """
         block_size = whole("crop_block_size", "block_size", block_size, 1, self.config.block_size)
-        self.config = replace(self.config, block_size=block_size)
-        for block in self.blocks:
-            block.config = self.config
+        self._reshape(replace(self.config, block_size=block_size))
         table = self.position_embedding
         table.weight = nn.Parameter(table.weight.detach()[:block_size].clone())
         table.num_embeddings = block_size
+
+    def set_dropout(self, dropout: float) -> None:
+        """Of training from here on.
+
+        Raises:
+            TypeError, ValueError: not 0 to 1.
+        """
+        self._reshape(replace(self.config, dropout=dropout))
+
+    def _reshape(self, config: GPTConfig) -> None:
+        self.config = config
+        for block in self.blocks:
+            block.config = config
 
     def configure_optimizers(
         self,

@@ -60,6 +60,32 @@ class _Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
+class _Trunk(nn.Module):
+    def __init__(
+        self,
+        block_size: int,
+        vocab_size: int,
+        n_layer: int,
+        n_head: int,
+        n_embd: int,
+        bias: bool,
+        dropout: float,
+    ):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(vocab_size, n_embd), nn.Embedding(block_size, n_embd)
+        self.h = nn.ModuleList(_Block(n_embd, n_head, bias, dropout) for _ in range(n_layer))
+        self.ln_f = _Norm(n_embd, bias)
+        self.dropout = dropout
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.wte(tokens) + self.wpe(positions)
+        x = functional.dropout(x, self.dropout, self.training)
+        for block in self.h:
+            x = block(x)
+        return self.ln_f(x)
+
+
 class NanoGPT(nn.Module):
     """Logits of tokens [B, S], or with the tokens that follow the loss of them."""
 
@@ -74,17 +100,9 @@ class NanoGPT(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.transformer = nn.ModuleDict(
-            {
-                "wte": nn.Embedding(vocab_size, n_embd),
-                "wpe": nn.Embedding(block_size, n_embd),
-                "h": nn.ModuleList(_Block(n_embd, n_head, bias, dropout) for _ in range(n_layer)),
-                "ln_f": _Norm(n_embd, bias),
-            }
-        )
+        self.transformer = _Trunk(block_size, vocab_size, n_layer, n_head, n_embd, bias, dropout)
         self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
-        self.dropout = dropout
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
                 scale = math.sqrt(2 * n_layer) if name.endswith("c_proj.weight") else 1.0
@@ -93,12 +111,7 @@ class NanoGPT(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor, following: Tensor | None = None) -> Tensor:
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
-        x = self.transformer.wte(tokens) + self.transformer.wpe(positions)
-        x = functional.dropout(x, self.dropout, self.training)
-        for block in self.transformer.h:
-            x = block(x)
-        logits = self.lm_head(self.transformer.ln_f(x))
+        logits = self.lm_head(self.transformer(tokens))
         if following is None:
             return logits
         return functional.cross_entropy(logits.flatten(0, 1), following.flatten())
