@@ -41,9 +41,21 @@ MAY_IMPORT = {
     "bert": {"models", "layers", "text"},
     "classification": {"models", "training", "text"},
     "fasttext": {"models"},
+    "gpt": {"models"},
     "nn": {"layers"},
     "d2l": {"bert", "models", "layers", "vectors", "training", "text", "ops"},
-    "cli": {"bert", "d2l", "fasttext", "models", "layers", "vectors", "training", "text", "ops"},
+    "cli": {
+        "bert",
+        "d2l",
+        "fasttext",
+        "gpt",
+        "models",
+        "layers",
+        "vectors",
+        "training",
+        "text",
+        "ops",
+    },
 }
 
 

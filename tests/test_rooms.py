@@ -20,6 +20,7 @@ ROOMS = {
 # (op, room): where it is instead, or None, and why.
 PRIVATE = "lets the tests reach what lies under every kernel"
 TOGETHER = "what a block of BERT is made of is measured together"
+STEP = "what a step of generation is made of is measured together"
 EXCEPTIONS = {
     ("probe", "face"): (None, PRIVATE),
     ("probe", "reference"): (None, "the tests have published vectors, and double"),
@@ -47,6 +48,7 @@ EXCEPTIONS = {
     ("add_layer_norm", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("bias_activation", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("embedding_sum", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
+    ("few_rows_linear", "benchmark"): ("benchmarks/decode_attention.py", STEP),
     ("softmax_cross_entropy", "face"): (
         "pyext/lexforge/ops/transformer/linear_cross_entropy.py",
         "never called without the product before it",

@@ -9,12 +9,14 @@ from torch.nn import functional
 
 from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.ops.attention.attention import attention, varlen_attention
-from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.attention.decode_attention import decode_attention_
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 from lexforge.reference.alignment import soft_align as align_reference
 from lexforge.reference.attention import attention as attention_reference
+from lexforge.reference.attention import decode_attention as decode_reference
 from lexforge.reference.transformer import add_layer_norm as norm_reference
 from lexforge.reference.transformer import bias_activation as activation_reference
 from lexforge.reference.transformer import embedding_sum as embedding_reference
@@ -137,6 +139,59 @@ for _dtype in (BF16, FLOAT, DOUBLE):
 ITEMS.add("soft_align, bound 4096", aligned, *ALIGNMENT, dtype=FLOAT, longest=4096)
 
 
+def decoded(device, dtype, dim, offset=0):
+    """A step over caches of sequences of many lengths, one of them empty; NaN beyond."""
+    lengths = torch.tensor([0, 63, 299, 17, 150], dtype=torch.int32, device=device)
+    heads = normal(device, dtype, 5, 3, 2, dim + offset)[..., offset:]
+    caches = [normal(device, dtype, 5, 2, 300, dim, seed=i) for i in (1, 2)]
+    for cache in caches:
+        cache.masked_fill_(
+            torch.arange(300, device=device)[:, None] >= lengths[:, None, None, None], float("nan")
+        )
+
+    def step(function, to):
+        q, k, v = heads.to(to).unbind(1)
+        own = [cache.to(to, copy=True) for cache in caches]
+        out = function(q, *own, lengths, k, v)
+        return [out, *(cache.nan_to_num(9) for cache in own)]
+
+    plain = decode_reference.decode_attention_
+    return as_good_as_plain(
+        step(decode_attention_, dtype), step(plain, dtype), step(plain, DOUBLE), dtype
+    )
+
+
+for _dtype, _dim in [
+    (BF16, 64),
+    (BF16, 40),
+    (BF16, 128),
+    (BF16, 200),
+    (FLOAT, 64),
+    (FLOAT, 24),
+    (FLOAT, 128),
+    (FLOAT, 256),
+    (DOUBLE, 48),
+    (DOUBLE, 16),
+    (DOUBLE, 96),
+    (DOUBLE, 200),
+]:
+    ITEMS.add(
+        f"decode_attention, {short(_dtype)}, head {_dim}",
+        decoded,
+        "decode_attention_",
+        dtype=_dtype,
+        dim=_dim,
+    )
+ITEMS.add(
+    "decode_attention, bfloat16, head 20, unaligned",
+    decoded,
+    "decode_attention_",
+    dtype=BF16,
+    dim=20,
+    offset=1,
+)
+
+
 # -- norm, activation, embedding, head -----------------------------------------------------------
 
 
@@ -172,6 +227,36 @@ for _dtype, _rows, _width in [
     ITEMS.add(_name, norm, *NORM, dtype=_dtype, rows=_rows, width=_width)
 
 
+def norm_sum(device, dtype, rows, width):
+    leaves = [normal(device, dtype, rows, width, seed=i) for i in range(2)]
+    vectors = FLOAT if dtype == BF16 else dtype
+    leaves += [normal(device, vectors, width, seed=i) for i in range(3)]
+
+    options = dropout(rows * width, dtype)
+
+    def ours(x, residual, weight, bias, x_bias):
+        return torch.cat(add_layer_norm_sum(x, residual, weight, bias, x_bias=x_bias, **options))
+
+    def plain(*tensors):
+        x, residual, weight, bias, x_bias = (t.to(tensors[0].dtype) for t in tensors)
+        return torch.cat(
+            norm_reference.add_layer_norm_sum(x, residual, weight, bias, x_bias=x_bias, **options)
+        )
+
+    return judge(ours, plain, leaves, dtype)
+
+
+NORM_SUM = ("add_layer_norm_sum", "add_layer_norm_sum_backward")
+for _dtype, _rows, _width in [
+    (BF16, 70, 768),
+    (FLOAT, 70, 128),
+    (BF16, 19, 97),
+    (DOUBLE, 19, 31),
+]:
+    _name = f"add_layer_norm_sum, {short(_dtype)}, {_width}"
+    ITEMS.add(_name, norm_sum, *NORM_SUM, dtype=_dtype, rows=_rows, width=_width)
+
+
 def activated(device, dtype, activation, width):
     leaves = [2 * normal(device, dtype, 67, width)]
     leaves += [normal(device, FLOAT if dtype == BF16 else dtype, width)]
@@ -186,7 +271,7 @@ def activated(device, dtype, activation, width):
 
 
 ACTIVATION = ("bias_activation", "bias_activation_backward")
-for _activation in ("gelu", "relu"):
+for _activation in ("gelu", "gelu_tanh", "relu"):
     for _dtype, _width in [(BF16, 256), (FLOAT, 256), (BF16, 97), (DOUBLE, 64)]:
         _name = f"bias_activation, {_activation}, {short(_dtype)}, {_width}"
         _options = {"dtype": _dtype, "activation": _activation, "width": _width}

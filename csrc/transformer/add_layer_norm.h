@@ -1,6 +1,7 @@
-// Residual, dropout and layer norm in one pass: the contract of lexforge::add_layer_norm and
-// lexforge::add_layer_norm_backward (Ba et al. 2016, eq. 4; the post-norm sublayer of Vaswani et
-// al. 2017, section 5.4). For each row n of x [N, H]:
+// Residual, dropout and layer norm in one pass: the contract of lexforge::add_layer_norm,
+// lexforge::add_layer_norm_sum and their backwards (Ba et al. 2016, eq. 4; the post-norm sublayer
+// of Vaswani et al. 2017, section 5.4, and with the sum the pre-norm one of GPT-2). For each row n
+// of x [N, H]:
 //
 //   h_i = residual_i + z_i (x_i + x_bias_i)      residual and x_bias are 0 where not given
 //   mean = sum_i h_i / H
@@ -21,6 +22,12 @@
 // forward and backward together, but write 4 N H of them instead of 3 N H, which a CPU reads before
 // it writes; and h would be rounded in bfloat16. y does not do: h cannot be had from it where a
 // weight is 0.
+//
+// add_layer_norm_sum also returns h, the residual stream, and normalises it as it is stored:
+// rounded in bfloat16. Its backward has h, where the other has x and residual, and for the gradient
+// k of h
+//
+//   grad_residual_i = k_i + rstd (g_i weight_i - a - t_i b)      the rest is as above
 //
 // float32 computes in float32, float64 in float64 (for gradient checks). bfloat16 computes in
 // float32 and rounds only what is stored in bfloat16.
@@ -49,14 +56,18 @@ struct AddLayerNormParams {
   int64_t rows, dim;         // N >= 0, H >= 1
   double eps;                // >= 0
   Dropout dropout;
-  scalar_t* y;   // [N, H]
-  stat_t* mean;  // [N]
-  stat_t* rstd;  // [N]
+  scalar_t* sum;  // [N, H], h, or null: not wanted
+  scalar_t* y;    // [N, H]
+  stat_t* mean;   // [N]
+  stat_t* rstd;   // [N]
+
+  static constexpr bool summed = false;
 };
 
 template <typename scalar_t, typename stat_t>
 struct AddLayerNormBackwardParams {
   const scalar_t* grad_y;    // [N, H]
+  const scalar_t* grad_sum;  // [N, H] or null, k
   const scalar_t* x;         // [N, H]
   const scalar_t* residual;  // [N, H] or null
   const stat_t* x_bias;      // [H] or null
@@ -65,8 +76,9 @@ struct AddLayerNormBackwardParams {
   const stat_t* rstd;        // [N]
   int64_t rows, dim;
   Dropout dropout;
-  scalar_t* grad_x;         // [N, H]
-  scalar_t* grad_residual;  // [N, H], or null without residual
+  bool summed;              // x holds h; residual and x_bias are null
+  scalar_t* grad_x;         // [N, H], or null where it is grad_residual
+  scalar_t* grad_residual;  // [N, H], or null: not wanted
   // [groups, 3, H] sums over the rows of each group: of grad_weight, grad_bias and grad_x_bias. The
   // last one is made where x_bias is given.
   stat_t* partial;

@@ -41,6 +41,7 @@ struct NormRows {
   const scalar_t* residual;
   const stat_t* x_bias;
   int64_t dim, stride;
+  bool summed;
   stat_t* workspace;
   uint8_t* bits;
   int64_t first_bit;
@@ -52,6 +53,7 @@ struct NormRows {
         x_bias(params.x_bias),
         dim(params.dim),
         stride(row_stride(params.dim)),
+        summed(params.summed),
         workspace(static_cast<stat_t*>(memory)),
         bits(reinterpret_cast<uint8_t*>(workspace + kRows * stride)),
         first_bit(row * params.dim % 8),
@@ -70,6 +72,7 @@ struct NormRows {
 
   LEXFORGE_INLINE reg sums(int64_t r, int64_t d, int64_t n) const {
     auto h = V::load(x + r * dim + d, n);
+    if (summed) return h;
     if (x_bias != nullptr) h = L::add(h, S::load(x_bias + d, n));
     h = drop(r, d, h);
     return residual == nullptr ? h : L::add(h, V::load(residual + r * dim + d, n));
@@ -103,12 +106,18 @@ void norm_rows(const AddLayerNormParams<scalar_t, stat_t>& params, int64_t row, 
   const auto count = static_cast<stat_t>(dim);
   const Rows rows(params, row, kCount, workspace);
 
+  scalar_t* to = params.sum == nullptr ? nullptr : params.sum + row * dim;
+
   reg sum[kCount], mean[kCount], rstd[kCount];
   for (int r = 0; r < kCount; ++r) sum[r] = L::zero();
   for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
 #pragma GCC unroll 4
     for (int r = 0; r < kCount; ++r) {
-      const reg h = rows.sums(r, d, n);
+      reg h = rows.sums(r, d, n);
+      if (to != nullptr) {
+        V::store(to + r * dim + d, h, n);
+        if constexpr (sizeof(scalar_t) < sizeof(stat_t)) h = V::load(to + r * dim + d, n);
+      }
       L::store_any(rows.numbers(r, d), h);
       sum[r] = L::add(sum[r], h);
     }
@@ -156,6 +165,7 @@ void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, i
   const auto count = static_cast<stat_t>(dim);
   const Rows rows(params, row, kCount, workspace);
   const scalar_t* grad_y = params.grad_y + row * dim;
+  const scalar_t* grad_sum = params.grad_sum == nullptr ? nullptr : params.grad_sum + row * dim;
 
   reg mean[kCount], rstd[kCount], a[kCount], b[kCount];
   for (int r = 0; r < kCount; ++r) {
@@ -184,7 +194,7 @@ void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, i
     a[r] = L::broadcast(L::sum(a[r]) / count);
     b[r] = L::broadcast(L::sum(b[r]) / count);
   }
-  scalar_t* grad_x = params.grad_x + row * dim;
+  scalar_t* grad_x = params.grad_x == nullptr ? nullptr : params.grad_x + row * dim;
   scalar_t* grad_residual =
       params.grad_residual == nullptr ? nullptr : params.grad_residual + row * dim;
   for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
@@ -195,12 +205,14 @@ void backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params, i
       rows.prefetch(rows.x, r, d);
       rows.prefetch(rows.residual, r, d);
       rows.prefetch(grad_y, r, d);
+      rows.prefetch(grad_sum, r, d);
       const reg weighted = L::mul(V::load(grad_y + r * dim + d, n), weight);
       const reg t = L::load_any(rows.numbers(r, d));
-      const reg grad = L::mul(rstd[r], L::fnma(t, b[r], L::sub(weighted, a[r])));
+      reg grad = L::mul(rstd[r], L::fnma(t, b[r], L::sub(weighted, a[r])));
+      if (grad_sum != nullptr) grad = L::add(grad, V::load(grad_sum + r * dim + d, n));
       if (grad_residual != nullptr) V::store(grad_residual + r * dim + d, grad, n);
       const reg dropped = rows.drop(r, d, grad);
-      V::store(grad_x + r * dim + d, dropped, n);
+      if (grad_x != nullptr) V::store(grad_x + r * dim + d, dropped, n);
       x_bias_sum = L::add(dropped, x_bias_sum);
     }
     S::store(sums + 2 * dim + d, x_bias_sum, n);

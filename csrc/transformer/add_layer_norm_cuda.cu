@@ -17,7 +17,7 @@ __device__ __forceinline__ uint32_t load_sums(const Params& params, int64_t row,
                                               float (&h)[kOctet]) {
   const int64_t index = row * params.dim + column;
   load_octet(params.x + index, h);
-  if (params.x_bias != nullptr) {
+  if (!params.summed && params.x_bias != nullptr) {
     float x_bias[kOctet];
     load_octet(params.x_bias + column, x_bias);
 #pragma unroll
@@ -26,10 +26,12 @@ __device__ __forceinline__ uint32_t load_sums(const Params& params, int64_t row,
   uint32_t kept = 0xFF;
   if (params.dropout.threshold != 0) {
     kept = keep_octet(params.dropout, index, RandomStream::kAddNorm);
+    if (!params.summed) {
 #pragma unroll
-    for (int i = 0; i < kOctet; ++i) h[i] = kept >> i & 1 ? h[i] * params.dropout.scale : 0.0f;
+      for (int i = 0; i < kOctet; ++i) h[i] = kept >> i & 1 ? h[i] * params.dropout.scale : 0.0f;
+    }
   }
-  if (params.residual != nullptr) {
+  if (!params.summed && params.residual != nullptr) {
     float residual[kOctet];
     load_octet(params.residual + index, residual);
 #pragma unroll
@@ -44,14 +46,25 @@ __device__ __forceinline__ stat_t load_sum(const Params& params, int64_t row, in
                                            bool& kept) {
   const int64_t index = row * params.dim + column;
   stat_t h = number(params.x[index]);
-  if (params.x_bias != nullptr) h += params.x_bias[column];
+  if (!params.summed && params.x_bias != nullptr) h += params.x_bias[column];
   kept = true;
   if (params.dropout.threshold != 0) {
     kept = dropout_keeps(static_cast<uint64_t>(*params.dropout.seed), params.dropout.threshold,
                          static_cast<uint64_t>(index), RandomStream::kAddNorm);
-    h = kept ? h * params.dropout.scale : stat_t(0);
+    if (!params.summed) h = kept ? h * params.dropout.scale : stat_t(0);
   }
-  if (params.residual != nullptr) h += number(params.residual[index]);
+  if (!params.summed && params.residual != nullptr) h += number(params.residual[index]);
+  return h;
+}
+
+// h as it is stored.
+template <typename scalar_t, typename stat_t>
+__device__ __forceinline__ stat_t rounded(stat_t h) {
+  if constexpr (sizeof(scalar_t) < sizeof(stat_t)) {
+    scalar_t stored;
+    store_number(&stored, h);
+    h = number(stored);
+  }
   return h;
 }
 
@@ -75,6 +88,11 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t column = kOctet * (lane + o * kLanes);
     if (!wanted || column >= params.dim) continue;
     load_sums(params, row, column, h[o]);
+    if (params.sum != nullptr) {
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) h[o][i] = rounded<scalar_t>(h[o][i]);
+      store_octet(params.sum + row * params.dim + column, h[o]);
+    }
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) sum[0] += h[o][i];
   }
@@ -168,6 +186,12 @@ __global__ void __launch_bounds__(kThreads, (kBackwardBlocks<scalar_t, kOctets>)
       float grad[kOctet];
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) grad[i] = rstd * (weighted[o][i] - a - t[o][i] * b);
+      if (params.grad_sum != nullptr) {
+        float more[kOctet];
+        load_octet(params.grad_sum + index, more);
+#pragma unroll
+        for (int i = 0; i < kOctet; ++i) grad[i] += more[i];
+      }
       if (params.grad_residual != nullptr) store_octet(params.grad_residual + index, grad);
       if (params.dropout.threshold != 0) {
 #pragma unroll
@@ -175,7 +199,7 @@ __global__ void __launch_bounds__(kThreads, (kBackwardBlocks<scalar_t, kOctets>)
           grad[i] = kept[o] >> i & 1 ? grad[i] * params.dropout.scale : 0.0f;
         }
       }
-      store_octet(params.grad_x + index, grad);
+      if (params.grad_x != nullptr) store_octet(params.grad_x + index, grad);
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) sums[2][o][i] += grad[i];
     }
@@ -215,19 +239,24 @@ __global__ void __launch_bounds__(kThreads)
   bool kept;
   for (int64_t row = blockIdx.x; row < params.rows; row += gridDim.x) {
     stat_t sum[1] = {}, squares[1] = {};
+    const auto h = [&](int64_t column) {
+      const stat_t sum = load_sum<stat_t>(params, row, column, kept);
+      return params.sum == nullptr ? sum : rounded<scalar_t>(sum);
+    };
     for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
-      sum[0] += load_sum<stat_t>(params, row, column, kept);
+      sum[0] += h(column);
     }
     row_sum(sum);
     const stat_t mean = sum[0] / dim;
     for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
-      const stat_t centred = load_sum<stat_t>(params, row, column, kept) - mean;
+      const stat_t centred = h(column) - mean;
       squares[0] += centred * centred;
     }
     row_sum(squares);
     const stat_t rstd = stat_t(1) / sqrt(squares[0] / dim + static_cast<stat_t>(params.eps));
     for (int64_t column = threadIdx.x; column < params.dim; column += kThreads) {
-      const stat_t t = (load_sum<stat_t>(params, row, column, kept) - mean) * rstd;
+      const stat_t t = (h(column) - mean) * rstd;
+      if (params.sum != nullptr) store_number(params.sum + row * params.dim + column, h(column));
       store_number(params.y + row * params.dim + column,
                    t * params.weight[column] + params.bias[column]);
     }
@@ -268,9 +297,10 @@ __global__ void __launch_bounds__(kThreads)
       const int64_t index = row * params.dim + column;
       const stat_t t = (load_sum<stat_t>(params, row, column, kept) - mean) * rstd;
       stat_t grad = rstd * (number(params.grad_y[index]) * params.weight[column] - a - t * b);
+      if (params.grad_sum != nullptr) grad += number(params.grad_sum[index]);
       if (params.grad_residual != nullptr) store_number(params.grad_residual + index, grad);
       if (params.dropout.threshold != 0) grad = kept ? grad * params.dropout.scale : stat_t(0);
-      store_number(params.grad_x + index, grad);
+      if (params.grad_x != nullptr) store_number(params.grad_x + index, grad);
       sums[2 * params.dim + column] += grad;
     }
   }
@@ -302,7 +332,7 @@ void launch_add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>& params, v
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   if constexpr (sizeof(stat_t) == sizeof(float)) {
     if (in_octets(params.dim, params.x, params.residual, params.x_bias, params.weight, params.bias,
-                  params.y)) {
+                  params.sum, params.y)) {
       with_row_shape(params.dim, [&](auto shape) {
         launch(add_layer_norm_kernel<scalar_t, shape.kLanes, shape.kOctets>,
                dim3(blocks_for(params.rows, kThreads / shape.kLanes)), dim3(kThreads), 0,
@@ -323,8 +353,9 @@ void launch_add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, s
   const dim3 grid(static_cast<uint32_t>(params.groups)), block(kThreads);
   bool done = false;
   if constexpr (sizeof(stat_t) == sizeof(float)) {
-    if (in_octets(params.dim, params.grad_y, params.x, params.residual, params.x_bias,
-                  params.weight, params.grad_x, params.grad_residual, params.partial)) {
+    if (in_octets(params.dim, params.grad_y, params.grad_sum, params.x, params.residual,
+                  params.x_bias, params.weight, params.grad_x, params.grad_residual,
+                  params.partial)) {
       with_row_shape(params.dim, [&](auto shape) {
         launch(add_layer_norm_backward_kernel<scalar_t, shape.kLanes, shape.kOctets>, grid, block,
                0, cuda_stream, params);

@@ -51,4 +51,7 @@ struct Cpu : CpuCall {
 STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m) {
   m.impl("add_layer_norm", TORCH_BOX(&lexforge::add_layer_norm<lexforge::Cpu>));
   m.impl("add_layer_norm_backward", TORCH_BOX(&lexforge::add_layer_norm_backward<lexforge::Cpu>));
+  m.impl("add_layer_norm_sum", TORCH_BOX(&lexforge::add_layer_norm_sum<lexforge::Cpu>));
+  m.impl("add_layer_norm_sum_backward",
+         TORCH_BOX(&lexforge::add_layer_norm_sum_backward<lexforge::Cpu>));
 }

@@ -28,4 +28,7 @@ struct Cuda : CudaCall {
 LEXFORGE_CUDA_IMPL(m) {
   m.impl("add_layer_norm", TORCH_BOX(&lexforge::add_layer_norm<lexforge::Cuda>));
   m.impl("add_layer_norm_backward", TORCH_BOX(&lexforge::add_layer_norm_backward<lexforge::Cuda>));
+  m.impl("add_layer_norm_sum", TORCH_BOX(&lexforge::add_layer_norm_sum<lexforge::Cuda>));
+  m.impl("add_layer_norm_sum_backward",
+         TORCH_BOX(&lexforge::add_layer_norm_sum_backward<lexforge::Cuda>));
 }

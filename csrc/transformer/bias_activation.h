@@ -7,6 +7,8 @@
 //         at infinity, 0 and infinity; in float32 and bfloat16 by a polynomial (gelu.h)
 //   relu  f(z) = max(z, 0)
 //   tanh  f(z) = tanh(z)
+//   gelu_tanh  f(z) = z S(2 u), u = sqrt(2 / pi) (z + 0.044715 z^3), S(v) = 1 / (1 + exp(-v)):
+//         z (1 + tanh u) / 2, the approximation of gelu by GPT-2; its limits at infinity
 //
 // NaN stays NaN. Backward, for the gradient g of out, from x and bias again (nothing else is
 // saved), with z as above:
@@ -25,7 +27,7 @@
 
 namespace lexforge {
 
-enum class Activation : int64_t { kGelu = 0, kRelu = 1, kTanh = 2 };
+enum class Activation : int64_t { kGelu = 0, kRelu = 1, kTanh = 2, kGeluTanh = 3 };
 
 constexpr int64_t kBiasGroup = 64;
 

@@ -12,8 +12,8 @@ inline void check_bias_activation(const Checks& check, const Tensor& x, const Op
                                   int64_t activation) {
   check.tensor("x", x, x.scalar_type(), {Checks::kAny, Checks::kAny});
   check.tensor("bias", bias, stat_type(x), {x.size(1)});
-  check.that(0 <= activation && activation <= static_cast<int64_t>(Activation::kTanh),
-             "activation must be 0, 1 or 2, got ", activation);
+  check.that(0 <= activation && activation <= static_cast<int64_t>(Activation::kGeluTanh),
+             "activation must be 0 to 3, got ", activation);
 }
 
 inline Tensor bias_or_zeros(const Tensor& x, const OptionalTensor& bias) {

@@ -127,6 +127,47 @@ struct Gelu {
   }
 };
 
+// gelu.h's approximation by tanh.
+struct GeluTanh {
+  // S(2 u) and 1 - S(2 u).
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg share(typename L::reg z, typename L::reg& rest) {
+    if constexpr (L::kWidth == 1) {
+      const double e = std::exp(-2 * kRootTwoOverPi * z * (1 + kGeluCubic * z * z));
+      rest = e / (1 + e);
+      return 1 / (1 + e);
+    } else {
+      const auto linear = L::broadcast(kGeluTanhLinear), cubic = L::broadcast(kGeluTanhCubic);
+      const auto e = exp2<L>(L::mul(z, L::fma(L::mul(z, z), cubic, linear)));
+      const auto s = reciprocal<L>(L::add(e, L::broadcast(1.0f)));
+      rest = L::mul(e, s);
+      return s;
+    }
+  }
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg near(typename L::reg z) {  // NaN stays
+    const auto far = L::broadcast(kGeluTanhFar);
+    return L::min(far, L::max(L::sub(L::zero(), far), z));
+  }
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg value(typename L::reg z) {
+    typename L::reg rest;
+    // In this order NaN stays; -infinity times 0 would become NaN.
+    return L::mul(L::max(L::broadcast(-kGeluTanhFar), z), share<L>(near<L>(z), rest));
+  }
+  template <typename L>
+  static LEXFORGE_INLINE typename L::reg slope(typename L::reg z, typename L::reg g) {
+    using scalar = typename L::scalar;
+    typename L::reg rest;
+    const auto x = near<L>(z), s = share<L>(x, rest);
+    // S + x S (1 - S) (2 u)'.
+    const auto steep =
+        L::fma(L::mul(x, x), L::broadcast(static_cast<scalar>(6 * kRootTwoOverPi * kGeluCubic)),
+               L::broadcast(static_cast<scalar>(2 * kRootTwoOverPi)));
+    return L::mul(L::fma(s, L::mul(L::mul(x, steep), rest), s), g);
+  }
+};
+
 struct Relu {
   template <typename L>
   static LEXFORGE_INLINE typename L::reg value(typename L::reg z) {
@@ -238,6 +279,8 @@ void bias_activation(const BiasActivationParams<scalar_t, stat_t>& params, int64
       return activate_rows<Relu>(params, first_row, last);
     case Activation::kTanh:
       return activate_rows<Tanh>(params, first_row, last);
+    case Activation::kGeluTanh:
+      return activate_rows<GeluTanh>(params, first_row, last);
   }
 }
 
@@ -251,6 +294,8 @@ void bias_activation_backward(const BiasActivationBackwardParams<scalar_t, stat_
       return activate_groups<Relu>(params, first_group, last);
     case Activation::kTanh:
       return activate_groups<Tanh>(params, first_group, last);
+    case Activation::kGeluTanh:
+      return activate_groups<GeluTanh>(params, first_group, last);
   }
 }
 

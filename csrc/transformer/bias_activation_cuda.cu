@@ -43,6 +43,27 @@ struct Function<Activation::kGelu, kBrief> {
 };
 
 template <bool kBrief>
+struct Function<Activation::kGeluTanh, kBrief> {
+  static __device__ __forceinline__ float value(float z) { return gelu_tanh(z); }
+  static __device__ __forceinline__ float slope(float z, float g) { return gelu_tanh_slope(z) * g; }
+
+  // Beyond 40 the share is 0 or 1, and infinity times 0 would be NaN.
+  static __device__ __forceinline__ double near(double z) {
+    return z < -40 ? -40 : z > 40 ? 40 : z;
+  }
+  static __device__ __forceinline__ double share(double z) {
+    return 1 / (1 + exp(-2 * kRootTwoOverPi * z * (1 + kGeluCubic * z * z)));
+  }
+  static __device__ __forceinline__ double value(double z) {
+    return (z < 0 ? near(z) : z) * share(near(z));
+  }
+  static __device__ __forceinline__ double slope(double z, double g) {
+    const double x = near(z), s = share(x);
+    return (s + x * s * (1 - s) * 2 * kRootTwoOverPi * (1 + 3 * kGeluCubic * x * x)) * g;
+  }
+};
+
+template <bool kBrief>
 struct Function<Activation::kRelu, kBrief> {
   template <typename T>
   static __device__ __forceinline__ T value(T z) {
@@ -210,6 +231,8 @@ void with_constants(Activation activation, bool octets, const Start& start) {
       return with_width(std::integral_constant<Activation, Activation::kRelu>{});
     case Activation::kTanh:
       return with_width(std::integral_constant<Activation, Activation::kTanh>{});
+    case Activation::kGeluTanh:
+      return with_width(std::integral_constant<Activation, Activation::kGeluTanh>{});
   }
 }
 

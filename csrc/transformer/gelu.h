@@ -56,6 +56,13 @@ struct GaussianTail {
   }
 };
 
+// The approximation by tanh: S(2 u) = 1 / (1 + 2^(z (kGeluTanhLinear + kGeluTanhCubic z^2))), which
+// is 2^-127.3 at -kGeluTanhFar, and 1 in float32 at kGeluTanhFar.
+constexpr double kRootTwoOverPi = 0.79788456080286536, kGeluCubic = 0.044715;
+constexpr float kGeluTanhLinear = -2.3022082f;  // -2 sqrt(2 / pi) log2(e)
+constexpr float kGeluTanhCubic = kGeluTanhLinear * 0.044715f;
+constexpr float kGeluTanhFar = 10.04f;
+
 // 2^x, 0 below 2^-126, and 1 / x: one instruction each on the device, rounded exactly elsewhere.
 LEXFORGE_HOST_DEVICE float exp2_or_zero(float x) {
 #ifdef __CUDA_ARCH__
@@ -103,6 +110,25 @@ LEXFORGE_HOST_DEVICE float gelu_slope(float z) {
   const GaussianParts<kBrief> parts(z);
   const float below = parts.exponential * fmaf(-parts.t, kDensityAtZero, parts.ratio);
   return z < 0 ? below : 1.0f - below;
+}
+
+LEXFORGE_HOST_DEVICE float gelu_tanh_power(float z) {
+  return exp2_or_zero(z * fmaf(z * z, kGeluTanhCubic, kGeluTanhLinear));
+}
+LEXFORGE_HOST_DEVICE float gelu_tanh_near(float z) {  // NaN stays
+  return z < -kGeluTanhFar ? -kGeluTanhFar : z > kGeluTanhFar ? kGeluTanhFar : z;
+}
+
+LEXFORGE_HOST_DEVICE float gelu_tanh(float z) {
+  const float near = gelu_tanh_near(z);
+  return (z < 0 ? near : z) * reciprocal(1.0f + gelu_tanh_power(near));
+}
+
+LEXFORGE_HOST_DEVICE float gelu_tanh_slope(float z) {
+  constexpr auto kLinear = static_cast<float>(2 * kRootTwoOverPi);
+  constexpr auto kSquare = static_cast<float>(6 * kRootTwoOverPi * kGeluCubic);
+  const float near = gelu_tanh_near(z), e = gelu_tanh_power(near), share = reciprocal(1.0f + e);
+  return fmaf(share, near * fmaf(near * near, kSquare, kLinear) * (e * share), share);
 }
 
 }  // namespace lexforge

@@ -9,6 +9,7 @@ import torch
 
 from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.ops.attention.decode_attention import decode_attention_
 from lexforge.ops.convolution.conv_max_pool import conv_max_pool
 from lexforge.ops.cooccurrence.cooccurrence import (
     CountedRows,
@@ -30,9 +31,10 @@ from lexforge.ops.sampling.sampling import (
 )
 from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.subword.classify_train import classify_train_
-from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
+from lexforge.ops.transformer.few_rows_linear import few_rows_linear
 from lexforge.ops.transformer.linear import linear
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 from lexforge.ops.word2vec.skipgram_batch import (
@@ -70,6 +72,7 @@ INDEX = [name for name, value in index._asdict().items() if isinstance(value, to
 heads = [f(2, 3, 1, 4)] * 3
 CALLS: list[tuple[str, Callable, tuple]] = [
     ("add_layer_norm", add_layer_norm, (f(2, 4), f(2, 4), f(4), f(4))),
+    ("add_layer_norm_sum", add_layer_norm_sum, (f(2, 4), f(2, 4), f(4), f(4))),
     ("attention", attention, (*heads, i(3, 2))),
     ("varlen_attention", lambda q, k, v, cu: varlen_attention(q, k, v, cu, 3),
      (*[f(3, 1, 4)] * 3, i(0, 3))),
@@ -89,10 +92,13 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("cosine_top_k", lambda *given: cosine_top_k(
         *given[:2], 1, norms=given[2], excluded=given[3]),
      (f(2, 4), f(2, 4), f(2), n(0, 1)[:, None])),
+    ("decode_attention_", lambda *given: decode_attention_(*given, given[4]),
+     (f(1, 1, 4), f(1, 1, 3, 4), f(1, 1, 3, 4), i(1), f(1, 1, 4))),
     ("embedding", embedding, (i(0, 1), f(2, 4))),
     ("embedding_bag", embedding_bag, (n(0, 1), f(2, 4), n(0, 1))),
     ("embedding_renorm_", lambda *given: embedding_renorm_(*given, 1.0), (f(2, 4), n(0, 1))),
     ("embedding_sum", embedding_sum, (*[i(0, 1)] * 3, *[f(2, 4)] * 3)),
+    ("few_rows_linear", few_rows_linear, (f(2, 4), f(3, 4), f(3))),
     ("glove_loss", glove_loss, (f(2, 4), f(2, 4), f(2), f(2), i(0, 1), i(0, 0), f(2))),
     ("glove_deal_parts", lambda sizes: glove_deal_parts(sizes, 1), (n(1, 1),)),
     ("glove_tiles", lambda *given: glove_tiles(*given, parts=1), part),
@@ -131,6 +137,8 @@ CALLS: list[tuple[str, Callable, tuple]] = [
 # Where None stands for nothing.
 OPTIONAL = {
     ("add_layer_norm", 1),
+    ("add_layer_norm", 3),
+    ("add_layer_norm_sum", 3),
     ("attention", 3),
     ("bias_activation", 1),
     ("classify_train_", 10),
@@ -139,9 +147,11 @@ OPTIONAL = {
     ("conv_max_pool", 4),
     ("cosine_top_k", 2),
     ("cosine_top_k", 3),
+    ("decode_attention_", 4),
     ("embedding_bag", 2),
     ("embedding_sum", 1),
     ("embedding_sum", 4),
+    ("few_rows_linear", 2),
     ("linear", 2),
     ("linear_cross_entropy", 2),
     ("row_update_", 3),

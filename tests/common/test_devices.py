@@ -19,6 +19,7 @@ from lexforge.ops.word2vec.skipgram_step import MAX_PENDING
 # For the CPU alone: the dispatcher finds no kernel when a tensor of a GPU is among theirs.
 CPU_ONLY = {
     "_numerics",
+    "few_rows_linear",
     "glove_deal_parts",
     "glove_tiles",
     "skipgram_batch",
@@ -79,6 +80,12 @@ def alignment_backward() -> dict:
     return {**alignment(), **of_a, **of_b, "stats_a": floats(2, 3), "stats_b": floats(2, 2)}
 
 
+def decode_attention() -> dict:
+    rows = {name: torch.ones(2, 1, 4) for name in ("q", "k", "v")}
+    caches = {name: torch.ones(2, 1, 3, 4) for name in ("k_cache", "v_cache")}
+    return {**rows, **caches, "lengths": ints(2, 0), "scale": 1.0}
+
+
 def norm() -> dict:
     vectors = {name: floats(4) for name in ("x_bias", "weight", "bias")}
     rows = {"x": floats(2, 4), "residual": floats(2, 4)}
@@ -87,6 +94,11 @@ def norm() -> dict:
 
 def norm_backward() -> dict:
     return {**norm(), "grad_y": floats(2, 4), "mean": floats(2), "rstd": floats(2)}
+
+
+def norm_sum_backward() -> dict:
+    rows = {name: floats(2, 4) for name in ("grad_sum", "sum")}
+    return {**norm_backward(), **rows, "with_x_bias": True}
 
 
 def embedding() -> dict:
@@ -249,6 +261,8 @@ def search() -> dict:
 CALLS = [
     ("add_layer_norm", norm),
     ("add_layer_norm_backward", norm_backward),
+    ("add_layer_norm_sum", norm),
+    ("add_layer_norm_sum_backward", norm_sum_backward),
     ("attention", attention),
     ("attention", packed_attention),
     ("attention_backward", attention_backward),
@@ -261,6 +275,7 @@ CALLS = [
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),
     ("cosine_top_k", search),
+    ("decode_attention_", decode_attention),
     ("embedding_bag", bags),
     ("embedding_bag_backward", bags),
     ("embedding_bag_weights_backward", bags),

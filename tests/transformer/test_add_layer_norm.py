@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import layer_norm
 
 from common.isa import ISAS, run_under
-from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
 from lexforge.reference.transformer import add_layer_norm as reference
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -290,6 +290,113 @@ def test_gradients_share_no_memory(shape, device):
     add_layer_norm(alone, residual.detach(), weight, bias).backward(grad)
     torch.testing.assert_close(x.grad, 2 * alone.grad)
     torch.testing.assert_close(residual.grad, 2 * alone.grad)
+
+
+# ---- With the sum --------------------------------------------------------------------------------
+
+
+def sum_gradients(function, tensors, **options):
+    """The sum, its norm, and the gradients of what is given."""
+    leaves = [None if t is None else t.detach().clone().requires_grad_() for t in tensors[:5]]
+    total, y = function(*leaves[:4], x_bias=leaves[4], **options)
+    torch.autograd.backward([total, y], [tensors[5].flip(0), tensors[5]])
+    return [total.detach(), y.detach(), *(leaf.grad for leaf in leaves if leaf is not None)]
+
+
+def plain_sum(
+    x, residual, weight, bias, *, eps=1e-5, dropout_p=0.0, seed=0, x_bias=None, keep=None
+):
+    """What users write, with our mask."""
+    h = x if x_bias is None else x + x_bias
+    if dropout_p > 0:
+        h = h * (keep * (1 / (1 - dropout_p))).to(h.dtype)
+    total = residual + h
+    return total, layer_norm(total, x.shape[-1:], weight, bias, eps)
+
+
+@pytest.mark.parametrize("given", [("bias", "x_bias"), ("bias",), ()])
+@pytest.mark.parametrize("dropout_p", [0.0, 0.25])
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float64])
+@pytest.mark.parametrize("shape", [(7, 5), (3, 2, 128), (59, 97), (70, 256), (2, 1024), (2, 4104)])
+def test_sum_and_norm(shape, dtype, dropout_p, given, device):
+    tensors = problem(shape, device, dtype=dtype)
+    for i, name in enumerate(NAMES[3:], 3):
+        tensors[i] = tensors[i] if name in given else None
+    keep = reference.dropout_keep(5, dropout_p, shape).to(device)
+    options = {"eps": 1e-3, "dropout_p": dropout_p}
+    ours = sum_gradients(add_layer_norm_sum, tensors, seed=5, **options)
+    peer = sum_gradients(in_dtype(plain_sum, dtype), tensors, keep=keep, **options)
+    wide = [None if t is None else t.double() for t in tensors]
+    exact = sum_gradients(plain_sum, wide, keep=keep, **options)
+    assert [t.dtype for t in ours] == [t.dtype for t in peer]
+    assert_as_good_as_plain(ours, peer, exact, dtype if dtype in DTYPES else torch.float32)
+
+
+def test_sum_is_what_is_normalised(device):
+    """The norm is that of the rounded sum, bit for bit."""
+    x, residual, weight, bias, x_bias, _ = problem((9, 64), device, dtype=torch.bfloat16)
+    total, y = add_layer_norm_sum(x, residual, weight, bias, x_bias=x_bias)
+    assert torch.equal(y, add_layer_norm(total, None, weight, bias))
+    exact = x.double() + x_bias.double() + residual.double()
+    torch.testing.assert_close(total.double(), exact, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.25])
+def test_sum_gradcheck(dropout_p, device):
+    tensors = problem((5, 7), device, dtype=torch.float64)
+    leaves = [t.requires_grad_() for t in tensors[:5]]
+
+    def call(x, residual, weight, bias, x_bias):
+        options = {"dropout_p": dropout_p, "seed": 3, "x_bias": x_bias}
+        return add_layer_norm_sum(x, residual, weight, bias, **options)
+
+    assert torch.autograd.gradcheck(call, leaves)
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_only_the_sum_or_the_norm_is_used(used, device):
+    tensors = problem((6, 24), device)
+    leaves = [t.clone().requires_grad_() for t in tensors[:4]]
+    add_layer_norm_sum(*leaves)[used].backward(tensors[5])
+    others = [t.clone().requires_grad_() for t in tensors[:4]]
+    plain_sum(*others)[used].backward(tensors[5])
+    for leaf, other in zip(leaves, others, strict=True):
+        expected = torch.zeros_like(other) if other.grad is None else other.grad
+        torch.testing.assert_close(leaf.grad, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_opcheck(dtype, dropout_p, device):
+    x, residual, weight, bias, x_bias, grad = problem((6, 24), device, dtype=dtype)
+    seed = torch.tensor([7], device=device) if dropout_p else None
+    arguments = (x, residual, x_bias, weight, bias)
+    op = torch.ops.lexforge.add_layer_norm_sum.default
+    backward = torch.ops.lexforge.add_layer_norm_sum_backward.default
+    leaves = [t.clone().requires_grad_() for t in arguments]
+    torch.library.opcheck(op, (*leaves, seed, 1e-5, dropout_p))
+    total, _, mean, rstd = op(*arguments, seed, 1e-5, dropout_p)
+    for grad_sum, with_x_bias in ((grad, True), (None, False)):
+        torch.library.opcheck(
+            backward,
+            (grad_sum, grad, total, with_x_bias, weight, mean, rstd, seed, dropout_p),
+        )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_sum_on_every_instruction_set(isa):
+    assert run_under(isa, SUM_ISA_SCRIPT).strip() == isa
+
+
+SUM_ISA_SCRIPT = """
+import torch, lexforge
+from transformer import test_add_layer_norm as tests
+given, cpu = ("bias", "x_bias"), torch.device("cpu")
+for dtype in (torch.float32, torch.bfloat16, torch.float64):
+    for dropout_p in (0.0, 0.25):
+        tests.test_sum_and_norm((13, 37), dtype, dropout_p, given, cpu)
+print(lexforge.cpu_capability())
+"""
 
 
 # ---- Dropout -------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ PANELS = {
         "bert",
         "sentiment",
         "nli",
+        "gpt",
     ),
     "Look": ("similar", "analogy", "ratios", "evaluate", "plot"),
     "Convert": ("convert",),

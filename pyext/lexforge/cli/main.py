@@ -55,7 +55,7 @@ class _Parsing(_Parser):
         """An option that does not exist is named whole, with those of nearly its name."""
         given = list(args)
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, _as_spelt_here(args, self.get_params(ctx)))
         except UsageError as error:
             error.ctx = error.ctx or ctx
             if type(error).__name__ != "NoSuchOption":
@@ -157,6 +157,31 @@ def _wrong_use(error: Any, given: Sequence[str]) -> str:
 def _names(parameter: Any) -> list[str]:
     """All spellings of an option; an argument has none."""
     return [] if is_argument(parameter) else [*parameter.opts, *parameter.secondary_opts]
+
+
+_TRUE, _FALSE = ("true", "1"), ("false", "0")
+
+
+def _as_spelt_here(args: Sequence[str], parameters: Sequence[Any]) -> list[str]:
+    """Arguments with ``--n_layer`` as ``--n-layer``, and ``--bias=True`` as ``--bias``."""
+    known = {name: each for each in parameters for name in _names(each)}
+    found: list[str] = []
+    for number, word in enumerate(args):
+        if word == "--":
+            return [*found, *args[number:]]
+        name, equals, value = word.partition("=")
+        if name[:2] == "--" and name not in known:
+            name = next((other for other in (name.replace("_", "-"),) if other in known), name)
+        option = known.get(name)
+        if equals and option is not None and getattr(option, "is_flag", False):
+            if value.lower() in _TRUE:
+                found.append(name)
+                continue
+            if value.lower() in _FALSE:
+                found += option.secondary_opts[:1]
+                continue
+        found.append(f"{name}{equals}{value}")
+    return found
 
 
 def _called(parameter: Any, given: Sequence[str]) -> str:

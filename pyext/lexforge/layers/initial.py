@@ -64,10 +64,11 @@ def initialise(
     for layer in module.modules():
         if isinstance(layer, nn.LayerNorm):
             nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Embedding):
             draw(layer.weight, nn.init.normal_, 0.0, 1.0 if deviation is None else deviation)
-        elif isinstance(getattr(layer, "bias", None), nn.Parameter):  # its weight may be tied
+        elif isinstance(layer, nn.Linear) or isinstance(getattr(layer, "bias", None), nn.Parameter):
             tensors = [layer.get_parameter(name) for name in _filled(layer)]
             inputs = tensors[0].shape[1] if tensors[0].dim() == 2 else config.hidden_size
             bound = 1 / math.sqrt(inputs)  # as nn.Linear has it
@@ -81,5 +82,5 @@ def initialise(
 
 
 def _filled(layer: nn.Module) -> list[str]:
-    """The parameters of a layer that has a bias; a tied one has no weight of its own."""
+    """The parameters of a layer; a tied one has no weight of its own, and some have no bias."""
     return [name for name in ("weight", "bias") if getattr(layer, name) is not None]

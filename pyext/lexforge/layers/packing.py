@@ -60,11 +60,12 @@ def pack_padded(
     tokens: Tensor,
     segments: Tensor | None,
     valid_lens: Tensor | None,
+    longest: str = "max_positions",
 ) -> PaddedBatch:
     """Drop the padding of a batch [B, S]; arguments and errors as in :meth:`BertModel.forward`.
 
     Args:
-        caller: whom messages name.
+        caller, longest: whom and what messages name.
     """
     _check_ids(caller, "tokens", tokens, tokens.device)
     if tokens.dim() != 2 or not tokens.numel():
@@ -73,9 +74,7 @@ def pack_padded(
         )
     batch, length = tokens.shape
     if length > max_positions:
-        raise ValueError(
-            f"{caller}: S must be at most max_positions = {max_positions}, got {length}"
-        )
+        raise ValueError(f"{caller}: S must be at most {longest} = {max_positions}, got {length}")
     if segments is None:
         segments = torch.zeros_like(tokens)
     _check_ids(caller, "segments", segments, tokens.device)
@@ -157,3 +156,11 @@ def _check_ids(caller: str, name: str, ids: Tensor, device: torch.device) -> Non
 def readable(x: Tensor) -> bool:
     """Whether looking at the content neither waits for a GPU nor breaks a graph."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def compute_dtype(parameter: Tensor) -> torch.dtype:
+    """The dtype of activations: that of autocast where it is on, which leaves float64 alone."""
+    device = parameter.device.type
+    if parameter.dtype == torch.float32 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return parameter.dtype

@@ -17,6 +17,7 @@ from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embed
 if TYPE_CHECKING:
     from lexforge.ops._tables import padded_table, table_parts
     from lexforge.ops.alignment.soft_align import soft_align
+    from lexforge.ops.attention.decode_attention import decode_attention_
     from lexforge.ops.convolution.conv_max_pool import conv_max_pool
     from lexforge.ops.cooccurrence.cooccurrence import (
         CooccurrenceIndex,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from lexforge.ops.transformer.add_layer_norm import add_layer_norm
     from lexforge.ops.transformer.bias_activation import bias_activation
     from lexforge.ops.transformer.embedding_sum import embedding_sum
+    from lexforge.ops.transformer.few_rows_linear import few_rows_linear
     from lexforge.ops.transformer.linear import linear
     from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
     from lexforge.ops.word2vec.cbow_batch import CbowMinibatch, cbow_batch
@@ -79,6 +81,7 @@ _NAMES = {
     "_tables": ("padded_table", "table_parts"),
     "alignment.soft_align": ("soft_align",),
     "convolution.conv_max_pool": ("conv_max_pool",),
+    "attention.decode_attention": ("decode_attention_",),
     "cooccurrence.cooccurrence": (
         "CooccurrenceIndex",
         "CountedRows",
@@ -105,6 +108,7 @@ _NAMES = {
     "transformer.add_layer_norm": ("add_layer_norm",),
     "transformer.bias_activation": ("bias_activation",),
     "transformer.embedding_sum": ("embedding_sum",),
+    "transformer.few_rows_linear": ("few_rows_linear",),
     "transformer.linear": ("linear",),
     "transformer.linear_cross_entropy": ("linear_cross_entropy",),
     "word2vec.cbow_batch": ("CbowMinibatch", "cbow_batch"),

@@ -30,7 +30,7 @@ def padded_table(vocab_size: int, dim: int) -> Tensor:
     _checks.whole("padded_table", "vocab_size", vocab_size, 1, 2**31 - 1)
     _checks.whole("padded_table", "dim", dim, 1, 2**31 - 1)
     stride = -(-dim // ROW_MULTIPLE) * ROW_MULTIPLE
-    return _zeros(torch.float32, vocab_size, stride)
+    return own_pages(torch.float32, vocab_size, stride)
 
 
 def table_parts(vocab_size: int, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -41,7 +41,7 @@ def table_parts(vocab_size: int, dim: int, dtype: torch.dtype = torch.float32) -
     _checks.whole("table_parts", "vocab_size", vocab_size, 1, 2**31 - 1)
     _checks.whole("table_parts", "dim", dim, 1, 2**31 - 1)
     columns = 64 if dim > 64 else 32
-    return _zeros(dtype, -(-dim // columns), vocab_size, columns)
+    return own_pages(dtype, -(-dim // columns), vocab_size, columns)
 
 
 def cut_(parts: Tensor, table: Tensor) -> Tensor:
@@ -58,8 +58,8 @@ def join_(table: Tensor, parts: Tensor) -> Tensor:
     return table
 
 
-def _zeros(dtype: torch.dtype, *shape: int) -> Tensor:
-    """On pages of its own, huge ones where the system has them."""
+def own_pages(dtype: torch.dtype, *shape: int) -> Tensor:
+    """Zeros on pages of their own, huge ones where the system has them."""
     size = math.prod(shape) * dtype.itemsize
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _MEMINFO = Path("/proc/meminfo")
 # A container's limit, by version 2 and by version 1. What is in use does not count against it: most
@@ -67,6 +69,23 @@ def show_bytes(size: int) -> str:
         if size >= _UNITS[prefix]:
             return f"{size / _UNITS[prefix]:.3g}{prefix}B"
     return f"{size}B"
+
+
+def check_free(owner: str, needed: int, sizes: Mapping[str, Any]) -> None:
+    """Refuse what cannot be made here, before anything is allocated.
+
+    Args:
+        owner: whose sizes they are. needed: bytes. sizes: what makes them so many.
+
+    Raises:
+        MemoryError: with what is needed, what is free, and the sizes.
+    """
+    free = available_memory()
+    if free is not None and needed > free:
+        told = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        raise MemoryError(
+            f"{owner}: {told} need {show_bytes(needed)}, and {show_bytes(free)} are free"
+        )
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt

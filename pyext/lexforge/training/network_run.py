@@ -171,6 +171,7 @@ class NetworkRun:
         stop: StopRequest | None = None,
         callbacks: Sequence[Any] = (),
         subject: Any = None,
+        save_evaluated: bool = False,
     ) -> None:
         """Train to the end, or until asked to stop; save what is to be saved.
 
@@ -185,6 +186,7 @@ class NetworkRun:
                 between), when stopped, at the end. The best evaluated one is in ``out/best``, and
                 `keep` earlier ones stay.
             stop: When it is requested, training saves and returns.
+            save_evaluated: Also save after each evaluation, better or not.
             callbacks, subject: See :class:`~lexforge.training.events.Events`.
 
         Raises:
@@ -229,6 +231,8 @@ class NetworkRun:
             best = ", the best so far" if state.evaluations_since_best == 0 else ""
             text = f"evaluation at step {values['step']}: {describe(values)}{best}"
             progress.evaluation(state, values, text)
+            if save_evaluated and out is not None:
+                attempt(partial(save, out, keep), progress, "the next evaluation is saved again")
 
         evaluation = None
         if self.evaluation is not None and measure is not None:

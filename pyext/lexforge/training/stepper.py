@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,12 @@ from lexforge.training.graphs import GraphedStep
 from lexforge.training.memory import keep_freed_memory
 from lexforge.training.network_job import evaluating
 from lexforge.training.optimizer import NetworkOptimizer
+
+
+def step_seed(seed: int, step: int, part: int) -> Tensor:
+    """int64 [1]: the dropout's seed, a function of these three."""
+    words = np.random.SeedSequence((seed % 2**64, step, part)).generate_state(1, np.uint64)
+    return torch.from_numpy(words.view(np.int64))
 
 
 class Parts(Protocol):

@@ -8,17 +8,9 @@ from functools import partial
 from typing import Any
 
 from lexforge._arguments import real, whole
-from lexforge.ops.attention.attention import MAX_HEAD_DIM
-from lexforge.training.memory import available_memory, show_bytes
-
-ACTIVATIONS = ("gelu", "relu", "gelu_tanh", "silu")
-# What transformers calls them; the first name of each is written.
-_HUGGING_FACE_ACTIVATIONS = {
-    "gelu": ("gelu", "gelu_python"),
-    "relu": ("relu",),
-    "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu_accurate"),
-    "silu": ("silu", "swish"),
-}
+from lexforge.layers.activation import ACTIVATIONS, HUGGING_FACE_ACTIVATIONS, own_activation
+from lexforge.layers.block import BLOCK_BYTES, check_heads
+from lexforge.training.memory import check_free
 
 # What transformers calls the fields of a configuration.
 _HUGGING_FACE_KEYS = {
@@ -48,7 +40,6 @@ _FIXED_KEYS = {
 # otherwise, and as "hidden_act" one that makes it stop and show it: an unknown model_type may not.
 OWN_TYPE = "lexforge_bert"
 _OWN_ACTIVATION = "lexforge_bert is read by lexforge only"
-_BLOCK_BYTES = 2**15  # that a block's Python objects take, about
 _OWN_KEYS = {
     **_HUGGING_FACE_KEYS,
     "activation": "activation",
@@ -113,16 +104,7 @@ class BertConfig:
         self._set("num_layers", check("num_layers", self.num_layers, 0))
         if self.pad_token_id is not None:
             self._set("pad_token_id", check("pad_token_id", self.pad_token_id, 0))
-        if self.hidden_size % self.num_heads:
-            raise ValueError(
-                f"BertConfig: num_heads must divide hidden_size {self.hidden_size}, "
-                f"got {self.num_heads}"
-            )
-        if self.hidden_size // self.num_heads > MAX_HEAD_DIM:
-            raise ValueError(
-                f"BertConfig: hidden_size / num_heads must be at most {MAX_HEAD_DIM}, "
-                f"got {self.hidden_size // self.num_heads}"
-            )
+        check_heads("BertConfig", ("hidden_size", self.hidden_size), ("num_heads", self.num_heads))
         for name in ("activation", "head_activation"):
             if getattr(self, name) not in ACTIVATIONS:
                 raise ValueError(
@@ -218,9 +200,7 @@ class BertConfig:
                 raise ValueError(f"BertConfig: {key} must be {value!r}, got {config[key]!r}")
         values = {name: config[key] for name, key in keys.items() if key in config}
         if kind == "bert" and "activation" in values:
-            for ours, theirs in _HUGGING_FACE_ACTIVATIONS.items():
-                if values["activation"] in theirs:
-                    values["activation"] = ours
+            values["activation"] = own_activation(values["activation"])
             values["head_activation"] = values["activation"]
         return cls(**values)
 
@@ -257,13 +237,8 @@ class BertConfig:
         Raises:
             MemoryError: with what is needed, what is free, and the sizes.
         """
-        needed = 4 * copies * self.num_parameters + _BLOCK_BYTES * self.num_layers
-        free = available_memory()
-        if free is not None and needed > free:
-            sizes = ", ".join(f"{name}={getattr(self, name)}" for name in _SIZES)
-            raise MemoryError(
-                f"BertConfig: {sizes} need {show_bytes(needed)}, and {show_bytes(free)} are free"
-            )
+        needed = 4 * copies * self.num_parameters + BLOCK_BYTES * self.num_layers
+        check_free("BertConfig", needed, {name: getattr(self, name) for name in _SIZES})
 
     def to_huggingface(self) -> dict[str, Any]:
         """The content of a ``config.json``.
@@ -274,7 +249,7 @@ class BertConfig:
         if self.published:
             config = {"model_type": "bert", "architectures": ["BertForPreTraining"]}
             config |= {key: getattr(self, name) for name, key in _HUGGING_FACE_KEYS.items()}
-            config["hidden_act"] = _HUGGING_FACE_ACTIVATIONS[self.activation][0]
+            config["hidden_act"] = HUGGING_FACE_ACTIVATIONS[self.activation][0]
             if self.initializer_range is None:
                 del config["initializer_range"]
             return config

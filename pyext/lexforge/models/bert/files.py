@@ -17,7 +17,6 @@ import io
 import json
 import os
 import re
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,8 +27,12 @@ from torch import Tensor
 
 from lexforge._compressed import DAMAGED_ZIP, is_damage
 from lexforge._files import replacing
+from lexforge.models import weights
+from lexforge.models.weights import Differences as Differences
+from lexforge.models.weights import Part, bare_name, read_weights, state_dict
+from lexforge.models.weights import fill as fill
+from lexforge.models.weights import read_tokenizer as read_tokenizer
 from lexforge.text.lines import numbered_words, parse_json, read_lines
-from lexforge.text.tokenizers.published import TOKENIZER, TOKENIZER_CONFIG, load_tokenizer
 from lexforge.training.checkpoint import (
     CONFIG,
     TENSORS,
@@ -37,7 +40,6 @@ from lexforge.training.checkpoint import (
     CheckpointError,
     read_json,
     read_parts,
-    read_tensors,
     replacing_parts,
     write_json,
     write_tensors,
@@ -47,12 +49,7 @@ from lexforge.training.memory import available_memory, show_bytes
 if TYPE_CHECKING:
     from lexforge.text.tokenizers.base import Tokenizer
 
-PICKLED = "pytorch_model.bin"
-INDEX = ".index.json"  # after the name of a file: of the one that lists its shards
 ARCHIVE_VOCABULARY, ARCHIVE_TENSORS = "vocab.json", "pretrained.params"
-
-
-_Part = Callable[[str], Path]  # where a part of a folder is
 
 
 class Names(NamedTuple):
@@ -157,39 +154,11 @@ def read_folder(
     """
     folder = Path(folder)
 
-    def read(part: _Part) -> tuple[dict[str, Any], dict[str, Tensor], list[str] | None]:
-        tensors = _current_names(_read_weights(folder, part), folder)
+    def read(part: Part) -> tuple[dict[str, Any], dict[str, Tensor], list[str] | None]:
+        tensors = _current_names(read_weights(folder, part), folder)
         return read_json(part(CONFIG)), tensors, _read_words(part(VOCABULARY))
 
     return read_parts(folder, [CONFIG], read)
-
-
-def _read_weights(folder: Path, part: _Part) -> dict[str, Tensor]:
-    """The tensors of the first of the known files that is there."""
-    for name, read in _WEIGHTS.items():
-        if part(name).is_file():
-            return read(part(name))
-        if part(name + INDEX).is_file():
-            return _read_shards(part, part(name + INDEX), read)
-    raise CheckpointError(f"{folder} must hold {' or '.join(_WEIGHTS)}, and holds neither")
-
-
-def _read_shards(part: _Part, index: Path, read: Callable[[Path], dict[str, Tensor]]) -> Any:
-    """The tensors that an index lists, from the files in which it says they are."""
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise CheckpointError(f"{index}: weight_map must be an object of file names")
-    tensors: dict[str, Tensor] = {}
-    for name in dict.fromkeys(places.values()):
-        if Path(name).name != name or name == "..":
-            raise CheckpointError(f"{index}: shards must be files beside it, got {name!r}")
-        if not os.path.isfile(part(name)):
-            raise CheckpointError(f"{index}: the shard {name:.80} is missing")
-        wanted, found = [key for key, place in places.items() if place == name], read(part(name))
-        if missing := [key for key in wanted if key not in found]:
-            raise CheckpointError(f"{part(name)} must hold {', '.join(missing)}, as {INDEX} says")
-        tensors |= {key: found[key] for key in wanted}
-    return tensors
 
 
 def write_folder(
@@ -251,8 +220,8 @@ def read_archive(path: str | os.PathLike) -> tuple[list[str], dict[str, Tensor]]
         words = numbered_words(parse_json(parts[0], source, list), source)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    tensors = _state_dict(path / ARCHIVE_TENSORS, io.BytesIO(parts[1]))
-    return words, {_bare(name): tensor for name, tensor in tensors.items()}
+    tensors = state_dict(path / ARCHIVE_TENSORS, io.BytesIO(parts[1]))
+    return words, {bare_name(name): tensor for name, tensor in tensors.items()}
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
@@ -309,39 +278,6 @@ def unite_head(
     return tensors
 
 
-class Differences(NamedTuple):
-    """How tensors found in a file differ from those of a model."""
-
-    missing: list[str]
-    unexpected: list[str]
-    unsuitable: list[str]  # with what is wrong: shape or dtype
-
-    @classmethod
-    def between(cls, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Differences:
-        """Of the tensors expected and those found, by name."""
-        unsuitable = []
-        for name in expected.keys() & found.keys():
-            want, have = expected[name], found[name]
-            if have.shape != want.shape:
-                unsuitable.append(f"{name} must be {list(want.shape)}, got {list(have.shape)}")
-            elif not have.is_floating_point():
-                unsuitable.append(f"{name} must be floating-point, got {have.dtype}")
-        return cls(
-            sorted(expected.keys() - found.keys()),
-            sorted(found.keys() - expected.keys()),
-            sorted(unsuitable),
-        )
-
-    def describe(self, source: str | os.PathLike, advice: str = "") -> str:
-        """All of it, a line each, and what would help at the end."""
-        lines = [f"{source} does not hold the tensors of its configuration"]
-        for kind, names in zip(("missing", "unexpected", "unsuitable"), self, strict=True):
-            lines += [f"  {kind}: {name}" for name in names]
-        if advice:
-            lines.append(f"  {advice}")
-        return "\n".join(lines)
-
-
 def classifier_tensors(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
@@ -356,38 +292,9 @@ def classifier_tensors(
     return {name: x for name, x in tensors.items() if pooled and name.startswith(f"{CLASSIFIER}.")}
 
 
-def read_tokenizer(folder: str | os.PathLike) -> Tokenizer | None:
-    """The tokenizer of a folder; None where there is none that can be read.
-
-    What is wrong with a tokenizer.json, or with what tokenizer_config.json names, is warned of; a
-    vocab.txt without special tokens is a vocabulary and no tokenizer.
-    """
-    try:
-        return load_tokenizer(folder)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        names = (TOKENIZER, TOKENIZER_CONFIG)
-        if any(Path(folder, name).exists() for name in names):
-            warnings.warn(f"the tokenizer is left out: {error}", stacklevel=4)
-        return None
-
-
 def check_layers(wanted: int, tensors: Mapping[str, Tensor], source: str | os.PathLike) -> None:
     """CheckpointError if more blocks are wanted than the tensors, by Hugging Face's names, have."""
-    pattern = re.escape(HUGGING_FACE.block).replace(r"\{\}", r"(\d+)")
-    found = 1 + max(map(int, _numbers(pattern, tensors)), default=-1)
-    if wanted > found:
-        raise CheckpointError(
-            f"{source}: {CONFIG}: num_hidden_layers must be at most {found}, the layers that its "
-            f"tensors are of, got {wanted}"
-        )
-
-
-def fill(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Copy what is found to the tensors of its names."""
-    for name in expected.keys() & found.keys():
-        expected[name].copy_(found[name])
+    weights.check_layers(HUGGING_FACE.block, "num_hidden_layers", wanted, tensors, source)
 
 
 def archive_sizes(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> dict[str, int]:
@@ -418,7 +325,7 @@ def _numbers(pattern: str, names: Iterable[str]) -> list[str]:
 
 def _current_names(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Tensors by the names of current files, from those of older and wrapped models."""
-    renamed = {name: _bare(name) for name in tensors}
+    renamed = {name: bare_name(name) for name in tensors}
     if not any(name.startswith("bert.") for name in renamed.values()):  # of an encoder alone
         for old, name in renamed.items():
             if name.startswith(("embeddings.", "encoder.", "pooler.")):
@@ -435,35 +342,6 @@ def _current_names(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Ten
     if twice:
         raise CheckpointError(f"{source} holds more than one tensor for {', '.join(twice)}")
     return current
-
-
-def _bare(name: str) -> str:
-    """Without what torch.compile and DistributedDataParallel put before names."""
-    name = name.replace("_orig_mod.", "")
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
-
-
-def _state_dict(path: Path, file: Any = None) -> dict[str, Tensor]:
-    """Of a file, or of what was read from it."""
-    try:
-        state = torch.load(path if file is None else file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage shows in many ways
-        reason = str(error).split("\n")[0]
-        raise CheckpointError(f"{path} must be a state dict of tensors: {reason}") from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
-    ):
-        raise CheckpointError(f"{path} must be a state dict of tensors, got something else")
-    return dict(state)
-
-
-# How files of weights are read, by their names; the first one that is there counts.
-_WEIGHTS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-    TENSORS: read_tensors,
-    PICKLED: _state_dict,
-}
 
 
 def _read_words(path: Path) -> list[str] | None:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from lexforge.layers.block import TransformerBlock
 from lexforge.layers.heads import MaskLM, NextSentencePred, Pooler
 from lexforge.layers.initial import UNSET, generator_of, initialise, unset
-from lexforge.layers.packing import pack_padded, readable
+from lexforge.layers.packing import compute_dtype, pack_padded, readable
+from lexforge.layers.seeds import layer_seeds, seed_offsets
 from lexforge.models.bert import files as bert_files
 from lexforge.models.bert.config import BertConfig
-from lexforge.ops.sampling.sampling import seed_from
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 from lexforge.text.tokenizers.published import tokenizer_of
@@ -70,8 +70,8 @@ class BertEncoder(nn.Module):
         )
         blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_layers))
         self.blocks = blocks  # type: ignore[assignment]  # torch does not say what it is a list of
-        offsets = [seed_from(i * _GOLDEN % 2**64) for i in range(1 + 3 * config.num_layers)]
-        self.register_buffer("seed_offsets", torch.tensor(offsets), persistent=False)
+        offsets = seed_offsets(1 + 3 * config.num_layers)
+        self.register_buffer("seed_offsets", offsets, persistent=False)
         initialise(self, config, seed)
 
     @overload
@@ -146,7 +146,7 @@ class BertEncoder(nn.Module):
         attention_dropout = self.config.attention_dropout if self.training else 0.0
         seeds: Sequence[Tensor | None] = (None,) * len(self.seed_offsets)
         if dropout > 0 or attention_dropout > 0:
-            seeds = (self._seed(seed, tokens.device) + self.seed_offsets).split(1)
+            seeds = layer_seeds("BertEncoder", seed, self.seed_offsets)
         norm = self.embedding_norm
         x = embedding_sum(
             tokens,
@@ -160,7 +160,7 @@ class BertEncoder(nn.Module):
             eps=self.config.norm_eps,
             dropout_p=0.0 if norm is None else dropout,
             seed=seeds[0],
-            dtype=_compute_dtype(self.token_embedding.weight),
+            dtype=compute_dtype(self.token_embedding.weight),
         )
         layers = [x]
         last = len(self.blocks) - 1
@@ -188,24 +188,6 @@ class BertEncoder(nn.Module):
         name = type(self).__name__
         packed = pack_padded(name, self.config.max_positions, tokens, segments, valid_lens)
         return packed.unpack(self.encode_packed(*packed.inputs, seed=seed))
-
-    @staticmethod
-    def _seed(seed: int | Tensor | None, device: torch.device) -> Tensor | int:
-        if seed is None:
-            return torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=device)
-        if not isinstance(seed, Tensor):
-            return seed_from(seed)
-        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != device:
-            raise ValueError(
-                f"BertEncoder: seed must be one int64 on {device}, "
-                f"got {seed.dtype} {tuple(seed.shape)} on {seed.device}"
-            )
-        return seed
-
-
-# Offsets between the seeds of the dropouts of one step: multiples of 2^64 / golden ratio, so that
-# steps whose seeds are neighbours share none.
-_GOLDEN = 0x9E3779B97F4A7C15
 
 
 class BertModel(nn.Module):
@@ -686,13 +668,6 @@ def _beginning(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _check_memory(config: BertConfig) -> None:
     if torch.get_default_device().type != "meta":
         config.check_memory()
-
-
-def _compute_dtype(table: Tensor) -> torch.dtype:
-    """The dtype of activations: that of autocast where it is on, which leaves float64 alone."""
-    if table.dtype == torch.float32 and torch.is_autocast_enabled(table.device.type):
-        return torch.get_autocast_dtype(table.device.type)
-    return table.dtype
 
 
 def _check_predictions(batch: PackedBatch) -> None:

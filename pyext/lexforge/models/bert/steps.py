@@ -6,7 +6,6 @@ from collections.abc import Generator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from lexforge.models.bert.capacity import BatchCapacity
 from lexforge.models.bert.examples import PackedBatch
 from lexforge.models.bert.model import IGNORED, BertLosses, BertModel
 from lexforge.training.optimizer import NetworkOptimizer
-from lexforge.training.stepper import Graph, Stepper
+from lexforge.training.stepper import Graph, Stepper, step_seed
 
 if TYPE_CHECKING:
     from lexforge.models.bert.examples import BertExamples
@@ -46,12 +45,6 @@ class StepData(NamedTuple):
 
 
 _EMPTY_EPOCHS = 100  # in a row, after which no more data are expected
-
-
-def step_seed(seed: int, step: int, part: int) -> Tensor:
-    """int64 [1]: the dropout's seed, a function of these three."""
-    words = np.random.SeedSequence((seed % 2**64, step, part)).generate_state(1, np.uint64)
-    return torch.from_numpy(words.view(np.int64))
 
 
 def draw_steps(

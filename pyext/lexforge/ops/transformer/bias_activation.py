@@ -8,7 +8,12 @@ from torch import Tensor
 from lexforge.ops import _checks
 
 _OP = "bias_activation"
-_ACTIVATIONS = {"gelu": 0, "relu": 1, "tanh": 2}  # bias_activation.h, enum Activation
+_ACTIVATIONS = {
+    "gelu": 0,
+    "relu": 1,
+    "tanh": 2,
+    "gelu_tanh": 3,
+}  # bias_activation.h, enum Activation
 
 
 def bias_activation(x: Tensor, bias: Tensor | None, *, activation: str = "gelu") -> Tensor:
@@ -18,7 +23,8 @@ def bias_activation(x: Tensor, bias: Tensor | None, *, activation: str = "gelu")
         x: [..., H], float32, bfloat16 or float64, such as the product of a linear layer that has
             not added its bias. Copied if it is not contiguous.
         bias: [H], float32 (float64 with float64 ``x``), or None.
-        activation: "gelu" (by the error function, Hendrycks and Gimpel 2016), "relu" or "tanh".
+        activation: "gelu" (by the error function, Hendrycks and Gimpel 2016), "gelu_tanh" (its
+            approximation with tanh, as in GPT-2), "relu" or "tanh".
 
     Returns:
         The shape and dtype of ``x``; differentiable in x and bias (once).

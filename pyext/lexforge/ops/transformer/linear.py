@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lexforge import _library
 from lexforge.ops import _checks
+from lexforge.ops.transformer import few_rows_linear
 
 # From here on preparations cost less than they save (multiply-adds of one product).
 _LEAST_WORK = 2**22
@@ -25,8 +26,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias``, as :func:`torch.nn.functional.linear` gives it, in less time.
 
     On the CPU in float32, where the sizes make it worth while, the products with the weight go to
-    oneDNN and the gradients of weight and bias to csrc/transformer/weight_gradient.h. Everything
-    else, and all there is under ``torch.autocast``, is ``torch.nn.functional.linear`` itself.
+    oneDNN and the gradients of weight and bias to csrc/transformer/weight_gradient.h; up to 32 rows
+    without a gradient are :func:`lexforge.ops.few_rows_linear`. Everything else, and all there is
+    under ``torch.autocast``, is ``torch.nn.functional.linear`` itself.
 
     Args:
         x: [..., in], any floating dtype and device.
@@ -51,6 +53,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _checks.tensor("linear", "x", x, shape=(..., inputs))
     if bias is not None:
         _checks.tensor("linear", "bias", bias, dtype, (outputs,), x)
+    if not autocast and _few(x, weight, bias):
+        rows = few_rows_linear.product(x.reshape(-1, inputs), weight, bias)
+        return rows.reshape(*x.shape[:-1], outputs)
     if autocast or not _pays(x, outputs):
         return functional.linear(x, weight, bias)
     rows = torch.ops.lexforge.linear.default(x.reshape(-1, inputs), weight, bias)
@@ -103,6 +108,16 @@ def weight_gradient(grad_out: Tensor, x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return grad_out.t() @ x
     return torch.ops.lexforge.linear_gradients.default(grad_out, x)[0]
+
+
+def _few(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether nothing is recorded, and reading the weight is most of the work."""
+    if x.device.type != "cpu" or x.numel() > few_rows_linear.MOST_ROWS * weight.shape[1]:
+        return False
+    recorded = torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    )
+    return not recorded and x.dtype in _checks.FLOATS
 
 
 def _large(x: Tensor, outputs: int) -> bool:

@@ -32,14 +32,45 @@ def add_layer_norm(
     Arguments as in :func:`lexforge.ops.add_layer_norm`, but all in the dtype of
     ``x``; ``keep`` replaces the dropout mask.
     """
+    h = _sum(x, residual, x_bias, dropout_p, seed, keep)
+    return _norm(h, weight, bias, eps)
+
+
+def add_layer_norm_sum(
+    x: Tensor,
+    residual: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    eps: float = 1e-5,
+    dropout_p: float = 0.0,
+    seed: int = 0,
+    x_bias: Tensor | None = None,
+    keep: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """``residual + dropout(x + x_bias)`` and its layer norm; arguments as above."""
+    h = _sum(x, residual, x_bias, dropout_p, seed, keep)
+    return h, _norm(h, weight, bias, eps)
+
+
+def _sum(
+    x: Tensor,
+    residual: Tensor | None,
+    x_bias: Tensor | None,
+    dropout_p: float,
+    seed: int,
+    keep: Tensor | None,
+) -> Tensor:
     h = x if x_bias is None else x + x_bias
     if dropout_p > 0:
         threshold = int(dropout_p * 65536 + 0.5)
         if keep is None:
             keep = dropout_keep(seed, dropout_p, x.shape).to(x.device)
         h = torch.where(keep, h, 0) * (65536 / (65536 - threshold) if threshold < 65536 else 0)
-    if residual is not None:
-        h = residual + h
+    return h if residual is None else residual + h
+
+
+def _norm(h: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     mean = h.mean(-1, keepdim=True)
     variance = (h - mean).square().mean(-1, keepdim=True)
     return (h - mean) * torch.rsqrt(variance + eps) * weight + bias

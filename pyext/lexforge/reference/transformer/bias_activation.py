@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-ACTIVATIONS = {"gelu": functional.gelu, "relu": torch.relu, "tanh": torch.tanh}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+}
 
 
 def bias_activation(x: Tensor, bias: Tensor | None, *, activation: str = "gelu") -> Tensor:

@@ -27,6 +27,7 @@ TIE_BREAKS = _text.BpeTrainer.TIES
 _STEP = 500  # merges between two looks at the progress
 _BATCH = 1000  # texts taken from an iterable at a time
 _FILE_BYTES = 1 << 25  # of a text encoded at a time
+MERGES = "merges.txt"  # what GPT-2 has beside its vocab.json
 _CODES_END = "</w>"  # what subword-nmt puts at the end of a word
 
 
@@ -546,7 +547,7 @@ class BPETokenizer:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lines = ["#version: 0.2", *(f"{left} {right}" for left, right in self.merges)]
-        with replacements(folder / "vocab.json", folder / "merges.txt") as (vocab, merges):
+        with replacements(folder / "vocab.json", folder / MERGES) as (vocab, merges):
             vocab.write_bytes(json.dumps(self.index, ensure_ascii=False).encode())
             merges.write_bytes("".join(f"{line}\n" for line in lines).encode())
 
@@ -570,7 +571,7 @@ class BPETokenizer:
                 return cls(tokens, merges, **{**found, **settings})
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{file}: {error}") from error
-        for vocab, codes in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
+        for vocab, codes in (("vocab.json", MERGES), ("encoder.json", "vocab.bpe")):
             if (path / vocab).is_file() and (path / codes).is_file():
                 return cls.from_file(path / vocab, path / codes, **settings)
         raise FileNotFoundError(f"{path}: holds neither tokenizer.json nor vocab.json + merges.txt")

@@ -20,6 +20,8 @@ from lexforge._arguments import whole
 from lexforge._files import part, replacing
 from lexforge.text.lines import numbered_words, parse_json, read_json, read_lines
 from lexforge.text.tokenizers.base import Tokenizer
+from lexforge.text.tokenizers.bpe import MERGES, BPETokenizer
+from lexforge.text.tokenizers.characters import CharacterTokenizer
 from lexforge.text.tokenizers.words import CLASS_KEY, FAST, WordTokenizer
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -440,9 +442,11 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     """The tokenizer of a model's folder.
 
     Returns:
-        :class:`lexforge.text.tokenizers.words.WordTokenizer` if tokenizer_config.json says so, or
-        if there is no tokenizer.json and vocab.txt (or vocab.json) holds no word pieces; else
-        :class:`PublishedTokenizer`.
+        :class:`lexforge.text.tokenizers.words.WordTokenizer` or
+        :class:`lexforge.text.tokenizers.characters.CharacterTokenizer` if tokenizer_config.json
+        says so; :class:`PublishedTokenizer` of a tokenizer.json, or of a vocab.txt of word pieces;
+        :class:`lexforge.text.tokenizers.bpe.BPETokenizer` of GPT-2's vocab.json and merges.txt;
+        of another vocab.txt or vocab.json a WordTokenizer.
 
     Raises:
         FileNotFoundError: there is no vocabulary. ValueError: it is damaged, or has a component
@@ -453,10 +457,14 @@ def load_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     settings = read_json(path) if path.is_file() else {}
     if "WordTokenizer" in (settings.get(CLASS_KEY), settings.get("tokenizer_class")):
         return WordTokenizer.load(folder)
+    if settings.get(CLASS_KEY) == "CharacterTokenizer":
+        return CharacterTokenizer.load(folder)
     if part(folder, TOKENIZER).is_file():
         return PublishedTokenizer.load(folder)
     if (path := part(folder, "vocab.txt")).is_file() and holds_pieces(read_lines(path)):
         return PublishedTokenizer.load(folder)
+    if part(folder, MERGES).is_file():
+        return BPETokenizer.load(folder)
     return WordTokenizer.load(folder)
 
 

@@ -1,0 +1,1 @@
+"""Train a GPT on a text, and talk to it."""

@@ -1,0 +1,115 @@
+"""``lexforge gpt finetune``: a GPT that answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lexforge._display import shell_command
+from lexforge.cli._options import Given, options
+from lexforge.cli._settings_file import add_settings, split_sources
+from lexforge.cli.gpt.train import GPTRunOptions, finish
+from lexforge.models import settings as common
+from lexforge.models.gpt.settings import TuningSettings
+from lexforge.models.network_settings import EvaluationSettings
+from lexforge.models.settings import corpus as of_corpus
+from lexforge.models.settings import evaluation
+from lexforge.models.settings import model as of_model
+
+TEMPLATE_HELP = "TOML file of user, assistant, end, system: the text around prompts and answers."
+SOURCES_HELP = "JSON lines of prompt and answer; a file of settings, `.toml`, may go before it."
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(help=SOURCES_HELP, metavar="PAIRS", show_default=False),
+]
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What else there is to say."""
+
+    model: Path | None = of_model(None, "Folder of the model to begin with, and its tokenizer.")
+    dropout: float | None = of_model(
+        None, "Share of numbers dropped while training.", low=0, high=1
+    )
+    template: Path | None = of_corpus(None, TEMPLATE_HELP)
+    epochs: int = common.epochs(3, "Passes over the pairs; or say --max-iters.")
+    eval_file: Path | None = evaluation(None, "Pairs that are not trained on.")
+    eval_share: float = evaluation(0.0, "Or the share of PAIRS that is held out.", low=0, high=1)
+
+
+@options
+def finetune(
+    given: Annotated[Given, TuningSettings],
+    other: Annotated[Given, TuneOptions],
+    evaluated: Annotated[Given, EvaluationSettings],
+    running: Annotated[Given, GPTRunOptions],
+    sources: Sources = None,
+) -> None:
+    """Teach a GPT to answer, by prompts with their answers, of which only these count.
+
+    Each line of PAIRS is an object with the texts prompt and answer. They are packed without
+    padding; what is longer than the model's block is left out, which is told. --out holds the
+    model, its tokenizer and the template, from which `lexforge gpt chat` takes it.
+
+    Examples:
+
+    - `lexforge gpt finetune pairs.jsonl --model model/best --out chat/`
+    - `lexforge gpt finetune pairs.jsonl --model model/best --out chat/ --eval-share 0.05`
+    - `lexforge gpt finetune pairs.jsonl --model model/best --out chat/ --template mine.toml`
+    """
+    file, pairs = split_sources(sources or ())
+    groups: dict[type, Given] = {
+        TuningSettings: given,
+        TuneOptions: other,
+        EvaluationSettings: evaluated,
+        GPTRunOptions: running,
+    }
+    add_settings(file, groups)
+    others, run = TuneOptions(**other), GPTRunOptions(**running)
+    if pairs is None:
+        raise typer.BadParameter("give PAIRS, a file of JSON lines with prompt and answer")
+    if others.model is None and not run.resume:
+        raise typer.BadParameter("say which model learns to answer: --model FOLDER")
+    run.check(folders={"--tensorboard": run.tensorboard})
+
+    from lexforge.models.gpt.trainer import finetune as tune
+    from lexforge.training.lock import folder_of_run
+    from lexforge.training.progress import Progress
+    from lexforge.training.signals import StopRequest
+
+    with (
+        folder_of_run(run.out),
+        Progress(
+            not run.quiet, log_json=run.log_json, tensorboard=run.tensorboard, append=run.resume
+        ) as progress,
+    ):
+        stop = StopRequest()
+        result = tune(
+            pairs,
+            model=others.model or "",
+            out=run.out,
+            resume=run.resume,
+            overwrite=run.overwrite,
+            epochs=others.epochs,
+            template=others.template,
+            eval_file=others.eval_file,
+            eval_share=others.eval_share,
+            shape=None if others.dropout is None else {"dropout": others.dropout},
+            settings=given,
+            evaluation=evaluated,
+            device=run.device,
+            workers=run.workers,
+            checkpoint_every=run.checkpoint_every or None,
+            keep=run.keep,
+            progress=progress,
+            stop=stop,
+        )
+        again = None
+        if run.out is not None:
+            words = ("lexforge", "gpt", "finetune", pairs, "--out", run.out, "--resume")
+            again = shell_command(*words)
+        finish(result, run.out, progress, stop, again)
