@@ -64,7 +64,10 @@ class TextCNN(WordNetwork):
             found = self._means(words[index], texts)
         else:
             bounds = texts.cu_seqlens
-            found = [conv_max_pool(words, bounds, *conv.parameters(), index) for conv in self.convs]
+            found = [
+                conv_max_pool(words, bounds, conv.weight, conv.bias, index=index)
+                for conv in self.convs
+            ]
         return functional.relu(torch.cat(found, 1))
 
     def _means(self, words: Tensor, texts: RaggedTexts) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -148,7 +148,7 @@ class Pairs:
 
     def steps(
         self, settings: GPTSettings, dropout: float, state: NetworkState
-    ) -> Iterator[StepData]:
+    ) -> Generator[StepData, None, None]:
         """The data of one step after another, without an end, from where the state stands: epochs
         in orders that are functions of the seed and their number."""
         step, epoch, batch = state.done, state.epoch, state.position

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -79,7 +79,9 @@ class Windows:
             seed = None if seed is None else seed.pin_memory()
         return Part(tokens, labels, self.positions, self.bounds, self._block_size, seed, share)
 
-    def steps(self, settings: GPTSettings, dropout: float, step: int) -> Iterator[StepData]:
+    def steps(
+        self, settings: GPTSettings, dropout: float, step: int
+    ) -> Generator[StepData, None, None]:
         """The data of one step after another, without an end, from this one on."""
         parts = settings.gradient_accumulation_steps
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -210,7 +210,7 @@ def train(
         data.held_out.identity() if held_out else None,
     )
 
-    def steps() -> Iterator[StepData]:
+    def steps() -> Generator[StepData, None, None]:
         windows = Windows(data.train, width, size, run.settings.seed, run.device)
         return windows.steps(run.settings, found.config.dropout, run.state.done)
 
@@ -302,7 +302,7 @@ def finetune(
     run.set_length(epochs * math.ceil(len(lessons) / per_step))
     run.identify(lessons.identity(), None if exam is None else exam.identity())
 
-    def steps() -> Iterator[StepData]:
+    def steps() -> Generator[StepData, None, None]:
         return lessons.steps(run.settings, found.config.dropout, run.state)
 
     def measured() -> Iterator[Part]:
@@ -472,7 +472,7 @@ class _Run:
 
     def fit(
         self,
-        steps: Callable[[], Iterator[StepData]],
+        steps: Callable[[], Generator[StepData, None, None]],
         unseen: Callable[[], Iterator[Part]],
         *,
         graph: bool = False,
