@@ -47,6 +47,7 @@ EXCEPTIONS = {
     ),
     ("add_layer_norm", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("bias_activation", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
+    ("dropout", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("embedding_sum", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("few_rows_linear", "benchmark"): ("benchmarks/decode_attention.py", STEP),
     ("softmax_cross_entropy", "face"): (

@@ -33,6 +33,7 @@ from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.subword.classify_train import classify_train_
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
 from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.dropout import dropout
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.few_rows_linear import few_rows_linear
 from lexforge.ops.transformer.linear import linear
@@ -94,6 +95,7 @@ CALLS: list[tuple[str, Callable, tuple]] = [
      (f(2, 4), f(2, 4), f(2), n(0, 1)[:, None])),
     ("decode_attention_", lambda *given: decode_attention_(*given, given[4]),
      (f(1, 1, 4), f(1, 1, 3, 4), f(1, 1, 3, 4), i(1), f(1, 1, 4))),
+    ("dropout", lambda x: dropout(x, 0.5), (f(2, 4),)),
     ("embedding", embedding, (i(0, 1), f(2, 4))),
     ("embedding_bag", embedding_bag, (n(0, 1), f(2, 4), n(0, 1))),
     ("embedding_renorm_", lambda *given: embedding_renorm_(*given, 1.0), (f(2, 4), n(0, 1))),

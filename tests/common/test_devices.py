@@ -101,6 +101,10 @@ def norm_sum_backward() -> dict:
     return {**norm_backward(), **rows, "with_x_bias": True}
 
 
+def dropout() -> dict:
+    return {"x": floats(2, 4), "seed": longs(1), "dropout_p": 0.5}
+
+
 def embedding() -> dict:
     ids = {name: ints(0, 1) for name in ("tokens", "segments", "positions")}
     tables = {f"{name}_table": floats(2, 4) for name in ("token", "segment", "position")}
@@ -276,6 +280,7 @@ CALLS = [
     ("cooccurrence_rows", counting),
     ("cosine_top_k", search),
     ("decode_attention_", decode_attention),
+    ("dropout", dropout),
     ("embedding_bag", bags),
     ("embedding_bag_backward", bags),
     ("embedding_bag_weights_backward", bags),
