@@ -37,6 +37,7 @@ MEASURED = {
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
+    "lstm": ["recurrent"],
     "phrases": ["text"],
     "ptb_reference": ["word2vec", "sampling"],
     "row_update": ["embedding"],

@@ -22,7 +22,7 @@ def lstm(
     last_h = [[nothing] * (len(bounds) - 1) for _ in range(directions)]
     last_c = [[nothing] * (len(bounds) - 1) for _ in range(directions)]
     for d in range(directions):
-        of_direction = gates[:, d * 4 * hidden : (d + 1) * 4 * hidden]
+        of_direction = gates[:, d * 4 * hidden : (d + 1) * 4 * hidden].unbind()
         for b, first in enumerate(bounds[:-1]):
             tokens = range(first, bounds[b + 1])
             h = c = nothing
