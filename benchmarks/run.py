@@ -40,6 +40,7 @@ MEASURED = {
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
     "gpt_generate": ["attention", "transformer"],
+    "lstm": ["recurrent"],
     "phrases": ["text"],
     "ptb_reference": ["word2vec", "sampling"],
     "row_update": ["embedding"],
