@@ -64,9 +64,10 @@ class TextCNN(WordNetwork):
             found = self._means(words[index], texts)
         else:
             bounds = texts.cu_seqlens
-            found = [
-                conv_max_pool(words, bounds, *conv.parameters(), index) for conv in self.convs
-            ]
+            found = []
+            for conv in self.convs:
+                weight, bias = conv.parameters()
+                found.append(conv_max_pool(words, bounds, weight, bias, index))
         return functional.relu(torch.cat(found, 1))
 
     def _means(self, words: Tensor, texts: RaggedTexts) -> list[Tensor]:
