@@ -24,8 +24,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOT_BENCHMARKS = {"run", "harness", "bert_reference", "versions"}
-NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
+NOT_BENCHMARKS = {"run", "harness", "bert_reference", "classifiers", "versions"}
+NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "nli", "sentiment"}
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
     "attention": ["attention"],
@@ -38,10 +38,12 @@ MEASURED = {
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
+    "nli": ["alignment", "embedding", "transformer"],
     "phrases": ["text"],
     "ptb_reference": ["word2vec", "sampling"],
     "row_update": ["embedding"],
     "sampling": ["sampling"],
+    "sentiment": ["recurrent", "convolution", "embedding"],
     "soft_align": ["alignment"],
     "word2vec_train": ["word2vec"],
     "word2vec_train_models": ["word2vec"],
