@@ -35,6 +35,7 @@ from torch.nn import functional
 from harness import Report, add_report_options, alternate, process_bytes
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.dropout import dropout as drop
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear import linear
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
@@ -166,6 +167,18 @@ def activation_cases(draw: Draw, rows: dict[int, int], dtype: torch.dtype) -> It
         yield Case(op, f"{count} x {width}", dtype, ours, plain, leaves, 2 * part, 5 * part)
 
 
+def dropout_cases(draw: Draw, rows: dict[int, int], dtype: torch.dtype) -> Iterator[Case]:
+    for width, count in rows.items():
+
+        def ours(x, dropout):
+            return drop(x, dropout)
+
+        part = count * width * dtype.itemsize
+        leaves = [draw.normal(count, width, dtype=dtype)]
+        plain, shape = functional.dropout, f"{count} x {width}"
+        yield Case("dropout", shape, dtype, ours, plain, leaves, 2 * part, 4 * part, dropout=0.2)
+
+
 def embedding_cases(draw: Draw, rows: dict[int, int], dtype: torch.dtype) -> Iterator[Case]:
     for (width, count), norm in zip(rows.items(), (False, True), strict=True):
         vocab_size, longest = VOCAB.get(width, 50), min(512, count)
@@ -268,6 +281,7 @@ def head_case(
 OPS = {
     "norm": norm_cases,
     "activation": activation_cases,
+    "dropout": dropout_cases,
     "embedding": embedding_cases,
     "linear": linear_cases,
 }

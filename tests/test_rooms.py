@@ -46,6 +46,7 @@ EXCEPTIONS = {
     ),
     ("add_layer_norm", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("bias_activation", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
+    ("dropout", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("embedding_sum", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("softmax_cross_entropy", "face"): (
         "pyext/lexforge/ops/transformer/linear_cross_entropy.py",

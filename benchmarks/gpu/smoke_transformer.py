@@ -11,12 +11,14 @@ from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.ops.attention.attention import attention, varlen_attention
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.dropout import dropout as drop
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 from lexforge.reference.alignment import soft_align as align_reference
 from lexforge.reference.attention import attention as attention_reference
 from lexforge.reference.transformer import add_layer_norm as norm_reference
 from lexforge.reference.transformer import bias_activation as activation_reference
+from lexforge.reference.transformer import dropout as dropout_reference
 from lexforge.reference.transformer import embedding_sum as embedding_reference
 from lexforge.reference.transformer import linear_cross_entropy as head_reference
 
@@ -191,6 +193,20 @@ for _activation in ("gelu", "relu"):
         _name = f"bias_activation, {_activation}, {short(_dtype)}, {_width}"
         _options = {"dtype": _dtype, "activation": _activation, "width": _width}
         ITEMS.add(_name, activated, *ACTIVATION, **_options)
+
+
+def dropped(device, dtype, count):
+    def ours(x):
+        return drop(x, 0.25, seed=5)
+
+    def plain(x):
+        return dropout_reference.dropout(x, 0.25, seed=5)
+
+    return judge(ours, plain, [normal(device, dtype, count)], dtype)
+
+
+for _dtype, _count in [(BF16, 8000), (FLOAT, 8000), (BF16, 777), (FLOAT, 777), (DOUBLE, 777)]:
+    ITEMS.add(f"dropout, {short(_dtype)}, {_count}", dropped, "dropout", dtype=_dtype, count=_count)
 
 
 def embedded(device, dtype, width, with_norm):

@@ -38,6 +38,7 @@ enum class RandomStream : uint32_t {
   kLineLabel = 12,   // subword/: which label of a line is trained (classify_train.h)
   kNoiseLabel = 13,  // subword/: noise labels of a line (classify_train.h)
   kMerges = 14,      // text/: is a merge left out (bpe_encode.h)
+  kDropout = 15,     // transformer/: is this element kept (dropout.h)
 };
 
 // Counter word 3. Slots are below 2^24.

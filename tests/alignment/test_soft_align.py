@@ -222,6 +222,15 @@ def test_gradcheck(device):
     )
 
 
+def test_second_derivatives_are_refused(device):
+    batch = Batch([2], [3], 4, 3, device)
+    leaves = [x.requires_grad_() for x in batch.texts]
+    beta, _ = soft_align(*leaves, *batch.bounds, *batch.longest)
+    (grad,) = torch.autograd.grad(beta.sum(), leaves[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable once"):
+        grad.sum().backward()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_opcheck(dtype, device):
     batch = Batch([4, 3], [2, 5], 8, 6, device, dtype)

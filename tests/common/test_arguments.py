@@ -32,6 +32,7 @@ from lexforge.ops.similarity.cosine_top_k import cosine_top_k
 from lexforge.ops.subword.classify_train import classify_train_
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
+from lexforge.ops.transformer.dropout import dropout
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear import linear
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
@@ -89,6 +90,7 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("cosine_top_k", lambda *given: cosine_top_k(
         *given[:2], 1, norms=given[2], excluded=given[3]),
      (f(2, 4), f(2, 4), f(2), n(0, 1)[:, None])),
+    ("dropout", lambda x: dropout(x, 0.5), (f(2, 4),)),
     ("embedding", embedding, (i(0, 1), f(2, 4))),
     ("embedding_bag", embedding_bag, (n(0, 1), f(2, 4), n(0, 1))),
     ("embedding_renorm_", lambda *given: embedding_renorm_(*given, 1.0), (f(2, 4), n(0, 1))),

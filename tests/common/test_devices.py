@@ -89,6 +89,10 @@ def norm_backward() -> dict:
     return {**norm(), "grad_y": floats(2, 4), "mean": floats(2), "rstd": floats(2)}
 
 
+def dropout() -> dict:
+    return {"x": floats(2, 4), "seed": longs(1), "dropout_p": 0.5}
+
+
 def embedding() -> dict:
     ids = {name: ints(0, 1) for name in ("tokens", "segments", "positions")}
     tables = {f"{name}_table": floats(2, 4) for name in ("token", "segment", "position")}
@@ -261,6 +265,7 @@ CALLS = [
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),
     ("cosine_top_k", search),
+    ("dropout", dropout),
     ("embedding_bag", bags),
     ("embedding_bag_backward", bags),
     ("embedding_bag_weights_backward", bags),

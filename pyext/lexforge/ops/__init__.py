@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lexforge.ops.subword.classify_train import classify_train_
     from lexforge.ops.transformer.add_layer_norm import add_layer_norm
     from lexforge.ops.transformer.bias_activation import bias_activation
+    from lexforge.ops.transformer.dropout import dropout
     from lexforge.ops.transformer.embedding_sum import embedding_sum
     from lexforge.ops.transformer.linear import linear
     from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
@@ -104,6 +105,7 @@ _NAMES = {
     "subword.classify_train": ("classify_train_",),
     "transformer.add_layer_norm": ("add_layer_norm",),
     "transformer.bias_activation": ("bias_activation",),
+    "transformer.dropout": ("dropout",),
     "transformer.embedding_sum": ("embedding_sum",),
     "transformer.linear": ("linear",),
     "transformer.linear_cross_entropy": ("linear_cross_entropy",),

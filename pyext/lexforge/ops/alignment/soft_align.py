@@ -127,3 +127,4 @@ def _backward(ctx, grad_beta, grad_alpha, _grad_stats_a, _grad_stats_b):
 
 
 torch.library.register_autograd("lexforge::soft_align", _backward, setup_context=_setup_context)
+_checks.differentiable_once(_OP, "soft_align_backward")
