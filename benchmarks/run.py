@@ -38,6 +38,7 @@ MEASURED = {
     "glove": ["cooccurrence", "glove", "text"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
+    "lstm": ["recurrent"],
     "nli": ["alignment", "embedding", "transformer"],
     "phrases": ["text"],
     "ptb_reference": ["word2vec", "sampling"],

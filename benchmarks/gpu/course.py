@@ -406,6 +406,13 @@ COURSE = [
         10,
         "--pairs 3 --longest 9 --features 8 --dim 6 --repeats 1 --threads 1",
     ),
+    benchmark(
+        "lstm",
+        "lstm.py",
+        "--programs lexforge padded packed --repeats 5 --seconds 3",
+        15,
+        "--texts 3 --longest 6 --inputs 4 --hidden 5 --repeats 1 --threads 1",
+    ),
     benchmark("attention-float32", "attention.py", "--dtypes float32 --lengths 128 512", 25),
     benchmark("skipgram-300", "word2vec_train.py", "--dim 300 --threshold 1e-4 --seconds 0.3", 20),
     benchmark("glove-300", "glove_train.py", "--dim 300 --seconds 0.3", 25),

@@ -18,6 +18,7 @@ import time
 import traceback
 
 import smoke_convolution
+import smoke_recurrent
 import smoke_transformer
 import smoke_words
 import torch
@@ -28,6 +29,7 @@ ITEMS: list[Item] = [
     *smoke_words.ITEMS,
     *smoke_transformer.ITEMS,
     *smoke_convolution.ITEMS,
+    *smoke_recurrent.ITEMS,
 ]
 _KEPT = 2000  # characters of a failure
 

@@ -21,6 +21,7 @@ from lexforge.ops.embedding.row_update import row_update_
 from lexforge.ops.glove.glove_loss import glove_loss
 from lexforge.ops.glove.glove_tiles import GloveTiles, glove_deal_parts, glove_tiles
 from lexforge.ops.glove.glove_train import glove_train_
+from lexforge.ops.recurrent.lstm import lstm
 from lexforge.ops.sampling.sampling import (
     alias_sample,
     build_alias,
@@ -103,6 +104,7 @@ CALLS: list[tuple[str, Callable, tuple]] = [
      (f(2, 2, 16), f(2, 2, 16), stats[:2].clone(), *tiles[1:])),
     ("linear", linear, (f(2, 4), f(3, 4), f(3))),
     ("linear_cross_entropy", linear_cross_entropy, (f(2, 4), f(3, 4), f(3), n(0, 1))),
+    ("lstm", lstm, (f(2, 12), f(1, 12, 3), i(0, 1, 2), i(1, 0))),
     ("row_update_", lambda weight, ids, gradients, first, second, touched: row_update_(
         weight, ids, gradients, "adam", lr=0.1, first=first, second=second, touched=touched,
         eps=1.0),
@@ -146,6 +148,7 @@ OPTIONAL = {
     ("embedding_sum", 4),
     ("linear", 2),
     ("linear_cross_entropy", 2),
+    ("lstm", 3),
     ("row_update_", 3),
     ("row_update_", 4),
     ("row_update_", 5),

@@ -227,6 +227,16 @@ def activation() -> dict:
     return {"x": floats(2, 4), "bias": floats(4), "grad_out": floats(2, 4), "activation": 1}
 
 
+def lstm() -> dict:
+    """A text of two tokens, in both directions."""
+    return {
+        **{"gates": floats(2, 24), "index": ints(1, 0), "w_hh": floats(2, 12, 3)},
+        **{"cu_seqlens": ints(0, 2), "save": True},
+        **{"grad_out": floats(2, 6), "grad_h": floats(1, 6), "grad_c": floats(1, 6)},
+        **{"activated": floats(2, 24), "cells": floats(2, 6)},
+    }
+
+
 def row_update() -> dict:
     moments = {"first": torch.zeros(2, 4), "second": torch.zeros(2, 4)}
     flags = {"touched": torch.zeros(2, dtype=torch.uint8)}
@@ -275,6 +285,8 @@ CALLS = [
     ("glove_loss", glove_loss),
     ("glove_loss_backward", glove_loss),
     ("glove_train_", glove_train),
+    ("lstm", lstm),
+    ("lstm_backward", lstm),
     ("row_update_", row_update),
     ("sample_noise", sampling),
     ("skipgram_loss", batch),

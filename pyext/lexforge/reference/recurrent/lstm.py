@@ -21,13 +21,13 @@ def lstm(
     out = [[nothing] * len(gates) for _ in range(directions)]
     last_h = [[nothing] * (len(bounds) - 1) for _ in range(directions)]
     last_c = [[nothing] * (len(bounds) - 1) for _ in range(directions)]
-    for d in range(directions):
-        of_direction = gates[:, d * 4 * hidden : (d + 1) * 4 * hidden]
+    for d, weight in enumerate(w_hh.unbind()):
+        of_direction = gates[:, d * 4 * hidden : (d + 1) * 4 * hidden].unbind()
         for b, first in enumerate(bounds[:-1]):
             tokens = range(first, bounds[b + 1])
             h = c = nothing
             for t in tokens if d == 0 else reversed(tokens):
-                i, f, g, o = (of_direction[t] + w_hh[d] @ h).chunk(4)
+                i, f, g, o = (of_direction[t] + weight @ h).chunk(4)
                 c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
                 h = torch.sigmoid(o) * torch.tanh(c)
                 out[d][t] = h
