@@ -76,6 +76,7 @@ __device__ __forceinline__ void fetch_chunk(Bfloat16* to, const Bfloat16* row, i
     copy_async<16>(to, inside ? row + column : nowhere, inside);
     return;
   }
+#pragma unroll 1
   for (int e = 0; e < 8; ++e) {
     to[e] = row != nullptr && column + e < dim ? row[column + e] : Bfloat16{0};
   }
@@ -129,7 +130,7 @@ __global__ void __launch_bounds__(kMmaThreads)
     }
     commit_copies();
   };
-#pragma unroll
+#pragma unroll 1
   for (int i = 0; i < kStages - 1; ++i) fetch();
 
   // Of the columns 8 n + 2 (lane % 4) + e. In one dimension: nvcc 13.0 would give the initial values

@@ -1,4 +1,4 @@
-// The instructions of common/tensor_core.cuh one at a time, and the tiles of attention_mma.cuh:
+// The instructions of common/tensor_core.cuh one at a time, and the tiles of tensor_tiles.cuh:
 // test_tensor_core.py compares their results with NumPy.
 #include <exception>
 #include <string>
