@@ -54,9 +54,8 @@ def joined(
         inside = (behind >= 0) & (behind < lengths[text])
         index = torch.where(inside, begin + each.cu_seqlens[text] + behind, index)
         begin, behind = begin + len(each.tokens), behind - lengths[text] - 1
-    source = torch.cat(
-        [first.tokens.new_tensor([cls_id, sep_id]), *(each.tokens for each in texts)]
-    )
+    special_tokens = [first.tokens.new_full((1,), number) for number in (cls_id, sep_id)]
+    source = torch.cat([*special_tokens, *(each.tokens for each in texts)])
     return Sequences(
         source[index].int(),
         (place > a[text] + 1).int(),
