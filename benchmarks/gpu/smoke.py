@@ -17,13 +17,18 @@ import os
 import time
 import traceback
 
+import smoke_convolution
 import smoke_transformer
 import smoke_words
 import torch
 from lines import FAULT, FILE, Writer, found_fault, is_fault, left_out
 from smoke_items import Item
 
-ITEMS: list[Item] = [*smoke_words.ITEMS, *smoke_transformer.ITEMS]
+ITEMS: list[Item] = [
+    *smoke_words.ITEMS,
+    *smoke_transformer.ITEMS,
+    *smoke_convolution.ITEMS,
+]
 _KEPT = 2000  # characters of a failure
 
 

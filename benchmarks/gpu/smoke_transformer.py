@@ -1,4 +1,4 @@
-"""Items of the smoke program: attention and the fused ops of a transformer."""
+"""Items of the smoke program: attention, alignment and the fused ops of a transformer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from smoke_items import Items, as_good_as_plain, differentiate
 from torch import Tensor
 from torch.nn import functional
 
+from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.ops.attention.attention import attention, varlen_attention
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
+from lexforge.reference.alignment import soft_align as align_reference
 from lexforge.reference.attention import attention as attention_reference
 from lexforge.reference.transformer import add_layer_norm as norm_reference
 from lexforge.reference.transformer import bias_activation as activation_reference
@@ -107,6 +109,32 @@ ITEMS.add("attention, packed", packed, *ATTENTION, dtype=BF16, dim=64)
 ITEMS.add("attention, packed, bound 600", packed, *ATTENTION, dtype=BF16, dim=64, bound=600)
 ITEMS.add("attention, packed, bound 1100", packed, *ATTENTION, dtype=BF16, dim=64, bound=1100)
 ITEMS.add("attention, packed, unaligned", packed, *ATTENTION, dtype=BF16, dim=64, offset=1)
+
+
+# -- alignment -----------------------------------------------------------------------------------
+
+
+def aligned(device, dtype, longest):
+    """Pairs of many lengths; a text that may be long is aligned a few tokens at a time."""
+    lengths = torch.tensor([[1, 14, 0, 50, 17], [9, 8, 3, 0, 130]])
+    bounds = functional.pad(lengths.cumsum(1), (1, 0)).int().to(device)
+    tokens = lengths.sum(1).tolist()
+    leaves = [normal(device, dtype, n, width) for width in (200, 100) for n in tokens]
+    leaves[:2] = [x * 0.25 for x in leaves[:2]]
+
+    def ours(*texts):
+        return torch.cat(soft_align(*texts, *bounds, 50, longest))
+
+    def plain(*texts):
+        return torch.cat(align_reference.soft_align(*texts, *bounds))
+
+    return judge(ours, plain, leaves, dtype)
+
+
+ALIGNMENT = ("soft_align", "soft_align_backward")
+for _dtype in (BF16, FLOAT, DOUBLE):
+    ITEMS.add(f"soft_align, {short(_dtype)}", aligned, *ALIGNMENT, dtype=_dtype, longest=130)
+ITEMS.add("soft_align, bound 4096", aligned, *ALIGNMENT, dtype=FLOAT, longest=4096)
 
 
 # -- norm, activation, embedding, head -----------------------------------------------------------

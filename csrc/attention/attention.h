@@ -40,6 +40,7 @@
 
 #include "common/dropout.h"
 #include "common/host_device.h"
+#include "common/packed.h"
 #include "common/philox.h"
 
 namespace lexforge {
@@ -93,17 +94,11 @@ struct AttentionShape {
 // kernels there read them through these, which keep any content inside the tensors. Rows that no
 // sequence covers, or only past max_length, are left as they were allocated, in out and lse as in
 // dq, dk and dv.
-struct AttentionSpan {
-  int64_t first, length;  // rows of the sequence: first ... first + length - 1
-};
+using AttentionSpan = PackedSpan;
 
 LEXFORGE_HOST_DEVICE AttentionSpan attention_span(const AttentionShape& shape, int64_t b) {
   if (shape.cu_seqlens == nullptr) return {b * shape.max_length, shape.max_length};
-  int64_t first = shape.cu_seqlens[b], last = shape.cu_seqlens[b + 1];
-  first = first < 0 ? 0 : first > shape.tokens ? shape.tokens : first;
-  last = last < first ? first : last > shape.tokens ? shape.tokens : last;
-  const int64_t length = last - first;
-  return {first, length > shape.max_length ? shape.max_length : length};
+  return packed_span(shape.cu_seqlens, b, shape.tokens, shape.max_length);
 }
 
 // n(b, i) for a sequence of `length` tokens.

@@ -1,69 +1,14 @@
-// Tiles of bfloat16 in shared memory, their way there from global memory, into the operands of
-// tensor-core instructions, and from their results back to global memory.
+// Tiles of bfloat16 in shared memory: their way there from global memory, and from the results of
+// tensor-core instructions back to it.
 #pragma once
 
 #include "attention/attention_cuda.cuh"
-#include "common/tensor_core.cuh"
+#include "common/tensor_tiles.cuh"
 
 namespace lexforge {
 
 constexpr int kTileRows = 64;  // keys or queries that are fetched at a time
 constexpr float kLog2E = 1.4426950408889634f;
-
-// Chunks (16 bytes) of a row of a tile are turned such that eight rows' chunks of the same number
-// lie in different banks: neither storing rows nor load_matrices ever waits for a bank.
-template <int kColumns>
-__device__ __forceinline__ int chunk_turn(int row) {
-  static_assert(kColumns % 32 == 0);
-  return kColumns % 64 == 0 ? row % 8 : row / 2 % 4;
-}
-
-// Where chunk `chunk` of row `row` of a tile of kColumns columns begins.
-template <int kColumns>
-__device__ __forceinline__ int tile_offset(int row, int chunk) {
-  return row * kColumns + (chunk ^ chunk_turn<kColumns>(row)) * 8;
-}
-
-// The 16 x 16 elements at (row, 8 chunk) of a tile X, row a multiple of 16 and chunk even, as
-//   load_a             operand a = X                load_a_transposed   operand a = X^T
-//   load_b             two operands b = X^T, 16 x 8 each: of rows 0-7 (words 0, 1) and 8-15 (2, 3)
-//   load_b_transposed  two operands b = X: of columns 0-7 and 8-15
-// What depends on the lane is written apart, so that it is computed once for all of a kernel's.
-template <int kColumns, bool kTransposed>
-__device__ __forceinline__ void load_by_rows(uint32_t (&words)[4], const Bfloat16* tile, int row,
-                                             int chunk, int lane) {
-  const int lane_row = lane % 16, lane_chunk = lane / 16 ^ chunk_turn<kColumns>(lane_row);
-  load_matrices<kTransposed>(words, tile,
-                             lane_row * kColumns + row * kColumns + (lane_chunk ^ chunk) * 8);
-}
-template <int kColumns, bool kTransposed>
-__device__ __forceinline__ void load_by_columns(uint32_t (&words)[4], const Bfloat16* tile, int row,
-                                                int chunk, int lane) {
-  const int lane_row = lane % 8 + lane / 16 * 8;
-  const int lane_chunk = lane / 8 % 2 ^ chunk_turn<kColumns>(lane_row);
-  load_matrices<kTransposed>(words, tile,
-                             lane_row * kColumns + row * kColumns + (lane_chunk ^ chunk) * 8);
-}
-template <int kColumns>
-__device__ __forceinline__ void load_a(uint32_t (&words)[4], const Bfloat16* tile, int row,
-                                       int chunk, int lane) {
-  load_by_rows<kColumns, false>(words, tile, row, chunk, lane);
-}
-template <int kColumns>
-__device__ __forceinline__ void load_a_transposed(uint32_t (&words)[4], const Bfloat16* tile,
-                                                  int row, int chunk, int lane) {
-  load_by_columns<kColumns, true>(words, tile, row, chunk, lane);
-}
-template <int kColumns>
-__device__ __forceinline__ void load_b(uint32_t (&words)[4], const Bfloat16* tile, int row,
-                                       int chunk, int lane) {
-  load_by_columns<kColumns, false>(words, tile, row, chunk, lane);
-}
-template <int kColumns>
-__device__ __forceinline__ void load_b_transposed(uint32_t (&words)[4], const Bfloat16* tile,
-                                                  int row, int chunk, int lane) {
-  load_by_rows<kColumns, true>(words, tile, row, chunk, lane);
-}
 
 // Two results side by side as an operand a.
 __device__ __forceinline__ void pack_a(uint32_t (&a)[4], const float (&left)[4],
@@ -73,20 +18,6 @@ __device__ __forceinline__ void pack_a(uint32_t (&a)[4], const float (&left)[4],
   a[2] = pack_bf16(right[0], right[1]);
   a[3] = pack_bf16(right[2], right[3]);
 }
-
-// Who fetches what of a tile: kLanes neighbouring threads a row, each every kLanes-th of its chunks
-// and every kRowStep-th row. Neither step changes a chunk's turn, so that beyond the first chunk
-// all offsets into the tile are constants.
-template <int kColumns, int kThreads>
-struct FetchPattern {
-  static constexpr int kChunks = kColumns / 8, kLanes = kChunks & -kChunks;
-  static constexpr int kRowStep = kThreads / kLanes;
-  static_assert(kRowStep % 8 == 0);
-
-  int row = static_cast<int>(threadIdx.x) / kLanes;
-  int chunk = static_cast<int>(threadIdx.x) % kLanes;
-  int offset = tile_offset<kColumns>(row, chunk);
-};
 
 // Fetches rows first ... first + kRows - 1 of a head into a tile: zeros at and beyond `end` and
 // `dim`, and for the thread's row i where bit i of `wanted` is not set. With aligned rows it only

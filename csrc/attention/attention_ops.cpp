@@ -49,15 +49,8 @@ struct Cpu : CpuCall {
   // What the kernels assume of cu_seqlens and valid_lens.
   static void check_lengths(const Checks& check, const AttentionShape& shape) {
     if (const int32_t* cu = shape.cu_seqlens) {
-      check.that(cu[0] == 0, "cu_seqlens must start at 0, got ", cu[0]);
-      for (int64_t b = 0; b < shape.sequences; ++b) {
-        check.that(cu[b] <= cu[b + 1], "cu_seqlens must ascend, got ", cu[b], " before ",
-                   cu[b + 1]);
-        check.that(cu[b + 1] - cu[b] <= shape.max_length, "max_seqlen must be at least ",
-                   cu[b + 1] - cu[b], ", the length of sequence ", b, ", got ", shape.max_length);
-      }
-      check.that(cu[shape.sequences] == shape.tokens, "cu_seqlens must end at T = ", shape.tokens,
-                 ", got ", cu[shape.sequences]);
+      check_packed(check, {"cu_seqlens", "max_seqlen", "T"}, cu, shape.sequences, shape.tokens,
+                   shape.max_length);
     }
     if (const int32_t* valid = shape.valid_lens) {
       const int64_t count = shape.valid_per_query ? shape.tokens : shape.sequences;

@@ -36,6 +36,24 @@ struct CpuCall {
     const auto* bad = std::find_if(id, id + count, outside);
     check.that(false, name, " must be in [0, ", rows, "), got ", *bad, " at position ", bad - id);
   }
+
+  // What kernels assume of the bounds [count + 1] of packed sequences (common/packed.h): that they
+  // ascend from 0 to the number of rows, by at most max_length.
+  struct PackedNames {
+    const char *cu, *max_length, *rows;
+  };
+  static void check_packed(const Checks& check, const PackedNames& names, const int32_t* cu,
+                           int64_t count, int64_t rows, int64_t max_length) {
+    check.that(cu[0] == 0, names.cu, " must start at 0, got ", cu[0]);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t length = int64_t{cu[i + 1]} - cu[i];
+      check.that(length >= 0, names.cu, " must ascend, got ", cu[i], " before ", cu[i + 1]);
+      check.that(length <= max_length, names.max_length, " must be at least ", length,
+                 ", the length of sequence ", i, ", got ", max_length);
+    }
+    check.that(cu[count] == rows, names.cu, " must end at ", names.rows, " = ", rows, ", got ",
+               cu[count]);
+  }
 };
 
 // parallel_for with memory of so many bytes for each range: kernel(first, last, memory).

@@ -105,5 +105,5 @@ def test_clean(invoke, folders):
 
 @pytest.mark.parametrize("command", ["list", "path", "fetch", "clean"])
 def test_unknown_names(invoke, command):
-    result = invoke("data", command, "imdb")
+    result = invoke("data", command, "imdbs")
     assert result.exit_code == 2 and "NAME must be one of pydocs, ptb" in result.stderr

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.ops.attention.attention import attention, varlen_attention
+from lexforge.ops.convolution.conv_max_pool import conv_max_pool
 from lexforge.ops.cooccurrence.cooccurrence import (
     CountedRows,
     cooccurrence_index,
@@ -76,6 +78,7 @@ CALLS: list[tuple[str, Callable, tuple]] = [
         *t[:10], words=2, buckets=2, word_ngrams=2, bucket_rows=t[10], loss="ns", noise=t[11]),
      (f(4, 16), f(2, 16), stats[:2].clone(), i(0, 1), n(0, 2), i(1), n(0, 1), n(0, 1, 2), i(0, 1),
       i(5, 7), i(1, 0), noise)),
+    ("conv_max_pool", conv_max_pool, (f(2, 4), n(0, 2, 3), f(3, 4, 2), f(3), i(1, 0, 1))),
     ("cooccurrence_index", lambda tokens, offsets: cooccurrence_index(
         tokens, offsets, vocab_size=2, window=1), (i(0, 1), n(0, 2))),
     ("cooccurrence_rows", lambda *given: cooccurrence_rows(
@@ -108,6 +111,8 @@ CALLS: list[tuple[str, Callable, tuple]] = [
     ("noise_weights", noise_weights, (n(1, 2),)),
     ("sample_noise", lambda table, positives, offsets: sample_noise(
         table, positives, offsets, 1, seed=1), (noise, i(0, 1), n(0, 2))),
+    ("soft_align", lambda *given: soft_align(*given, 3, 2),
+     (f(3, 4), f(2, 4), f(3, 5), f(2, 5), i(0, 3), i(0, 2))),
     ("skipgram_windows", skipgram_windows, corpus),
     ("skipgram_batch", lambda *given: skipgram_batch(examples(*given), 0, 1),
      (n(0), noise, *windows)),
@@ -130,6 +135,8 @@ OPTIONAL = {
     ("bias_activation", 1),
     ("classify_train_", 10),
     ("classify_train_", 11),
+    ("conv_max_pool", 3),
+    ("conv_max_pool", 4),
     ("cosine_top_k", 2),
     ("cosine_top_k", 3),
     ("embedding_bag", 2),

@@ -66,6 +66,19 @@ def attention_backward() -> dict:
     return {**attention(), **saved, "lse": floats(2, 3, 1)}
 
 
+def alignment() -> dict:
+    features = {"f_a": floats(3, 4), "f_b": floats(2, 4)}
+    values = {"a": floats(3, 5), "b": floats(2, 5)}
+    bounds = {"cu_a": ints(0, 3), "cu_b": ints(0, 2), "max_a": 3, "max_b": 2}
+    return {**features, **values, **bounds}
+
+
+def alignment_backward() -> dict:
+    of_a = {name: floats(3, 5) for name in ("grad_beta", "beta")}
+    of_b = {name: floats(2, 5) for name in ("grad_alpha", "alpha")}
+    return {**alignment(), **of_a, **of_b, "stats_a": floats(2, 3), "stats_b": floats(2, 2)}
+
+
 def norm() -> dict:
     vectors = {name: floats(4) for name in ("x_bias", "weight", "bias")}
     rows = {"x": floats(2, 4), "residual": floats(2, 4)}
@@ -178,6 +191,15 @@ def classify() -> dict:
     }
 
 
+def pooling() -> dict:
+    """Two texts of three tokens, filters of two taps."""
+    return {
+        **{"x": floats(2, 4), "cu_seqlens": ints(0, 2, 3), "weight": floats(2, 3, 4)},
+        **{"bias": floats(3), "index": ints(1, 0, 1), "min_length": 2},
+        **{"grad_out": floats(2, 3), "place": torch.zeros(2, 3, dtype=torch.int32), "taps": 2},
+    }
+
+
 def counting() -> dict:
     """Two words, padded by the third, the separator."""
     return {
@@ -233,6 +255,8 @@ CALLS = [
     ("bias_activation", activation),
     ("bias_activation_backward", activation),
     ("classify_train_", classify),
+    ("conv_max_pool", pooling),
+    ("conv_max_pool_picks", pooling),
     ("cooccurrence_index", counting),
     ("cooccurrence_merge", counting),
     ("cooccurrence_rows", counting),
@@ -253,6 +277,8 @@ CALLS = [
     ("skipgram_loss_backward_rows", batch),
     ("skipgram_step_", step),
     ("skipgram_sync_", step),
+    ("soft_align", alignment),
+    ("soft_align_backward", alignment_backward),
     ("word2vec_train_", stream),
     ("softmax_cross_entropy_", cross_entropy),
 ]

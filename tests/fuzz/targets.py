@@ -396,7 +396,7 @@ def _(folder: Path) -> None:
 
 # -- labelled texts and pairs
 
-_PAIRS = [
+_JUDGED = [
     ("gold_label", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1", "sentence2"),
     ("neutral", "( A ( dog . ) )", "( 東京 )", "A dog.", "東京"),
     ("-", "( No )", "( one )", "No", "one"),
@@ -405,7 +405,7 @@ _PAIRS = [
 
 
 def _pairs_as_json(folder: Path) -> None:
-    objects = [dict(zip(_PAIRS[0], row, strict=True)) for row in _PAIRS[1:]]
+    objects = [dict(zip(_JUDGED[0], row, strict=True)) for row in _JUDGED[1:]]
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in objects]
     (folder / "texts.jsonl").write_text("".join(lines))
 
@@ -430,7 +430,7 @@ for _name, _make, _file in (
     (
         "texts_tsv",
         lambda folder: (folder / "texts.tsv").write_text(
-            "".join("\t".join(r) + "\n" for r in _PAIRS)
+            "".join("\t".join(r) + "\n" for r in _JUDGED)
         ),
         "texts.tsv",
     ),

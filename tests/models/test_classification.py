@@ -27,6 +27,7 @@ from lexforge.models.classification.files import read_contents
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import CheckpointError
+from models import plain_classifiers
 from planted_texts import NAMES, planted_texts
 
 SMALL = {
@@ -111,38 +112,28 @@ def network_of(kind, pool=None, **shape):
         ("decomposable", None),
     ],
 )
-def test_a_text_is_classified_as_if_it_were_alone(kind, pool):
+def test_networks_compute_what_the_plain_ones_do_of_each_text(kind, pool, device):
     network = network_of(kind, pool)
     texts = [[1, 2, 3, 4, 5, 6], [7], [8, 1, 2], [], [3, 3]]
     others = [[5, 5], [1, 2, 3, 4], [], [6], [7, 8]]
-    second = (ragged(*others),) if kind == "decomposable" else ()
-    together = network(ragged(*texts), *second)
-    assert together.isfinite().all()
-    for row, text in enumerate(texts):
-        second = (ragged(others[row]),) if kind == "decomposable" else ()
-        torch.testing.assert_close(network(ragged(text), *second)[0], together[row])
-
-
-def test_birnn_pools_what_it_says():
-    for pool in ("final", "ends", "mean", "max"):
-        network = network_of("birnn", pool)
-        outputs, (final, _) = network.encoder(network.embedding(torch.tensor([1, 2, 3])))
-        states = {
-            "final": torch.cat((outputs[-1, :4], outputs[0, 4:])),
-            "ends": torch.cat((outputs[0], outputs[-1])),
-            "mean": outputs.mean(0),
-            "max": outputs.amax(0),
-        }
-        torch.testing.assert_close(states["final"], final[-2:].flatten())
-        torch.testing.assert_close(network(ragged([1, 2, 3]))[0], network.decoder(states[pool]))
-
-
-def test_textcnn_takes_the_largest_over_the_text_alone():
-    network = network_of("textcnn", constant_table=False)
-    text = torch.tensor([1, 2, 3, 4, 5])
-    words = network.embedding(text).T[None]
-    expected = torch.cat([conv(words).amax(2).relu() for conv in network.convs], 1)
-    torch.testing.assert_close(network(ragged(text.tolist())), network.decoder(expected))
+    sides = [texts, others] if kind == "decomposable" else [texts]
+    plain = getattr(plain_classifiers, kind)
+    expected = torch.stack(
+        [
+            plain(network, *(torch.tensor(text, dtype=torch.int64) for text in row))
+            for row in zip(*sides, strict=True)
+        ]
+    )
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected * weights).sum().backward()
+    gradients = {name: x.grad.clone() for name, x in network.named_parameters()}
+    network.zero_grad()
+    network.to(device)
+    found = network(*(ragged(*each).to(device) for each in sides))
+    (found * weights.to(device)).sum().backward()
+    torch.testing.assert_close(found.cpu(), expected)
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad.cpu(), gradients[name], msg=name)
 
 
 def test_networks_have_the_printed_parameters():
@@ -337,6 +328,21 @@ def test_vectors_of_models_are_taken_and_fasttext_has_all_words():
         np.testing.assert_allclose(row.detach(), subwords.wv[word], rtol=1e-6)
 
 
+@pytest.mark.parametrize("tokenizer", ["words", "split"])
+def test_vectors_are_trained_on_unlabelled_texts_too(tokenizer):
+    more = LabelledTexts([*planted_texts(40, seed=9).first, "", "elsewhere"])
+    options = {"unlabelled": more, "tokenizer": tokenizer, "shape": {"embed_size": 5}}
+    first, second = (start("birnn", None, **options).classifier for _ in range(2))
+    table = first.network.embedding.weight.detach()
+    index = {token: row for row, token in enumerate(first.tokenizer.tokens)}
+    assert table.shape == (len(index), 5)
+    assert table[index["great"]].any() and not table[first.tokenizer.unk_id].any()
+    assert "elsewhere" not in index
+    assert torch.equal(table, second.network.embedding.weight.detach())
+    with pytest.raises(ValueError, match="give vectors or unlabelled, got both"):
+        start("birnn", vectors_of(["great"]), unlabelled=more)
+
+
 @pytest.mark.parametrize(
     "kind, tune, moves",
     [
@@ -422,7 +428,7 @@ HOLES = LabelledTexts(["great", " "] * 20, labels=np.arange(40) % 2, names=NAMES
         ({"class_weights": [1, 0]}, "class_weights must be above 0, got 0"),
         ({"min_count": 999}, "min_count 999: .* no word has min_freq=999"),
         ({"max_len": 0}, "max_len must be >= 1, got 0"),
-        ({"tokenizer": "letters"}, "tokenizer must be 'words', 'wordpiece', a folder"),
+        ({"tokenizer": "letters"}, "tokenizer must be words, split, wordpiece, a folder"),
         ({"resume": True}, "out must be the folder of the run to resume, got None"),
         ({"eval_every": 0}, "eval_every must be >= 1, got 0"),
     ],

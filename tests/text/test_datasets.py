@@ -202,6 +202,25 @@ def test_the_cache_is_in_the_home_folder(tmp_path, monkeypatch):
         datasets.cache_folder()
 
 
+def test_what_may_lie_in_its_place(tmp_path, monkeypatch, no_network, empty_cache):
+    """A folder or another file, after the one that a download would give."""
+    data = tmp_path / "data"
+    monkeypatch.setenv("LEXFORGE_DATA", str(data))
+    (data / "imdb").mkdir(parents=True)
+    (data / "imdb" / "unsup_reviews.txt.xz").touch()
+    with pytest.raises(ConnectionError, match=r"folder that holds imdb/aclImdb_v1.tar.gz"):
+        dataset_path("imdb")
+    assert dataset_path("imdb:unsup") == data / "imdb" / "unsup_reviews.txt.xz"
+    (empty_cache / "d2l" / "aclImdb" / "train").mkdir(parents=True)
+    (empty_cache / "d2l" / "aclImdb" / "train" / "review.txt").touch()
+    assert dataset_path("imdb", "train") == empty_cache / "d2l" / "aclImdb"
+    assert datasets.cached() == {"imdb": [empty_cache / "d2l" / "aclImdb" / "train" / "review.txt"]}
+    (empty_cache / "imdb").mkdir(exist_ok=True)
+    (empty_cache / "imdb" / "aclImdb_v1.tar.gz").touch()
+    assert dataset_path("imdb", "test") == empty_cache / "imdb" / "aclImdb_v1.tar.gz"
+    assert len(datasets.cached()["imdb"]) == 2
+
+
 @pytest.mark.parametrize("name", ["ptb:dev", "pydocs:valid", "wikitext-2:"])
 def test_unknown_names(name, no_network):
     if name.endswith(":"):

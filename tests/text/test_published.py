@@ -172,6 +172,30 @@ def test_wordpiece_vocabularies_of_own_texts():
             PublishedTokenizer.train_wordpiece(**{"texts": texts, **options})
 
 
+def test_words_of_own_texts(tmp_path):
+    """Whole words and marks, by falling count; saved and read as any other."""
+    texts = ["The café, so good!", "the film: so-so.", "THE end. [SEP]"]
+    tokenizer = PublishedTokenizer.train_words(texts, min_freq=1)
+    expected = ["so", "the", ".", *"!,-:[]", "café", "end", "film", "good", "sep"]
+    assert tokenizer.tokens == [*SPECIAL, *expected]
+    assert tokenizer.tokenize("So good, Café!") == ["so", "good", ",", "café", "!"]
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("the dog")) == ["the", "[UNK]"]
+    assert tokenizer.ordinary_ids.tolist() == list(range(5, len(tokenizer)))
+    assert (tokenizer.pad_id, tokenizer.unk_id) == (SPECIAL.index("[PAD]"), SPECIAL.index("[UNK]"))
+    assert tokenizer.decode(tokenizer.encode("So good!")) == "so good !"
+    tokenizer.save(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert isinstance(again, PublishedTokenizer) and again.tokens == tokenizer.tokens
+    assert again.encode("The Café") == tokenizer.encode("The Café")
+    assert PublishedTokenizer.train_words(texts, min_freq=2).tokens == [*SPECIAL, *expected[:3]]
+    cased = PublishedTokenizer.train_words(texts, min_freq=1, lowercase=False)
+    assert {"The", "the", "THE"} <= set(cased.tokens)
+    with pytest.raises(ValueError, match="no word of the texts has min_freq=9"):
+        PublishedTokenizer.train_words(texts, min_freq=9)
+    with pytest.raises(ValueError, match="min_freq must be >= 1"):
+        PublishedTokenizer.train_words(texts, min_freq=0)
+
+
 def test_vocabularies_by_their_special_tokens():
     assert isinstance(tokenizer_of(PIECES), PublishedTokenizer)
     words = [*WordTokenizer.SPECIAL_TOKENS, "a"]

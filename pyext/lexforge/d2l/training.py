@@ -107,8 +107,9 @@ def train_ch13(
 
     def step(batch: Minibatch, rate: float) -> None:
         timer.start()
-        total, hits = train_batch_ch13(net, *batch.data, loss, trainer, devices)
-        sums.add_(torch.tensor([float(total), hits, len(batch.data[1])], dtype=torch.float64))
+        X, y = batch.data
+        total, hits = train_batch_ch13(net, X, y, loss, trainer, devices)
+        sums.add_(torch.tensor([float(total), hits, len(y)], dtype=torch.float64))
         timer.stop()
 
     def tell(event: str) -> None:

@@ -123,6 +123,30 @@ def pad_rows(x: Tensor, cu_seqlens: Tensor, length: int) -> tuple[Tensor, Tensor
     return rows.unflatten(0, there.shape), there
 
 
+def reduce_rows(x: Tensor, cu_seqlens: Tensor, how: str) -> Tensor:
+    """The sum, mean or maximum of the rows of each sequence; zeros of an empty one.
+
+    Args:
+        x: [T, H]; sequence b is ``x[cu_seqlens[b]:cu_seqlens[b + 1]]``.
+        cu_seqlens: int32 [B + 1].
+        how: ``"sum"``, ``"mean"`` or ``"max"``.
+
+    Returns:
+        [B, H], float32 at least; the same bits from run to run.
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    lengths = cu_seqlens.diff()
+    if how == "max":
+        largest = torch.segment_reduce(x, "max", offsets=cu_seqlens.long())
+        return largest.masked_fill(lengths[:, None] == 0, 0)
+    if x.device.type == "cpu":
+        numbers = torch.arange(len(lengths)).repeat_interleave(lengths, output_size=len(x))
+        sums = x.new_zeros(len(lengths), x.shape[1]).index_add(0, numbers, x)
+    else:  # where adding would have no order
+        sums = torch.segment_reduce(x, "sum", offsets=cu_seqlens.long())
+    return sums / lengths.clamp(min=1)[:, None] if how == "mean" else sums
+
+
 def _check_ids(caller: str, name: str, ids: Tensor, device: torch.device) -> None:
     if ids.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"{caller}: {name} must be int32 or int64, got {ids.dtype}")

@@ -16,6 +16,8 @@ from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embed
 
 if TYPE_CHECKING:
     from lexforge.ops._tables import padded_table, table_parts
+    from lexforge.ops.alignment.soft_align import soft_align
+    from lexforge.ops.convolution.conv_max_pool import conv_max_pool
     from lexforge.ops.cooccurrence.cooccurrence import (
         CooccurrenceIndex,
         CountedRows,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         glove_tiles,
     )
     from lexforge.ops.glove.glove_train import glove_table, glove_train_
+    from lexforge.ops.recurrent.lstm import lstm
     from lexforge.ops.sampling.sampling import (
         alias_sample,
         build_alias,
@@ -74,6 +77,8 @@ if TYPE_CHECKING:
 # Where each op lives, and the types of its arguments and results.
 _NAMES = {
     "_tables": ("padded_table", "table_parts"),
+    "alignment.soft_align": ("soft_align",),
+    "convolution.conv_max_pool": ("conv_max_pool",),
     "cooccurrence.cooccurrence": (
         "CooccurrenceIndex",
         "CountedRows",
@@ -86,6 +91,7 @@ _NAMES = {
     "glove.glove_loss": ("glove_loss",),
     "glove.glove_tiles": ("GloveTiles", "glove_deal_parts", "glove_default_parts", "glove_tiles"),
     "glove.glove_train": ("glove_table", "glove_train_"),
+    "recurrent.lstm": ("lstm",),
     "sampling.sampling": (
         "alias_sample",
         "build_alias",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from numbers import Integral
@@ -166,6 +167,51 @@ def ids(op: str, name: str, rows: Tensor, size: int) -> None:
         raise IndexError(
             f"{op}: {name} must be in [0, {size}), got {int(rows[position])} at position {position}"
         )
+
+
+def packed(
+    op: str,
+    cu_name: str,
+    cu: Tensor,
+    rows: int,
+    max_length: int,
+    *,
+    rows_name: str = "T",
+    max_name: str = "max_seqlen",
+) -> None:
+    """Refuse what are no bounds [B + 1] of packed sequences: ValueError.
+
+    They ascend from 0 to the number of rows, by at most ``max_length``.
+    """
+    bounds = cu.tolist()
+    if bounds[0] != 0:
+        raise ValueError(f"{op}: {cu_name} must start at 0, got {bounds[0]}")
+    if bounds[-1] != rows:
+        raise ValueError(f"{op}: {cu_name} must end at {rows_name} = {rows}, got {bounds[-1]}")
+    for b, (first, last) in enumerate(itertools.pairwise(bounds)):
+        if last < first:
+            raise ValueError(f"{op}: {cu_name} must ascend, got {first} before {last}")
+        if last - first > max_length:
+            raise ValueError(
+                f"{op}: {max_name} must be at least {last - first}, the length of sequence {b}, "
+                f"got {max_length}"
+            )
+
+
+def unit_stride(x: Tensor) -> Tensor:
+    """``x``, or a copy whose last dimension is contiguous."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def looked_at(ids: Tensor, check_indices: bool) -> bool:
+    """Whether row numbers are: on CUDA only where asked, and where that breaks no graph."""
+    if ids.device.type == "cuda":
+        return (
+            check_indices
+            and not torch.compiler.is_compiling()
+            and not torch.cuda.is_current_stream_capturing()
+        )
+    return readable(ids)
 
 
 def readable(t: Tensor) -> bool:

@@ -441,6 +441,8 @@ def cached() -> dict[str, list[Path]]:
             files = [cache / file for file in known.files.values()]
             inside = (*known.files.values(), Path(known.urls[0]).name)
             files += [cache / "d2l" / file for file in inside]
+            for folder in {name for names in known.instead.values() for name in names}:
+                files += sorted((cache / "d2l" / folder).rglob("*"))  # unpacked
             files = list(dict.fromkeys(files))  # of several splits
         found[name] = [file for file in files if file.is_file() and not _given(file)]
     return {name: files for name, files in found.items() if files}

@@ -240,6 +240,7 @@ def test_columns(write):
         ("text,label\na,x\n\nb,\n", "line 4: label is missing in column label"),
         ("text,label\na,x\n\nb, \n", "line 4: label is missing in column label"),
         (b"text,label\na,x\nb\xff,y\n", "invalid UTF-8 in line 3"),
+        ("text,label\n".encode("utf-16-le") * 9, "UTF-16 without a byte order mark"),
         (b"\x89PNG\r\n\x1a\n", "a picture: a corpus is text"),
     ],
 )
@@ -344,6 +345,7 @@ def test_texts_without_labels(write):
         ),
         (5, {}, TypeError, "source must be .* got 5"),
         ("imdb:dev", {}, ValueError, "split one of train, test, unsup, got 'imdb' and 'dev'"),
+        ("imdb:unsup", {}, ValueError, r"imdb:unsup has no labels \(read_texts reads it\)"),
         ("x", {"form": "xml"}, ValueError, "form must be one of csv, tsv, jsonl, got 'xml'"),
         ("x", {"form": "lines"}, ValueError, "form must be one of csv, tsv, jsonl, got 'lines'"),
         ("x", {"errors": "skip"}, ValueError, "errors must be one of strict, replace"),

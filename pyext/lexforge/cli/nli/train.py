@@ -43,4 +43,5 @@ def train(
     - `lexforge nli train pairs.tsv --text question --second answer --label fits --out pairs/`
     - `lexforge nli train snli --dev snli:dev --out nli/ --resume`
     """
-    common.train("nli train", data, None, shape, given, columns, others, evaluated, run)
+    kind = None if run.resume else "decomposable"
+    common.train("nli train", data, kind, shape, given, columns, others, evaluated, run)

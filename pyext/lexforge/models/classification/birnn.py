@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lexforge.layers.embedding import Embedding
-from lexforge.layers.packing import pad_rows
-from lexforge.models.classification.network import WordNetwork, no_pairs
+from lexforge.layers.lstm import packed_lstm
+from lexforge.layers.packing import reduce_rows
+from lexforge.models.classification.network import WordNetwork, distinct, no_pairs
 from lexforge.models.classification.settings import BiRNNConfig
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings
@@ -52,23 +52,23 @@ class BiRNN(WordNetwork):
 
     def _encode(self, texts: RaggedTexts) -> Tensor:
         """[B, 2 hidden_size], or [B, 4 hidden_size] for ``"ends"``."""
-        length = max(texts.max_seqlen, 1)
-        words, there = pad_rows(self.embedding(texts.tokens), texts.cu_seqlens, length)
-        counts = there.sum(1)
-        # torch knows no text without words: one of zeros instead, whose states are dropped.
-        lengths = counts.clamp(min=1).cpu()
-        packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
-        states, (final, _) = self.encoder(packed)
-        if self.config.pool == "final":
-            found = torch.cat((final[-2], final[-1]), 1)
-            return found.masked_fill(~there[:, :1], 0)
-        outputs, _ = pad_packed_sequence(states, batch_first=True, total_length=length)
-        outputs = outputs.masked_fill(~there[:, :, None], 0)
-        if self.config.pool == "ends":
-            last = (counts - 1).clamp(min=0)
-            ends = outputs[torch.arange(len(last), device=last.device), last]
-            return torch.cat((outputs[:, 0], ends), 1)
-        if self.config.pool == "mean":
-            return outputs.sum(1) / counts.clamp(min=1)[:, None]
-        lowest = torch.finfo(outputs.dtype).min
-        return outputs.masked_fill(~there[:, :, None], lowest).amax(1).masked_fill(~there[:, :1], 0)
+        words, index = distinct(texts)
+        outputs, (final, _) = packed_lstm(
+            self.encoder, self.embedding(words), texts.cu_seqlens, index
+        )
+        pool = self.config.pool
+        if pool == "final":
+            return torch.cat((final[-2], final[-1]), 1)
+        if pool == "ends":
+            return _ends(outputs, texts.cu_seqlens)
+        return reduce_rows(outputs, texts.cu_seqlens, pool)
+
+
+def _ends(outputs: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """[B, 4 H]: the states [T, 2 H] at the first and the last word of each text."""
+    bounds = cu_seqlens.long()
+    rows = torch.stack((bounds[:-1], bounds[1:] - 1), 1)
+    empty = bounds.diff() == 0
+    # An empty text has a neighbour's rows, and drops them; there may be none at all.
+    outputs = torch.cat((outputs, outputs.new_zeros(1, outputs.shape[1])))
+    return outputs[rows.clamp(min=0)].flatten(1).masked_fill(empty[:, None], 0)

@@ -155,16 +155,16 @@ class TextClassifier:
         if isinstance(texts, str):
             raise TypeError("predict: texts must be texts, or pairs of texts, got one text")
         if isinstance(texts, LabelledTexts):
-            pairs = texts.second is not None
-            texts = zip(texts.first, texts.second, strict=True) if pairs else texts.first
-        remaining, first = iter(texts), 0
+            first, second = texts.first, texts.second
+            texts = first if second is None else zip(first, second, strict=True)
+        remaining, done = iter(texts), 0
         while some := list(islice(remaining, whole("predict", "window", window))):
-            encoded = self._encoded(_as_texts(some, name, first), name, first)
+            encoded = self._encoded(_as_texts(some, name, done), name, done)
             logits = self._logits(encoded, batch_size, precision)
             probabilities = torch.from_numpy(logits).softmax(1).numpy()
             labels = [self.names[number] for number in logits.argmax(1)]
             yield Predictions(probabilities, labels)
-            first += len(some)
+            done += len(some)
 
     def evaluate(
         self, data: LabelledTexts, *, batch_size: int = BATCH, precision: str = "float32"

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lexforge.layers.embedding import Embedding
-from lexforge.layers.packing import pad_rows
+from lexforge.layers.packing import reduce_rows
 from lexforge.models.classification.network import WordNetwork
 from lexforge.models.classification.settings import DROPOUT, DecomposableConfig
+from lexforge.ops.alignment.soft_align import soft_align
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings
 
@@ -40,7 +40,16 @@ class Attend(nn.Module):
         text, the mean of the second's words by the softmax of its scores; alpha the other way
         round. A text of a pair whose other one is empty has zeros.
         """
-        return soft_align(self.f(a), self.f(b), a, b, first, second)
+        return soft_align(
+            self.f(a),
+            self.f(b),
+            a,
+            b,
+            first.cu_seqlens,
+            second.cu_seqlens,
+            first.max_seqlen,
+            second.max_seqlen,
+        )
 
 
 class Compare(nn.Module):
@@ -101,39 +110,9 @@ class DecomposableAttention(WordNetwork):
         a, b = self.embedding(first.tokens), self.embedding(second.tokens)
         beta, alpha = self.attend(a, b, first, second)
         compared_a, compared_b = self.compare(a, b, beta, alpha)
-        return self.aggregate(sums(compared_a, first), sums(compared_b, second))
-
-
-def sums(x: Tensor, texts: RaggedTexts) -> Tensor:
-    """[B, H]: the sums of rows [T, H] over each text."""
-    return _padded(x, texts)[0].sum(1)
-
-
-def soft_align(
-    scored_a: Tensor,
-    scored_b: Tensor,
-    a: Tensor,
-    b: Tensor,
-    first: RaggedTexts,
-    second: RaggedTexts,
-) -> tuple[Tensor, Tensor]:
-    """As :meth:`Attend.forward`, with what scores are products of: [T1, H] and [T2, H]."""
-    f_a, in_a = _padded(scored_a, first)
-    f_b, in_b = _padded(scored_b, second)
-    scores = torch.bmm(f_a, f_b.transpose(1, 2))
-    weights_b = masked(scores, in_b[:, None, :])
-    weights_a = masked(scores.transpose(1, 2), in_a[:, None, :])
-    beta = torch.bmm(weights_b, _padded(b, second)[0].to(weights_b.dtype))
-    alpha = torch.bmm(weights_a, _padded(a, first)[0].to(weights_a.dtype))
-    return beta[in_a].to(a.dtype), alpha[in_b].to(b.dtype)
-
-
-def masked(scores: Tensor, there: Tensor) -> Tensor:
-    """Softmax over the last axis where something is; zeros where nothing is."""
-    lowest = torch.finfo(scores.dtype).min
-    weights = functional.softmax(scores.masked_fill(~there, lowest), -1)
-    return weights.masked_fill(~there, 0)
-
-
-def _padded(x: Tensor, texts: RaggedTexts) -> tuple[Tensor, Tensor]:
-    return pad_rows(x, texts.cu_seqlens, max(texts.max_seqlen, 1))
+        return self.aggregate(
+            *(
+                reduce_rows(compared, texts.cu_seqlens, "sum")
+                for compared, texts in ((compared_a, first), (compared_b, second))
+            )
+        )

@@ -140,6 +140,11 @@ def _fill(layer: nn.Module) -> None:
             nn.init.xavier_uniform_(parameter)
 
 
+def distinct(texts: RaggedTexts) -> tuple[Tensor, Tensor]:
+    """The tokens of a batch, each once, and for every place which of them is there."""
+    return texts.tokens.unique(return_inverse=True)
+
+
 def no_pairs(owner: str, second: RaggedTexts | None) -> None:
     """ValueError if there is a second text."""
     if second is not None:

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import pad_rows
-from lexforge.models.classification.network import WordNetwork, no_pairs
+from lexforge.models.classification.network import WordNetwork, distinct, no_pairs
 from lexforge.models.classification.settings import TextCNNConfig
+from lexforge.ops.convolution.conv_max_pool import conv_max_pool
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings
 
@@ -55,20 +56,28 @@ class TextCNN(WordNetwork):
 
     def _encode(self, texts: RaggedTexts) -> Tensor:
         """[B, all channels]."""
-        words = self.embedding(texts.tokens)
+        tokens, index = distinct(texts)
+        words = self.embedding(tokens)
         if self.config.constant_table:
-            words = torch.cat((words, self.constant_embedding(texts.tokens)), 1)
+            words = torch.cat((words, self.constant_embedding(tokens)), 1)
+        if self.config.pool == "avg":
+            found = self._means(words[index], texts)
+        else:
+            bounds = texts.cu_seqlens
+            found = []
+            for conv in self.convs:
+                weight, bias = conv.parameters()
+                found.append(conv_max_pool(words, bounds, weight, bias, index))
+        return functional.relu(torch.cat(found, 1))
+
+    def _means(self, words: Tensor, texts: RaggedTexts) -> list[Tensor]:
+        """[B, channels] of each convolution over words [T, D]: the mean over its places."""
         length = max(texts.max_seqlen, *self.config.widths)
         columns, there = pad_rows(words, texts.cu_seqlens, length)
-        columns, lengths = columns.transpose(1, 2), there.sum(1)
-        return torch.cat([self._pooled(conv, columns, lengths) for conv in self.convs], 1)
-
-    def _pooled(self, conv: nn.Module, columns: Tensor, lengths: Tensor) -> Tensor:
-        """[B, channels] of words [B, D, S]."""
-        found = conv(columns)
-        width = columns.shape[2] - found.shape[2] + 1
-        places = (lengths - width + 1).clamp(min=1)[:, None, None]
-        outside = torch.arange(found.shape[2], device=found.device) >= places
-        if self.config.pool == "avg":
-            return functional.relu(found.masked_fill(outside, 0).sum(2) / places[:, :, 0])
-        return functional.relu(found.masked_fill(outside, torch.finfo(found.dtype).min).amax(2))
+        means = []
+        for conv, width in zip(self.convs, self.config.widths, strict=True):
+            found = conv(columns.transpose(1, 2))
+            places = (there.sum(1) - width + 1).clamp(min=1)[:, None]
+            outside = torch.arange(found.shape[2], device=found.device) >= places
+            means.append(found.masked_fill(outside[:, None], 0).sum(2) / places)
+        return means

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
@@ -78,11 +77,11 @@ def varlen_attention(
         raise ValueError(f"{op}: cu_seqlens must be [B + 1], got [0]")
     _checks.whole(op, "max_seqlen", max_seqlen, 0, 2**27 - 1)
     if _checks.readable(cu_seqlens):
-        _check_bounds(op, cu_seqlens.tolist(), q.shape[0], max_seqlen)
+        _checks.packed(op, "cu_seqlens", cu_seqlens, q.shape[0], max_seqlen)
     scale = _scale(op, q, scale)
     seed = dropout_seed(op, dropout_p, seed, q.device)
     return torch.ops.lexforge.attention.default(
-        *(_unit_stride(x) for x in (q, k, v)),
+        *(_checks.unit_stride(x) for x in (q, k, v)),
         cu_seqlens.contiguous(),
         None,
         seed,
@@ -148,7 +147,7 @@ def attention(
     scale = _scale(op, q, scale)
     seed = dropout_seed(op, dropout_p, seed, q.device)
     return torch.ops.lexforge.attention.default(
-        *(_unit_stride(x.transpose(1, 2)) for x in (q, k, v)),
+        *(_checks.unit_stride(x.transpose(1, 2)) for x in (q, k, v)),
         None,
         valid_lens,
         seed,
@@ -166,30 +165,11 @@ def _check_heads(op: str, layout: str, q: Tensor, k: Tensor, v: Tensor) -> None:
     _checks.tensor(op, "v", v, q.dtype, q.shape, q)
 
 
-def _check_bounds(op: str, bounds: list[int], tokens: int, max_seqlen: int) -> None:
-    if bounds[0] != 0:
-        raise ValueError(f"{op}: cu_seqlens must start at 0, got {bounds[0]}")
-    if bounds[-1] != tokens:
-        raise ValueError(f"{op}: cu_seqlens must end at T = {tokens}, got {bounds[-1]}")
-    for b, (first, last) in enumerate(itertools.pairwise(bounds)):
-        if last < first:
-            raise ValueError(f"{op}: cu_seqlens must ascend, got {first} before {last}")
-        if last - first > max_seqlen:
-            raise ValueError(
-                f"{op}: max_seqlen must be at least {last - first}, the length of sequence {b}, "
-                f"got {max_seqlen}"
-            )
-
-
 def _scale(op: str, q: Tensor, scale: float | None) -> float:
     if scale is None:
         return 1.0 / math.sqrt(q.shape[-1])
     _checks.number(op, "scale", scale, above=0)
     return scale
-
-
-def _unit_stride(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
 @torch.library.register_fake("lexforge::attention")
@@ -212,7 +192,7 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad_out, _grad_lse):
     grads = torch.ops.lexforge.attention_backward.default(
-        _unit_stride(grad_out), *ctx.saved_tensors, *ctx.numbers
+        _checks.unit_stride(grad_out), *ctx.saved_tensors, *ctx.numbers
     )
     return (*grads, *[None] * 7)
 

@@ -209,18 +209,8 @@ def _check(
         _checks.whole(op, "padding_idx", padding_idx, -table.shape[0], table.shape[0] - 1)
     if sparse and scale_grad_by_freq:
         raise ValueError(f"{op}: scale_grad_by_freq goes with dense gradients, got sparse")
-    if _looked_at(ids, check_indices):
+    if _checks.looked_at(ids, check_indices):
         _checks.ids(op, "ids", ids, table.shape[0])
-
-
-def _looked_at(ids: Tensor, check_indices: bool) -> bool:
-    if ids.device.type == "cuda":
-        return (
-            check_indices
-            and not torch.compiler.is_compiling()
-            and not torch.cuda.is_current_stream_capturing()
-        )
-    return _checks.readable(ids)
 
 
 def _row_of(padding_idx: int | None, table: Tensor) -> int:
@@ -242,7 +232,7 @@ def _bounds(
     bounds = offsets.to(torch.int64).contiguous()
     if not include_last_offset:
         bounds = torch.nn.functional.pad(bounds, (0, 1), value=count)
-    if _looked_at(offsets, check_indices) and not bool(
+    if _checks.looked_at(offsets, check_indices) and not bool(
         (bounds[0] == 0) & (bounds[-1] <= count) & (bounds.diff() >= 0).all()
     ):
         _refuse_offsets(offsets, count)
@@ -280,6 +270,22 @@ def _renormalise(op: str, table: Tensor, ids: Tensor, max_norm: float, norm_type
         every = torch.arange(rows.shape[0], dtype=torch.int32, device=rows.device)
         torch.ops.lexforge.embedding_renorm_.default(part, every, max_norm, norm_type)
         table[rows] = part
+
+
+def lookup_gradient(grad_out: Tensor, ids: Tensor, rows: int) -> Tensor:
+    """The gradient [rows, D] of a table: of each row the sum over its places in int32 ids [N]."""
+    return torch.ops.lexforge.embedding_bag_backward.default(
+        grad_out,
+        ids[:, None],
+        None,
+        None,
+        ids.new_empty(0, grad_out.shape[1]),
+        grad_out.new_empty(0, dtype=_checks.stat_dtype(grad_out)),
+        "lookup",
+        -1,
+        False,
+        rows,
+    )
 
 
 @torch.library.register_fake("lexforge::embedding_bag")

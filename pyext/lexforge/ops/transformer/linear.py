@@ -98,6 +98,13 @@ def parameter_gradients_(
         grad_bias.copy_(grad_bias + sums if add else sums)
 
 
+def weight_gradient(grad_out: Tensor, x: Tensor) -> Tensor:
+    """``grad_out^T x`` [out, in] of [T, out] and [T, in] by the fastest library."""
+    if x.device.type != "cpu":
+        return grad_out.t() @ x
+    return torch.ops.lexforge.linear_gradients.default(grad_out, x)[0]
+
+
 def _large(x: Tensor, outputs: int) -> bool:
     return (
         x.device.type == "cpu"

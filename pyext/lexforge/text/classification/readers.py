@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -30,7 +30,7 @@ from lexforge.text.classification.texts import (
     ordered_names,
 )
 from lexforge.text.corpus import Corpus
-from lexforge.text.files import UTF8
+from lexforge.text.files import UTF8, check_text
 from lexforge.text.lines import decode_text, parse_json
 
 FORMS = ("csv", "tsv", "jsonl", "lines")
@@ -63,7 +63,7 @@ _SIZES = {
     "snli": {"train": 549_367, "dev": 9_842, "test": 9_824},
     "mnli": {"train": 392_702, "matched": 9_815, "mismatched": 9_832},
 }
-_NOT_IN_QUOTES = re.compile(r'"((?:[^"]|"")*)"')
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
 class _Row(NamedTuple):
@@ -300,6 +300,8 @@ def _named(source: str, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
     """A data set; one that is not whole is told."""
     name, _, named = source.partition(":")
     split = split or named or next(iter(datasets.REGISTRY[name].files))
+    if split == _UNLABELLED and wanted.labelled:
+        raise ValueError(f"{wanted.owner}: {name}:{split} has no labels (read_texts reads it)")
     path = datasets.dataset_path(name, split)
     whole, count = _SIZES[name].get(split), 0
     inner = split if path.is_dir() or _ARCHIVE.search(path.name) else None
@@ -337,7 +339,7 @@ def _folder(folder: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
         yield from _table(file, wanted)
         return
     for path in classes:
-        rows = _files(path, _class_of(path.name, classes), wanted)
+        rows = _files(path, _class_of(path.name, [each.name for each in classes]), wanted)
         if (row := next(rows, None)) is None:
             raise ValueError(f"{path}: must hold the texts of a class, and holds no file")
         yield row
@@ -347,21 +349,21 @@ def _folder(folder: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
 def _files(folder: Path, label: str | None, wanted: _Wanted) -> Iterator[_Row]:
     for path in _visible(folder):
         if path.is_file():
-            yield _whole(str(path), path.read_bytes(), label, wanted)
+            text = _decoded(str(path), path.read_bytes(), wanted)
+            yield _Row(str(path), 0, text, None, label)
 
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _class_of(folder: str, siblings: Iterable[Path]) -> str:
+def _class_of(folder: str, siblings: Collection[str]) -> str:
     """The class that a folder stands for."""
-    return _IMDB[folder] if {path.name for path in siblings} == set(_IMDB) else folder
+    return _IMDB[folder] if set(siblings) == set(_IMDB) else folder
 
 
-def _whole(path: str, data: bytes, label: str | None, wanted: _Wanted) -> _Row:
-    text = decode_text(data, path, encoding=wanted.encoding, errors=wanted.errors)
-    return _Row(path, 0, text, None, label)
+def _decoded(path: str, data: bytes, wanted: _Wanted) -> str:
+    return decode_text(data, path, encoding=wanted.encoding, errors=wanted.errors)
 
 
 def _split_file(folder: Path, split: str, wanted: _Wanted) -> Path:
@@ -385,7 +387,7 @@ def _archive(path: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
     """The texts of <split>/<class>/<file> in a tar archive, in the order of a folder's."""
     split = split or "train"
     unlabelled = split == _UNLABELLED and not wanted.labelled
-    found: dict[str, list[tuple[str, bytes]]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}  # by class: name and text
     others: set[str] = set()
     with open(path, "rb") as raw, unpacked(raw, os.fspath(path)) as file:
         try:
@@ -398,10 +400,11 @@ def _archive(path: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
                     if unsup if unlabelled else above == split and not unsup:
                         content = archive.extractfile(member)
                         assert content is not None  # it is a file
-                        found.setdefault(folder, []).append((member.name, content.read()))
+                        text = _decoded(f"{path}: {member.name}", content.read(), wanted)
+                        found.setdefault(folder, []).append((member.name, text))
                     elif above != ".":
                         others.add(above)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, OverflowError) as error:  # of a size that no file has
             raise ValueError(f"{path}: damaged or truncated tar file: {error}") from error
     if not found:
         there = ", ".join(sorted(others)[:10]) or "no such tree"
@@ -409,19 +412,18 @@ def _archive(path: Path, split: str | None, wanted: _Wanted) -> Iterator[_Row]:
             f"{path}: must hold {split}/<class>/<file>, and holds {there}; an archive of "
             "another kind must be unpacked"
         )
-    siblings = [Path(folder) for folder in found]
     for folder in sorted(found):
-        label = None if unlabelled else _class_of(folder, siblings)
-        for name, data in sorted(found[folder]):
-            yield _whole(f"{path}: {name}", data, label, wanted)
+        label = None if unlabelled else _class_of(folder, found)
+        for name, text in sorted(found[folder]):
+            yield _Row(f"{path}: {name}", 0, text, None, label)
 
 
 # -- tables ---------------------------------------------------------------------------------------
 
-Record = tuple[int, "Mapping[str, Any] | Sequence[Any]"]  # line, and what it holds
-
 
 def _table(path: Path, wanted: _Wanted) -> Iterator[_Row]:
+    if wanted.errors == "strict":
+        check_text(path, wanted.encoding)  # which says more of what is no text at all
     corpus = Corpus(os.fspath(path), [path], encoding=wanted.encoding, errors=wanted.errors)
     with closing(corpus.lines()) as lines:  # type: ignore[type-var]  # a generator
         start = next(lines, None)
@@ -561,7 +563,7 @@ def _records(
 
 def _bare(cell: str) -> str:
     """A text without the quotes around it, if those inside it are doubled."""
-    inside = _NOT_IN_QUOTES.fullmatch(cell) if '""' in cell else None
+    inside = _QUOTED.fullmatch(cell) if '""' in cell else None
     return inside[1].replace('""', '"') if inside else cell
 
 

@@ -50,6 +50,7 @@ _PIECES = {
     "max_input_chars_per_word": 100,
 }
 _BATCH = 4096  # texts that are split together
+_MOST_WORDS = 2**31 - 1  # of a vocabulary: numbers of words are int32
 _LIMIT = 1000  # different characters of a trained vocabulary; those seen less often are unknown
 
 
@@ -203,13 +204,7 @@ class PublishedTokenizer:
             strip_accents=settings.get("strip_accents"),
             chinese=bool(settings.get("tokenize_chinese_chars", True)),
         )
-        cls_token, sep_token = special["cls"], special["sep"]
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{cls_token} $A {sep_token}",
-            pair=f"{cls_token} $A {sep_token} $B:1 {sep_token}:1",
-            special_tokens=[(cls_token, numbers[cls_token]), (sep_token, numbers[sep_token])],
-        )
-        tokenizer.add_special_tokens(list(special.values()))
+        _add_special(tokenizer, special)
         settings["do_lower_case"] = lowercase
         return cls(tokenizer, special_tokens=special, settings=settings, source=source)
 
@@ -266,6 +261,42 @@ class PublishedTokenizer:
         return cls.from_pieces(
             sorted(numbers, key=numbers.__getitem__), lowercase=lowercase, source="the texts"
         )
+
+    @classmethod
+    def train_words(
+        cls, texts: Iterable[str], *, min_freq: int = 5, lowercase: bool = True
+    ) -> PublishedTokenizer:
+        """A vocabulary of whole words, from which marks are set apart: "so good!" is so, good, !.
+
+        ``[PAD] [UNK] [CLS] [SEP] [MASK]`` are 0 to 4; then come the words, and the marks, of at
+        least `min_freq` occurrences by falling count, ties in the order of their letters. The same
+        texts give the same vocabulary.
+
+        Args:
+            texts: read once.
+            lowercase: of the texts now and later; accents stay.
+
+        Raises:
+            ValueError: `min_freq` below 1, or no word is left.
+        """
+        min_freq = whole("train_words", "min_freq", min_freq)
+        tokenizer = _bert_tokenizer(
+            models.WordLevel({}, unk_token=_BERT["unk"]), lowercase=lowercase, strip_accents=False
+        )
+        tokenizer.decoder = None
+        special = [_BERT[role] for role in ("pad", "unk", "cls", "sep", "mask")]
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=_MOST_WORDS,
+            min_frequency=min_freq,
+            special_tokens=special,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        if tokenizer.get_vocab_size() == len(special):
+            raise ValueError(f"train_words: no word of the texts has min_freq={min_freq}")
+        _add_special(tokenizer, _BERT)
+        settings = {"do_lower_case": lowercase}
+        return cls(tokenizer, special_tokens=_BERT, settings=settings, source="the texts")
 
     @classmethod
     def from_transformers(cls, tokenizer: Any) -> PublishedTokenizer:
@@ -491,6 +522,18 @@ def _bert_tokenizer(
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece("##")
     return tokenizer
+
+
+def _add_special(tokenizer: tokenizers.Tokenizer, special: Mapping[str, str]) -> None:
+    """The special tokens, two of which stand around a text, or a pair, as BERT has it."""
+    cls_token, sep_token = special["cls"], special["sep"]
+    numbers = [(token, tokenizer.token_to_id(token)) for token in (cls_token, sep_token)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls_token} $A {sep_token}",
+        pair=f"{cls_token} $A {sep_token} $B:1 {sep_token}:1",
+        special_tokens=numbers,
+    )
+    tokenizer.add_special_tokens(list(special.values()))
 
 
 def _alphabet(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -1,0 +1,1 @@
+"""Oracles of the ops of the same name."""
