@@ -25,11 +25,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NOT_BENCHMARKS = {"run", "harness", "bert_reference", "classifiers", "versions"}
-NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "nli", "sentiment"}
+NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "bert_finetune", "nli", "sentiment"}
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
+    "bert_finetune": ["attention", "transformer"],
     "conv_max_pool": ["convolution", "embedding"],
     "cooccurrence": ["cooccurrence"],
     "cosine_top_k": ["similarity"],
