@@ -7,21 +7,32 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lexforge.layers.activation import activated
+from lexforge.layers.dropout import Dropout
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import reduce_rows
 from lexforge.models.classification.network import WordNetwork
 from lexforge.models.classification.settings import DROPOUT, DecomposableConfig
 from lexforge.ops.alignment.soft_align import soft_align
+from lexforge.ops.transformer.linear import linear
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings
 
 
-def mlp(num_inputs: int, num_hiddens: int, dropout: float = DROPOUT) -> nn.Sequential:
+class MLP(nn.Sequential):
     """Twice dropout, a linear layer and ReLU."""
-    layers: list[nn.Module] = []
-    for inputs in (num_inputs, num_hiddens):
-        layers += [nn.Dropout(dropout), nn.Linear(inputs, num_hiddens), nn.ReLU()]
-    return nn.Sequential(*layers)
+
+    def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
+        layers: list[nn.Module] = []
+        for inputs in (num_inputs, num_hiddens):
+            layers += [Dropout(dropout), nn.Linear(inputs, num_hiddens), nn.ReLU()]
+        super().__init__(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., num_inputs] to [..., num_hiddens]."""
+        for drop, layer in ((self[0], self[1]), (self[3], self[4])):
+            x = activated(linear(drop(x), layer.weight), layer.bias, "relu")
+        return x
 
 
 class Attend(nn.Module):
@@ -29,7 +40,7 @@ class Attend(nn.Module):
 
     def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
         super().__init__()
-        self.f = mlp(num_inputs, num_hiddens, dropout)
+        self.f = MLP(num_inputs, num_hiddens, dropout)
 
     def forward(
         self, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts
@@ -57,7 +68,7 @@ class Compare(nn.Module):
 
     def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
         super().__init__()
-        self.g = mlp(num_inputs, num_hiddens, dropout)
+        self.g = MLP(num_inputs, num_hiddens, dropout)
 
     def forward(self, a: Tensor, b: Tensor, beta: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """[T1, H] and [T2, H]; arguments as :meth:`Attend.forward` has and gives them."""
@@ -71,7 +82,7 @@ class Aggregate(nn.Module):
         self, num_inputs: int, num_hiddens: int, num_outputs: int, dropout: float = DROPOUT
     ):
         super().__init__()
-        self.h = mlp(num_inputs, num_hiddens, dropout)
+        self.h = MLP(num_inputs, num_hiddens, dropout)
         self.linear = nn.Linear(num_hiddens, num_outputs)
 
     def forward(self, sum_a: Tensor, sum_b: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lexforge.layers.dropout import Dropout
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import WordNetwork, distinct, no_pairs
@@ -37,7 +38,7 @@ class TextCNN(WordNetwork):
         if config.constant_table:
             self.constant_embedding = Embedding(config.vocab_size, config.embed_size)
             inputs *= 2
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.decoder = nn.Linear(sum(config.channels), config.num_classes)
         self.convs = nn.ModuleList(
             nn.Conv1d(inputs, channels, width)
