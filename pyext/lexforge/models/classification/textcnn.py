@@ -62,7 +62,7 @@ class TextCNN(WordNetwork):
         if self.config.constant_table:
             words = torch.cat((words, self.constant_embedding(tokens)), 1)
         if self.config.pool == "avg":
-            found = self._means(words[index], texts)
+            found = self._means(words if index is None else words[index], texts)
         else:
             bounds = texts.cu_seqlens
             found = []
