@@ -38,6 +38,7 @@ from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import pretrain
+from lexforge.models.classification.bert import BertClassifier
 from lexforge.models.classification.classifier import TextClassifier
 from lexforge.models.classification.trainer import train_classifier
 from lexforge.models.fasttext import FastTextClassifier
@@ -580,6 +581,15 @@ def _stopped_texts(folder: Path) -> None:
 @target("text_classifier_resume", _stopped_texts, ".json", ".txt", ".safetensors")
 def _(folder: Path) -> None:
     train_classifier(planted_texts(20), **MACHINE, out=folder, resume=True, stop=StopAfter(1))
+
+
+def _bert_classifier(folder: Path) -> None:
+    _bert(folder)
+    bert = BertModel.from_pretrained(folder)
+    BertClassifier(bert, ["good", "bad"], dropout=0.5, seed=1).save_pretrained(folder)
+
+
+TARGETS["bert_classifier"] = Target(_bert_classifier, TextClassifier.load)
 
 
 def _archive(folder: Path, unpacked: bool = False) -> None:
