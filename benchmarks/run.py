@@ -24,12 +24,13 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOT_BENCHMARKS = {"run", "harness", "bert_reference", "versions"}
-NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
+NOT_BENCHMARKS = {"run", "harness", "bert_reference", "classifiers", "versions"}
+NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "bert_finetune", "nli", "sentiment"}
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
+    "bert_finetune": ["attention", "transformer"],
     "conv_max_pool": ["convolution", "embedding"],
     "cooccurrence": ["cooccurrence"],
     "cosine_top_k": ["similarity"],
@@ -41,10 +42,12 @@ MEASURED = {
     "glove_train": ["glove"],
     "gpt_generate": ["attention", "transformer"],
     "lstm": ["recurrent"],
+    "nli": ["alignment", "embedding", "transformer"],
     "phrases": ["text"],
     "ptb_reference": ["word2vec", "sampling"],
     "row_update": ["embedding"],
     "sampling": ["sampling"],
+    "sentiment": ["recurrent", "convolution", "embedding"],
     "soft_align": ["alignment"],
     "word2vec_train": ["word2vec"],
     "word2vec_train_models": ["word2vec"],

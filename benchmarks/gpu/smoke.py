@@ -29,6 +29,7 @@ ITEMS: list[Item] = [
     *smoke_words.ITEMS,
     *smoke_transformer.ITEMS,
     *smoke_convolution.ITEMS,
+    *smoke_recurrent.ITEMS,
 ]
 ITEMS: list[Item] = [*smoke_words.ITEMS, *smoke_transformer.ITEMS, *smoke_recurrent.ITEMS]
 _KEPT = 2000  # characters of a failure

@@ -181,6 +181,8 @@ CASES = [
     ("sentiment train t.csv --out o --vectors v.txt --embed-size 9 --min-count 1", 1,
      "--vectors must have --embed-size = 9 numbers, got 2"),
     ("sentiment train t.csv --out o --vectors nan.txt --min-count 1", 1, "nan.txt"),
+    ("sentiment train t.csv --out o --vectors v.txt --unlabelled t.csv", 2, "--vectors or --unl"),
+    ("sentiment train t.csv --out o --unlabelled nowhere.txt", 1, "nowhere.txt"),
     ("sentiment train t.csv --resume", 2, "--resume needs --out"),
     ("sentiment train t.csv --out t.csv", 2, "t.csv"),
     ("sentiment predict nowhere great", 2, "nowhere"),

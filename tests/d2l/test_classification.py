@@ -62,6 +62,7 @@ def test_birnn_cells_run_and_parameters_are_as_printed(vocab, capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"loss {found.loss:.3f}, train acc {found.train_accuracy:.3f}, test a")
     assert "examples/sec on [" in second
+    assert "examples/s" in found._repr_html_() and len(found.animator.Y[2]) == 6
     assert d2l.predict_sentiment(net, vocab, "great w3 w4") == "positive"
     assert d2l.predict_sentiment(net, vocab, "bad w3 w4") == "negative"
     with pytest.raises(ValueError, match="sequence must have words, got none"):

@@ -38,6 +38,9 @@ from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import read_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import pretrain
+from lexforge.models.classification.bert import BertClassifier
+from lexforge.models.classification.classifier import TextClassifier
+from lexforge.models.classification.trainer import train_classifier
 from lexforge.models.fasttext import FastTextClassifier
 from lexforge.models.fasttext.original import load_model as load_fasttext
 from lexforge.text import EncodedCorpus, Vocabulary, build_vocabulary, encode_corpus
@@ -49,6 +52,7 @@ from lexforge.vectors.formats.fasttext import FastTextFile, write_fasttext
 from lexforge.vectors.formats.files import save_vectors
 from planted import planted_corpus
 from planted_paragraphs import planted_paragraphs
+from planted_texts import planted_texts
 
 VECTORS = KeyedVectors(
     ["the", "cat", "é", "東京", "a.b", "cats"],
@@ -549,6 +553,43 @@ TARGETS["bert_encoder"] = Target(
 )
 TARGETS["bert_pickle"] = Target(_pickled, BertModel.from_pretrained)
 TARGETS["bert_shards"] = Target(_shards, BertModel.from_pretrained)
+
+
+# -- classifiers
+
+
+def _trained_texts(folder: Path | None, **options: Any) -> Any:
+    shape = {"embed_size": 4, "num_channels": 2, "kernel_sizes": "2"}
+    settings = {"epochs": 4, "batch_size": 8, "min_count": 1, "dev_share": 0}
+    texts = planted_texts(20)
+    return train_classifier(texts, shape=shape, **settings, **MACHINE, out=folder, **options)
+
+
+def _text_classifier(folder: Path) -> None:
+    _trained_texts(None).classifier.save(folder)
+
+
+@target("text_classifier", _text_classifier, ".json", ".txt", ".safetensors")
+def _(folder: Path) -> None:
+    TextClassifier.load(folder, "cpu").predict(["great"])
+
+
+def _stopped_texts(folder: Path) -> None:
+    _trained_texts(folder, stop=StopAfter(2))
+
+
+@target("text_classifier_resume", _stopped_texts, ".json", ".txt", ".safetensors")
+def _(folder: Path) -> None:
+    train_classifier(planted_texts(20), **MACHINE, out=folder, resume=True, stop=StopAfter(1))
+
+
+def _bert_classifier(folder: Path) -> None:
+    _bert(folder)
+    bert = BertModel.from_pretrained(folder)
+    BertClassifier(bert, ["good", "bad"], dropout=0.5, seed=1).save_pretrained(folder)
+
+
+TARGETS["bert_classifier"] = Target(_bert_classifier, TextClassifier.load)
 
 
 def _archive(folder: Path, unpacked: bool = False) -> None:

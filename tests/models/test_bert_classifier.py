@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from lexforge import KeyedVectors
 from lexforge.bert import BertClassifier, BertConfig, BertModel
 from lexforge.classification import LabelledTexts, TextClassifier, train_classifier
-from lexforge.models.bert.sequences import joined
+from lexforge.models.bert.sequences import filled, joined
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.text.tokenizers.published import PublishedTokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
@@ -121,6 +121,20 @@ def test_sequences_of_empty_texts_and_of_none():
         joined(nothing, ragged([[1]]), cls_id=7, sep_id=8)
 
 
+@pytest.mark.parametrize("sizes", [[1], [3] * 5, [7, 9] * 40, [16] * 64, [1, 2, 5, 9] * 33])
+def test_batches_are_of_few_sizes(sizes):
+    packed = joined(ragged([[5] * size for size in sizes]), None, cls_id=2, sep_id=3)
+    found, total = filled(packed), len(packed.tokens)
+    for ours, theirs in zip(found[:4], packed[:4], strict=True):
+        assert torch.equal(ours[: len(theirs)], theirs) and ours.dtype == theirs.dtype
+    assert total <= len(found.tokens) <= total * 17 / 16
+    assert len(f"{len(found.tokens):b}".rstrip("0")) <= 5  # 16 of them from one power to the next
+    lengths = found.cu_seqlens.diff()
+    assert found.cu_seqlens[-1] == len(found.tokens) and (lengths > 0).all()
+    assert lengths.max() <= found.max_seqlen == packed.max_seqlen
+    assert found.positions.max() < found.max_seqlen
+
+
 def test_long_texts_lose_their_end_and_of_pairs_the_longer_one():
     net = BertClassifier(standard(), CLASSES)
     texts = LabelledTexts([a for a, _ in PAIRS], [b for _, b in PAIRS])
@@ -140,7 +154,7 @@ def test_logits_are_those_of_the_first_tokens_of_all_layers():
     """What is left out of the last block changes nothing: every gradient is the same."""
     for bert in (standard(), of_the_text()):
         net = shaken(BertClassifier(bert, CLASSES)).double().eval()
-        batch = ragged([[5, 6, 7], [9], [8, 8, 8, 8, 8]]), ragged([[7], [6, 6], [9, 9, 9]])
+        batch = ragged([[5, 6, 7], [9], [8] * 5] * 5), ragged([[7], [6, 6], [9, 9, 9]] * 5)
         ids = {"cls_id": net.tokenizer.cls_id, "sep_id": net.tokenizer.sep_id}
         packed = joined(*batch, **ids)
         net(*batch).square().sum().backward()

@@ -41,7 +41,7 @@ SMALL = {
 SHAPES = {
     "textcnn": {"embed_size": 8, "num_channels": 8, "kernel_sizes": "2,3"},
     "birnn": {"embed_size": 8, "hidden_size": 8, "num_layers": 1},
-    "decomposable": {"embed_size": 8, "hidden_size": 24},
+    "decomposable": {"embed_size": 16, "hidden_size": 48, "dropout": 0.1},
 }
 KINDS = tuple(SHAPES)
 
@@ -67,7 +67,7 @@ def trained(tmp_path_factory):
     def run(kind):
         if kind not in found:
             folder = tmp_path_factory.mktemp(kind)
-            epochs = 12 if kind == "decomposable" else 5
+            epochs = 10 if kind == "decomposable" else 5
             settings = {**SMALL, "epochs": epochs}
             result = train_classifier(
                 texts_for(kind), model=kind, shape=SHAPES[kind], out=folder, **settings
@@ -328,6 +328,21 @@ def test_vectors_of_models_are_taken_and_fasttext_has_all_words():
         np.testing.assert_allclose(row.detach(), subwords.wv[word], rtol=1e-6)
 
 
+@pytest.mark.parametrize("tokenizer", ["words", "split"])
+def test_vectors_are_trained_on_unlabelled_texts_too(tokenizer):
+    more = LabelledTexts([*planted_texts(40, seed=9).first, "", "elsewhere"])
+    options = {"unlabelled": more, "tokenizer": tokenizer, "shape": {"embed_size": 5}}
+    first, second = (start("birnn", None, **options).classifier for _ in range(2))
+    table = first.network.embedding.weight.detach()
+    index = {token: row for row, token in enumerate(first.tokenizer.tokens)}
+    assert table.shape == (len(index), 5)
+    assert table[index["great"]].any() and not table[first.tokenizer.unk_id].any()
+    assert "elsewhere" not in index
+    assert torch.equal(table, second.network.embedding.weight.detach())
+    with pytest.raises(ValueError, match="give vectors or unlabelled, got both"):
+        start("birnn", vectors_of(["great"]), unlabelled=more)
+
+
 @pytest.mark.parametrize(
     "kind, tune, moves",
     [
@@ -413,7 +428,7 @@ HOLES = LabelledTexts(["great", " "] * 20, labels=np.arange(40) % 2, names=NAMES
         ({"class_weights": [1, 0]}, "class_weights must be above 0, got 0"),
         ({"min_count": 999}, "min_count 999: .* no word has min_freq=999"),
         ({"max_len": 0}, "max_len must be >= 1, got 0"),
-        ({"tokenizer": "letters"}, "tokenizer must be 'words', 'wordpiece', a folder"),
+        ({"tokenizer": "letters"}, "tokenizer must be words, split, wordpiece, a folder"),
         ({"resume": True}, "out must be the folder of the run to resume, got None"),
         ({"eval_every": 0}, "eval_every must be >= 1, got 0"),
     ],

@@ -155,6 +155,17 @@ def test_components_that_are_not_known_are_named(tmp_path):
         load_tokenizer(tmp_path)
 
 
+def test_a_template_that_names_other_tokens(tmp_path, capfd):
+    """The library panics over it, where the first text is split."""
+    pieces().save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    del content["post_processor"]["special_tokens"]["[CLS]"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"must be a tokenizer that tokenizers .* knows"):
+        load_tokenizer(tmp_path)
+
+
 def test_wordpiece_vocabularies_of_own_texts():
     texts = ["the running runner runs", "she ran, he runs 東京"] * 20
     tokenizer = PublishedTokenizer.train_wordpiece(texts, vocab_size=40)

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from lexforge.text.classification import LabelledTexts
 
 VECTORS_HELP = "Word vectors to start from: a file of any known format, a model, a data set's name."
-TOKENIZER_HELP = "words (between spaces; the default), wordpiece (trained on DATA), or a folder."
+UNLABELLED_HELP = "Further texts without classes: word vectors are trained on these and on DATA."
+TOKENIZER_HELP = (
+    "words (between spaces; the default), split (words and marks apart), wordpiece (trained on "
+    "DATA), or a folder."
+)
 FORM_HELP = "Of a file: by default what its name says, else its first line."
 SPLIT_HELP = "Of a data set or folder: train, or test to evaluate, where nothing else is said."
 COLUMN_HELP = "Column (or key) of the {}: its name, or its number from 0 where no names are."
@@ -113,6 +117,7 @@ class ClassifierOptions:
     """What a classifier is made from."""
 
     vectors: str | None = model(None, VECTORS_HELP, metavar="VECTORS")
+    unlabelled: str | None = model(None, UNLABELLED_HELP, metavar="DATA")
     tokenizer: str | None = of_corpus(None, TOKENIZER_HELP, metavar="NAME|FOLDER")
     dev: str | None = of_corpus(None, DEV_HELP, metavar="DATA")
     keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
@@ -153,8 +158,11 @@ def train(
         raise typer.BadParameter("give either --steps or --epochs")
     if others.dev is not None and "dev_share" in given:
         raise typer.BadParameter("give either --dev or --dev-share")
+    more = others.unlabelled
+    if more is not None and others.vectors is not None:
+        raise typer.BadParameter("give either --vectors or --unlabelled")
     run.check()
-    for read in (data, others.dev):
+    for read in (data, others.dev, more):
         refuse_overwriting(read, run.outputs)
     with (
         folder_of_run(run.out),
@@ -171,6 +179,7 @@ def train(
             dev=None if others.dev is None else replace(columns, split=None).read(others.dev),
             tokenizer=others.tokenizer,
             vectors=others.vectors,
+            unlabelled=None if more is None else replace(columns, split=None).read_texts(more),
             shape=shape,
             out=run.out,
             resume=run.resume,

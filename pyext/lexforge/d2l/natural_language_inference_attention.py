@@ -44,6 +44,11 @@ class Attend(model.Attend):
 class Compare(model.Compare):
     """The text's comparison: (A, B, beta, alpha) to [B, SA, H] and [B, SB, H]."""
 
+    def forward(  # type: ignore[override]  # the text's
+        self, A: Tensor, B: Tensor, beta: Tensor, alpha: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return super().forward(A, beta), super().forward(B, alpha)
+
 
 class Aggregate(model.Aggregate):
     """The text's aggregation: (V_A [B, SA, H], V_B [B, SB, H]) to logits [B, num_outputs]."""

@@ -1,4 +1,4 @@
-"""Dropout as a layer."""
+"""Dropout that keeps no mask, as a layer."""
 
 from __future__ import annotations
 
@@ -7,24 +7,11 @@ from torch import Tensor, nn
 from lexforge.ops.transformer.dropout import dropout
 
 
-class Dropout(nn.Module):
-    """:func:`lexforge.ops.dropout` while training; nothing in evaluation, as torch's.
-
-    Args:
-        p: share of the elements that become 0, in [0, 1].
-
-    Raises:
-        ValueError: another p.
+class Dropout(nn.Dropout):
+    """:class:`torch.nn.Dropout` by :func:`lexforge.ops.dropout`, whose seed torch's generator
+    gives.
     """
 
-    def __init__(self, p: float = 0.5):
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"p must be in [0, 1], got {p}")
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p) if self.training else x
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
+    def forward(self, input: Tensor) -> Tensor:
+        """Drops while it is in training mode."""
+        return dropout(input, self.p) if self.training else input

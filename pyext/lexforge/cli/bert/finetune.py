@@ -22,6 +22,7 @@ class FinetuningOptions(common.ClassifierOptions):
 
     model: Path | None = of_model(None, MODEL_HELP, metavar="FOLDER")
     vectors: str | None = of_model(None)
+    unlabelled: str | None = of_model(None)
     tokenizer: str | None = of_model(None)
 
 

@@ -43,10 +43,10 @@ def train(
     of such; a table with a header (.csv, .tsv); or JSON lines. Columns of a usual name (text,
     sentence, review; label, sentiment, class) are found, others named by --text and --label.
 
-    Words begin with what --vectors has for them: train it first with `lexforge word2vec`, on these
-    texts and on others like them, or take a published file. textcnn trains the vectors further and
-    keeps a copy as it was; birnn leaves them as they are, unless --tune is given. Without --vectors
-    a network learns its words from DATA alone, and does worse.
+    Words begin with vectors: --unlabelled trains them first (word2vec) on DATA and on more texts of
+    its kind, --vectors has them from a file. textcnn trains the vectors further and keeps a copy as
+    it was; birnn leaves them as they are, unless --tune is given. Without either a network learns
+    its words from the classes alone, and does worse.
 
     After every epoch the network is evaluated on --dev, or on a share of DATA that it does not
     train on; --out keeps the best one in `best`, which is what predict and evaluate use. A run that
@@ -54,7 +54,7 @@ def train(
 
     Examples:
 
-    - `lexforge sentiment train imdb --out sentiment/ --vectors vectors/`
+    - `lexforge sentiment train imdb --unlabelled imdb:unsup --tokenizer split --out sentiment/`
     - `lexforge sentiment train imdb --out rnn/ --model birnn --vectors glove.6B.100d.txt`
     - `lexforge sentiment train reviews.csv --text body --label stars --out stars/ --epochs 10
       --early-stopping 2 --class-weights balanced`

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from lexforge.text.classification.batches import RaggedTexts
 
+_SIZES = 16  # that batches are filled up to, from a number of tokens to twice as many
+
 
 class Sequences(NamedTuple):
     """B sequences end to end, T tokens in all: what ``encode_packed`` takes."""
@@ -52,13 +54,35 @@ def joined(
         inside = (behind >= 0) & (behind < lengths[text])
         index = torch.where(inside, begin + each.cu_seqlens[text] + behind, index)
         begin, behind = begin + len(each.tokens), behind - lengths[text] - 1
-    source = torch.cat(
-        [first.tokens.new_tensor([cls_id, sep_id]), *(each.tokens for each in texts)]
-    )
+    special_tokens = [first.tokens.new_full((1,), number) for number in (cls_id, sep_id)]
+    source = torch.cat([*special_tokens, *(each.tokens for each in texts)])
     return Sequences(
         source[index].int(),
         (place > a[text] + 1).int(),
         place.int(),
         bounds.int(),
         sum(each.max_seqlen for each in texts) + special,
+    )
+
+
+def filled(packed: Sequences) -> Sequences:
+    """With sequences of token 0 at the end, so that batches are of few sizes; T grows by 1/16.
+
+    oneDNN prepares its products anew for every size, which takes as long as a small batch. Results
+    of the sequences before them are the same.
+    """
+    total = len(packed.tokens)
+    unit = 1 << max((total // _SIZES).bit_length() - 1, 0)
+    missing = -total % unit
+    if not missing:
+        return packed
+    longest = max(packed.max_seqlen, 1)
+    place = torch.arange(missing, dtype=torch.int32, device=packed.tokens.device)
+    ends = torch.arange(longest, missing + longest, longest, device=packed.tokens.device)
+    return Sequences(
+        functional.pad(packed.tokens, (0, missing)),
+        functional.pad(packed.segments, (0, missing)),
+        torch.cat((packed.positions, place % longest)),
+        torch.cat((packed.cu_seqlens, (total + ends.clamp(max=missing)).int())),
+        packed.max_seqlen,
     )

@@ -16,7 +16,7 @@ from lexforge._arguments import real, whole
 from lexforge.layers.initial import UNSET, generator_of, initialise, unset
 from lexforge.models.bert import files as bert_files
 from lexforge.models.bert.model import BertModel, encoder_tensors
-from lexforge.models.bert.sequences import Sequences, joined
+from lexforge.models.bert.sequences import Sequences, filled, joined
 from lexforge.models.classification.labels import class_names, labels_record
 from lexforge.models.classification.network import Network
 from lexforge.ops.transformer.linear import linear
@@ -216,9 +216,10 @@ class BertClassifier(Network):
 
     def logits(self, packed: Sequences) -> Tensor:
         """Logits [B, C] of sequences that have their special tokens."""
-        pooled = self.hidden(
-            self.encoder.encode_packed(*packed, rows=packed.cu_seqlens[:-1].long())
-        )
+        first = packed.cu_seqlens[:-1].long()
+        if packed.tokens.device.type == "cpu" and not torch.compiler.is_compiling():
+            packed = filled(packed)
+        pooled = self.hidden(self.encoder.encode_packed(*packed, rows=first))
         share = self.config.dropout if self.dropout is None else self.dropout
         pooled = functional.dropout(pooled, share, self.training)
         return linear(pooled, self.output.weight, self.output.bias)

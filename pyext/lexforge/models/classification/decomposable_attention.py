@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lexforge.layers.dropout import Dropout
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import reduce_rows
 from lexforge.models.classification.network import WordNetwork
@@ -20,7 +21,7 @@ def mlp(num_inputs: int, num_hiddens: int, dropout: float = DROPOUT) -> nn.Seque
     """Twice dropout, a linear layer and ReLU."""
     layers: list[nn.Module] = []
     for inputs in (num_inputs, num_hiddens):
-        layers += [nn.Dropout(dropout), nn.Linear(inputs, num_hiddens), nn.ReLU()]
+        layers += [Dropout(dropout), nn.Linear(inputs, num_hiddens), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -31,25 +32,23 @@ class Attend(nn.Module):
         super().__init__()
         self.f = mlp(num_inputs, num_hiddens, dropout)
 
-    def forward(
-        self, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts
-    ) -> tuple[Tensor, Tensor]:
-        """(beta [T1, D], alpha [T2, D]) of words a [T1, D] and b [T2, D] of pairs of texts.
+    def forward(self, words: Tensor, first: RaggedTexts, second: RaggedTexts) -> Tensor:
+        """[T1 + T2, D] of the words [T1 + T2, D] of pairs, those of the first texts on top.
 
-        The score of two words is the product of their ``f``. beta is, for each word of the first
-        text, the mean of the second's words by the softmax of its scores; alpha the other way
-        round. A text of a pair whose other one is empty has zeros.
+        The score of two words is the product of their ``f``. What belongs to a word of the first
+        text is the mean of the second's words by the softmax of its scores, and the other way
+        round; zeros where the other text is empty.
         """
-        return soft_align(
-            self.f(a),
-            self.f(b),
-            a,
-            b,
+        sizes = [len(first.tokens), len(second.tokens)]
+        aligned = soft_align(
+            *self.f(words).split(sizes),
+            *words.split(sizes),
             first.cu_seqlens,
             second.cu_seqlens,
             first.max_seqlen,
             second.max_seqlen,
         )
+        return torch.cat(aligned)
 
 
 class Compare(nn.Module):
@@ -59,9 +58,9 @@ class Compare(nn.Module):
         super().__init__()
         self.g = mlp(num_inputs, num_hiddens, dropout)
 
-    def forward(self, a: Tensor, b: Tensor, beta: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """[T1, H] and [T2, H]; arguments as :meth:`Attend.forward` has and gives them."""
-        return self.g(torch.cat((a, beta), -1)), self.g(torch.cat((b, alpha), -1))
+    def forward(self, words: Tensor, aligned: Tensor) -> Tensor:
+        """[T, H] of [T, D] both."""
+        return self.g(torch.cat((words, aligned), -1))
 
 
 class Aggregate(nn.Module):
@@ -107,12 +106,12 @@ class DecomposableAttention(WordNetwork):
                 f"DecomposableAttention: second must be {len(first.cu_seqlens) - 1} texts like "
                 f"first, got {len(second.cu_seqlens) - 1}"
             )
-        a, b = self.embedding(first.tokens), self.embedding(second.tokens)
-        beta, alpha = self.attend(a, b, first, second)
-        compared_a, compared_b = self.compare(a, b, beta, alpha)
+        words = self.embedding(torch.cat((first.tokens, second.tokens)))
+        compared = self.compare(words, self.attend(words, first, second))
+        parts = compared.split([len(first.tokens), len(second.tokens)])
         return self.aggregate(
             *(
-                reduce_rows(compared, texts.cu_seqlens, "sum")
-                for compared, texts in ((compared_a, first), (compared_b, second))
+                reduce_rows(part, texts.cu_seqlens, "sum")
+                for part, texts in zip(parts, (first, second), strict=True)
             )
         )

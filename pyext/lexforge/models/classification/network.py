@@ -140,8 +140,13 @@ def _fill(layer: nn.Module) -> None:
             nn.init.xavier_uniform_(parameter)
 
 
-def distinct(texts: RaggedTexts) -> tuple[Tensor, Tensor]:
-    """The tokens of a batch, each once, and for every place which of them is there."""
+def distinct(texts: RaggedTexts) -> tuple[Tensor, Tensor | None]:
+    """The tokens of a batch, each once, and for every place which of them is there.
+
+    On CUDA, where telling them apart waits for the device: all as they stand, and None.
+    """
+    if texts.tokens.device.type == "cuda":
+        return texts.tokens, None
     return texts.tokens.unique(return_inverse=True)
 
 

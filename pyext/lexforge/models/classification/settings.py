@@ -19,6 +19,7 @@ STATES_HELP = "What stands for a text: the final states, or the states' mean or 
 CHANNELS_HELP = "Outputs of each width, or one number for each."
 CONSTANT_HELP = "Beside the vectors that are trained, those that stay as they are."
 DROPOUT = 0.2  # of decomposable attention
+WORD_SIZE = 100  # numbers of a vector
 BALANCED = "balanced"
 WEIGHTS_HELP = "Of the classes in the loss: balanced, or a number for each, like 1,2.5."
 TUNE_HELP = "Train pretrained vectors too; birnn does not unless told, the others do."
@@ -53,7 +54,7 @@ class BiRNNConfig(Settings):
 
     vocab_size: int = setting(1, low=1)
     num_classes: int = setting(2, low=2)
-    embed_size: int = model(100, "Numbers per word.", low=1)
+    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1)
     hidden_size: int = model(100, "Units of each direction.", low=1)
     num_layers: int = model(2, "Layers of the LSTM.", low=1, names="--layers --")
     pool: str = model("final", STATES_HELP, choices=BIRNN_POOLS)
@@ -67,7 +68,7 @@ class TextCNNConfig(Settings):
 
     vocab_size: int = setting(1, low=1)
     num_classes: int = setting(2, low=2)
-    embed_size: int = model(100, "Numbers per word.", low=1)
+    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1)
     kernel_sizes: str = model("3,4,5", "Widths in words.", rule=whole_numbers, metavar="N,N,...")
     num_channels: str = model("100", CHANNELS_HELP, rule=whole_numbers, metavar="N,N,...")
     pool: str = model(
@@ -105,7 +106,7 @@ class DecomposableConfig(Settings):
 
     vocab_size: int = setting(1, low=1)
     num_classes: int = setting(3, low=2)
-    embed_size: int = model(100, "Numbers per word.", low=1)
+    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1)
     hidden_size: int = model(200, "Width of all layers.", low=1)
     dropout: float = model(DROPOUT, "Share dropped before each layer.", low=0, high=1)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lexforge.layers.dropout import Dropout
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import WordNetwork, distinct, no_pairs
@@ -37,7 +38,7 @@ class TextCNN(WordNetwork):
         if config.constant_table:
             self.constant_embedding = Embedding(config.vocab_size, config.embed_size)
             inputs *= 2
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.decoder = nn.Linear(sum(config.channels), config.num_classes)
         self.convs = nn.ModuleList(
             nn.Conv1d(inputs, channels, width)
@@ -61,13 +62,13 @@ class TextCNN(WordNetwork):
         if self.config.constant_table:
             words = torch.cat((words, self.constant_embedding(tokens)), 1)
         if self.config.pool == "avg":
-            found = self._means(words[index], texts)
+            found = self._means(words if index is None else words[index], texts)
         else:
             bounds = texts.cu_seqlens
-            found = [
-                conv_max_pool(words, bounds, conv.weight, conv.bias, index=index)
-                for conv in self.convs
-            ]
+            found = []
+            for conv in self.convs:
+                weight, bias = conv.parameters()
+                found.append(conv_max_pool(words, bounds, weight, bias, index))
         return functional.relu(torch.cat(found, 1))
 
     def _means(self, words: Tensor, texts: RaggedTexts) -> list[Tensor]:

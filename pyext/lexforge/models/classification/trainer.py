@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -32,11 +32,16 @@ from lexforge.models.classification.network import Network, WordNetwork, drawing
 from lexforge.models.classification.settings import (
     BALANCED,
     RECIPES,
+    WORD_SIZE,
     EvaluationSettings,
     TrainingSettings,
 )
-from lexforge.models.classification.vectors import fill_tables, read_word_vectors
-from lexforge.text.classification import LabelledTexts, read_labelled
+from lexforge.models.classification.vectors import (
+    fill_tables,
+    read_word_vectors,
+    train_word_vectors,
+)
+from lexforge.text.classification import LabelledTexts, read_labelled, read_texts
 from lexforge.text.classification.batches import TextBatch, length_buckets, text_batch
 from lexforge.text.classification.encoded import EncodedTexts
 from lexforge.text.tokenizers.published import PublishedTokenizer, as_tokenizer, load_tokenizer
@@ -62,7 +67,8 @@ if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
 
 OWNER = TrainingSettings.OWNER
-WORDS, WORDPIECE = "words", "wordpiece"  # tokenizers that are made of the texts
+# Tokenizers that are made of the texts.
+WORDS, SPLIT, WORDPIECE = MADE = ("words", "split", "wordpiece")
 VOCAB_SIZE = 16_000  # of word pieces
 # What steps add up: losses by their weights, those weights, right texts, and all.
 SUMS = ("loss_sum", "weight", "hits", "count")
@@ -175,6 +181,7 @@ def train_classifier(
     dev: LabelledTexts | str | os.PathLike | None = None,
     tokenizer: Tokenizer | str | os.PathLike | None = None,
     vectors: Any = None,
+    unlabelled: LabelledTexts | str | os.PathLike | None = None,
     shape: Mapping[str, Any] | None = None,
     out: str | os.PathLike | None = None,
     resume: bool = False,
@@ -206,11 +213,14 @@ def train_classifier(
             too few. The best network is what the result has, and with `out` what ``out/best``
             holds.
         tokenizer: ``"words"``, those of the texts between spaces, in lower case (the default);
-            ``"wordpiece"``, pieces that are trained on the texts; a folder with a tokenizer; or a
-            tokenizer.
+            ``"split"``, words and marks apart; ``"wordpiece"``, pieces that are trained on the
+            texts; a folder with a tokenizer; or a tokenizer.
         vectors: pretrained word vectors: a :class:`KeyedVectors`, a model that has them, also
             fastText's, a vector file or the name of a data set. They are the first values of the
             network's table; tokens that have none get zeros.
+        unlabelled: further texts like `data`, or what :func:`~lexforge.classification.read_texts`
+            reads. On these and on those of `data` word vectors are trained first (word2vec,
+            skip-gram), in place of `vectors`.
         shape: fields of the network's configuration, such as ``{"hidden_size": 200}``.
             ``embed_size`` is that of the vectors where nothing else is said.
         out: folder of checkpoints: `checkpoint_every` so many minutes, when stopped, at the end.
@@ -267,6 +277,8 @@ def train_classifier(
         )
     if dev is not None and "dev_share" in given:
         raise ValueError(f"{OWNER}: give dev or dev_share, got both")
+    if vectors is not None and unlabelled is not None:
+        raise ValueError(f"{OWNER}: give vectors or unlabelled, got both")
     both = {"eval_every": eval_every, "early_stopping": early_stopping}
     evaluation = {name: value for name, value in both.items() if value is not None}
     replace(EvaluationSettings(), **evaluation)
@@ -283,7 +295,7 @@ def train_classifier(
             training = _Run.saved(out, model, tokenizer, shape)
         else:
             training = _Run(model, tokenizer, shape)
-        training.prepare(data, dev, vectors, given, evaluation)
+        training.prepare(data, dev, vectors, unlabelled, given, evaluation, progress)
         check_precision(OWNER, training.settings.precision, device)
         progress.say(training.describe())
         for note in training.notes:
@@ -488,8 +500,10 @@ class _Run:
         data: Any,
         dev: Any,
         vectors: Any,
+        unlabelled: Any,
         given: dict[str, Any],
         evaluation: Mapping[str, int],
+        progress: Progress,
     ) -> None:
         """Read and number the texts, and fix what depends on them.
 
@@ -527,8 +541,8 @@ class _Run:
             held_out.require(f"{OWNER}: dev")
         if self._saved is None:
             self.names = texts.names
-            self._make(texts, vectors)
-        elif vectors is not None:
+            self._make(texts, vectors, unlabelled, progress)
+        elif vectors is not None or unlabelled is not None:
             raise ValueError("cannot resume with vectors: those of the run are in its network")
         self.texts = self._encoded(texts, "data")
         self._weights = _weights(self.settings.class_weights, texts)
@@ -594,11 +608,17 @@ class _Run:
             settings = replace(settings, warmup_steps=settings.length // 10)
         return settings
 
-    def _make(self, texts: LabelledTexts, vectors: Any) -> None:
+    def _make(
+        self, texts: LabelledTexts, vectors: Any, unlabelled: Any, progress: Progress
+    ) -> None:
         """Tokenizer and network of a new run."""
         settings = self.settings
         self.tokenizer = _tokenizer(self._tokenizer, texts, settings.min_count)
         found = None if vectors is None else read_word_vectors(vectors)
+        if unlabelled is not None:
+            more = _texts(unlabelled, "unlabelled", read_texts)
+            size = self._shape.get("embed_size", WORD_SIZE)
+            found = train_word_vectors([texts, more], self.tokenizer, size, settings.seed, progress)
         if isinstance(self._model, Network):
             self.network = self._model
             if self.network.num_classes != len(self.names):
@@ -731,11 +751,11 @@ def _parameters(network: Network) -> dict[str, Tensor]:
     return {name: x.detach().cpu().clone() for name, x in network.named_parameters()}
 
 
-def _texts(data: Any, name: str) -> LabelledTexts:
+def _texts(data: Any, name: str, read: Callable[..., Any] = read_labelled) -> LabelledTexts:
     if isinstance(data, LabelledTexts):
         return data
     if isinstance(data, str | os.PathLike):
-        return read_labelled(data)
+        return read(data)
     raise TypeError(
         f"{OWNER}: {name} must be LabelledTexts, a file, a folder or the name of a data set, "
         f"got {type(data).__name__}"
@@ -744,13 +764,13 @@ def _texts(data: Any, name: str) -> LabelledTexts:
 
 def _named(tokenizer: Any) -> Any:
     """A tokenizer, None, or the name of what is made of the texts."""
-    if tokenizer is None or (isinstance(tokenizer, str) and tokenizer in (WORDS, WORDPIECE)):
+    if tokenizer is None or (isinstance(tokenizer, str) and tokenizer in MADE):
         return tokenizer
     if isinstance(tokenizer, (str, os.PathLike)):
         if not Path(tokenizer).is_dir():
             raise ValueError(
-                f"{OWNER}: tokenizer must be {WORDS!r}, {WORDPIECE!r}, a folder with one or a "
-                f"tokenizer, got {os.fspath(tokenizer)!r}"
+                f"{OWNER}: tokenizer must be {', '.join(MADE)}, a folder with one or a tokenizer, "
+                f"got {os.fspath(tokenizer)!r}"
             )
         return load_tokenizer(tokenizer)
     return as_tokenizer(tokenizer)
@@ -766,6 +786,8 @@ def _tokenizer(named: Any, texts: LabelledTexts, min_count: int) -> Tokenizer:
             list(itertools.chain(*sides)), vocab_size=VOCAB_SIZE
         )
     try:
+        if named == SPLIT:
+            return PublishedTokenizer.train_words(itertools.chain(*sides), min_freq=min_count)
         return WordTokenizer.build(sides, min_freq=min_count)
     except ValueError as error:
         raise ValueError(f"{OWNER}: min_count {min_count}: {error}") from error

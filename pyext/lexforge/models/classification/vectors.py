@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from lexforge.models.word2vec.model import Word2Vec
 from lexforge.text import datasets
+from lexforge.text.tokenizers.base import encode_corpus
 from lexforge.vectors import load_vectors
 from lexforge.vectors.word_vectors import WordVectors
 
+if TYPE_CHECKING:
+    from lexforge.text.classification.texts import LabelledTexts
+    from lexforge.text.tokenizers.base import Tokenizer
+    from lexforge.training.progress import Progress
+
 _OWNER = "train_classifier"
+_PIECE = 1024  # texts that are encoded together
+# Of word2vec on texts of one kind, as many as make a classifier.
+WINDOW, EPOCHS, SAMPLE = 8, 5, 1e-4
 
 
 def read_word_vectors(source: str | os.PathLike | WordVectors) -> WordVectors:
@@ -38,6 +51,46 @@ def read_word_vectors(source: str | os.PathLike | WordVectors) -> WordVectors:
     if not found.index_to_key:
         raise ValueError(f"{_OWNER}: vectors must have words, got none")
     return found
+
+
+def train_word_vectors(
+    texts: Sequence[LabelledTexts],
+    tokenizer: Tokenizer,
+    size: int,
+    seed: int,
+    progress: Progress,
+) -> WordVectors:
+    """Vectors of the tokens of texts, by word2vec's skip-gram; unknown words count for nothing.
+
+    Args:
+        size: numbers of a vector. seed: of the run.
+
+    Raises:
+        ValueError: no text has a known word.
+    """
+    count = sum(len(each) for each in texts)
+    progress.say(f"word vectors from {count:,} texts:")
+    with tempfile.TemporaryDirectory(prefix="lexforge-") as folder:
+        path = Path(folder, "tokens.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            for each in texts:
+                for side in (each.first, each.second or ()):
+                    file.writelines(_lines(side, tokenizer))
+        model = Word2Vec(
+            vector_size=size, sg=1, window=WINDOW, epochs=EPOCHS, min_count=1, sample=SAMPLE,
+            seed=seed, workers=torch.get_num_threads(),
+        )  # fmt: skip
+        model.build_vocab(corpus_file=path)
+        model.train(corpus_file=path, progress=progress)
+    return model.wv
+
+
+def _lines(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[str]:
+    """Known tokens of each text, with spaces between them."""
+    tokens, unknown = tokenizer.tokens, tokenizer.unk_id
+    for first in range(0, len(texts), _PIECE):
+        for numbers in encode_corpus(tokenizer, texts[first : first + _PIECE]):
+            yield " ".join(tokens[number] for number in numbers if number != unknown) + "\n"
 
 
 def fill_tables(tables: Sequence[nn.Embedding], tokens: Sequence[str], vectors: WordVectors) -> int:

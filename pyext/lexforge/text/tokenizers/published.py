@@ -583,7 +583,9 @@ def _of_json(path: Path) -> tokenizers.Tokenizer:
 def _from_str(content: Mapping[str, Any]) -> tokenizers.Tokenizer:
     """ValueError if the library does not take it, or panics, which is no Exception."""
     try:
-        return tokenizers.Tokenizer.from_str(json.dumps(content))
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
+        tokenizer.encode("")  # what stands around a text may name tokens that are not there
+        return tokenizer
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:

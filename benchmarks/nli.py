@@ -1,0 +1,49 @@
+"""Decomposable attention on SNLI beside the reference text's code in plain PyTorch.
+
+LEXFORGE_DATA=FOLDER python benchmarks/nli.py [--vectors FILE] [--only speed accuracy]
+    [--threads 2] [--texts N] [--steps 20] [--rounds 5] [--seeds 1 2 3] [--json F]
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import classifiers
+from lexforge.models.classification.decomposable_attention import DecomposableAttention
+
+
+def mlp(num_inputs: int, num_hiddens: int) -> nn.Sequential:
+    """The text's, on the last axis."""
+    return nn.Sequential(
+        nn.Dropout(0.2), nn.Linear(num_inputs, num_hiddens), nn.ReLU(),
+        nn.Dropout(0.2), nn.Linear(num_hiddens, num_hiddens), nn.ReLU(),
+    )  # fmt: skip
+
+
+class PlainAttention(nn.Module):
+    """The text's: padding takes part in the softmax and in the sums."""
+
+    def __init__(self, ours: DecomposableAttention):
+        super().__init__()
+        config = ours.config
+        size, hidden = config.embed_size, config.hidden_size
+        self.embedding = nn.Embedding(config.vocab_size, size)
+        self.f, self.g, self.h = mlp(size, hidden), mlp(2 * size, hidden), mlp(2 * hidden, hidden)
+        self.linear = nn.Linear(hidden, config.num_classes)
+        self.embedding.weight.data.copy_(ours.embedding.weight.detach())
+
+    def forward(self, X: list[Tensor]) -> Tensor:
+        A, B = (self.embedding(x) for x in X)
+        e = torch.bmm(self.f(A), self.f(B).permute(0, 2, 1))
+        beta = torch.bmm(functional.softmax(e, dim=-1), B)
+        alpha = torch.bmm(functional.softmax(e.permute(0, 2, 1), dim=-1), A)
+        V_A = self.g(torch.cat([A, beta], dim=2)).sum(dim=1)
+        V_B = self.g(torch.cat([B, alpha], dim=2)).sum(dim=1)
+        return self.linear(self.h(torch.cat([V_A, V_B], dim=1)))
+
+
+if __name__ == "__main__":
+    setting = classifiers.Setting({"decomposable": PlainAttention}, "snli", "snli:test")
+    classifiers.main(__doc__, setting)
