@@ -43,5 +43,7 @@ def test_all_warm_up():
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match="kind must be one of constant, linear, cosine, got 'step'"):
+    with pytest.raises(
+        ValueError, match="kind must be one of constant, linear, cosine, got 'step'"
+    ):
         Schedule("step", 0.1, 10)
