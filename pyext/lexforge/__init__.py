@@ -84,6 +84,7 @@ __getattr__, __dir__ = attach(
         "bert",
         "d2l",
         "fasttext",
+        "gpt",
         "models",
         "nn",
         "ops",
