@@ -38,6 +38,7 @@ MEASURED = {
     "embedding_bag": ["embedding"],
     "fasttext_supervised": ["subword", "text"],
     "glove": ["cooccurrence", "glove", "text"],
+    "gpt": ["attention", "transformer"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
     "gpt_generate": ["attention", "transformer"],

@@ -11,21 +11,22 @@ def test_public_modules_are_there_after_a_plain_import():
         "import lexforge; lexforge.bert.BertConfig; lexforge.classification.TextCNN; "
         "lexforge.d2l.Vocab; lexforge.nn.Embedding; "
         "lexforge.ops.attention; lexforge.ops.linear; lexforge.vectors.KeyedVectors; "
-        "lexforge.models.KeyedVectors; lexforge.models.word2vec.LineSentence; "
+        "lexforge.gpt.GPTConfig; lexforge.models.KeyedVectors; "
+        "lexforge.models.word2vec.LineSentence; "
         "assert {'bert', 'd2l', 'nn', 'ops', 'Word2Vec'} <= set(dir(lexforge))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_plain_import_does_not_wait_for_torch():
-    faces = "lexforge.bert, lexforge.classification, lexforge.nn, lexforge.optim"
+    faces = "lexforge.bert, lexforge.classification, lexforge.gpt, lexforge.nn, lexforge.optim"
     code = f"import sys, lexforge, {faces}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_public_name_exists():
     faces = (lexforge.bert, lexforge.classification, lexforge.d2l, lexforge.nn, lexforge.ops)
-    faces += (lexforge.optim,)
+    faces += (lexforge.gpt, lexforge.optim)
     for module in (lexforge, lexforge.models, lexforge.models.word2vec, *faces):
         for name in module.__all__:
             assert getattr(module, name) is not None

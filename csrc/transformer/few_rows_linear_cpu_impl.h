@@ -1,6 +1,9 @@
 // CPU kernel of few_rows_linear.h: one body, compiled per instruction set.
 // Start with pyext/lexforge/reference/transformer/few_rows_linear.py.
 //
+// With several rows of x the next rows of the weights are fetched meanwhile: else the products would
+// wait for the memory first, and then the memory for the products.
+//
 // A register tile holds the products of some rows of the weights and some rows of x, lanes along
 // the inputs. Rows of the weights come from memory once: for the next rows of x they are in the
 // first-level cache. Every product of two rows is one chain of multiply-adds in each lane and one
@@ -57,10 +60,17 @@ struct Factors<Bfloat16> {
 template <typename scalar_t>
 using Sum = typename Factors<scalar_t>::L::scalar;
 
+// Memory that is fetched into the second-level cache while a tile is computed: so many cache lines at
+// every step.
+struct Ahead {
+  const char* next;
+  int64_t lines;
+};
+
 // products[8 i + r] = x row i . weight row r, for kRows rows of x and kWeights of the weights.
 template <typename scalar_t, int kRows, int kWeights>
 __attribute__((noinline)) void tile(const scalar_t* x, const scalar_t* const* weights,
-                                    int64_t inputs, Sum<scalar_t>* products) {
+                                    int64_t inputs, Ahead ahead, Sum<scalar_t>* products) {
   using F = Factors<scalar_t>;
   using L = typename F::L;
   constexpr int kSums = kRows * kWeights;
@@ -68,6 +78,9 @@ __attribute__((noinline)) void tile(const scalar_t* x, const scalar_t* const* we
 #pragma GCC unroll 24
   for (int i = 0; i < kSums; ++i) sum[i / 8][i % 8] = L::zero();
   const auto step = [&](int64_t k, int64_t n) LEXFORGE_INLINED {
+    for (int64_t line = 0; line < ahead.lines; ++line, ahead.next += 64) {
+      __builtin_prefetch(ahead.next, 0, 2);
+    }
     typename L::reg of_row[kRows];
 #pragma GCC unroll 3
     for (int i = 0; i < kRows; ++i) of_row[i] = F::load(x + i * inputs + k, n);
@@ -97,10 +110,11 @@ __attribute__((noinline)) void tile(const scalar_t* x, const scalar_t* const* we
 // The same for eight rows of the weights.
 template <typename scalar_t, int kRows>
 LEXFORGE_INLINE void eight_outputs(const scalar_t* x, const scalar_t* const* weights,
-                                   int64_t inputs, Sum<scalar_t>* products) {
+                                   int64_t inputs, Ahead ahead, Sum<scalar_t>* products) {
   constexpr int kWeights = kMostRows == 2 ? 8 / kRows : 8;
   for (int r = 0; r < 8; r += kWeights) {
-    tile<scalar_t, kRows, kWeights>(x, weights + r, inputs, products + r);
+    tile<scalar_t, kRows, kWeights>(x, weights + r, inputs, ahead, products + r);
+    ahead.next += ahead.lines * (inputs / Factors<scalar_t>::kStep) * 64;
   }
 }
 
@@ -117,17 +131,24 @@ void few_rows_linear(const FewRowsLinearParams<scalar_t>& params, int64_t first,
     for (int64_t r = 0; r < kFewRowsOutputs; ++r) {  // the last eight are filled up with the first
       weights[r] = params.weight + (n + (r < outputs ? r : 0)) * inputs;
     }
+    // The next eight rows of the weights, in as many shares as there are tiles of these.
+    const int64_t tiles = (params.rows + kMostRows - 1) / kMostRows * (kMostRows == 2 ? 2 : 1);
+    const int64_t steps = tiles * (inputs / Factors<scalar_t>::kStep);
+    const int64_t bytes = kFewRowsOutputs * inputs * static_cast<int64_t>(sizeof(scalar_t));
+    Ahead ahead{reinterpret_cast<const char*>(params.weight + (n + kFewRowsOutputs) * inputs),
+                params.rows == 1 || steps == 0 ? 0 : (bytes + 64 * steps - 1) / (64 * steps)};
     for (int64_t m = 0; m < params.rows; m += kMostRows) {
       const int64_t rows = params.rows - m < kMostRows ? params.rows - m : kMostRows;
       const scalar_t* x = params.x + m * inputs;
       Sum<scalar_t> products[8 * kMostRows + 16];  // the last is read in whole registers
       if (rows == 1) {
-        eight_outputs<scalar_t, 1>(x, weights, inputs, products);
+        eight_outputs<scalar_t, 1>(x, weights, inputs, ahead, products);
       } else if (rows == 2) {
-        eight_outputs<scalar_t, 2>(x, weights, inputs, products);
+        eight_outputs<scalar_t, 2>(x, weights, inputs, ahead, products);
       } else {
-        eight_outputs<scalar_t, kMostRows>(x, weights, inputs, products);
+        eight_outputs<scalar_t, kMostRows>(x, weights, inputs, ahead, products);
       }
+      ahead.next += bytes * rows / params.rows;
       for (int64_t i = 0; i < rows; ++i) {
         for_registers<L>(outputs, [&](int64_t d, int64_t count) LEXFORGE_INLINED {
           auto y = L::load_any(products + 8 * i + d);

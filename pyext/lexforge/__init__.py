@@ -85,6 +85,7 @@ __getattr__, __dir__ = attach(
         "classification",
         "d2l",
         "fasttext",
+        "gpt",
         "models",
         "nn",
         "ops",

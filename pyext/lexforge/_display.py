@@ -21,6 +21,13 @@ def printable(value: object) -> str:
     return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], str(value))
 
 
+def readable(value: object) -> str:
+    """The same of a text of several lines: breaks of lines and tabs stay."""
+    return _CONTROLS.sub(
+        lambda found: found[0] if found[0] in "\n\t" else printable(found[0]), str(value)
+    )
+
+
 def printable_json(text: str) -> str:
     """The same JSON, what a terminal would obey in it as JSON's escapes."""
     return _CONTROLS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

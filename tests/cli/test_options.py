@@ -21,6 +21,8 @@ from lexforge.cli._options import (
 from lexforge.cli._word_training import StartFromOptions
 from lexforge.cli.bert import finetune, pretrain
 from lexforge.cli.fasttext import train as fasttext
+from lexforge.cli.gpt import finetune as gpt_finetune
+from lexforge.cli.gpt import train as gpt_train
 from lexforge.cli.main import app
 from lexforge.models.bert.settings import PretrainingSettings
 from lexforge.models.classification.settings import EvaluationSettings as ClassifierEvaluation
@@ -28,6 +30,12 @@ from lexforge.models.classification.settings import FinetuningSettings
 from lexforge.models.cooccurrence.settings import CooccurrenceSettings
 from lexforge.models.fasttext.settings import FastTextSettings
 from lexforge.models.glove.settings import GloVeSettings
+from lexforge.models.gpt.settings import (
+    GPTEvaluation,
+    GPTSettings,
+    ShapeSettings,
+    TuningSettings,
+)
 from lexforge.models.network_settings import EvaluationSettings
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.training.memory import parse_bytes
@@ -39,6 +47,12 @@ GROUPS = {
     "glove": (GloVeSettings, CountingOptions, RunOptions, StartOptions, glove.FileOptions),
     "cooccurrence": (
         CooccurrenceSettings, CountingOptions, WorkOptions, cooccurrence.FileOptions,
+    ),
+    "gpt train": (
+        ShapeSettings, GPTSettings, gpt_train.TrainOptions, GPTEvaluation, gpt_train.GPTRunOptions,
+    ),
+    "gpt finetune": (
+        TuningSettings, gpt_finetune.TuneOptions, EvaluationSettings, gpt_train.GPTRunOptions,
     ),
     "bert pretrain": (
         pretrain.ShapeOptions, PretrainingSettings, pretrain.PretrainingOptions,
@@ -55,6 +69,11 @@ NETWORK = "--out --overwrite --quiet -q --workers -threads --device --resume --c
 NETWORK += "--log-json --seed --epochs --steps --batch-size --lr --clip --precision"
 TRAINING = f"{EVERYWHERE} --resume --checkpoint-every --log-json --seed -seed --epochs -iter "
 TRAINING += "--learning-rate --lr"
+GPT = (
+    "--out --out-dir --resume --overwrite --log-json --checkpoint-every --workers --device --seed "
+)
+GPT += "--batch-size --max-iters --steps --learning-rate --lr --min-lr --lr-decay-iters --beta1 "
+GPT += "--beta2 --warmup-iters --weight-decay --grad-clip --gradient-accumulation-steps --dtype"
 KNOWN = {
     "word2vec": f"{TRAINING} -train -output -size -vector-size -window -window-size -sample -hs "
     "-negative -alpha --alpha --min-alpha -debug -verbose -binary -save-vocab -cbow -max-vocab "
@@ -68,6 +87,9 @@ KNOWN = {
     "-load-init-param -load-init-gradsq -checkpoint-every -verbose",
     "cooccurrence": f"{EVERYWHERE} -window -window-size -symmetric -distance-weighting -memory "
     "-vocab-file -max-vocab -verbose --stanford --cross-sentences",
+    "gpt train": f"{GPT} --n-layer --n-head --n-embd --block-size --dropout --bias --eval-interval "
+    "--eval-iters --init-from --always-save-checkpoint --recipe --dataset",
+    "gpt finetune": f"{GPT} --model --template --epochs --eval-file --eval-share --eval-every",
     "bert pretrain": f"{TRAINING} --layers --heads --ffn-size --hidden-size --dropout --config "
     "--max-len --eval-file --eval-every --early-stopping --keep --tensorboard",
     "bert finetune": f"{NETWORK} --model --dev --dev-share --max-len --text --second --label "
@@ -99,7 +121,7 @@ def test_options_are_the_fields(name):
     """Nothing is left out, and there is nothing else but what a command says for itself."""
     found = {param.name for param in command_of(name).params}
     told = {option.values[1].name for option in OPTIONS if option.values[0] == name}
-    assert found - told <= {"corpus", "data", "help"} and told <= found
+    assert found - told <= {"corpus", "data", "sources", "help"} and told <= found
     for group in GROUPS[name]:
         assert {each.name for each in fields(group)} == set(knobs(group))
 

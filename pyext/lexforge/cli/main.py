@@ -159,6 +159,11 @@ def _names(parameter: Any) -> list[str]:
     return [] if is_argument(parameter) else [*parameter.opts, *parameter.secondary_opts]
 
 
+def _dashed(word: str) -> str:
+    """``--n-layer`` of ``--n_layer``: no option has an underscore."""
+    return word.replace("_", "-") if word[:2] == "--" else word
+
+
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -170,8 +175,7 @@ def _as_spelt_here(args: Sequence[str], parameters: Sequence[Any]) -> list[str]:
         if word == "--":
             return [*found, *args[number:]]
         name, equals, value = word.partition("=")
-        if name[:2] == "--" and name not in known:
-            name = next((other for other in (name.replace("_", "-"),) if other in known), name)
+        name = _dashed(name) if _dashed(name) in known else name
         option = known.get(name)
         if equals and option is not None and getattr(option, "is_flag", False):
             if value.lower() in _TRUE:
@@ -189,7 +193,8 @@ def _called(parameter: Any, given: Sequence[str]) -> str:
     if is_argument(parameter):
         return argument_name(parameter)
     typed = (word.partition("=")[0] for word in given)
-    return next((word for word in typed if word in _names(parameter)), spellings(parameter)[0])
+    known = _names(parameter)
+    return next((word for word in typed if _dashed(word) in known), spellings(parameter)[0])
 
 
 def _unknown_option(name: str, given: Sequence[str], known: Sequence[str]) -> str:
@@ -204,7 +209,7 @@ def _value_given(names: Sequence[str], given: Sequence[str]) -> str | None:
     found = None
     for argument, following in zip_longest(given, given[1:]):
         name, equals, value = argument.partition("=")
-        if name in names:
+        if _dashed(name) in names:
             found = value if equals else following  # the last one counts
     return found
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from lexforge.layers.activation import activated
+from lexforge.layers.activation import FUSED, activated
+from lexforge.layers.causal_step import Numbers, Parameters, causal_step
 from lexforge.layers.initial import unset
 from lexforge.ops.attention.attention import MAX_HEAD_DIM, varlen_attention
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
@@ -161,6 +163,36 @@ class CausalBlock(_Block):
         attended = attend(self.heads(normed), seeds[0])
         x, normed = self._add(x, attended, self.projection, self.output_norm, seeds[1])
         return self._add(x, self.expanded(normed), self.contraction, following, seeds[2])
+
+    def step(
+        self,
+        x: Tensor,
+        normed: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        seeds: Sequence[Tensor | None],
+        following: nn.LayerNorm,
+    ) -> tuple[Tensor, Tensor]:
+        """The same with attention within sequences, as one node of the graph of gradients.
+
+        Activations that are not fused, and compilers, get the ops one by one.
+        """
+        dropout = self._dropout
+        if self.config.activation not in FUSED or torch.compiler.is_compiling():
+
+            def attend(heads: Heads, seed: Tensor | None) -> Tensor:
+                return varlen_attention(
+                    *heads, cu_seqlens, max_seqlen, causal=True, dropout_p=dropout, seed=seed
+                ).flatten(1)
+
+            return self(x, normed, attend, seeds, following)
+        norm, config = self.output_norm, self.config
+        numbers = Numbers(
+            config.num_heads, max_seqlen, config.activation, dropout, norm.eps, following.eps
+        )
+        layers = (self.qkv, self.projection, norm, self.expansion, self.contraction, following)
+        parameters = Parameters(*(each for layer in layers for each in (layer.weight, layer.bias)))
+        return causal_step(x, normed, cu_seqlens, tuple(seeds), numbers, parameters)
 
     def _add(
         self, x: Tensor, inner: Tensor, layer: nn.Linear, norm: nn.LayerNorm, seed: Tensor | None

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from lexforge.ops.similarity.cosine_top_k import cosine_top_k
     from lexforge.ops.subword.classify_train import classify_train_
-    from lexforge.ops.transformer.add_layer_norm import add_layer_norm
+    from lexforge.ops.transformer.add_layer_norm import add_layer_norm, add_layer_norm_sum
     from lexforge.ops.transformer.bias_activation import bias_activation
     from lexforge.ops.transformer.dropout import dropout
     from lexforge.ops.transformer.embedding_sum import embedding_sum
@@ -106,7 +106,7 @@ _NAMES = {
     ),
     "similarity.cosine_top_k": ("cosine_top_k",),
     "subword.classify_train": ("classify_train_",),
-    "transformer.add_layer_norm": ("add_layer_norm",),
+    "transformer.add_layer_norm": ("add_layer_norm", "add_layer_norm_sum"),
     "transformer.bias_activation": ("bias_activation",),
     "transformer.dropout": ("dropout",),
     "transformer.embedding_sum": ("embedding_sum",),

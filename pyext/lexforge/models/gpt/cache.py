@@ -96,7 +96,7 @@ class KVCache:
     def step(self, block: int, heads: Heads, _seed: Tensor | None) -> Tensor:
         """The attention of one new token of every sequence, which keeps its key and value.
 
-        :meth:`GPT.encode` is called with it once a step, then :meth:`advance`.
+        Once a step for every block, then :meth:`advance`.
         """
         q, k, v = heads
         keys, values = self.keys[block], self.values[block]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lexforge._arguments import real, whole
 from lexforge.models.gpt.cache import KVCache, PackedPrompts
 from lexforge.models.gpt.data import encode_text
+from lexforge.models.gpt.decoding import Decoder
 from lexforge.models.gpt.model import GPT
 from lexforge.ops._tables import own_pages
 from lexforge.ops.transformer.few_rows_linear import product
@@ -243,6 +244,7 @@ class _Run:
 
     def __init__(self, model: GPT, head: Tensor, sequences: list[list[int]], most: int) -> None:
         self._model, self._head = model, head
+        self._decoder = Decoder(model)
         self._sequences = sequences
         self._block = model.config.block_size
         self._device = head.device
@@ -304,8 +306,7 @@ class _Run:
                 self._cached[row] = None
         last = [0 if i is None else self._sequences[i][-1] for i in self._cached]
         tokens = torch.tensor(last).to(self._device)
-        encoded = self._model.encode(tokens, cache.lengths, cache.step)
-        cache.advance()
+        encoded = self._decoder.step(tokens, cache)
         if len(wanted) == len(self._cached):
             return encoded
         return encoded[[row for row, i in enumerate(self._cached) if i is not None]]

@@ -21,7 +21,7 @@ from lexforge.layers.seeds import layer_seeds, seed_offsets
 from lexforge.models.gpt import files as gpt_files
 from lexforge.models.gpt.config import GPTConfig
 from lexforge.models.weights import Differences, fill
-from lexforge.ops.attention.attention import varlen_attention
+from lexforge.ops.attention.attention import check_bounds
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.embedding_sum import embedding_sum
 from lexforge.ops.transformer.linear import linear
@@ -170,15 +170,12 @@ class GPT(nn.Module):
             TypeError, ValueError: shapes, dtypes or devices that do not fit; an empty batch.
             IndexError: an id outside its table (on the CPU; on CUDA nobody looks).
         """
-
-        dropout_p = self.config.dropout if self.training else 0.0
-
-        def attend(_block: int, heads: Heads, seed: Tensor | None) -> Tensor:
-            return varlen_attention(
-                *heads, cu_seqlens, max_seqlen, causal=True, dropout_p=dropout_p, seed=seed
-            ).flatten(1)
-
-        return self.encode(tokens, positions, attend, seed=seed)
+        x, normed, norms, seeds = self._embed(tokens, positions, seed)
+        check_bounds("GPT", cu_seqlens, max_seqlen, tokens)
+        for i, (block, following) in enumerate(zip(self.blocks, norms, strict=True)):
+            of_block = seeds[3 * i + 1 : 3 * i + 4]
+            x, normed = block.step(x, normed, cu_seqlens, max_seqlen, of_block, following)
+        return normed
 
     def encode(
         self,
@@ -194,6 +191,16 @@ class GPT(nn.Module):
             attend: of a block's number, its queries, keys and values [T, heads, dimensions] and the
                 seed of its dropout (None without one): [T, C].
         """
+        x, normed, norms, seeds = self._embed(tokens, positions, seed)
+        for i, (block, following) in enumerate(zip(self.blocks, norms, strict=True)):
+            of_block = seeds[3 * i + 1 : 3 * i + 4]
+            x, normed = block(x, normed, partial(attend, i), of_block, following)
+        return normed
+
+    def _embed(
+        self, tokens: Tensor, positions: Tensor, seed: int | Tensor | None
+    ) -> tuple[Tensor, Tensor, list[nn.LayerNorm], Sequence[Tensor | None]]:
+        """What enters the first block, its norm, the norms after each block, and all seeds."""
         if tokens.dim() != 1 or not len(tokens):
             raise ValueError(f"GPT: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}")
         dropout_p = self.config.dropout if self.training else 0.0
@@ -215,10 +222,7 @@ class GPT(nn.Module):
         norms = [*(block.attention_norm for block in self.blocks), self.final_norm]
         first = norms[0]
         normed = add_layer_norm(x, None, first.weight, first.bias, eps=first.eps)
-        for i, (block, following) in enumerate(zip(self.blocks, norms[1:], strict=True)):
-            of_block = seeds[3 * i + 1 : 3 * i + 4]
-            x, normed = block(x, normed, partial(attend, i), of_block, following)
-        return normed
+        return x, normed, norms[1:], seeds
 
     def logits(self, encoded: Tensor) -> Tensor:
         """[..., V] of what :meth:`encode_packed` gave, [..., C]."""

@@ -72,12 +72,7 @@ def varlen_attention(
     """
     op = "varlen_attention"
     _check_heads(op, "THD", q, k, v)
-    _checks.tensor(op, "cu_seqlens", cu_seqlens, torch.int32, ("B + 1",), q)
-    if cu_seqlens.shape[0] < 1:
-        raise ValueError(f"{op}: cu_seqlens must be [B + 1], got [0]")
-    _checks.whole(op, "max_seqlen", max_seqlen, 0, 2**27 - 1)
-    if _checks.readable(cu_seqlens):
-        _checks.packed(op, "cu_seqlens", cu_seqlens, q.shape[0], max_seqlen)
+    check_bounds(op, cu_seqlens, max_seqlen, q)
     scale = _scale(op, q, scale)
     seed = dropout_seed(op, dropout_p, seed, q.device)
     return torch.ops.lexforge.attention.default(
@@ -163,6 +158,16 @@ def _check_heads(op: str, layout: str, q: Tensor, k: Tensor, v: Tensor) -> None:
     _checks.whole(op, "head_dim", q.shape[-1], 1, MAX_HEAD_DIM)
     _checks.tensor(op, "k", k, q.dtype, q.shape, q)
     _checks.tensor(op, "v", v, q.dtype, q.shape, q)
+
+
+def check_bounds(op: str, cu_seqlens: Tensor, max_seqlen: int, like: Tensor) -> None:
+    """Refuse what does not tell the sequences of a tensor's rows; on CUDA content is not seen."""
+    _checks.tensor(op, "cu_seqlens", cu_seqlens, torch.int32, ("B + 1",), like)
+    if cu_seqlens.shape[0] < 1:
+        raise ValueError(f"{op}: cu_seqlens must be [B + 1], got [0]")
+    _checks.whole(op, "max_seqlen", max_seqlen, 0, 2**27 - 1)
+    if _checks.readable(cu_seqlens):
+        _checks.packed(op, "cu_seqlens", cu_seqlens, like.shape[0], max_seqlen)
 
 
 def _scale(op: str, q: Tensor, scale: float | None) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 from lexforge.ops import _checks
 
 _OP = "bias_activation"
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "gelu": 0,
     "relu": 1,
     "tanh": 2,
@@ -42,13 +42,13 @@ def bias_activation(x: Tensor, bias: Tensor | None, *, activation: str = "gelu")
         >>> bias_activation(torch.randn(7, 12), torch.zeros(12)).shape
         torch.Size([7, 12])
     """
-    _checks.choice(_OP, "activation", activation, tuple(_ACTIVATIONS))
+    _checks.choice(_OP, "activation", activation, tuple(ACTIVATIONS))
     _checks.tensor(_OP, "x", x, _checks.FLOATS, (..., "H"))
     if bias is not None:
         _checks.tensor(_OP, "bias", bias, _checks.stat_dtype(x), x.shape[-1:], x)
         bias = bias.contiguous()
     rows = x.reshape(x.shape[:-1].numel(), x.shape[-1]).contiguous()
-    return torch.ops.lexforge.bias_activation.default(rows, bias, _ACTIVATIONS[activation]).view(
+    return torch.ops.lexforge.bias_activation.default(rows, bias, ACTIVATIONS[activation]).view(
         x.shape
     )
 

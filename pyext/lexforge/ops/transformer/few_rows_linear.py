@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -53,11 +55,20 @@ def few_rows_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same without the checks."""
-    if x.device.type != "cpu" or x.shape[0] > MOST_ROWS or not _HAS_KERNEL:
-        return functional.linear(x, weight, bias)
-    return torch.ops.lexforge.few_rows_linear.default(
-        x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
-    )
+    function = product_of(x.device, x.shape[0])
+    if function is functional.linear:
+        return function(x, weight, bias)
+    bias = None if bias is None else bias.contiguous()
+    return function(x.contiguous(), weight.contiguous(), bias)
+
+
+def product_of(
+    device: torch.device, rows: int
+) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """What multiplies so many rows there: contiguous x, weight and bias (or None)."""
+    if device.type != "cpu" or rows > MOST_ROWS or not _HAS_KERNEL:
+        return functional.linear
+    return torch.ops.lexforge.few_rows_linear.default
 
 
 @torch.library.register_fake("lexforge::few_rows_linear")
