@@ -1,18 +1,24 @@
-"""Speed of byte pair encoding: learning and encoding, beside tokenizers and others that are there.
+"""Speed of byte pair encoding: learning and encoding, beside the other libraries that are there.
 
-    LEXFORGE_DATA=... python benchmarks/bpe.py --json results.json
+    LEXFORGE_DATA=... python benchmarks/bpe.py --json results.json [--only encode word train growth]
 
-The text is the Wikipedia slice, or --text. `train` learns --vocab-size tokens of bytes from it by
-the ties of tokenizers (the merges are checked to be the same), in processes of their own; peak
-memory is what comes on top of the imported library. `encode` turns its first --megabytes into lists
-of ids by GPT-2's files (LEXFORGE_DATA has them; ids are checked to be the same), on one thread, in
-CPU time; `array` is lexforge without the list. `word` is a single word of a million letters.
-Rivals: tokenizers, tiktoken, rustbpe.
+The text is the Wikipedia slice, or --text.
+
+encode  its first --megabytes as lists of ids by GPT-2's files (LEXFORGE_DATA has them; ids are
+        checked to be the same), on one thread, in CPU time, the libraries in turn; `array` is
+        lexforge without the list, and `gigatoken array` is gigatoken so.
+word    a single word of a million letters, in processes of their own that are ended after a while.
+train   --vocab-size tokens of bytes learned from it by the ties of tokenizers (where a library
+        tells its merges they are compared) with --threads, in processes of their own; peak memory
+        is what comes on top of the imported library. The trainers have rules of their own for ties
+        and, sentencepiece, for words.
+growth  lexforge learning from 10 to 300 MB, the text again and again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import lzma
 import os
@@ -28,7 +34,15 @@ from pathlib import Path
 from harness import Report, add_report_options, process_bytes
 from lexforge import BPETokenizer
 
+CASES = ("encode", "word", "train", "growth")
+ENCODERS = ("lexforge", "gigatoken", "fastokens", "tokie", "tiktoken", "tokenizers")
+TRAINERS = ("lexforge", "gigatoken", "rustbpe", "sentencepiece", "tokenizers")
+GROWTH = (10, 30, 100, 300)  # MB
+LETTERS = 1_000_000
+PATIENCE = 30  # seconds for a word
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+Pairs = list[tuple[str, str]]
 
 
 def byte_level(tokenizers, model):
@@ -37,7 +51,10 @@ def byte_level(tokenizers, model):
     return made
 
 
-def learn(name: str, path: str, vocab_size: int, threads: int) -> list:
+# -- learning
+
+
+def learn(name: str, path: str, vocab_size: int, threads: int) -> Pairs:
     """Merges, as far as the library tells them as pairs."""
     if name == "lexforge":
         return BPETokenizer.train(path, vocab_size, workers=threads).merges
@@ -46,75 +63,184 @@ def learn(name: str, path: str, vocab_size: int, threads: int) -> list:
 
         made = byte_level(tokenizers, tokenizers.models.BPE())
         alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-        made.train(
-            [path],
-            tokenizers.trainers.BpeTrainer(
-                vocab_size=vocab_size, show_progress=False, initial_alphabet=alphabet
-            ),
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=vocab_size, show_progress=False, initial_alphabet=alphabet
         )
+        made.train([path], trainer)
         return [tuple(pair) for pair in json.loads(made.to_str())["model"]["merges"]]
-    import rustbpe
+    if name == "gigatoken":
+        import gigatoken
 
-    with open(path, encoding="utf-8") as file:
-        rustbpe.Tokenizer().train_from_iterator(file, vocab_size, pattern=PATTERN)
+        gigatoken.train_bpe(path, vocab_size, [])
+    elif name == "sentencepiece":
+        import sentencepiece
+
+        sentencepiece.SentencePieceTrainer.train(
+            input=path,
+            model_prefix=str(Path(path).with_suffix(".sentencepiece")),
+            model_type="bpe",
+            vocab_size=vocab_size,
+            num_threads=threads,
+            max_sentence_length=1 << 24,
+            minloglevel=2,
+        )
+    else:
+        import rustbpe
+
+        with open(path, encoding="utf-8") as file:
+            rustbpe.Tokenizer().train_from_iterator(file, vocab_size, pattern=PATTERN)
     return []
 
 
-def learn_alone(name: str, path: Path, options: argparse.Namespace) -> dict:
-    """Seconds and peak memory of a process that only learns."""
+def alone(kind: str, name: str, path: Path, options: argparse.Namespace) -> dict | None:
+    """What a process of its own tells of a case; None where it is not done in time."""
+    threads = options.threads if kind == "train" else 1
     environment = {
         **os.environ,
-        "RAYON_NUM_THREADS": str(options.threads),
+        "RAYON_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "true",
     }
-    command = [sys.executable, __file__, "--learn", name, "--text", path]
-    command += ["--vocab-size", options.vocab_size, "--threads", options.threads]
-    done = subprocess.run(
-        [*map(str, command)], env=environment, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, __file__, "--alone", kind, name, "--text", path]
+    command += ["--vocab-size", options.vocab_size, "--threads", threads]
+    try:
+        done = subprocess.run(
+            [*map(str, command)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=PATIENCE if kind == "word" else None,
+        )
+    except subprocess.TimeoutExpired:
+        return None
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def learn_and_tell(options: argparse.Namespace) -> None:
-    __import__(options.learn)
+def told_alone(kind: str, name: str, options: argparse.Namespace) -> dict:
+    if kind == "word":
+        encode = encoders([name])[name]
+        word = "ab" * (LETTERS // 2)
+        begin = time.process_time()
+        encode(word)
+        return {"seconds": time.process_time() - begin}
+    __import__(name)
     before, begin = process_bytes("VmRSS"), time.perf_counter()
-    merges = learn(options.learn, str(options.text), options.vocab_size, options.threads)
-    told = {
+    merges = learn(name, str(options.text), options.vocab_size, options.threads)
+    return {
         "seconds": time.perf_counter() - begin,
         "peak_mb": (process_bytes("VmHWM") - before) / 1e6,
-        "merges": len(merges),
-        "hash": hash_of(merges),
+        "hash": hashlib.sha256(repr(merges).encode()).hexdigest(),
     }
-    print(json.dumps(told))
 
 
-def hash_of(merges: list) -> str:
-    import hashlib
-
-    return hashlib.sha256(repr([tuple(pair) for pair in merges]).encode()).hexdigest()
+def medians(told: list[dict]) -> dict[str, float]:
+    return {key: statistics.median(one[key] for one in told) for key in ("seconds", "peak_mb")}
 
 
-def encoders(folder: Path) -> dict[str, Callable[[str], list[int]]]:
-    """By name, those that can be imported."""
+def time_learning(options: argparse.Namespace, path: Path, report: Report) -> None:
+    rounds: dict[str, list[dict]] = {name: [] for name in present(TRAINERS, options)}
+    for _ in range(options.repeats):
+        for name, told in rounds.items():
+            told.append(alone("train", name, path, options))
+    if {"lexforge", "tokenizers"} <= {*rounds}:
+        assert rounds["lexforge"][0]["hash"] == rounds["tokenizers"][0]["hash"], "other merges"
+    for name, told in rounds.items():
+        found = medians(told)
+        print(f"train {name:16} {found['seconds']:8.2f} s {found['peak_mb']:8.0f} MB", flush=True)
+        report.add({"case": "train", "name": name, **found})
+
+
+def time_growth(options: argparse.Namespace, path: Path, report: Report) -> None:
+    text = path.read_bytes()
+    grown = path.with_name("grown.txt")
+    for megabytes in GROWTH:
+        size = megabytes * 1_000_000
+        grown.write_bytes((text * (size // len(text) + 1))[:size].decode(errors="ignore").encode())
+        found = medians([alone("train", "lexforge", grown, options)])
+        print(f"growth {megabytes:5} MB {found['seconds']:8.2f} s {found['peak_mb']:8.0f} MB")
+        report.add({"case": "growth", "megabytes": megabytes, **found})
+    grown.unlink()
+
+
+# -- encoding
+
+
+def present(names: tuple[str, ...], options: argparse.Namespace) -> list[str]:
+    return [name for name in names if name in options.rivals and find_spec(name)]
+
+
+def encoders(names: list[str]) -> dict[str, Callable[[str], list[int]]]:
+    """By name; on one thread."""
+    folder = Path(os.environ["LEXFORGE_DATA"], "tokenizers")
     files = [str(folder / name) for name in ("gpt2-encoder.json", "gpt2-vocab.bpe")]
     mine = BPETokenizer.from_file(*files)
-    found: dict[str, Callable] = {"lexforge": lambda text: mine.encode(text, special=False)}
-    found["array"] = lambda text: mine.encode_array(text, special=False)
-    if find_spec("tokenizers"):
-        import tokenizers
+    found: dict[str, Callable] = {}
+    with tempfile.TemporaryDirectory() as saved:
+        mine.save(saved)
+        path = f"{saved}/tokenizer.json"
+        if "lexforge" in names:
+            found["lexforge"] = lambda text: mine.encode(text, special=False)
+            found["array"] = lambda text: mine.encode_array(text, special=False)
+        if "gigatoken" in names:
+            import gigatoken
 
-        theirs = byte_level(tokenizers, tokenizers.models.BPE.from_file(*files))
-        found["tokenizers"] = lambda text: theirs.encode(text).ids
-    if find_spec("tiktoken"):
+            giga = gigatoken.Tokenizer(path)
+            found["gigatoken"] = lambda text: giga.encode_batch_list([text], parallel=False)[0]
+            found["gigatoken array"] = giga.encode
+        if "fastokens" in names:
+            import fastokens
+
+            fast = fastokens.Tokenizer.from_file(path)
+            found["fastokens"] = lambda text: fast.encode_ordinary(text).ids
+        if "tokie" in names:
+            import tokie
+
+            tok = tokie.Tokenizer.from_json(path)
+            found["tokie"] = lambda text: tok.encode(text, add_special_tokens=False).ids
+    if "tiktoken" in names:
         import tiktoken
         from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
         ranks = data_gym_to_mergeable_bpe_ranks(files[1], files[0])
-        other = tiktoken.Encoding(
+        found["tiktoken"] = tiktoken.Encoding(
             "gpt2", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256}
-        )
-        found["tiktoken"] = other.encode_ordinary
+        ).encode_ordinary
+    if "tokenizers" in names:
+        import tokenizers
+
+        theirs = byte_level(tokenizers, tokenizers.models.BPE.from_file(*files))
+        found["tokenizers"] = lambda text: theirs.encode(text).ids
     return found
+
+
+def time_encoding(options: argparse.Namespace, path: Path, report: Report) -> None:
+    text = path.read_bytes()[: int(options.megabytes * 1e6)].decode(errors="ignore")
+    megabytes = len(text.encode()) / 1e6
+    found = encoders(present(ENCODERS, options))
+    wanted = found["lexforge"](text)
+    for name, encode in found.items():
+        same = "" if list(encode(text)) == wanted else " (other ids)"
+        if same:
+            print(f"encode {name}:{same}", flush=True)
+    times: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(options.repeats):
+        for name, encode in found.items():
+            begin = time.process_time()
+            encode(text)
+            times[name].append(time.process_time() - begin)
+    for name, seconds in times.items():
+        speed = megabytes / statistics.median(seconds)
+        print(f"encode {name:16} {speed:8.1f} MB/s of CPU", flush=True)
+        report.add({"case": "encode", "name": name, "mb_per_s": speed})
+
+
+def time_words(options: argparse.Namespace, path: Path, report: Report) -> None:
+    for name in present(ENCODERS, options):
+        told = alone("word", name, path, options)
+        seconds = told and told["seconds"]
+        shown = f"{seconds:8.2f} s" if told else f"more than {PATIENCE} s"
+        print(f"word of {LETTERS:,} letters {name:16} {shown}", flush=True)
+        report.add({"case": "word", "name": name, "letters": LETTERS, "seconds": seconds})
 
 
 def slice_of(options: argparse.Namespace, folder: Path) -> Path:
@@ -128,70 +254,33 @@ def slice_of(options: argparse.Namespace, folder: Path) -> Path:
     return path
 
 
-def time_learning(options: argparse.Namespace, path: Path, report: Report) -> None:
-    names = [name for name in ("lexforge", "tokenizers", "rustbpe") if name in options.rivals]
-    names = [name for name in names if find_spec(name)]
-    rounds: dict[str, list[dict]] = {name: [] for name in names}
-    for _ in range(options.repeats):
-        for name in names:
-            rounds[name].append(learn_alone(name, path, options))
-    if {"lexforge", "tokenizers"} <= {*names}:
-        assert rounds["lexforge"][0]["hash"] == rounds["tokenizers"][0]["hash"], "other merges"
-    for name, told in rounds.items():
-        seconds = statistics.median(one["seconds"] for one in told)
-        peak = statistics.median(one["peak_mb"] for one in told)
-        print(f"train {name:12} {seconds:8.2f} s {peak:8.0f} MB", flush=True)
-        report.add({"case": "train", "name": name, "seconds": seconds, "peak_mb": peak})
-
-
-def time_encoding(options: argparse.Namespace, path: Path, report: Report) -> None:
-    text = path.read_bytes()[: int(options.megabytes * 1e6)].decode(errors="ignore")
-    megabytes = len(text.encode()) / 1e6
-    found = encoders(Path(os.environ["LEXFORGE_DATA"], "tokenizers"))
-    found = {name: each for name, each in found.items() if name in (*options.rivals, "array")}
-    wanted = found["lexforge"](text)
-    for name, encode in found.items():
-        assert list(encode(text)) == wanted, f"{name}: other ids"
-    times: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(options.repeats):
-        for name, encode in found.items():
-            begin = time.process_time()
-            encode(text)
-            times[name].append(time.process_time() - begin)
-    for name, seconds in times.items():
-        speed = megabytes / statistics.median(seconds)
-        print(f"encode {name:12} {speed:8.1f} MB/s of CPU", flush=True)
-        report.add({"case": "encode", "name": name, "mb_per_s": speed})
-    for letters in (500_000, 1_000_000):
-        begin = time.process_time()
-        found["array"]("ab" * (letters // 2))
-        seconds = time.process_time() - begin
-        print(f"word of {letters:,} letters {seconds:8.2f} s", flush=True)
-        report.add({"case": "word", "letters": letters, "seconds": seconds})
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--text", type=Path)
     parser.add_argument("--megabytes", type=float, default=20)
     parser.add_argument("--vocab-size", type=int, default=32_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--rivals", nargs="*", default=["lexforge", "tokenizers", "tiktoken", "rustbpe"]
-    )
-    parser.add_argument("--learn", help=argparse.SUPPRESS)
+    parser.add_argument("--rivals", nargs="*", default=sorted({*ENCODERS, *TRAINERS}))
+    parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     add_report_options(parser)
     options = parser.parse_args()
-    if options.learn:
-        learn_and_tell(options)
+    if options.alone:
+        print(json.dumps(told_alone(*options.alone, options)))
         return
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["RAYON_NUM_THREADS"] = "1"
     report = Report(options, "cpu")
+    steps = {"encode": time_encoding, "word": time_words}
+    steps |= {"train": time_learning, "growth": time_growth}
     with tempfile.TemporaryDirectory() as folder:
         path = slice_of(options, Path(folder))
-        time_encoding(options, path, report)
-        time_learning(options, path, report)
+        for name, step in steps.items():
+            if name in options.only:
+                step(options, path, report)
     report.close()
 
 

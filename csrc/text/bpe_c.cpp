@@ -158,6 +158,19 @@ LEXFORGE_TEXT_API int lexforge_bpe_encode(const BpeEncoder* encoder, const char*
   });
 }
 
+// Sets the items of a list of Python's: objects[id] for each id, of which one reference more is
+// taken. The two functions are Py_IncRef and PyList_SetItem; the caller holds the lock of Python.
+LEXFORGE_TEXT_API void lexforge_fill_list(void* list, const int32_t* ids, int64_t size,
+                                          void* const* objects, void (*take)(void*),
+                                          int (*set)(void*, int64_t, void*)) {
+  constexpr int64_t kAhead = 16;
+  for (int64_t i = 0; i < size; ++i) {
+    if (i + kAhead < size) __builtin_prefetch(objects[ids[i + kAhead]], 1);
+    take(objects[ids[i]]);
+    set(list, i, objects[ids[i]]);
+  }
+}
+
 LEXFORGE_TEXT_API int lexforge_bpe_decode(const BpeEncoder* encoder, const int32_t* ids,
                                           int64_t size, bool skip_special, std::string** text) {
   return checked([&] { *text = new std::string(encoder->decode(ids, size, skip_special)); });

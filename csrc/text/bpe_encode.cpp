@@ -8,6 +8,7 @@
 
 #include "common/philox.h"
 #include "text/bpe_split.h"
+#include "text/huge_pages.h"
 #include "text/threads.h"
 
 namespace lexforge::text {
@@ -15,7 +16,9 @@ namespace {
 
 constexpr size_t kShortWord = 64;        // symbols, of which all are looked at for each merge
 constexpr size_t kPieceBytes = 1 << 18;  // of a text, for one thread at a time
-constexpr size_t kSets = 1 << 16;        // of two small words each: 4 MiB
+constexpr size_t kFewSets = 1 << 10;     // of two small words each: 64 KiB
+constexpr size_t kManySets = 1 << 18;    // 16 MiB
+constexpr size_t kSmallWord = 15;        // bytes
 constexpr size_t kManyWords = 1 << 17;   // in the table of the others, then they are forgotten
 constexpr size_t kManyIds = 1 << 22;
 constexpr size_t kRememberedBytes = 256;  // longer words are not
@@ -25,7 +28,7 @@ uint64_t hash_pair(uint64_t key) {
   return product ^ product >> 29;
 }
 
-uint64_t key_of(int32_t left, int32_t right) {
+uint64_t pair_of(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
@@ -38,16 +41,70 @@ struct BpeEncoder::Word {
   std::vector<uint32_t> next, previous;
 };
 
+// A word of at most kSmallWord bytes as two numbers: zeros behind it, and its size in the last byte.
+struct BpeEncoder::Key {
+  uint64_t low = 0, high = 0;
+
+  bool operator==(const Key& other) const { return ((low ^ other.low) | (high ^ other.high)) == 0; }
+  uint64_t hash() const {
+    const auto product = static_cast<unsigned __int128>(low ^ 0x9e3779b97f4a7c15) *
+                         static_cast<unsigned __int128>(high ^ 0xd6e8feb86659fd93);
+    const uint64_t folded = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+    return folded ^ folded >> 32;
+  }
+};
+
+// Of a word in a text that ends at `readable_end`.
+BpeEncoder::Key BpeEncoder::key_of(const char* begin, size_t size, const char* readable_end) {
+  static constexpr auto kMask = [] {
+    std::array<uint8_t, 32> mask{};
+    std::fill_n(mask.begin(), 16, uint8_t{0xFF});
+    return mask;
+  }();
+  Key key, mask;
+  if (std::endian::native == std::endian::little && readable_end - begin >= 16) {
+    std::memcpy(&key, begin, 16);
+    std::memcpy(&mask, kMask.data() + 16 - size, 16);
+    key.low &= mask.low;
+    key.high &= mask.high;
+  } else {
+    std::memcpy(&key, begin, size);
+  }
+  key.high |= uint64_t{size} << 56;
+  return key;
+}
+
 struct BpeEncoder::Memory {
   struct Small {
-    uint64_t low = 0, high = 0;  // the bytes
-    uint16_t size = 0, ids_size = 0;
+    Key key;  // of no word: zeros
+    uint32_t ids_size = 0;
     int32_t ids[3];
   };
-  std::vector<Small> small = std::vector<Small>(2 * kSets);
+  struct alignas(64) Set {
+    Small ways[2];  // the one that came last first
+  };
+  std::vector<Set, HugePages<Set>> sets = std::vector<Set, HugePages<Set>>(kFewSets);
+  size_t kept = 0;   // since the sets last became more
   WordTable others;  // `first` is where the ids begin, `count` how many there are
   std::vector<int32_t> ids;
   Word word;
+
+  Set& set_of(uint64_t hash) { return sets[hash & (sets.size() - 1)]; }
+  void keep(const Small& small) {
+    if (++kept > sets.size() && sets.size() < kManySets) {
+      std::vector<Set, HugePages<Set>> before(4 * sets.size());
+      sets.swap(before);
+      kept = 0;
+      for (const Set& set : before) {
+        for (const int way : {1, 0}) {
+          if (set.ways[way].ids_size > 0) keep(set.ways[way]);
+        }
+      }
+    }
+    Set& set = set_of(small.key.hash());
+    set.ways[1] = set.ways[0];
+    set.ways[0] = small;
+  }
 };
 
 struct BpeEncoder::Piece {
@@ -99,20 +156,16 @@ BpeEncoder::BpeEncoder(BpeRules rules, const std::vector<std::string_view>& toke
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const BpeMerge& merge = merges[rank];
     for (const int32_t id : {merge.left, merge.right, merge.merged}) check(id, "a merge");
-    const uint64_t key = key_of(merge.left, merge.right);
+    const uint64_t key = pair_of(merge.left, merge.right);
     size_t at = hash_pair(key) & mask;
     while (slots_[at].rank != UINT32_MAX && slots_[at].key != key) at = (at + 1) & mask;
     if (slots_[at].rank == UINT32_MAX)
       slots_[at] = {key, static_cast<uint32_t>(rank), merge.merged};
   }
-  if (rules_.bytes) {
-    of_bytes_.resize(1 << 16, kNone);
+  if (rules_.bytes && *std::min_element(of_byte_.begin(), of_byte_.end()) >= 0) {
+    of_bytes_.resize(1 << 16);
     for (int a = 0; a < 256; ++a) {
-      for (int b = 0; b < 256; ++b) {
-        if (of_byte_[a] >= 0 && of_byte_[b] >= 0) {
-          of_bytes_[a << 8 | b] = find_merge(of_byte_[a], of_byte_[b]);
-        }
-      }
+      for (int b = 0; b < 256; ++b) of_bytes_[a << 8 | b] = find_merge(of_byte_[a], of_byte_[b]);
     }
   }
 }
@@ -120,7 +173,7 @@ BpeEncoder::BpeEncoder(BpeRules rules, const std::vector<std::string_view>& toke
 BpeEncoder::~BpeEncoder() = default;
 
 uint64_t BpeEncoder::find_merge(int32_t left, int32_t right) const {
-  const uint64_t key = key_of(left, right);
+  const uint64_t key = pair_of(left, right);
   const size_t mask = slots_.size() - 1;
   for (size_t at = hash_pair(key) & mask;; at = (at + 1) & mask) {
     const Slot& slot = slots_[at];
@@ -171,14 +224,18 @@ void BpeEncoder::start(std::string_view word, Word& out) const {
   }
 }
 
-void BpeEncoder::merge_short(Word& word) const {
+void BpeEncoder::merge_short(std::string_view text, Word& word) const {
   size_t size = word.ids.size();
   int32_t ids[kShortWord];
   uint64_t found[kShortWord];
   uint32_t sizes[kShortWord];
   std::copy_n(word.ids.data(), size, ids);
   std::copy_n(word.sizes.data(), size, sizes);
-  for (size_t i = 0; i + 1 < size; ++i) found[i] = find_merge(ids[i], ids[i + 1]);
+  const bool plain = !of_bytes_.empty();
+  for (size_t i = 0; i + 1 < size; ++i) {
+    const auto byte = [&](size_t at) { return static_cast<uint8_t>(text[at]); };
+    found[i] = plain ? of_bytes_[byte(i) << 8 | byte(i + 1)] : find_merge(ids[i], ids[i + 1]);
+  }
   while (size > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < size; ++i) best = found[i] < found[best] ? i : best;
@@ -299,42 +356,8 @@ void BpeEncoder::encode_word(std::string_view text, Word& word) const {
   }
   if (rules_.greedy) return take_longest(text, word);
   start(text, word);
-  word.ids.size() <= kShortWord ? merge_short(word) : merge_long(word, 0, 0, 0, 0);
+  word.ids.size() <= kShortWord ? merge_short(text, word) : merge_long(word, 0, 0, 0, 0);
 }
-
-namespace {
-
-// The first bytes of a word as two numbers, zeros behind it.
-inline void load_word(const char* begin, size_t size, const char* readable_end, uint64_t& low,
-                      uint64_t& high) {
-  if (readable_end - begin >= 16) {
-    std::memcpy(&low, begin, 8);
-    std::memcpy(&high, begin + 8, 8);
-    if constexpr (std::endian::native == std::endian::little) {
-      const uint64_t all = ~uint64_t{0};
-      const uint64_t low_mask = size >= 8 ? all : (uint64_t{1} << 8 * size) - 1;
-      const uint64_t high_mask = size >= 16  ? all
-                                 : size <= 8 ? 0
-                                             : (uint64_t{1} << 8 * (size - 8)) - 1;
-      low &= low_mask;
-      high &= high_mask;
-      return;
-    }
-  }
-  char bytes[16] = {};
-  std::memcpy(bytes, begin, size);
-  std::memcpy(&low, bytes, 8);
-  std::memcpy(&high, bytes + 8, 8);
-}
-
-inline size_t set_of(uint64_t low, uint64_t high, size_t size) {
-  const auto product = static_cast<unsigned __int128>(low ^ 0x9e3779b97f4a7c15) *
-                       static_cast<unsigned __int128>(high ^ 0xd6e8feb86659fd93 ^ size << 56);
-  const uint64_t folded = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-  return (folded ^ folded >> 32) & (kSets - 1);
-}
-
-}  // namespace
 
 template <typename OnWord>
 void BpeEncoder::split(std::string_view text, const OnWord& on_word) const {
@@ -403,24 +426,14 @@ void BpeEncoder::encode_piece(const Piece& piece, const Request& request, Memory
   // A word, then its place in the memory, some words before it is looked up there.
   struct Waiting {
     const char* at;
-    uint64_t low, high;
-    size_t size, set;
+    size_t size;
+    Key key;
+    uint64_t hash;
   };
   constexpr size_t kWaiting = 32;
   Waiting waiting[kWaiting];
   size_t count = 0;
-  const auto look_up = [&](const Waiting& one) {
-    if (one.size <= 16) {
-      Memory::Small* const ways = &memory.small[2 * one.set];
-      for (int way = 0; way < 2; ++way) {
-        const Memory::Small& known = ways[way];
-        if (known.low == one.low && known.high == one.high && known.size == one.size) {
-          std::memcpy(output.ids, known.ids, sizeof(known.ids));
-          output.ids += known.ids_size;
-          return;
-        }
-      }
-    }
+  const auto encode_new = [&](const Waiting& one) {
     const std::string_view bytes(one.at, one.size);
     const bool remembered = one.size <= kRememberedBytes;
     const uint64_t hash = remembered ? hash_word(bytes) : 0;
@@ -434,15 +447,10 @@ void BpeEncoder::encode_piece(const Piece& piece, const Request& request, Memory
     }
     encode_word(bytes, word);
     output.ids = std::copy(word.ids.begin(), word.ids.end(), output.ids);
-    if (one.size <= 16 && word.ids.size() <= 3) {
-      Memory::Small* const ways = &memory.small[2 * one.set];
-      ways[1] = ways[0];
-      ways[0] = {one.low,
-                 one.high,
-                 static_cast<uint16_t>(one.size),
-                 static_cast<uint16_t>(word.ids.size()),
-                 {}};
-      std::copy(word.ids.begin(), word.ids.end(), ways[0].ids);
+    if (one.size <= kSmallWord && !word.ids.empty() && word.ids.size() <= 3) {
+      Memory::Small small{one.key, static_cast<uint32_t>(word.ids.size()), {}};
+      std::copy(word.ids.begin(), word.ids.end(), small.ids);
+      memory.keep(small);
     } else if (remembered) {
       if (memory.others.size() >= kManyWords || memory.ids.size() >= kManyIds) {
         memory.others = WordTable();
@@ -453,14 +461,26 @@ void BpeEncoder::encode_piece(const Piece& piece, const Request& request, Memory
       memory.ids.insert(memory.ids.end(), word.ids.begin(), word.ids.end());
     }
   };
+  const auto look_up = [&](const Waiting& one) {
+    if (one.size <= kSmallWord) {
+      const Memory::Set& set = memory.set_of(one.hash);
+      const Memory::Small& known = set.ways[set.ways[0].key == one.key ? 0 : 1];
+      if (known.key == one.key) {
+        std::memcpy(output.ids, known.ids, sizeof(known.ids));
+        output.ids += known.ids_size;
+        return;
+      }
+    }
+    encode_new(one);
+  };
   split(text, [&](const char* at, size_t size) {
     Waiting& one = waiting[count++];
     one.at = at;
     one.size = size;
-    if (size <= 16) {
-      load_word(at, size, end, one.low, one.high);
-      one.set = set_of(one.low, one.high, size);
-      __builtin_prefetch(&memory.small[2 * one.set]);
+    if (size <= kSmallWord) {
+      one.key = key_of(at, size, end);
+      one.hash = one.key.hash();
+      __builtin_prefetch(&memory.set_of(one.hash));
     }
     if (count == kWaiting) {
       for (const Waiting& each : waiting) look_up(each);

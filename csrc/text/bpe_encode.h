@@ -10,8 +10,8 @@
 //   greedy   the longest token at the beginning is taken, again and again; where there is none
 //            the rest of the word is the unknown token
 //
-// What most words become is remembered: those of at most 16 bytes and three tokens lie with their
-// tokens in 32 bytes, two to a cache line, others in a table. Both are of limited size.
+// What most words become is remembered: those of at most 15 bytes and three tokens lie with their
+// tokens in 32 bytes, two to a cache line, others in a table. Both grow, up to a limit.
 //
 // With dropout a merge that is due is left out for once with that probability (Provilkov et al.
 // 2020), by word w of quads philox_at(seed, text, offset of the word in it, kMerges, t), words in
@@ -75,6 +75,7 @@ class BpeEncoder {
 
  private:
   struct Word;
+  struct Key;
   struct Memory;
   struct Piece;
   struct Output;
@@ -87,7 +88,8 @@ class BpeEncoder {
 
   uint64_t find_merge(int32_t left, int32_t right) const;
   void start(std::string_view word, Word& out) const;
-  void merge_short(Word& word) const;
+  static Key key_of(const char* begin, size_t size, const char* readable_end);
+  void merge_short(std::string_view text, Word& word) const;
   void merge_long(Word& word, double dropout, uint64_t seed, uint32_t text, uint64_t offset) const;
   void take_longest(std::string_view text, Word& word) const;
   void encode_word(std::string_view text, Word& word) const;
@@ -106,7 +108,7 @@ class BpeEncoder {
   size_t longest_ = 0;            // token, in bytes
   std::array<int32_t, 256> of_byte_;
   std::vector<Slot> slots_;         // of merges; a power of two
-  std::vector<uint64_t> of_bytes_;  // [65536] merges of two bytes
+  std::vector<uint64_t> of_bytes_;  // [65536] merges of two bytes, if all bytes are tokens
   std::vector<int32_t> special_;
   std::vector<bool> is_special_;
   mutable std::mutex mutex_;

@@ -20,7 +20,7 @@ struct HugePages {
 
   T* allocate(size_t count) {
     const size_t size = count * sizeof(T);
-    if (size < kPage) return static_cast<T*>(::operator new(size));
+    if (size < kPage) return static_cast<T*>(::operator new(size, kAlignment));
     void* at = ::operator new(size, std::align_val_t{kPage});
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     madvise(at, size, MADV_HUGEPAGE);  // a hint, which the system may refuse
@@ -28,7 +28,7 @@ struct HugePages {
     return static_cast<T*>(at);
   }
   void deallocate(T* at, size_t count) {
-    if (count * sizeof(T) < kPage) return ::operator delete(at);
+    if (count * sizeof(T) < kPage) return ::operator delete(at, kAlignment);
     ::operator delete(at, std::align_val_t{kPage});
   }
   template <typename U>
@@ -38,6 +38,7 @@ struct HugePages {
 
  private:
   static constexpr size_t kPage = 1 << 21;
+  static constexpr std::align_val_t kAlignment{alignof(T)};
 };
 
 }  // namespace lexforge::text

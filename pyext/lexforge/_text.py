@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import (
     CDLL,
+    POINTER,
+    PyDLL,
     byref,
     c_bool,
     c_char,
@@ -24,9 +26,13 @@ from ctypes import (
     c_int,
     c_int32,
     c_int64,
+    c_ssize_t,
     c_uint32,
     c_uint64,
     c_void_p,
+    cast,
+    py_object,
+    pythonapi,
 )
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +61,16 @@ def _load() -> CDLL:
 
 _native = _load()
 _native.lexforge_error_message.restype = c_char_p
+
+# Python's own functions that take no copy: these calls hold its lock.
+_utf8 = pythonapi.PyUnicode_AsUTF8AndSize
+_utf8.argtypes, _utf8.restype = (py_object, POINTER(c_ssize_t)), c_void_p
+_new_list = pythonapi.PyList_New
+_new_list.argtypes, _new_list.restype = (c_ssize_t,), py_object
+_fill_list = PyDLL(_native._name).lexforge_fill_list
+_fill_list.argtypes = (py_object, c_void_p, c_int64, c_void_p, c_void_p, c_void_p)
+_fill_list.restype = None
+_take_and_set = [cast(f, c_void_p) for f in (pythonapi.Py_IncRef, pythonapi.PyList_SetItem)]
 
 # By the numbers of Status in csrc/text/c_interface.h; the first means that all went well.
 _EXCEPTIONS = (None, ValueError, IndexError, OSError, MemoryError, RuntimeError)
@@ -623,11 +639,13 @@ class BpeEncoder(_Handle):
             len(special_ids),
         )
         self._most = 1 + sum(map(len, marks[1:])) if flags[1] else 1
+        self._numbers: Sequence[int] = range(len(tokens))
+        self._places = np.empty(0, np.uintp)
 
     def encode(
         self,
-        text: _Buffer,
-        offsets: np.ndarray,
+        text: str | _Buffer,
+        offsets: np.ndarray | None = None,
         *,
         threads: int,
         dropout: float = 0.0,
@@ -635,9 +653,18 @@ class BpeEncoder(_Handle):
         special: bool = True,
         spans: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """The ids of texts that lie one behind the other, int32; where each text's begin, int64;
-        and with `spans` the bytes of its text that each id is for, int64 [n, 2]."""
-        address, size = _span(text)
+        """The ids of texts that lie one behind the other (without offsets: of one), int32; where
+        each text's begin, int64; and with `spans` the bytes of its text that each id is for,
+        int64 [n, 2]."""
+        address: Any
+        if isinstance(text, str):
+            length = c_ssize_t()
+            address = _utf8(text, byref(length))
+            size = length.value
+        else:
+            address, size = _span(text)
+        if offsets is None:
+            offsets = np.array([0, size], np.int64)
         room = 2 * self._most * size + 16 * (threads + 1)
         ids, ends = np.empty(room, np.int32), np.empty(len(offsets), np.int64)
         places = np.empty((room, 2), np.int64) if spans else None
@@ -658,6 +685,17 @@ class BpeEncoder(_Handle):
         if places is not None:
             places.resize((int(ends[-1]), 2), refcheck=False)
         return ids, ends, places
+
+    def listed(self, ids: np.ndarray) -> list[int]:
+        """Int32 ids as a list, whose numbers are the same objects again and again."""
+        if ids.size < len(self._numbers):
+            return ids.tolist()
+        if not self._places.size:
+            self._numbers = list(range(len(self._numbers)))
+            self._places = np.fromiter(map(id, self._numbers), np.uintp)
+        made = _new_list(ids.size)
+        _fill_list(made, ids.ctypes.data, ids.size, self._places.ctypes.data, *_take_and_set)
+        return made
 
     def decode(self, ids: np.ndarray, skip_special: bool) -> bytes:
         """The bytes of int32 ids. IndexError: one is none of a token."""

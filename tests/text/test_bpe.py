@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import lzma
 import pickle
+import tarfile
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from lexforge import BPETokenizer, _text
@@ -241,6 +246,20 @@ def test_parts_are_those_of_the_pattern(text):
     assert BYTES.encode_array(text).tolist() == apart.tolist()
 
 
+def test_long_lists_and_many_words():
+    """More words than the memory holds at first, and a list of numbers that are made once."""
+    words = [f"{a}{b}{c}" for a, b, c in itertools.product("abcdefghijklmnop", repeat=3)]
+    text = " ".join(words * 2)
+    ids = BYTES.encode_array(text)
+    listed = BYTES.encode(text)
+    assert len(ids) > len(BYTES) and listed == ids.tolist() and type(listed[-1]) is int
+    assert BYTES.decode(listed) == text
+    apart = [BYTES.encode_array(f" {word}") for word in words]
+    assert np.array_equal(BYTES.encode_array(" " + text), np.concatenate(apart * 2))
+    with pytest.raises(UnicodeEncodeError):
+        BYTES.encode("\ud800")
+
+
 def test_long_words_are_merged_as_short_ones(tmp_path):
     """By a heap: the same ids, and time that grows with the length only."""
     word = "lowestnewer" * 20
@@ -438,18 +457,96 @@ def test_native_errors():
 # -- real files
 
 
-@pytest.mark.real_data
-@pytest.mark.interop
-def test_gpt2(data_folder):
+@pytest.fixture
+def gpt2(data_folder):
+    """GPT-2's tokenizer here and there."""
     tokenizers = pytest.importorskip("tokenizers")
     files = [data_folder / "tokenizers" / name for name in ("gpt2-encoder.json", "gpt2-vocab.bpe")]
-    mine = BPETokenizer.from_file(*files)
-    assert len(mine) == 50257 and mine.index["<|endoftext|>"] == 50256
     other = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(*map(str, files)))
     other.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return BPETokenizer.from_file(*files), other
+
+
+@pytest.mark.real_data
+@pytest.mark.interop
+def test_gpt2(data_folder, gpt2):
+    mine, other = gpt2
+    assert len(mine) == 50257 and mine.index["<|endoftext|>"] == 50256
     for name in ("tinyshakespeare.txt", "timemachine.txt"):
         text = (data_folder / "corpora" / name).read_text(errors="replace")[:200_000]
         assert mine.encode(text) == other.encode(text).ids
+
+
+def real_texts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every corpus of the folder in full, as names and blocks of a million characters."""
+    kinds = {".txt", ".cor", ".tsv", ".jsonl", ".tokens", ".en", ".xz"}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix not in kinds or path.is_relative_to(folder / "formats"):
+            continue
+        data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        if path.name.endswith(".tar.xz"):
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                members = [archive.extractfile(member) for member in archive]
+                data = b"\n".join(member.read() for member in members if member is not None)
+        text = data.decode(errors="replace")
+        for begin in range(0, len(text), 1_000_000):
+            yield str(path.relative_to(folder)), text[begin : begin + 1_000_000]
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.interop
+def test_gpt2_on_all_real_texts(data_folder, gpt2):
+    """Some hundred million characters: the same ids, and the texts come back."""
+    mine, other = gpt2
+    told: Counter[str] = Counter()
+    for name, text in real_texts(data_folder):
+        ids = mine.encode_array(text, special=False)
+        assert ids.tolist() == other.encode(text).ids, name
+        assert mine.decode(ids) == text, name
+        told[name] += len(ids)
+    assert len(told) > 25
+    for name, ids in told.items():
+        print(f"{name}: {ids:,} ids")
+    print(f"in all {told.total():,} ids")
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.interop
+def test_merges_of_five_megabytes(data_folder):
+    with lzma.open(data_folder / "corpora" / "enwiki_articles.txt.xz") as file:
+        lines = file.read(5_000_000).decode(errors="ignore").splitlines(keepends=True)
+    alphabet = sorted(BYTE_CHARACTERS)
+    mine = BPETokenizer.train_from_iterator(lines, 20_000)
+    model = trained_by_them(lines, vocab_size=20_000, initial_alphabet=alphabet)
+    assert mine.merges == [tuple(pair) for pair in model["merges"]]
+    assert mine.index == model["vocab"] and len(mine.merges) == 20_000 - 256
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_a_hundred_thousand_texts_come_back(gpt2):
+    """Arbitrary Unicode, then arbitrary bytes, also about the ends of blocks."""
+    mine, _ = gpt2
+    many = settings(
+        max_examples=50_000, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+
+    @seed(0)
+    @many
+    @given(st.text(ALPHABET, max_size=150))
+    def unicode_comes_back(text):
+        assert mine.decode(mine.encode_array(text)) == text
+
+    @seed(0)
+    @many
+    @given(st.binary(max_size=200))
+    def bytes_come_back(data):
+        assert mine.decode_bytes(mine.encode_array(data)) == data
+
+    unicode_comes_back()
+    bytes_come_back()
 
 
 @pytest.mark.real_data

@@ -390,9 +390,7 @@ class BPETokenizer:
             workers: threads; a text of some megabytes is cut where that changes nothing. None: all.
             seed: of dropout.
         """
-        data = text.encode() if isinstance(text, str) else text
-        offsets = np.array([0, len(data)], np.int64)
-        return self._encode(data, offsets, special, workers, seed)[0]
+        return self._encode(text, None, special, workers, seed)[0]
 
     def _encode(self, data, offsets, special, workers, seed, spans=False):
         return self._native.encode(
@@ -407,7 +405,7 @@ class BPETokenizer:
 
     def encode(self, text: str | bytes, **options: Any) -> list[int]:
         """The ids of a text; options as of `encode_array`."""
-        return self.encode_array(text, **options).tolist()
+        return self._native.listed(self.encode_array(text, **options))
 
     def encode_batch(
         self,
