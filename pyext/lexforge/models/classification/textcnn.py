@@ -68,7 +68,7 @@ class TextCNN(WordNetwork):
             found = []
             for conv in self.convs:
                 weight, bias = conv.parameters()
-                found.append(conv_max_pool(words, bounds, weight, bias, index))
+                found.append(conv_max_pool(words, bounds, weight, bias, index=index))
         return functional.relu(torch.cat(found, 1))
 
     def _means(self, words: Tensor, texts: RaggedTexts) -> list[Tensor]:
