@@ -103,7 +103,8 @@ class LSTM(nn.Module):
             TypeError, IndexError, ValueError: as of :func:`lexforge.ops.lstm`.
         """
         _checks.tensor("LSTM", "x", x, shape=("T" if index is None else "R", self.input_size))
-        h_n, c_n = [], []
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
         for layer in range(self.num_layers):
             if layer > 0 and self.dropout > 0 and self.training:
                 x = functional.dropout(x, self.dropout)
