@@ -44,5 +44,5 @@ def decomposable(network: DecomposableAttention, first: Tensor, second: Tensor) 
     scores = network.attend.f(a) @ network.attend.f(b).T
     beta = scores.softmax(1) @ b if len(b) else torch.zeros_like(a)
     alpha = scores.T.softmax(1) @ a if len(a) else torch.zeros_like(b)
-    compared_a, compared_b = network.compare(a, b, beta, alpha)
-    return network.aggregate(compared_a.sum(0)[None], compared_b.sum(0)[None])[0]
+    sums = [network.compare.g(torch.cat(x, 1)).sum(0)[None] for x in ((a, beta), (b, alpha))]
+    return network.aggregate(*sums)[0]

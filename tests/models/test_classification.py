@@ -41,7 +41,7 @@ SMALL = {
 SHAPES = {
     "textcnn": {"embed_size": 8, "num_channels": 8, "kernel_sizes": "2,3"},
     "birnn": {"embed_size": 8, "hidden_size": 8, "num_layers": 1},
-    "decomposable": {"embed_size": 8, "hidden_size": 24},
+    "decomposable": {"embed_size": 16, "hidden_size": 48, "dropout": 0.1},
 }
 KINDS = tuple(SHAPES)
 
@@ -67,7 +67,7 @@ def trained(tmp_path_factory):
     def run(kind):
         if kind not in found:
             folder = tmp_path_factory.mktemp(kind)
-            epochs = 12 if kind == "decomposable" else 5
+            epochs = 10 if kind == "decomposable" else 5
             settings = {**SMALL, "epochs": epochs}
             result = train_classifier(
                 texts_for(kind), model=kind, shape=SHAPES[kind], out=folder, **settings

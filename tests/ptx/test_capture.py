@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from attention import test_attention
+from convolution import test_conv_max_pool
 from cooccurrence.test_cuda import counted
 from glove import test_glove_train
 from glove.matrices import Matrix, random_tables
 from lexforge import _library
 from lexforge.ops.attention.attention import attention
+from lexforge.ops.convolution.conv_max_pool import conv_max_pool
 from lexforge.ops.sampling.sampling import alias_sample, build_alias
 from lexforge.ops.transformer.add_layer_norm import add_layer_norm
 from lexforge.ops.transformer.bias_activation import bias_activation
@@ -73,6 +75,11 @@ def cross_entropy(device):
     return test_linear_cross_entropy.run(linear_cross_entropy, *problem[:4])
 
 
+def pool(device):
+    problem = test_conv_max_pool.problem(24, 10, 3, device, dtype=torch.bfloat16)
+    return test_conv_max_pool.results(conv_max_pool, *problem)
+
+
 def train_skipgram(device):
     run = test_word2vec_train.Case([60], dim=20).run(device)
     return [torch.from_numpy(np.asarray(x)) for x in run]
@@ -87,7 +94,7 @@ def draw(device):
     return [alias_sample(build_alias(torch.rand(17, device=device)), 100, seed=3)]
 
 
-CAPTURED = [attend, norm, activate, embed, cross_entropy, train_skipgram, train_glove, draw]
+CAPTURED = [attend, norm, activate, embed, cross_entropy, pool, train_skipgram, train_glove, draw]
 
 
 @pytest.mark.parametrize("op", CAPTURED)

@@ -22,7 +22,7 @@ def mlp(num_inputs: int, num_hiddens: int, flatten: bool) -> nn.Sequential:
     On what is [B, H] already, flattening changes nothing.
     """
     layers: list[nn.Module] = []
-    for layer in model.MLP(num_inputs, num_hiddens):
+    for layer in model.mlp(num_inputs, num_hiddens):
         layers.append(layer)
         if flatten and isinstance(layer, nn.ReLU):
             layers.append(nn.Flatten(start_dim=1))
@@ -43,6 +43,11 @@ class Attend(model.Attend):
 
 class Compare(model.Compare):
     """The text's comparison: (A, B, beta, alpha) to [B, SA, H] and [B, SB, H]."""
+
+    def forward(  # type: ignore[override]  # the text's
+        self, A: Tensor, B: Tensor, beta: Tensor, alpha: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return super().forward(A, beta), super().forward(B, alpha)
 
 
 class Aggregate(model.Aggregate):

@@ -7,32 +7,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lexforge.layers.activation import activated
 from lexforge.layers.dropout import Dropout
 from lexforge.layers.embedding import Embedding
 from lexforge.layers.packing import reduce_rows
 from lexforge.models.classification.network import WordNetwork
 from lexforge.models.classification.settings import DROPOUT, DecomposableConfig
 from lexforge.ops.alignment.soft_align import soft_align
-from lexforge.ops.transformer.linear import linear
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings
 
 
-class MLP(nn.Sequential):
+def mlp(num_inputs: int, num_hiddens: int, dropout: float = DROPOUT) -> nn.Sequential:
     """Twice dropout, a linear layer and ReLU."""
-
-    def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
-        layers: list[nn.Module] = []
-        for inputs in (num_inputs, num_hiddens):
-            layers += [Dropout(dropout), nn.Linear(inputs, num_hiddens), nn.ReLU()]
-        super().__init__(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., num_inputs] to [..., num_hiddens]."""
-        for drop, layer in ((self[0], self[1]), (self[3], self[4])):
-            x = activated(linear(drop(x), layer.weight), layer.bias, "relu")
-        return x
+    layers: list[nn.Module] = []
+    for inputs in (num_inputs, num_hiddens):
+        layers += [Dropout(dropout), nn.Linear(inputs, num_hiddens), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 class Attend(nn.Module):
@@ -40,27 +30,23 @@ class Attend(nn.Module):
 
     def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
         super().__init__()
-        self.f = MLP(num_inputs, num_hiddens, dropout)
+        self.f = mlp(num_inputs, num_hiddens, dropout)
 
-    def forward(
-        self, a: Tensor, b: Tensor, first: RaggedTexts, second: RaggedTexts
-    ) -> tuple[Tensor, Tensor]:
-        """(beta [T1, D], alpha [T2, D]) of words a [T1, D] and b [T2, D] of pairs of texts.
+    def forward(self, words: Tensor, first: RaggedTexts, second: RaggedTexts) -> Tensor:
+        """[T1 + T2, D] of the words [T1 + T2, D] of pairs, those of the first texts on top.
 
-        The score of two words is the product of their ``f``. beta is, for each word of the first
-        text, the mean of the second's words by the softmax of its scores; alpha the other way
-        round. A text of a pair whose other one is empty has zeros.
+        The score of two words is the product of their ``f``. What belongs to a word of the first
+        text is the mean of the second's words by the softmax of its scores, and the other way
+        round; zeros where the other text is empty.
         """
-        return soft_align(
-            self.f(a),
-            self.f(b),
-            a,
-            b,
-            first.cu_seqlens,
-            second.cu_seqlens,
-            first.max_seqlen,
-            second.max_seqlen,
+        sizes = [len(first.tokens), len(second.tokens)]
+        f_a, f_b = self.f(words).split(sizes)
+        a, b = words.split(sizes)
+        bounds = first.cu_seqlens, second.cu_seqlens
+        aligned = soft_align(
+            f_a, f_b, a, b, *bounds, max_a=first.max_seqlen, max_b=second.max_seqlen
         )
+        return torch.cat(aligned)
 
 
 class Compare(nn.Module):
@@ -68,11 +54,11 @@ class Compare(nn.Module):
 
     def __init__(self, num_inputs: int, num_hiddens: int, dropout: float = DROPOUT):
         super().__init__()
-        self.g = MLP(num_inputs, num_hiddens, dropout)
+        self.g = mlp(num_inputs, num_hiddens, dropout)
 
-    def forward(self, a: Tensor, b: Tensor, beta: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """[T1, H] and [T2, H]; arguments as :meth:`Attend.forward` has and gives them."""
-        return self.g(torch.cat((a, beta), -1)), self.g(torch.cat((b, alpha), -1))
+    def forward(self, words: Tensor, aligned: Tensor) -> Tensor:
+        """[T, H] of [T, D] both."""
+        return self.g(torch.cat((words, aligned), -1))
 
 
 class Aggregate(nn.Module):
@@ -82,7 +68,7 @@ class Aggregate(nn.Module):
         self, num_inputs: int, num_hiddens: int, num_outputs: int, dropout: float = DROPOUT
     ):
         super().__init__()
-        self.h = MLP(num_inputs, num_hiddens, dropout)
+        self.h = mlp(num_inputs, num_hiddens, dropout)
         self.linear = nn.Linear(num_hiddens, num_outputs)
 
     def forward(self, sum_a: Tensor, sum_b: Tensor) -> Tensor:
@@ -118,12 +104,12 @@ class DecomposableAttention(WordNetwork):
                 f"DecomposableAttention: second must be {len(first.cu_seqlens) - 1} texts like "
                 f"first, got {len(second.cu_seqlens) - 1}"
             )
-        a, b = self.embedding(first.tokens), self.embedding(second.tokens)
-        beta, alpha = self.attend(a, b, first, second)
-        compared_a, compared_b = self.compare(a, b, beta, alpha)
+        words = self.embedding(torch.cat((first.tokens, second.tokens)))
+        compared = self.compare(words, self.attend(words, first, second))
+        parts = compared.split([len(first.tokens), len(second.tokens)])
         return self.aggregate(
             *(
-                reduce_rows(compared, texts.cu_seqlens, "sum")
-                for compared, texts in ((compared_a, first), (compared_b, second))
+                reduce_rows(part, texts.cu_seqlens, "sum")
+                for part, texts in zip(parts, (first, second), strict=True)
             )
         )
