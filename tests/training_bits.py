@@ -23,11 +23,13 @@ from torch import nn
 
 import lexforge.bert
 from lexforge import GloVe, Word2Vec, cooccurrence, d2l
+from lexforge.classification import train_classifier
 from lexforge.models.bert.examples import BertExamples, padded, tokenize_paragraphs
 from lexforge.models.word2vec.textbook import SkipgramData, train_skipgram
 from lexforge.text.tokenizers.words import WordTokenizer
 from planted import planted_corpus
 from planted_paragraphs import planted_paragraphs
+from planted_texts import planted_texts
 
 CORPUS = planted_corpus(sentences=1000)  # an epoch is one call of the kernel, whatever the machine
 
@@ -116,6 +118,25 @@ def bert(folder: Path | None):
     )
 
 
+def classifier(folder: Path | None):
+    shape = {"embed_size": 8, "num_channels": 8, "kernel_sizes": "2,3"}
+    options = {"shape": shape, "min_count": 1, "batch_size": 16, "epochs": 3, "accumulation": 2}
+    machine = {"workers": 1, "device": "cpu"}
+
+    def result(run):
+        network, state = run.classifier.network, run.state
+        return digest(*network.state_dict().values()), digest(state.history, state.evaluations)
+
+    if folder is None:
+        return result(train_classifier(planted_texts(), **options, **machine))
+    if not folder.exists():
+        stop = StopAfter(20)
+        train_classifier(planted_texts(), **options, **machine, out=folder, stop=stop)
+    return lambda found: result(
+        train_classifier(planted_texts(), **machine, out=found, resume=True)
+    )
+
+
 def minibatches(fused: bool):
     """The text's skip-gram, by the epoch's kernel or a minibatch at a time."""
     words = sorted({word for sentence in CORPUS for word in sentence})
@@ -175,7 +196,7 @@ def train_bert(compat: bool):
 def main(folder: Path) -> None:
     """Print all of them."""
     found = {}
-    for run in (word2vec, glove, bert):
+    for run in (word2vec, glove, bert, classifier):
         found[f"{run.__name__} undisturbed"] = run(None)
         kept = folder / run.__name__
         resume = run(kept)

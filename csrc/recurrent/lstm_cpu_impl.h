@@ -34,13 +34,14 @@ struct LstmNumbers {
   static LEXFORGE_INLINE reg multiply_add(reg a, reg b, reg c) { return lanes::fma(a, b, c); }
 };
 
-// 1 / x for x in [1, 2^116].
+// 1 / x for x in [1, 2^116]. An estimate and a Newton step where there is a good one: the divider
+// takes as long as all else of a sigmoid.
 template <typename L>
 LEXFORGE_INLINE typename L::reg reciprocal(typename L::reg x) {
 #if defined(LEXFORGE_ISA_AVX512)
-  if constexpr (L::kWidth == 16) {  // an estimate and a Newton step: the divider takes as long as
-    const auto r = _mm512_rcp14_ps(x);  // all else of a sigmoid
-    return L::mul(r, L::fnma(x, r, L::broadcast(2.0f)));
+  if constexpr (L::kWidth == 16) {
+    const auto estimate = _mm512_rcp14_ps(x);
+    return L::mul(estimate, L::fnma(x, estimate, L::broadcast(2.0f)));
   }
 #endif
   return L::div(L::broadcast(1), x);

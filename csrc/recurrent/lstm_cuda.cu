@@ -71,8 +71,9 @@ __global__ void __launch_bounds__(kThreads)
 // waits for no memory but that of its gates, which are asked for before its products. Each part of the
 // threads sums over a quarter of h; then part b adds the four sums of text b and goes on to its c and
 // h. A step reads all weights, 1250 cycles of shared memory for H = 100, which up to four texts share.
+// A multiprocessor has room for one block, which may take twice the registers of two.
 template <typename scalar_t, int kTexts, bool kShared>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     lstm_kernel(LstmParams<scalar_t> params, const Four<scalar_t>* packed) {
   LEXFORGE_DYNAMIC_SHARED(Four<scalar_t>, shared);
   const int hidden = static_cast<int>(params.shape.hidden);
@@ -187,7 +188,7 @@ struct Step {
 // As lstm_kernel, against the order of the direction; part p of the threads sums over gate p, with
 // the weights as they lie.
 template <typename scalar_t, int kTexts, bool kShared>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     lstm_backward_kernel(LstmBackwardParams<scalar_t> params) {
   LEXFORGE_DYNAMIC_SHARED(scalar_t, shared);
   const int hidden = static_cast<int>(params.shape.hidden);

@@ -137,6 +137,30 @@ def test_a_run_is_resumed_and_others_are_refused(trained, invoke, tmp_path):
     assert result.exit_code == 0 and "done in" in result.stderr
 
 
+def test_a_stopped_run_says_how_to_go_on(invoke, tmp_path, monkeypatch):
+    from lexforge.training import signals
+
+    class Stopped(signals.StopRequest):
+        requested = True
+        exit_code = 130
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    data = written(tmp_path, "sentiment")
+    words = ["sentiment", "train", data, *columns("sentiment"), "--out", tmp_path / "o"]
+    monkeypatch.setattr(signals, "StopRequest", Stopped)
+    result = invoke(*words, *shlex.split(TINY))
+    assert result.exit_code == 130
+    (said,) = [line for line in result.stderr.splitlines() if "continue with: " in line]
+    monkeypatch.undo()
+    result = invoke(*shlex.split(said.partition("lexforge ")[2]), "--workers", 1)
+    assert result.exit_code == 0 and "done in" in result.stderr, result.output
+
+
 def test_named_sets_and_folders_are_read(invoke, tmp_path, monkeypatch, trained):
     """IMDb in the folder of data sets, with its own test; and a folder per class."""
     texts = planted_texts(40)

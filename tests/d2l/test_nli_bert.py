@@ -71,7 +71,7 @@ def test_sizes_that_an_archive_does_not_have(changes, message, archive):
 
 
 def test_archives_that_are_not_there(archive, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"pretrained_model must be bert.small, bert.base"):
+    with pytest.raises(FileNotFoundError, match=r"must be bert\.small, bert\.base"):
         d2l.load_pretrained_model("bert.tiny", **SIZES, max_len=16, devices=DEVICES)
     (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:300])
     with pytest.raises(CheckpointError):

@@ -218,6 +218,17 @@ def test_gates_of_any_size(device):
     assert out == [False] * 4 + [True] * 4
 
 
+def test_sigmoid_and_tanh(device):
+    """Within 3e-7, wherever they are not 0 or 1."""
+    x = torch.linspace(-30, 30, 6001)
+    gates = x[:, None].repeat(1, 4).to(device)
+    bounds = torch.arange(len(x) + 1, dtype=torch.int32, device=device)
+    w_hh = torch.zeros(1, 4, 1, device=device)
+    found = torch.ops.lexforge.lstm.default(gates, None, w_hh, bounds, True)[3].cpu().double()
+    for gate, exact in enumerate((torch.sigmoid, torch.sigmoid, torch.tanh, torch.sigmoid)):
+        assert (found[:, gate] - exact(x.double())).abs().max() <= 3e-7
+
+
 def test_gradients_that_fade_are_nothing(device):
     """They reach 0 at once: among numbers below the smallest normal one all would be slow."""
     if device.type == "cuda" or _library.emulated():
@@ -260,6 +271,7 @@ for hidden in (3, 36):
 for dtype in (torch.float32, torch.float64):
     tests.test_values_and_gradients(tests.LENGTHS[3], 2, 3, dtype, device)
 tests.test_gates_of_any_size(device)
+tests.test_sigmoid_and_tanh(device)
 tests.test_bit_identical_for_any_threads(2, device)
 """
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +90,17 @@ class ColumnOptions:
         from lexforge.text.classification import read_texts
 
         with short_warnings():
-            return read_texts(source, **self._given)
+            return read_texts(source, self.split, **self._given)
+
+    def words(self) -> list[str]:
+        """What of them stands on the command line."""
+        given = [(each.name, getattr(self, each.name), each.default) for each in fields(self)]
+        return [
+            word
+            for name, value, default in given
+            if value != default
+            for word in (f"--{name}", str(value))
+        ]
 
     @property
     def _given(self) -> dict[str, Any]:
@@ -172,6 +182,7 @@ def train(
         from lexforge.training.signals import StopRequest
 
         stop = StopRequest()
+        progress.say(f"reading {data}")
         texts = columns.read(data)
         result = train_classifier(
             texts,
@@ -195,7 +206,8 @@ def train(
         )
         if not result.state.finished:
             held_out = [] if others.dev is None else ["--dev", others.dev]
-            again = ("lexforge", *command.split(), data, "--out", run.out, "--resume", *held_out)
+            start = ("lexforge", *command.split(), data, *columns.words())
+            again = (*start, "--out", run.out, "--resume", *held_out)
             tell_of_stop(None if run.out is None else shell_command(*again))
             raise typer.Exit(stop.exit_code)
         task = "sentiment" if texts.second is None else "nli"

@@ -40,13 +40,11 @@ class Attend(nn.Module):
         round; zeros where the other text is empty.
         """
         sizes = [len(first.tokens), len(second.tokens)]
+        f_a, f_b = self.f(words).split(sizes)
+        a, b = words.split(sizes)
+        bounds = first.cu_seqlens, second.cu_seqlens
         aligned = soft_align(
-            *self.f(words).split(sizes),
-            *words.split(sizes),
-            first.cu_seqlens,
-            second.cu_seqlens,
-            first.max_seqlen,
-            second.max_seqlen,
+            f_a, f_b, a, b, *bounds, max_a=first.max_seqlen, max_b=second.max_seqlen
         )
         return torch.cat(aligned)
 

@@ -153,7 +153,7 @@ def _before(out: Tensor, w_hh: Tensor, bounds: Tensor, direction: int) -> Tensor
     rows = torch.cat([nothing, h] if direction == 0 else [h, nothing])
     # A text begins in the row of its first bound, or ends in the row before its last: one is left
     # over, for texts of no token at either end.
-    rows = rows.index_fill(0, bounds.clamp(0, tokens).long(), 0)
+    rows.index_fill_(0, bounds.clamp(0, tokens).long(), 0)
     return rows[:-1] if direction == 0 else rows[1:]
 
 
