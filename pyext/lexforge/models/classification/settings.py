@@ -55,7 +55,7 @@ class BiRNNConfig(Settings):
     vocab_size: int = setting(1, low=1)
     num_classes: int = setting(2, low=2)
     embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1)
-    hidden_size: int = model(100, "Units of each direction.", low=1)
+    hidden_size: int = model(100, "Units of each direction.", low=1, high=1024)
     num_layers: int = model(2, "Layers of the LSTM.", low=1, names="--layers --")
     pool: str = model("final", STATES_HELP, choices=BIRNN_POOLS)
 
