@@ -10,7 +10,8 @@ def test_public_modules_are_there_after_a_plain_import():
     code = (
         "import lexforge; lexforge.bert.BertConfig; lexforge.d2l.Vocab; lexforge.nn.Embedding; "
         "lexforge.ops.attention; lexforge.ops.linear; lexforge.vectors.KeyedVectors; "
-        "lexforge.models.KeyedVectors; lexforge.gpt.GPTConfig; lexforge.models.word2vec.LineSentence; "
+        "lexforge.models.KeyedVectors; lexforge.models.word2vec.LineSentence; "
+        "lexforge.gpt.GPTConfig; "
         "assert {'bert', 'd2l', 'nn', 'ops', 'Word2Vec'} <= set(dir(lexforge))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from lexforge.models import settings as common
 from lexforge.models.settings import evaluation, training
-from lexforge.training.optimizer import OPTIMIZERS
 from lexforge.training.schedules import SCHEDULES, Schedule
 from lexforge.training.settings import Settings
 
@@ -27,7 +26,7 @@ class NetworkSettings(Settings):
 
     batch_size: int = training(32, "Examples per step.", low=1)
     steps: int | None = training(None, "Length of the run.", low=1)
-    optimizer: str = training("adam", "How steps are sized.", choices=OPTIMIZERS)
+    optimizer: str = training("adam", "How steps are sized.", choices=("adam", "adamw"))
     learning_rate: float = common.learning_rate(1e-3, "At its highest.")
     weight_decay: float = training(0.0, "Of matrices, not of biases and norms.", low=0)
     beta1: float = training(0.9, low=0, high=1, later=True)

@@ -70,11 +70,11 @@ def finetune(
     }
     add_settings(file, groups)
     others, run = TuneOptions(**other), GPTRunOptions(**running)
+    run.check(folders={"--tensorboard": run.tensorboard})
     if pairs is None:
         raise typer.BadParameter("give PAIRS, a file of JSON lines with prompt and answer")
     if others.model is None and not run.resume:
         raise typer.BadParameter("say which model learns to answer: --model FOLDER")
-    run.check(folders={"--tensorboard": run.tensorboard})
 
     from lexforge.models.gpt.trainer import finetune as tune
     from lexforge.training.lock import folder_of_run

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ from lexforge.training.checkpoint import (
 )
 
 if TYPE_CHECKING:
-    from lexforge.models.gpt.model import GPT
+    from lexforge.layers.block import CausalBlock
     from lexforge.text.tokenizers.base import Tokenizer
 
 CHECKPOINT = "ckpt.pt"  # nanoGPT's
@@ -46,7 +46,18 @@ _TABLE, _HEAD = "transformer.wte.weight", "lm_head.weight"
 _BUFFERS = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)$")
 
 
-def named_tensors(model: GPT, *, conv1d: bool = True) -> dict[str, Tensor]:
+class Model(Protocol):
+    """What is read of a GPT, and written."""
+
+    config: GPTConfig
+    tokenizer: Tokenizer | None
+    token_embedding: nn.Embedding
+    position_embedding: nn.Embedding
+    blocks: Sequence[CausalBlock]
+    final_norm: nn.LayerNorm
+
+
+def named_tensors(model: Model, *, conv1d: bool = True) -> dict[str, Tensor]:
     """A model's tensors by their names in files: views, to be written or filled.
 
     Args:
@@ -141,7 +152,7 @@ def read_tokenizer(folder: str | os.PathLike) -> Tokenizer | None:
         return weights.read_tokenizer(folder)
 
 
-def write_parts(folder: Path, model: GPT) -> None:
+def write_parts(folder: Path, model: Model) -> None:
     """The files of a model, into a folder that is there."""
     write_json(folder / CONFIG, model.config.to_huggingface())
     tensors = named_tensors(model)

@@ -9,7 +9,6 @@ from lexforge._arguments import one_of
 from lexforge.models import settings as common
 from lexforge.models.network_settings import PRECISION_HELP, PRECISIONS, NetworkSettings
 from lexforge.models.settings import evaluation, model, training
-from lexforge.training.optimizer import OPTIMIZERS
 from lexforge.training.schedules import SCHEDULES
 from lexforge.training.settings import Settings
 
@@ -32,11 +31,11 @@ class GPTSettings(NetworkSettings):
 
     batch_size: int = training(12, "Windows that go through the model at once.", low=1)
     gradient_accumulation_steps: int = training(
-        1, "So many of these make a step.", low=1, names="-- --accumulation"
+        1, "So many of these make a step.", low=1, names="--accumulation --"
     )
     accumulation: int = training(1, low=1, high=1)  # NetworkSettings divides a batch by it
     steps: int = training(2000, "Length of the run.", low=1, names="--max-iters --")
-    optimizer: str = training("adamw", "How steps are sized.", choices=OPTIMIZERS)
+    optimizer: str = training("adamw", "How steps are sized.", choices=("adam", "adamw"))
     learning_rate: float = common.learning_rate(1e-3, "At its highest.")
     weight_decay: float = training(0.1, "Of matrices, not of biases and norms.", low=0)
     beta1: float = training(0.9, "Of the optimiser's mean of gradients.", low=0, high=1)
