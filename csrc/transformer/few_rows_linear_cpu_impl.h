@@ -1,13 +1,12 @@
 // CPU kernel of few_rows_linear.h: one body, compiled per instruction set.
 // Start with pyext/lexforge/reference/transformer/few_rows_linear.py.
 //
-// With several rows of x the next rows of the weights are fetched meanwhile: else the products would
-// wait for the memory first, and then the memory for the products.
-//
 // A register tile holds the products of some rows of the weights and some rows of x, lanes along
 // the inputs. Rows of the weights come from memory once: for the next rows of x they are in the
-// first-level cache. Every product of two rows is one chain of multiply-adds in each lane and one
-// sum over lanes, whatever shares the tile.
+// first-level cache. The rows after them are fetched meanwhile: else the products would wait for the
+// memory, and then the memory for the products; and rows are too short for the processor to foresee
+// them. Every product of two rows is one chain of multiply-adds in each lane and one sum over lanes,
+// whatever shares the tile.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -136,7 +135,7 @@ void few_rows_linear(const FewRowsLinearParams<scalar_t>& params, int64_t first,
     const int64_t steps = tiles * (inputs / Factors<scalar_t>::kStep);
     const int64_t bytes = kFewRowsOutputs * inputs * static_cast<int64_t>(sizeof(scalar_t));
     Ahead ahead{reinterpret_cast<const char*>(params.weight + (n + kFewRowsOutputs) * inputs),
-                params.rows == 1 || steps == 0 ? 0 : (bytes + 64 * steps - 1) / (64 * steps)};
+                steps == 0 ? 0 : (bytes + 64 * steps - 1) / (64 * steps)};
     for (int64_t m = 0; m < params.rows; m += kMostRows) {
       const int64_t rows = params.rows - m < kMostRows ? params.rows - m : kMostRows;
       const scalar_t* x = params.x + m * inputs;

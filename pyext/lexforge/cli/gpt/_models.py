@@ -38,7 +38,7 @@ TokenizerFolder = Annotated[
 ]
 MaxNewTokens = Annotated[
     int,
-    typer.Option("--max-new-tokens", "--max_new_tokens", min=1, help="Most tokens to generate."),
+    typer.Option("--max-new-tokens", min=1, help="Most tokens to generate."),
 ]
 Temperature = Annotated[
     float,
@@ -48,13 +48,12 @@ Temperature = Annotated[
 ]
 TopK = Annotated[
     int,
-    typer.Option("--top-k", "--top_k", min=0, help="Draw from the so many likeliest; 0 for all."),
+    typer.Option("--top-k", min=0, help="Draw from the so many likeliest; 0 for all."),
 ]
 TopP = Annotated[
     float,
     typer.Option(
         "--top-p",
-        "--top_p",
         min=0,
         max=1,
         help="Draw from the fewest likeliest whose probabilities add up to this.",

@@ -30,7 +30,7 @@ def sample(
         Path | None, typer.Option("--file", help="File of the text to continue.")
     ] = None,
     num_samples: Annotated[
-        int, typer.Option("--num-samples", "--num_samples", min=1, help="Texts to generate.")
+        int, typer.Option("--num-samples", min=1, help="Texts to generate.")
     ] = 1,
     max_new_tokens: _models.MaxNewTokens = 500,
     temperature: _models.Temperature = 0.8,
