@@ -17,7 +17,7 @@ from lexforge.text.corpus import resolve_corpus
 from lexforge.text.tokenizers.bpe import BPETokenizer
 from lexforge.text.tokenizers.characters import CharacterTokenizer
 from lexforge.training.checkpoint import CheckpointError
-from lexforge.training.state import TrainingDivergedError
+from lexforge.training.state import Amounts, TrainingDivergedError
 
 TEXT = "the cat sat on the mat; the dog sat on the log. " * 40
 SHAPE = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 8}
@@ -268,6 +268,13 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(data, tmp_path):
     with pytest.raises(TrainingDivergedError, match="the loss became nan"):
         train(data, out, init_from=model, shape=None, overwrite=True)
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+def test_an_empty_stretch_tells_of_the_run(data):
+    state = train(data).state
+    told = state.reading(Amounts(0.0, 0, {}))
+    assert told.values["loss"] == state.measures(state.amounts())["loss"]
+    assert "nan" not in told.detail and told.values["tokens_per_second"] > 0
 
 
 def test_other_settings_are_named(data):

@@ -81,8 +81,12 @@ class GPTState(NetworkState):
         return {name: round(value / number, 6) for name, value in sums.items()}
 
     def reading(self, part: Amounts) -> Reading:
-        """Loss, tokens per second, the share of the device's peak, learning rate."""
-        speed = part.sums.get("tokens", 0) / part.seconds
+        """Loss, tokens per second, the share of the device's peak, learning rate.
+
+        Of the whole run where the stretch is empty: it was stopped right after the one before.
+        """
+        part = part if part.done else self.amounts()
+        speed = part.sums.get("tokens", 0) / max(part.seconds, 1e-9)
         used = speed * self.flops_per_token / self.peak_flops if self.peak_flops else 0.0
         values = {
             "time": round(self.seconds, 3),
