@@ -57,6 +57,7 @@ MEASURED = {
     "vector_files": ["text"],
     "wikipedia": ["word2vec", "text"],
     "wikipedia_fasttext": ["word2vec", "text"],
+    "wikipedia_fasttext_cbow": ["word2vec", "text"],
     "wikipedia_models": ["word2vec", "text"],
     "wikipedia_peak": ["word2vec", "text"],
 }

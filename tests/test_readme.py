@@ -33,6 +33,8 @@ SHORTER = {  # in the README -> here
     "num_epochs=5": "num_epochs=1",
     "load_data_wiki(512,": "load_data_wiki(16,",
     "try_all_gpus(), 50)": "try_all_gpus(), 2)",
+    '"steps": 200': '"steps": 2',
+    "--max-iters 2000": "--max-iters 2",
     "randn(20_000, 768), torch.zeros(20_000)": "randn(2_000, 768), torch.zeros(2_000)",
 }
 WORDS = "tensor file shape path name thread list dict min max argmin argmax chip a crane is flying "
@@ -103,5 +105,12 @@ def test_snippets_run(reader):
             result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
     torch.set_num_threads(before)
-    for made in ("vectors.bin", "cooccurrence.bin", "texts.npy", "maps.png", "base/config.json"):
+    for made in (
+        "vectors.bin",
+        "cooccurrence.bin",
+        "texts.npy",
+        "maps.png",
+        "base/config.json",
+        "small",
+    ):
         assert Path(made).exists(), made
