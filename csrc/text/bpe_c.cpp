@@ -11,6 +11,7 @@
 #include "text/c_interface.h"
 #include "text/corpus.h"
 #include "text/corpus_c.h"
+#include "text/huge_pages.h"
 
 namespace lexforge::text {
 namespace {
@@ -158,16 +159,16 @@ LEXFORGE_TEXT_API int lexforge_bpe_encode(const BpeEncoder* encoder, const char*
   });
 }
 
-// Sets the items of a list of Python's: objects[id] for each id, of which one reference more is
-// taken. The two functions are Py_IncRef and PyList_SetItem; the caller holds the lock of Python.
-LEXFORGE_TEXT_API void lexforge_fill_list(void* list, const int32_t* ids, int64_t size,
-                                          void* const* objects, void (*take)(void*),
-                                          int (*set)(void*, int64_t, void*)) {
+// The items of a new list of Python's: objects[id] for each id, of which one reference more is taken
+// by Py_IncRef. The caller holds the lock of Python.
+LEXFORGE_TEXT_API void lexforge_fill_list(void** items, const int32_t* ids, int64_t size,
+                                          void* const* objects, void (*take)(void*)) {
   constexpr int64_t kAhead = 16;
+  ask_for_huge_pages(items, size * sizeof(void*));
   for (int64_t i = 0; i < size; ++i) {
     if (i + kAhead < size) __builtin_prefetch(objects[ids[i + kAhead]], 1);
     take(objects[ids[i]]);
-    set(list, i, objects[ids[i]]);
+    items[i] = objects[ids[i]];
   }
 }
 

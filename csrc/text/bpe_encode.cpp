@@ -19,7 +19,8 @@ constexpr size_t kPieceBytes = 1 << 18;  // of a text, for one thread at a time
 constexpr size_t kFewSets = 1 << 10;     // of two small words each: 64 KiB
 constexpr size_t kManySets = 1 << 18;    // 16 MiB
 constexpr size_t kSmallWord = 15;        // bytes
-constexpr size_t kManyWords = 1 << 17;   // in the table of the others, then they are forgotten
+constexpr size_t kSmallIds = 3;
+constexpr size_t kManyWords = 1 << 17;  // in the table of the others, then they are forgotten
 constexpr size_t kManyIds = 1 << 22;
 constexpr size_t kRememberedBytes = 256;  // longer words are not
 
@@ -78,7 +79,7 @@ struct BpeEncoder::Memory {
   struct Small {
     Key key;  // of no word: zeros
     uint32_t ids_size = 0;
-    int32_t ids[3];
+    int32_t ids[kSmallIds];  // or, where there are more of them, where they begin among the others'
   };
   struct alignas(64) Set {
     Small ways[2];  // the one that came last first
@@ -89,6 +90,11 @@ struct BpeEncoder::Memory {
   std::vector<int32_t> ids;
   Word word;
 
+  void forget() {
+    std::fill(sets.begin(), sets.end(), Set{});
+    others = WordTable();
+    ids.clear();
+  }
   Set& set_of(uint64_t hash) { return sets[hash & (sets.size() - 1)]; }
   void keep(const Small& small) {
     if (++kept > sets.size() && sets.size() < kManySets) {
@@ -433,11 +439,11 @@ void BpeEncoder::encode_piece(const Piece& piece, const Request& request, Memory
   constexpr size_t kWaiting = 32;
   Waiting waiting[kWaiting];
   size_t count = 0;
-  const auto encode_new = [&](const Waiting& one) {
+  const auto encode_new = [&](const Waiting& one) __attribute__((noinline)) {
     const std::string_view bytes(one.at, one.size);
-    const bool remembered = one.size <= kRememberedBytes;
-    const uint64_t hash = remembered ? hash_word(bytes) : 0;
-    if (remembered) {
+    const bool is_small = one.size <= kSmallWord, is_large = one.size > kRememberedBytes;
+    const uint64_t hash = is_small || is_large ? 0 : hash_word(bytes);
+    if (!is_small && !is_large) {
       const uint32_t entry = memory.others.find(bytes, hash);
       if (entry != WordTable::kAbsent) {
         const WordTable::Entry& known = memory.others[entry];
@@ -447,18 +453,18 @@ void BpeEncoder::encode_piece(const Piece& piece, const Request& request, Memory
     }
     encode_word(bytes, word);
     output.ids = std::copy(word.ids.begin(), word.ids.end(), output.ids);
-    if (one.size <= kSmallWord && !word.ids.empty() && word.ids.size() <= 3) {
-      Memory::Small small{one.key, static_cast<uint32_t>(word.ids.size()), {}};
-      std::copy(word.ids.begin(), word.ids.end(), small.ids);
-      memory.keep(small);
-    } else if (remembered) {
-      if (memory.others.size() >= kManyWords || memory.ids.size() >= kManyIds) {
-        memory.others = WordTable();
-        memory.ids.clear();
-      }
-      const uint32_t entry = memory.others.add(bytes, hash, memory.ids.size());
-      memory.others[entry].count = word.ids.size();
+    if (is_large || word.ids.empty()) return;
+    if (memory.others.size() >= kManyWords || memory.ids.size() >= kManyIds) memory.forget();
+    const size_t place = memory.ids.size(), size = word.ids.size();
+    if (!is_small || size > kSmallIds) {
       memory.ids.insert(memory.ids.end(), word.ids.begin(), word.ids.end());
+    }
+    if (is_small) {
+      Memory::Small small{one.key, static_cast<uint32_t>(size), {static_cast<int32_t>(place)}};
+      if (size <= kSmallIds) std::copy(word.ids.begin(), word.ids.end(), small.ids);
+      memory.keep(small);
+    } else {
+      memory.others[memory.others.add(bytes, hash, place)].count = size;
     }
   };
   const auto look_up = [&](const Waiting& one) {
@@ -466,7 +472,11 @@ void BpeEncoder::encode_piece(const Piece& piece, const Request& request, Memory
       const Memory::Set& set = memory.set_of(one.hash);
       const Memory::Small& known = set.ways[set.ways[0].key == one.key ? 0 : 1];
       if (known.key == one.key) {
-        std::memcpy(output.ids, known.ids, sizeof(known.ids));
+        if (known.ids_size <= kSmallIds) {
+          std::memcpy(output.ids, known.ids, sizeof(known.ids));
+        } else {
+          std::copy_n(&memory.ids[known.ids[0]], known.ids_size, output.ids);
+        }
         output.ids += known.ids_size;
         return;
       }

@@ -10,8 +10,8 @@
 //   greedy   the longest token at the beginning is taken, again and again; where there is none
 //            the rest of the word is the unknown token
 //
-// What most words become is remembered: those of at most 15 bytes and three tokens lie with their
-// tokens in 32 bytes, two to a cache line, others in a table. Both grow, up to a limit.
+// What most words become is remembered: those of at most 15 bytes lie with up to three tokens in 32
+// bytes, two to a cache line, longer ones in a table. Both grow, up to a limit.
 //
 // With dropout a merge that is due is left out for once with that probability (Provilkov et al.
 // 2020), by word w of quads philox_at(seed, text, offset of the word in it, kMerges, t), words in

@@ -33,6 +33,7 @@ from ctypes import (
     cast,
     py_object,
     pythonapi,
+    sizeof,
 )
 from dataclasses import dataclass
 from functools import partial
@@ -68,9 +69,25 @@ _utf8.argtypes, _utf8.restype = (py_object, POINTER(c_ssize_t)), c_void_p
 _new_list = pythonapi.PyList_New
 _new_list.argtypes, _new_list.restype = (c_ssize_t,), py_object
 _fill_list = PyDLL(_native._name).lexforge_fill_list
-_fill_list.argtypes = (py_object, c_void_p, c_int64, c_void_p, c_void_p, c_void_p)
+_fill_list.argtypes = (c_void_p, c_void_p, c_int64, c_void_p, c_void_p)
 _fill_list.restype = None
-_take_and_set = [cast(f, c_void_p) for f in (pythonapi.Py_IncRef, pythonapi.PyList_SetItem)]
+_one_reference_more = cast(pythonapi.Py_IncRef, c_void_p)
+
+
+def _items(made: list) -> int:
+    """Where a list's items are: behind its count, type and size."""
+    return c_void_p.from_address(id(made) + 3 * sizeof(c_void_p)).value or 0
+
+
+def _lists_are_known() -> bool:
+    """Whether a list is laid out so; other Pythons, such as those without a lock, may differ."""
+    if list.__basicsize__ != 5 * sizeof(c_void_p):
+        return False
+    probe = [object(), object()]
+    return list((c_void_p * 2).from_address(_items(probe))) == [*map(id, probe)]
+
+
+_LISTS_ARE_KNOWN = _lists_are_known()
 
 # By the numbers of Status in csrc/text/c_interface.h; the first means that all went well.
 _EXCEPTIONS = (None, ValueError, IndexError, OSError, MemoryError, RuntimeError)
@@ -639,8 +656,8 @@ class BpeEncoder(_Handle):
             len(special_ids),
         )
         self._most = 1 + sum(map(len, marks[1:])) if flags[1] else 1
-        self._numbers: Sequence[int] = range(len(tokens))
-        self._places = np.empty(0, np.uintp)
+        self._size = len(tokens)
+        self._numbers: tuple[list[int], np.ndarray] | None = None  # as objects, and where they are
 
     def encode(
         self,
@@ -688,13 +705,14 @@ class BpeEncoder(_Handle):
 
     def listed(self, ids: np.ndarray) -> list[int]:
         """Int32 ids as a list, whose numbers are the same objects again and again."""
-        if ids.size < len(self._numbers):
+        if ids.size < self._size or not _LISTS_ARE_KNOWN:
             return ids.tolist()
-        if not self._places.size:
-            self._numbers = list(range(len(self._numbers)))
-            self._places = np.fromiter(map(id, self._numbers), np.uintp)
+        if self._numbers is None:
+            numbers = list(range(self._size))
+            self._numbers = numbers, np.fromiter(map(id, numbers), np.uintp)
+        _, places = self._numbers
         made = _new_list(ids.size)
-        _fill_list(made, ids.ctypes.data, ids.size, self._places.ctypes.data, *_take_and_set)
+        _fill_list(_items(made), ids.ctypes.data, ids.size, places.ctypes.data, _one_reference_more)
         return made
 
     def decode(self, ids: np.ndarray, skip_special: bool) -> bytes:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from lexforge import BPETokenizer, _text
 from lexforge.text import resolve_corpus
 from lexforge.text.tokenizers.bpe import BYTE_CHARACTERS, read_merges
+from lexforge.text.tokenizers.published import load_tokenizer
 
 TEXT = (
     "The lowest tower's lower rooms aren't low; they'll be lowered.\n\n"
@@ -403,6 +404,64 @@ def test_parts_that_are_not_known(tmp_path, part, value, named):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"tokenizer\.json.*{named}"):
         BPETokenizer.load(tmp_path)
+
+
+PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+SPLIT = {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False}
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+CL100K = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def with_parts(folder, *parts):
+    """A tokenizer.json whose pre_tokenizer is a sequence."""
+    BYTES.save(folder)
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": list(parts)}
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (SPLIT, LEVEL),
+        ({**SPLIT, "behavior": "Removed", "invert": True}, LEVEL),
+        ({**LEVEL, "use_regex": True},),
+    ],
+)
+def test_the_pattern_in_parts(tmp_path, parts):
+    tokenizers = pytest.importorskip("tokenizers")
+    other = tokenizers.Tokenizer.from_file(str(with_parts(tmp_path, *parts)))
+    mine = BPETokenizer.load(tmp_path)
+    for text in (TEXT, *random_texts(6)):
+        assert mine.encode(text) == other.encode(text).ids
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        (({**SPLIT, "pattern": {"Regex": CL100K}}, LEVEL), "pattern of the pre_tokenizer 'Split'"),
+        (({**SPLIT, "pattern": {"String": " "}}, LEVEL), "pattern of the pre_tokenizer 'Split'"),
+        (({**SPLIT, "behavior": "Removed"}, LEVEL), "behavior of the .* 'Removed'"),
+        ((SPLIT, {**LEVEL, "add_prefix_space": True}), "add_prefix_space of the pre_tokenizer"),
+        ((SPLIT, {**LEVEL, "use_regex": True}), "use_regex of the pre_tokenizer"),
+        (({"type": "Digits", "individual_digits": True}, LEVEL), "'Digits' . 'ByteLevel'"),
+    ],
+)
+def test_other_parts_are_published_tokenizers(tmp_path, parts, named):
+    """They are told, and load as what tokenizers makes of them."""
+    tokenizers = pytest.importorskip("tokenizers")
+    path = with_parts(tmp_path, *parts)
+    with pytest.raises(ValueError, match=rf"tokenizer\.json.*{named}"):
+        BPETokenizer.load(tmp_path)
+    other = tokenizers.Tokenizer.from_file(str(path))
+    assert load_tokenizer(tmp_path).encode(TEXT) == other.encode(TEXT).ids
 
 
 def test_bad_files(tmp_path):

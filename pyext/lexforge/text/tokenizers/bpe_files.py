@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 
 from lexforge.text.lines import numbered_words
 
+# GPT-2's pattern as it is written in files; the parts are the same.
+_REST = r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_PATTERNS = ("'s|'t|'re|'ve|'m|'ll|'d" + _REST, "'(?:[sdmt]|ll|ve|re)" + _REST)
+
 
 class Described(NamedTuple):
     """The arguments of a tokenizer."""
@@ -86,6 +90,31 @@ def _unknown(part: str, found: object) -> ValueError:
     return ValueError(f"{part} is not known to BPETokenizer, got {found}")
 
 
+def _splitting(splitter: dict[str, Any]) -> dict[str, Any]:
+    """What a pre_tokenizer says; several may be GPT-2's pattern and then its bytes."""
+    parts = splitter["pretokenizers"] if splitter["type"] == "Sequence" else [splitter]
+    kinds = [part["type"] for part in parts]
+    if kinds == ["WhitespaceSplit"]:
+        return {"mode": "words"}
+    if kinds == ["ByteLevel"]:
+        if not parts[0].get("use_regex", True):
+            raise _unknown("use_regex of the pre_tokenizer", False)
+        return {"mode": "bytes", "add_prefix_space": parts[0].get("add_prefix_space", True)}
+    if kinds == ["Split", "ByteLevel"]:
+        split, level = parts
+        pattern = split["pattern"].get("Regex")
+        kept = (split["behavior"], bool(split.get("invert")))
+        if pattern not in _PATTERNS:
+            raise _unknown("the pattern of the pre_tokenizer 'Split'", repr(pattern))
+        if kept not in (("Isolated", False), ("Removed", True)):
+            raise _unknown("the behavior of the pre_tokenizer 'Split'", repr(kept[0]))
+        for flag, default in (("use_regex", True), ("add_prefix_space", True)):
+            if level.get(flag, default):
+                raise _unknown(f"{flag} of the pre_tokenizer 'ByteLevel' behind 'Split'", True)
+        return {"mode": "bytes", "add_prefix_space": False}
+    raise _unknown("pre_tokenizer", " + ".join(map(repr, kinds)))
+
+
 def _read(content: dict[str, Any]) -> Described:
     model = content["model"]
     if (kind := model.get("type", "BPE")) != "BPE":
@@ -94,16 +123,7 @@ def _read(content: dict[str, Any]) -> Described:
         raise _unknown("byte_fallback of the model", True)
     if content.get("normalizer") is not None:
         raise _unknown("normalizer", repr(content["normalizer"].get("type")))
-    splitter = content.get("pre_tokenizer") or {"type": None}
-    options: dict[str, Any] = {}
-    if splitter["type"] == "ByteLevel":
-        if not splitter.get("use_regex", True):
-            raise _unknown("use_regex of the pre_tokenizer", False)
-        options |= {"mode": "bytes", "add_prefix_space": splitter.get("add_prefix_space", True)}
-    elif splitter["type"] == "WhitespaceSplit":
-        options["mode"] = "words"
-    else:
-        raise _unknown("pre_tokenizer", repr(splitter["type"]))
+    options = _splitting(content.get("pre_tokenizer") or {"type": None})
     decoder = (content.get("decoder") or {}).get("type")
     if decoder not in (None, "ByteLevel", "BPEDecoder"):
         raise _unknown("decoder", repr(decoder))
