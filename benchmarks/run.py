@@ -25,11 +25,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NOT_BENCHMARKS = {"run", "harness", "bert_reference", "versions"}
-NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert"}
+NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "bpe"}
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
+    "bpe": ["text"],
     "cooccurrence": ["cooccurrence"],
     "cosine_top_k": ["similarity"],
     "embedding_bag": ["embedding"],
