@@ -26,12 +26,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 NOT_BENCHMARKS = {"run", "harness", "bert_reference", "classifiers", "versions"}
 NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "bert_finetune", "nli", "sentiment"}
+NOT_BENCHMARKS = {"run", "harness", "bert_reference", "versions"}
+NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "bpe"}
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
     "bert_finetune": ["attention", "transformer"],
     "conv_max_pool": ["convolution", "embedding"],
+    "bpe": ["text"],
     "cooccurrence": ["cooccurrence"],
     "cosine_top_k": ["similarity"],
     "decode_attention": ["attention", "transformer"],

@@ -105,7 +105,7 @@ void BpeTrainer::make_cells(const std::vector<Word>& words) {
   size_t size = 1;
   for (const Word& word : words) size += word.text.size() + 2;
   if (size > UINT32_MAX) throw std::length_error("distinct words of more than 4 GB");
-  cells_.reserve(size);
+  cells_.reserve(size);  // what is not used of it is never touched
   cells_.push_back({kBetween, 1, 0});
   int32_t of_byte[256];
   for (int byte = 0; byte < 256; ++byte) {
@@ -141,7 +141,6 @@ void BpeTrainer::make_cells(const std::vector<Word>& words) {
     counts_.push_back(word.count);
     cells_.push_back({kBetween, 1, 0});
   }
-  cells_.shrink_to_fit();
 }
 
 uint32_t* BpeTrainer::room(size_t places) {

@@ -334,11 +334,14 @@ class BPETokenizer:
             alphabet=alphabet,
             words=words,
         )
+        if isinstance(words, _text.WordCounter):
+            words.close()  # its memory is what merging takes
         told = progress and progress("merging")
         while trainer.step(_STEP):
             if told:
                 told(trainer.size, given["vocab_size"])
         symbols, triples, counts = trainer.result()
+        trainer.close()
         shown = [symbol.decode() for symbol in symbols[: len(special)]]
         for symbol in symbols[len(special) :]:
             if mode == "bytes":
