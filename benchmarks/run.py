@@ -25,9 +25,16 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NOT_BENCHMARKS = {"run", "harness", "bert_reference", "classifiers", "versions"}
-NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "bert_finetune", "nli", "sentiment"}
-NOT_BENCHMARKS = {"run", "harness", "bert_reference", "versions"}
-NEED_DATA = {"wikipedia", "ptb_reference", "glove", "bert", "bpe"}
+NEED_DATA = {
+    "wikipedia",
+    "ptb_reference",
+    "glove",
+    "bert",
+    "bpe",
+    "bert_finetune",
+    "nli",
+    "sentiment",
+}
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
     "attention": ["attention"],
@@ -76,7 +83,10 @@ def origin(result: Path) -> str:
 def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     """What has happened since to the code that a result measures; empty if nothing."""
     commit = json.loads(result.read_text())["environment"]["commit"]
-    script = f"benchmarks/{result.stem.removesuffix('_peak').removesuffix('_models')}.py"
+    stem = result.stem
+    for part in ("_peak", "_models", "_cbow"):  # of a script's cases, run apart
+        stem = stem.removesuffix(part)
+    script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]
     range_and_dates = ["--format=%cs", f"{commit}..HEAD"]
     log = subprocess.run(
