@@ -31,7 +31,6 @@ ITEMS: list[Item] = [
     *smoke_convolution.ITEMS,
     *smoke_recurrent.ITEMS,
 ]
-ITEMS: list[Item] = [*smoke_words.ITEMS, *smoke_transformer.ITEMS, *smoke_recurrent.ITEMS]
 _KEPT = 2000  # characters of a failure
 
 
