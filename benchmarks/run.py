@@ -58,7 +58,8 @@ MEASURED = {
     "ptb_reference": ["word2vec", "sampling"],
     "row_update": ["embedding"],
     "sampling": ["sampling"],
-    "sentiment": ["recurrent", "convolution", "embedding"],
+    "sentiment_birnn": ["recurrent", "convolution", "embedding"],
+    "sentiment_textcnn": ["recurrent", "convolution", "embedding"],
     "soft_align": ["alignment"],
     "word2vec_train": ["word2vec"],
     "word2vec_train_models": ["word2vec"],
@@ -84,7 +85,7 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     """What has happened since to the code that a result measures; empty if nothing."""
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
-    for part in ("_peak", "_models", "_cbow"):  # of a script's cases, run apart
+    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn"):  # of a script's cases, run apart
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]
