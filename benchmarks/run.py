@@ -85,7 +85,8 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     """What has happened since to the code that a result measures; empty if nothing."""
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
-    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn"):  # of a script's cases, run apart
+    # Of a script's cases that were run apart.
+    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn"):
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]

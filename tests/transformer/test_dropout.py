@@ -114,7 +114,7 @@ def test_layer(device):
     assert torch.equal(found, dropout(x, 0.2))
     assert layer.eval()(x) is x
     assert isinstance(layer, torch.nn.Dropout) and not layer.state_dict()
-    with pytest.raises(ValueError, match="between 0 and 1, but got 1.5"):
+    with pytest.raises(ValueError, match=r"between 0 and 1, but got 1.5"):
         Dropout(1.5)
 
 
