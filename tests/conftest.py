@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+# torch's threads look at this once: those that wait are to sleep. Where two processes of tests
+# share two cores, they would take the time of those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,6 @@
 """The three builds of the CPU kernels: equal results, no wide register outside its namespace."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ def test_random_ops_agree_bit_for_bit(isa, capsys):
     assert run_under(isa, DIGEST) == capsys.readouterr().out
 
 
+@functools.cache
 def wide_registers(library: str) -> dict[str, set[str]]:
     """Which of xmm, ymm, zmm each function of the library mentions, by mangled name."""
     listing = subprocess.run(
@@ -96,3 +98,19 @@ def test_small_ranges_are_not_cut():
     if _library.emulated():
         pytest.skip("the emulated device has no CPU kernels")
     assert torch.ops.lexforge._parallel_chunks(100, 100) == 1
+
+
+def test_a_script_that_fails_is_a_failure():
+    """Whether it raises, gives a status, or takes its process along; the next one runs."""
+    if _library.emulated():
+        pytest.skip("the emulated device has no CPU kernels")
+    for script, message in (
+        ("print('before'); 1 / 0", r"(?s)ZeroDivisionError.*before"),
+        ("raise SystemExit(3)", "exit status 3"),
+        ("import os; os.write(2, b'last words'); os._exit(7)", r"(?s)status 7.*last words"),
+    ):
+        with pytest.raises((AssertionError, pytest.fail.Exception), match=message):
+            run_under("baseline", script)
+    assert run_under("baseline", "import lexforge; print(lexforge.cpu_capability())") == (
+        "baseline\n"
+    )

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from lexforge._files import COMMIT, part
 from lexforge._library import cpu_has_bf16
@@ -73,7 +74,7 @@ HEAD = "import sys; folder, resume = sys.argv[1], sys.argv[2] == 'resume'\n"
 
 
 class Trainer:
-    """One of them as a child process."""
+    """One of them: as a child process, which can be killed, or to its end in this one."""
 
     def __init__(self, kind: str) -> None:
         name, _, precision = kind.partition(" ")
@@ -81,19 +82,29 @@ class Trainer:
         paths = [str(Path(__file__).parents[1]), *sys.path]
         self.environment = {**os.environ, "PYTHONPATH": ":".join(paths)}
 
-    def run(self, folder: Path, kill_after: float | None = None) -> tuple[float, bool]:
-        """Begin or go on; seconds of training, and whether it came to the end."""
-        mode = "resume" if is_checkpoint(folder) else "new"
-        command = [sys.executable, "-c", self.code, folder, mode]
+    def finish(self, folder: Path) -> float:
+        """Begin or go on, to the end; seconds of training."""
+        started = []
+        threads = torch.get_num_threads()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["-c", str(folder), self.mode(folder)])
+            exec(self.code, {"print": lambda *_, **__: started.append(time.perf_counter())})
+        torch.set_num_threads(threads)
+        return time.perf_counter() - started[0]
+
+    def kill(self, folder: Path, after: float) -> bool:
+        """Begin or go on for so many seconds; whether it came to the end before."""
+        command = [sys.executable, "-c", self.code, folder, self.mode(folder)]
         with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE) as process:
             assert process.stdout.readline() == b"training\n"
-            started = time.perf_counter()
-            if kill_after is not None:
-                time.sleep(kill_after)
-                process.kill()
-        seconds = time.perf_counter() - started
+            time.sleep(after)
+            process.kill()
         assert process.returncode in (0, -signal.SIGKILL)
-        return seconds, process.returncode == 0
+        return process.returncode == 0
+
+    @staticmethod
+    def mode(folder: Path) -> str:
+        return "resume" if is_checkpoint(folder) else "new"
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -119,7 +130,7 @@ def undisturbed(tmp_path_factory):
     def run(kind):
         if kind not in runs:
             folder = tmp_path_factory.mktemp("whole")
-            runs[kind] = folder, Trainer(kind).run(folder)[0]
+            runs[kind] = folder, Trainer(kind).finish(folder)
         return runs[kind]
 
     return run
@@ -144,13 +155,13 @@ def test_killed_and_resumed(undisturbed, tmp_path, kind, kill):
     def complete() -> bool:
         return is_checkpoint(folder) and state(folder) == state(whole)
 
-    while Trainer(kind).run(folder, after)[1] or complete():  # faster than the undisturbed run was
+    while Trainer(kind).kill(folder, after) or complete():  # faster than the undisturbed run was
         shutil.rmtree(folder)
         after /= 2
     if rng.random() < 0.3:
-        Trainer(kind).run(folder, after / 2)
+        Trainer(kind).kill(folder, after / 2)
     if not complete():
-        assert Trainer(kind).run(folder)[1]
+        Trainer(kind).finish(folder)
     assert digests(folder) == digests(whole) and TENSORS in digests(folder)
     assert state(folder) == state(whole)
     assert not (folder / COMMIT).exists() and not (folder / ".partial").exists()
