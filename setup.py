@@ -9,6 +9,7 @@ LEXFORGE_CUDA=1     always, against any torch; fails naming the missing piece
 CUDA_HOME           the CUDA toolkit; else nvcc on PATH, the package index's, /usr/local/cuda
 TORCH_CUDA_ARCH_LIST  GPUs to build for; 8.0 and 9.0, and PTX for later ones, when unset
 MAX_JOBS            compiler processes at a time
+LEXFORGE_CXXFLAGS   more flags for C++, which come last: -O0, those of a sanitizer
 """
 
 import json
@@ -42,7 +43,9 @@ STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 TORCH_HEADERS = [flag for path in cpp_extension.include_paths() for flag in ("-isystem", path)]
 # Messages of failed checks name their file; it is the repository's, not this machine's.
 SHORT_PATHS = [f"-fmacro-prefix-map={ROOT.resolve()}/="]
-CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", *SHORT_PATHS, *WARNINGS]
+MORE_FLAGS = os.environ.get("LEXFORGE_CXXFLAGS", "").split()
+CXX_FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden"]
+CXX_FLAGS += [*SHORT_PATHS, *WARNINGS, *MORE_FLAGS]
 NVCC_FLAGS = ["-O3", "-std=c++20", "-lineinfo", "--extended-lambda"]
 # The A100's generation and the H100's, and through PTX what came after. The GPU at hand changes
 # nothing: a build on one machine is the build on another.

@@ -88,9 +88,13 @@ def test_a_body_is_compiled_for_each_instruction_set(tmp_path, monkeypatch):
 
 
 def archive(tree: Path, kind: str, folder: Path) -> Path:
-    """An sdist or wheel of the tree, by the build backend that pyproject.toml names."""
+    """An sdist or wheel of the tree, by the build backend that pyproject.toml names.
+
+    Quickly compiled: what is in them is looked at here, and how fast it is elsewhere.
+    """
     code = f"import build_backend as b; print(b.build_{kind}({str(folder)!r}))"
-    return folder / run(sys.executable, "-c", code, cwd=tree).split()[-1]
+    environment = {**os.environ, "LEXFORGE_CXXFLAGS": "-O0"}
+    return folder / run(sys.executable, "-c", code, cwd=tree, env=environment).split()[-1]
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,11 @@ MULTIPROCESSORS = [
     "tests/similarity/test_cosine_top_k.py::test_equal_scores_are_in_row_order",
 ]
 
+# On all cores; then these, the longest first, a process each.
+EVERYTHING = ["--every-kernel", "--order", "1", "-q", "-n", "2"]
+MUTANTS = "tests/ptx/test_mutants.py"
+OWN = [[MUTANTS], ["tests/ptx", f"--ignore={MUTANTS}"]]
 RUNS = [
-    ["--every-kernel", "--order", "1"],
     ["--early-copies", "--order", "2", ATTENTION],
     ["--jitter", "1", "--order", "2", *APPROXIMATE],
     [
@@ -72,20 +75,33 @@ RUNS = [
 ]
 
 
+def passes(program: list[str], arguments: list[str]) -> bool:
+    """Runs a Python program from the root; says what it said when it is done."""
+    done = subprocess.run(
+        [sys.executable, *program, *arguments, "-q"],
+        cwd=build.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(f"ptx: {' '.join(arguments)}\n{done.stdout}", end="", flush=True)
+    return done.returncode == 0
+
+
 def main() -> int:
     if build.find_toolkit() is None:
         print(f"ptx: {build.NO_TOOLKIT}")
         return 0
-    failed = []
-    for arguments in RUNS:
-        print(f"ptx: {' '.join(arguments)}", flush=True)
-        if run.run([*arguments, "-q", "-n", "2"]) != 0:
-            failed.append(" ".join(arguments))
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist=loadfile", "tests/ptx"]
-    if subprocess.run(command, cwd=build.ROOT, check=False).returncode != 0:
-        failed.append("tests/ptx")
+    print(f"ptx: {' '.join(EVERYTHING)}", flush=True)
+    right = [run.run(EVERYTHING) == 0]
+    programs = [["-m", "pytest"]] * len(OWN) + [[str(HERE / "run.py")]] * len(RUNS)
+    right += build.in_parallel(passes, programs, OWN + RUNS)
+    failed = [
+        each for each, passed in zip([EVERYTHING, *OWN, *RUNS], right, strict=True) if not passed
+    ]
     for arguments in failed:
-        print(f"ptx: failed: {arguments}", file=sys.stderr)
+        print(f"ptx: failed: {' '.join(arguments)}", file=sys.stderr)
     return int(bool(failed))
 
 
