@@ -56,8 +56,9 @@ def test_train_and_resume(invoke, data, tmp_path):
 def test_nanogpts_own_command_line(invoke, data):
     """The one of its README for a CPU, a little smaller."""
     line = (
-        "--device=cpu --compile=False --eval_iters=2 --log_interval=1 --block_size=8 --batch_size=2 "
-        "--n_layer=1 --n_head=4 --n_embd=16 --max_iters=2 --lr_decay_iters=2 --dropout=0.0"
+        "--device=cpu --compile=False --eval_iters=2 --log_interval=1 --block_size=8 "
+        "--batch_size=2 --n_layer=1 --n_head=4 --n_embd=16 --max_iters=2 --lr_decay_iters=2 "
+        "--dropout=0.0"
     )
     result = invoke("gpt", "train", data, "--out_dir=model", *line.split())
     assert result.exit_code == 0, result.stderr

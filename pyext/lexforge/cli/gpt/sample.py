@@ -12,6 +12,7 @@ import typer
 from lexforge._display import is_terminal
 from lexforge.cli._corpus import STANDARD_INPUT
 from lexforge.cli._options import options
+from lexforge.cli._vectors import short_warnings
 from lexforge.cli.gpt._models import Model, UseOptions, load, write
 from lexforge.training.settings import setting
 
@@ -70,14 +71,15 @@ def sample(
     tokens = begin or encode_text(known, text or "\n").tolist()
     streams = [TextStream(known) for _ in range(num_samples)]
     later = [text] * num_samples  # of all but the first, which is written as it comes
+    with short_warnings():
+        steps = generator.steps(
+            [tokens] * num_samples,
+            use.max_new_tokens,
+            seed=use.seed,
+            **use.draws,
+            stop=[] if end is None else [end],
+        )
     write(text)
-    steps = generator.steps(
-        [tokens] * num_samples,
-        use.max_new_tokens,
-        seed=use.seed,
-        **use.draws,
-        stop=[] if end is None else [end],
-    )
     for step in steps:
         for number, token in step:
             piece = "" if token == end else streams[number].push(token)

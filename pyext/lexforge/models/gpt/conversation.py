@@ -97,7 +97,8 @@ class Conversation:
         dropped: how many of the first of them the model no longer sees.
 
     Raises:
-        ValueError: a model without a tokenizer; TypeError: a wrong argument.
+        ValueError: a model without a tokenizer, or whose tokenizer does not know characters of the
+        template. TypeError: a wrong argument.
     """
 
     def __init__(
@@ -116,6 +117,12 @@ class Conversation:
         self._most = whole("Conversation", "max_new_tokens", max_new_tokens)
         self._options = options
         self._end = end_id(self._tokenizer)
+        try:
+            self._turn("", "")
+        except ValueError as error:
+            raise ValueError(
+                f"Conversation: the template does not go with the model: {error}"
+            ) from None
         self._answers = 0
         self._kept = Kept()
         self.seed = seed

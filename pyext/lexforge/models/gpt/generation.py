@@ -272,8 +272,7 @@ class _Run:
     def scores(self, alive: list[int]) -> Tensor:
         """[len(alive), V] for what follows each of these sequences."""
         if self._cache is None:
-            self._cached = list(alive)
-            return self._logits(self._begin())
+            return self._logits(self._begin(alive))
         inside = [i for i in alive if len(self._sequences[i]) <= self._block]
         outside = [i for i in alive if len(self._sequences[i]) > self._block]
         parts = []
@@ -288,9 +287,10 @@ class _Run:
             encoded = torch.cat(parts)[[places[i] for i in alive]]
         return self._logits(encoded)
 
-    def _begin(self) -> Tensor:
+    def _begin(self, alive: list[int]) -> Tensor:
         """[B, C] of the last tokens of the prompts, whose keys and values are kept from here on."""
-        prompts = [self._sequences[i][-self._block :] for i in self._cached]
+        self._cached = list(alive)
+        prompts = [self._sequences[i][-self._block :] for i in alive]
         kept = self._kept if len(self._sequences[0]) <= self._block else None
         if kept is not None and (shared := kept.shared(self._sequences[0])):
             self._cache = kept.cache
