@@ -213,6 +213,8 @@ CASES = [
     ("gpt train counts --out o --init_from here --resume", 2, "--init-from"),
     ("gpt train counts --init_from resume", 2, "--resume needs --out"),
     ("gpt train counts other --out o", 2, "counts other"),
+    ("gpt train train_char.py counts --out o", 2, "settings stand in a TOML file"),
+    ("gpt train counts --out o --wandb_log=True", 2, "there is no option --wandb_log"),
     ("gpt finetune", 2, "give PAIRS"),
     ("gpt finetune lines.txt --out o", 2, "--model FOLDER"),
     ("gpt finetune lines.txt --model nowhere --out o", 1, "nowhere"),

@@ -53,6 +53,18 @@ def test_train_and_resume(invoke, data, tmp_path):
     assert "--n-layer is 2, 1 in the run" in refused.stderr
 
 
+def test_nanogpts_own_command_line(invoke, data):
+    """The one of its README for a CPU, a little smaller."""
+    line = (
+        "--device=cpu --compile=False --eval_iters=2 --log_interval=1 --block_size=8 "
+        "--batch_size=2 --n_layer=1 --n_head=4 --n_embd=16 --max_iters=2 --lr_decay_iters=2 "
+        "--dropout=0.0"
+    )
+    result = invoke("gpt", "train", data, "--out_dir=model", *line.split())
+    assert result.exit_code == 0, result.stderr
+    assert GPT.from_pretrained("model").config.n_head == 4
+
+
 def test_a_file_of_settings_goes_first_and_the_command_line_over_it(invoke, data, tmp_path):
     (tmp_path / "s.toml").write_text(
         'dataset = "data"\nn_layer = 2\nn-head = 2\nn_embd = 16\nblock_size = 8\nbatch_size = 4\n'

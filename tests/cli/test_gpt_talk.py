@@ -101,6 +101,22 @@ def test_what_cannot_be_sampled(invoke, folder, tmp_path):
     assert "no such file" in error(folder, "--file", tmp_path / "nowhere.txt").lower()
 
 
+def test_a_long_prompt_is_cropped_which_is_said_in_one_line(invoke, folder):
+    result = invoke("gpt", "sample", folder, "so" * 40, "--max-new-tokens", 2)
+    assert result.exit_code == 0 and len(result.stdout) == 83
+    said = "generate: a prompt of 80 tokens is longer than the model's block: its last 64 are taken"
+    assert result.stderr.strip() == f"warning: {said}"
+
+
+def test_a_template_of_other_characters(invoke, folder, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('user = "Q: {text}\\n"\nend = "."\n')
+    result = invoke("gpt", "chat", folder, "--template", path, input=b"how\n")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert "the template does not go with the model: characters must be" in result.stderr
+    assert "'Q' (U+0051)" in result.stderr
+
+
 def test_a_tokenizer_of_another_folder(invoke, folder, tmp_path):
     bare = tmp_path / "bare"
     GPT(GPTConfig(8, len(CHARACTERS), 1, 1, 8), seed=0).save_pretrained(bare)

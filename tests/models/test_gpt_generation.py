@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lexforge.gpt import GPT, Generator, GPTConfig, Template, generate
-from lexforge.models.gpt.cache import KVCache, PackedPrompts
+from lexforge.models.gpt.cache import Kept, KVCache, PackedPrompts
 from lexforge.models.gpt.conversation import Conversation, TextStream
 from lexforge.models.gpt.generation import choose
 from lexforge.text.tokenizers.bpe import BPETokenizer
@@ -331,6 +331,38 @@ def test_a_long_conversation_forgets_its_beginning(writer):
     with pytest.raises(ValueError, match="'z'"):
         talk.answer("z")
     assert len(talk.turns) == 6
+
+
+def test_a_conversation_computes_nothing_again(writer, monkeypatch):
+    """The answers are those of the whole text, computed anew; also after one that was stopped."""
+    template = Template(user="A: {text}\n", assistant="B:", end="\n")
+    computed = []
+    encode = GPT.encode
+
+    def counting(self, tokens, *others, **named):
+        computed.append(len(tokens))
+        return encode(self, tokens, *others, **named)
+
+    monkeypatch.setattr(GPT, "encode", counting)
+    talk = Conversation(Generator(writer), template, max_new_tokens=7, seed=4)
+    asked = ["so?", "how", "a", "here", "how are", "so?"]
+    for number, message in enumerate(asked):
+        turns, dropped = list(talk.turns), talk.dropped
+        computed.clear()
+        said = "".join(itertools.islice(talk.answer(message), 2 if number == 1 else None))
+        dropped = max(talk.dropped, dropped)
+        text = template.prompt(turns[dropped:], message)
+        if number and dropped == 0:  # not what lies before the last answer
+            most = len(template.answer(turns[-1][1] + "\n") + template.question(message))
+            assert sum(computed) <= most < len(text)
+        tokens = generate(writer, text, min(7, 48 - len(text)), seed=[4 + number])[0]
+        whole = writer.tokenizer.decode(tokens).split("\n")[0].removeprefix(" ")
+        assert whole.startswith(said) and (said == whole or number == 1)
+    assert talk.dropped > 0
+    talk.reset()
+    assert "".join(talk.answer(asked[0])) == talk.turns[0][1]
+    with pytest.raises(ValueError, match="with kept there must be one prompt, got 2"):
+        Generator(writer).steps(["a", "s"], 1, kept=Kept())
 
 
 def test_an_answer_that_is_stopped_is_a_turn(writer):

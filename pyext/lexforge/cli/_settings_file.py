@@ -20,8 +20,13 @@ def split_sources(words: Sequence[str]) -> tuple[Path | None, str | None]:
     """The settings file and the other of the words before the options, where they are given.
 
     Raises:
-        typer.BadParameter: two of a kind.
+        typer.BadParameter: two of a kind, or settings in Python, as nanoGPT has them.
     """
+    for word in words:
+        if word.endswith(".py"):
+            raise typer.BadParameter(
+                f"settings stand in a TOML file, of lines such as n_layer = 4, got {word}"
+            )
     files = [word for word in words if word.endswith(ENDING)]
     others = [word for word in words if not word.endswith(ENDING)]
     for found in (files, others):

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lexforge._arguments import MAX_THREADS
 from lexforge._display import is_terminal, readable
+from lexforge.training.settings import setting
 
 if TYPE_CHECKING:
     from lexforge.models.gpt.generation import Generator
     from lexforge.text.tokenizers.base import Tokenizer
-
-
-class Precision(str, Enum):
-    """Of weights and activations."""
-
-    FLOAT32 = "float32"
-    BF16 = "bf16"
 
 
 Model = Annotated[
@@ -32,48 +26,41 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-TokenizerFolder = Annotated[
-    Path | None,
-    typer.Option("--tokenizer", help="Folder of the tokenizer, if MODEL has none."),
-]
-MaxNewTokens = Annotated[
-    int,
-    typer.Option("--max-new-tokens", min=1, help="Most tokens to generate."),
-]
-Temperature = Annotated[
-    float,
-    typer.Option(
-        "--temperature", min=0, help="Below 1 likely tokens become likelier; 0 takes the likeliest."
-    ),
-]
-TopK = Annotated[
-    int,
-    typer.Option("--top-k", min=0, help="Draw from the so many likeliest; 0 for all."),
-]
-TopP = Annotated[
-    float,
-    typer.Option(
-        "--top-p",
-        min=0,
-        max=1,
-        help="Draw from the fewest likeliest whose probabilities add up to this.",
-    ),
-]
-Seed = Annotated[int, typer.Option("--seed", help="Of the draws.")]
-PrecisionOption = Annotated[
-    Precision,
-    typer.Option("--precision", help="bf16 is faster where the processor has it."),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, max=MAX_THREADS, help="Threads; all by default."),
-]
 
 
-def load(
-    model: Path, tokenizer: Path | None, precision: Precision, device: str, workers: int | None
-) -> tuple[Generator, Tokenizer]:
+@dataclass(frozen=True)
+class UseOptions:
+    """What every use of a model has; another use may have another `max_new_tokens`."""
+
+    max_new_tokens: int = setting(200, "Most tokens to generate.", low=1)
+    temperature: float = setting(
+        0.8, "Below 1 likely tokens become likelier; 0 takes the likeliest.", low=0
+    )
+    top_k: int = setting(200, "Draw from the so many likeliest; 0 for all.", low=0)
+    top_p: float = setting(
+        1.0, "Draw from the fewest likeliest whose probabilities add up to this.", low=0, high=1
+    )
+    seed: int = setting(1337, "Of the draws.")
+    tokenizer: Path | None = setting(None, "Folder of the tokenizer, if MODEL has none.")
+    precision: str = setting(
+        "float32", "bf16 is faster where the processor has it.", choices=("float32", "bf16")
+    )
+    device: str = setting("auto", "auto, cpu or cuda.")
+    workers: int | None = setting(None, "Threads; all by default.", low=1, high=MAX_THREADS)
+
+    def check(self) -> None:
+        """BadParameter for what the limits do not say."""
+        if self.top_p == 0:
+            raise typer.BadParameter("--top-p must be above 0, got 0")
+
+    @property
+    def draws(self) -> dict[str, Any]:
+        """How tokens are drawn, as :func:`lexforge.gpt.generate` takes it."""
+        top_k = self.top_k or None
+        return {"temperature": self.temperature, "top_k": top_k, "top_p": self.top_p}
+
+
+def load(model: Path, use: UseOptions) -> tuple[Generator, Tokenizer]:
     """The model of a folder, ready to generate, and its tokenizer.
 
     Raises:
@@ -86,17 +73,17 @@ def load(
     from lexforge.models.gpt.generation import Generator
     from lexforge.models.gpt.model import GPT
 
-    place = resolve_device("gpt", device)
-    if workers is not None:
-        torch.set_num_threads(kernel_threads(workers))
+    place = resolve_device("gpt", use.device)
+    if use.workers is not None:
+        torch.set_num_threads(kernel_threads(use.workers))
     gpt = GPT.from_pretrained(model)
-    if tokenizer is not None:
-        gpt.tokenizer = read_tokenizer(tokenizer)
+    if use.tokenizer is not None:
+        gpt.tokenizer = read_tokenizer(use.tokenizer)
     if gpt.tokenizer is None:
         raise ValueError(
-            f"{tokenizer or model} has no tokenizer: say where one is, --tokenizer FOLDER"
+            f"{use.tokenizer or model} has no tokenizer: say where one is, --tokenizer FOLDER"
         )
-    dtype = torch.bfloat16 if precision is Precision.BF16 else torch.float32
+    dtype = torch.bfloat16 if use.precision == "bf16" else torch.float32
     return Generator(gpt.to(place), dtype=dtype), gpt.tokenizer
 
 

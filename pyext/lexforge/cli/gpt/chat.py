@@ -13,8 +13,8 @@ import typer
 from lexforge._display import is_terminal, printable
 from lexforge._files import replacing
 from lexforge.cli._messages import tell, warn
-from lexforge.cli.gpt import _models
-from lexforge.cli.gpt._models import Precision, write
+from lexforge.cli._options import options
+from lexforge.cli.gpt._models import Model, UseOptions, load, write
 from lexforge.cli.gpt.finetune import TEMPLATE_HELP
 
 if TYPE_CHECKING:
@@ -28,21 +28,14 @@ HELP = """\
 /quit       end; so do Ctrl-D, and Ctrl-C twice. Ctrl-C once stops an answer."""
 
 
+@options
 def chat(
-    model: _models.Model,
+    use: UseOptions,
+    model: Model,
     template: Annotated[
         Path | None,
         typer.Option("--template", help=f"{TEMPLATE_HELP} MODEL's own by default."),
     ] = None,
-    max_new_tokens: _models.MaxNewTokens = 200,
-    temperature: _models.Temperature = 0.8,
-    top_k: _models.TopK = 200,
-    top_p: _models.TopP = 1.0,
-    seed: _models.Seed = 1337,
-    tokenizer: _models.TokenizerFolder = None,
-    precision: _models.PrecisionOption = Precision.FLOAT32,
-    device: _models.Device = "auto",
-    workers: _models.Workers = None,
 ) -> None:
     """Talk to a model: a line is a message, and its answer comes as it is generated.
 
@@ -57,23 +50,20 @@ def chat(
     - `lexforge gpt chat chat/ --temperature 0.5 --template mine.toml`
     - `echo "How are you?" | lexforge gpt chat chat/ --seed 1`
     """
-    if top_p == 0:
-        raise typer.BadParameter("--top-p must be above 0, got 0")
+    use.check()
 
     from lexforge.models.gpt.conversation import Conversation
     from lexforge.models.gpt.template import Template
 
     own = model if model.is_dir() else model.parent
     written = Template.load(own if template is None else template)
-    generator, _ = _models.load(model, tokenizer, precision, device, workers)
+    generator, _ = load(model, use)
     conversation = Conversation(
         generator,
         written,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        temperature=temperature,
-        top_k=top_k or None,
-        top_p=top_p,
+        max_new_tokens=use.max_new_tokens,
+        seed=use.seed,
+        **use.draws,
     )
     _Chat(conversation).run()
 

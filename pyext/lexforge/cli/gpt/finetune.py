@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lexforge._display import shell_command
 from lexforge.cli._options import Given, options
 from lexforge.cli._settings_file import add_settings, split_sources
-from lexforge.cli.gpt.train import GPTRunOptions, finish
+from lexforge.cli.gpt._run import GPTRunOptions, run_training
 from lexforge.models import settings as common
 from lexforge.models.gpt.settings import TuningSettings
 from lexforge.models.network_settings import EvaluationSettings
@@ -77,39 +76,19 @@ def finetune(
         raise typer.BadParameter("say which model learns to answer: --model FOLDER")
 
     from lexforge.models.gpt.trainer import finetune as tune
-    from lexforge.training.lock import folder_of_run
-    from lexforge.training.progress import Progress
-    from lexforge.training.signals import StopRequest
 
-    with (
-        folder_of_run(run.out),
-        Progress(
-            not run.quiet, log_json=run.log_json, tensorboard=run.tensorboard, append=run.resume
-        ) as progress,
-    ):
-        stop = StopRequest()
-        result = tune(
-            pairs,
-            model=others.model or "",
-            out=run.out,
-            resume=run.resume,
-            overwrite=run.overwrite,
-            epochs=others.epochs,
-            template=others.template,
-            eval_file=others.eval_file,
-            eval_share=others.eval_share,
-            shape=None if others.dropout is None else {"dropout": others.dropout},
-            settings=given,
-            evaluation=evaluated,
-            device=run.device,
-            workers=run.workers,
-            checkpoint_every=run.checkpoint_every or None,
-            keep=run.keep,
-            progress=progress,
-            stop=stop,
-        )
-        again = None
-        if run.out is not None:
-            words = ("lexforge", "gpt", "finetune", pairs, "--out", run.out, "--resume")
-            again = shell_command(*words)
-        finish(result, run.out, progress, stop, again)
+    run_training(
+        tune,
+        "finetune",
+        pairs,
+        run,
+        model=others.model or "",
+        resume=run.resume,
+        epochs=others.epochs,
+        template=others.template,
+        eval_file=others.eval_file,
+        eval_share=others.eval_share,
+        shape=None if others.dropout is None else {"dropout": others.dropout},
+        settings=given,
+        evaluation=evaluated,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,25 @@ import typer
 
 from lexforge._display import is_terminal
 from lexforge.cli._corpus import STANDARD_INPUT
-from lexforge.cli.gpt import _models
-from lexforge.cli.gpt._models import Precision, write
+from lexforge.cli._options import options
+from lexforge.cli._vectors import short_warnings
+from lexforge.cli.gpt._models import Model, UseOptions, load, write
+from lexforge.training.settings import setting
 
 SEPARATOR = "-" * 15  # nanoGPT's
 
 
+@dataclass(frozen=True)
+class SampleOptions(UseOptions):
+    """Those of longer texts."""
+
+    max_new_tokens: int = setting(500, "Most tokens to generate.", low=1)
+
+
+@options
 def sample(
-    model: _models.Model,
+    use: SampleOptions,
+    model: Model,
     prompt: Annotated[
         str | None,
         typer.Argument(
@@ -32,15 +44,6 @@ def sample(
     num_samples: Annotated[
         int, typer.Option("--num-samples", min=1, help="Texts to generate.")
     ] = 1,
-    max_new_tokens: _models.MaxNewTokens = 500,
-    temperature: _models.Temperature = 0.8,
-    top_k: _models.TopK = 200,
-    top_p: _models.TopP = 1.0,
-    seed: _models.Seed = 1337,
-    tokenizer: _models.TokenizerFolder = None,
-    precision: _models.PrecisionOption = Precision.FLOAT32,
-    device: _models.Device = "auto",
-    workers: _models.Workers = None,
 ) -> None:
     """Continue a text: it is written to standard output, and goes on as the tokens come.
 
@@ -56,29 +59,27 @@ def sample(
     """
     if prompt is not None and file is not None:
         raise typer.BadParameter("give PROMPT or --file, not both")
-    if top_p == 0:
-        raise typer.BadParameter("--top-p must be above 0, got 0")
+    use.check()
     text = _text(prompt, file)
 
     from lexforge.models.gpt.conversation import TextStream
     from lexforge.models.gpt.data import encode_text, end_id
 
-    generator, known = _models.load(model, tokenizer, precision, device, workers)
+    generator, known = load(model, use)
     end = end_id(known)
     begin = [] if text or end is None else [end]
     tokens = begin or encode_text(known, text or "\n").tolist()
     streams = [TextStream(known) for _ in range(num_samples)]
     later = [text] * num_samples  # of all but the first, which is written as it comes
+    with short_warnings():
+        steps = generator.steps(
+            [tokens] * num_samples,
+            use.max_new_tokens,
+            seed=use.seed,
+            **use.draws,
+            stop=[] if end is None else [end],
+        )
     write(text)
-    steps = generator.steps(
-        [tokens] * num_samples,
-        max_new_tokens,
-        temperature=temperature,
-        top_k=top_k or None,
-        top_p=top_p,
-        seed=seed,
-        stop=[] if end is None else [end],
-    )
     for step in steps:
         for number, token in step:
             piece = "" if token == end else streams[number].push(token)

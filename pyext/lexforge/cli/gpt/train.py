@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from lexforge._display import shell_command
-from lexforge.cli._options import Given, RunOptions, options, output, resources
+from lexforge.cli._options import Given, options, output, resources
 from lexforge.cli._settings_file import add_settings, split_sources
-from lexforge.cli._training import tell_of_stop
+from lexforge.cli.gpt._run import GPTRunOptions, run_training
 from lexforge.models.gpt.settings import RECIPES, GPTEvaluation, GPTSettings, ShapeSettings
 from lexforge.models.settings import corpus as of_corpus
 from lexforge.models.settings import model
-
-if TYPE_CHECKING:
-    from lexforge.models.gpt.trainer import GPTResult
-    from lexforge.training.progress import Progress
-    from lexforge.training.signals import StopRequest
 
 INIT_HELP = "scratch, resume (the run in --out), or a model's folder or ckpt.pt."
 RECIPE_HELP = "Other defaults: small (a CPU's), char (10 M parameters), gpt2 (124 M)."
@@ -31,17 +24,6 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(help=SOURCES_HELP, metavar="DATA", show_default=False),
 ]
-
-
-@dataclass(frozen=True)
-class GPTRunOptions(RunOptions):
-    """What every training has, and nanoGPT's name for its folder."""
-
-    out: Path | None = output(
-        None, "Folder for the model, its tokenizer, and the run.", names="-- --out-dir"
-    )
-    keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
-    tensorboard: Path | None = output(None, "Folder to log into (pip install tensorboard).")
 
 
 @dataclass(frozen=True)
@@ -111,67 +93,17 @@ def train(
 
     from lexforge.models.gpt.trainer import RESUME
     from lexforge.models.gpt.trainer import train as train_it
-    from lexforge.training.lock import folder_of_run
-    from lexforge.training.progress import Progress
-    from lexforge.training.signals import StopRequest
 
-    with (
-        folder_of_run(run.out),
-        Progress(
-            not run.quiet, log_json=run.log_json, tensorboard=run.tensorboard, append=run.resume
-        ) as progress,
-    ):
-        stop = StopRequest()
-        result = train_it(
-            place,
-            out=run.out,
-            init_from=RESUME if resumed else others.init_from,
-            overwrite=run.overwrite,
-            shape=shape,
-            settings=given,
-            evaluation=evaluated,
-            always_save_checkpoint=others.always_save_checkpoint,
-            pickled_meta=others.pickled_meta,
-            device=run.device,
-            workers=run.workers,
-            cuda_graphs=others.cuda_graphs,
-            checkpoint_every=run.checkpoint_every or None,
-            keep=run.keep,
-            progress=progress,
-            stop=stop,
-        )
-        again = None
-        if run.out is not None:
-            again = shell_command("lexforge", "gpt", "train", place, "--out", run.out, "--resume")
-        finish(result, run.out, progress, stop, again)
-
-
-def finish(
-    result: GPTResult,
-    out: Path | None,
-    progress: Progress,
-    stop: StopRequest,
-    again: str | None,
-) -> None:
-    """How it went, where the model is, and what to do with it; or how to go on."""
-    from lexforge.training.progress import clock, count
-
-    state = result.state
-    if not state.finished:
-        tell_of_stop(again)
-        raise typer.Exit(stop.exit_code)
-    progress.say(
-        f"done in {clock(state.seconds)}: {count(state.tokens)} tokens, "
-        f"{count(state.tokens_per_second)} tokens/s, loss {state.history[-1]['loss']:.4f}"
+    run_training(
+        train_it,
+        "train",
+        place,
+        run,
+        init_from=RESUME if resumed else others.init_from,
+        shape=shape,
+        settings=given,
+        evaluation=evaluated,
+        always_save_checkpoint=others.always_save_checkpoint,
+        pickled_meta=others.pickled_meta,
+        cuda_graphs=others.cuda_graphs,
     )
-    place = out
-    if (best := state.best_evaluation) is not None:
-        place = None if out is None else out / "best"
-        progress.say(
-            f"best on what is held out: loss {best['loss']:.4f} at step {best['step']}"
-            + ("" if place is None else f"  {place}")
-        )
-    if out is not None:
-        progress.say(f"  {out}")
-        told = shell_command("lexforge", "gpt", "sample", place)
-        progress.say(f"try: {told}")

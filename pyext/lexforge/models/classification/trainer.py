@@ -223,21 +223,13 @@ def train_classifier(
             skip-gram), in place of `vectors`.
         shape: fields of the network's configuration, such as ``{"hidden_size": 200}``.
             ``embed_size`` is that of the vectors where nothing else is said.
-        out: folder of checkpoints: `checkpoint_every` so many minutes, when stopped, at the end.
-        resume: go on with the run in `out`, on the same texts. Settings that are not given are
-            those of the run; of the others only ``steps`` and ``epochs`` may change.
-        overwrite: begin a new run where `out` holds one.
+        out, resume, overwrite: as for :func:`lexforge.bert.pretrain`. A run is resumed on the same
+            texts; ``steps`` and ``epochs`` may change.
         eval_every: steps between evaluations; an epoch by default.
         early_stopping: the run ends after so many evaluations in a row without a smaller loss; 0,
             the default, for never.
-        device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
-        workers: threads of the CPU; torch's number by default.
-        checkpoint_every: minutes; None for no checkpoints in between.
-        keep: so many of the last checkpoints stay, besides `out` itself, in ``out/step-<n>``.
-        progress: where to show and log it; True for standard error.
-        stop: entered for the time of training; when it is requested, training saves and returns.
-        callbacks: objects with any of ``on_train_begin``, ``on_epoch_begin``, ``on_epoch_end``,
-            ``on_train_end``, ``on_evaluate``, each called with the result so far.
+        device, workers, checkpoint_every, keep, progress, stop, callbacks: as for
+            :func:`lexforge.bert.pretrain`.
         settings: any of :class:`~lexforge.classification.TrainingSettings`, such as
             ``epochs=3, learning_rate=1e-3, batch_size=32, class_weights="balanced"``.
 
@@ -249,11 +241,7 @@ def train_classifier(
             only, without tokens, or of a class that `data` lacks; vectors of another size, with
             numbers that are not finite, or without a word of the texts; a resume with other
             settings or texts.
-        FileExistsError: `out` holds a run, and neither `resume` nor `overwrite` is set.
-        FileNotFoundError: nothing to resume, or no such file.
-        TrainingDivergedError: a loss is no longer finite; no checkpoint was written since.
-        CheckpointError: a checkpoint could not be written, or the one to resume is damaged.
-        FolderInUseError: another process is training in `out`.
+        The others as :func:`lexforge.bert.pretrain`.
 
     Example:
         >>> from lexforge.classification import LabelledTexts, train_classifier

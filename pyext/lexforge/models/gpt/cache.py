@@ -8,6 +8,7 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lexforge.layers.block import Heads
 from lexforge.models.gpt.config import GPTConfig
@@ -93,6 +94,36 @@ class KVCache:
 
         return attend
 
+    def extend(self, first: int, count: int) -> Attend:
+        """The attention of further tokens of the only sequence, which keeps their keys and values.
+
+        :meth:`GPT.encode` is called with it once, with these tokens; then :meth:`set_length`.
+
+        Args:
+            first, count: the position of the first of them, and how many there are. What the cache
+                has from there on is forgotten.
+        """
+        self.set_length(first)
+        places = slice(first, first + count)
+        seen = torch.ones(count, first + count, dtype=torch.bool, device=self.lengths.device)
+        seen = seen.tril(first)
+
+        def attend(block: int, heads: Heads, _seed: Tensor | None) -> Tensor:
+            q, k, v = (x.transpose(0, 1) for x in heads)  # [H, T, D]
+            keys, values = self.keys[block], self.values[block]
+            keys[0, :, places], values[0, :, places] = k, v
+            keys, values = keys[:, :, : first + count], values[:, :, : first + count]
+            attended = functional.scaled_dot_product_attention(
+                q[None], keys, values, attn_mask=seen, scale=self._scale
+            )
+            return attended[0].transpose(0, 1).flatten(1)
+
+        return attend
+
+    def set_length(self, length: int) -> None:
+        """So many tokens are in every sequence's cache."""
+        self.lengths.fill_(length)
+
     def step(self, block: int, heads: Heads, _seed: Tensor | None) -> Tensor:
         """The attention of one new token of every sequence, which keeps its key and value.
 
@@ -119,3 +150,28 @@ class KVCache:
             for block, cache in enumerate(caches):
                 caches[block] = cache[index]
         self.lengths, self._growth = self.lengths[index], self._growth[index]
+
+
+class Kept:
+    """The cache of one sequence, for those that begin as it does: the turns of a conversation.
+
+    Its room is that of the model's block.
+    """
+
+    def __init__(self) -> None:
+        self.cache: KVCache | None = None
+        self._tokens: Sequence[int] = ()  # the cache is of the first of them
+
+    def shared(self, tokens: Sequence[int]) -> int:
+        """How many of these, but for the last, the cache begins with; without any, it is dropped.
+
+        From here on it is of this sequence, which may grow.
+        """
+        known = [] if self.cache is None else self._tokens[: int(self.cache.lengths[0])]
+        pairs = zip(known, tokens[:-1], strict=False)
+        most = min(len(known), len(tokens) - 1)
+        count = next((n for n, (a, b) in enumerate(pairs) if a != b), most)
+        self._tokens = tokens
+        if count == 0:
+            self.cache = None
+        return count

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lexforge._arguments import whole
+from lexforge.models.gpt.cache import Kept
 from lexforge.models.gpt.data import encode_text, end_id
 from lexforge.models.gpt.generation import Generator
 from lexforge.models.gpt.template import Template
@@ -82,6 +83,8 @@ class TextStream:
 class Conversation:
     """Prompts and answers in turn, of which a model sees as many of the last as its block holds.
 
+    Of what it has seen nothing is computed again, as long as the block holds it all.
+
     Args:
         generator: with a tokenizer.
         template: the text around them.
@@ -94,7 +97,8 @@ class Conversation:
         dropped: how many of the first of them the model no longer sees.
 
     Raises:
-        ValueError: a model without a tokenizer; TypeError: a wrong argument.
+        ValueError: a model without a tokenizer, or whose tokenizer does not know characters of the
+        template. TypeError: a wrong argument.
     """
 
     def __init__(
@@ -113,7 +117,14 @@ class Conversation:
         self._most = whole("Conversation", "max_new_tokens", max_new_tokens)
         self._options = options
         self._end = end_id(self._tokenizer)
+        try:
+            self._turn("", "")
+        except ValueError as error:
+            raise ValueError(
+                f"Conversation: the template does not go with the model: {error}"
+            ) from None
         self._answers = 0
+        self._kept = Kept()
         self.seed = seed
         self.turns: list[tuple[str, str]] = []
         self.dropped = 0
@@ -148,6 +159,7 @@ class Conversation:
             min(self._most, room),
             seed=[(self.seed + self._answers) % 2**64],
             stop=[] if self._end is None else [self._end],
+            kept=self._kept,
             **self._options,
         )
         return self._answer(prompt, steps)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lexforge._arguments import real, whole
-from lexforge.models.gpt.cache import KVCache, PackedPrompts
+from lexforge.models.gpt.cache import Kept, KVCache, PackedPrompts
 from lexforge.models.gpt.data import encode_text
 from lexforge.models.gpt.decoding import Decoder
 from lexforge.models.gpt.model import GPT
@@ -156,10 +156,15 @@ class Generator:
         top_p: float | None = None,
         seed: int | Sequence[int] = 0,
         stop: Stop | Sequence[Stop] = (),
+        kept: Kept | None = None,
     ) -> Iterator[list[Token]]:
         """The tokens of each step, as they are chosen; arguments as of :func:`generate`.
 
         One of every sequence that has not come to its end. Whoever has enough leaves the loop.
+
+        Args:
+            kept: of the only prompt: what it begins with, as far as an earlier call with it has
+                computed that, is not computed again.
         """
         sequences = self._sequences(prompts)
         most = whole(_OP, "max_new_tokens", max_new_tokens, 0)
@@ -168,6 +173,8 @@ class Generator:
             top_k = whole(_OP, "top_k", top_k)
         if top_p is not None:
             top_p = real(_OP, "top_p", top_p, high=1, above=0)
+        if kept is not None and len(sequences) != 1:
+            raise ValueError(f"{_OP}: with kept there must be one prompt, got {len(sequences)}")
         draws = _draws(seed, len(sequences)) if temperature else []
         ends = _ends(stop)
         longest = max((len(sequence) for sequence in sequences), default=0)
@@ -177,17 +184,18 @@ class Generator:
                 f"{self.model.config.block_size} are taken",
                 stacklevel=2,
             )
-        return self._steps(sequences, most, ends, draws, (temperature, top_k, top_p))
+        run = _Run(self.model, self._head, sequences, most, kept)
+        return self._steps(run, sequences, most, ends, draws, (temperature, top_k, top_p))
 
     def _steps(
         self,
+        run: _Run,
         sequences: list[list[int]],
         most: int,
         ends: list[tuple[int, ...]],
         draws: list[np.random.Generator],
         choice: tuple[float, int | None, float | None],
     ) -> Iterator[list[Token]]:
-        run = _Run(self.model, self._head, sequences, most)
         lengths = [len(sequence) for sequence in sequences]
         alive = list(range(len(sequences)))
         for _ in range(most):
@@ -242,8 +250,15 @@ class Generator:
 class _Run:
     """The computations of one call: scores of the next token of sequences that grow."""
 
-    def __init__(self, model: GPT, head: Tensor, sequences: list[list[int]], most: int) -> None:
-        self._model, self._head = model, head
+    def __init__(
+        self,
+        model: GPT,
+        head: Tensor,
+        sequences: list[list[int]],
+        most: int,
+        kept: Kept | None = None,
+    ) -> None:
+        self._model, self._head, self._kept = model, head, kept
         self._decoder = Decoder(model)
         self._sequences = sequences
         self._block = model.config.block_size
@@ -257,17 +272,7 @@ class _Run:
     def scores(self, alive: list[int]) -> Tensor:
         """[len(alive), V] for what follows each of these sequences."""
         if self._cache is None:
-            prompts = [self._sequences[i][-self._block :] for i in alive]
-            self._cache = KVCache(
-                self._model.config,
-                len(alive),
-                self._capacity,
-                dtype=self._head.dtype,
-                device=self._device,
-            )
-            self._cached = list(alive)
-            packed = PackedPrompts(prompts, self._device)
-            return self._logits(self._whole(packed, self._cache))
+            return self._logits(self._begin(alive))
         inside = [i for i in alive if len(self._sequences[i]) <= self._block]
         outside = [i for i in alive if len(self._sequences[i]) > self._block]
         parts = []
@@ -281,6 +286,36 @@ class _Run:
             places = {i: row for row, i in enumerate([*inside, *outside])}
             encoded = torch.cat(parts)[[places[i] for i in alive]]
         return self._logits(encoded)
+
+    def _begin(self, alive: list[int]) -> Tensor:
+        """[B, C] of the last tokens of the prompts, whose keys and values are kept from here on."""
+        self._cached = list(alive)
+        prompts = [self._sequences[i][-self._block :] for i in alive]
+        kept = self._kept if len(self._sequences[0]) <= self._block else None
+        if kept is not None and (shared := kept.shared(self._sequences[0])):
+            self._cache = kept.cache
+            return self._more(prompts[0][shared:], shared)
+        self._cache = KVCache(
+            self._model.config,
+            len(prompts),
+            self._capacity if kept is None else self._block,
+            dtype=self._head.dtype,
+            device=self._device,
+        )
+        encoded = self._whole(PackedPrompts(prompts, self._device), self._cache)
+        if kept is not None:
+            kept.cache = self._cache
+        return encoded
+
+    def _more(self, tokens: list[int], first: int) -> Tensor:
+        """[1, C] of the last of further tokens of the only sequence."""
+        cache = self._cache
+        assert cache is not None
+        positions = torch.arange(first, first + len(tokens)).to(self._device)
+        attend = cache.extend(first, len(tokens))
+        encoded = self._model.encode(torch.tensor(tokens).to(self._device), positions, attend)
+        cache.set_length(first + len(tokens))
+        return encoded[-1:]
 
     def _whole(self, packed: PackedPrompts, cache: KVCache | None) -> Tensor:
         """[B, C] of the last tokens, from all of them."""

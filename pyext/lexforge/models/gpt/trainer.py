@@ -159,12 +159,11 @@ def train(
 
     Args:
         data: From :func:`prepare`, or its folder, or one of nanoGPT's.
-        out: Folder of checkpoints: `checkpoint_every` so many minutes, when stopped, at the end;
-            with the model of the lowest loss on held-out text in ``out/best``.
+        out: As for :func:`lexforge.bert.pretrain`; with the model of the lowest loss on held-out
+            text in ``out/best``.
         init_from: ``"scratch"``; ``"resume"``: go on with the run in `out`, whose settings those
             that are not given are; the folder of a model, also of transformers, or nanoGPT's
             ``ckpt.pt``; or a model.
-        overwrite: Begin a new run where `out` holds one.
         shape: Fields of :class:`ShapeSettings`: ``n_layer``, ``n_head``, ``n_embd``,
             ``block_size``, ``dropout``, ``bias``, ``activation``. Of a model that is given only
             ``dropout`` may differ, and ``block_size`` be smaller.
@@ -173,14 +172,9 @@ def train(
             ``early_stopping``.
         always_save_checkpoint: Save the run after each evaluation, better or not.
         pickled_meta: See :meth:`GPTData.open`.
-        device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
-        workers: Threads of the CPU; torch's number by default.
         cuda_graphs: On a GPU run steps as CUDA graphs (without accumulation).
-        checkpoint_every: Minutes; None for no checkpoints in between.
-        keep: So many of the last checkpoints stay, besides `out` itself, in ``out/step-<n>``.
-        progress: Where to show and log it; True for standard error.
-        stop: Entered for the time of training; when it is requested, training saves and returns.
-        callbacks: As for :func:`lexforge.bert.pretrain`.
+        overwrite, device, workers, checkpoint_every, keep, progress, stop, callbacks: As for
+            :func:`lexforge.bert.pretrain`.
 
     Returns:
         Model (in training mode, on the device), settings, and how it went.
@@ -188,12 +182,8 @@ def train(
     Raises:
         ValueError, TypeError: An argument out of range or of the wrong kind; a text shorter than a
             window; a resume with other settings or other text.
-        FileExistsError: `out` holds a run, and is neither resumed nor overwritten.
         FileNotFoundError: Nothing to resume, no such data or model.
-        TrainingDivergedError: The loss is no longer finite; no checkpoint was written since.
-        CheckpointError: The last checkpoint could not be written, or the one to resume is damaged.
-        FolderInUseError: Another process is training in `out`.
-        MemoryError: The model would exceed the free memory.
+        The others as :func:`lexforge.bert.pretrain`.
 
     Example:
         >>> from lexforge.gpt import prepare, train
