@@ -1,9 +1,9 @@
 """Training of a classifier beside the reference text's code for it, in plain PyTorch.
 
-What benchmarks/sentiment.py and benchmarks/nli.py share. Both sides begin with the same texts, the
-same vocabulary and the same word vectors, and train as the text does: Adam, the sum of the losses
-of a batch, its rates, batches and lengths. Plain PyTorch pads every text to the same length;
-lexforge does not pad.
+What benchmarks/sentiment.py, nli.py and bert_finetune.py share. Both sides begin with the same
+texts, the same vocabulary and the same word vectors or weights, and train as the text does: Adam,
+the sum of the losses of a batch, its rates, batches and lengths. Plain PyTorch pads every text to
+the same length, as the text's data sets do; lexforge does not pad.
 
 speed     Sides are processes that take turns, some steps each; examples per second, with the making
           of batches. What comes before the first step, reading and numbering the texts, is not
@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from harness import Contestant, Report, add_report_options, take_turns
 from lexforge._library import cpu_has_bf16
 from lexforge.models.classification.files import NETWORKS
-from lexforge.models.classification.network import WordNetwork
-from lexforge.models.classification.settings import RECIPES
+from lexforge.models.classification.network import Network, WordNetwork
+from lexforge.models.classification.settings import RECIPES, TrainingSettings
 from lexforge.models.classification.trainer import SUMS, ClassifierState, Losses, draw_steps
 from lexforge.models.classification.vectors import fill_tables, read_word_vectors
 from lexforge.text.classification import LabelledTexts, read_labelled
@@ -48,57 +48,95 @@ from lexforge.training.stepper import Stepper
 SHAPES: dict[str, dict[str, Any]] = {"birnn": {"pool": "ends"}, "textcnn": {}, "decomposable": {}}
 
 
-class Task(NamedTuple):
-    """What all sides begin with."""
+class Task:
+    """What all sides begin with, and how they train.
 
-    kind: str
+    Attributes:
+        train, test: the texts as numbers.
+        rate, batch: of the text's recipe.
+    """
+
     train: EncodedTexts
     test: EncodedTexts
-    network: WordNetwork  # with its first values
-    max_len: int
-    padding: int
+    rate: float
+    batch: int
+
+    def arrays(self, texts: EncodedTexts) -> list[Tensor]:
+        """What the text's data set has of them: what its network takes, padded, and the labels."""
+        raise NotImplementedError
+
+    def plain(self) -> nn.Module:
+        """The text's network, of the same first values where they are given."""
+        raise NotImplementedError
+
+    def ours(self, seed: int) -> tuple[Network, TrainingSettings]:
+        """A network of lexforge with the same, and how it draws its batches."""
+        raise NotImplementedError
 
 
-@lru_cache(maxsize=1)
-def task(
-    kind: str, data: str, test: str, texts: int | None, vectors: str | None, max_len: int | None
-) -> Task:
-    """The texts as numbers, and a network with the vectors."""
-    read = read_labelled(data)
-    if texts is not None:
-        read = read[np.sort(np.random.default_rng(0).permutation(len(read))[:texts])]
-    sides = [read.first] if read.second is None else [read.first, read.second]
-    tokenizer = WordTokenizer.build(sides, min_freq=5)
-    max_len = RECIPES[kind].max_len if max_len is None else max_len
-    size = {"vocab_size": len(tokenizer), "num_classes": len(read.names)}
-    found = None if vectors is None else read_word_vectors(vectors)
-    if found is not None:
-        size["embed_size"] = found.vector_size
-    made = NETWORKS[kind]
-    assert issubclass(made, WordNetwork)
-    network = made(made.CONFIG(**size, **SHAPES[kind]), seed=1)
-    if found is not None:
-        fill_tables([table for table, _ in network.tables()], tokenizer.tokens, found)
+class WordTask(Task):
+    """A network on words.
 
-    def numbered(some: LabelledTexts) -> EncodedTexts:
-        return network.encode(some, tokenizer, max_len)
+    Args:
+        kind: of the network. plain: the text's, made of one of ours.
+        read, test: texts. vectors: a file of word vectors, or None. max_len, batch: or the text's.
+    """
 
-    held_out = replace(read_labelled(test), names=read.names)
-    return Task(kind, numbered(read), numbered(held_out), network, max_len, tokenizer.pad_id)
+    def __init__(
+        self,
+        kind: str,
+        plain: Callable[[Any], nn.Module],
+        read: LabelledTexts,
+        test: LabelledTexts,
+        vectors: str | None = None,
+        max_len: int | None = None,
+        batch: int | None = None,
+    ):
+        recipe, self._plain = RECIPES[kind], plain
+        self.settings, self.rate = recipe, recipe.learning_rate
+        self.batch = batch or recipe.batch_size
+        sides = [read.first] if read.second is None else [read.first, read.second]
+        tokenizer = WordTokenizer.build(sides, min_freq=5)
+        self.padding, self.max_len = tokenizer.pad_id, max_len or recipe.max_len
+        size = {"vocab_size": len(tokenizer), "num_classes": len(read.names)}
+        found = None if vectors is None else read_word_vectors(vectors)
+        if found is not None:
+            size["embed_size"] = found.vector_size
+        made = NETWORKS[kind]
+        assert issubclass(made, WordNetwork)
+        self.network = made(made.CONFIG(**size, **SHAPES[kind]), seed=1)
+        if found is not None:
+            fill_tables([table for table, _ in self.network.tables()], tokenizer.tokens, found)
+        self.train, self.test = (
+            self.network.encode(replace(texts, names=read.names), tokenizer, self.max_len)
+            for texts in (read, test)
+        )
 
+    def arrays(self, texts: EncodedTexts) -> list[Tensor]:
+        """Of tokens, one or two, and the labels."""
+        arrays = []
+        for side in (texts, texts.second):
+            if side is not None:
+                lengths = np.diff(side.offsets)
+                rows = np.repeat(np.arange(len(lengths)), lengths)
+                columns = np.arange(len(side.tokens)) - np.repeat(side.offsets[:-1], lengths)
+                array = torch.full((len(lengths), self.max_len), self.padding)
+                array[rows, columns] = torch.from_numpy(side.tokens).long()
+                arrays.append(array)
+        return [*arrays, torch.from_numpy(texts.labels)]
 
-def padded(texts: EncodedTexts, length: int, padding: int) -> list[Tensor]:
-    """The arrays of the text's data set: one of tokens, or two, and the labels."""
-    arrays = []
-    for side in (texts, texts.second):
-        if side is not None:
-            lengths = np.diff(side.offsets)
-            rows = np.repeat(np.arange(len(lengths)), lengths)
-            columns = np.arange(len(side.tokens)) - np.repeat(side.offsets[:-1], lengths)
-            array = torch.full((len(lengths), length), padding)
-            array[rows, columns] = torch.from_numpy(side.tokens).long()
-            arrays.append(array)
-    return [*arrays, torch.from_numpy(texts.labels)]
+    def plain(self) -> nn.Module:
+        """The text's network, with the vectors."""
+        return self._plain(self.network)
+
+    def ours(self, seed: int) -> tuple[Network, TrainingSettings]:
+        """As lexforge sentiment train and nli train make it."""
+        net = type(self.network)(self.network.config, seed=seed)
+        for (table, trained), (filled, _) in zip(net.tables(), self.network.tables(), strict=True):
+            table.weight.data.copy_(filled.weight.detach())
+            table.weight.requires_grad_(trained)
+            table.sparse = True
+        return net, self.settings
 
 
 class Side:
@@ -106,10 +144,9 @@ class Side:
 
     name = ""
 
-    def __init__(self, task: Task, precision: str, plain: Any, batch: int, seed: int):
-        self.precision, self.batch, self.rates = precision, batch, []
-        self.steps_per_epoch = -(-len(task.train) // batch)
-        self.rate = RECIPES[task.kind].learning_rate
+    def __init__(self, task: Task, precision: str, seed: int):
+        self.precision, self.task, self.rates = precision, task, []
+        self.steps_per_epoch = -(-len(task.train) // task.batch)
 
     def steps(self, count: int) -> int:
         """Does so many steps; the number of examples."""
@@ -139,22 +176,21 @@ class Plain(Side):
 
     name = "plain PyTorch"
 
-    def __init__(self, task: Task, precision: str, plain: Any, batch: int, seed: int):
-        super().__init__(task, precision, plain, batch, seed)
-        self.train, self.test = (
-            padded(x, task.max_len, task.padding) for x in (task.train, task.test)
-        )
+    def __init__(self, task: Task, precision: str, seed: int):
+        super().__init__(task, precision, seed)
+        self.train, self.test = task.arrays(task.train), task.arrays(task.test)
         torch.manual_seed(seed)
-        self.net = plain(task.network)
+        self.net = task.plain()
         self.loss = nn.CrossEntropyLoss(reduction="none")
         learned = [p for p in self.net.parameters() if p.requires_grad]
-        self.trainer = torch.optim.Adam(learned, lr=self.rate)
+        self.trainer = torch.optim.Adam(learned, lr=task.rate)
         self.batches = self.shuffled(seed)
 
     def shuffled(self, seed: int) -> Iterator[list[Tensor]]:
         generator = torch.Generator().manual_seed(seed)
         while True:
-            for rows in torch.randperm(len(self.train[0]), generator=generator).split(self.batch):
+            order = torch.randperm(len(self.train[0]), generator=generator)
+            for rows in order.split(self.task.batch):
                 yield [x[rows] for x in self.train]
 
     def steps(self, count: int) -> int:
@@ -163,7 +199,7 @@ class Plain(Side):
         for *inputs, labels in itertools.islice(self.batches, count):
             self.trainer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-                predicted = self.net(inputs if len(inputs) > 1 else inputs[0])
+                predicted = self.net(*inputs)
             losses = self.loss(predicted.float(), labels)
             losses.sum().backward()
             self.trainer.step()
@@ -176,9 +212,8 @@ class Plain(Side):
     def accuracy(self) -> float:
         self.net.eval()
         hits = 0
-        for *inputs, labels in zip(*(x.split(self.batch) for x in self.test), strict=True):
-            found = self.net(inputs if len(inputs) > 1 else inputs[0]).argmax(1)
-            hits += int((found == labels).sum())
+        for *inputs, labels in zip(*(x.split(self.task.batch) for x in self.test), strict=True):
+            hits += int((self.net(*inputs).argmax(1) == labels).sum())
         return hits / len(self.test[0])
 
 
@@ -193,22 +228,15 @@ class Keeping(Plain):
 
 
 class Ours(Side):
-    """The steps of lexforge sentiment train and nli train."""
+    """The steps of lexforge sentiment train, nli train and bert finetune, by the text's recipe."""
 
     name = "lexforge"
 
-    def __init__(self, task: Task, precision: str, plain: Any, batch: int, seed: int):
-        super().__init__(task, precision, plain, batch, seed)
-        self.test = task.test
-        made = type(task.network)
-        self.net = made(task.network.config, seed=seed).train()
-        for (table, trained), (filled, _) in zip(
-            self.net.tables(), task.network.tables(), strict=True
-        ):
-            table.weight.data.copy_(filled.weight.detach())
-            table.weight.requires_grad_(trained)
-            table.sparse = True
-        settings = replace(RECIPES[task.kind], batch_size=batch, precision=precision, seed=seed)
+    def __init__(self, task: Task, precision: str, seed: int):
+        super().__init__(task, precision, seed)
+        self.net, settings = task.ours(seed)
+        self.net.train()
+        settings = replace(settings, batch_size=task.batch, precision=precision, seed=seed)
         weights = np.ones(self.net.num_classes)
         losses = Losses(self.net, weights, torch.device("cpu"))
         optimizer = NetworkOptimizer(self.net, "adam")
@@ -218,20 +246,20 @@ class Ours(Side):
     def steps(self, count: int) -> int:
         examples = 0
         for data in itertools.islice(self.data, count):
-            self.stepper(data, self.rate)
+            self.stepper(data, self.task.rate)
             examples += data.counts["examples"]
         self.stepper.sums.tolist()
         return examples
 
     @torch.no_grad()
     def accuracy(self) -> float:
-        hits = 0
+        hits, test = 0, self.task.test
         with evaluating(self.net):
-            for rows in length_buckets(self.test.lengths, self.batch):
-                batch = text_batch(self.test, rows)
+            for rows in length_buckets(test.lengths, self.task.batch):
+                batch = text_batch(test, rows)
                 found = self.net(batch.first, batch.second).argmax(1)
                 hits += int((found == batch.labels).sum())
-        return hits / len(self.test)
+        return hits / len(test)
 
 
 def sides() -> dict[str, tuple[type[Side], str]]:
@@ -241,18 +269,44 @@ def sides() -> dict[str, tuple[type[Side], str]]:
 
 
 class Setting(NamedTuple):
-    """A script's networks and data."""
+    """A script's networks, texts and options."""
 
-    plain: dict[str, Callable[[Any], nn.Module]]  # the text's, of one of ours with first values
+    kinds: tuple[str, ...]
     data: str
     test: str
+    task: Callable[[str, argparse.Namespace], Task]  # of one of the networks
+    add_options: Callable[[argparse.ArgumentParser], None]
+
+
+def word_setting(plain: dict[str, Callable[[Any], nn.Module]], data: str, test: str) -> Setting:
+    """That of networks on words, by name what makes the text's of one of ours."""
+
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--vectors", help="word vectors of all sides; else first values")
+
+    @lru_cache(maxsize=1)
+    def made(kind: str, data: str, test: str, texts: int | None, *others: Any) -> Task:
+        return WordTask(kind, plain[kind], some_texts(data, texts), read_labelled(test), *others)
+
+    def task(kind: str, options: argparse.Namespace) -> Task:
+        sizes = (options.vectors, options.max_len, options.batch)
+        return made(kind, options.data, options.test, options.texts, *sizes)
+
+    return Setting(tuple(plain), data, test, task, add_options)
+
+
+def some_texts(data: str, count: int | None) -> LabelledTexts:
+    """No more than so many, drawn at random."""
+    read = read_labelled(data)
+    if count is None:
+        return read
+    return read[np.sort(np.random.default_rng(0).permutation(len(read))[:count])]
 
 
 def made(name: str, options: argparse.Namespace, setting: Setting, kind: str, seed: int) -> Side:
+    """A side by its name."""
     side, precision = sides()[name]
-    found = task(kind, options.data, options.test, options.texts, options.vectors, options.max_len)
-    batch = options.batch or RECIPES[kind].batch_size
-    return side(found, precision, setting.plain[kind], batch, seed)
+    return side(setting.task(kind, options), precision, seed)
 
 
 def speed(options: argparse.Namespace, setting: Setting, kind: str) -> Iterable[dict]:
@@ -261,7 +315,7 @@ def speed(options: argparse.Namespace, setting: Setting, kind: str) -> Iterable[
         contestants = []
         for name in options.compared:
             more = ["--side", name, "--networks", kind]
-            contestants.append(Contestant([sys.executable, *sys.argv, *more]))
+            contestants.append(Contestant([sys.executable, *options.command, *more]))
             stack.callback(contestants[-1].end)
             contestants[-1].ask(1)  # allocates and sets up: trained, but not counted
         for _ in range(options.rounds):
@@ -325,10 +379,10 @@ def main(description: str, setting: Setting) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--networks", nargs="+", choices=setting.plain, default=list(setting.plain))
+    kinds = list(setting.kinds)
+    parser.add_argument("--networks", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--data", default=setting.data, help="as lexforge takes it")
     parser.add_argument("--test", default=setting.test)
-    parser.add_argument("--vectors", help="word vectors of all sides; else first values")
     parser.add_argument("--texts", type=int, help="no more of them than so many, drawn at random")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, help="the text's by default")
@@ -342,8 +396,10 @@ def main(description: str, setting: Setting) -> None:
     trained = [name for name in sides() if not name.startswith("Keeping")]
     parser.add_argument("--trained", nargs="+", choices=sides(), default=trained)
     parser.add_argument("--side", help=argparse.SUPPRESS)
+    setting.add_options(parser)
     add_report_options(parser)
     options = parser.parse_args()
+    options.command = sys.argv
     torch.set_num_threads(options.threads)
     if options.side:
         seed = options.seeds[0]

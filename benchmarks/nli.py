@@ -34,8 +34,8 @@ class PlainAttention(nn.Module):
         self.linear = nn.Linear(hidden, config.num_classes)
         self.embedding.weight.data.copy_(ours.embedding.weight.detach())
 
-    def forward(self, X: list[Tensor]) -> Tensor:
-        A, B = (self.embedding(x) for x in X)
+    def forward(self, premises: Tensor, hypotheses: Tensor) -> Tensor:
+        A, B = self.embedding(premises), self.embedding(hypotheses)
         e = torch.bmm(self.f(A), self.f(B).permute(0, 2, 1))
         beta = torch.bmm(functional.softmax(e, dim=-1), B)
         alpha = torch.bmm(functional.softmax(e.permute(0, 2, 1), dim=-1), A)
@@ -45,5 +45,5 @@ class PlainAttention(nn.Module):
 
 
 if __name__ == "__main__":
-    setting = classifiers.Setting({"decomposable": PlainAttention}, "snli", "snli:test")
+    setting = classifiers.word_setting({"decomposable": PlainAttention}, "snli", "snli:test")
     classifiers.main(__doc__, setting)

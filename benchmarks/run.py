@@ -34,6 +34,7 @@ NEED_DATA = {
     "bert_finetune",
     "nli",
     "sentiment",
+    "sentiment_time",
 }
 # The code behind each result: its script, these folders of csrc, and csrc/common.
 MEASURED = {
@@ -60,6 +61,7 @@ MEASURED = {
     "sampling": ["sampling"],
     "sentiment_birnn": ["recurrent", "convolution", "embedding"],
     "sentiment_textcnn": ["recurrent", "convolution", "embedding"],
+    "sentiment_time": ["word2vec", "convolution", "embedding", "text"],
     "soft_align": ["alignment"],
     "word2vec_train": ["word2vec"],
     "word2vec_train_models": ["word2vec"],

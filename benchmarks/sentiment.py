@@ -82,4 +82,4 @@ def initialise(net: nn.Module) -> None:
 
 if __name__ == "__main__":
     plain = {"textcnn": PlainTextCNN, "birnn": PlainBiRNN}
-    classifiers.main(__doc__, classifiers.Setting(plain, "imdb", "imdb:test"))
+    classifiers.main(__doc__, classifiers.word_setting(plain, "imdb", "imdb:test"))

@@ -1,5 +1,7 @@
 // CPU binding of conv_max_pool.h.
+#include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "common/cpu_binding.h"
 #include "common/row_groups.h"
@@ -13,6 +15,8 @@ constexpr int64_t kProductBytes = 1 << 23;
 constexpr int64_t kLeastChannels = 64;
 constexpr int64_t kTokensPerTask = 64;
 constexpr int64_t kPicksPerTask = 8192;
+// Of a product of bfloat16, for which the library prepares code anew for every size.
+constexpr int64_t kProductRows = 1024;
 
 // result [M, N] = a [M, K] b [K, N], by torch. Not matmul: under autocast it would round.
 void product(const Tensor& a, const Tensor& b, const Tensor& result) {
@@ -37,6 +41,8 @@ struct Cpu : CpuCall {
     const int64_t most = std::min(
         params.channels,
         std::max(kLeastChannels, kProductBytes / channel_bytes / kLeastChannels * kLeastChannels));
+    const int64_t block =
+        std::is_same_v<scalar_t, Bfloat16> ? std::min(kProductRows, params.rows) : params.rows;
     Tensor memory = large(new_empty(x, {params.rows * taps * most}));
     for (int64_t first = 0; first < params.channels; first += most) {
       const int64_t channels = std::min(most, params.channels - first);
@@ -46,7 +52,14 @@ struct Cpu : CpuCall {
       const Tensor products =
           torch::stable::view(torch::stable::narrow(memory, 0, 0, params.rows * taps * channels),
                               {params.rows, taps * channels});
-      product(x, torch::stable::transpose(filters, 0, 1), products);
+      const Tensor transposed = torch::stable::transpose(filters, 0, 1);
+      for (int64_t row = 0; row < params.rows; row += block) {
+        // The last block is as large as the others: some of its rows are there already.
+        const int64_t at = std::min(row, params.rows - block);
+        Tensor from = x, to = products;
+        product(torch::stable::narrow(from, 0, at, block), transposed,
+                torch::stable::narrow(to, 0, at, block));
+      }
       const ConvMaxPoolPart<scalar_t, stat_t> part{data<const scalar_t>(products), first, channels};
       // A text costs its positions.
       parallel_for(0, group_cost(texts.cu_seqlens, texts.count, taps), kTokensPerTask,

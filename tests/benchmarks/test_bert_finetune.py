@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -21,12 +21,11 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 @pytest.fixture
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("bert_finetune", FOLDER / "bert_finetune.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    for module in ("bert_finetune", "classifiers", "harness"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield module
+    yield importlib.import_module("bert_finetune")
     torch.set_num_threads(before)
 
 
@@ -50,25 +49,24 @@ def model(tmp_path):
     return tmp_path / "bert"
 
 
-def options(pairs, **others):
-    return argparse.Namespace(
-        **{
-            "model": None, "data": str(pairs), "test": str(pairs), "texts": None, "max_len": 18,
-            "rows": 40, "batch": 8, "steps": 1, "rounds": 1, "epochs": 1, "seeds": [1],
-            **others,
-        }
-    )  # fmt: skip
+def made(script, name, pairs, seed, model=None, **others):
+    """A side, and what it begins with."""
+    given = {
+        "model": model, "data": str(pairs), "test": str(pairs), "texts": None, "max_len": 18,
+        "rows": 40, "batch": 8, **others,
+    }  # fmt: skip
+    options, setting = argparse.Namespace(**given), script.setting()
+    return script.classifiers.made(f"{name} float32", options, setting, "bert", seed)
 
 
 @pytest.mark.parametrize("pretrained", [False, True])
 def test_sides_have_the_same_logits(script, pairs, model, pretrained):
     """The same weights and pairs through both networks, which share no code."""
-    given = options(pairs, model=model if pretrained else None)
-    ours, plain = (script.made(f"{name} float32", given, 3) for name in ("Ours", "Plain"))
+    given = model if pretrained else None
+    ours, plain = (made(script, name, pairs, 3, given) for name in ("Ours", "Plain"))
     plain.net.output.load_state_dict(ours.net.output.state_dict())
     *inputs, labels = plain.test
-    found = script.task(given.model, given.data, given.test, None, given.max_len, given.rows).test
-    batch = script.text_batch(found, torch.arange(len(labels)).numpy())
+    batch = script.text_batch(ours.task.test, torch.arange(len(labels)).numpy())
     with torch.no_grad():
         expected = plain.net.eval()(*inputs)
         torch.testing.assert_close(
@@ -80,38 +78,30 @@ def test_sides_have_the_same_logits(script, pairs, model, pretrained):
     assert inputs[0].shape == (24, 18) and ours.net.training is False
 
 
-def test_steps_and_report(script, pairs, model, monkeypatch, tmp_path, capsys):
+def test_sides_learn(script, pairs, model):
+    for name in ("Ours", "Plain"):
+        side = made(script, name, pairs, 1, model)
+        before = [x.clone() for x in side.net.parameters()]
+        side.turn(2)
+        assert side.steps_per_epoch == 3 and side.record()["examples_per_s"] > 0
+        after = zip(side.net.named_parameters(), before, strict=True)
+        assert not any(torch.equal(x, y) for (name, x), y in after if "weight" in name)
+
+
+def test_a_report_comes_out(script, pairs, model, monkeypatch, tmp_path, capsys):
+    """Of whole trainings, and of sides as processes, of which one is enough here."""
     report = tmp_path / "report.json"
     small = ("--batch", "8", "--max-len", "18", "--threads", "1", "--epochs", "2", "--seeds", "4")
     arguments = ["--data", str(pairs), "--test", str(pairs), "--model", str(model), *small]
-    arguments += ["--only", "accuracy", "--json", str(report)]
-    arguments += ["--trained", "Plain float32", "Ours float32"]
-    monkeypatch.setattr(sys, "argv", ["bert_finetune.py", *arguments])
-    script.main()
-    cases = json.loads(report.read_text())["cases"]
+    arguments += ["--steps", "1", "--rounds", "1", "--compared", "Plain float32"]
+    arguments += ["--trained", "Plain float32", "Ours float32", "--json", str(report)]
+    monkeypatch.setattr(sys, "argv", [str(FOLDER / "bert_finetune.py"), *arguments])
+    script.classifiers.main("", script.setting())
+    speed, *cases = json.loads(report.read_text())["cases"]
+    assert speed["case"] == "speed" and speed["ratio_plain"] == 1 and len(speed["rates"]) == 1
     assert [(x["case"], x["side"], x["precision"], x["seed"]) for x in cases] == [
         ("accuracy", "plain PyTorch", "float32", 4),
         ("accuracy", "lexforge", "float32", 4),
     ]
     assert all(0 <= x["accuracy"] <= 1 and x["seconds"] > 0 for x in cases)
-    assert "| lexforge | float32 | 4 |" in capsys.readouterr().out
-    side = script.made("Ours float32", options(pairs, model=model), 1)
-    before = [x.clone() for x in side.net.parameters()]
-    side.turn(2)
-    assert side.steps_per_epoch == 3 and side.record()["pairs_per_s"] > 0
-    assert not any(
-        torch.equal(x, y)
-        for (name, x), y in zip(side.net.named_parameters(), before, strict=True)
-        if "weight" in name
-    )
-
-
-def test_turns(script, pairs, monkeypatch):
-    """Sides as processes, of which one is enough here."""
-    given = options(pairs)
-    given.arguments = ["--data", str(pairs), "--test", str(pairs), "--rows", "40", "--batch", "8"]
-    given.arguments += ["--max-len", "18", "--threads", "1"]
-    kinds = {"Plain float32": (script.Plain, "float32")}
-    monkeypatch.setattr(script, "sides", lambda: kinds)
-    (record,) = script.speed(given)
-    assert record["case"] == "speed" and record["ratio_plain"] == 1 and len(record["rates"]) == 1
+    assert "| bert | lexforge | float32 | 4 |" in capsys.readouterr().out

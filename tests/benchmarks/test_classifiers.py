@@ -26,7 +26,7 @@ def load(monkeypatch):
     def load(name):
         import importlib
 
-        for module in (name, "classifiers", "harness"):
+        for module in (name, "sentiment", "classifiers", "harness"):
             monkeypatch.delitem(sys.modules, module, raising=False)
         return importlib.import_module(name)
 
@@ -59,9 +59,29 @@ def test_the_rivals_compute_the_same_where_nothing_is_padded(kind, load):
 
     texts = RaggedTexts(tokens.flatten(), bounds, 8)
     if kind == "decomposable":
-        torch.testing.assert_close(ours(texts, texts), plain([tokens, tokens]))
+        torch.testing.assert_close(ours(texts, texts), plain(tokens, tokens))
     else:
         torch.testing.assert_close(ours(texts), plain(tokens))
+
+
+def test_time_to_quality(load, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gensim")
+    texts = planted_texts(80)
+    names = [texts.names[label] for label in texts.labels]
+    lines = ["\t".join(row) for row in zip(texts.first, names, strict=True)]
+    path = tmp_path / "t.tsv"
+    path.write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    given = [word for name in ("data", "unlabelled", "test") for word in (f"--{name}", str(path))]
+    given += ["--threads", "1", "--epochs", "1", "--steps", "1", "--json", str(tmp_path / "r.json")]
+    monkeypatch.setattr(sys, "argv", ["sentiment_time.py", *given])
+    before = torch.get_num_threads()
+    load("sentiment_time").main()
+    torch.set_num_threads(before)
+    plain, ours = json.loads((tmp_path / "r.json").read_text())["cases"]
+    assert set(plain["parts"]) == {"reading", "vectors", "network"}
+    assert plain["seconds"] == pytest.approx(sum(plain["parts"].values()))
+    assert ours["seconds"] > 0 and 0 <= ours["accuracy"] <= 1
+    assert "| lexforge |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", ["sentiment", "nli"])

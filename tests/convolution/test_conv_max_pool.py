@@ -87,6 +87,11 @@ def test_values_and_gradients(indexed, dim, channels, taps, dtype, device):
     assert_right(arguments, min_length=8)
 
 
+def test_products_in_blocks(device):
+    """More rows than one product of bfloat16 takes, and no multiple of them."""
+    assert_right(problem(4, 3, 2, device, lengths=(40, 60), rows=2500, dtype=torch.bfloat16))
+
+
 def test_as_plain_torch_pads(device):
     """A text alone, padded by zeros to the widest filter: Conv1d and a maximum."""
     x, _, weight, bias, _ = problem(6, 4, 3, device)

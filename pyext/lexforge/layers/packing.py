@@ -105,23 +105,6 @@ def pack_padded(
     )
 
 
-def pad_rows(x: Tensor, cu_seqlens: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Rows of sequences one behind the other as a batch, with zeros behind each sequence.
-
-    Args:
-        x: [T, ...].
-        cu_seqlens: int32 [B + 1]; sequence b is ``x[cu_seqlens[b]:cu_seqlens[b + 1]]``.
-        length: S, at least that of the longest one.
-
-    Returns:
-        [B, S, ...], and bool [B, S]: where there are rows of x.
-    """
-    there = torch.arange(length, device=x.device) < cu_seqlens.diff()[:, None]
-    place = there.flatten().nonzero().squeeze(1)
-    rows = x.new_zeros(there.numel(), *x.shape[1:]).index_copy(0, place, x)
-    return rows.unflatten(0, there.shape), there
-
-
 def reduce_rows(x: Tensor, cu_seqlens: Tensor, how: str) -> Tensor:
     """The sum, mean or maximum of the rows of each sequence; zeros of an empty one.
 

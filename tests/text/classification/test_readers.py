@@ -10,6 +10,7 @@ import lzma
 import os
 import tarfile
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,30 @@ def test_folder_of_tables(write, tmp_path):
         read_labelled(tmp_path / "empty")
 
 
+@pytest.mark.parametrize(
+    "members",
+    [["snli_1.0/snli_1.0_train.txt", "snli_1.0/snli_1.0_dev.txt"], ["good/1.txt", "bad/1.txt"]],
+)
+def test_zip_of_several_files_must_be_unpacked(tmp_path, members):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member in members:
+            archive.writestr(member, HEAD + "neutral\ta\tb\n")
+    with pytest.raises(ValueError, match=f"x.zip: a zip file must hold one file.*{members[0]}"):
+        read_labelled(path)
+    with tarfile.open(tmp_path / "x.tgz", "w:gz") as archive:
+        archive.add(path, "snli_1.0/snli_1.0_train.txt")
+    with pytest.raises(ValueError, match=r"x.tgz: must hold train/<class>/.* must be unpacked"):
+        read_labelled(tmp_path / "x.tgz")
+
+
+def test_zip_of_one_file_is_read(tmp_path):
+    path = tmp_path / "x.csv.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.csv", "text,label\na,1\nb,0\n")
+    assert rows(read_labelled(path)) == [("a", None, "1"), ("b", None, "0")]
+
+
 # -- SNLI
 
 
@@ -147,6 +172,31 @@ def test_snli(write):
     json_path = write("snli.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     assert rows(read_labelled(json_path)) == raw
     assert rows(read_labelled(json_path, **parsed)) == rows(read_labelled(path, **parsed))
+
+
+def test_multinli(write, tmp_path):
+    fields = PARSED.split("\t")[:7]
+    fields += ["promptID", "pairID", "genre", *(f"label{number}" for number in range(1, 6))]
+    judged = [
+        ["neutral", "A", "B", "31193", "31193n", "government", "neutral", "", "", "", ""],
+        ["-", "C", "D", "101457", "101457e", "telephone", "neutral", "entailment", "", "", ""],
+        ["contradiction", "E", "F", "134793", "134793c", "fiction", "contradiction"],
+    ]  # the last one ends early
+    lines, objects = ["\t".join(fields)], []
+    for gold, *others in judged:
+        cells = [gold, "( x )", "( y )", "(R)", "(R)", *others]
+        lines.append("\t".join(cells))
+        objects.append(
+            dict(zip(fields[:10], cells, strict=False)) | {"annotator_labels": cells[10:]}
+        )
+    write("multinli_1.0/multinli_1.0_train.txt", "\n".join(lines) + "\n")
+    write("multinli_1.0/multinli_1.0_dev_matched.txt", "\n".join(lines) + "\n")
+    path = write("m.jsonl", "".join(json.dumps(each) + "\n" for each in objects))
+    folder = tmp_path / "multinli_1.0"
+    expected = [("A", "B", "neutral"), ("E", "F", "contradiction")]
+    assert rows(read_labelled(path)) == expected
+    for split in ("train", "dev_matched", "matched"):
+        assert rows(read_labelled(folder, split)) == expected
 
 
 @pytest.mark.parametrize(
@@ -291,6 +341,29 @@ def test_json_lines(write):
 def test_json_lines_that_are_wrong(write, text, message):
     with pytest.raises(ValueError, match=message):
         read_labelled(write("x.jsonl", text))
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", ["x.json", "x.txt"])
+def test_one_json_array(write, name, indent):
+    objects = [{"text": "a", "label": 1}, {"text": "é\n", "label": 0, "more": []}]
+    path = write(name, json.dumps(objects, indent=indent))
+    assert rows(read_labelled(path)) == [("a", None, "1"), ("é\n", None, "0")]
+    assert read_texts(path).first == ["a", "é\n"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[]", "x.json: holds no texts"),
+        ('[{"text": "a", "label": 1}, ["b"]]', "item 2: must be a JSON object, got list"),
+        ('[{"text": "a", "label": 1}, {"text": "b"}]', "item 2: must have the key 'label'"),
+        ('[{"text": "a", "label": "x"}, {"text": "b", "label": "y"}', "must be JSON: "),
+    ],
+)
+def test_arrays_that_are_wrong(write, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_labelled(write("x.json", text))
 
 
 # -- all of them

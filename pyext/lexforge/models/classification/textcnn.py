@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from lexforge.layers.dropout import Dropout
 from lexforge.layers.embedding import Embedding
-from lexforge.layers.packing import pad_rows
 from lexforge.models.classification.network import WordNetwork, distinct, no_pairs
 from lexforge.models.classification.settings import TextCNNConfig
 from lexforge.ops.convolution.conv_max_pool import conv_max_pool
+from lexforge.ops.embedding.embedding_bag import embedding_bag
 from lexforge.text.classification.batches import RaggedTexts
 from lexforge.training.settings import Settings
 
@@ -62,7 +62,7 @@ class TextCNN(WordNetwork):
         if self.config.constant_table:
             words = torch.cat((words, self.constant_embedding(tokens)), 1)
         if self.config.pool == "avg":
-            found = self._means(words if index is None else words[index], texts)
+            found = self._means(words, index, texts)
         else:
             bounds = texts.cu_seqlens
             found = []
@@ -71,14 +71,35 @@ class TextCNN(WordNetwork):
                 found.append(conv_max_pool(words, bounds, weight, bias, index=index))
         return functional.relu(torch.cat(found, 1))
 
-    def _means(self, words: Tensor, texts: RaggedTexts) -> list[Tensor]:
-        """[B, channels] of each convolution over words [T, D]: the mean over its places."""
-        length = max(texts.max_seqlen, *self.config.widths)
-        columns, there = pad_rows(words, texts.cu_seqlens, length)
+    def _means(self, words: Tensor, index: Tensor | None, texts: RaggedTexts) -> list[Tensor]:
+        """[B, channels] of each convolution: the mean over its places.
+
+        As a mean commutes with what is linear, each tap has the sum of the tokens that it sees.
+        """
+        bounds = texts.cu_seqlens.long()
+        lengths, widths = bounds.diff(), self.config.widths
+        places = [(lengths - width + 1).clamp(min=1) for width in widths]
+        begins, seen = [], []  # of each tap of each convolution: its tokens
+        for width, count in zip(widths, places, strict=True):
+            for tap in range(width):
+                begins.append(bounds[:-1] + tap)
+                seen.append(torch.minimum(count, (lengths - tap).clamp(min=0)))
+        offsets = functional.pad(torch.cat(seen).cumsum(0), (1, 0))
+        size = int(offsets[-1])
+        rows = torch.arange(size, device=bounds.device) + (
+            torch.cat(begins) - offsets[:-1]
+        ).repeat_interleave(offsets.diff(), output_size=size)
+        sums = embedding_bag(
+            rows if index is None else index[rows],
+            words,
+            offsets,
+            mode="sum",
+            include_last_offset=True,
+            check_indices=False,
+        ).unflatten(0, (-1, len(lengths)))
         means = []
-        for conv, width in zip(self.convs, self.config.widths, strict=True):
-            found = conv(columns.transpose(1, 2))
-            places = (there.sum(1) - width + 1).clamp(min=1)[:, None]
-            outside = torch.arange(found.shape[2], device=found.device) >= places
-            means.append(found.masked_fill(outside[:, None], 0).sum(2) / places)
+        for conv, count, bags in zip(self.convs, places, sums.split(widths), strict=True):
+            mean = (bags / count[:, None]).transpose(0, 1).flatten(1)  # [B, K D]
+            weight = conv.weight.transpose(1, 2).flatten(1)  # [channels, K D]
+            means.append(functional.linear(mean, weight, conv.bias))
         return means

@@ -117,7 +117,8 @@ def read_labelled(
       folders "train", "test" and so on, as IMDb has it ("neg" is the class negative, "pos"
       positive). Or such a tree in a tar archive, also compressed, which is read as it lies.
     - a table with a header, separated by commas (.csv) or tabs (.tsv); SNLI and MultiNLI as they
-      are published, tab-separated or as JSON lines; any JSON lines (.jsonl). May be compressed.
+      are published, tab-separated or as JSON lines; any JSON lines (.jsonl), or one JSON array of
+      objects. May be compressed; an archive of several files must be unpacked.
 
     Pairs that have no gold label ("-" in that column) are left out, and their number goes to the
     log. A column of parses (sentence1_binary_parse) gives its words without the parentheses.
@@ -435,7 +436,9 @@ def _table(path: Path, wanted: _Wanted) -> Iterator[_Row]:
             for number, line in enumerate(lines_again, 1):
                 yield _Row(str(path), number, line.rstrip("\r\n"), None, None)
         elif form == "jsonl":
-            yield from _objects(path, lines_again, wanted)
+            array = start.lstrip().startswith("[")
+            values = (_array_items if array else _line_items)(path, lines_again)
+            yield from _objects(path, values, wanted)
         else:
             yield from _columns(path, form, lines_again, wanted)
 
@@ -445,7 +448,7 @@ def _form(path: Path, start: str, wanted: _Wanted) -> str:
     suffix = os.path.splitext(_PACKED.sub("", path.name))[1].lower()
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
-    if start.lstrip().startswith("{"):
+    if start.lstrip().startswith(("{", "[{")) or start.strip() == "[":
         return "jsonl"
     columns = start.rstrip("\r\n").split("\t")
     asked = (wanted.text, wanted.second, wanted.label)
@@ -458,14 +461,27 @@ def _form(path: Path, start: str, wanted: _Wanted) -> str:
     )
 
 
-def _objects(path: Path, lines: Iterable[str], wanted: _Wanted) -> Iterator[_Row]:
-    """JSON lines."""
-    columns: list[Any] | None = None
+def _line_items(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
+    """JSON lines: the place of each for messages, its line, and what it says."""
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        place = f"{path}: line {number}"
-        found = parse_json(line, place)
+        if line.strip():
+            place = f"{path}: line {number}"
+            yield place, number, parse_json(line, place)
+
+
+def _array_items(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
+    """One array of objects, which is read whole."""
+    for number, found in enumerate(parse_json("".join(lines), path, list), 1):
+        place = f"{path}: item {number}"
+        if not isinstance(found, dict):
+            raise ValueError(f"{place}: must be a JSON object, got {type(found).__name__}")
+        yield place, 0, found
+
+
+def _objects(path: Path, items: Iterable[tuple[str, int, Any]], wanted: _Wanted) -> Iterator[_Row]:
+    """JSON, an object per text."""
+    columns: list[Any] | None = None
+    for place, number, found in items:
         if columns is None:
             columns = list(_chosen(place, list(found), wanted, "key"))
         values = []
