@@ -18,11 +18,13 @@ from ctypes import (
     CDLL,
     POINTER,
     PyDLL,
+    Structure,
     byref,
     c_bool,
     c_char,
     c_char_p,
     c_double,
+    c_float,
     c_int,
     c_int32,
     c_int64,
@@ -236,6 +238,24 @@ _features_new = _checked(
 )
 _features_free = _plain(None, "features_free", c_void_p)
 _features_read = _checked("features_read", c_void_p, *_SPAN, c_bool, c_int, *5 * (c_void_p,))
+_predictor_new = _checked(
+    "predictor_new", *3 * (c_void_p,), c_int, *2 * (c_void_p,), c_bool, c_void_p
+)
+_predictor_free = _plain(None, "predictor_free", c_void_p)
+_predictor_hidden = _checked("predictor_hidden", *2 * (c_void_p,), c_int64, *2 * (c_void_p,), c_int)
+_predictor_predict = _checked(
+    "predictor_predict",
+    *2 * (c_void_p,),
+    c_int64,
+    *2 * (c_void_p,),
+    c_int64,
+    c_float,
+    c_int,
+    *3 * (c_void_p,),
+)
+_predictor_line = _checked(
+    "predictor_line", c_void_p, c_char_p, *2 * (c_int64,), c_float, *2 * (c_void_p,)
+)
 _entries_measure = _checked("entries_measure", *_SPAN, c_int64, c_void_p)
 _entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_p,))
 _word_index_new = _checked("word_index_new", *_WORDS, c_void_p)
@@ -1200,6 +1220,131 @@ class LineFeatures(_Handle):
             _block_free(block)
         row_ends, rows, label_ends, labels = arrays
         return Lines(row_ends, rows, label_ends, labels, tokens.value)
+
+
+class MatrixRows(Structure):
+    """A matrix [N, D] for a `LinePredictor`, which must keep it: of floats, or of codes.
+
+    See csrc/text/line_predictor.h. Floats may lie at any byte, as in a file that is mapped.
+    """
+
+    _fields_ = (
+        *((name, c_int64) for name in ("rows", "dim", "stride")),
+        ("values", c_void_p),
+        ("sub_dim", c_int64),
+        *((name, c_void_p) for name in ("codes", "centroids", "norm_codes", "norm_centroids")),
+    )
+
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> MatrixRows:
+        """Of numbers, whose rows may be apart; a copy is made of what is not float32."""
+        if matrix.dtype != np.float32 or (matrix.size and matrix.strides[1] != 4):
+            matrix = np.ascontiguousarray(matrix, np.float32)
+        made = cls(*matrix.shape, matrix.strides[0] // 4, matrix.ctypes.data)
+        made._arrays = matrix
+        return made
+
+    @classmethod
+    def of_codes(
+        cls,
+        codes: np.ndarray,
+        centroids: np.ndarray,
+        sub_dim: int,
+        norm_codes: np.ndarray | None,
+        norm_centroids: np.ndarray | None,
+    ) -> MatrixRows:
+        """Of codes uint8 [N, parts] and [N], and centroids float32 [256 * D] and [256]."""
+        arrays = [
+            array if array is None else np.ascontiguousarray(array)
+            for array in (codes, centroids, norm_codes, norm_centroids)
+        ]
+        places = [None if array is None else array.ctypes.data for array in arrays]
+        made = cls(len(codes), centroids.size // 256, 0, None, sub_dim, *places)
+        made._arrays = arrays
+        return made
+
+
+class LinePredictor(_Handle):
+    """Labels of lines by a supervised model; see csrc/text/line_predictor.h. It never changes.
+
+    Args:
+        input: rows of words and of buckets, as `features` number them.
+        output: [L, D], a row for each label, or for each inner node of a tree.
+        loss: 0 softmax, 1 sigmoids, 2 a tree, with the paths of its leaves.
+        exact: without what the original adds to probabilities, and its table of sigmoids.
+
+    Raises:
+        ValueError: sizes that do not go together.
+    """
+
+    def __init__(
+        self,
+        features: LineFeatures,
+        input: MatrixRows,
+        output: MatrixRows,
+        *,
+        loss: int,
+        tree: tuple[np.ndarray, np.ndarray] | None = None,
+        exact: bool = False,
+    ):
+        self._borrowed = features, input, output
+        paths = (None, None) if tree is None else [array.ctypes for array in tree]
+        super().__init__(
+            *(_predictor_free, _predictor_new, features, byref(input), byref(output)),
+            *(loss, *paths, exact),
+        )
+        self.labels, self.dim = output.rows, input.dim
+
+    def hidden(self, row_ends: np.ndarray, rows: np.ndarray, threads: int) -> np.ndarray:
+        """The means of the rows of lines, float32 [S, D], zeros for a line without any.
+
+        Args:
+            row_ends, rows: as of `Lines`.
+        """
+        found = np.empty((len(row_ends) - 1, self.dim), np.float32)
+        _predictor_hidden(
+            self, row_ends.ctypes, len(found), rows.ctypes, found.ctypes, _threads(threads)
+        )
+        return found
+
+    def predict(
+        self,
+        row_ends: np.ndarray,
+        rows: np.ndarray,
+        scores: np.ndarray | None,
+        k: int,
+        threshold: float,
+        threads: int,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Up to k labels of each line, the likeliest first.
+
+        Args:
+            row_ends, rows: as of `Lines`.
+            scores: None, or contiguous float32 [S, L], not of a tree: the rows are not looked at.
+
+        Returns:
+            Where those of each line end, int64 [S + 1], the labels, int32, and their
+            probabilities, float32.
+        """
+        blocks = [c_void_p() for _ in range(3)]
+        _predictor_predict(
+            *(self, row_ends.ctypes, len(row_ends) - 1, rows.ctypes),
+            *(None if scores is None else scores.ctypes, k, threshold, _threads(threads)),
+            *map(byref, blocks),
+        )
+        ends, labels, probabilities = map(_take, blocks)
+        return (
+            np.frombuffer(ends, np.int64),
+            np.frombuffer(labels, np.int32),
+            np.frombuffer(probabilities, np.float32),
+        )
+
+    def line(self, text: bytes, k: int, threshold: float) -> tuple[list[int], np.ndarray]:
+        """Up to k <= L labels of the first line of a text, and float32 probabilities."""
+        found, probabilities = (c_int32 * (1 + k))(), (c_float * k)()
+        _predictor_line(self, text, len(text), k, threshold, found, probabilities)
+        count = found[0]
+        return found[1 : 1 + count], np.frombuffer(probabilities, np.float32, count)
 
 
 class WordIndex(_Handle):

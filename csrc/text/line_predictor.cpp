@@ -1,0 +1,316 @@
+#include "text/line_predictor.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <stdexcept>
+
+#include "text/threads.h"
+
+namespace lexforge::text {
+namespace {
+
+constexpr int64_t kCentroids = 256;
+constexpr double kFloor = 1e-5;  // is added to what logarithms are taken of
+constexpr int64_t kAhead = 6;    // rows that are asked for before they are added
+constexpr int64_t kLine = 64;    // bytes that come at a time
+// A probability of a tree may rise by the floor at each of up to 90 turns.
+constexpr float kSlack = 1e-3F;
+
+// `better` for heaps: the worst of those kept is on top.
+constexpr auto kBetter = [](const auto& a, const auto& b) {
+  return a.probability > b.probability || (a.probability == b.probability && a.number > b.number);
+};
+
+void add(const AnyFloat* __restrict from, float factor, float* __restrict to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
+}
+
+float product(const AnyFloat* __restrict a, const float* __restrict b, int64_t count) {
+  constexpr int64_t kLanes = 16;
+  std::array<float, kLanes> sums{};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
+  }
+  for (; i < count; ++i) sums[i % kLanes] += a[i] * b[i];
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  }
+  return sums[0];
+}
+
+// What the original has in its table.
+float looked_up(float score) {
+  static const auto table = [] {
+    std::array<float, 513> values{};
+    for (int i = 0; i <= 512; ++i) {
+      values[i] = static_cast<float>(1 / (1 + std::exp(8 - i / 32.0)));
+    }
+    return values;
+  }();
+  if (score < -8) return 0;
+  if (score > 8) return 1;
+  return std::isnan(score) ? score : table[static_cast<int>((score + 8) * 32)];
+}
+
+// For each part of sub-vectors where its centroids begin, and the code's one.
+template <typename Use>
+void each_centroid(const MatrixRows& of, int64_t row, const Use& use) {
+  const int64_t parts = (of.dim + of.sub_dim - 1) / of.sub_dim;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = part * of.sub_dim, size = std::min(of.sub_dim, of.dim - begin);
+    use(of.centroids + kCentroids * begin + size * of.codes[row * parts + part], begin, size);
+  }
+}
+
+float norm_of(const MatrixRows& of, int64_t row) {
+  return of.norm_codes == nullptr ? 1.0F : of.norm_centroids[of.norm_codes[row]];
+}
+
+}  // namespace
+
+void MatrixRows::prefetch(int64_t row) const {
+  const auto ask = [](const void* begin, int64_t size) {
+    const auto* at = static_cast<const char*>(begin);
+    for (int64_t i = 0; i < size; i += kLine) __builtin_prefetch(at + i);
+  };
+  if (values != nullptr) {
+    ask(values + row * stride, dim * static_cast<int64_t>(sizeof(float)));
+  } else {
+    const int64_t parts = (dim + sub_dim - 1) / sub_dim;
+    ask(codes + row * parts, parts);
+  }
+}
+
+void MatrixRows::add_to(int64_t row, float* sum) const {
+  if (values != nullptr) {
+    const AnyFloat* from = values + row * stride;
+    for (int64_t i = 0; i < dim; ++i) sum[i] += from[i];
+    return;
+  }
+  const float norm = norm_of(*this, row);
+  each_centroid(*this, row, [&](const AnyFloat* centroid, int64_t begin, int64_t size) {
+    add(centroid, norm, sum + begin, size);
+  });
+}
+
+float MatrixRows::dot(int64_t row, const float* vector) const {
+  if (values != nullptr) return product(values + row * stride, vector, dim);
+  float sum = 0;
+  each_centroid(*this, row, [&](const AnyFloat* centroid, int64_t begin, int64_t size) {
+    for (int64_t i = 0; i < size; ++i) sum += centroid[i] * vector[begin + i];
+  });
+  return sum * norm_of(*this, row);
+}
+
+LinePredictor::LinePredictor(const LineFeatures& features, const MatrixRows& input,
+                             const MatrixRows& output, Loss loss, const int64_t* path_offsets,
+                             const int32_t* path_nodes, bool exact)
+    : features_(features), input_(input), output_(output), loss_(loss), exact_(exact) {
+  const int64_t labels = output.rows;
+  if (labels < 1 || labels != features.labels()) {
+    throw std::invalid_argument("the output must have a row for each of " +
+                                std::to_string(features.labels()) + " labels, got " +
+                                std::to_string(labels));
+  }
+  if (input.rows < features.rows()) {
+    throw std::invalid_argument("the input must have " + std::to_string(features.rows()) +
+                                " rows, got " + std::to_string(input.rows));
+  }
+  if (output.dim != input.dim) throw std::invalid_argument("input and output must be as wide");
+  if (loss != Loss::kTree || labels == 1) return;
+  children_.resize(2 * (labels - 1));
+  for (int64_t label = 0; label < labels; ++label) {
+    for (int64_t at = path_offsets[label]; at < path_offsets[label + 1]; ++at) {
+      const bool last = at + 1 == path_offsets[label + 1];
+      children_[path_nodes[at]] = last ? static_cast<int32_t>(-1 - label) : path_nodes[at + 1] >> 1;
+    }
+  }
+}
+
+void LinePredictor::mean(const int32_t* rows, int64_t count, float* sum) const {
+  std::fill_n(sum, input_.dim, 0.0F);
+  for (int64_t i = 0; i < std::min(count, kAhead); ++i) input_.prefetch(rows[i]);
+  for (int64_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) input_.prefetch(rows[i + kAhead]);
+    input_.add_to(rows[i], sum);
+  }
+  if (count == 0) return;
+  const float share = 1.0F / static_cast<float>(count);
+  for (int64_t i = 0; i < input_.dim; ++i) sum[i] *= share;
+}
+
+float LinePredictor::told(float probability) const {
+  if (exact_) return probability;
+  return std::exp(static_cast<float>(std::log(static_cast<double>(probability) + kFloor)));
+}
+
+void LinePredictor::best_of(std::span<const float> scores, int64_t k, float threshold,
+                            Room& room) const {
+  const auto labels = static_cast<int64_t>(scores.size());
+  float largest = scores[0], sum = 0;
+  if (loss_ == Loss::kSoftmax) {
+    for (const float score : scores) largest = std::max(largest, score);
+    for (const float score : scores) sum += std::exp(score - largest);
+  }
+  for (int64_t label = 0; label < labels; ++label) {
+    const float score = scores[label];
+    const float probability = loss_ == Loss::kSoftmax ? std::exp(score - largest) / sum
+                              : exact_                ? 1 / (1 + std::exp(-score))
+                                                      : looked_up(score);
+    if (!(probability >= threshold)) continue;  // nor one that is no number
+    const Label found{probability, static_cast<int32_t>(label)};
+    if (static_cast<int64_t>(room.best.size()) == k) {
+      if (!kBetter(found, room.best.front())) continue;
+      std::pop_heap(room.best.begin(), room.best.end(), kBetter);
+      room.best.back() = found;
+    } else {
+      room.best.push_back(found);
+    }
+    std::push_heap(room.best.begin(), room.best.end(), kBetter);
+  }
+  std::sort_heap(room.best.begin(), room.best.end(), kBetter);
+  for (Label& each : room.best) each.probability = told(each.probability);
+}
+
+void LinePredictor::descend(int32_t node, float log_probability, int64_t k, float log_threshold,
+                            Room& room) const {
+  const bool full = static_cast<int64_t>(room.best.size()) == k;
+  if (!(log_probability + kSlack >= log_threshold)) return;
+  if (full && log_probability + kSlack < room.best.front().probability) return;
+  if (node < 0) {
+    const Label found{log_probability, -1 - node};
+    if (!(log_probability >= log_threshold)) return;
+    if (full && !kBetter(found, room.best.front())) return;
+    if (full) {
+      std::pop_heap(room.best.begin(), room.best.end(), kBetter);
+      room.best.back() = found;
+    } else {
+      room.best.push_back(found);
+    }
+    std::push_heap(room.best.begin(), room.best.end(), kBetter);
+    return;
+  }
+  const double score = output_.dot(node, room.hidden.data());
+  const auto turn = [&](bool right) {
+    const double signed_score = right ? score : -score;
+    if (exact_) return static_cast<float>(-std::log1p(std::exp(-signed_score)));
+    const auto share = static_cast<float>(1 / (1 + std::exp(-signed_score)));
+    return static_cast<float>(std::log(share + kFloor));
+  };
+  for (const bool right : {score >= 0, score < 0}) {  // the likelier turn first
+    descend(children_[2 * node + right], log_probability + turn(right), k, log_threshold, room);
+  }
+}
+
+void LinePredictor::best_of_tree(int64_t k, float threshold, Room& room) const {
+  if (output_.rows == 1) {
+    if (threshold <= 1) room.best.push_back({1, 0});
+    return;
+  }
+  const float log_threshold = threshold > 0 ? std::log(threshold) : -INFINITY;
+  descend(static_cast<int32_t>(output_.rows - 2), 0, k, log_threshold, room);
+  std::sort_heap(room.best.begin(), room.best.end(), kBetter);
+  for (Label& each : room.best) each.probability = std::exp(each.probability);
+}
+
+void LinePredictor::one_line(const int32_t* rows, int64_t count, const float* scores, int64_t k,
+                             float threshold, Room& room, Found& found) const {
+  room.best.clear();
+  if (count > 0 && k > 0) {
+    if (scores == nullptr) {
+      room.hidden.resize(input_.dim);
+      mean(rows, count, room.hidden.data());
+    }
+    if (loss_ == Loss::kTree) {
+      best_of_tree(k, threshold, room);
+    } else {
+      if (scores == nullptr) {
+        room.scores.resize(output_.rows);
+        for (int64_t label = 0; label < output_.rows; ++label) {
+          room.scores[label] = output_.dot(label, room.hidden.data());
+        }
+        scores = room.scores.data();
+      }
+      best_of({scores, static_cast<size_t>(output_.rows)}, k, threshold, room);
+    }
+  }
+  for (const Label& each : room.best) {
+    found.labels.push_back(each.number);
+    found.probabilities.push_back(each.probability);
+  }
+  found.ends.push_back(static_cast<int64_t>(found.labels.size()));
+}
+
+namespace {
+
+// Lines begins[p] .. begins[p + 1] are part p's; each has about as many rows as another.
+std::vector<int64_t> parts_of(std::span<const int64_t> row_ends, int64_t per_row, int64_t per_line,
+                              int threads) {
+  constexpr int64_t kLeast = 1 << 18;  // numbers that are worth a thread
+  const auto lines = static_cast<int64_t>(row_ends.size()) - 1;
+  const auto work = [&](int64_t line) { return row_ends[line] * per_row + line * per_line; };
+  const int64_t parts = std::clamp<int64_t>(work(lines) / kLeast, 1, std::max(threads, 1));
+  std::vector<int64_t> begins{0};
+  for (int64_t part = 1; part < parts; ++part) {
+    int64_t line = begins.back();
+    while (line < lines && work(line) < work(lines) / parts * part) ++line;
+    begins.push_back(line);
+  }
+  begins.push_back(lines);
+  return begins;
+}
+
+}  // namespace
+
+void LinePredictor::hidden(std::span<const int64_t> row_ends, const int32_t* rows, float* hidden,
+                           int threads) const {
+  const auto begins = parts_of(row_ends, input_.dim, input_.dim, threads);
+  run_parts(static_cast<int64_t>(begins.size()) - 1, [&](int64_t part) {
+    for (int64_t line = begins[part]; line < begins[part + 1]; ++line) {
+      const int64_t begin = row_ends[line];
+      mean(rows + begin, row_ends[line + 1] - begin, hidden + line * input_.dim);
+    }
+  });
+}
+
+LinePredictor::Found LinePredictor::predict(std::span<const int64_t> row_ends, const int32_t* rows,
+                                            const float* scores, int64_t k, float threshold,
+                                            int threads) const {
+  const int64_t of_scores = output_.rows * (scores == nullptr ? output_.dim : 1);
+  const auto begins = parts_of(row_ends, scores == nullptr ? input_.dim : 0, of_scores, threads);
+  const auto parts = static_cast<int64_t>(begins.size()) - 1;
+  std::vector<Found> found(parts);
+  run_parts(parts, [&](int64_t part) {
+    Room room;
+    for (int64_t line = begins[part]; line < begins[part + 1]; ++line) {
+      const int64_t begin = row_ends[line];
+      one_line(rows + begin, row_ends[line + 1] - begin,
+               scores == nullptr ? nullptr : scores + line * output_.rows, k, threshold, room,
+               found[part]);
+    }
+  });
+  Found all = std::move(found[0]);
+  for (int64_t part = 1; part < parts; ++part) {
+    const Found& more = found[part];
+    const int64_t before = all.ends.back();
+    for (size_t i = 1; i < more.ends.size(); ++i) all.ends.push_back(before + more.ends[i]);
+    all.labels.insert(all.labels.end(), more.labels.begin(), more.labels.end());
+    all.probabilities.insert(all.probabilities.end(), more.probabilities.begin(),
+                             more.probabilities.end());
+  }
+  return all;
+}
+
+LinePredictor::Found LinePredictor::predict(std::string_view text, int64_t k,
+                                            float threshold) const {
+  const auto lines = features_.read(text, true, 1);
+  Room room;
+  Found found;
+  const int64_t count = lines.row_ends.size() > 1 ? lines.row_ends[1] : 0;
+  one_line(lines.rows.data(), count, nullptr, k, threshold, room, found);
+  return found;
+}
+
+}  // namespace lexforge::text

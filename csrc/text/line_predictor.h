@@ -1,0 +1,105 @@
+// Labels of lines by a supervised model of fastText.
+//
+//   hidden       h = (1 / n) sum of the n rows of the input that a line has (labelled.h)
+//   scores       s = W h, a score for each label; of a tree one for each inner node
+//
+//   softmax      p_i = exp(s_i - max s) / sum_j exp(s_j - max s)
+//   sigmoids     p_i = 1 / (1 + exp(-s_i))
+//   tree         log p_i = sum over the path of log(p of its turn), where a node turns right with
+//                1 / (1 + exp(-s)); only what can still be among the k best is looked at
+//
+//   The original adds 0.00001 to what it takes logarithms of, so p + 0.00001 is told (of a tree at
+//   each turn), and looks sigmoids up in a table of 512 steps from -8 to 8. Both are the caller's
+//   choice.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "text/labelled.h"
+
+namespace lexforge::text {
+
+// A number of a file that is mapped, at any byte.
+using AnyFloat = float __attribute__((aligned(1), may_alias));
+
+// A matrix [rows, dim]: of floats, rows `stride` apart, or of codes (product quantisation).
+struct MatrixRows {
+  int64_t rows, dim, stride;
+  const AnyFloat* values;  // null where there are codes
+  // codes [rows, ceil(dim / sub_dim)]; the 256 centroids of part s begin at 256 * sub_dim * s. A
+  // row is `norm_centroids[norm_codes[row]]` times its centroids, where there are any.
+  int64_t sub_dim;
+  const uint8_t* codes;
+  const AnyFloat* centroids;
+  const uint8_t* norm_codes;
+  const AnyFloat* norm_centroids;
+
+  void prefetch(int64_t row) const;
+  void add_to(int64_t row, float* sum) const;
+  float dot(int64_t row, const float* vector) const;
+};
+
+class LinePredictor {
+ public:
+  enum class Loss : int { kSoftmax, kSigmoids, kTree };
+  // The labels of lines, by descending probability; of equal ones the last comes first.
+  struct Found {
+    std::vector<int64_t> ends{0};  // behind the labels of each line
+    std::vector<int32_t> labels;
+    std::vector<float> probabilities;
+  };
+
+  // Everything is borrowed for as long as this lives. A tree's paths are those of huffman.h, for
+  // `output.rows` labels. `exact`: without what the original adds and looks up.
+  //
+  // Throws std::invalid_argument where features have rows that the input lacks, no label, another
+  // size of the output.
+  LinePredictor(const LineFeatures& features, const MatrixRows& input, const MatrixRows& output,
+                Loss loss, const int64_t* path_offsets, const int32_t* path_nodes, bool exact);
+
+  int64_t labels() const { return output_.rows; }
+
+  // The inputs of lines, whose rows end at row_ends[1 .. lines]: hidden [lines, dim], zeros of a
+  // line without any.
+  void hidden(std::span<const int64_t> row_ends, const int32_t* rows, float* hidden,
+              int threads) const;
+
+  // Up to k labels of each line with at least this probability; none of a line without rows.
+  // `scores` is null, or those of all labels [lines, labels]; not of a tree.
+  Found predict(std::span<const int64_t> row_ends, const int32_t* rows, const float* scores,
+                int64_t k, float threshold, int threads) const;
+
+  // The same of the first line of a text.
+  Found predict(std::string_view text, int64_t k, float threshold) const;
+
+ private:
+  struct Label {
+    float probability;
+    int32_t number;
+  };
+  struct Room {  // of one thread
+    std::vector<float> hidden, scores;
+    std::vector<Label> best;
+  };
+
+  void mean(const int32_t* rows, int64_t count, float* sum) const;
+  void best_of(std::span<const float> scores, int64_t k, float threshold, Room& room) const;
+  void best_of_tree(int64_t k, float threshold, Room& room) const;
+  void descend(int32_t link, float log_probability, int64_t k, float log_threshold,
+               Room& room) const;
+  void one_line(const int32_t* rows, int64_t count, const float* scores, int64_t k, float threshold,
+                Room& room, Found& found) const;
+  float told(float probability) const;
+
+  const LineFeatures& features_;
+  const MatrixRows input_, output_;
+  const Loss loss_;
+  const bool exact_;
+  std::vector<int32_t> children_;  // of inner nodes left and right: a node, or -1 - label
+};
+
+}  // namespace lexforge::text
