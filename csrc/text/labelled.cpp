@@ -134,6 +134,8 @@ void LineFeatures::read(std::string_view text, bool whole, Lines& lines) const {
   std::vector<Token> tokens;
   std::vector<int32_t> hashes;
   std::string wrapped;
+  tokens.reserve(64);
+  lines.rows.reserve(256);
   bool ended = false;  // what follows is left out
   const auto take = [&](std::string_view word) {
     if (ended) return;

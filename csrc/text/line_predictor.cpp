@@ -10,10 +10,7 @@
 namespace lexforge::text {
 namespace {
 
-constexpr int64_t kCentroids = 256;
 constexpr double kFloor = 1e-5;  // is added to what logarithms are taken of
-constexpr int64_t kAhead = 6;    // rows that are asked for before they are added
-constexpr int64_t kLine = 64;    // bytes that come at a time
 // A probability of a tree may rise by the floor at each of up to 90 turns.
 constexpr float kSlack = 1e-3F;
 
@@ -21,24 +18,6 @@ constexpr float kSlack = 1e-3F;
 constexpr auto kBetter = [](const auto& a, const auto& b) {
   return a.probability > b.probability || (a.probability == b.probability && a.number > b.number);
 };
-
-void add(const AnyFloat* __restrict from, float factor, float* __restrict to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
-}
-
-float product(const AnyFloat* __restrict a, const float* __restrict b, int64_t count) {
-  constexpr int64_t kLanes = 16;
-  std::array<float, kLanes> sums{};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
-  }
-  for (; i < count; ++i) sums[i % kLanes] += a[i] * b[i];
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-  }
-  return sums[0];
-}
 
 // What the original has in its table.
 float looked_up(float score) {
@@ -54,55 +33,7 @@ float looked_up(float score) {
   return std::isnan(score) ? score : table[static_cast<int>((score + 8) * 32)];
 }
 
-// For each part of sub-vectors where its centroids begin, and the code's one.
-template <typename Use>
-void each_centroid(const MatrixRows& of, int64_t row, const Use& use) {
-  const int64_t parts = (of.dim + of.sub_dim - 1) / of.sub_dim;
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t begin = part * of.sub_dim, size = std::min(of.sub_dim, of.dim - begin);
-    use(of.centroids + kCentroids * begin + size * of.codes[row * parts + part], begin, size);
-  }
-}
-
-float norm_of(const MatrixRows& of, int64_t row) {
-  return of.norm_codes == nullptr ? 1.0F : of.norm_centroids[of.norm_codes[row]];
-}
-
 }  // namespace
-
-void MatrixRows::prefetch(int64_t row) const {
-  const auto ask = [](const void* begin, int64_t size) {
-    const auto* at = static_cast<const char*>(begin);
-    for (int64_t i = 0; i < size; i += kLine) __builtin_prefetch(at + i);
-  };
-  if (values != nullptr) {
-    ask(values + row * stride, dim * static_cast<int64_t>(sizeof(float)));
-  } else {
-    const int64_t parts = (dim + sub_dim - 1) / sub_dim;
-    ask(codes + row * parts, parts);
-  }
-}
-
-void MatrixRows::add_to(int64_t row, float* sum) const {
-  if (values != nullptr) {
-    const AnyFloat* from = values + row * stride;
-    for (int64_t i = 0; i < dim; ++i) sum[i] += from[i];
-    return;
-  }
-  const float norm = norm_of(*this, row);
-  each_centroid(*this, row, [&](const AnyFloat* centroid, int64_t begin, int64_t size) {
-    add(centroid, norm, sum + begin, size);
-  });
-}
-
-float MatrixRows::dot(int64_t row, const float* vector) const {
-  if (values != nullptr) return product(values + row * stride, vector, dim);
-  float sum = 0;
-  each_centroid(*this, row, [&](const AnyFloat* centroid, int64_t begin, int64_t size) {
-    for (int64_t i = 0; i < size; ++i) sum += centroid[i] * vector[begin + i];
-  });
-  return sum * norm_of(*this, row);
-}
 
 LinePredictor::LinePredictor(const LineFeatures& features, const MatrixRows& input,
                              const MatrixRows& output, Loss loss, const int64_t* path_offsets,
@@ -127,18 +58,6 @@ LinePredictor::LinePredictor(const LineFeatures& features, const MatrixRows& inp
       children_[path_nodes[at]] = last ? static_cast<int32_t>(-1 - label) : path_nodes[at + 1] >> 1;
     }
   }
-}
-
-void LinePredictor::mean(const int32_t* rows, int64_t count, float* sum) const {
-  std::fill_n(sum, input_.dim, 0.0F);
-  for (int64_t i = 0; i < std::min(count, kAhead); ++i) input_.prefetch(rows[i]);
-  for (int64_t i = 0; i < count; ++i) {
-    if (i + kAhead < count) input_.prefetch(rows[i + kAhead]);
-    input_.add_to(rows[i], sum);
-  }
-  if (count == 0) return;
-  const float share = 1.0F / static_cast<float>(count);
-  for (int64_t i = 0; i < input_.dim; ++i) sum[i] *= share;
 }
 
 float LinePredictor::told(float probability) const {
@@ -216,12 +135,12 @@ void LinePredictor::best_of_tree(int64_t k, float threshold, Room& room) const {
 }
 
 void LinePredictor::one_line(const int32_t* rows, int64_t count, const float* scores, int64_t k,
-                             float threshold, Room& room, Found& found) const {
+                             float threshold, Room& room) const {
   room.best.clear();
   if (count > 0 && k > 0) {
     if (scores == nullptr) {
       room.hidden.resize(input_.dim);
-      mean(rows, count, room.hidden.data());
+      input_.mean(rows, count, room.hidden.data());
     }
     if (loss_ == Loss::kTree) {
       best_of_tree(k, threshold, room);
@@ -236,11 +155,6 @@ void LinePredictor::one_line(const int32_t* rows, int64_t count, const float* sc
       best_of({scores, static_cast<size_t>(output_.rows)}, k, threshold, room);
     }
   }
-  for (const Label& each : room.best) {
-    found.labels.push_back(each.number);
-    found.probabilities.push_back(each.probability);
-  }
-  found.ends.push_back(static_cast<int64_t>(found.labels.size()));
 }
 
 namespace {
@@ -270,7 +184,7 @@ void LinePredictor::hidden(std::span<const int64_t> row_ends, const int32_t* row
   run_parts(static_cast<int64_t>(begins.size()) - 1, [&](int64_t part) {
     for (int64_t line = begins[part]; line < begins[part + 1]; ++line) {
       const int64_t begin = row_ends[line];
-      mean(rows + begin, row_ends[line + 1] - begin, hidden + line * input_.dim);
+      input_.mean(rows + begin, row_ends[line + 1] - begin, hidden + line * input_.dim);
     }
   });
 }
@@ -287,8 +201,12 @@ LinePredictor::Found LinePredictor::predict(std::span<const int64_t> row_ends, c
     for (int64_t line = begins[part]; line < begins[part + 1]; ++line) {
       const int64_t begin = row_ends[line];
       one_line(rows + begin, row_ends[line + 1] - begin,
-               scores == nullptr ? nullptr : scores + line * output_.rows, k, threshold, room,
-               found[part]);
+               scores == nullptr ? nullptr : scores + line * output_.rows, k, threshold, room);
+      for (const Label& each : room.best) {
+        found[part].labels.push_back(each.number);
+        found[part].probabilities.push_back(each.probability);
+      }
+      found[part].ends.push_back(static_cast<int64_t>(found[part].labels.size()));
     }
   });
   Found all = std::move(found[0]);
@@ -303,14 +221,23 @@ LinePredictor::Found LinePredictor::predict(std::span<const int64_t> row_ends, c
   return all;
 }
 
-LinePredictor::Found LinePredictor::predict(std::string_view text, int64_t k,
-                                            float threshold) const {
+void LinePredictor::hidden(std::string_view text, float* hidden) const {
+  const auto lines = features_.read(text, true, 1);
+  const int64_t count = lines.row_ends.size() > 1 ? lines.row_ends[1] : 0;
+  input_.mean(lines.rows.data(), count, hidden);
+}
+
+int64_t LinePredictor::predict(std::string_view text, int64_t k, float threshold, int64_t* labels,
+                               double* probabilities) const {
   const auto lines = features_.read(text, true, 1);
   Room room;
-  Found found;
   const int64_t count = lines.row_ends.size() > 1 ? lines.row_ends[1] : 0;
-  one_line(lines.rows.data(), count, nullptr, k, threshold, room, found);
-  return found;
+  one_line(lines.rows.data(), count, nullptr, k, threshold, room);
+  for (const Label& each : room.best) {
+    *labels++ = each.number;
+    *probabilities++ = each.probability;
+  }
+  return static_cast<int64_t>(room.best.size());
 }
 
 }  // namespace lexforge::text

@@ -14,34 +14,14 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "text/labelled.h"
+#include "text/matrix_rows.h"
 
 namespace lexforge::text {
-
-// A number of a file that is mapped, at any byte.
-using AnyFloat = float __attribute__((aligned(1), may_alias));
-
-// A matrix [rows, dim]: of floats, rows `stride` apart, or of codes (product quantisation).
-struct MatrixRows {
-  int64_t rows, dim, stride;
-  const AnyFloat* values;  // null where there are codes
-  // codes [rows, ceil(dim / sub_dim)]; the 256 centroids of part s begin at 256 * sub_dim * s. A
-  // row is `norm_centroids[norm_codes[row]]` times its centroids, where there are any.
-  int64_t sub_dim;
-  const uint8_t* codes;
-  const AnyFloat* centroids;
-  const uint8_t* norm_codes;
-  const AnyFloat* norm_centroids;
-
-  void prefetch(int64_t row) const;
-  void add_to(int64_t row, float* sum) const;
-  float dot(int64_t row, const float* vector) const;
-};
 
 class LinePredictor {
  public:
@@ -73,8 +53,11 @@ class LinePredictor {
   Found predict(std::span<const int64_t> row_ends, const int32_t* rows, const float* scores,
                 int64_t k, float threshold, int threads) const;
 
-  // The same of the first line of a text.
-  Found predict(std::string_view text, int64_t k, float threshold) const;
+  // The same of the first line of a text, and its input [dim]. Writes up to k labels and
+  // probabilities, and returns how many.
+  int64_t predict(std::string_view text, int64_t k, float threshold, int64_t* labels,
+                  double* probabilities) const;
+  void hidden(std::string_view text, float* hidden) const;
 
  private:
   struct Label {
@@ -86,13 +69,12 @@ class LinePredictor {
     std::vector<Label> best;
   };
 
-  void mean(const int32_t* rows, int64_t count, float* sum) const;
   void best_of(std::span<const float> scores, int64_t k, float threshold, Room& room) const;
   void best_of_tree(int64_t k, float threshold, Room& room) const;
   void descend(int32_t link, float log_probability, int64_t k, float log_threshold,
                Room& room) const;
   void one_line(const int32_t* rows, int64_t count, const float* scores, int64_t k, float threshold,
-                Room& room, Found& found) const;
+                Room& room) const;
   float told(float probability) const;
 
   const LineFeatures& features_;

@@ -48,6 +48,7 @@ import numpy as np
 from lexforge._errors import NotInEncodingError
 
 _Buffer: TypeAlias = bytes | bytearray | memoryview | np.ndarray
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)  # known at once
 
 # -- the library ---------------------------------------------------------------------------------
 
@@ -112,13 +113,22 @@ _Address = type(np.empty(0).ctypes)  # of an array, which it keeps
 
 
 def _plain(
-    returns: Any, name: str, *parameters: Any, check: Callable[..., None] | None = None
+    returns: Any,
+    name: str,
+    *parameters: Any,
+    check: Callable[..., None] | None = None,
+    quick: bool = False,
 ) -> Callable[..., Any]:
-    """A function of the library; `returns` is None where nothing comes back."""
+    """A function of the library; `returns` is None where nothing comes back.
+
+    `quick`: no argument is the address of an array.
+    """
     function = getattr(_native, f"lexforge_{name}")
     function.argtypes, function.restype = parameters, returns
     if check is not None:
         function.errcheck = check
+    if quick:
+        return function
 
     def call(*arguments: Any) -> Any:
         # Not left to ctypes: if Ctrl-C came while it asks an array for its address, it would make
@@ -128,9 +138,9 @@ def _plain(
     return call
 
 
-def _checked(name: str, *parameters: Any) -> Callable[..., Any]:
+def _checked(name: str, *parameters: Any, quick: bool = False) -> Callable[..., Any]:
     """A function of the library whose status is raised as an exception."""
-    return _plain(c_int, name, *parameters, check=_check)
+    return _plain(c_int, name, *parameters, check=_check, quick=quick)
 
 
 _SPAN = (c_void_p, c_int64)  # where something begins, and its size
@@ -253,8 +263,14 @@ _predictor_predict = _checked(
     c_int,
     *3 * (c_void_p,),
 )
-_predictor_line = _checked(
-    "predictor_line", c_void_p, c_char_p, *2 * (c_int64,), c_float, *2 * (c_void_p,)
+_predictor_line = _plain(
+    c_int, "predictor_line", c_void_p, c_char_p, *2 * (c_int64,), c_float, c_void_p, quick=True
+)
+_predictor_line_hidden = _checked(
+    "predictor_line_hidden", c_void_p, c_char_p, c_int64, c_void_p, quick=True
+)
+_word_vector = _checked(
+    "word_vector", *3 * (c_void_p,), c_int64, c_char_p, c_int64, c_void_p, quick=True
 )
 _entries_measure = _checked("entries_measure", *_SPAN, c_int64, c_void_p)
 _entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_p,))
@@ -1294,6 +1310,7 @@ class LinePredictor(_Handle):
             *(loss, *paths, exact),
         )
         self.labels, self.dim = output.rows, input.dim
+        self._address = self._as_parameter_.value
 
     def hidden(self, row_ends: np.ndarray, rows: np.ndarray, threads: int) -> np.ndarray:
         """The means of the rows of lines, float32 [S, D], zeros for a line without any.
@@ -1340,11 +1357,18 @@ class LinePredictor(_Handle):
         )
 
     def line(self, text: bytes, k: int, threshold: float) -> tuple[list[int], np.ndarray]:
-        """Up to k <= L labels of the first line of a text, and float32 probabilities."""
-        found, probabilities = (c_int32 * (1 + k))(), (c_float * k)()
-        _predictor_line(self, text, len(text), k, threshold, found, probabilities)
+        """Up to k <= L labels of the first line of a text, and float64 probabilities."""
+        found = (c_int64 * (1 + 2 * k))()
+        if status := _predictor_line(self._address, text, len(text), k, threshold, found):
+            _check(status, None, None)
         count = found[0]
-        return found[1 : 1 + count], np.frombuffer(probabilities, np.float32, count)
+        return found[1 : 1 + count], np.frombuffer(found, _FLOAT64, count, 8 + 8 * k)
+
+    def line_hidden(self, text: bytes) -> np.ndarray:
+        """The mean of the rows of the first line of a text, float32 [D]."""
+        found = (c_float * self.dim)()
+        _predictor_line_hidden(self._address, text, len(text), found)
+        return np.frombuffer(found, _FLOAT32)
 
 
 class WordIndex(_Handle):
@@ -1361,6 +1385,19 @@ class WordIndex(_Handle):
     def find(self, word: bytes) -> int:
         """Its number, or -1."""
         return _word_index_find(self, *_span(word))
+
+
+def word_vector(
+    index: WordIndex, subwords: SubwordRows, matrix: MatrixRows, word: bytes
+) -> np.ndarray:
+    """The mean of a word's row, where it has one, and of those of its n-grams, float32 [D].
+
+    These are behind the rows of the words in `index`; zeros where there are none at all.
+    """
+    found = (c_float * matrix.dim)()
+    words = len(index.words)
+    _word_vector(index, subwords, byref(matrix), words, word, len(word), found)
+    return np.frombuffer(found, _FLOAT32)
 
 
 def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, int, int]:

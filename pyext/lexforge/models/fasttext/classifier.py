@@ -332,8 +332,8 @@ class FastTextClassifier:
         """
         predictor, names = self._predictor, self._names
         if isinstance(text, str):
-            found, probabilities = predictor.line(_line(text), k, threshold)
-            return tuple([names[label] for label in found]), probabilities
+            found, shares = predictor.line(_line(text), names, k, threshold)
+            return found, shares.astype(np.float32)
         labels: list[tuple[str, ...]] = []
         likely: list[np.ndarray] = []
         for first in range(0, len(text), _BATCH):
@@ -394,8 +394,7 @@ class FastTextClassifier:
         Raises:
             ValueError: A line feed in it.
         """
-        predictor = self._predictor
-        return predictor.hidden(predictor.lines(_line(text), whole=True))[0]
+        return self._predictor.line_hidden(_line(text))
 
     def get_word_vector(self, word: str) -> np.ndarray:
         """The mean of a word's own vector and those of its n-grams, float32 [dim].

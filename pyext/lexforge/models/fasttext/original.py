@@ -248,7 +248,10 @@ class Model:
         """
         if "\n" in text:
             raise ValueError(_ONE_LINE.format("predict"))
-        return next(self.sentence_vectors(_encoded(text) + b"\n"))
+        line = _encoded(text) + b"\n"
+        if self.file.supervised:
+            return self._predictor.line_hidden(line)
+        return next(self.sentence_vectors(line))
 
     def sentence_vectors(self, text: bytes) -> Iterator[np.ndarray]:
         """Those of all lines of a text; of the last one, too, where it has no line break."""
@@ -369,8 +372,7 @@ class Model:
         if isinstance(text, str):
             if "\n" in text:
                 raise ValueError(_ONE_LINE.format("predict"))
-            found, scores = predictor.line(_encoded(text) + b"\n", k, threshold)
-            return tuple([names[label] for label in found]), scores.astype(np.float64)
+            return predictor.line(_encoded(text) + b"\n", names, k, threshold)
         if any("\n" in line for line in text):
             raise ValueError(_ONE_LINE.format("predict"))
         told = self.predictions("".join(f"{line}\n" for line in text), k, threshold, whole=True)

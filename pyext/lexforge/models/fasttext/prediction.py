@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lexforge._text import LineFeatures, LinePredictor, Lines, MatrixRows
+from lexforge._text import LineFeatures, LinePredictor, Lines
 from lexforge.models.fasttext.meter import Meter
 from lexforge.text.huffman import HuffmanTree, huffman_tree
 from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile
 from lexforge.vectors.formats.rows import default_threads
-from lexforge.vectors.quantised import QuantizedMatrix
+from lexforge.vectors.quantised import QuantizedMatrix, native_rows
 
 _SHORT = 1 << 16  # bytes of text that one thread reads as soon as several
 _SCORES = 1 << 22  # held at a time
@@ -68,8 +68,8 @@ class Predictor:
         self._tree, self._threads = loss == "hs", threads
         self._native = LinePredictor(
             features,
-            _rows_of(input),
-            _rows_of(output),
+            native_rows(input),
+            native_rows(output),
             loss=_KINDS.get(loss, 1),
             tree=None if tree is None else (tree.offsets, tree.nodes),
             exact=exact,
@@ -127,9 +127,18 @@ class Predictor:
         ends = lines.row_ends[begin : None if end is None else end + 1]
         return self._native.hidden(ends, lines.rows, self.threads)
 
-    def line(self, text: bytes, k: int = 1, threshold: float = 0.0) -> tuple[list, np.ndarray]:
-        """What `predict` says of one line, that ends with its line break."""
-        return self._native.line(text, self._most(k), threshold)
+    def line_hidden(self, text: bytes) -> np.ndarray:
+        """What `hidden` says of one line, that ends with its line break: float32 [D]."""
+        return self._native.line_hidden(text)
+
+    def line(
+        self, text: bytes, names: list[str], k: int = 1, threshold: float = 0.0
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """What `predict` says of one line that ends with its line break: names, and float64."""
+        found, probabilities = self._native.line(text, k if k == 1 else self._most(k), threshold)
+        if len(found) == 1:  # as a rule, and quicker
+            return (names[found[0]],), probabilities
+        return tuple([names[label] for label in found]), probabilities
 
     def predict(self, lines: Lines, k: int = 1, threshold: float = 0.0) -> Predictions:
         """Up to k labels of each line (-1: all), of those with a probability of `threshold`.
@@ -200,19 +209,6 @@ class Predictor:
 def joined_ends(parts: list[np.ndarray]) -> np.ndarray:
     """Offsets of what stands in several parts, each with offsets of its own."""
     return np.append(0, np.cumsum(np.concatenate([np.empty(0, int), *map(np.diff, parts)])))
-
-
-def _rows_of(matrix: np.ndarray | QuantizedMatrix) -> MatrixRows:
-    if not isinstance(matrix, QuantizedMatrix):
-        return MatrixRows.of(matrix)
-    quantizer, norms = matrix.quantizer, matrix.norm_quantizer
-    return MatrixRows.of_codes(
-        matrix.codes,
-        quantizer.centroids,
-        quantizer.sub_dim,
-        matrix.norm_codes,
-        None if norms is None else norms.centroids,
-    )
 
 
 def _labelled(lines: Lines) -> Lines:
