@@ -93,8 +93,8 @@ void LinePredictor::best_of(std::span<const float> scores, int64_t k, float thre
   for (Label& each : room.best) each.probability = told(each.probability);
 }
 
-void LinePredictor::descend(int32_t node, float log_probability, int64_t k, float log_threshold,
-                            Room& room) const {
+void LinePredictor::descend(const float* input, int32_t node, float log_probability, int64_t k,
+                            float log_threshold, Room& room) const {
   const bool full = static_cast<int64_t>(room.best.size()) == k;
   if (!(log_probability + kSlack >= log_threshold)) return;
   if (full && log_probability + kSlack < room.best.front().probability) return;
@@ -111,7 +111,7 @@ void LinePredictor::descend(int32_t node, float log_probability, int64_t k, floa
     std::push_heap(room.best.begin(), room.best.end(), kBetter);
     return;
   }
-  const double score = output_.dot(node, room.hidden.data());
+  const double score = output_.dot(node, input);
   const auto turn = [&](bool right) {
     const double signed_score = right ? score : -score;
     if (exact_) return static_cast<float>(-std::log1p(std::exp(-signed_score)));
@@ -119,42 +119,33 @@ void LinePredictor::descend(int32_t node, float log_probability, int64_t k, floa
     return static_cast<float>(std::log(share + kFloor));
   };
   for (const bool right : {score >= 0, score < 0}) {  // the likelier turn first
-    descend(children_[2 * node + right], log_probability + turn(right), k, log_threshold, room);
+    descend(input, children_[2 * node + right], log_probability + turn(right), k, log_threshold,
+            room);
   }
 }
 
-void LinePredictor::best_of_tree(int64_t k, float threshold, Room& room) const {
+void LinePredictor::best_of_tree(const float* input, int64_t k, float threshold, Room& room) const {
   if (output_.rows == 1) {
     if (threshold <= 1) room.best.push_back({1, 0});
     return;
   }
   const float log_threshold = threshold > 0 ? std::log(threshold) : -INFINITY;
-  descend(static_cast<int32_t>(output_.rows - 2), 0, k, log_threshold, room);
+  descend(input, static_cast<int32_t>(output_.rows - 2), 0, k, log_threshold, room);
   std::sort_heap(room.best.begin(), room.best.end(), kBetter);
   for (Label& each : room.best) each.probability = std::exp(each.probability);
 }
 
-void LinePredictor::one_line(const int32_t* rows, int64_t count, const float* scores, int64_t k,
-                             float threshold, Room& room) const {
-  room.best.clear();
-  if (count > 0 && k > 0) {
-    if (scores == nullptr) {
-      room.hidden.resize(input_.dim);
-      input_.mean(rows, count, room.hidden.data());
+void LinePredictor::one_line(const float* input, const float* scores, int64_t k, float threshold,
+                             Room& room) const {
+  if (loss_ == Loss::kTree) return best_of_tree(input, k, threshold, room);
+  if (scores == nullptr) {
+    room.scores.resize(output_.rows);
+    for (int64_t label = 0; label < output_.rows; ++label) {
+      room.scores[label] = output_.dot(label, input);
     }
-    if (loss_ == Loss::kTree) {
-      best_of_tree(k, threshold, room);
-    } else {
-      if (scores == nullptr) {
-        room.scores.resize(output_.rows);
-        for (int64_t label = 0; label < output_.rows; ++label) {
-          room.scores[label] = output_.dot(label, room.hidden.data());
-        }
-        scores = room.scores.data();
-      }
-      best_of({scores, static_cast<size_t>(output_.rows)}, k, threshold, room);
-    }
+    scores = room.scores.data();
   }
+  best_of({scores, static_cast<size_t>(output_.rows)}, k, threshold, room);
 }
 
 namespace {
@@ -190,18 +181,25 @@ void LinePredictor::hidden(std::span<const int64_t> row_ends, const int32_t* row
 }
 
 LinePredictor::Found LinePredictor::predict(std::span<const int64_t> row_ends, const int32_t* rows,
-                                            const float* scores, int64_t k, float threshold,
-                                            int threads) const {
+                                            const float* inputs, const float* scores, int64_t k,
+                                            float threshold, int threads) const {
+  const bool known = inputs != nullptr || scores != nullptr;
   const int64_t of_scores = output_.rows * (scores == nullptr ? output_.dim : 1);
-  const auto begins = parts_of(row_ends, scores == nullptr ? input_.dim : 0, of_scores, threads);
+  const auto begins = parts_of(row_ends, known ? 0 : input_.dim, of_scores, threads);
   const auto parts = static_cast<int64_t>(begins.size()) - 1;
   std::vector<Found> found(parts);
   run_parts(parts, [&](int64_t part) {
-    Room room;
+    Room room{std::vector<float>(input_.dim), {}, {}};
     for (int64_t line = begins[part]; line < begins[part + 1]; ++line) {
       const int64_t begin = row_ends[line];
-      one_line(rows + begin, row_ends[line + 1] - begin,
-               scores == nullptr ? nullptr : scores + line * output_.rows, k, threshold, room);
+      const int64_t count = row_ends[line + 1] - begin;
+      room.best.clear();
+      if (count > 0) {
+        const float* input = known ? inputs + line * input_.dim : room.hidden.data();
+        if (!known) input_.mean(rows + begin, count, room.hidden.data());
+        one_line(input, scores == nullptr ? nullptr : scores + line * output_.rows, k, threshold,
+                 room);
+      }
       for (const Label& each : room.best) {
         found[part].labels.push_back(each.number);
         found[part].probabilities.push_back(each.probability);
@@ -230,9 +228,11 @@ void LinePredictor::hidden(std::string_view text, float* hidden) const {
 int64_t LinePredictor::predict(std::string_view text, int64_t k, float threshold, int64_t* labels,
                                double* probabilities) const {
   const auto lines = features_.read(text, true, 1);
-  Room room;
+  Room room{std::vector<float>(input_.dim), {}, {}};
   const int64_t count = lines.row_ends.size() > 1 ? lines.row_ends[1] : 0;
-  one_line(lines.rows.data(), count, nullptr, k, threshold, room);
+  if (count == 0) return 0;
+  input_.mean(lines.rows.data(), count, room.hidden.data());
+  one_line(room.hidden.data(), nullptr, k, threshold, room);
   for (const Label& each : room.best) {
     *labels++ = each.number;
     *probabilities++ = each.probability;

@@ -49,9 +49,10 @@ class LinePredictor {
               int threads) const;
 
   // Up to k labels of each line with at least this probability; none of a line without rows.
-  // `scores` is null, or those of all labels [lines, labels]; not of a tree.
-  Found predict(std::span<const int64_t> row_ends, const int32_t* rows, const float* scores,
-                int64_t k, float threshold, int threads) const;
+  // `inputs` is null, or those of the lines [lines, dim]; `scores` is null, or those of all labels
+  // [lines, labels], not of a tree.
+  Found predict(std::span<const int64_t> row_ends, const int32_t* rows, const float* inputs,
+                const float* scores, int64_t k, float threshold, int threads) const;
 
   // The same of the first line of a text, and its input [dim]. Writes up to k labels and
   // probabilities, and returns how many.
@@ -70,10 +71,10 @@ class LinePredictor {
   };
 
   void best_of(std::span<const float> scores, int64_t k, float threshold, Room& room) const;
-  void best_of_tree(int64_t k, float threshold, Room& room) const;
-  void descend(int32_t link, float log_probability, int64_t k, float log_threshold,
-               Room& room) const;
-  void one_line(const int32_t* rows, int64_t count, const float* scores, int64_t k, float threshold,
+  void best_of_tree(const float* input, int64_t k, float threshold, Room& room) const;
+  void descend(const float* input, int32_t node, float log_probability, int64_t k,
+               float log_threshold, Room& room) const;
+  void one_line(const float* input, const float* scores, int64_t k, float threshold,
                 Room& room) const;
   float told(float probability) const;
 

@@ -42,15 +42,13 @@ LEXFORGE_TEXT_API int lexforge_predictor_hidden(const LinePredictor* predictor,
 }
 
 // As int64 where the labels of each line end, behind a 0; as int32 and float all of them.
-LEXFORGE_TEXT_API int lexforge_predictor_predict(const LinePredictor* predictor,
-                                                 const int64_t* row_ends, int64_t lines,
-                                                 const int32_t* rows, const float* scores,
-                                                 int64_t k, float threshold, int threads,
-                                                 std::string** ends, std::string** labels,
-                                                 std::string** probabilities) {
+LEXFORGE_TEXT_API int lexforge_predictor_predict(
+    const LinePredictor* predictor, const int64_t* row_ends, int64_t lines, const int32_t* rows,
+    const float* inputs, const float* scores, int64_t k, float threshold, int threads,
+    std::string** ends, std::string** labels, std::string** probabilities) {
   return checked([&] {
-    give(predictor->predict({row_ends, static_cast<size_t>(lines) + 1}, rows, scores, k, threshold,
-                            threads),
+    give(predictor->predict({row_ends, static_cast<size_t>(lines) + 1}, rows, inputs, scores, k,
+                            threshold, threads),
          ends, labels, probabilities);
   });
 }

@@ -257,7 +257,7 @@ _predictor_predict = _checked(
     "predictor_predict",
     *2 * (c_void_p,),
     c_int64,
-    *2 * (c_void_p,),
+    *3 * (c_void_p,),
     c_int64,
     c_float,
     c_int,
@@ -1328,6 +1328,7 @@ class LinePredictor(_Handle):
         self,
         row_ends: np.ndarray,
         rows: np.ndarray,
+        inputs: np.ndarray | None,
         scores: np.ndarray | None,
         k: int,
         threshold: float,
@@ -1337,7 +1338,8 @@ class LinePredictor(_Handle):
 
         Args:
             row_ends, rows: as of `Lines`.
-            scores: None, or contiguous float32 [S, L], not of a tree: the rows are not looked at.
+            inputs: None, or contiguous float32 [S, D], what `hidden` gives.
+            scores: None, or contiguous float32 [S, L], of inputs and labels, not of a tree.
 
         Returns:
             Where those of each line end, int64 [S + 1], the labels, int32, and their
@@ -1346,7 +1348,8 @@ class LinePredictor(_Handle):
         blocks = [c_void_p() for _ in range(3)]
         _predictor_predict(
             *(self, row_ends.ctypes, len(row_ends) - 1, rows.ctypes),
-            *(None if scores is None else scores.ctypes, k, threshold, _threads(threads)),
+            *(None if each is None else each.ctypes for each in (inputs, scores)),
+            *(k, threshold, _threads(threads)),
             *map(byref, blocks),
         )
         ends, labels, probabilities = map(_take, blocks)

@@ -96,6 +96,7 @@ class ClassifierParts:
             self.tree,
             exact=True,
             threads=threads,
+            table=table if isinstance(table, torch.Tensor) else None,
         )
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,14 @@ from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile
 from lexforge.vectors.formats.rows import default_threads
 from lexforge.vectors.quantised import QuantizedMatrix, native_rows
 
+if TYPE_CHECKING:
+    import torch
+
 _SHORT = 1 << 16  # bytes of text that one thread reads as soon as several
 _SCORES = 1 << 22  # held at a time
 _CACHED = 1 << 18  # numbers of an output that stays near for all lines
-_FEW = 8  # lines, for which a matrix product is not worth its block
+_MANY = 1 << 12  # of rows, from which on the kernel is worth its call
+_ROWS = 1 << 20  # looked at together
 _KINDS = {"softmax": 0, "hs": 2}  # others are sigmoids
 
 
@@ -48,6 +52,7 @@ class Predictor:
         exact: without what the original adds to probabilities (0.00001, of a tree at each node),
             and without its table of sigmoids.
         threads: default one for each core.
+        table: what `input` is a view of, float32 [R, stride], for many lines.
 
     Raises:
         ValueError: The sizes do not go together.
@@ -63,8 +68,10 @@ class Predictor:
         *,
         exact: bool = False,
         threads: int | None = None,
+        table: torch.Tensor | None = None,
     ):
-        self._features, self._output = features, output
+        self._features, self._input, self._output = features, input, output
+        self._table = table
         self._tree, self._threads = loss == "hs", threads
         self._native = LinePredictor(
             features,
@@ -125,7 +132,20 @@ class Predictor:
         Zeros for a line without any.
         """
         ends = lines.row_ends[begin : None if end is None else end + 1]
-        return self._native.hidden(ends, lines.rows, self.threads)
+        if ends[-1] - ends[0] < _MANY or isinstance(self._input, QuantizedMatrix):
+            return self._native.hidden(ends, lines.rows, self.threads)
+        import torch
+
+        from lexforge.ops.embedding.embedding_bag import embedding_bag
+
+        if self._table is None:  # what is mapped may lie at any byte
+            self._table = torch.from_numpy(np.require(self._input, np.float32, ["A", "W", "C"]))
+        ids, bags = torch.from_numpy(lines.rows[ends[0] : ends[-1]]), torch.from_numpy(ends)
+        with torch.no_grad():
+            means = embedding_bag(
+                ids, self._table, bags - bags[0], mode="mean", include_last_offset=True
+            )
+        return np.ascontiguousarray(means.numpy()[:, : self._native.dim])
 
     def line_hidden(self, text: bytes) -> np.ndarray:
         """What `hidden` says of one line, that ends with its line break: float32 [D]."""
@@ -146,9 +166,16 @@ class Predictor:
         A line without any rows has none.
         """
         k, found = self._most(k), []
-        for begin, end, scores in self._blocks(lines):
+        for begin, end in self._blocks(lines):
             ends = lines.row_ends[begin : end + 1]
-            found.append(self._native.predict(ends, lines.rows, scores, k, threshold, self.threads))
+            inputs = scores = None
+            if not isinstance(self._input, QuantizedMatrix) and ends[-1] - ends[0] >= _MANY:
+                inputs = self.hidden(lines, begin, end)
+                if self._product:
+                    scores = inputs @ self._dense_output.T
+            found.append(
+                self._native.predict(ends, lines.rows, inputs, scores, k, threshold, self.threads)
+            )
         if len(found) == 1:
             return Predictions(*found[0])
         return Predictions(
@@ -188,17 +215,21 @@ class Predictor:
             raise ValueError(f"predict: k must be -1 or at least 1, got {k}")
         return self._native.labels if k == -1 else min(k, self._native.labels)
 
-    def _blocks(self, lines: Lines) -> Iterator[tuple[int, int, np.ndarray | None]]:
-        """Ranges of lines, each with its scores where many labels make a product worth while."""
-        total, labels = len(lines.row_ends) - 1, self._native.labels
-        small = labels * self._native.dim <= _CACHED
-        if self._tree or small or total < _FEW or isinstance(self._output, QuantizedMatrix):
-            yield 0, total, None
-            return
-        most = max(_FEW, _SCORES // labels)
-        for begin in range(0, total, most):
-            end = min(begin + most, total)
-            yield begin, end, self.hidden(lines, begin, end) @ self._dense_output.T
+    def _blocks(self, lines: Lines) -> Iterator[tuple[int, int]]:
+        """Ranges of lines with so many rows, and scores, that they fit into memory."""
+        begin, total = 0, len(lines.row_ends) - 1
+        most = max(1, _SCORES // self._native.labels) if self._product else total
+        while begin < total:
+            within = np.searchsorted(lines.row_ends, lines.row_ends[begin] + _ROWS, "right") - 1
+            end = min(max(int(within), begin + 1), begin + most, total)
+            yield begin, end
+            begin = end
+
+    @property
+    def _product(self) -> bool:
+        """Whether there are so many labels that scores of several lines are worth a product."""
+        large = self._native.labels * self._native.dim > _CACHED
+        return large and not self._tree and not isinstance(self._output, QuantizedMatrix)
 
     @cached_property
     def _dense_output(self) -> np.ndarray:
