@@ -106,10 +106,16 @@ void LabelledEncoder::finish() {
 
 LineFeatures::LineFeatures(const WordSpans& words, const WordSpans& labels, std::string prefix,
                            Settings settings, const int32_t* bucket_rows)
-    : prefix_(std::move(prefix)), settings_(settings), words_(static_cast<int32_t>(words.count)) {
+    : prefix_(std::move(prefix)),
+      settings_(settings.buckets > 0 ? settings : Settings{}),
+      words_(static_cast<int32_t>(words.count)),
+      rows_(words.count + settings_.buckets) {
+  if (rows_ > INT32_MAX) throw std::invalid_argument("more than 2^31 - 1 words and buckets");
   add_known(words, table_);
   add_known(labels, table_);
-  if (bucket_rows != nullptr) bucket_rows_.assign(bucket_rows, bucket_rows + settings.buckets);
+  if (bucket_rows == nullptr || settings_.buckets == 0) return;
+  bucket_rows_.assign(bucket_rows, bucket_rows + settings_.buckets);
+  rows_ = words_ + 1 + int64_t{*std::ranges::max_element(bucket_rows_)};
 }
 
 void LineFeatures::push_bucket(uint64_t hash, std::vector<int32_t>& rows) const {
@@ -128,6 +134,8 @@ void LineFeatures::read(std::string_view text, bool whole, Lines& lines) const {
   std::vector<Token> tokens;
   std::vector<int32_t> hashes;
   std::string wrapped;
+  tokens.reserve(64);
+  lines.rows.reserve(256);
   bool ended = false;  // what follows is left out
   const auto take = [&](std::string_view word) {
     if (ended) return;
@@ -199,6 +207,11 @@ LineFeatures::Lines LineFeatures::read(std::string_view text, bool whole, int th
   constexpr size_t kLeast = 1 << 14;  // bytes that are worth a thread
   const auto parts = static_cast<int64_t>(
       std::clamp<size_t>(text.size() / kLeast, 1, static_cast<size_t>(std::max(threads, 1))));
+  if (parts == 1) {
+    Lines all;
+    read(text, whole, all);
+    return all;
+  }
   std::vector<size_t> begins{0};
   for (int64_t part = 1; part < parts; ++part) {
     const size_t from = std::max(begins.back(), text.size() * part / parts);

@@ -93,12 +93,16 @@ class LineFeatures {
   };
 
   // `labels` have numbers of their own, from 0 on. bucket_rows is null or [buckets], and copied.
+  // Without buckets there are no n-grams.
   LineFeatures(const WordSpans& words, const WordSpans& labels, std::string prefix,
                Settings settings, const int32_t* bucket_rows);
 
   // Lines of a text by so many threads. Where `whole`, what follows a </s> in a line is left out;
   // otherwise it is a line of its own. A last line without \n gets no </s>.
   Lines read(std::string_view text, bool whole, int threads) const;
+
+  int64_t labels() const { return static_cast<int64_t>(table_.size()) - words_; }
+  int64_t rows() const { return rows_; }  // of the matrix that rows are numbers of, at least
 
  private:
   void read(std::string_view text, bool whole, Lines& lines) const;
@@ -108,6 +112,7 @@ class LineFeatures {
   const Settings settings_;
   WordTable table_;  // words, then labels
   int32_t words_;
+  int64_t rows_;
   std::vector<int32_t> bucket_rows_;
 };
 

@@ -223,6 +223,11 @@ class SubwordIndex:
                 f"SubwordIndex.bags: words must be those that the index was made for: {error}"
             ) from None
 
+    @property
+    def native(self) -> _text.SubwordRows:
+        """For functions of the text library."""
+        return self._native
+
     def ngram_rows(self, word: str | bytes) -> np.ndarray:
         """The rows of a word's n-grams, int32; -1 for one that counts as a row of zeros.
 

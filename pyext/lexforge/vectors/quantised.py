@@ -19,6 +19,7 @@ import numpy.typing as npt
 from lexforge._arguments import whole
 from lexforge._errors import CutShortError
 from lexforge._files import read_into
+from lexforge._text import MatrixRows
 from lexforge.vectors.similarity import row_norms
 
 CENTROIDS = 256  # of each sub-vector: a code is a byte
@@ -277,6 +278,18 @@ class QuantizedMatrix:
         norms = self._norms(rows)
         return found if norms is None else found * norms
 
+    @property
+    def native(self) -> MatrixRows:
+        """For functions of the text library."""
+        quantizer, norms = self.quantizer, self.norm_quantizer
+        return MatrixRows.of_codes(
+            self.codes,
+            quantizer.centroids,
+            quantizer.sub_dim,
+            self.norm_codes,
+            None if norms is None else norms.centroids,
+        )
+
     def _norms(self, rows: Any) -> np.ndarray | None:
         if self.norm_codes is None or self.norm_quantizer is None:
             return None
@@ -333,6 +346,11 @@ class QuantizedMatrix:
         if self.norm_codes is not None and self.norm_quantizer is not None:
             stream.write(np.ascontiguousarray(self.norm_codes).data)
             self.norm_quantizer.write(stream)
+
+
+def native_rows(matrix: np.ndarray | QuantizedMatrix) -> MatrixRows:
+    """A matrix [N, D] for functions of the text library; quantised, or of numbers."""
+    return matrix.native if isinstance(matrix, QuantizedMatrix) else MatrixRows.of(matrix)
 
 
 class Kept(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -21,11 +21,11 @@ from lexforge.models.fasttext.classifier_trainer import (
     classifier_steps,
     new_parts,
 )
+from lexforge.models.fasttext.meter import Meter
+from lexforge.models.fasttext.prediction import Predictor
 from lexforge.ops._tables import padded_table
-from lexforge.ops.embedding.embedding_bag import embedding_bag
 from lexforge.text.corpus import Corpus, resolve_corpus
 from lexforge.text.files import open_text
-from lexforge.text.huffman import HuffmanTree
 from lexforge.text.labelled import LABEL, NONE, LabelledCorpus, labelled_corpus
 from lexforge.training.checkpoint import (
     CONFIG,
@@ -61,22 +61,6 @@ _SUPERVISED = 3
 _NUMBERS = {name: number for number, name in LOSSES.items()}
 _BLOCK_BYTES = 1 << 22  # of text, predicted at a time
 _BATCH = 4096  # texts of a list, likewise
-_SCORES = 1 << 22  # numbers held at a time: lines times labels
-
-
-class Predictions(NamedTuple):
-    """The likeliest labels of S lines, k each.
-
-    Attributes:
-        labels: int64 [S, k], by descending probability.
-        probabilities: float32 [S, k].
-        counts: int64 [S], how many of them are predicted: those that reach the threshold; none of a
-            line without features.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    counts: np.ndarray
 
 
 class Scores(NamedTuple):
@@ -169,6 +153,7 @@ class FastTextClassifier:
         self.workers, self.progress = workers, progress
         self._parts: ClassifierParts | None = None
         self._state: StreamState | None = None
+        self._asked: tuple[ClassifierParts, Predictor, list[str]] | None = None
         self._kept: dict[str, Any] = {"ws": 5, "lrUpdateRate": 100, "t": 1e-4}  # of a file
 
     def __repr__(self) -> str:
@@ -345,26 +330,37 @@ class FastTextClassifier:
         Raises:
             ValueError: A line feed in a line; k is neither -1 nor at least 1.
         """
-        one = isinstance(text, str)
-        names = np.array(self.labels, object)
+        predictor, names = self._predictor, self._names
+        if isinstance(text, str):
+            found, shares = predictor.line(_line(text), names, k, threshold)
+            return found, shares.astype(np.float32)
         labels: list[tuple[str, ...]] = []
-        probabilities: list[np.ndarray] = []
-        for lines in self._read_texts([text] if one else text):  # type: ignore[list-item]
-            found = self._predicted(lines, k, threshold)
-            for row, count in enumerate(found.counts.tolist()):
-                labels.append(tuple(names[found.labels[row, :count]]))
-                probabilities.append(found.probabilities[row, :count])
-        return (labels[0], probabilities[0]) if one else (labels, probabilities)
+        likely: list[np.ndarray] = []
+        for first in range(0, len(text), _BATCH):
+            block = b"".join(map(_line, text[first : first + _BATCH]))
+            lines = predictor.lines(block, whole=True)
+            for of_line, probabilities in self._told(lines, k, threshold):
+                labels.append(of_line)
+                likely.append(probabilities)
+        return labels, likely
 
     def predict_file(
         self, corpus: Any, k: int = 1, threshold: float = 0.0
     ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
         """What :meth:`predict` gives of a line, for each line of a corpus, labels in it aside."""
-        names = np.array(self.labels, object)
-        for lines in self._read_corpus(resolve_corpus(corpus)):
-            found = self._predicted(lines, k, threshold)
-            for row, count in enumerate(found.counts.tolist()):
-                yield tuple(names[found.labels[row, :count]]), found.probabilities[row, :count]
+        for block in _blocks(resolve_corpus(corpus)):
+            yield from self._told(self._predictor.lines(block), k, threshold)
+
+    def _told(
+        self, lines: _text.Lines, k: int, threshold: float
+    ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+        names, found = self._names, self._predictor.predict(lines, k, threshold)
+        labels = found.labels.tolist()
+        for begin, end in pairwise(found.offsets.tolist()):
+            yield (
+                tuple([names[label] for label in labels[begin:end]]),
+                found.probabilities[begin:end],
+            )
 
     def test(self, corpus: Any, k: int = 1, threshold: float = 0.0) -> tuple[int, float, float]:
         """Precision and recall on lines with labels.
@@ -378,15 +374,19 @@ class FastTextClassifier:
             Number of lines; precision at k, the share of right ones among the labels predicted;
             recall at k, the share of the lines' labels that were predicted.
         """
-        lines, *counts = self._tested(corpus, k, threshold)
-        scores = _scores(*(int(each.sum()) for each in counts))
-        return lines, scores.precision, scores.recall
+        meter = self._measured(corpus, k, threshold)
+        return meter.examples, meter.precision(), meter.recall()
 
     def test_label(self, corpus: Any, k: int = 1, threshold: float = 0.0) -> dict[str, Scores]:
         """Precision, recall and F1 of each label; arguments as for :meth:`test`."""
-        _, *counts = self._tested(corpus, k, threshold)
-        rows = zip(*(each.tolist() for each in counts), strict=True)
-        return {label: _scores(*row) for label, row in zip(self.labels, rows, strict=True)}
+        meter = self._measured(corpus, k, threshold)
+        return {
+            label: Scores(meter.precision(number), meter.recall(number), meter.f1(number))
+            for number, label in enumerate(self.labels)
+        }
+
+    def _measured(self, corpus: Any, k: int, threshold: float) -> Meter:
+        return self._predictor.measured(_blocks(resolve_corpus(corpus)), k, threshold)
 
     def get_sentence_vector(self, text: str) -> np.ndarray:
         """The input of a line: the mean of the vectors of its features, float32 [dim].
@@ -394,8 +394,7 @@ class FastTextClassifier:
         Raises:
             ValueError: A line feed in it.
         """
-        (lines,) = self._read_texts([text])
-        return self._hidden(lines)[0, : self.dim].numpy()
+        return self._predictor.line_hidden(_line(text))
 
     def get_word_vector(self, word: str) -> np.ndarray:
         """The mean of a word's own vector and those of its n-grams, float32 [dim].
@@ -408,7 +407,7 @@ class FastTextClassifier:
         if row >= 0:
             rows = np.concatenate([np.array([row], np.int32), rows])
         ends = np.array([0, len(rows)])
-        return self._hidden(_text.Lines(ends, rows, ends, rows, 0))[0, : self.dim].numpy()
+        return self._predictor.hidden(_text.Lines(ends, rows, ends, rows, 0))[0]
 
     @property
     def _word_index(self) -> _text.WordIndex:
@@ -417,86 +416,18 @@ class FastTextClassifier:
             vars(parts)["word_index"] = _text.WordIndex(parts.words)
         return vars(parts)["word_index"]
 
-    def _read_texts(self, texts: Iterable[str]) -> Iterator[_text.Lines]:
-        texts = list(texts)
-        for text in texts:
-            if not isinstance(text, str):
-                raise TypeError(f"predict: text must be str, got {type(text).__name__}")
-            if "\n" in text:
-                raise ValueError("predict: one line at a time (remove '\\n')")
-        features = self.parts.features
-        for first in range(0, len(texts), _BATCH):
-            block = "\n".join([*texts[first : first + _BATCH], ""])
-            yield features.read(
-                block.encode(errors="surrogateescape"), whole=True, threads=self._threads
-            )
+    @property
+    def _predictor(self) -> Predictor:
+        parts = self.parts
+        if self._asked is None or self._asked[0] is not parts:
+            self._asked = parts, parts.predictor(self._threads), self.labels
+        return self._asked[1]
 
-    def _read_corpus(self, corpus: Corpus) -> Iterator[_text.Lines]:
-        features = self.parts.features
-        for block in _blocks(corpus):
-            yield features.read(block, whole=False, threads=self._threads)
-
-    @torch.no_grad()
-    def _hidden(self, lines: _text.Lines) -> torch.Tensor:
-        """The inputs of lines, float32 [S, stride]."""
-        table, ends = self.parts.input, torch.from_numpy(lines.row_ends)
-        rows = torch.from_numpy(lines.rows)
-        if isinstance(table, QuantizedMatrix):
-            decoded = torch.from_numpy(np.ascontiguousarray(table.gather(lines.rows)))
-            table = torch.nn.functional.pad(decoded, (0, self.parts.output.shape[1] - self.dim))
-            rows = torch.arange(len(rows), dtype=torch.int32)
-            if not len(rows):
-                return torch.zeros(len(ends) - 1, self.parts.output.shape[1])
-        return embedding_bag(rows, table, ends, mode="mean", include_last_offset=True)
-
-    def _probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Of all labels, [S, L]."""
-        parts, loss = self.parts, self.settings.loss
-        if parts.tree is not None:
-            return _of_leaves(parts.tree, hidden @ parts.output[:-1].T).exp_()
-        scores = hidden @ parts.output.T
-        return torch.softmax(scores, 1) if loss == "softmax" else scores.sigmoid_()
-
-    @torch.no_grad()
-    def _predicted(self, lines: _text.Lines, k: int, threshold: float) -> Predictions:
-        labels = len(self.parts.labels)
-        if k != -1 and k < 1:
-            raise ValueError(f"predict: k must be -1 or at least 1, got {k}")
-        most = labels if k == -1 else min(k, labels)
-        found = []
-        for hidden in self._hidden(lines).split(max(1, _SCORES // labels)):
-            probabilities = self._probabilities(hidden)
-            found.append(probabilities.max(1, True) if most == 1 else probabilities.topk(most, 1))
-        if not found:
-            empty = np.zeros((0, most))
-            return Predictions(empty.astype(np.int64), empty.astype(np.float32), np.zeros(0, int))
-        likely, names = (torch.cat(each).numpy() for each in zip(*found, strict=True))
-        counts = (likely >= threshold).sum(1) * (np.diff(lines.row_ends) > 0)
-        return Predictions(names, likely, counts)
-
-    def _tested(
-        self, corpus: Any, k: int, threshold: float
-    ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-        """Lines; of each label how often it was right, predicted, and there."""
-        labels = len(self.parts.labels)
-        right, predicted, there = np.zeros((3, labels), np.int64)
-        tested = 0
-        for lines in self._read_corpus(resolve_corpus(corpus)):
-            found = self._predicted(lines, k, threshold)
-            sizes = np.diff(lines.label_ends)
-            counted = (sizes > 0) & (np.diff(lines.row_ends) > 0)
-            tested += int(counted.sum())
-            gold = np.repeat(np.arange(len(sizes)), sizes)
-            here = counted[gold]
-            gold, of_gold = gold[here], lines.labels[here]
-            there += np.bincount(of_gold, minlength=labels)
-            counts = found.counts * counted
-            taken = np.arange(found.labels.shape[1]) < counts[:, None]
-            names, line = found.labels[taken], np.repeat(np.arange(len(counts)), counts)
-            predicted += np.bincount(names, minlength=labels)
-            hits = np.isin(line * labels + names, gold * labels + of_gold)
-            right += np.bincount(names[hits], minlength=labels)
-        return tested, right, predicted, there
+    @property
+    def _names(self) -> list[str]:
+        _ = self._predictor
+        assert self._asked is not None
+        return self._asked[2]
 
     # ---- files
 
@@ -707,41 +638,12 @@ def _padded(matrix: np.ndarray) -> torch.Tensor:
     return table
 
 
-def _scores(right: int, predicted: int, there: int) -> Scores:
-    def share(part: int, of: int) -> float:
-        return part / of if of else math.nan
-
-    return Scores(share(right, predicted), share(right, there), share(2 * right, predicted + there))
-
-
-def _of_leaves(tree: HuffmanTree, scores: torch.Tensor) -> torch.Tensor:
-    """Log probabilities of the leaves, [S, L], from the scores of inner nodes, [S, L - 1].
-
-    Level by level from the root on. fastText's trees turn right with the probability
-    sigmoid(score).
-    """
-    leaves, inner = len(tree.offsets) - 1, scores.shape[1]
-    depth = np.arange(len(tree.nodes)) - np.repeat(tree.offsets[:-1], np.diff(tree.offsets))
-    right, left = (torch.nn.functional.logsigmoid(x) for x in (scores, -scores))
-    at = scores.new_zeros(len(scores), inner)  # of inner nodes
-    out = scores.new_empty(len(scores), leaves)
-    links = np.full(inner, -1, np.int64)  # how an inner node is come to
-    below = np.flatnonzero(depth > 0)
-    links[tree.nodes[below] >> 1] = tree.nodes[below - 1]
-    levels = np.full(inner, 0, np.int64)
-    levels[tree.nodes >> 1] = depth
-    for level in range(1, int(levels.max(initial=0)) + 1):
-        nodes = np.flatnonzero(levels == level)
-        at[:, nodes] = _turned(at, right, left, links[nodes])
-    out[:] = _turned(at, right, left, tree.nodes[tree.offsets[1:] - 1])
-    return out
-
-
-def _turned(
-    at: torch.Tensor, right: torch.Tensor, left: torch.Tensor, links: np.ndarray
-) -> torch.Tensor:
-    nodes, turns = torch.from_numpy(links >> 1), torch.from_numpy(links & 1).bool()
-    return at[:, nodes] + torch.where(turns, right[:, nodes], left[:, nodes])
+def _line(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"predict: text must be str, got {type(text).__name__}")
+    if "\n" in text:
+        raise ValueError("predict: one line at a time (remove '\\n')")
+    return text.encode(errors="surrogateescape") + b"\n"
 
 
 def _blocks(corpus: Corpus) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from lexforge import _text
 from lexforge._arguments import MAX_THREADS
 from lexforge._text import WordBytes
 from lexforge.models.fasttext.classifier_settings import ClassifierSettings
+from lexforge.models.fasttext.prediction import Predictor
 from lexforge.ops._tables import padded_table
 from lexforge.ops.sampling.sampling import build_alias, noise_weights
 from lexforge.ops.subword.classify_train import classify_train_
@@ -82,6 +83,20 @@ class ClassifierParts:
             word_ngrams=s.word_ngrams,
             buckets=s.buckets,
             bucket_rows=self.bucket_rows,
+        )
+
+    def predictor(self, threads: int) -> Predictor:
+        """Predicts from the tables as they are, also while they are trained."""
+        table, dim = self.input, self.settings.dim
+        return Predictor(
+            self.features,
+            table[:, :dim].numpy() if isinstance(table, torch.Tensor) else table,
+            self.output[:, :dim].numpy(),
+            self.settings.loss,
+            self.tree,
+            exact=True,
+            threads=threads,
+            table=table if isinstance(table, torch.Tensor) else None,
         )
 
     @cached_property

@@ -18,7 +18,7 @@ import numpy as np
 
 from lexforge._arguments import existing, real
 from lexforge._arguments import whole as whole_number
-from lexforge._text import Lines, WordBytes
+from lexforge._text import WordBytes
 from lexforge.models.fasttext.meter import Meter
 from lexforge.models.fasttext.prediction import Predictions, Predictor
 from lexforge.text.subwords import character_ngrams, ngram_hash
@@ -248,7 +248,10 @@ class Model:
         """
         if "\n" in text:
             raise ValueError(_ONE_LINE.format("predict"))
-        return next(self.sentence_vectors(_encoded(text) + b"\n"))
+        line = _encoded(text) + b"\n"
+        if self.file.supervised:
+            return self._predictor.line_hidden(line)
+        return next(self.sentence_vectors(line))
 
     def sentence_vectors(self, text: bytes) -> Iterator[np.ndarray]:
         """Those of all lines of a text; of the last one, too, where it has no line break."""
@@ -362,20 +365,22 @@ class Model:
         Raises:
             ValueError: The model is not supervised, or the text has a line break.
         """
-        lines = [text] if isinstance(text, str) else text
-        if any("\n" in line for line in lines):
-            raise ValueError(_ONE_LINE.format("predict"))
-        names = self.get_labels(on_unicode_error=on_unicode_error)
-        found = self.predictions("".join(f"{line}\n" for line in lines), k, threshold, whole=True)
-        of_line = [
-            ([names[label] for label in found.labels[begin:end].tolist()], scores)
-            for begin, end in pairwise(found.offsets.tolist())
-            for scores in (found.probabilities[begin:end],)
-        ]
+        k = whole_number("predict", "k", k, -1, _MAX_K)
+        threshold = real("predict", "threshold", threshold, -math.inf)
+        predictor, strict = self._predictor, on_unicode_error == "strict"
+        names = self.labels if strict else self.get_labels(on_unicode_error=on_unicode_error)
         if isinstance(text, str):
-            labels, scores = of_line[0]
-            return tuple(labels), scores.astype(np.float64)
-        return [labels for labels, _ in of_line], [scores for _, scores in of_line]
+            if "\n" in text:
+                raise ValueError(_ONE_LINE.format("predict"))
+            return predictor.line(_encoded(text) + b"\n", names, k, threshold)
+        if any("\n" in line for line in text):
+            raise ValueError(_ONE_LINE.format("predict"))
+        told = self.predictions("".join(f"{line}\n" for line in text), k, threshold, whole=True)
+        ends, labels = told.offsets.tolist(), [names[label] for label in told.labels.tolist()]
+        return (
+            [labels[begin:end] for begin, end in pairwise(ends)],
+            [told.probabilities[begin:end] for begin, end in pairwise(ends)],
+        )
 
     def predictions(
         self, text: str | bytes, k: int = 1, threshold: float = 0.0, whole: bool = False
@@ -459,21 +464,7 @@ class Model:
                 return self.meter(stream, k, threshold, missed)
         k = whole_number("test", "k", k, -1, _MAX_K)
         threshold = real("test", "threshold", threshold, -math.inf)
-        predictor = self._predictor
-        true, predicted = [], []
-        for text in _blocks(lines):
-            known = _labelled(predictor.lines(text))
-            true.append((known.label_ends, known.labels))
-            predicted.append(predictor.predict(known, k, threshold))
-        return Meter(
-            len(self.file.labels),
-            _ends([ends for ends, _ in true]),
-            np.concatenate([np.empty(0, np.int64), *(labels for _, labels in true)]),
-            _ends([each.offsets for each in predicted]),
-            np.concatenate([np.empty(0, np.int64), *(each.labels for each in predicted)]),
-            np.concatenate([np.empty(0, np.float32), *(each.probabilities for each in predicted)]),
-            missed,
-        )
+        return self._predictor.measured(_blocks(lines), k, threshold, missed)
 
     # -- less room
 
@@ -570,7 +561,7 @@ class Model:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        return Predictor(self.file, self.label)
+        return Predictor.of_file(self.file, self.label)
 
 
 class ModelMeter:
@@ -642,21 +633,3 @@ def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
     stream = iter(lines)
     while block := b"".join(islice(stream, _BLOCK_LINES)):
         yield block
-
-
-def _labelled(lines: Lines) -> Lines:
-    """The lines that have a label, and something to predict it from."""
-    rows, labels = np.diff(lines.row_ends), np.diff(lines.label_ends)
-    kept = (rows > 0) & (labels > 0)
-    return Lines(
-        np.append(0, np.cumsum(rows[kept])),
-        lines.rows[np.repeat(kept, rows)],
-        np.append(0, np.cumsum(labels[kept])),
-        lines.labels[np.repeat(kept, labels)],
-        lines.tokens,
-    )
-
-
-def _ends(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Offsets of what stands in several parts, each with offsets of its own."""
-    return np.append(0, np.cumsum(np.concatenate([np.empty(0, int), *map(np.diff, parts)])))

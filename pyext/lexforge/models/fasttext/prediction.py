@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from lexforge._text import LineFeatures, Lines
-from lexforge.ops.embedding.embedding_bag import embedding_bag
-from lexforge.text.huffman import huffman_tree
+from lexforge._text import LineFeatures, LinePredictor, Lines
+from lexforge.models.fasttext.meter import Meter
+from lexforge.text.huffman import HuffmanTree, huffman_tree
 from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile
 from lexforge.vectors.formats.rows import default_threads
-from lexforge.vectors.quantised import QuantizedMatrix
+from lexforge.vectors.quantised import QuantizedMatrix, native_rows
 
-_ROWS = 1 << 20  # looked at together
-_MANY = 1 << 12  # of rows, from which on the kernel is worth its call
-_SCORES = 1 << 22
+if TYPE_CHECKING:
+    import torch
+
 _SHORT = 1 << 16  # bytes of text that one thread reads as soon as several
-_FLOOR = 1e-5  # is added to probabilities, of which logarithms are taken
+_SCORES = 1 << 22  # held at a time
+_CACHED = 1 << 18  # numbers of an output that stays near for all lines
+_MANY = 1 << 12  # of rows, from which on the kernel is worth its call
+_ROWS = 1 << 20  # looked at together
+_KINDS = {"softmax": 0, "hs": 2}  # others are sigmoids
 
 
 class Predictions(NamedTuple):
@@ -28,8 +31,8 @@ class Predictions(NamedTuple):
 
     Attributes:
         offsets: int64 [S + 1]; those of line s are ``labels[offsets[s]:offsets[s + 1]]``.
-        labels: int64.
-        probabilities: float32, as fastText tells them: 0.00001 more than they are.
+        labels: int32.
+        probabilities: float32.
     """
 
     offsets: np.ndarray
@@ -38,17 +41,54 @@ class Predictions(NamedTuple):
 
 
 class Predictor:
-    """Predicts labels as the original does.
+    """Predicts labels as the original does. Of equal ones the last comes first.
 
     Args:
-        file: of a supervised model.
-        prefix: with which labels begin.
+        features: what finds the rows of lines.
+        input: float32 or quantised [R, D], of words and of buckets.
+        output: likewise [L, D], of labels.
+        loss: "softmax", "hs", "ns" or "ova".
+        tree: that of the labels, for "hs" where there are several.
+        exact: without what the original adds to probabilities (0.00001, of a tree at each node),
+            and without its table of sigmoids.
+        threads: default one for each core.
+        table: what `input` is a view of, float32 [R, stride], for many lines.
 
     Raises:
-        ValueError: The model is not supervised, or it has no labels.
+        ValueError: The sizes do not go together.
     """
 
-    def __init__(self, file: FastTextFile, prefix: str):
+    def __init__(
+        self,
+        features: LineFeatures,
+        input: np.ndarray | QuantizedMatrix,
+        output: np.ndarray | QuantizedMatrix,
+        loss: str,
+        tree: HuffmanTree | None = None,
+        *,
+        exact: bool = False,
+        threads: int | None = None,
+        table: torch.Tensor | None = None,
+    ):
+        self._features, self._input, self._output = features, input, output
+        self._table = table
+        self._tree, self._threads = loss == "hs", threads
+        self._native = LinePredictor(
+            features,
+            native_rows(input),
+            native_rows(output),
+            loss=_KINDS.get(loss, 1),
+            tree=None if tree is None else (tree.offsets, tree.nodes),
+            exact=exact,
+        )
+
+    @classmethod
+    def of_file(cls, file: FastTextFile, prefix: str) -> Predictor:
+        """That of a supervised model, whose labels begin with `prefix`.
+
+        Raises:
+            ValueError: The model is not supervised, or it has no labels.
+        """
         if not file.supervised:
             raise ValueError("Model needs to be supervised for prediction!")
         if not len(file.labels):
@@ -57,7 +97,7 @@ class Predictor:
         if file.pruneidx is not None:
             bucket_rows = np.full(file.bucket, -1, np.int32)
             bucket_rows[file.pruneidx[:, 0]] = file.pruneidx[:, 1]
-        self._features = LineFeatures(
+        features = LineFeatures(
             file.words,
             file.labels,
             prefix.encode(errors="surrogateescape"),
@@ -67,8 +107,10 @@ class Predictor:
             buckets=file.bucket,
             bucket_rows=bucket_rows,
         )
-        self._input, self._loss = file.input, LOSSES[file.loss]
-        self._output, self._label_counts = file.output, file.label_counts
+        loss = LOSSES[file.loss]
+        several = loss == "hs" and len(file.labels) > 1
+        tree = huffman_tree(file.label_counts) if several else None
+        return cls(features, file.input, file.output, loss, tree)
 
     def lines(self, text: bytes, whole: bool = False) -> Lines:
         """Rows of the input and labels of each line.
@@ -77,8 +119,12 @@ class Predictor:
             text: lines, each with its line break.
             whole: what follows a ``</s>`` in a line is left out, not a line of its own.
         """
-        threads = 1 if len(text) < _SHORT else default_threads()
+        threads = 1 if len(text) < _SHORT else self.threads
         return self._features.read(text, whole=whole, threads=threads)
+
+    @property
+    def threads(self) -> int:
+        return self._threads or default_threads()
 
     def hidden(self, lines: Lines, begin: int = 0, end: int | None = None) -> np.ndarray:
         """The means of the input's rows for lines begin .. end, float32 [end - begin, D].
@@ -86,99 +132,124 @@ class Predictor:
         Zeros for a line without any.
         """
         ends = lines.row_ends[begin : None if end is None else end + 1]
-        if ends[-1] - ends[0] >= _MANY and not isinstance(self._input, QuantizedMatrix):
-            ids = torch.from_numpy(lines.rows[ends[0] : ends[-1]])
-            bags = torch.from_numpy(ends - ends[0])
-            with torch.no_grad():
-                return embedding_bag(
-                    ids, self._table, bags, mode="mean", include_last_offset=True
-                ).numpy()
-        counts = np.diff(ends)
-        means = np.zeros((len(counts), self._input.shape[1]), np.float32)
-        if some := np.flatnonzero(counts).tolist():
-            rows = np.asarray(self._input[lines.rows[ends[0] : ends[-1]]], np.float32)
-            sums = np.add.reduceat(rows, ends[some] - ends[0])
-            means[some] = sums * (1 / counts[some, None]).astype(np.float32)
-        return means
+        if ends[-1] - ends[0] < _MANY or isinstance(self._input, QuantizedMatrix):
+            return self._native.hidden(ends, lines.rows, self.threads)
+        import torch
+
+        from lexforge.ops.embedding.embedding_bag import embedding_bag
+
+        if self._table is None:  # what is mapped may lie at any byte
+            self._table = torch.from_numpy(np.require(self._input, np.float32, ["A", "W", "C"]))
+        ids, bags = torch.from_numpy(lines.rows[ends[0] : ends[-1]]), torch.from_numpy(ends)
+        with torch.no_grad():
+            means = embedding_bag(
+                ids, self._table, bags - bags[0], mode="mean", include_last_offset=True
+            )
+        return np.ascontiguousarray(means.numpy()[:, : self._native.dim])
+
+    def line_hidden(self, text: bytes) -> np.ndarray:
+        """What `hidden` says of one line, that ends with its line break: float32 [D]."""
+        return self._native.line_hidden(text)
+
+    def line(
+        self, text: bytes, names: list[str], k: int = 1, threshold: float = 0.0
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """What `predict` says of one line that ends with its line break: names, and float64."""
+        found, probabilities = self._native.line(text, k if k == 1 else self._most(k), threshold)
+        if len(found) == 1:  # as a rule, and quicker
+            return (names[found[0]],), probabilities
+        return tuple([names[label] for label in found]), probabilities
 
     def predict(self, lines: Lines, k: int = 1, threshold: float = 0.0) -> Predictions:
         """Up to k labels of each line (-1: all), of those with a probability of `threshold`.
 
-        Of equal ones the last comes first. A line without any rows has none.
+        A line without any rows has none.
         """
-        count = len(self._label_counts)
-        k = count if k < 0 else min(k, count)
-        counts, labels, probabilities = [], [], []
+        k, found = self._most(k), []
         for begin, end in self._blocks(lines):
-            scores = self._probabilities(self.hidden(lines, begin, end))
-            backwards = scores[:, ::-1]
-            if k == 1:
-                best = backwards.argmax(1)[:, None]
-            else:
-                best = np.argsort(-backwards, axis=1, kind="stable")[:, :k]
-            best = count - 1 - best
-            found = np.take_along_axis(scores, best, 1)
-            kept = (found >= threshold) & (np.diff(lines.row_ends)[begin:end, None] > 0)
-            counts.append(kept.sum(1))
-            labels.append(best[kept])
-            probabilities.append(found[kept])
-        offsets = np.concatenate([np.zeros(1, np.int64), *counts]).cumsum()
-        logs = np.log(_joined(probabilities, np.float32).astype(np.float64) + self._floor)
-        return Predictions(offsets, _joined(labels, np.int64), np.exp(logs.astype(np.float32)))
+            ends = lines.row_ends[begin : end + 1]
+            inputs = scores = None
+            if not isinstance(self._input, QuantizedMatrix) and ends[-1] - ends[0] >= _MANY:
+                inputs = self.hidden(lines, begin, end)
+                if self._product:
+                    scores = inputs @ self._dense_output.T
+            found.append(
+                self._native.predict(ends, lines.rows, inputs, scores, k, threshold, self.threads)
+            )
+        if len(found) == 1:
+            return Predictions(*found[0])
+        return Predictions(
+            joined_ends([ends for ends, *_ in found]),
+            np.concatenate([np.empty(0, np.int32), *(labels for _, labels, _ in found)]),
+            np.concatenate([np.empty(0, np.float32), *(shares for *_, shares in found)]),
+        )
 
-    @property
-    def _floor(self) -> float:
-        return 0.0 if self._loss == "hs" else _FLOOR  # the tree has it at each node
+    def measured(
+        self, blocks: Iterable[bytes], k: int = 1, threshold: float = 0.0, missed: bool = False
+    ) -> Meter:
+        """How good predictions are for lines with labels.
+
+        Lines without a label that the model has, or without words, do not count.
+
+        Args:
+            blocks: of text, each of whole lines.
+            missed: as of `Meter`.
+        """
+        true, predicted = [], []
+        for text in blocks:
+            known = _labelled(self.lines(text))
+            true.append((known.label_ends, known.labels))
+            predicted.append(self.predict(known, k, threshold))
+        return Meter(
+            self._native.labels,
+            joined_ends([ends for ends, _ in true]),
+            np.concatenate([np.empty(0, np.int64), *(labels for _, labels in true)]),
+            joined_ends([each.offsets for each in predicted]),
+            np.concatenate([np.empty(0, np.int64), *(each.labels for each in predicted)]),
+            np.concatenate([np.empty(0, np.float32), *(each.probabilities for each in predicted)]),
+            missed,
+        )
+
+    def _most(self, k: int) -> int:
+        if k < 1 and k != -1:
+            raise ValueError(f"predict: k must be -1 or at least 1, got {k}")
+        return self._native.labels if k == -1 else min(k, self._native.labels)
 
     def _blocks(self, lines: Lines) -> Iterator[tuple[int, int]]:
         """Ranges of lines with so many rows, and scores, that they fit into memory."""
         begin, total = 0, len(lines.row_ends) - 1
-        most = max(1, _SCORES // len(self._label_counts))
+        most = max(1, _SCORES // self._native.labels) if self._product else total
         while begin < total:
             within = np.searchsorted(lines.row_ends, lines.row_ends[begin] + _ROWS, "right") - 1
             end = min(max(int(within), begin + 1), begin + most, total)
             yield begin, end
             begin = end
 
-    def _probabilities(self, hidden: np.ndarray) -> np.ndarray:
-        """Of all labels, float32 [S, L]."""
-        if isinstance(self._output, QuantizedMatrix):
-            scores = np.stack([self._output.scores(each) for each in hidden])
-        else:
-            scores = hidden @ self._dense_output.T
-        if self._loss == "softmax":
-            scores = np.exp(scores - scores.max(1, keepdims=True))
-            return scores / scores.sum(1, keepdims=True)
-        if self._loss == "hs":
-            return self._of_tree(scores)
-        sigmoid = _TABLE[np.clip((scores + 8) * 32, 0, 512).astype(np.int64)]
-        return np.where(scores < -8, np.float32(0), np.where(scores > 8, np.float32(1), sigmoid))
-
-    def _of_tree(self, scores: np.ndarray) -> np.ndarray:
-        if len(self._label_counts) == 1:
-            return np.ones((len(scores), 1), np.float32)
-        right = 1 / (1 + np.exp(-scores.astype(np.float64)))
-        turns = np.log(np.stack((1 - right, right), 2).astype(np.float32) + _FLOOR)
-        turns = turns.reshape(len(scores), -1)[:, self._tree.nodes]  # node 2 k + code
-        return np.exp(np.add.reduceat(turns, self._tree.offsets[:-1], axis=1)).astype(np.float32)
-
-    @cached_property
-    def _tree(self):
-        return huffman_tree(self._label_counts)
-
-    @cached_property
-    def _table(self) -> torch.Tensor:
-        """The input in memory: what is mapped may lie at any byte."""
-        return torch.from_numpy(np.require(self._input, np.float32, ["A", "W", "C"]))
+    @property
+    def _product(self) -> bool:
+        """Whether there are so many labels that scores of several lines are worth a product."""
+        large = self._native.labels * self._native.dim > _CACHED
+        return large and not self._tree and not isinstance(self._output, QuantizedMatrix)
 
     @cached_property
     def _dense_output(self) -> np.ndarray:
-        return np.ascontiguousarray(self._output, np.float32)
+        """The output in memory: what is mapped may lie at any byte."""
+        return np.require(self._output, np.float32, ["A"])
 
 
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)
+def joined_ends(parts: list[np.ndarray]) -> np.ndarray:
+    """Offsets of what stands in several parts, each with offsets of its own."""
+    return np.append(0, np.cumsum(np.concatenate([np.empty(0, int), *map(np.diff, parts)])))
 
 
-# Of a sigmoid, at 513 places from -8 to 8; beyond them it is 0 and 1.
-_TABLE = (1 / (1 + np.exp(-np.linspace(-8, 8, 513)))).astype(np.float32)
+def _labelled(lines: Lines) -> Lines:
+    """The lines that have a label, and something to predict it from."""
+    rows, labels = np.diff(lines.row_ends), np.diff(lines.label_ends)
+    kept = (rows > 0) & (labels > 0)
+    return Lines(
+        np.append(0, np.cumsum(rows[kept])),
+        lines.rows[np.repeat(kept, rows)],
+        np.append(0, np.cumsum(labels[kept])),
+        lines.labels[np.repeat(kept, labels)],
+        lines.tokens,
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lexforge._files import map_file, read_into, replacing
 from lexforge._text import WordBytes
 from lexforge.text.subwords import SubwordIndex
 from lexforge.vectors.formats.arrays import Ngrams, Table
-from lexforge.vectors.quantised import QuantizedMatrix
+from lexforge.vectors.quantised import QuantizedMatrix, native_rows
 
 MAGIC, VERSION = 793712314, 12
 LOSSES = {1: "hs", 2: "ns", 3: "softmax", 4: "ova"}
@@ -86,6 +86,7 @@ class FastTextFile:
     pruneidx: np.ndarray | None = None
     version: int = VERSION
     encoding: str = "utf-8"
+    _native: tuple[Any, _text.MatrixRows] | None = field(default=None, init=False, repr=False)
 
     @property
     def supervised(self) -> bool:
@@ -122,10 +123,17 @@ class FastTextFile:
         Of a word that is not in the vocabulary, of its n-grams; zeros where it has none. No other
         rows are looked at.
         """
-        word = self._encoded(word)
-        row = self.index.find(word)
+        if not isinstance(self.input, np.ndarray | QuantizedMatrix):  # made of a model's table
+            return self._gathered(self._encoded(word))
+        if self._native is None or self._native[0] is not self.input:
+            self._native = self.input, native_rows(self.input)
+        return _text.word_vector(
+            self.index, self.subwords.native, self._native[1], self._encoded(word)
+        )
+
+    def _gathered(self, word: bytes) -> np.ndarray:
         rows = self.subwords.ngram_rows(word).astype(np.int64) + len(self.words)
-        if row >= 0:
+        if (row := self.index.find(word)) >= 0:
             rows = np.concatenate([[row], rows])
         if not len(rows):
             return np.zeros(self.dim, np.float32)
