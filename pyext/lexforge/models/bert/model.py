@@ -286,11 +286,17 @@ class BertModel(nn.Module):
             found = {name: tensor for name, tensor in found.items() if name not in tasks}
         if strict:
             bert_files.check_layers(config.num_layers, found, folder)
-        config.check_memory()
+        else:
+            config.check_memory()
         absent = _absent_parts(found, strict, heads)
-        with torch.device("meta"):
-            outline = BertModel(config, seed=UNSET)._without(absent)
+        try:
+            with torch.device("meta"):
+                outline = BertModel(config, seed=UNSET)._without(absent)
+        except RuntimeError:  # more numbers than torch can count
+            config.check_memory()
+            raise
         differences = outline._differences(names, found, folder, strict, prefix)
+        config.check_memory()
         model = BertModel(config, seed=UNSET)._without(absent)
         model._fill(names, found, prefix, bool(differences.missing))
         if heads is None and strict and tasks:
