@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -231,20 +231,35 @@ class TokenizedParagraphs(NamedTuple):
 
 
 def tokenize_paragraphs(
-    paragraphs: Iterable[Iterable[str]], tokenizer: Tokenizer
+    paragraphs: Iterable[Iterable[str]],
+    tokenizer: Tokenizer,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> TokenizedParagraphs:
-    """What `read_paragraphs` gave, as numbers; special tokens spelled in it are text."""
-    return TokenizedParagraphs.from_lists(_encoded(paragraphs, tokenizer))
+    """What `read_paragraphs` gave, as numbers; special tokens spelled in it are text.
+
+    Args:
+        progress: called with (paragraphs done, of how many, None for an unknown number).
+    """
+    return TokenizedParagraphs.from_lists(_encoded(paragraphs, tokenizer, progress))
 
 
 def _encoded(
-    paragraphs: Iterable[Iterable[str]], tokenizer: Tokenizer
+    paragraphs: Iterable[Iterable[str]],
+    tokenizer: Tokenizer,
+    progress: Callable[[int, int | None], None] | None,
 ) -> Iterator[list[Sequence[int]]]:
-    remaining = iter(paragraphs)
+    remaining, done = iter(paragraphs), 0
+    total = len(paragraphs) if isinstance(paragraphs, Sized) else None
+    if progress:
+        progress(done, total)
     while batch := [list(paragraph) for paragraph in itertools.islice(remaining, _PARAGRAPHS)]:
         numbers = iter(encode_corpus(tokenizer, [text for part in batch for text in part]))
         for part in batch:
             yield list(itertools.islice(numbers, len(part)))
+        done += len(batch)
+        if progress:
+            progress(done, total)
 
 
 _PARAGRAPHS = 1024  # that are encoded together

@@ -303,7 +303,8 @@ class BertModel(nn.Module):
             warnings.warn(
                 f"{folder}: {', '.join(tasks)} of another task are left out", stacklevel=3
             )
-        model.vocabulary, model.tokenizer = words, bert_files.read_tokenizer(folder)
+        model.tokenizer = bert_files.read_tokenizer(folder)
+        model.vocabulary = _agreed(words, model.tokenizer, folder)
         return model.eval()
 
     def _without(self, parts: Iterable[str]) -> BertModel:
@@ -652,6 +653,25 @@ def contents(
         heads = tuple(part for part in ("mlm", "nsp") if getattr(model, part) is not None)
         config["architectures"] = [bert_files.ARCHITECTURES[heads]]
     return config, tensors, model.vocabulary
+
+
+def _agreed(
+    words: list[str] | None, tokenizer: Tokenizer | None, folder: str | os.PathLike
+) -> list[str] | None:
+    """The tokens of vocab.txt and those that its tokenizer has beside; a warning if they differ."""
+    if words is None or tokenizer is None:
+        return words
+    tokens = list(tokenizer.tokens)
+    differ = [i for i, pair in enumerate(zip(words, tokens, strict=False)) if len({"", *pair}) > 2]
+    if differ or len(words) > len(tokens):
+        number = differ[0] if differ else len(tokens)
+        there = repr(tokens[number]) if differ else "nothing"
+        warnings.warn(
+            f"{folder}: {bert_files.VOCABULARY} has {words[number]!r} for {number}, the tokenizer "
+            f"has {there}: the tokenizer counts",
+            stacklevel=4,
+        )
+    return tokens
 
 
 def _absent_parts(found: Mapping[str, Tensor], strict: bool, heads: bool | None) -> list[str]:

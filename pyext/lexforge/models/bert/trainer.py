@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -497,6 +497,7 @@ def pretrain(
             tokenizer=named,
             min_count=min_count,
             vocab_size=vocab_size,
+            progress=progress,
         )
         pretraining.hold_out(eval_file, evaluation)
         for note in pretraining.notes:
@@ -629,6 +630,7 @@ class _Run:
         tokenizer: Tokenizer | str | None,
         min_count: int,
         vocab_size: int | None,
+        progress: Progress,
     ) -> None:
         """Read and number the corpus, and fix what depends on it.
 
@@ -645,13 +647,15 @@ class _Run:
         if self.settings.eval_share:
             paragraphs, self._unseen = _divided(paragraphs, self.settings.eval_share)
         if self._saved is None:
-            self._make_model(paragraphs, shape, tokenizer, min_count, vocab_size)
+            self._make_model(paragraphs, shape, tokenizer, min_count, vocab_size, progress)
         elif vocab_size is not None and len(self.tokenizer) > vocab_size:
             raise ValueError(
                 f"cannot resume with other settings: vocab_size is {vocab_size}, and the run's "
                 f"tokenizer has {len(self.tokenizer)} tokens"
             )
-        numbers = tokenize_paragraphs(paragraphs, self.tokenizer)
+        numbers = tokenize_paragraphs(
+            paragraphs, self.tokenizer, progress=progress.phase("tokens", "paragraphs")
+        )
         identity = _identity(numbers, self.tokenizer)
         saved, settings, config = self._saved, self.settings, self.model.config
         if len(self.tokenizer) > config.vocab_size:
@@ -735,10 +739,12 @@ class _Run:
         tokenizer: Tokenizer | str | None,
         min_count: int,
         vocab_size: int | None,
+        progress: Progress,
     ) -> None:
         if isinstance(self._config, Path) and tokenizer is None:
             tokenizer = with_special_tokens(load_tokenizer(self._config))
-        texts, size = _Sentences(paragraphs), vocab_size or VOCAB_SIZE
+        texts = _Sentences(paragraphs, progress.phase("vocabulary", "paragraphs"))
+        size = vocab_size or VOCAB_SIZE
         if tokenizer == WORDPIECE:
             tokenizer = PublishedTokenizer.train_wordpiece(texts, vocab_size=size)
         elif tokenizer == BPE:
@@ -827,11 +833,16 @@ class _Run:
 class _Sentences:
     """All sentences of paragraphs, as often as wanted."""
 
-    def __init__(self, paragraphs: list[list[str]]) -> None:
-        self._paragraphs = paragraphs
+    def __init__(
+        self, paragraphs: list[list[str]], report: Callable[[int, int | None], None] | None
+    ) -> None:
+        self._paragraphs, self._report = paragraphs, report
 
     def __iter__(self) -> Iterator[str]:
-        return chain.from_iterable(self._paragraphs)
+        for number, paragraph in enumerate(self._paragraphs):
+            if self._report:
+                self._report(number, len(self._paragraphs))
+            yield from paragraph
 
 
 def _named_tokenizer(tokenizer: Any) -> Any:
