@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import json
 import lzma
 import os
@@ -297,17 +298,125 @@ def test_folders_of_sentence_transformers(invoke, model, texts, tmp_path):
         lengths = np.linalg.norm(expected[what], axis=1, keepdims=True)
         np.testing.assert_allclose(run(), expected[what] / lengths, atol=1e-6)
         np.testing.assert_array_equal(run("--no-normalize"), expected[what])
-    config.write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    assert "the pooling must be cls or mean, got max" in run()
-    modules[2]["type"] = "sentence_transformers.models.Dense"
-    config.write_text(json.dumps({"pooling_mode_cls_token": True}))
+    config.write_text(json.dumps({"pooling_mode_cls_token": False}))
+    assert "pooling_mode must be one of cls, max, mean, mean_sqrt_len_tokens, weigh" in run()
+    config.write_text(json.dumps({"pooling_mode": ["cls", "max"]}))
+    assert "got ['cls', 'max']: give what is wanted of the encoder alone (--what)" in run()
+    config.write_text(json.dumps({"pooling_mode": "cls"}))
+    modules[2]["type"] = "sentence_transformers.models.LSTM"
     (folder / "modules.json").write_text(json.dumps(modules))
-    assert "modules must be Transformer, Pooling and Normalize, got Dense" in run()
+    assert "modules must be Transformer, Pooling, Dense and Normalize, got LSTM" in run()
     modules.pop()
     (folder / "modules.json").write_text(json.dumps(modules))
+    prompts = folder / "config_sentence_transformers.json"
+    prompts.write_text(json.dumps({"prompts": {"query": "q: "}, "default_prompt_name": "query"}))
+    assert "default_prompt_name must be null, got 'query': write the prompt" in run()
+    prompts.write_text(json.dumps({"prompts": {"query": "q: "}, "default_prompt_name": None}))
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 4}')
     assert "must be at most 4 tokens" in run()
     assert len(run("--truncate")) == 2
+
+
+def test_poolings_of_sentence_transformers(invoke, model, texts, tmp_path):
+    """All of its modes, several end to end, then a layer of their own, computed by hand."""
+    folder, out = tmp_path / "st", tmp_path / "v.npy"
+    pieces_folder(model, folder)
+    texts.write_text("RU1 ru2\nRU\n")
+    tokens = tmp_path / "tokens.safetensors"
+    options = ("--what", "tokens", "--out", tokens)
+    assert invoke("bert", "encode", folder, texts, *options).exit_code == 0
+    found = load_file(tokens)
+    bounds = found["offsets"].tolist()
+    parts = [found["vectors"][begin:end] for begin, end in itertools.pairwise(bounds)]
+    weights = [np.arange(1, len(x) + 1)[:, None] / np.arange(1, len(x) + 1).sum() for x in parts]
+    expected = {
+        "cls_token": [x[0] for x in parts],
+        "max_tokens": [x.max(0) for x in parts],
+        "mean_tokens": [x.mean(0) for x in parts],
+        "mean_sqrt_len_tokens": [x.sum(0) / len(x) ** 0.5 for x in parts],
+        "weightedmean_tokens": [(w * x).sum(0) for w, x in zip(weights, parts, strict=True)],
+        "lasttoken": [x[-1] for x in parts],
+    }
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling")]
+
+    def run(*more, **modes):
+        written = [
+            {"type": f"sentence_transformers.models.{kind}", "path": path}
+            for kind, path in (*modules, *more)
+        ]
+        (folder / "modules.json").write_text(json.dumps(written))
+        (folder / "1_Pooling").mkdir(exist_ok=True)
+        (folder / "1_Pooling/config.json").write_text(json.dumps(modes))
+        result = invoke("bert", "encode", folder, texts, "--out", out)
+        return np.load(out) if result.exit_code == 0 else result.stderr
+
+    names = {name: f"pooling_mode_{name}" for name in expected}
+    for name, vectors in expected.items():
+        np.testing.assert_allclose(run(**{names[name]: True}), vectors, atol=1e-6)
+    every = np.concatenate([np.stack(vectors) for vectors in expected.values()], axis=1)
+    np.testing.assert_allclose(run(**dict.fromkeys(names.values(), True)), every, atol=1e-6)
+
+    width, generator = every.shape[1], np.random.default_rng(1)
+    layer = generator.normal(size=(5, width)).astype(np.float32), np.ones(5, np.float32)
+    dense = folder / "2_Dense"
+    dense.mkdir()
+    config = {"in_features": width, "out_features": 5, "bias": True}
+    config |= {"activation_function": "torch.nn.modules.activation.Tanh"}
+    (dense / "config.json").write_text(json.dumps(config))
+    save_file({"linear.weight": layer[0], "linear.bias": layer[1]}, dense / "model.safetensors")
+    through = np.tanh(every @ layer[0].T + layer[1])
+    whole = dict.fromkeys(names.values(), True)
+    more = (("Dense", "2_Dense"), ("Normalize", "3_Normalize"))
+    through /= np.linalg.norm(through, axis=1, keepdims=True)
+    np.testing.assert_allclose(run(*more, **whole), through, atol=1e-5)
+    assert f"must take vectors of {width // 6} numbers, got {width}" in run(
+        *more, pooling_mode_lasttoken=True
+    )
+    assert "nothing may follow Normalize, got Dense" in run(*more[::-1], **whole)
+    for changes, message in (
+        ({"out_features": 6}, "does not hold the layer of its configuration"),
+        ({"in_features": 0}, "in_features must be >= 1, got 0"),
+        ({"activation_function": "my.Own"}, "must be one of Identity, Tanh, ReLU, GELU, Sigmoid"),
+        ({"module_input_name": "token_embeddings"}, "module_input_name must be sentence_embedd"),
+    ):
+        (dense / "config.json").write_text(json.dumps(config | changes))
+        assert message in run(*more, **whole)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_raw_text_beside_transformers(invoke, texts, tmp_path, lowercase):
+    """Text goes through a vocab.txt of pieces as it does there, to the same vectors."""
+    transformers = pytest.importorskip("transformers")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *"abcdeéfghilnorstuwxyz,.!?-'東京1", "The", "the", "cafe", "run"]
+    pieces += [f"##{piece}" for piece in (*"abcdefghilnorstuwxyz", "ning", "ner")]
+    folder, out = tmp_path / "published", tmp_path / "v.npy"
+    config = transformers.BertConfig(
+        vocab_size=len(pieces), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=40,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    theirs = transformers.BertModel(config).eval()
+    theirs.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lowercase}))
+    lines = ["The café, running!", "東京 isn't  far\x00 away", "", "[MASK] the runner-1?", "q ß"]
+    texts.write_text("\n".join(lines) + "\n")
+    tokenizer = transformers.BertTokenizer.from_pretrained(folder, do_lower_case=lowercase)
+    inputs = tokenizer(lines, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = theirs(**inputs)
+    hidden, mask = expected.last_hidden_state, inputs["attention_mask"][..., None]
+    wanted = {
+        "cls": hidden[:, 0],
+        "mean": (hidden * mask).sum(1) / mask.sum(1),
+        "pooled": expected.pooler_output,
+    }
+    for what, vectors in wanted.items():
+        result = invoke("bert", "encode", folder, texts, "--what", what, "--out", out)
+        assert result.exit_code == 0, result.output
+        np.testing.assert_allclose(np.load(out), vectors, atol=1e-5)
 
 
 @pytest.mark.interop

@@ -71,6 +71,7 @@ def test_a_run(invoke, paragraphs_file, tmp_path):
         "seed": 3,
         "encoding": "utf-8",
         "errors": None,
+        "eval_share": 0.0,
     }
     config = BertModel.from_pretrained(out).config
     assert (config.num_layers, config.hidden_size, config.num_heads) == (1, 32, 2)
@@ -141,7 +142,9 @@ def test_going_on_from_a_model(invoke, paragraphs_file, tmp_path):
         (["{corpus}", "--heads", "3"], 1, "--heads must divide --hidden-size 128, got 3"),
         (["{corpus}", "--batch-size", "9", "--accumulation", "2"], 1, "must divide --batch-size 9"),
         (["{corpus}", "--max-len", "2000"], 1, "--max-len must be at most max_positions = 1000"),
-        (["{corpus}", "--eval-every", "3"], 2, "need --eval-file"),
+        (["{corpus}", "--eval-every", "3"], 2, "need --eval-file or --eval-share"),
+        (["{corpus}", "--eval-share", "0.1", "--eval-file", "{corpus}"], 2, "give either --eval-f"),
+        (["{corpus}", "--eval-share", "1e-9"], 1, "--eval-share must leave a paragraph of two"),
         (["{corpus}", "--eval-file", "/nowhere/eval.txt"], 1, "/nowhere/eval.txt"),
         (["{corpus}", "--tensorboard", "{corpus}"], 2, "--tensorboard must be a folder"),
         (["{one}"], 1, "must have a paragraph of two sentences"),
@@ -192,6 +195,20 @@ def test_evaluation(invoke, paragraphs_file, tmp_path):
     best = json.loads((out / "best/trainer_state.json").read_text())["state"]
     assert best["step"] == steps[-3]
     assert BertModel.from_pretrained(out / "best").config.hidden_size == 32
+
+
+def test_a_share_is_held_out(invoke, paragraphs_file, tmp_path):
+    """With byte pairs of the rest; what to resume with need not be said again."""
+    out = tmp_path / "bert"
+    options = ("--eval-share", 0.05, "--eval-every", 2, "--steps", 4, *SIZE, *RUN[:2])
+    options += ("--tokenizer", "bpe", "--vocab-size", 300, "--max-len", 60)
+    result = invoke("bert", "pretrain", paragraphs_file, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    assert "best on held-out text at step " in result.stderr
+    assert (out / "best/model.safetensors").exists()
+    before = (out / "model.safetensors").read_bytes()
+    result = invoke("bert", "pretrain", paragraphs_file, "--out", out, "--resume")
+    assert result.exit_code == 0 and (out / "model.safetensors").read_bytes() == before
 
 
 def test_tensorboard_is_missing(invoke, paragraphs_file, tmp_path, monkeypatch):

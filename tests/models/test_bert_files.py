@@ -17,6 +17,7 @@ from lexforge._files import COMMIT
 from lexforge.bert import BertConfig, BertEncoder, BertModel
 from lexforge.models.bert import files as bert_files
 from lexforge.reference import bert as reference
+from lexforge.text.tokenizers.published import PublishedTokenizer
 from lexforge.training.checkpoint import CheckpointError
 from models.bert_batches import padded_batch
 
@@ -537,6 +538,27 @@ def test_an_archive_with_a_damaged_byte(tmp_path):
             BertModel.load_reference_archive(path, num_heads=3)
 
 
+# Vocabularies
+
+
+def test_tokens_that_were_added_are_kept(tmp_path):
+    """tokenizer.json has more than vocab.txt, and other settings than a vocab.txt alone."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    model = BertModel(BertConfig.standard(9, 8, 1, 2, 8, 10), seed=1)
+    model.tokenizer = PublishedTokenizer.from_pieces([*special, "A", "a", "NEW"], lowercase=False)
+    model.vocabulary = list(model.tokenizer.tokens)
+    model.save_pretrained(tmp_path / "first")
+    (tmp_path / "first/vocab.txt").write_text("\n".join([*special, "A", "a"]) + "\n")
+    read = BertModel.from_pretrained(tmp_path / "first")
+    assert read.vocabulary[-1] == "NEW"
+    read.save_pretrained(tmp_path / "second")
+    again = BertModel.from_pretrained(tmp_path / "second").tokenizer
+    assert again.encode("A NEW a") == [5, 7, 6]
+    (tmp_path / "first/vocab.txt").write_text("\n".join([*special, "A", "b"]) + "\n")
+    with pytest.warns(UserWarning, match="vocab.txt has 'b' for 6, the tokenizer has 'a': the tok"):
+        assert BertModel.from_pretrained(tmp_path / "first").vocabulary[6] == "a"
+
+
 # Sizes, shards, poolers
 
 
@@ -551,7 +573,11 @@ def test_an_archive_with_a_damaged_byte(tmp_path):
             r"word_embeddings.weight must be \[1000000, 12\]",
         ),
         ({"vocab_size": 2**62}, MemoryError, f"vocab_size={2**62}.* are free"),
-        ({"max_position_embeddings": 2**40}, MemoryError, f"max_positions={2**40}.* are free"),
+        (
+            {"max_position_embeddings": 2**40},
+            CheckpointError,
+            rf"position_embeddings.weight must be \[{2**40}, 12\]",
+        ),
     ],
 )
 @pytest.mark.parametrize("heads", [True, False])

@@ -20,6 +20,7 @@ from lexforge.models.bert.config import BertConfig
 from lexforge.models.bert.examples import BertExamples, tokenize_paragraphs
 from lexforge.models.bert.model import BertModel
 from lexforge.models.bert.trainer import STANDARD, pretrain
+from lexforge.text.tokenizers.bpe import BPETokenizer
 from lexforge.text.tokenizers.published import PublishedTokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training import network_checkpoint, network_run
@@ -256,7 +257,7 @@ def test_tokenizers_to_choose(paragraphs, tmp_path):
     assert named.tokenizer.tokens == folder.tokenizer.tokens == words.tokens
     assert same(named, folder)
     for options, message in (
-        ({"tokenizer": "bytes"}, "tokenizer must be 'words', 'wordpiece', a folder with one or a"),
+        ({"tokenizer": "bytes"}, "tokenizer must be 'words', 'wordpiece', 'bpe', a folder with"),
         (
             {"tokenizer": "words", "vocab_size": 9},
             'vocab_size must come with tokenizer "wordpiece"',
@@ -266,6 +267,62 @@ def test_tokenizers_to_choose(paragraphs, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             pretrain(paragraphs, **SMALL, **options)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("kind", ["bpe", "BPETokenizer", "GPT-2's files", "another's file"])
+def test_byte_pairs(kind, paragraphs, tmp_path):
+    """Special tokens are added; stopped, resumed, read by transformers, encoded."""
+    transformers = pytest.importorskip("transformers")
+    texts = [" ".join(paragraph) for paragraph in paragraphs]
+    own = BPETokenizer.train_from_iterator(texts, 280)
+    options = {**PIECES, "max_len": 60, "steps": 4, "whole_words": True, "vocab_size": None}
+    options["shape"] = {**PIECES["shape"], "max_positions": 60}
+    if kind == "bpe":
+        options |= {"tokenizer": "bpe", "vocab_size": 290}
+    elif kind == "BPETokenizer":
+        options["tokenizer"] = own
+    elif kind == "GPT-2's files":
+        own.save_gpt2(tmp_path / "files")
+        options["tokenizer"] = tmp_path / "files"
+    else:
+        own.save(tmp_path / "files")
+        options["tokenizer"] = tmp_path / "files"
+    out = tmp_path / "run"
+    whole = pretrain(paragraphs, **options)
+    assert not pretrain(paragraphs, **options, out=out, stop=StopAfter(2)).state.finished
+    result = pretrain(paragraphs, **options, out=out, resume=True)
+    assert same(result, whole)
+    tokens = result.tokenizer.tokens
+    if kind == "bpe":
+        assert tokens[:4] == ["[PAD]", "[CLS]", "[SEP]", "[MASK]"] and len(tokens) <= 290
+        with pytest.raises(ValueError, match="tokenizer must be that of the run"):
+            pretrain(paragraphs, **{**options, "tokenizer": "wordpiece"}, out=out, resume=True)
+    else:
+        assert tokens == [*own.tokens, "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    assert result.model.config.pad_token_id == tokens.index("[PAD]")
+
+    text = f"{texts[0]} [MASK]"
+    theirs = transformers.AutoTokenizer.from_pretrained(out)
+    inputs = theirs(text, return_tensors="pt")
+    cls, sep = result.tokenizer.cls_id, result.tokenizer.sep_id
+    assert inputs["input_ids"][0].tolist() == [cls, *result.tokenizer.encode(text), sep]
+    if kind != "bpe":
+        assert result.tokenizer.encode(texts[0]) == own.encode(texts[0])
+        assert result.tokenizer.encode(text)[-1] == len(own) + 3
+    positions = torch.arange(inputs["input_ids"].shape[1])[None, :60]
+    inputs = {"input_ids": inputs["input_ids"][:, :60]}
+    model = transformers.AutoModelForMaskedLM.from_pretrained(out).eval()
+    with torch.no_grad():
+        encoded, logits, _ = result.model.eval()(inputs["input_ids"], pred_positions=positions)
+        assert torch.allclose(model(**inputs).logits, logits, atol=1e-5)
+    read = lexforge.bert.load_tokenizer(out)
+    found = lexforge.bert.encode(result.model, read, [texts[0][:20]], what="cls")
+    ids = torch.tensor([[cls, *own.encode(texts[0][:20]), sep]]) if kind != "bpe" else None
+    if ids is not None:
+        with torch.no_grad():
+            encoded, _, _ = result.model(ids)
+        torch.testing.assert_close(torch.from_numpy(found), encoded[:, 0], atol=1e-5, rtol=0)
 
 
 def test_epochs(paragraphs):
@@ -505,6 +562,35 @@ def test_resume_with_another_evaluation(evaluated, paragraphs, tmp_path, changes
     folder = shutil.copytree(evaluated[1], tmp_path / "run")
     with pytest.raises(ValueError, match=message):
         pretrain(paragraphs, **changes, out=folder, resume=True)
+
+
+def test_a_share_is_held_out(paragraphs, tmp_path):
+    """The last paragraphs, as if they were another file; the words are those of the others."""
+    share = 20 / len(paragraphs)
+    apart = {"eval_file": paragraphs[-20:], "eval_every": 4}
+    expected = pretrain(paragraphs[:-20], **SMALL, **apart)
+    options = {**SMALL, "eval_share": share, "eval_every": 4}
+    result = pretrain(paragraphs, **options)
+    assert result.tokenizer.tokens == expected.tokenizer.tokens
+    assert same(result, expected) and len(result.evaluations) == 3
+    pretrain(paragraphs, **options, out=tmp_path, stop=StopAfter(5))
+    machine = {"threads": 1, "device": "cpu", "out": tmp_path, "resume": True}
+    for changes, message in (
+        ({"eval_share": 0.2}, f"eval_share is 0.2, {share} in the run"),
+        ({"eval_share": 0.0}, f"eval_share is 0.0, {share} in the run"),
+        ({"eval_file": paragraphs}, "cannot resume with eval_file: the run has an eval_share"),
+        ({"eval_every": 3}, "eval_every is 3, 4 in the run"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pretrain(paragraphs, **changes, **machine)
+    assert same(pretrain(paragraphs, **machine), result)
+    for options, message in (
+        ({"eval_share": 0.1, "eval_file": paragraphs}, "give eval_file or eval_share, got both"),
+        ({"eval_share": 0.95}, "eval_share must be 0 to 0.9, got 0.95"),
+        ({"eval_share": 1e-9}, "must leave a paragraph of two sentences on either side"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pretrain(paragraphs, **SMALL, **options)
 
 
 def test_evaluation_is_refused(paragraphs, stopped, tmp_path, evaluated):

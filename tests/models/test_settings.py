@@ -33,7 +33,7 @@ RECORDS = {
     PretrainingSettings: "max_len batch_size steps optimizer learning_rate weight_decay "
     "beta1 beta2 min_learning_rate decay_steps "
     "warmup_steps schedule clip accumulation precision static_masks whole_words sentences seed "
-    "encoding errors",
+    "eval_share encoding errors",
     EvaluationSettings: "eval_every early_stopping",
 }
 

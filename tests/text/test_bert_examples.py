@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import itertools
 import threading
 
@@ -147,6 +148,13 @@ def test_whole_words_equal_the_oracle(threads):
     assert whole > 10 and short
     batch = examples.batch(1, 50, 0)
     assert (padded(batch, 20)[4].sum() == (batch.labels != -100).sum()).item()
+
+
+def test_the_mask_is_a_token_of_its_own():
+    wrong = copy.copy(TOKENIZER)
+    wrong.mask_id = TOKENIZER.sep_id
+    with pytest.raises(ValueError, match="must have a mask of its own, and its mask is its sep"):
+        BertExamples(PARAGRAPHS, wrong, max_len=20)
 
 
 def test_whole_words_without_pieces_are_words():

@@ -11,11 +11,15 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from lexforge.text.tokenizers.bpe import BPETokenizer
+from lexforge.text.tokenizers.bpe_files import tokenizer_json
+from lexforge.text.tokenizers.characters import CharacterTokenizer
 from lexforge.text.tokenizers.published import (
     PublishedTokenizer,
     as_tokenizer,
     load_tokenizer,
     tokenizer_of,
+    with_special_tokens,
 )
 from lexforge.text.tokenizers.words import WordTokenizer
 
@@ -112,6 +116,72 @@ def test_byte_level():
         _ = tokenizer.mask_id
     with pytest.raises(ValueError, match="must hold '東', and has no unknown token"):
         tokenizer.convert_tokens_to_ids(["東"])
+
+
+def test_special_tokens_that_are_lacking():
+    """They are added behind the others, and stand around texts; what is there stays as it is."""
+    complete = pieces()
+    assert with_special_tokens(complete) is complete
+    own = BPETokenizer.train_from_iterator(["the cat and the dog"] * 5, 270)
+    text = "the dog, naïve 東"
+    for given in (
+        own,
+        PublishedTokenizer(tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(own)))),
+    ):
+        made = with_special_tokens(given)
+        assert made.tokens == [*given.tokens, "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+        assert made.encode(text) == own.encode(text) and made.unk_id == -1
+        assert made.encode("the [MASK]")[-1] == made.mask_id == len(own) + 3
+        assert made.encode_corpus(["the [MASK]"])[0] == own.encode("the [MASK]")
+        assert made.decode(made.encode(text)) == text
+        assert made.pad_id == len(own) and with_special_tokens(made) is made
+        begins = [t for t, on in zip(made.tokens, made.continuing, strict=True) if not on]
+        assert all(token[0] in "Ġ[" for token in begins)
+        both = made._tokenizer.encode(text, "the")
+        assert both.ids == [
+            len(own) + 1,
+            *own.encode(text),
+            len(own) + 2,
+            *own.encode("the"),
+            len(own) + 2,
+        ]
+    named = with_special_tokens(PublishedTokenizer(byte_level()))
+    assert named.special_tokens == {"pad": "[PAD]", "mask": "[MASK]", "cls": "<s>", "sep": "</s>"}
+    assert len(named) == len(byte_level().get_vocab()) + 2
+    words = WordTokenizer([*WordTokenizer.SPECIAL_TOKENS, "a"])
+    assert with_special_tokens(words) is words
+    spaced = BPETokenizer.train_from_iterator(["the cat"] * 5, 20, mode="words", end_of_word="</w>")
+    with pytest.raises(ValueError, match="whole words need tokens that show where a word begins"):
+        _ = with_special_tokens(spaced).continuing
+    greedy = BPETokenizer(own.tokens, own.merges, algorithm="greedy")
+    dropping = BPETokenizer(own.tokens, own.merges, dropout=0.1)
+    for wrong, message in (
+        (greedy, "has no place for algorithm='greedy'"),
+        (dropping, "must be without dropout, got 0.1"),
+        (PublishedTokenizer(tokenizers.Tokenizer(models.BPE(dropout=0.5))), "dropout, got 0.5"),
+        (CharacterTokenizer(["a"]), "must have cls and sep tokens, and CharacterTokenizer has"),
+        (
+            PublishedTokenizer(tokenizers.Tokenizer(models.WordLevel({"a": 1}, unk_token="a"))),
+            "must be 0 to 1 for",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            with_special_tokens(wrong)
+
+
+def test_byte_pairs_of_own_texts():
+    texts = ["the running runner runs", "she ran, he runs 東京"] * 20
+    made = PublishedTokenizer.train_byte_pairs(texts, vocab_size=270)
+    assert made.kind == "BPE" and len(made) == 270 and made.unk_id == -1
+    assert made.special_tokens == {
+        "pad": "[PAD]", "mask": "[MASK]", "cls": "[CLS]", "sep": "[SEP]"
+    }  # fmt: skip
+    assert made.tokens[:4] == ["[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    assert made.decode(made.encode("ünseen 京")) == "ünseen 京"
+    again = PublishedTokenizer.train_byte_pairs(texts, vocab_size=270)
+    assert again.tokens == made.tokens
+    with pytest.raises(ValueError, match="vocab_size"):
+        PublishedTokenizer.train_byte_pairs(texts, vocab_size=100)
 
 
 def test_special_tokens_by_their_places():

@@ -100,8 +100,8 @@ def encode(
     tokens, `offsets` tells where each line begins, and `token_ids` what the tokens are.
 
     Lines are text for every model whose folder has a tokenizer: tokenizer.json, or vocab.txt. A
-    folder of sentence-transformers says itself what the vectors are, and whether they are
-    normalized: that is the default there.
+    folder of sentence-transformers says itself what the vectors are, through which layers they go
+    and whether they are normalized: that is the default there.
 
     Examples:
 
@@ -131,17 +131,17 @@ def encode(
     if not model.is_dir():
         raise typer.BadParameter(f"MODEL must be a folder, and {model} is none")
     pooling = read_pooling(model) if what is None else None
-    wish = what.value if what else (pooling.what if pooling else "pooled")
+    wish = pooling.what if pooling else (what.value if what else "pooled",)
     if normalize is None:
         normalize = pooling is not None and pooling.normalize
-    check_vector_file(out, wish)
+    check_vector_file(out, wish[0])
     if workers is not None:
         torch.set_num_threads(kernel_threads(workers))
     encoder = model if pooling is None else pooling.folder
     bert, tokenizer = load(encoder, device, ids)
     if max_len is None and pooling is not None and pooling.max_len is not None:
         max_len = min(pooling.max_len, bert.config.max_positions)
-    metadata = {"what": wish, "layers": layers, "model": model.resolve().name}
+    metadata = {"what": "+".join(wish), "layers": layers, "model": model.resolve().name}
     counts = EncodingCounts()
     with (
         Progress(not quiet) as progress,
@@ -157,7 +157,12 @@ def encode(
         windows = encode_stream(
             bert,
             tokenizer,
-            _texts(file, split=pairs is not None, ids=ids),
+            _texts(
+                file,
+                split=pairs is not None,
+                ids=ids,
+                lowercase=pooling is not None and pooling.lowercase,
+            ),
             what=wish,
             layers=wanted,
             batch_size=batch_size,
@@ -165,6 +170,7 @@ def encode(
             truncate=truncate,
             precision=precision.value,
             normalize=normalize,
+            dense=None if pooling is None else pooling.dense,
             name=_line,
         )
         with vector_file(out, metadata) as vectors:
@@ -205,7 +211,9 @@ def _line(number: int) -> str:
     return f"line {number + 1}"
 
 
-def _texts(file: Iterable[bytes], *, split: bool, ids: bool) -> Iterator[Any]:
+def _texts(
+    file: Iterable[bytes], *, split: bool, ids: bool, lowercase: bool = False
+) -> Iterator[Any]:
     """The texts of the lines, as :func:`lexforge.bert.encode` takes them."""
     for number, line in enumerate(file):
         try:
@@ -215,6 +223,8 @@ def _texts(file: Iterable[bytes], *, split: bool, ids: bool) -> Iterator[Any]:
                 f"encode: {_line(number)} must be UTF-8, got byte {line[error.start]:#x} "
                 f"at {error.start + 1}"
             ) from None
+        if lowercase:
+            text = text.lower()
         parts = text.split("\t") if split else [text]
         if split and len(parts) != 2:
             raise ValueError(

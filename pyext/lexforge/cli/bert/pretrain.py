@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from lexforge.training.progress import Progress
 
 CONFIG_HELP = "reference (2 layers of 128; the default), standard (BERT-base), or a model's folder."
-TOKENIZER_HELP = "words (between spaces; the default), wordpiece (trained on CORPUS), or a folder."
+TOKENIZER_HELP = "words (between spaces; the default), wordpiece or bpe (of CORPUS), or a folder."
+SIZE_HELP = "Tokens of wordpiece or bpe; 16,000 by default."
 EVAL_HELP = "Text not trained on, measured in between; the best model stays in `--out/best`."
 GRAPHS_HELP = "On a GPU, start the kernels of a step together rather than one by one."
 GRAPHS = "--cuda-graphs/--no-cuda-graphs"
@@ -51,7 +52,7 @@ class PretrainingOptions:
 
     config: str | None = model(None, CONFIG_HELP, metavar="NAME|FOLDER")
     tokenizer: str | None = of_corpus(None, TOKENIZER_HELP, metavar="NAME|FOLDER")
-    vocab_size: int | None = of_corpus(None, "Tokens of wordpiece; 16,000 by default.", low=1)
+    vocab_size: int | None = of_corpus(None, SIZE_HELP, low=1)
     min_count: int = common.min_count(help="Rarer words become `<unk>`.", low=1)
     epochs: int | None = common.epochs(None, "Instead of --steps.")
     keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
@@ -80,7 +81,9 @@ def pretrain(
     CORPUS is text with a paragraph a line; lines of one sentence are left out. Sentences end at
     " . ", as in WikiText, or, where more lines are prose, at . ! ? before a capital or a digit (but
     not behind initials and Mr, Dr, ...). Words are taken as they stand between spaces, in lower
-    case; --tokenizer wordpiece makes pieces of them, as published BERT has, and is for prose.
+    case; --tokenizer wordpiece makes pieces of them, as published BERT has, and is for prose; bpe
+    makes byte pairs, as GPT-2 has. A folder may be of `lexforge bpe train`, GPT-2's vocab.json and
+    merges.txt, or of any tokenizer.json; special tokens that it lacks are added behind its tokens.
 
     With nothing else a small model trains for 50 steps: minutes, in which it learns how frequent
     words are and little else. The masked-word loss (MLM) begins near 10 and soon stays near 7; a
@@ -98,6 +101,7 @@ def pretrain(
     - `lexforge bert pretrain wiki.txt --out bert/ --steps 20000 --lr 0.001 --precision bf16`
     - `lexforge bert pretrain wiki.txt --out bert/ --resume`
     - `lexforge bert pretrain wiki.txt --out bert/ --eval-file held-out.txt --early-stopping 3`
+    - `lexforge bert pretrain wiki.txt --out bert/ --eval-share 0.01 --tokenizer bpe`
     - `lexforge bert pretrain wiki.txt --out base/ --config standard --epochs 10 --accumulation 8`
     - `lexforge bert pretrain news.txt --out news/ --config bert-base-uncased/ --epochs 1`
     - `lexforge bert pretrain prose.txt --out bert/ --config standard --layers 4 --hidden-size 256
@@ -108,8 +112,13 @@ def pretrain(
 
     if "steps" in given and others.epochs is not None:
         raise typer.BadParameter("give either --steps or --epochs")
-    if evaluated and others.eval_file is None:
-        raise typer.BadParameter("--eval-every and --early-stopping need --eval-file")
+    shared = given.get("eval_share", 0)
+    if others.eval_file is not None and shared:
+        raise typer.BadParameter("give either --eval-file or --eval-share")
+    if evaluated and others.eval_file is None and not shared and not run.resume:
+        raise typer.BadParameter(
+            "--eval-every and --early-stopping need --eval-file or --eval-share"
+        )
     if corpus == others.eval_file == STANDARD_INPUT:
         raise typer.BadParameter("standard input is CORPUS or --eval-file, not both")
     run.check(folders={"--tensorboard": others.tensorboard})

@@ -29,11 +29,11 @@ _HUGGING_FACE_KEYS = {
     "initializer_range": "initializer_range",
     "pad_token_id": "pad_token_id",
 }
-# Keys of other architectures, with the value that leaves BERT as it is.
+# Keys of other architectures, with the value that leaves BERT as it is, and what helps.
 _FIXED_KEYS = {
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
+    "position_embedding_type": ("absolute", "take a model of absolute positions"),
+    "is_decoder": (False, "set it to false to read the weights as those of an encoder"),
+    "add_cross_attention": (False, "take a model without a decoder"),
 }
 # Models that transformers cannot express have this model_type, the additional keys
 # "embedding_norm" and "head_activation", names of their own for what transformers would take
@@ -187,7 +187,10 @@ class BertConfig:
         """
         kind = config.get("model_type", "bert")
         if kind not in ("bert", OWN_TYPE):
-            raise ValueError(f"BertConfig: model_type must be bert or {OWN_TYPE}, got {kind!r}")
+            raise ValueError(
+                f"BertConfig: model_type must be bert or {OWN_TYPE}, got {kind!r}: take a model of "
+                "that type, other layouts are not read"
+            )
         keys = _HUGGING_FACE_KEYS if kind == "bert" else _OWN_KEYS
         needed = [keys[name] for name in _SIZES if keys[name] not in config]
         if needed:
@@ -195,9 +198,11 @@ class BertConfig:
                 f"BertConfig: {', '.join(needed)} must be given: add what transformers leaves out, "
                 f"such as {', '.join(f'{key} {_DEFAULT_SIZES[key]}' for key in needed)}"
             )
-        for key, value in _FIXED_KEYS.items():
+        for key, (value, help) in _FIXED_KEYS.items():
             if config.get(key, value) != value:
-                raise ValueError(f"BertConfig: {key} must be {value!r}, got {config[key]!r}")
+                raise ValueError(
+                    f"BertConfig: {key} must be {value!r}, got {config[key]!r}: {help}"
+                )
         values = {name: config[key] for name, key in keys.items() if key in config}
         if kind == "bert" and "activation" in values:
             values["activation"] = own_activation(values["activation"])

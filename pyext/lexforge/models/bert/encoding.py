@@ -6,15 +6,16 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lexforge._arguments import whole
-from lexforge.text.tokenizers.published import as_tokenizer
+from lexforge.text.tokenizers.published import as_tokenizer, with_special_tokens
 from lexforge.training.network_job import evaluating
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from lexforge.text.tokenizers.base import Encoder
 
 KINDS = ("pooled", "cls", "mean", "tokens")
+# Also, by the names that sentence-transformers has for them.
+POOLINGS = ("max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 # Batches of about so many tokens are fastest: larger ones leave the caches of a CPU.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
@@ -77,7 +80,7 @@ def encode(
     tokenizer: Encoder | None,
     texts: Iterable[Text],
     *,
-    what: str = "pooled",
+    what: str | Sequence[str] = "pooled",
     layers: int | Sequence[int] = -1,
     batch_size: int | None = None,
     max_len: int | None = None,
@@ -101,7 +104,12 @@ def encode(
             text without words has a vector too.
         what: ``"pooled"``, the vector of ``<cls>`` through the pooler (dense and tanh), as next
             sentence prediction sees it; ``"cls"``, the vector of ``<cls>``; ``"mean"``, the mean
-            of the vectors of all tokens, ``<cls>`` and ``<sep>`` included; ``"tokens"``, all.
+            of the vectors of all tokens, ``<cls>`` and ``<sep>`` included; ``"tokens"``, all. What
+            sentence-transformers has too: ``"max"``, the largest number of each dimension;
+            ``"mean_sqrt_len_tokens"``, the sum divided by the root of the number of tokens;
+            ``"weightedmean"``, the mean in which the first token counts once, the second twice and
+            so on; ``"lasttoken"``, the vector of the last ``<sep>``. Several, but ``"tokens"``, are
+            laid end to end.
         layers: which layer's output: 0 is the embedding, -1 or ``num_layers`` the last. A sequence
             gives the results an axis of that length. ``"pooled"`` exists for the last layer.
         batch_size: most texts that are computed together; by default as many as have about 4096
@@ -114,8 +122,8 @@ def encode(
         counts: what is added to: texts, tokens, unknown words.
 
     Returns:
-        float32 [N, H] for an integer in `layers`, [N, L, H] for a sequence; for ``"tokens"``
-        :class:`TokenVectors`.
+        float32 [N, H] for an integer in `layers`, [N, L, H] for a sequence; K times H for K kinds
+        of vectors; for ``"tokens"`` :class:`TokenVectors`.
 
     Raises:
         ValueError, TypeError: arguments; texts, by their number: too long, ids outside the
@@ -158,25 +166,40 @@ def encode_stream(
     tokenizer: Encoder | None,
     texts: Iterable[Text],
     *,
-    what: str = "pooled",
+    what: str | Sequence[str] = "pooled",
     layers: int | Sequence[int] = -1,
     batch_size: int | None = None,
     max_len: int | None = None,
     truncate: bool = False,
     precision: str = "float32",
     normalize: bool = False,
+    dense: nn.Sequential | None = None,
     name: Callable[[int], str] = "texts[{}]".format,
 ) -> Iterator[EncodedWindow]:
     """As :func:`encode`, texts of about 65,536 tokens at a time, which are read when needed.
 
-    There is at least one window, if an empty one. `name` is what errors call text i.
+    There is at least one window, if an empty one. `name` is what errors call text i. Through
+    `dense`, of which the first is a linear layer, vectors go before they are normalized.
     """
-    if what not in KINDS:
-        raise ValueError(f"encode: what must be one of {', '.join(KINDS)}, got {what!r}")
+    kinds = (what,) if isinstance(what, str) else tuple(what)
+    if not kinds or any(kind not in (*KINDS, *POOLINGS) for kind in kinds):
+        raise ValueError(
+            f"encode: what must be one of {', '.join((*KINDS, *POOLINGS))}, got {what!r}"
+        )
+    if "tokens" in kinds and len(kinds) > 1:
+        raise ValueError(f"encode: what must be tokens alone, or without it, got {what!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"encode: precision must be float32 or bf16, got {precision!r}")
-    if what == "pooled":
+    if "pooled" in kinds:
         model.check_pooler()
+    width = len(kinds) * model.config.hidden_size
+    if dense is not None:
+        if dense[0].in_features != width:
+            raise ValueError(
+                f"encode: dense must take vectors of {width} numbers, got {dense[0].in_features}"
+            )
+        width = next(x.out_features for x in reversed(dense) if isinstance(x, nn.Linear))
+        dense = dense.to(next(model.parameters()).device)
     limit = model.config.max_positions
     inputs = _Inputs(
         "encode",
@@ -188,8 +211,10 @@ def encode_stream(
     )
     encoder = _Encoder(
         model,
-        what,
-        _layer_numbers(layers, model.config.num_layers, what),
+        kinds,
+        width,
+        dense,
+        _layer_numbers(layers, model.config.num_layers, kinds),
         isinstance(layers, Sequence),
         PRECISIONS[precision],
         normalize,
@@ -209,14 +234,14 @@ def _windows(encoder: _Encoder, inputs: _Inputs, texts: Iterator[Text]) -> Itera
             yield EncodedWindow(encoder(window), window.lengths, window.tokens, window.counts)
 
 
-def _layer_numbers(layers: int | Sequence[int], num_layers: int, what: str) -> list[int]:
+def _layer_numbers(layers: int | Sequence[int], num_layers: int, kinds: Sequence[str]) -> list[int]:
     """Indices into the list of the embedding's and the layers' outputs."""
     wanted = list(layers) if isinstance(layers, Sequence) else [layers]
     if not wanted:
         raise ValueError("encode: layers must name at least one layer, got none")
     numbers = [whole("encode", "layers", n, -num_layers - 1, num_layers) for n in wanted]
     numbers = [n % (num_layers + 1) for n in numbers]
-    if what == "pooled" and set(numbers) != {num_layers}:
+    if "pooled" in kinds and set(numbers) != {num_layers}:
         raise ValueError(
             f"encode: layers must be -1 for pooled vectors (the pooler is trained on the last "
             f"layer), got {layers}"
@@ -259,7 +284,9 @@ class _Inputs:
         name: Callable[[int], str],
         vocab_size: int,
     ) -> None:
-        found: Encoder | None = None if tokenizer is None else as_tokenizer(tokenizer)
+        found: Encoder | None = None
+        if tokenizer is not None:
+            found = with_special_tokens(as_tokenizer(tokenizer))
         self._tokenizer, self._max_len, self._truncate = found, max_len, truncate
         self._name = lambda number: f"{op}: {name(number)}"
         self._size = vocab_size if found is None else len(found)
@@ -389,7 +416,9 @@ class _Encoder:
     """Computes the vectors of prepared texts."""
 
     model: BertModel
-    what: str
+    kinds: tuple[str, ...]
+    width: int  # of the vectors
+    dense: nn.Sequential | None
     layers: list[int]
     layer_axis: bool
     autocast: torch.dtype | None
@@ -397,7 +426,7 @@ class _Encoder:
     batch_size: int | None
 
     def __call__(self, window: _Window) -> np.ndarray:
-        """float32 [n, (L,) H]; for "tokens" [t, (L,) H]."""
+        """float32 [n, (L,) W]; for "tokens" [t, (L,) H]."""
         order = np.argsort(-window.lengths, kind="stable")
         lengths = window.lengths[order]
         ends = bounds(lengths)
@@ -410,10 +439,9 @@ class _Encoder:
             torch.from_numpy(array.astype(np.int32)).to(device)
             for array in (window.tokens[rows], segments, positions)
         )
-        of_tokens = self.what == "tokens"
+        of_tokens = self.kinds == ("tokens",)
         places = rows if of_tokens else order  # of results, in the window
-        shape = (len(places), len(self.layers), self.model.config.hidden_size)
-        result = np.empty(shape, np.float32)
+        result = np.empty((len(places), len(self.layers), self.width), np.float32)
         with torch.inference_mode(), evaluating(self.model), self._precision(device):
             for first, last in self._batches(ends, BATCH_TOKENS[device.type]):
                 part = slice(ends[first], ends[last])
@@ -424,7 +452,10 @@ class _Encoder:
                 )
                 place = places[part if of_tokens else slice(first, last)]
                 for number, output in enumerate(outputs):
-                    vectors = self._reduce(output, cu_seqlens)
+                    parts = [self._reduce(kind, output, cu_seqlens) for kind in self.kinds]
+                    vectors = torch.cat(parts, dim=-1)
+                    if self.dense is not None:
+                        vectors = self.dense(vectors).float()
                     if self.normalize:
                         vectors = functional.normalize(vectors, dim=-1)
                     result[place, number] = vectors.cpu().numpy()
@@ -453,14 +484,25 @@ class _Encoder:
         outputs = self.model.encode_packed(*packed, all_layers=True)
         return [outputs[layer] for layer in self.layers]
 
-    def _reduce(self, output: Tensor, cu_seqlens: Tensor) -> Tensor:
+    def _reduce(self, kind: str, output: Tensor, cu_seqlens: Tensor) -> Tensor:
         """float32 [B, H], or [T, H]."""
-        if self.what == "tokens":
-            return output.float()
-        if self.what == "mean":
-            return torch.segment_reduce(output.float(), "mean", offsets=cu_seqlens.long())
-        first = output[cu_seqlens[:-1].long()]
-        return (first if self.what == "cls" else self.model.pooled(first)).float()
+        bounds, x = cu_seqlens.long(), output.float()
+        reduced = partial(torch.segment_reduce, offsets=bounds)
+        if kind == "tokens":
+            return x
+        if kind in ("mean", "max"):
+            return reduced(x, kind)
+        if kind == "mean_sqrt_len_tokens":
+            return reduced(x, "sum") / bounds.diff().sqrt()[:, None]
+        if kind == "weightedmean":
+            lengths = bounds.diff()
+            starts = torch.repeat_interleave(bounds[:-1], lengths, output_size=len(x))
+            place = torch.arange(1, len(x) + 1, device=x.device) - starts
+            return reduced(x * place[:, None], "sum") / (lengths * (lengths + 1) / 2)[:, None]
+        if kind == "lasttoken":
+            return x[bounds[1:] - 1]
+        first = output[bounds[:-1]]
+        return (first if kind == "cls" else self.model.pooled(first)).float()
 
 
 def bounds(lengths: np.ndarray) -> np.ndarray:

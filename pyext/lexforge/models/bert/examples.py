@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from lexforge.models.bert.settings import SPLITS
 from lexforge.ops.sampling.sampling import seed_from
 from lexforge.text.corpus import reader_threads, resolve_corpus
 from lexforge.text.tokenizers.base import Tokenizer, encode_corpus
+from lexforge.text.tokenizers.published import with_special_tokens
 from lexforge.text.tokenizers.words import WordTokenizer
 
 __all__ = [
@@ -230,20 +231,35 @@ class TokenizedParagraphs(NamedTuple):
 
 
 def tokenize_paragraphs(
-    paragraphs: Iterable[Iterable[str]], tokenizer: Tokenizer
+    paragraphs: Iterable[Iterable[str]],
+    tokenizer: Tokenizer,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> TokenizedParagraphs:
-    """What `read_paragraphs` gave, as numbers; special tokens spelled in it are text."""
-    return TokenizedParagraphs.from_lists(_encoded(paragraphs, tokenizer))
+    """What `read_paragraphs` gave, as numbers; special tokens spelled in it are text.
+
+    Args:
+        progress: called with (paragraphs done, of how many, None for an unknown number).
+    """
+    return TokenizedParagraphs.from_lists(_encoded(paragraphs, tokenizer, progress))
 
 
 def _encoded(
-    paragraphs: Iterable[Iterable[str]], tokenizer: Tokenizer
+    paragraphs: Iterable[Iterable[str]],
+    tokenizer: Tokenizer,
+    progress: Callable[[int, int | None], None] | None,
 ) -> Iterator[list[Sequence[int]]]:
-    remaining = iter(paragraphs)
+    remaining, done = iter(paragraphs), 0
+    total = len(paragraphs) if isinstance(paragraphs, Sized) else None
+    if progress:
+        progress(done, total)
     while batch := [list(paragraph) for paragraph in itertools.islice(remaining, _PARAGRAPHS)]:
         numbers = iter(encode_corpus(tokenizer, [text for part in batch for text in part]))
         for part in batch:
             yield list(itertools.islice(numbers, len(part)))
+        done += len(batch)
+        if progress:
+            progress(done, total)
 
 
 _PARAGRAPHS = 1024  # that are encoded together
@@ -266,7 +282,8 @@ class BertExamples:
 
     Args:
         paragraphs: from `tokenize_paragraphs`; or lists of lists of lists of token numbers.
-        tokenizer: what made the numbers.
+        tokenizer: what made the numbers, with the special tokens that
+            :func:`~lexforge.text.tokenizers.published.with_special_tokens` gives it.
         max_len: tokens of the longest example, the three special ones included.
         seed: any 64-bit integer, or a generator, advanced by one draw.
         static_masks: pairs and masks are those of epoch 0 in every epoch, as the reference text
@@ -276,7 +293,8 @@ class BertExamples:
 
     Raises:
         ValueError: no paragraph of two sentences; no two neighbours that fit `max_len`; a token
-            that no text has (special, or not in the tokenizer); bad `seed`.
+            that no text has (special, or not in the tokenizer); a mask that is another special
+            token too; whole words of tokens that do not show them; bad `seed`.
         TypeError: an argument of the wrong type.
 
     Example:
@@ -299,6 +317,8 @@ class BertExamples:
     ):
         if not isinstance(paragraphs, TokenizedParagraphs):
             paragraphs = TokenizedParagraphs.from_lists(paragraphs)
+        tokenizer = with_special_tokens(tokenizer)
+        _check_mask(tokenizer)
         _check_tokens(paragraphs.tokens, tokenizer)
         if len(tokenizer.ordinary_ids) == 0:
             raise ValueError("BertExamples: tokenizer must have ordinary tokens, got none")
@@ -456,6 +476,17 @@ def _continues(tokenizer: Tokenizer) -> np.ndarray:
             f"got {list(continuing.shape)}"
         )
     return continuing
+
+
+def _check_mask(tokenizer: Tokenizer) -> None:
+    """The mask stands for nothing else."""
+    mask = tokenizer.mask_id
+    others = {"cls": tokenizer.cls_id, "sep": tokenizer.sep_id, "unk": tokenizer.unk_id}
+    if same := [name for name, number in others.items() if number == mask]:
+        raise ValueError(
+            "BertExamples: tokenizer must have a mask of its own, and its mask is its "
+            f"{same[0]} token too, {tokenizer.tokens[mask]!r}"
+        )
 
 
 def _check_tokens(tokens: np.ndarray, tokenizer: Tokenizer) -> None:

@@ -286,18 +286,25 @@ class BertModel(nn.Module):
             found = {name: tensor for name, tensor in found.items() if name not in tasks}
         if strict:
             bert_files.check_layers(config.num_layers, found, folder)
-        config.check_memory()
+        else:
+            config.check_memory()
         absent = _absent_parts(found, strict, heads)
-        with torch.device("meta"):
-            outline = BertModel(config, seed=UNSET)._without(absent)
+        try:
+            with torch.device("meta"):
+                outline = BertModel(config, seed=UNSET)._without(absent)
+        except RuntimeError:  # more numbers than torch can count
+            config.check_memory()
+            raise
         differences = outline._differences(names, found, folder, strict, prefix)
+        config.check_memory()
         model = BertModel(config, seed=UNSET)._without(absent)
         model._fill(names, found, prefix, bool(differences.missing))
         if heads is None and strict and tasks:
             warnings.warn(
                 f"{folder}: {', '.join(tasks)} of another task are left out", stacklevel=3
             )
-        model.vocabulary, model.tokenizer = words, bert_files.read_tokenizer(folder)
+        model.tokenizer = bert_files.read_tokenizer(folder)
+        model.vocabulary = _agreed(words, model.tokenizer, folder)
         return model.eval()
 
     def _without(self, parts: Iterable[str]) -> BertModel:
@@ -646,6 +653,25 @@ def contents(
         heads = tuple(part for part in ("mlm", "nsp") if getattr(model, part) is not None)
         config["architectures"] = [bert_files.ARCHITECTURES[heads]]
     return config, tensors, model.vocabulary
+
+
+def _agreed(
+    words: list[str] | None, tokenizer: Tokenizer | None, folder: str | os.PathLike
+) -> list[str] | None:
+    """The tokens of vocab.txt and those that its tokenizer has beside; a warning if they differ."""
+    if words is None or tokenizer is None:
+        return words
+    tokens = list(tokenizer.tokens)
+    differ = [i for i, pair in enumerate(zip(words, tokens, strict=False)) if len({"", *pair}) > 2]
+    if differ or len(words) > len(tokens):
+        number = differ[0] if differ else len(tokens)
+        there = repr(tokens[number]) if differ else "nothing"
+        warnings.warn(
+            f"{folder}: {bert_files.VOCABULARY} has {words[number]!r} for {number}, the tokenizer "
+            f"has {there}: the tokenizer counts",
+            stacklevel=4,
+        )
+    return tokens
 
 
 def _absent_parts(found: Mapping[str, Tensor], strict: bool, heads: bool | None) -> list[str]:

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from lexforge.models import settings as common
 from lexforge.models.network_settings import NetworkSettings
-from lexforge.models.settings import corpus, training
+from lexforge.models.settings import corpus, evaluation, training
 
 WARMUP_HELP = "Steps in which the rate rises; a tenth of all with another model."
 SPLITS = ("auto", "spaced", "prose")  # how lines become sentences
 WORDS_HELP = "Predict all pieces of a word, or none."
+SHARE_HELP = "Or the share of CORPUS, at its end, that is held out."
 SENTENCES_HELP = 'End at " . " (spaced), as in prose, or as most lines have them.'
 
 
@@ -34,6 +35,7 @@ class PretrainingSettings(NetworkSettings):
     static_masks: bool = corpus(False, "Draw pairs and masks once rather than in every epoch.")
     whole_words: bool = corpus(False, WORDS_HELP, later=True)
     sentences: str = corpus("auto", SENTENCES_HELP, choices=SPLITS, later=True)
+    eval_share: float = evaluation(0.0, SHARE_HELP, low=0, high=0.9, later=True)
     encoding: str = common.encoding()
     errors: str | None = common.errors()
 

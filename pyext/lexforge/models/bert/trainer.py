@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -36,6 +36,7 @@ from lexforge.text.tokenizers.published import (
     PublishedTokenizer,
     as_tokenizer,
     load_tokenizer,
+    with_special_tokens,
 )
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import STATE
@@ -57,8 +58,8 @@ if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
     from lexforge.training.stepper import Stepper
 
-WORDS, WORDPIECE = "words", "wordpiece"  # tokenizers that are made of the corpus
-VOCAB_SIZE = 16_000  # of word pieces
+WORDS, WORDPIECE, BPE = MADE = "words", "wordpiece", "bpe"  # tokenizers made of the corpus
+VOCAB_SIZE = 16_000  # of pieces
 SAMPLE_BATCHES = 8  # that tell the size of a graph
 
 
@@ -320,6 +321,7 @@ def pretrain(
     encoding: str | None = None,
     errors: str | None = None,
     eval_file: Any = None,
+    eval_share: float | None = None,
     eval_every: int | None = None,
     early_stopping: int | None = None,
     device: str | torch.device = "auto",
@@ -353,9 +355,11 @@ def pretrain(
             ``{"num_layers": 4}``.
         tokenizer: By default that in the folder, or ``"words"``: those of the corpus as they stand
             between spaces, in lower case. ``"wordpiece"``: pieces, trained on the corpus, of texts
-            split and turned to lower case as published BERT's. A folder with a tokenizer; or a
-            tokenizer, of transformers or tokenizers too.
-        vocab_size: Tokens of ``"wordpiece"``; 16,000 by default.
+            split and turned to lower case as published BERT's. ``"bpe"``: byte pairs, likewise, of
+            texts split as GPT-2's. A folder with a tokenizer; or a tokenizer, of transformers or
+            tokenizers too. Special tokens that one lacks are added, see
+            :func:`lexforge.text.tokenizers.published.with_special_tokens`.
+        vocab_size: Tokens of ``"wordpiece"`` or ``"bpe"``; 16,000 by default.
         min_count: Words seen less often are unknown.
         out: Folder of checkpoints: `checkpoint_every` so many minutes, when stopped, at the end.
         resume: Go on with the run in `out`. Settings that are not given are those of the run; of
@@ -385,6 +389,8 @@ def pretrain(
             and at the end: on pairs and masks drawn once, without dropout. Training is the same
             without it. With `out`, the checkpoint of the lowest sum of both losses so far stays in
             ``out/best``. A run that is resumed needs it again.
+        eval_share: Or the share of the paragraphs, the last ones, that is held out: at most 0.9,
+            and 0 by default. A tokenizer that is made of the corpus does not see them.
         eval_every: Steps between evaluations; a tenth of the run by default.
         early_stopping: The run ends after so many evaluations in a row without a smaller loss; 0,
             the default, for never.
@@ -432,8 +438,8 @@ def pretrain(
     named = _named_tokenizer(tokenizer)
     if vocab_size is not None:
         vocab_size = whole("pretrain", "vocab_size", vocab_size)
-        if named != WORDPIECE:
-            raise ValueError('pretrain: vocab_size must come with tokenizer "wordpiece"')
+        if named not in (WORDPIECE, BPE):
+            raise ValueError('pretrain: vocab_size must come with tokenizer "wordpiece" or "bpe"')
     if epochs is not None:
         epochs = whole("pretrain", "epochs", epochs)
     settings: dict[str, Any] = {
@@ -455,6 +461,7 @@ def pretrain(
         "seed": seed,
         "encoding": None if encoding is None else encoding_name("pretrain", "encoding", encoding),
         "errors": errors,
+        "eval_share": eval_share,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     device = resolve_device("pretrain", device)
@@ -463,9 +470,9 @@ def pretrain(
     both = {"eval_every": eval_every, "early_stopping": early_stopping}
     evaluation = {name: value for name, value in both.items() if value is not None}
     replace(EvaluationSettings(), **evaluation)
-    if evaluation and eval_file is None:
-        raise ValueError(f"pretrain: {', '.join(evaluation)} must come with eval_file")
-    refuse_existing(out, resume or overwrite, eval_file is not None)
+    if eval_file is not None and eval_share:
+        raise ValueError("pretrain: give eval_file or eval_share, got both")
+    refuse_existing(out, resume or overwrite, eval_file is not None or bool(eval_share))
     with ExitStack() as stack:
         stack.enter_context(folder_of_run(out))
         if not isinstance(progress, Progress):
@@ -476,6 +483,11 @@ def pretrain(
             if out is None or not resume
             else _Run.saved(out, named, config, shape)
         )
+        shared = given.get("eval_share", pretraining.settings.eval_share)
+        if evaluation and eval_file is None and not shared:
+            raise ValueError(
+                f"pretrain: {', '.join(evaluation)} must come with eval_file or eval_share"
+            )
         check_precision("pretrain", given.get("precision", pretraining.settings.precision), device)
         pretraining.prepare(
             corpus,
@@ -485,6 +497,7 @@ def pretrain(
             tokenizer=named,
             min_count=min_count,
             vocab_size=vocab_size,
+            progress=progress,
         )
         pretraining.hold_out(eval_file, evaluation)
         for note in pretraining.notes:
@@ -523,6 +536,7 @@ class _Run:
         self._config: str | BertConfig | Path = "reference"
         self._optimizer: dict[str, Tensor] | None = None
         self._evaluated: dict[str, Any] | None = None  # how, and what identifies the data
+        self._unseen: list[list[str]] | None = None  # of the corpus, held out
         self.notes: list[str] = []  # what there is to say of the model
 
     @property
@@ -616,6 +630,7 @@ class _Run:
         tokenizer: Tokenizer | str | None,
         min_count: int,
         vocab_size: int | None,
+        progress: Progress,
     ) -> None:
         """Read and number the corpus, and fix what depends on it.
 
@@ -626,17 +641,21 @@ class _Run:
         if self._saved is not None:
             self.settings.refuse_changes(given, may_change)
         # What decides how the corpus is read cannot wait for the rest.
-        reading = {name: given[name] for name in ("sentences",) if name in given}
+        reading = {name: given[name] for name in ("sentences", "eval_share") if name in given}
         self.settings = replace(self.settings, **reading)
         paragraphs = self._read(corpus)
+        if self.settings.eval_share:
+            paragraphs, self._unseen = _divided(paragraphs, self.settings.eval_share)
         if self._saved is None:
-            self._make_model(paragraphs, shape, tokenizer, min_count, vocab_size)
+            self._make_model(paragraphs, shape, tokenizer, min_count, vocab_size, progress)
         elif vocab_size is not None and len(self.tokenizer) > vocab_size:
             raise ValueError(
                 f"cannot resume with other settings: vocab_size is {vocab_size}, and the run's "
                 f"tokenizer has {len(self.tokenizer)} tokens"
             )
-        numbers = tokenize_paragraphs(paragraphs, self.tokenizer)
+        numbers = tokenize_paragraphs(
+            paragraphs, self.tokenizer, progress=progress.phase("tokens", "paragraphs")
+        )
         identity = _identity(numbers, self.tokenizer)
         saved, settings, config = self._saved, self.settings, self.model.config
         if len(self.tokenizer) > config.vocab_size:
@@ -681,9 +700,10 @@ class _Run:
         Raises:
             ValueError: The run to resume is evaluated on other text, in another way or not at all.
         """
-        numbers = None
-        if corpus is not None:
-            numbers = tokenize_paragraphs(self._read(corpus), self.tokenizer)
+        if corpus is not None and self._unseen is not None:
+            raise ValueError("cannot resume with eval_file: the run has an eval_share")
+        unseen = self._unseen if corpus is None else self._read(corpus)
+        numbers = None if unseen is None else tokenize_paragraphs(unseen, self.tokenizer)
         settings = self.settings
         self._evaluated = evaluated_as(
             self._evaluated,
@@ -719,13 +739,16 @@ class _Run:
         tokenizer: Tokenizer | str | None,
         min_count: int,
         vocab_size: int | None,
+        progress: Progress,
     ) -> None:
         if isinstance(self._config, Path) and tokenizer is None:
-            tokenizer = load_tokenizer(self._config)
+            tokenizer = with_special_tokens(load_tokenizer(self._config))
+        texts = _Sentences(paragraphs, progress.phase("vocabulary", "paragraphs"))
+        size = vocab_size or VOCAB_SIZE
         if tokenizer == WORDPIECE:
-            tokenizer = PublishedTokenizer.train_wordpiece(
-                _Sentences(paragraphs), vocab_size=vocab_size or VOCAB_SIZE
-            )
+            tokenizer = PublishedTokenizer.train_wordpiece(texts, vocab_size=size)
+        elif tokenizer == BPE:
+            tokenizer = PublishedTokenizer.train_byte_pairs(texts, vocab_size=size)
         elif tokenizer is None or isinstance(tokenizer, str):
             tokenizer = WordTokenizer.build(paragraphs, min_freq=min_count)
         self.tokenizer = tokenizer
@@ -810,25 +833,46 @@ class _Run:
 class _Sentences:
     """All sentences of paragraphs, as often as wanted."""
 
-    def __init__(self, paragraphs: list[list[str]]) -> None:
-        self._paragraphs = paragraphs
+    def __init__(
+        self, paragraphs: list[list[str]], report: Callable[[int, int | None], None] | None
+    ) -> None:
+        self._paragraphs, self._report = paragraphs, report
 
     def __iter__(self) -> Iterator[str]:
-        return chain.from_iterable(self._paragraphs)
+        for number, paragraph in enumerate(self._paragraphs):
+            if self._report:
+                self._report(number, len(self._paragraphs))
+            yield from paragraph
 
 
 def _named_tokenizer(tokenizer: Any) -> Any:
     """A tokenizer, None, or the name of what is made of the corpus."""
-    if tokenizer is None or (isinstance(tokenizer, str) and tokenizer in (WORDS, WORDPIECE)):
+    if tokenizer is None or (isinstance(tokenizer, str) and tokenizer in MADE):
         return tokenizer
     if isinstance(tokenizer, (str, os.PathLike)):
         if not Path(tokenizer).is_dir():
             raise ValueError(
-                f"pretrain: tokenizer must be {WORDS!r}, {WORDPIECE!r}, a folder with one or a "
+                f"pretrain: tokenizer must be {', '.join(map(repr, MADE))}, a folder with one or a "
                 f"tokenizer, got {os.fspath(tokenizer)!r}"
             )
-        return load_tokenizer(tokenizer)
-    return as_tokenizer(tokenizer)
+        return with_special_tokens(load_tokenizer(tokenizer))
+    return with_special_tokens(as_tokenizer(tokenizer))
+
+
+def _divided(paragraphs: list[list[str]], share: float) -> tuple[list[list[str]], list[list[str]]]:
+    """The paragraphs, and the last share of them.
+
+    Raises:
+        ValueError: One of both has none of two sentences.
+    """
+    first = len(paragraphs) - round(len(paragraphs) * share)
+    parts = paragraphs[:first], paragraphs[first:]
+    if not all(any(len(paragraph) >= 2 for paragraph in part) for part in parts):
+        raise ValueError(
+            "pretrain: eval_share must leave a paragraph of two sentences on either side, got "
+            f"{share} of {len(paragraphs):,} paragraphs"
+        )
+    return parts
 
 
 def _is_of_run(tokenizer: Tokenizer | str | None, saved: Tokenizer) -> bool:
@@ -836,7 +880,7 @@ def _is_of_run(tokenizer: Tokenizer | str | None, saved: Tokenizer) -> bool:
     if tokenizer is None:
         return True
     if isinstance(tokenizer, str):
-        return isinstance(saved, WordTokenizer if tokenizer == WORDS else PublishedTokenizer)
+        return getattr(saved, "kind", WORDS).lower() == tokenizer
     return list(tokenizer.tokens) == list(saved.tokens)
 
 

@@ -21,7 +21,7 @@ from lexforge.models.classification.labels import class_names, labels_record
 from lexforge.models.classification.network import Network
 from lexforge.ops.transformer.linear import linear
 from lexforge.text.classification.encoded import EncodedTexts
-from lexforge.text.tokenizers.published import as_tokenizer, tokenizer_of
+from lexforge.text.tokenizers.published import as_tokenizer, tokenizer_of, with_special_tokens
 from lexforge.training.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class BertClassifier(Network):
             self.tokenizer = as_tokenizer(tokenizer)
         elif self.tokenizer is None and bert.vocabulary is not None:
             self.tokenizer = tokenizer_of(bert.vocabulary)
+        if self.tokenizer is not None:
+            self.tokenizer = with_special_tokens(self.tokenizer)
         if self.tokenizer is not None and len(self.tokenizer) > config.vocab_size:
             raise ValueError(
                 f"{_OWNER}: tokenizer must have at most the {config.vocab_size:,} tokens of the "

@@ -443,6 +443,10 @@ class BPETokenizer:
         ids, ends, _ = self._encode(b"".join(encoded), offsets, special, workers, seed)
         return ids, ends
 
+    def encode_corpus(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of many texts, in which nothing is a special token; as of `encode_batch`."""
+        return self.encode_batch(texts, special=False)
+
     def encode_with_offsets(
         self, text: str, *, special: bool = True, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ The tokenizers library splits the texts; its ids are the definition of right.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections import Counter
@@ -21,6 +22,7 @@ from lexforge._files import part, replacing
 from lexforge.text.lines import numbered_words, parse_json, read_json, read_lines
 from lexforge.text.tokenizers.base import Tokenizer
 from lexforge.text.tokenizers.bpe import MERGES, BPETokenizer
+from lexforge.text.tokenizers.bpe_files import tokenizer_json
 from lexforge.text.tokenizers.characters import CharacterTokenizer
 from lexforge.text.tokenizers.words import CLASS_KEY, FAST, WordTokenizer
 
@@ -34,6 +36,7 @@ _USUAL = {
     "sep": ("[SEP]", "<sep>", "</s>"),
 }
 _ROLES = tuple(_USUAL)
+_NEEDED = ("pad", "cls", "sep", "mask")  # by a BERT, in the order in which they are added
 _BERT = {role: names[0] for role, names in _USUAL.items()}
 # Keys that other libraries may leave out of a tokenizer.json.
 _ABSENT: dict[str, Any] = {
@@ -74,7 +77,8 @@ class PublishedTokenizer:
         pad_id, mask_id, cls_id, sep_id: numbers of the other special tokens; ValueError where there
             is none.
         ordinary_ids: int32 [n], ascending; all but special tokens.
-        continuing: bool [V], whether a token goes on with the word before it.
+        continuing: bool [V], whether a token goes on with the word before it; ValueError where
+            tokens do not show it.
 
     Raises:
         ValueError: a special token is not in the vocabulary.
@@ -114,7 +118,6 @@ class PublishedTokenizer:
         ordinary[list(numbers.values())] = True
         ordinary[[*special, *self._ids.values()]] = False
         self.ordinary_ids = np.flatnonzero(ordinary).astype(np.int32)
-        self.continuing = self._continuing() & ordinary
 
     def _special(self, given: Mapping[str, str]) -> dict[str, str]:
         unknown = sorted(given.keys() - set(_ROLES))
@@ -137,15 +140,25 @@ class PublishedTokenizer:
                 found[role] = usual[0]
         return {role: found[role] for role in _ROLES if role in found}
 
-    def _continuing(self) -> np.ndarray:
+    @functools.cached_property
+    def continuing(self) -> np.ndarray:
         """Pieces say that they go on with a word, or all others that they begin one."""
-        model = self._tokenizer.model
+        model, tokens = self._tokenizer.model, [self.tokens[i] for i in self.ordinary_ids]
         prefix = getattr(model, "continuing_subword_prefix", None)
         if prefix:
-            return np.array([token.startswith(prefix) for token in self.tokens], bool)
-        if isinstance(model, (models.BPE, models.Unigram)):
-            return np.array([not token.startswith(("Ġ", "▁")) for token in self.tokens], bool)
-        return np.zeros(len(self.tokens), bool)
+            found = [token.startswith(prefix) for token in tokens]
+        elif isinstance(model, (models.BPE, models.Unigram)):
+            found = [not token.startswith(("Ġ", "▁")) for token in tokens]
+            if all(found):
+                raise ValueError(
+                    f"whole words need tokens that show where a word begins (Ġ, ▁) or goes on (##),"
+                    f" and those of {self.source} do not"
+                )
+        else:
+            found = [False] * len(tokens)
+        continuing = np.zeros(len(self.tokens), bool)
+        continuing[self.ordinary_ids] = found
+        return continuing
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> PublishedTokenizer:
@@ -301,6 +314,33 @@ class PublishedTokenizer:
         return cls(tokenizer, special_tokens=_BERT, settings=settings, source="the texts")
 
     @classmethod
+    def train_byte_pairs(
+        cls, texts: Iterable[str], *, vocab_size: int = 16_000, min_freq: int = 2
+    ) -> PublishedTokenizer:
+        """A vocabulary of byte pairs for texts, split as GPT-2's are; it has no unknown token.
+
+        ``[PAD] [CLS] [SEP] [MASK]`` are 0 to 3; then come the 256 bytes, and the tokens in the
+        order in which they were merged.
+
+        Args:
+            texts: read once.
+            vocab_size: V, special tokens and bytes included; smaller where nothing is left to
+                merge.
+            min_freq: pairs of tokens seen less often are not merged.
+
+        Raises:
+            ValueError: an argument out of range; `vocab_size` below the alphabet; no text.
+        """
+        special = [_BERT[role] for role in _NEEDED]
+        made = BPETokenizer.train_from_iterator(
+            texts,
+            whole("train_byte_pairs", "vocab_size", vocab_size),
+            min_frequency=whole("train_byte_pairs", "min_freq", min_freq),
+            special_tokens=special,
+        )
+        return with_special_tokens(made)
+
+    @classmethod
     def from_transformers(cls, tokenizer: Any) -> PublishedTokenizer:
         """That of a tokenizer object of transformers, its special tokens included.
 
@@ -317,6 +357,32 @@ class PublishedTokenizer:
         special = {role: str(name) for role, name in names.items() if name is not None}
         held = {role: t for role, t in special.items() if backend.token_to_id(t) is not None}
         return cls(backend, special_tokens=held, source=f"the {type(tokenizer).__name__}")
+
+    def completed(self) -> PublishedTokenizer:
+        """The same with the special tokens that it lacks, see :func:`with_special_tokens`.
+
+        Raises:
+            ValueError: a token of the vocabulary has the number that one of them gets.
+        """
+        special = {role: _BERT[role] for role in _NEEDED} | self.special_tokens
+        around = [self.tokens[number] for number in self._tokenizer.encode("").ids]
+        if special == self.special_tokens and around == [special["cls"], special["sep"]]:
+            return self
+        tokenizer = tokenizers.Tokenizer.from_str(self._json)
+        tokenizer.add_special_tokens([special[role] for role in _NEEDED])
+        numbers = tokenizer.get_vocab(with_added_tokens=True)
+        if len(set(numbers.values())) < len(numbers):
+            raise ValueError(
+                f"{self.source}: its numbers must be 0 to {len(self.tokens) - 1} for special "
+                "tokens to be added, and some are left out"
+            )
+        before = tokenizer.post_processor
+        _stand_around(tokenizer, special)
+        if isinstance(before, processors.ByteLevel):  # which tells the offsets
+            tokenizer.post_processor = processors.Sequence([before, tokenizer.post_processor])
+        return PublishedTokenizer(
+            tokenizer, special_tokens=special, settings=self._settings, source=self.source
+        )
 
     def _id(self, role: str) -> int:
         if role not in self._ids:
@@ -349,8 +415,12 @@ class PublishedTokenizer:
         return len(self.tokens)
 
     def __repr__(self) -> str:
-        kind = type(self._tokenizer.model).__name__
-        return f"PublishedTokenizer({kind}, {len(self):,} tokens)"
+        return f"PublishedTokenizer({self.kind}, {len(self):,} tokens)"
+
+    @property
+    def kind(self) -> str:
+        """What finds the tokens of a word: WordPiece, BPE, Unigram or WordLevel."""
+        return type(self._tokenizer.model).__name__
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
         try:
@@ -497,6 +567,30 @@ def as_tokenizer(tokenizer: Any) -> Any:
     return tokenizer
 
 
+def with_special_tokens(tokenizer: Any) -> Any:
+    """The tokenizer as a BERT takes it, with ``<pad>``, ``<cls>``, ``<sep>`` and ``<mask>``.
+
+    Those that it lacks, as GPT-2's does, are added behind its tokens, in the order ``[PAD] [CLS]
+    [SEP] [MASK]``; a text stands between ``[CLS]`` and ``[SEP]`` then. A tokenizer of byte pairs
+    becomes one of the tokenizers library, which has the same numbers.
+
+    Raises:
+        ValueError: byte pairs that the library does not have: a greedy algorithm, an end of words
+            as a symbol; dropout; a tokenizer of another kind without such tokens.
+    """
+    if isinstance(tokenizer, BPETokenizer):
+        content = json.dumps(tokenizer_json(tokenizer))
+        tokenizer = PublishedTokenizer(tokenizers.Tokenizer.from_str(content))
+    if isinstance(tokenizer, PublishedTokenizer):
+        if dropout := getattr(tokenizer._tokenizer.model, "dropout", None):
+            raise ValueError(f"a BERT's tokenizer must be without dropout, got {dropout:.6g}")
+        return tokenizer.completed()
+    if min(tokenizer.cls_id, tokenizer.sep_id) < 0:
+        kind = type(tokenizer).__name__
+        raise ValueError(f"a BERT's tokenizer must have cls and sep tokens, and {kind} has none")
+    return tokenizer
+
+
 def holds_pieces(tokens: Sequence[str]) -> bool:
     """Whether a vocabulary is of word pieces."""
     return "[CLS]" in tokens or any(token.startswith("##") for token in tokens)
@@ -534,6 +628,11 @@ def _bert_tokenizer(
 
 def _add_special(tokenizer: tokenizers.Tokenizer, special: Mapping[str, str]) -> None:
     """The special tokens, two of which stand around a text, or a pair, as BERT has it."""
+    _stand_around(tokenizer, special)
+    tokenizer.add_special_tokens(list(special.values()))
+
+
+def _stand_around(tokenizer: tokenizers.Tokenizer, special: Mapping[str, str]) -> None:
     cls_token, sep_token = special["cls"], special["sep"]
     numbers = [(token, tokenizer.token_to_id(token)) for token in (cls_token, sep_token)]
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -541,7 +640,6 @@ def _add_special(tokenizer: tokenizers.Tokenizer, special: Mapping[str, str]) ->
         pair=f"{cls_token} $A {sep_token} $B:1 {sep_token}:1",
         special_tokens=numbers,
     )
-    tokenizer.add_special_tokens(list(special.values()))
 
 
 def _alphabet(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> tuple[list[str], list[str]]:
