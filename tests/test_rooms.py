@@ -63,6 +63,12 @@ EXCEPTIONS = {
         "as its face",
     ),
     ("softmax_cross_entropy", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
+    ("split_product", "face"): (
+        "pyext/lexforge/ops/transformer/linear.py",
+        "chosen by the sizes of a linear layer",
+    ),
+    ("split_product", "reference"): (None, "torch's product in float64"),
+    ("split_product", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("weight_gradient", "face"): (
         "pyext/lexforge/ops/transformer/linear.py",
         "the backward of a layer whose forward is the library's product",

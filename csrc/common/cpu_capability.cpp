@@ -4,6 +4,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace lexforge {
 namespace {
 
@@ -40,6 +46,23 @@ bool cpu_has_bf16() {
   static const bool has_bf16 = cpu_capability() == CpuCapability::kAvx512 &&
                                static_cast<bool>(__builtin_cpu_supports("avx512bf16"));
   return has_bf16;
+#else
+  return false;
+#endif
+}
+
+bool cpu_has_tiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  static const bool has_tiles = [] {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;
+    if (!cpu_has_bf16() || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+    if ((d & kBf16) == 0 || (d & kTiles) == 0) return false;
+    constexpr int kRequestPermission = 0x1023,
+                  kTileData = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
+  return has_tiles;
 #else
   return false;
 #endif

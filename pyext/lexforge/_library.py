@@ -195,6 +195,11 @@ def cpu_has_bf16() -> bool:
     return torch.ops.lexforge.cpu_has_bf16.default()
 
 
+def cpu_has_tiles() -> bool:
+    """Whether they multiply tiles of bfloat16 too (AMX)."""
+    return not emulated() and torch.ops.lexforge.cpu_has_tiles.default()
+
+
 def build_info() -> dict[str, object]:
     """What was built, with what, and what of it is in use here.
 

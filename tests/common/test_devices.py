@@ -25,6 +25,7 @@ CPU_ONLY = {
     "skipgram_batch",
     "skipgram_epoch_",
     "skipgram_windows",
+    "split_product_",
     "weight_gradient_",
 }
 # Not on the device of the others: what the host keeps, and an argument of the CPU kernel only.

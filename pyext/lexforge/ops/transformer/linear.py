@@ -22,15 +22,22 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
 _HAS_WEIGHT_GRADIENT = not _library.emulated() and _library.cpu_capability() != "baseline"
 # A processor that multiplies tiles of bfloat16 takes a quarter of that kernel's time.
 _HAS_BF16_TILES = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+# csrc/transformer/split_product.h: float32 products on those tiles. Smaller matrices cost more to
+# prepare than they save, and over shorter sums a float32 product is as exact.
+_HAS_SPLIT_PRODUCT = _library.cpu_has_tiles()
+_LEAST_SPLIT = (64, 48, 32)  # rows and columns of the result, and what is summed over
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias``, as :func:`torch.nn.functional.linear` gives it, in less time.
 
-    On the CPU in float32, where the sizes make it worth while, the products with the weight go to
-    oneDNN and the gradients of weight and bias to csrc/transformer/weight_gradient.h; up to 32 rows
-    without a gradient are :func:`lexforge.ops.few_rows_linear`. Everything else, and all there is
-    under ``torch.autocast``, is ``torch.nn.functional.linear`` itself.
+    On the CPU in float32, where the sizes make it worth while, all three products go to tiles of
+    bfloat16, should the processor have them, to no less than a float32 product's exactness
+    (csrc/transformer/split_product.h). Where it has none, and for infinities, NaN and numbers so
+    small or large that tiles would lose them, the products with the weight go to oneDNN and the
+    gradients of weight and bias to csrc/transformer/weight_gradient.h. Up to 32 rows without a
+    gradient are :func:`lexforge.ops.few_rows_linear`. Everything else, and all there is under
+    ``torch.autocast``, is ``torch.nn.functional.linear`` itself.
 
     Args:
         x: [..., in], any floating dtype and device.
@@ -70,6 +77,10 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return functional.linear(x, weight, bias)
     x, weight = (y if _plain(y) or _plain(y.t()) else y.contiguous() for y in (x, weight))
     bias = None if bias is None else bias.contiguous()
+    if _pays_split(len(x), weight.shape[0], weight.shape[1]):
+        y = x.new_empty(len(x), weight.shape[0])
+        if torch.ops.lexforge.split_product_.default(y, None, x, weight.t(), bias, False):
+            return y
     return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
 
 
@@ -91,6 +102,11 @@ def parameter_gradients_(
     """
     if grad_weight is not None and _pays_own(x, grad_out.shape[1]):
         grad_out, x = (y if _plain(y) else y.contiguous() for y in (grad_out, x))
+        split = x.dtype == torch.float32 and _pays_split(grad_out.shape[1], x.shape[1], len(x))
+        if split and torch.ops.lexforge.split_product_.default(
+            grad_weight, grad_bias, grad_out.t(), x, None, add
+        ):
+            return
         torch.ops.lexforge.weight_gradient_.default(grad_weight, grad_bias, grad_out, x, add)
         return
     if grad_weight is not None:
@@ -137,6 +153,11 @@ def _pays(x: Tensor, outputs: int) -> bool:
 def _pays_own(x: Tensor, outputs: int) -> bool:
     known = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and not _HAS_BF16_TILES)
     return _HAS_WEIGHT_GRADIENT and known and _large(x, outputs)
+
+
+def _pays_split(rows: int, columns: int, depth: int) -> bool:
+    sizes = zip((rows, columns, depth), _LEAST_SPLIT, strict=True)
+    return _HAS_SPLIT_PRODUCT and all(size >= least for size, least in sizes)
 
 
 def _plain(x: Tensor) -> bool:
