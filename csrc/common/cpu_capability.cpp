@@ -4,6 +4,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace lexforge {
 namespace {
 
@@ -40,6 +45,19 @@ bool cpu_has_bf16() {
   static const bool has_bf16 = cpu_capability() == CpuCapability::kAvx512 &&
                                static_cast<bool>(__builtin_cpu_supports("avx512bf16"));
   return has_bf16;
+#else
+  return false;
+#endif
+}
+
+bool cpu_has_bf16_tiles() {
+#if defined(__linux__) && defined(__x86_64__)
+  // Linux keeps the tiles of a thread for those alone who asked: arch_prctl(ARCH_REQ_XCOMP_PERM, 18).
+  static const bool has_tiles = cpu_has_bf16() && std::getenv("LEXFORGE_CPU") == nullptr &&
+                                __builtin_cpu_supports("amx-tile") &&
+                                __builtin_cpu_supports("amx-bf16") &&
+                                syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  return has_tiles;
 #else
   return false;
 #endif
