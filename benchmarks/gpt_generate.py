@@ -20,7 +20,7 @@ import tempfile
 import torch
 
 from harness import Report, add_report_options, alternate
-from lexforge.gpt import GPT, GPTConfig, generate
+from lexforge.gpt import GPT, Generator, GPTConfig, generate
 
 SIZES = {
     "gpt2": GPTConfig.gpt2(),
@@ -29,13 +29,16 @@ SIZES = {
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SHORT = 2  # tokens of the short call
+ONCE = "generate"  # ours with what is done once for a model; of whole calls alone
 
 
 def programs(folder: str, dtype: torch.dtype, prompts: torch.Tensor, device: str) -> dict:
     """Functions of the number of tokens, which give the new ones of each prompt."""
     ours = GPT.from_pretrained(folder).to(device)
+    ready = Generator(ours, dtype=dtype)
     found = {
-        "lexforge": lambda count: generate(ours, list(prompts), count, temperature=0, dtype=dtype)
+        "lexforge": lambda count: ready.generate(list(prompts), count, temperature=0),
+        ONCE: lambda count: generate(ours, list(prompts), count, temperature=0, dtype=dtype),
     }
     try:
         from transformers import GPT2LMHeadModel
@@ -93,15 +96,20 @@ def main() -> None:
                     (name, count): (lambda work=work, count=count: work(count))
                     for name, work in found.items()
                     for count in (SHORT, options.tokens)
+                    if name != ONCE or count != SHORT
                 }
                 times = alternate(works, options.repeats, "cpu")
                 medians = {key: statistics.median(seconds) for key, seconds in times.items()}
                 for name in found:
-                    long = medians[name, options.tokens]
-                    step = (long - medians[name, SHORT]) / (options.tokens - SHORT)
-                    rate, read = batch * options.tokens / long, DTYPES[dtype].itemsize * weights
-                    cells = [name, dtype, str(batch), f"{rate:,.1f}", f"{step * 1e3:.2f}"]
-                    cells += [f"{read / step / 1e9:.1f}", "yes" if same[name] else "no"]
+                    long, short = medians[name, options.tokens], medians.get((name, SHORT))
+                    rate = batch * options.tokens / long
+                    cells = [name, dtype, str(batch), f"{rate:,.1f}", "", ""]
+                    step = None
+                    if short is not None:
+                        step = (long - short) / (options.tokens - SHORT)
+                        read = DTYPES[dtype].itemsize * weights
+                        cells[-2:] = [f"{step * 1e3:.2f}", f"{read / step / 1e9:.1f}"]
+                    cells += ["yes" if same[name] else "no"]
                     print("|", " | ".join(cells), "|", flush=True)
                     report.add(
                         {

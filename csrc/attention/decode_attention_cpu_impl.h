@@ -33,6 +33,14 @@ constexpr int kTileRegisters = 8;  // of a row of values
 template <typename stat_t>
 constexpr stat_t kInfinity = static_cast<stat_t>(__builtin_inf());
 
+// Into the second-level cache; what is no memory of ours does no harm.
+template <typename scalar_t>
+LEXFORGE_INLINE void fetch(const scalar_t* numbers, int64_t count) {
+  const auto* bytes = reinterpret_cast<const char*>(numbers);
+  const int64_t size = count * static_cast<int64_t>(sizeof(scalar_t));
+  for (int64_t i = 0; i < size; i += 64) __builtin_prefetch(bytes + i, 0, 2);
+}
+
 // weights[0 ... 7] = query . keys.
 template <typename scalar_t, typename stat_t>
 __attribute__((noinline)) void score_tile(const scalar_t* const (&keys)[kTileKeys],
@@ -118,7 +126,12 @@ void decode_attention_part(const DecodeAttentionParams<scalar_t>& params, Decode
   for_registers<L>(dim, [&](int64_t d, int64_t n) LEXFORGE_INLINED {
     L::store(work.query + d, L::mul(scale, Row::load(q + d, n)));
   });
+  // A head's rows are too few for the processor to foresee them: the values, and the next head's keys,
+  // are fetched while the keys are multiplied.
+  const scalar_t* next = sums == nullptr ? k + params.capacity * dim : nullptr;
   for (int64_t j = 0; j < keys; j += kTileKeys) {
+    fetch(v + j * dim, kTileKeys * dim);
+    if (next != nullptr) fetch(next + j * dim, kTileKeys * dim);
     const scalar_t* rows[kTileKeys];
     for (int64_t t = 0; t < kTileKeys; ++t) {  // a last tile is filled up with its first key
       rows[t] = k + (j + t < keys ? j + t : j) * dim;

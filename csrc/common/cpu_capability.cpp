@@ -4,8 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#if defined(__x86_64__) && defined(__linux__)
-#include <cpuid.h>
+#if defined(__linux__) && defined(__x86_64__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -52,16 +51,12 @@ bool cpu_has_bf16() {
 }
 
 bool cpu_has_tiles() {
-#if defined(__x86_64__) && defined(__linux__)
-  static const bool has_tiles = [] {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;
-    if (!cpu_has_bf16() || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-    if ((d & kBf16) == 0 || (d & kTiles) == 0) return false;
-    constexpr int kRequestPermission = 0x1023,
-                  kTileData = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
-    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  }();
+#if defined(__linux__) && defined(__x86_64__)
+  // Linux keeps the tiles of a thread for those alone who asked: arch_prctl(ARCH_REQ_XCOMP_PERM, 18).
+  static const bool has_tiles = cpu_has_bf16() && std::getenv("LEXFORGE_CPU") == nullptr &&
+                                __builtin_cpu_supports("amx-tile") &&
+                                __builtin_cpu_supports("amx-bf16") &&
+                                syscall(SYS_arch_prctl, 0x1023, 18) == 0;
   return has_tiles;
 #else
   return false;

@@ -14,7 +14,8 @@ CpuCapability cpu_capability();
 // Whether it also multiplies pairs of bfloat16 (AVX512_BF16), the capability being kAvx512.
 bool cpu_has_bf16();
 
-// Whether it also multiplies tiles of bfloat16 (AMX), and the system lets this process do so.
+// Whether it also multiplies tiles of bfloat16 (AMX), and the system lets this process do so. Any
+// LEXFORGE_CPU lowers that: no instruction set of that name has them.
 bool cpu_has_tiles();
 
 // The build of one function that fits this machine: choose(baseline::f, avx2::f, avx512::f).

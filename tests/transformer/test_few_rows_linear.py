@@ -33,6 +33,9 @@ def problem(rows, outputs, inputs, device, dtype=torch.float32, seed=0):
         (3, 59, 97),
         (7, 24, 64),
         (16, 130, 257),
+        (16, 33, 31),
+        (17, 70, 96),
+        (30, 64, 600),
         (MOST_ROWS, 9, 40),
         (MOST_ROWS + 1, 9, 40),
     ],
@@ -88,7 +91,7 @@ import torch, lexforge
 from lexforge.ops import _checks
 from lexforge.ops.transformer.few_rows_linear import few_rows_linear
 for dtype in (torch.float32, torch.bfloat16, torch.float64):
-    for inputs in (1, 7, 33, 64, 100):
+    for inputs in (1, 7, 33, 64, 100, 600):
         for rows in (1, 2, 3, 4, 8):
             x, weight, bias = (torch.randn(s).to(dtype) for s in ((rows, inputs), (21, inputs), 21))
             exact = x.double() @ weight.double().T + bias.double()
