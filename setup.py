@@ -113,13 +113,17 @@ def sources(*suffixes: str, excluding: tuple[str, ...] = ()) -> list[str]:
     )
 
 
-def instruction_set_sources(folder: Path) -> list[str]:
+def instruction_set_sources(folder: Path, text: bool = False) -> list[str]:
     """Writes a file into `folder` for each instruction set of each CPU body: see common/simd.h.
+
+    Those of the text library, or those of the ops.
 
     A file keeps its date while its content stays, so that nothing is compiled again for nothing.
     """
     written = []
     for body in sorted(CSRC.rglob("*_cpu_impl.h")):
+        if (body.parent.name == "text") != text:
+            continue
         isas = ["baseline", "avx2", "avx512"]
         if "LEXFORGE_ISA_AVX512_BF16" in body.read_text():
             isas.append("avx512::bf16")
@@ -174,7 +178,10 @@ def extensions(build_cuda: bool) -> list[Extension]:
         ),
         Extension(
             "lexforge._text_native",
-            sorted(str(path) for path in (CSRC / "text").glob("*.cpp")),
+            [
+                *sorted(str(path) for path in (CSRC / "text").glob("*.cpp")),
+                str(CSRC / "common" / "cpu_capability.cpp"),
+            ],
             include_dirs=[str(ROOT / CSRC)],
             extra_compile_args=[*CXX_FLAGS, "-pthread"],
             language="c++",
@@ -228,7 +235,8 @@ class BuildWithRecord(cpp_extension.BuildExtension):
 
     def run(self):
         # Not among the sources that setup() is told: a source distribution has no need of them.
-        self.extensions[0].sources += instruction_set_sources(Path(self.build_temp) / "isa")
+        for extension, text in zip(self.extensions, (False, True), strict=False):
+            extension.sources += instruction_set_sources(Path(self.build_temp) / "isa", text)
         super().run()
         build_cuda, cuda_reason = cuda_decision()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"

@@ -74,6 +74,9 @@ def test_a_body_is_compiled_for_each_instruction_set(tmp_path, monkeypatch):
     ]
     assert {p.name for p in paths} >= {f"probe_cpu_{isa}.cpp" for isa in isas[:3]}
     assert not (tmp_path / "probe_cpu_avx512_bf16.cpp").exists()
+    of_text = [Path(path) for path in setup.instruction_set_sources(tmp_path, text=True)]
+    assert {p.name for p in of_text} == {f"bpe_split_cpu_{isa}.cpp" for isa in isas[:3]}
+    assert not {*of_text} & {*paths}
     assert (tmp_path / "attention_cpu_avx512_bf16.cpp").read_text().splitlines() == [
         "#define LEXFORGE_ISA avx512::bf16",
         "#define LEXFORGE_ISA_AVX512",

@@ -159,16 +159,31 @@ LEXFORGE_TEXT_API int lexforge_bpe_encode(const BpeEncoder* encoder, const char*
   });
 }
 
-// The items of a new list of Python's: objects[id] for each id, of which one reference more is taken
-// by Py_IncRef. The caller holds the lock of Python.
+// The items of a new list of Python's: objects[id] for each id. The references to each of `known`
+// objects are counted (`counts`: zeros, as they are left) and added at once to what the object begins
+// with: a number of 64 bits, or, `narrow`, of 32, where the upper half are those that never go.
+// The caller holds the lock of Python.
 LEXFORGE_TEXT_API void lexforge_fill_list(void** items, const int32_t* ids, int64_t size,
-                                          void* const* objects, void (*take)(void*)) {
-  constexpr int64_t kAhead = 16;
+                                          void* const* objects, uint32_t* counts, int64_t known,
+                                          bool narrow) {
   ask_for_huge_pages(items, size * sizeof(void*));
-  for (int64_t i = 0; i < size; ++i) {
-    if (i + kAhead < size) __builtin_prefetch(objects[ids[i + kAhead]], 1);
-    take(objects[ids[i]]);
-    items[i] = objects[ids[i]];
+  for (int64_t i = 0; i < size;) {
+    const int64_t end = std::min<int64_t>(size, i + (int64_t{1} << 30));  // fits in a count
+    for (; i < end; ++i) {
+      const int32_t id = ids[i];
+      items[i] = objects[id];
+      ++counts[id];
+    }
+    for (int64_t id = 0; id < known; ++id) {
+      const uint32_t more = std::exchange(counts[id], 0);
+      if (more == 0) continue;
+      if (narrow) {
+        auto* const references = static_cast<uint32_t*>(objects[id]);
+        if (*references <= INT32_MAX) *references += more;
+      } else {
+        *static_cast<int64_t*>(objects[id]) += more;
+      }
+    }
   }
 }
 

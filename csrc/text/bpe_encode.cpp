@@ -10,6 +10,8 @@
 #include "text/bpe_split.h"
 #include "text/huge_pages.h"
 #include "text/threads.h"
+#include "text/unicode_classes.h"
+#include "text/utf8.h"
 
 namespace lexforge::text {
 namespace {
@@ -23,6 +25,7 @@ constexpr size_t kSmallIds = 3;
 constexpr size_t kManyWords = 1 << 17;  // in the table of the others, then they are forgotten
 constexpr size_t kManyIds = 1 << 22;
 constexpr size_t kRememberedBytes = 256;  // longer words are not
+constexpr size_t kWaiting = 128;          // words that are looked up together
 
 uint64_t hash_pair(uint64_t key) {
   const uint64_t product = (key ^ key >> 32) * 0x9e3779b97f4a7c15;
@@ -43,6 +46,7 @@ struct BpeEncoder::Word {
 };
 
 // A word of at most kSmallWord bytes as two numbers: zeros behind it, and its size in the last byte.
+// All longer ones have one key, which is that of no small word.
 struct BpeEncoder::Key {
   uint64_t low = 0, high = 0;
 
@@ -50,66 +54,98 @@ struct BpeEncoder::Key {
   uint64_t hash() const {
     const auto product = static_cast<unsigned __int128>(low ^ 0x9e3779b97f4a7c15) *
                          static_cast<unsigned __int128>(high ^ 0xd6e8feb86659fd93);
-    const uint64_t folded = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-    return folded ^ folded >> 32;
+    return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
   }
 };
 
-// Of a word in a text that ends at `readable_end`.
-BpeEncoder::Key BpeEncoder::key_of(const char* begin, size_t size, const char* readable_end) {
-  static constexpr auto kMask = [] {
-    std::array<uint8_t, 32> mask{};
-    std::fill_n(mask.begin(), 16, uint8_t{0xFF});
-    return mask;
+// `readable`: 16 bytes may be read.
+template <bool readable>
+inline BpeEncoder::Key BpeEncoder::key_of(const char* begin, size_t size) {
+  static constexpr auto kMasks = [] {
+    std::array<std::array<uint64_t, 2>, kSmallWord + 2> masks{};
+    for (size_t bytes = 1; bytes <= kSmallWord; ++bytes) {
+      masks[bytes] = {bytes < 8 ? (uint64_t{1} << 8 * bytes) - 1 : UINT64_MAX,
+                      bytes > 8 ? (uint64_t{1} << 8 * (bytes - 8)) - 1 : 0};
+    }
+    return masks;
   }();
-  Key key, mask;
-  if (std::endian::native == std::endian::little && readable_end - begin >= 16) {
+  const uint64_t length = std::min(size, kSmallWord + 1);
+  Key key;
+  if (readable && std::endian::native == std::endian::little) {
     std::memcpy(&key, begin, 16);
-    std::memcpy(&mask, kMask.data() + 16 - size, 16);
-    key.low &= mask.low;
-    key.high &= mask.high;
-  } else {
+    key.low &= kMasks[length][0];
+    key.high &= kMasks[length][1];
+  } else if (size <= kSmallWord) {
     std::memcpy(&key, begin, size);
   }
-  key.high |= uint64_t{size} << 56;
+  key.high |= length << 56;
   return key;
 }
 
 struct BpeEncoder::Memory {
   struct Small {
-    Key key;  // of no word: zeros
+    Key key;                 // zeros: of no word
+    int32_t ids[kSmallIds];  // or, where there are more of them, where they begin below
     uint32_t ids_size = 0;
-    int32_t ids[kSmallIds];  // or, where there are more of them, where they begin among the others'
   };
   struct alignas(64) Set {
-    Small ways[2];  // the one that came last first
+    Small ways[2];
   };
-  std::vector<Set, HugePages<Set>> sets = std::vector<Set, HugePages<Set>>(kFewSets);
-  size_t kept = 0;   // since the sets last became more
+  using Sets = std::vector<Set, HugePages<Set>>;
+  Sets sets = Sets(kFewSets);
+  size_t tried = 0;  // to keep, since the sets last became more
   WordTable others;  // `first` is where the ids begin, `count` how many there are
   std::vector<int32_t> ids;
   Word word;
 
-  void forget() {
+  size_t place_of(const Key& key) const { return key.hash() & (sets.size() - 1); }
+  const int32_t* ids_of(const Small& small) const {
+    return small.ids_size <= kSmallIds ? small.ids : &ids[small.ids[0]];
+  }
+  // A word lies in its set, or in the other one of that pair.
+  const Small* find(const Key& key) const {
+    const size_t place = place_of(key);
+    for (const size_t each : {place, place ^ 1}) {
+      for (const Small& way : sets[each].ways) {
+        if (way.key == key) return &way;
+      }
+    }
+    return nullptr;
+  }
+  // A small word and where its ids begin. False where there is no room for it among the sets.
+  bool keep(const Key& key, size_t first, size_t size) {
+    Small small{key, {static_cast<int32_t>(first)}, static_cast<uint32_t>(size)};
+    if (size <= kSmallIds) std::copy_n(&ids[first], size, small.ids);
+    return keep(small);
+  }
+  bool keep(const Small& small) {
+    ++tried;
+    const size_t place = place_of(small.key);
+    for (const size_t each : {place, place ^ 1}) {
+      for (Small& way : sets[each].ways) {
+        if (way.ids_size > 0) continue;
+        way = small;
+        return true;
+      }
+    }
+    return false;
+  }
+  // Between words: more sets where they are nearly full, and everything anew where all is.
+  void make_room() {
+    if (tried > sets.size() && sets.size() < kManySets) {
+      Sets before(4 * sets.size());
+      sets.swap(before);
+      for (const Set& set : before) {
+        for (const Small& way : set.ways) {
+          if (way.ids_size > 0) keep(way);
+        }
+      }
+      tried = 0;
+    }
+    if (others.size() < kManyWords && ids.size() < kManyIds) return;
     std::fill(sets.begin(), sets.end(), Set{});
     others = WordTable();
     ids.clear();
-  }
-  Set& set_of(uint64_t hash) { return sets[hash & (sets.size() - 1)]; }
-  void keep(const Small& small) {
-    if (++kept > sets.size() && sets.size() < kManySets) {
-      std::vector<Set, HugePages<Set>> before(4 * sets.size());
-      sets.swap(before);
-      kept = 0;
-      for (const Set& set : before) {
-        for (const int way : {1, 0}) {
-          if (set.ways[way].ids_size > 0) keep(set.ways[way]);
-        }
-      }
-    }
-    Set& set = set_of(small.key.hash());
-    set.ways[1] = set.ways[0];
-    set.ways[0] = small;
   }
 };
 
@@ -429,75 +465,83 @@ void BpeEncoder::encode_piece(const Piece& piece, const Request& request, Memory
     return split(text, plain);
   }
 
-  // A word, then its place in the memory, some words before it is looked up there.
-  struct Waiting {
-    const char* at;
-    size_t size;
-    Key key;
-    uint64_t hash;
-  };
-  constexpr size_t kWaiting = 32;
-  Waiting waiting[kWaiting];
+  std::array<std::string_view, kWaiting> words;
   size_t count = 0;
-  const auto encode_new = [&](const Waiting& one) __attribute__((noinline)) {
-    const std::string_view bytes(one.at, one.size);
-    const bool is_small = one.size <= kSmallWord, is_large = one.size > kRememberedBytes;
-    const uint64_t hash = is_small || is_large ? 0 : hash_word(bytes);
-    if (!is_small && !is_large) {
-      const uint32_t entry = memory.others.find(bytes, hash);
-      if (entry != WordTable::kAbsent) {
-        const WordTable::Entry& known = memory.others[entry];
-        output.ids = std::copy_n(&memory.ids[known.first], known.count, output.ids);
-        return;
-      }
-    }
-    encode_word(bytes, word);
-    output.ids = std::copy(word.ids.begin(), word.ids.end(), output.ids);
-    if (is_large || word.ids.empty()) return;
-    if (memory.others.size() >= kManyWords || memory.ids.size() >= kManyIds) memory.forget();
-    const size_t place = memory.ids.size(), size = word.ids.size();
-    if (!is_small || size > kSmallIds) {
-      memory.ids.insert(memory.ids.end(), word.ids.begin(), word.ids.end());
-    }
-    if (is_small) {
-      Memory::Small small{one.key, static_cast<uint32_t>(size), {static_cast<int32_t>(place)}};
-      if (size <= kSmallIds) std::copy(word.ids.begin(), word.ids.end(), small.ids);
-      memory.keep(small);
-    } else {
-      memory.others[memory.others.add(bytes, hash, place)].count = size;
-    }
-  };
-  const auto look_up = [&](const Waiting& one) {
-    if (one.size <= kSmallWord) {
-      const Memory::Set& set = memory.set_of(one.hash);
-      const Memory::Small& known = set.ways[set.ways[0].key == one.key ? 0 : 1];
-      if (known.key == one.key) {
-        if (known.ids_size <= kSmallIds) {
-          std::memcpy(output.ids, known.ids, sizeof(known.ids));
-        } else {
-          std::copy_n(&memory.ids[known.ids[0]], known.ids_size, output.ids);
-        }
-        output.ids += known.ids_size;
-        return;
-      }
-    }
-    encode_new(one);
+  const auto encode_waiting = [&] {
+    if (count == 0) return;
+    const bool readable = end - words[count - 1].data() >= 16;
+    output.ids = readable ? encode_words<true>(words.data(), count, memory, output.ids)
+                          : encode_words<false>(words.data(), count, memory, output.ids);
+    count = 0;
   };
   split(text, [&](const char* at, size_t size) {
-    Waiting& one = waiting[count++];
-    one.at = at;
-    one.size = size;
-    if (size <= kSmallWord) {
-      one.key = key_of(at, size, end);
-      one.hash = one.key.hash();
-      __builtin_prefetch(&memory.set_of(one.hash));
-    }
-    if (count == kWaiting) {
-      for (const Waiting& each : waiting) look_up(each);
-      count = 0;
-    }
+    words[count++] = {at, size};
+    if (count == kWaiting) encode_waiting();
   });
-  for (size_t i = 0; i < count; ++i) look_up(waiting[i]);
+  encode_waiting();
+}
+
+// Writes the ids of words, and perhaps more behind them; returns their end. `readable`: 16 bytes may be
+// read from where each begins.
+template <bool readable>
+int32_t* BpeEncoder::encode_words(const std::string_view* words, size_t count, Memory& memory,
+                                  int32_t* ids) const {
+  memory.make_room();
+  const Memory::Set* const sets = memory.sets.data();
+  const size_t mask = memory.sets.size() - 1;
+  struct Waiting {
+    Key key;
+    const Memory::Set* set;
+  };
+  // All are asked for before the first is looked at.
+  std::array<Waiting, kWaiting> waiting;
+  for (size_t i = 0; i < count; ++i) {
+    const Key key = key_of<readable>(words[i].data(), words[i].size());
+    const Memory::Set* const set = sets + (key.hash() & mask);
+    __builtin_prefetch(set);
+    waiting[i] = {key, set};
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const auto [key, set] = waiting[i];
+    const Memory::Small& known = set->ways[set->ways[0].key == key ? 0 : 1];
+    if (known.key == key && known.ids_size <= kSmallIds) [[likely]] {
+      std::memcpy(ids, known.ids, 16);  // the last of which are written again
+      ids += known.ids_size;
+    } else {
+      ids = encode_rare(words[i], key, memory, ids);
+    }
+  }
+  return ids;
+}
+
+// A word that does not lie in its set with few ids.
+int32_t* BpeEncoder::encode_rare(std::string_view text, const Key& key, Memory& memory,
+                                 int32_t* ids) const {
+  Word& word = memory.word;
+  if (text.size() > kRememberedBytes) {
+    encode_word(text, word);
+    return std::copy(word.ids.begin(), word.ids.end(), ids);
+  }
+  const bool is_small = text.size() <= kSmallWord;
+  if (is_small) {
+    if (const Memory::Small* known = memory.find(key)) {
+      return std::copy_n(memory.ids_of(*known), known->ids_size, ids);
+    }
+  }
+  const uint64_t hash = hash_word(text);
+  const uint32_t entry = memory.others.find(text, hash);
+  if (entry != WordTable::kAbsent) {
+    const auto [first, size] = std::pair(memory.others[entry].first, memory.others[entry].count);
+    if (is_small) memory.keep(key, first, size);  // there may be room by now
+    return std::copy_n(&memory.ids[first], size, ids);
+  }
+  encode_word(text, word);
+  const size_t first = memory.ids.size(), size = word.ids.size();
+  memory.ids.insert(memory.ids.end(), word.ids.begin(), word.ids.end());
+  if (size > 0 && !(is_small && memory.keep(key, first, size))) {
+    memory.others[memory.others.add(text, hash, first)].count = size;
+  }
+  return std::copy(word.ids.begin(), word.ids.end(), ids);
 }
 
 // The pieces of all texts that are worked on apart: between special tokens, and not too large.

@@ -88,13 +88,18 @@ class BpeEncoder {
 
   uint64_t find_merge(int32_t left, int32_t right) const;
   void start(std::string_view word, Word& out) const;
-  static Key key_of(const char* begin, size_t size, const char* readable_end);
+  template <bool readable>
+  static Key key_of(const char* begin, size_t size);
   void merge_short(std::string_view text, Word& word) const;
   void merge_long(Word& word, double dropout, uint64_t seed, uint32_t text, uint64_t offset) const;
   void take_longest(std::string_view text, Word& word) const;
   void encode_word(std::string_view text, Word& word) const;
   void encode_piece(const Piece& piece, const Request& request, Memory& memory,
                     Output& output) const;
+  template <bool readable>
+  int32_t* encode_words(const std::string_view* words, size_t count, Memory& memory,
+                        int32_t* ids) const;
+  int32_t* encode_rare(std::string_view word, const Key& key, Memory& memory, int32_t* ids) const;
   template <typename OnWord>
   void split(std::string_view text, const OnWord& on_word) const;
   void cut(const Request& request, std::vector<Piece>& pieces) const;

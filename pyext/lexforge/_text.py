@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import operator
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +33,6 @@ from ctypes import (
     c_uint32,
     c_uint64,
     c_void_p,
-    cast,
     py_object,
     pythonapi,
     sizeof,
@@ -72,9 +72,8 @@ _utf8.argtypes, _utf8.restype = (py_object, POINTER(c_ssize_t)), c_void_p
 _new_list = pythonapi.PyList_New
 _new_list.argtypes, _new_list.restype = (c_ssize_t,), py_object
 _fill_list = PyDLL(_native._name).lexforge_fill_list
-_fill_list.argtypes = (c_void_p, c_void_p, c_int64, c_void_p, c_void_p)
+_fill_list.argtypes = (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_bool)
 _fill_list.restype = None
-_one_reference_more = cast(pythonapi.Py_IncRef, c_void_p)
 
 
 def _items(made: list) -> int:
@@ -82,12 +81,22 @@ def _items(made: list) -> int:
     return c_void_p.from_address(id(made) + 3 * sizeof(c_void_p)).value or 0
 
 
+# What an object begins with is how many references there are; since Python 3.12 in 32 bits.
+_NARROW_COUNTS = sys.version_info >= (3, 12)
+
+
 def _lists_are_known() -> bool:
-    """Whether a list is laid out so; other Pythons, such as those without a lock, may differ."""
+    """Whether a list and an object are laid out so; other Pythons, such as those without a lock,
+    may differ."""
     if list.__basicsize__ != 5 * sizeof(c_void_p):
         return False
     probe = [object(), object()]
-    return list((c_void_p * 2).from_address(_items(probe))) == [*map(id, probe)]
+    if list((c_void_p * 2).from_address(_items(probe))) != [*map(id, probe)]:
+        return False
+    references = (c_uint32 if _NARROW_COUNTS else c_int64).from_address(id(probe[0]))
+    before = references.value
+    more = [probe[0]] * 5
+    return references.value == before + len(more)
 
 
 _LISTS_ARE_KNOWN = _lists_are_known()
@@ -693,7 +702,8 @@ class BpeEncoder(_Handle):
         )
         self._most = 1 + sum(map(len, marks[1:])) if flags[1] else 1
         self._size = len(tokens)
-        self._numbers: tuple[list[int], np.ndarray] | None = None  # as objects, and where they are
+        # As objects, where they are, and zeros.
+        self._numbers: tuple[list[int], np.ndarray, np.ndarray] | None = None
 
     def encode(
         self,
@@ -745,10 +755,19 @@ class BpeEncoder(_Handle):
             return ids.tolist()
         if self._numbers is None:
             numbers = list(range(self._size))
-            self._numbers = numbers, np.fromiter(map(id, numbers), np.uintp)
-        _, places = self._numbers
+            places = np.fromiter(map(id, numbers), np.uintp)
+            self._numbers = numbers, places, np.zeros(self._size, np.uint32)
+        _, places, counts = self._numbers
         made = _new_list(ids.size)
-        _fill_list(_items(made), ids.ctypes.data, ids.size, places.ctypes.data, _one_reference_more)
+        _fill_list(
+            _items(made),
+            ids.ctypes.data,
+            ids.size,
+            places.ctypes.data,
+            counts.ctypes.data,
+            self._size,
+            _NARROW_COUNTS,
+        )
         return made
 
     def decode(self, ids: np.ndarray, skip_special: bool) -> bytes:
