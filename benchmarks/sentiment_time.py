@@ -38,6 +38,7 @@ from lexforge.models.classification.vectors import EPOCHS, SAMPLE, WINDOW
 from lexforge.text.classification import LabelledTexts, read_labelled, read_texts
 
 KIND, SIZE = "textcnn", 100
+SENTENCES = ["so great", "so bad"]  # the reference text's
 
 
 def ours(options: argparse.Namespace) -> dict:
@@ -50,8 +51,10 @@ def ours(options: argparse.Namespace) -> dict:
         begin = time.perf_counter()
         subprocess.run(command, check=True)
         seconds = time.perf_counter() - begin
-        scores = TextClassifier.load(out, "cpu").evaluate(read_labelled(options.test))
-    return {"side": "lexforge", "seconds": seconds, "accuracy": scores.accuracy}
+        classifier = TextClassifier.load(out, "cpu")
+        scores = classifier.evaluate(read_labelled(options.test))
+        said = dict(zip(SENTENCES, classifier.predict(SENTENCES).labels, strict=True))
+    return {"side": "lexforge", "seconds": seconds, "accuracy": scores.accuracy, "said": said}
 
 
 def plain(options: argparse.Namespace) -> dict:
@@ -110,6 +113,8 @@ def main() -> None:
         record = SIDES[name](options)
         accuracy = f"{record['accuracy']:.4f}" if "accuracy" in record else "not measured"
         print(f"| {record['side']} | {record['seconds'] / 60:.1f} | {accuracy} |", flush=True)
+        for sentence, label in record.get("said", {}).items():
+            print(f"{sentence!r} is {label}", flush=True)
         if "parts" in record:
             told = (f"{part} {seconds / 60:.1f}" for part, seconds in record["parts"].items())
             print(f"of its minutes: {', '.join(told)}", flush=True)

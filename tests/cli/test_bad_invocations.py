@@ -170,6 +170,9 @@ CASES = [
     ("sentiment train one.csv --out o", 1, "must hold at least 2 classes"),
     ("sentiment train t.csv --out o --dev nowhere.csv", 1, "nowhere.csv"),
     ("sentiment train t.csv --out o --dev t.csv --dev-share 0.1", 2, "--dev or --dev-share"),
+    ("sentiment train t.csv --out o --dev head.csv", 1, "head.csv: holds no texts"),
+    ("sentiment train t.csv --out o --dev odd.csv --min-count 1", 1, "--dev must have labels of"),
+    ("sentiment train t.csv --out o --dev-share 1e-4 --min-count 1", 1, "--dev-share must leave"),
     ("sentiment train t.csv --out o --steps 1 --epochs 1", 2, "--steps or --epochs"),
     ("sentiment train t.csv --out o --pool sum", 2, "--pool must be one of max, avg, final"),
     ("sentiment train t.csv --out o --model bert", 2, "--model must be one of textcnn, birnn"),
@@ -242,6 +245,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 4)
     (tmp_path / "t.csv").write_text("text,label\ngood,1\nbad,0\n")
+    (tmp_path / "head.csv").write_text("text,label\n")
+    (tmp_path / "odd.csv").write_text("text,label\ngood,7\nbad,0\n")
     (tmp_path / "one.csv").write_text("text,label\ngood,1\nbad,1\n")
     (tmp_path / "nan.txt").write_text("good 1 nan\nbad 1 1\n")
     pairs = "sentence1\tsentence2\tgold_label\na\tb\tneutral\na\ta\tentailment\n"

@@ -418,7 +418,7 @@ HOLES = LabelledTexts(["great", " "] * 20, labels=np.arange(40) % 2, names=NAMES
         ({"dev": planted_texts(0)}, "dev must hold texts, and is empty"),
         ({"dev": LabelledTexts.of(["a"], labels=["odd"])}, "dev must have labels of bad, good"),
         ({"dev": planted_texts(8), "dev_share": 0.1}, "give dev or dev_share, got both"),
-        ({"dev_share": 1e-4}, "dev_share: split: share must leave texts in both parts"),
+        ({"dev_share": 1e-4}, "dev_share must leave texts to train on and .*, got 0.0001 of 20"),
         ({"dev_share": 0, "early_stopping": 2}, "early_stopping must come with dev"),
         ({"steps": 2, "epochs": 3}, "give steps or epochs, got 2 and 3"),
         ({"model": "lstm"}, "model must be one of birnn, textcnn, decomposable"),

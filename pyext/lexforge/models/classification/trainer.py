@@ -566,7 +566,10 @@ class _Run:
             rest, held_out = texts.split(self.settings.dev_share, self.settings.seed)
         except ValueError as error:
             if told or self._saved is not None:
-                raise ValueError(f"{OWNER}: dev_share: {error}; 0 holds out none") from error
+                raise ValueError(
+                    f"{OWNER}: dev_share must leave texts to train on and to evaluate on, got "
+                    f"{self.settings.dev_share:g} of {len(texts):,} texts; 0 holds out none"
+                ) from error
             self.settings = replace(self.settings, dev_share=0.0)
             self.notes.append(f"{len(texts):,} texts are too few to hold some out")
             return texts, None

@@ -247,7 +247,7 @@ def _gathered(
         if len(said) == 1:
             raise ValueError(
                 f"{name}: must hold at least 2 classes, got {len(first):,} texts of {labels[0]!r} "
-                "alone (names= tells of others)"
+                "alone (in Python names= tells of others)"
             )
     number = {label: row for row, label in enumerate(names)}
     numbers = np.fromiter((number[label] for label in labels), np.int64, len(labels))
@@ -597,7 +597,7 @@ def _chosen(place: str, header: Sequence[str], wanted: _Wanted, kind: str) -> tu
         text, usual_second = next(usual, (None, None))
         if text is None:
             raise ValueError(
-                f"{place}: no {kind} has a usual name of a text; name it (text=, second=) of "
+                f"{place}: no {kind} has a usual name of a text; name it (text=, --text) of "
                 f"{_listed(header)}"
             )
         second = usual_second if second is None else second
@@ -605,7 +605,7 @@ def _chosen(place: str, header: Sequence[str], wanted: _Wanted, kind: str) -> tu
         label = next((name for name in _LABELS if name in header), None)
         if label is None:
             raise ValueError(
-                f"{place}: no {kind} has a usual name of a label; name it (label=) of "
+                f"{place}: no {kind} has a usual name of a label; name it (label=, --label) of "
                 f"{_listed(header)}"
             )
     return text, second, label
