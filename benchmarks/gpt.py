@@ -1,18 +1,19 @@
 """GPT training beside plain PyTorch: seconds of a step, losses, peak memory.
 
-    python benchmarks/gpt.py [--only small char memory] [--precision float32 bf16] [--compile]
-        [--threads 2] [--rounds 5] [--corpus FILE] [--json F]
-    python benchmarks/gpt.py --only run [--precision float32] [--corpus FILE]
+    python benchmarks/gpt.py [--only small large memory] [--precision float32 bf16]
+        [--no-compile] [--threads 2] [--rounds 5] [--large-batch 64] [--corpus FILE] [--json F]
+    python benchmarks/gpt.py --only run --corpus FILE [--steps 2000] [--precision float32]
 
 Plain PyTorch is nanoGPT's model and recipe (lexforge/reference/gpt.py): SDPA, fused AdamW,
-clipping, windows drawn and stacked one by one; --compile shows it compiled too. Sides take turns,
-some steps each, in one process; a step is the making of its batch, forward, backward and update.
+clipping, windows drawn and stacked one by one; as it is, and compiled. Sides take turns, some steps
+each, in one process; a step is the making of its batch, forward, backward and update. What is
+compiled is compiled before, and that takes no part in the times.
 
 small   nanoGPT's configuration for a CPU: 4 layers of 128, 4 heads, 12 windows of 64 characters.
-char    its model of characters, 10.6 M parameters: 6 layers of 384, 6 heads, 64 windows of 256
-        (--char-batch for fewer).
-run     The small one for 2000 steps by lexforge.gpt.train and by the plain recipe, whole runs, one
-        after the other: seconds without evaluation, and loss on the held-out tenth at the end.
+large   its model of characters, 10.6 M parameters: 6 layers of 384, 6 heads, 64 windows of 256
+        (--large-batch for fewer).
+run     The small one for 2000 steps (--steps), the sides in turns of 50: seconds of the steps, and
+        the loss on the same windows of the held-out tenth at the end.
 memory  Peak of a process that does three steps of 2 layers of 256, 8 windows of 256, at a
         vocabulary of 50,257, everything in it counted but what it had before the first step.
 
@@ -41,17 +42,17 @@ from harness import Report, add_report_options, process_bytes
 from lexforge._library import cpu_has_bf16
 from lexforge.models.gpt.data import GPTData
 from lexforge.models.gpt.settings import GPTSettings
-from lexforge.models.gpt.steps import Windows, make_stepper
+from lexforge.models.gpt.steps import Part, Windows, make_stepper
 from lexforge.reference.gpt import NanoGPT
 from lexforge.training.optimizer import NetworkOptimizer
 from lexforge.training.schedules import Schedule
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64}
-CHAR = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256}
+LARGE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256}
 WIDE = {"n_layer": 2, "n_head": 4, "n_embd": 256, "block_size": 256}
 GPT2_VOCABULARY = 50_257
 STEPS, EVAL_BATCHES = 2000, 200
-TURNS = {"small": 20, "char": 1}  # steps of a turn
+TURNS = {"small": 20, "large": 1, "run": 50}  # steps of a turn
 MEMORY_STEPS = 3
 SEED = 1
 
@@ -91,7 +92,12 @@ def plain_steps(
 
 
 def our_steps(
-    data: GPTData, shape: dict[str, int], batch: int, precision: str
+    data: GPTData,
+    shape: dict[str, int],
+    batch: int,
+    precision: str,
+    *,
+    rate: Callable[[int], float] = lambda step: 1e-3,
 ) -> Iterator[gpt.GPT]:
     """Steps as :func:`lexforge.gpt.train` does them."""
     settings = GPTSettings(batch_size=batch, precision=precision)
@@ -99,9 +105,28 @@ def our_steps(
     optimizer = NetworkOptimizer(model, "adamw", weight_decay=0.1, betas=(0.9, 0.99), clip=1.0)
     stepper = make_stepper(model, optimizer, precision)
     windows = Windows(data.train, shape["block_size"], batch, SEED, torch.device("cpu"))
-    for each in windows.steps(settings, 0.0, 0):
-        stepper(each, 1e-3)
+    for step, each in enumerate(windows.steps(settings, 0.0, 0)):
+        stepper(each, rate(step))
         yield model
+
+
+def sides_of(
+    data: GPTData,
+    shape: dict[str, int],
+    batch: int,
+    precision: str,
+    compiled: bool,
+    **rate: Callable[[int], float],
+) -> dict[str, Iterator[Any]]:
+    """The steps of each side, by its name."""
+    arguments = (data, shape, batch, precision)
+    sides: dict[str, Iterator[Any]] = {
+        "plain": plain_steps(*arguments, **rate),
+        "lexforge": our_steps(*arguments, **rate),
+    }
+    if compiled:
+        sides["compiled"] = plain_steps(*arguments, compiled=True, **rate)
+    return sides
 
 
 def turns(
@@ -114,12 +139,7 @@ def turns(
 ) -> None:
     """Median seconds of a step on each side."""
     for precision in options.precision:
-        sides: dict[str, Iterator[Any]] = {
-            "plain": plain_steps(data, shape, batch, precision),
-            "lexforge": our_steps(data, shape, batch, precision),
-        }
-        if options.compile:
-            sides["plain, compiled"] = plain_steps(data, shape, batch, precision, compiled=True)
+        sides = sides_of(data, shape, batch, precision, options.compile)
         times: dict[str, list[float]] = {side: [] for side in sides}
         for steps in sides.values():
             next(steps)
@@ -131,45 +151,61 @@ def turns(
                     next(steps)
                     times[side].append(time.perf_counter() - begin)
         case: dict[str, Any] = {"what": name, "precision": precision, "threads": options.threads}
+        case["batch"] = batch
         case |= {f"{side}_s": statistics.median(each) for side, each in times.items()}
-        case["ratio"] = case["lexforge_s"] / case["plain_s"]
+        add_ratios(case)
         tokens = batch * shape["block_size"]
         for side in sides:
             seconds = case[f"{side}_s"]
             print(f"{name} {precision} {side:16} {seconds * 1e3:8.2f} ms "
                   f"{tokens / seconds:10.0f} tokens/s", flush=True)  # fmt: skip
-        print(f"{name} {precision} lexforge / plain {case['ratio']:.2f}", flush=True)
         report.add(case)
+
+
+def add_ratios(case: dict[str, Any]) -> None:
+    """Our time as a share of each other side's; says so."""
+    for name, side in (("ratio", "plain"), ("compiled_ratio", "compiled")):
+        if f"{side}_s" in case:
+            case[name] = case["lexforge_s"] / case[f"{side}_s"]
+            print(f"{case['what']} {case['precision']} lexforge / {side} {case[name]:.2f}",
+                  flush=True)  # fmt: skip
 
 
 def whole_runs(report: Report, data: GPTData, options: argparse.Namespace) -> None:
-    """2000 steps on either side, and what is held out at the end."""
+    """All steps on every side, and what the held-out text costs at the end."""
     windows = Windows(data.held_out, SMALL["block_size"], 12, SEED, torch.device("cpu"))
     held_out = list(windows.evaluation(EVAL_BATCHES))
-    rates = Schedule("cosine", 1e-3, STEPS, 100, 1e-4)
+    rate = Schedule("cosine", 1e-3, options.steps, min(100, options.steps // 2), 1e-4)
     for precision in options.precision:
         case: dict[str, Any] = {"what": "run", "precision": precision, "threads": options.threads}
-        result = gpt.train(
-            data, settings={"precision": precision}, evaluation={"eval_every": STEPS}
-        )
-        case["lexforge_s"], case["lexforge_loss"] = (
-            result.state.seconds,
-            result.evaluations[-1]["loss"],
-        )
-        steps = plain_steps(data, SMALL, 12, precision, rate=rates)
-        begin = time.perf_counter()
-        model = next(itertools.islice(steps, STEPS - 1, None))
-        case["plain_s"] = time.perf_counter() - begin
-        with torch.no_grad():
-            shape = (12, SMALL["block_size"])
-            losses = [model(p.tokens.view(shape), p.labels.view(shape)).item() for p in held_out]
-        case["plain_loss"] = statistics.fmean(losses)
-        case["ratio"] = case["lexforge_s"] / case["plain_s"]
-        for side in ("plain", "lexforge"):
-            print(f"run {precision} {side:9} {case[f'{side}_s']:7.1f} s, held-out loss "
+        case |= {"batch": 12, "steps": options.steps}
+        if options.compile:  # a process compiles a model's code once
+            next(plain_steps(data, SMALL, 12, precision, compiled=True))
+        sides = sides_of(data, SMALL, 12, precision, options.compile, rate=rate)
+        times, models = dict.fromkeys(sides, 0.0), dict[str, Any]()
+        for first in range(0, options.steps, TURNS["run"]):
+            for side, steps in sides.items():
+                begin = time.perf_counter()
+                for _ in range(min(TURNS["run"], options.steps - first)):
+                    models[side] = next(steps)
+                times[side] += time.perf_counter() - begin
+        for side, model in models.items():
+            case[f"{side}_s"], case[f"{side}_loss"] = times[side], held_out_loss(model, held_out)
+            print(f"run {precision} {side:9} {times[side]:7.1f} s, held-out loss "
                   f"{case[f'{side}_loss']:.4f}", flush=True)  # fmt: skip
-        print(f"run {precision} lexforge / plain {case['ratio']:.2f}", flush=True)
+        add_ratios(case)
         report.add(case)
+
+
+@torch.no_grad()
+def held_out_loss(model: Any, parts: list[Part]) -> float:
+    """The mean over windows, of either side's model, in float32."""
+    if isinstance(model, gpt.GPT):
+        losses = [model.loss(*part[:5]).loss.item() for part in parts]
+    else:
+        shape = (12, SMALL["block_size"])
+        losses = [model(p.tokens.view(shape), p.labels.view(shape)).item() for p in parts]
+    return statistics.fmean(losses)
 
 
 def memory(report: Report, options: argparse.Namespace) -> None:
@@ -214,14 +250,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = ("small", "char", "memory", "run")
+    kinds = ("small", "large", "memory", "run")
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds[:3])
     precisions = ("float32", "bf16") if cpu_has_bf16() else ("float32",)
     parser.add_argument("--precision", nargs="+", choices=("float32", "bf16"), default=precisions)
-    parser.add_argument("--compile", action="store_true", help="plain PyTorch compiled, too")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True,
+                        help="plain PyTorch compiled, too")  # fmt: skip
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--char-batch", type=int, default=64)
+    parser.add_argument("--large-batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a whole run")
     parser.add_argument("--corpus", type=Path, help="text whose characters are the tokens")
     parser.add_argument("--one-side", choices=("plain", "lexforge"), help=argparse.SUPPRESS)
     add_report_options(parser)
@@ -237,8 +275,8 @@ def main() -> None:
             data = gpt.prepare(options.corpus, folder)
         if "small" in options.only:
             turns(report, "small", data, SMALL, 12, options)
-        if "char" in options.only:
-            turns(report, "char", data, CHAR, options.char_batch, options)
+        if "large" in options.only:
+            turns(report, "large", data, LARGE, options.large_batch, options)
         if "memory" in options.only:
             memory(report, options)
         if "run" in options.only:
