@@ -60,7 +60,7 @@ BpeTrainer::BpeTrainer(BpeOptions options, const std::vector<Word>& words)
                                 std::to_string(options_.vocab_size));
   }
   make_cells(words);
-  count_pairs(kAll);
+  made_.resize(symbols_.size());
 }
 
 int32_t BpeTrainer::add_symbol(std::string text, uint32_t length) {
@@ -103,10 +103,14 @@ void BpeTrainer::make_alphabet(const std::vector<Word>& words) {
 
 void BpeTrainer::make_cells(const std::vector<Word>& words) {
   size_t size = 1;
-  for (const Word& word : words) size += word.text.size() + 2;
+  for (const Word& word : words) {
+    if (word.text.size() + 2 >= -kEdge) throw std::length_error("a word of more than 1 GB");
+    size += word.text.size() + 2;
+  }
   if (size > UINT32_MAX) throw std::length_error("distinct words of more than 4 GB");
+  if (words.size() >= -kEdge) throw std::length_error("more than 2^30 distinct words");
   cells_.reserve(size);  // what is not used of it is never touched
-  cells_.push_back({kBetween, 1, 0});
+  cells_.push_back(kEdge);
   int32_t of_byte[256];
   for (int byte = 0; byte < 256; ++byte) {
     const auto found = index_.find(std::string(1, static_cast<char>(byte)));
@@ -114,7 +118,6 @@ void BpeTrainer::make_cells(const std::vector<Word>& words) {
   }
   std::string marked;
   for (const Word& word : words) {
-    const auto number = static_cast<uint32_t>(counts_.size());
     const auto add = [&](std::string_view text, uint32_t, bool first, bool last) {
       const bool plain = (first || options_.prefix.empty()) && (!last || options_.suffix.empty());
       int32_t symbol;
@@ -133,13 +136,13 @@ void BpeTrainer::make_cells(const std::vector<Word>& words) {
         if (last) marked += options_.suffix;
         symbol = add_symbol(marked, 1);
       }
-      cells_.push_back({symbol, 1, number});
+      cells_.push_back(symbol);
     };
     each_character(options_.bytes, word.text, add);
-    if (!options_.ending.empty()) cells_.push_back({index_.at(options_.ending), 1, number});
-    if (cells_.back().symbol < 0) continue;  // nothing is left of it
+    if (!options_.ending.empty()) cells_.push_back(index_.at(options_.ending));
+    if (cells_.back() < 0) continue;  // nothing is left of it
     counts_.push_back(word.count);
-    cells_.push_back({kBetween, 1, 0});
+    cells_.push_back(kEdge - static_cast<int32_t>(counts_.size()));
   }
 }
 
@@ -160,36 +163,85 @@ uint32_t* BpeTrainer::room(size_t places) {
   return at;
 }
 
+// visit(key, where it begins, count of the word) for the pairs in the words as they are now.
+template <typename Visit>
+void BpeTrainer::each_pair(const Visit& visit) const {
+  int64_t count = 0;
+  for (uint32_t at = 0, next; at + 1 < cells_.size(); at = next) {
+    next = next_of(at);
+    const int32_t left = cells_[at], right = cells_[next];
+    if (left < 0) {
+      count = counts_[kEdge - left];
+    } else if (right >= 0) {
+      visit(key(left, right), at, count);
+    }
+  }
+}
+
 // Counts the pairs with a symbol, or all of them, as the words are now.
 void BpeTrainer::count_pairs(int32_t symbol) {
-  const auto is_meant = [&](int32_t a, int32_t b) {
-    return symbol == kAll || ((a == symbol || b == symbol) && allowed(a, b));
+  const auto is_meant = [&](uint64_t key) {
+    const int32_t a = left_of(key), b = right_of(key);
+    if (symbol == kAll) return (!made_[a] && !made_[b]) || allowed(a, b);
+    return (a == symbol || b == symbol) && allowed(a, b);
   };
-  const auto each = [&](const auto& visit) {
-    for (uint32_t at = 0, next; (next = at + cells_[at].length) < cells_.size(); at = next) {
-      const int32_t a = cells_[at].symbol, b = cells_[next].symbol;
-      if (a >= 0 && b >= 0 && is_meant(a, b)) visit(table_.add(key(a, b)), at);
-    }
-  };
-  for (uint32_t pair = 0; pair < pairs_.size(); ++pair) {
-    const uint64_t key = table_[pair].key;
-    if (is_meant(left_of(key), right_of(key))) pairs_[pair] = {0, nullptr, 0};
+  if (symbol == kAll) {
+    table_ = PairTable();
+    pairs_.clear();
+    queue_ = decltype(queue_)(Comes{this});
+    arena_.clear();
+    arena_left_ = 0;
   }
-  each([&](uint32_t pair, uint32_t at) {
-    if (pair == pairs_.size()) pairs_.push_back({0, nullptr, 0});
-    pairs_[pair].count += counts_[cells_[at].word];
-    ++pairs_[pair].number;
-  });
   for (uint32_t pair = 0; pair < pairs_.size(); ++pair) {
-    const uint64_t key = table_[pair].key;
-    if (!is_meant(left_of(key), right_of(key))) continue;
+    if (is_meant(table_[pair].key)) pairs_[pair] = {0, nullptr, 0};
+  }
+  {
+    PairTable counted;
+    each_pair([&](uint64_t key, uint32_t, int64_t count) {
+      if (is_meant(key)) counted[counted.add(key)].value += count;
+    });
+    for (uint32_t i = 0; i < counted.size(); ++i) {
+      const auto count = static_cast<int64_t>(counted[i].value);
+      if (count < threshold_) continue;
+      const uint32_t pair = table_.add(counted[i].key);
+      if (pair == pairs_.size()) pairs_.push_back({0, nullptr, 0});
+      pairs_[pair].count = count;
+    }
+  }
+  const auto each_kept = [&](const auto& visit) {
+    each_pair([&](uint64_t key, uint32_t at, int64_t) {
+      if (!is_meant(key)) return;
+      const uint32_t pair = table_.find(key);
+      if (pair != PairTable::kAbsent && pairs_[pair].count > 0) visit(pairs_[pair], at);
+    });
+  };
+  each_kept([](Pair& pair, uint32_t) { ++pair.number; });
+  for (uint32_t pair = 0; pair < pairs_.size(); ++pair) {
+    if (!is_meant(table_[pair].key)) continue;
     pairs_[pair].places = room(std::exchange(pairs_[pair].number, 0));
   }
-  each([&](uint32_t pair, uint32_t at) { pairs_[pair].places[pairs_[pair].number++] = at; });
+  each_kept([](Pair& pair, uint32_t at) { pair.places[pair.number++] = at; });
   for (uint32_t pair = 0; pair < pairs_.size(); ++pair) {
-    const uint64_t key = table_[pair].key;
-    if (is_meant(left_of(key), right_of(key))) push(pair);
+    if (is_meant(table_[pair].key)) push(pair);
   }
+}
+
+// Counts all pairs that are frequent enough to be among those that will be merged, by a guess the
+// first time. False where all are known.
+bool BpeTrainer::count_more() {
+  constexpr int64_t kRarer = 64;  // than if all that are merged were as frequent; 10 to 40 in text
+  if (threshold_ == least()) return false;
+  if (threshold_ > 0) {
+    threshold_ = std::max(least(), threshold_ / 8);
+  } else {
+    int64_t all = 0;
+    each_pair([&](uint64_t, uint32_t, int64_t count) { all += count; });
+    const uint64_t wanted =
+        std::clamp<uint64_t>(options_.vocab_size - symbols_.size(), 1, options_.max_merges);
+    threshold_ = std::max(least(), static_cast<int64_t>(all / kRarer / wanted));
+  }
+  count_pairs(kAll);
+  return true;
 }
 
 // What decides between pairs of one count; of kFirst the first place that still has the pair.
@@ -203,7 +255,7 @@ uint64_t BpeTrainer::order_of(uint32_t number) {
 
 void BpeTrainer::push(uint32_t pair) {
   const int64_t count = pairs_[pair].count;
-  if (count >= std::max<int64_t>(options_.min_frequency, 1)) {
+  if (count >= threshold_) {
     queue_.push({count, order_of(pair), pair});
   }
 }
@@ -213,7 +265,8 @@ bool BpeTrainer::step(uint64_t merges) {
     if (symbols_.size() >= options_.vocab_size || merges_.size() >= options_.max_merges) {
       return false;
     }
-    if (queue_.empty()) return false;
+    if (queue_.empty() && !count_more()) return false;
+    if (queue_.empty()) continue;
     const Candidate top = queue_.top();
     queue_.pop();
     if (top.count != pairs_[top.pair].count || top.order != order_of(top.pair)) {
@@ -238,37 +291,43 @@ void BpeTrainer::merge(uint32_t number) {
   const size_t symbols_before = symbols_.size();
   const int32_t merged = add_symbol(std::move(text), lengths_[a] + lengths_[b]);
   const bool is_new = symbols_.size() > symbols_before;
+  made_.resize(symbols_.size());
+  made_[merged] = true;
+  fresh_.resize(2 * symbols_.size());
   merges_.push_back({a, b, merged, pair.count});
 
+  // All pairs with a new symbol are new.
   const auto lose = [&](int32_t left, int32_t right, int64_t count) {
+    if (left == merged && is_new) {
+      if (allowed(left, right)) fresh_[2 * static_cast<size_t>(right) + 1].count -= count;
+      return;
+    }
     const uint32_t found = table_.find(key(left, right));
     if (found != PairTable::kAbsent && found != number) pairs_[found].count -= count;
   };
   const auto gain = [&](int32_t left, int32_t right, int64_t count, uint32_t place) {
-    if (!allowed(left, right)) return;
-    const uint32_t found = table_.add(key(left, right));
-    if (found == pairs_.size()) pairs_.push_back({0, nullptr, 0});
-    pairs_[found].count += count;
-    touched_.push_back({found, place});
+    if (!is_new || !allowed(left, right)) return;
+    const uint32_t side =
+        left == merged ? 2 * static_cast<uint32_t>(right) + 1 : 2 * static_cast<uint32_t>(left);
+    fresh_[side].count += count;
+    touched_.push_back({side, place});
   };
-  const auto first_new = static_cast<uint32_t>(pairs_.size());
   touched_.clear();
   for (uint32_t i = 0; i < pair.number; ++i) {
     if (i + 8 < pair.number) __builtin_prefetch(&cells_[pair.places[i + 8]], 1);
     const uint32_t at = pair.places[i];
     if (!is_at(merged_key, at)) continue;
-    Cell& first = cells_[at];
-    const uint32_t next = at + first.length, end = next + cells_[next].length;
-    const uint32_t before = at - cells_[at - 1].length;
-    const int64_t count = counts_[first.word];
-    cells_[next].symbol = kInside;
-    first.symbol = merged;
-    first.length = cells_[end - 1].length = end - at;
-    if (const int32_t symbol = cells_[before].symbol; symbol >= 0) {
+    const uint32_t next = next_of(at), end = next_of(next);
+    const int32_t inside = -static_cast<int32_t>(end - at);
+    const int64_t count = count_at(at);
+    cells_[at] = merged;
+    cells_[at + 1] = cells_[next] = cells_[end - 1] = inside;
+    const uint32_t previous = before(at);
+    if (const int32_t symbol = cells_[previous]; symbol >= 0) {
       lose(symbol, a, count);
-      gain(symbol, merged, count, before);
+      gain(symbol, merged, count, previous);
     }
-    if (const int32_t symbol = cells_[end].symbol; symbol >= 0) {
+    if (const int32_t symbol = cells_[end]; symbol >= 0) {
       lose(b, symbol, count);
       gain(merged, symbol, count, at);
     }
@@ -276,18 +335,26 @@ void BpeTrainer::merge(uint32_t number) {
   pairs_[number].count = pairs_[number].number = 0;
   if (!is_new) return count_pairs(merged);
 
-  // All pairs with a new symbol are new.
-  const auto is_kept = [&](uint32_t one) {
-    return pairs_[one].count >= std::max<int64_t>(options_.min_frequency, 1);
-  };
-  for (const Touched& one : touched_) pairs_[one.pair].number += is_kept(one.pair);
+  const auto first_new = static_cast<uint32_t>(pairs_.size());
+  for (const Touched& one : touched_) {
+    Fresh& fresh = fresh_[one.side];
+    if (fresh.count < threshold_) continue;
+    if (fresh.pair == PairTable::kAbsent) {
+      const auto symbol = static_cast<int32_t>(one.side / 2);
+      fresh.pair = table_.add(one.side & 1 ? key(merged, symbol) : key(symbol, merged));
+      pairs_.push_back({fresh.count, nullptr, 0});
+    }
+    ++pairs_[fresh.pair].number;
+  }
   for (uint32_t one = first_new; one < pairs_.size(); ++one) {
     pairs_[one].places = room(std::exchange(pairs_[one].number, 0));
   }
   for (const Touched& one : touched_) {
-    Pair& made = pairs_[one.pair];
-    if (is_kept(one.pair)) made.places[made.number++] = one.place;
+    if (const uint32_t made = fresh_[one.side].pair; made != PairTable::kAbsent) {
+      pairs_[made].places[pairs_[made].number++] = one.place;
+    }
   }
+  for (const Touched& one : touched_) fresh_[one.side] = {};
   for (uint32_t one = first_new; one < pairs_.size(); ++one) push(one);
 }
 

@@ -2,15 +2,17 @@
 // words of a corpus becomes a symbol of its own.
 //
 // The distinct words lie one behind the other as cells; a symbol of several characters has its
-// number and its length in its first cell and its length in its last one. Of each pair it is known
+// number in its first cell and its length in the second and the last one. Of each pair it is known
 // how often it occurs (in 64 bits) and in which cells it began when it was counted; a merge visits
 // these, and of pairs only those change whose symbols it touches. A heap holds pairs by counts that
 // may be out of date: counts only fall, and what comes up with an old one goes back with the new.
-// A pair that never came min_frequency times is not kept.
+// A pair that is rarer than a threshold is not kept: its count would fall only. Where no other is
+// left the threshold falls, to min_frequency at last, and all pairs are counted anew.
 //
 // Time and memory grow with the distinct words, not with the corpus.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <queue>
@@ -69,11 +71,6 @@ class BpeTrainer {
   const std::vector<Merge>& merges() const { return merges_; }
 
  private:
-  struct Cell {
-    int32_t symbol;
-    uint32_t length;
-    uint32_t word;
-  };
   struct Pair {
     int64_t count;
     uint32_t* places;  // ascending
@@ -89,10 +86,18 @@ class BpeTrainer {
     bool operator()(const Candidate& a, const Candidate& b) const;
   };
   struct Touched {
-    uint32_t pair, place;
+    uint32_t side;  // 2 * the symbol beside the new one, + 1 where that comes behind
+    uint32_t place;
+  };
+  struct Fresh {
+    int64_t count = 0;
+    uint32_t pair = PairTable::kAbsent;
   };
 
-  static constexpr int32_t kAll = -1, kBetween = -1, kInside = -2;  // no symbols
+  static constexpr int32_t kAll = -1;  // no symbol
+  // A cell holds a symbol; or less than 0, the length of the symbol that it is inside of; or at most
+  // kEdge, being before a word, that less the word's number.
+  static constexpr int32_t kEdge = -(1 << 30);
 
   static uint64_t key(int32_t a, int32_t b) {
     return static_cast<uint64_t>(static_cast<uint32_t>(a)) << 32 | static_cast<uint32_t>(b);
@@ -104,13 +109,28 @@ class BpeTrainer {
   void make_alphabet(const std::vector<Word>& words);
   void make_cells(const std::vector<Word>& words);
   void count_pairs(int32_t symbol);
+  bool count_more();
   bool allowed(int32_t a, int32_t b) const {
     return lengths_[a] + lengths_[b] < options_.max_token_length;
   }
-  bool is_at(uint64_t key, uint32_t place) const {
-    return cells_[place].symbol == left_of(key) &&
-           cells_[place + cells_[place].length].symbol == right_of(key);
+  uint32_t next_of(uint32_t place) const {  // symbol's; or the edge
+    const int32_t inside = cells_[place + 1];
+    return place + (inside < 0 && inside > kEdge ? -inside : 1);
   }
+  uint32_t before(uint32_t place) const {
+    const int32_t last = cells_[place - 1];
+    return place - (last < 0 && last > kEdge ? -last : 1);
+  }
+  int64_t count_at(uint32_t place) const {  // of the word
+    while (cells_[place] > kEdge) place = before(place);
+    return counts_[kEdge - cells_[place]];
+  }
+  bool is_at(uint64_t key, uint32_t place) const {
+    return cells_[place] == left_of(key) && cells_[next_of(place)] == right_of(key);
+  }
+  int64_t least() const { return std::max<int64_t>(options_.min_frequency, 1); }
+  template <typename Visit>
+  void each_pair(const Visit& visit) const;
   uint32_t* room(size_t places);
   uint64_t order_of(uint32_t pair);
   void push(uint32_t pair);
@@ -120,11 +140,14 @@ class BpeTrainer {
   std::vector<std::string> symbols_;
   std::vector<uint32_t> lengths_;  // in characters
   std::unordered_map<std::string, int32_t> index_;
-  std::vector<Cell> cells_;
+  std::vector<bool> made_;  // symbols that merges made
+  std::vector<int32_t> cells_;
   std::vector<int64_t> counts_;  // of words
+  int64_t threshold_ = 0;        // 0: nothing is counted yet
   PairTable table_;              // values are unused: the numbers index pairs_
   std::vector<Pair> pairs_;
-  std::vector<Touched> touched_;
+  std::vector<Touched> touched_;  // by one merge
+  std::vector<Fresh> fresh_;      // by Touched::side; as at first between merges
   std::vector<std::unique_ptr<uint32_t[]>> arena_;
   uint32_t* arena_next_ = nullptr;
   size_t arena_left_ = 0;
