@@ -93,6 +93,12 @@ def test_predict_prob(call, classifier):
     )
 
 
+def test_all_labels(call, classifier):
+    """As fastText's tutorial asks for them, and for those above a threshold."""
+    assert call("predict", classifier, "-", -1, input=b"a\n") == "__label__x __label__ÿ\n"
+    assert call("predict", classifier, "-", "-1", 0.5, input=b"a\n") == "__label__x\n"
+
+
 def test_test(call, classifier, lines):
     """Of five lines with something to predict from, four have labels that the model knows."""
     assert call("test", classifier, lines) == "N\t4\nP@1\t0.75\nR@1\t0.75\n"
@@ -249,7 +255,9 @@ def test_word_vectors(call, labelled, tmp_path, verb):
         ("quantize -output m", 1, "m.bin"),
         ("predict c.bin", 2, "DATA is missing"),
         ("predict c.bin nowhere", 1, "nowhere: No such file"),
-        ("predict c.bin t 0", 2, "K must be greater than or equal to 1"),
+        ("predict c.bin t 0", 2, "K must be -1 or at least 1, got 0"),
+        ("test c.bin t -2", 2, "K must be -1 or at least 1, got -2"),
+        ("predict c.bin t --k", 2, "there is no option --k"),
         ("predict t t", 1, "t: "),
         ("test v.bin t", 1, "needs to be supervised"),
         ("nn c.bin 0", 2, "K must be greater than or equal to 1"),

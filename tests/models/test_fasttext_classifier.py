@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+import fasttext_models
 from lexforge import _library
+from lexforge._text import WordBytes
 from lexforge.models.fasttext import FastTextClassifier
 from lexforge.models.fasttext.classifier import Scores
+from lexforge.text.huffman import huffman_tree
 from lexforge.training.checkpoint import CheckpointError
 from lexforge.training.signals import StopRequest
 from lexforge.vectors.formats.fasttext import read_fasttext, write_fasttext
@@ -291,3 +294,65 @@ def test_its_own_package_predicts_the_same(corpus, tmp_path, loss, features):
             )
         if loss == "softmax":
             assert ours.test(corpus, k=2) == pytest.approx(theirs.test(str(corpus), k=2))
+
+
+@pytest.mark.parametrize("loss", [1, 2, 3])
+@pytest.mark.parametrize("labels", [1, 3, 30])
+@pytest.mark.parametrize("quantise", [False, True])
+def test_a_line_alone_and_among_many(monkeypatch, loss, labels, quantise):
+    """Against the formulas, by each of the ways that an answer can take."""
+    from lexforge.models.fasttext import prediction
+    from lexforge.models.fasttext.original import Model
+
+    rng = np.random.default_rng(labels)
+    file = fasttext_models.model(
+        **{"model": 3, "loss": loss, "wordNgrams": 2, "bucket": 30},
+        labels=WordBytes.of([b"__label__%d" % i for i in range(labels)]),
+        label_counts=np.arange(labels, 0, -1) * 7,
+        output=rng.standard_normal((labels, 4)).astype("f4"),
+    )
+    if quantise:
+        file.input = QuantizedMatrix.quantize(file.input, 3, norms=True)
+        file.output = QuantizedMatrix.quantize(file.output, 2, norms=True)
+    texts = ["the cat", "", "strange 東京 the the", "cat"]
+    table, output = np.asarray(file.input, np.float64), np.asarray(file.output, np.float64)
+    predictor = Model(file)._predictor
+    found = predictor.lines("".join(f"{text}\n" for text in texts).encode(), True)
+    x = np.stack([table[rows].mean(0) for rows in np.split(found.rows, found.row_ends[1:-1])])
+    scores = x @ output.T
+    if loss == 3:
+        expected = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    elif loss == 2:
+        expected = 1 / (1 + np.exp(-np.floor((scores + 8) * 32) / 32 + 8))
+    elif labels == 1:
+        expected = np.ones((len(texts), 1))
+    else:
+        tree = huffman_tree(file.label_counts)
+        paths = np.split(tree.nodes, tree.offsets[1:-1])
+        turns = [(path >> 1, 2.0 * (path & 1) - 1) for path in paths]
+        each = [1 / (1 + np.exp(-scores[:, nodes] * signs)) + 1e-5 for nodes, signs in turns]
+        expected = np.stack([shares.prod(1) for shares in each], 1)
+    if loss != 1:
+        expected += 1e-5
+    for many, cached in ((1 << 12, 1 << 18), (0, 1 << 18), (0, 0)):
+        monkeypatch.setattr(prediction, "_MANY", many)
+        monkeypatch.setattr(prediction, "_CACHED", cached)
+        model = Model(file)
+        together = model.predict(texts, k=-1)
+        for row, text in enumerate(texts):
+            for names, shares in (model.predict(text, k=-1), [of[row] for of in together]):
+                order = [int(name.removeprefix("__label__")) for name in names]
+                assert sorted(order) == list(range(labels))
+                np.testing.assert_allclose(shares, expected[row][order], rtol=2e-5)
+                assert (np.diff(shares) <= 0).all()
+            names, shares = model.predict(text, k=2)
+            kept = int((shares >= 0.1 + 1e-5).sum())
+            assert model.predict(text, k=2, threshold=0.1)[0] == names[:kept]
+
+
+def test_word_ngrams_without_buckets():
+    """A file may say so: there are none then."""
+    from lexforge.models.fasttext.original import Model
+
+    file = fasttext_models.supervised(wordNgrams=3, bucket=0, maxn=0)
+    assert len(Model(file).predict("the cat the")[0]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import struct
 from pathlib import Path
 
@@ -210,6 +211,13 @@ def test_an_early_file_of_anything(tmp_path):
 
 def field(offset: int, layout: str, *values) -> dict:
     return {"at": offset, "bytes": struct.pack(f"<{layout}", *values)}
+
+
+def test_a_packed_file(tmp_path):
+    write_fasttext(tmp_path / "m.bin", model())
+    (tmp_path / "m.bin.gz").write_bytes(gzip.compress((tmp_path / "m.bin").read_bytes()))
+    with pytest.raises(ValueError, match=r"m.bin.gz: a file packed by gzip: unpack it first"):
+        read_fasttext(tmp_path / "m.bin.gz")
 
 
 @pytest.mark.parametrize(

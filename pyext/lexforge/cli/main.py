@@ -70,6 +70,14 @@ class _Parsing(_Parser):
 class Command(_Parsing, TyperCommand):
     """A command that tells its errors in one line, with exit code 1, and ends well on signals."""
 
+    def parse_args(self, ctx, args):
+        """Where there are no options, a negative number is an argument."""
+        options = {name for each in self.get_params(ctx) for name in _names(each)}
+        if options <= {*ctx.help_option_names} and "--" not in args:
+            first = next((i for i, word in enumerate(args) if re.match(r"-\d", word)), len(args))
+            args = [*args[:first], *["--"] * (first < len(args)), *args[first:]]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx):
         """Runs it."""
         try:

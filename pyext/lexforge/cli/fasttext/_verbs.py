@@ -28,13 +28,22 @@ if TYPE_CHECKING:
 _BYTES = 1 << 16  # read at a time
 NOTHING = "--------"  # what a share of nothing is
 
+
+def _most(k: int) -> int:
+    if k < 1 and k != -1:
+        raise typer.BadParameter(f"K must be -1 or at least 1, got {k}")
+    return k
+
+
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file of fastText: .bin or .ftz.")
 ]
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="File of lines with labels, or - for standard input.")
 ]
-K = Annotated[int, typer.Argument(metavar="K", min=1, help="Labels of a line at most.")]
+K = Annotated[
+    int, typer.Argument(metavar="K", callback=_most, help="Labels of a line at most; -1: all.")
+]
 Threshold = Annotated[float, typer.Argument(metavar="TH", help="The least probability of a label.")]
 Neighbours = Annotated[int, typer.Argument(metavar="K", min=1, help="Words at most.")]
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from lexforge import _text
+from lexforge._compressed import compression
 from lexforge._errors import CutShortError, prefixed
 from lexforge._files import map_file, read_into, replacing
 from lexforge._text import WordBytes
@@ -179,6 +180,9 @@ def _read(path: Path, mmap: bool, encoding: str) -> FastTextFile:
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
     with open(path, "rb") as stream:
+        if kind := compression(stream.read(16)):
+            raise ValueError(f"a file packed by {kind}: unpack it first, for models are mapped")
+        stream.seek(0)
         return _Reader(stream, np.frombuffer(map_file(path), np.uint8), mmap).file(encoding)
 
 
