@@ -22,10 +22,10 @@ Speed is raw words per second: corpus tokens in the vocabulary, dropped by sub-s
 times epochs, over the time of `train`, which reads the text (lexforge encodes it once, gensim
 parses it in every epoch); the vocabulary is built before. Beware of gensim's learning rate with
 several workers: each lets it fall by its own share of the corpus only, so with 2 workers it stays
-higher than with one, and rises at every epoch's beginning; compare quality at 1 thread (only there
-are the schedules alike), or with `--trainers rates`, which trains epoch by epoch as they do. Spearman
-correlation on WordSim-353 and SimLex-999, accuracy on the Google analogies. `--peak` instead trains
-once in a fresh process and reports the peak memory beside the size of the tables.
+higher than with one, and rises where an epoch begins; compare quality at 1 thread (only there are
+the schedules alike), or with `--trainers rates`, which trains epoch by epoch at such rates.
+Spearman correlation on WordSim-353 and SimLex-999, accuracy on the Google analogies. `--peak`
+instead trains once in a fresh process and reports the peak memory beside the size of the tables.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def train(
         begin = time.perf_counter()
         call = {"corpus_file": str(text), "total_examples": model.corpus_count, "progress": False}
         if contestant == "rates":
-            fall = (model.alpha - model.min_alpha) / epochs
+            alpha, fall = model.alpha, (model.alpha - model.min_alpha) / epochs
             for epoch in range(epochs):
-                first = model.alpha - fall * epoch
+                first = alpha - fall * epoch
                 last = first - fall / threads
                 model.train(**call, epochs=1, start_alpha=first, end_alpha=last)
         else:
