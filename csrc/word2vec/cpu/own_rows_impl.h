@@ -37,6 +37,10 @@ class OwnRows {
               carve);
   }
 
+  // Whether there are copies; where not, rows are trained in their tables.
+  bool any() const { return threads_ > 1; }
+  scalar_t* table(TableName name) const { return tables_[name].start; }
+
   // Where this thread trains a row, so many times.
   LEXFORGE_INLINE scalar_t* row(TableName name, int64_t row, int64_t times = 1) {
     Table& table = tables_[name];

@@ -328,24 +328,43 @@ class Plan {
     list(Own::kTree, end - begin, node, label);
   }
 
+  // Appends targets, in whole tiles.
   template <typename Row, typename Label>
   LEXFORGE_INLINE void list(typename Own::TableName table, int64_t targets, const Row& row_at,
                             const Label& label_at) {
-    for (int64_t done = 0; done < targets; done += kTile, ++tiles_, rows += kTile) {
-      scalar_t** tile = row + rows;
-      scalar_t* weights = weight + tiles_ * kErrors;
-      for (int t = 0; t < kErrors; ++t) weights[t] = 0;
-      for (int64_t t = 0; t < kTile; ++t) {
-        const int64_t n = done + t;
-        if (n < targets) {
-          tile[t] = own_.row(table, row_at(n));
-          weights[t] = static_cast<scalar_t>(label_at(n));
-        } else {
-          // Where threads have columns of their own, nothing is lost by adding zeros to a row.
-          tile[t] = params_.parts > 1 ? tile[0] : spare_row_;
-        }
+    const auto fill = [&](const auto& place) LEXFORGE_INLINED {
+      int64_t done = 0;
+      for (; done + kTile <= targets; done += kTile) {
+        list_tile(done, row_at, label_at, place, kTile);
       }
+      if (done < targets) list_tile(done, row_at, label_at, place, targets - done);
+    };
+    if (own_.any()) {
+      fill([&](int64_t n) LEXFORGE_INLINED { return own_.row(table, n); });
+    } else {
+      scalar_t* const start = own_.table(table);
+      const int64_t stride = params_.stride;
+      fill([&](int64_t n) LEXFORGE_INLINED { return start + n * stride; });
     }
+  }
+
+  // `count` targets from `first` on, and a row that they leave alone in the places left.
+  template <typename Row, typename Label, typename Place>
+  LEXFORGE_INLINE void list_tile(int64_t first, const Row& row_at, const Label& label_at,
+                                 const Place& place, int64_t count) {
+    scalar_t** const tile = row + rows;
+    scalar_t* const weights = weight + tiles_ * kErrors;
+#pragma GCC unroll 8
+    for (int64_t t = 0; t < kErrors; ++t) {
+      weights[t] = t < count ? static_cast<scalar_t>(label_at(first + t)) : 0;
+    }
+#pragma GCC unroll 8
+    for (int64_t t = 0; t < kTile; ++t) {
+      // Where threads have columns of their own, nothing is lost by adding zeros to a row.
+      tile[t] = t < count ? place(row_at(first + t)) : params_.parts > 1 ? tile[0] : spare_row_;
+    }
+    ++tiles_;
+    rows += kTile;
   }
 
   const Word2vecTrainParams<scalar_t>& params_;
@@ -377,36 +396,35 @@ LEXFORGE_INLINE void prefetch(const scalar_t* row, int64_t count) {
 template <typename scalar_t>
 class Ahead {
  public:
-  // Far enough for a read from memory, near enough that the rows stay in the first-level cache. Of
-  // 24, 48 and 96, tried with V = 83,000 and shared noise on a busy Zen 5, the medians of three
-  // runs were 17, 22 and 22 M pairs/s; 64 lies between the two that did alike.
-  static constexpr int64_t kRows = 64;
+  // Far enough for a read from memory, near enough that the rows stay in the first-level cache
+  // (benchmarks/NOTES.md).
+  static constexpr int64_t kRows = 48;
 
-  // From kRows after row `first` of `plan` on.
-  Ahead(const Plan<scalar_t>& plan, const Plan<scalar_t>& next, int64_t first)
-      : plan_(plan), next_(next), index_(first + kRows) {}
+  // kRows after rows [first, end) of `plan`.
+  Ahead(const Plan<scalar_t>& plan, const Plan<scalar_t>& next, int64_t first, int64_t end)
+      : plan_(plan), next_(next), index_(first + kRows), end_(end + kRows) {}
 
-  // The next row, of `stride` elements.
+  // The next row, of `stride` elements, if one is left.
   LEXFORGE_INLINE void fetch(int64_t stride) {
+    if (index_ >= end_) return;
     const int64_t beyond = index_ - plan_.rows;
-    if (beyond >= next_.rows) {
-      ++index_;
-      return;
-    }
-    const scalar_t* row = beyond < 0 ? plan_.row[index_] : next_.row[beyond];
+    const scalar_t* row = beyond < 0            ? plan_.row[index_]
+                          : beyond < next_.rows ? next_.row[beyond]
+                                                : nullptr;
     ++index_;
-    prefetch(row, stride);
+    if (row != nullptr) prefetch(row, stride);
   }
 
-  // All that is left up to kRows after row `end` of the plan.
-  LEXFORGE_INLINE void fetch_until(int64_t end, int64_t stride) {
-    while (index_ < end + kRows) fetch(stride);
+  // All that are left.
+  LEXFORGE_INLINE void fetch_all(int64_t stride) {
+    while (index_ < end_) fetch(stride);
   }
 
  private:
   const Plan<scalar_t>& plan_;
   const Plan<scalar_t>& next_;
   int64_t index_;
+  const int64_t end_;
 };
 
 }  // namespace

@@ -35,7 +35,7 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
     step.begin(plan);
     for (int64_t i = 0; i < plan.size; ++i) {
       const Window<scalar_t>& window = plan.window[i];
-      Ahead<scalar_t> ahead(plan, next, window.first_row);
+      Ahead<scalar_t> ahead(plan, next, window.first_row, window.end_row);
       step.train(plan, window, ahead, loss);
     }
     step.end(plan);

@@ -55,11 +55,10 @@ class WindowStep {
   // Trains a window while rows of later ones are fetched; adds to the loss.
   LEXFORGE_INLINE void train(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                              Ahead<scalar_t>& ahead, double& loss) {
-    const Columns all{0, 0, 0, stride_};
-    if (pooled_) gather(plan, window, all);
+    if (pooled_) gather(plan, window, all());
     loss += errors(plan, window, ahead);
-    update(plan, window, all, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
-    ahead.fetch_until(window.end_row, stride_);
+    update(plan, window, all(), [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
+    ahead.fetch_all(stride_);
   }
 
   // The parts of that for some columns. First the dot products of each tile of each input with its
@@ -96,7 +95,13 @@ class WindowStep {
     if (pooled_) return update_pooled(plan, window, columns, fetch);
     if (in_scale_ != nullptr) find_scales(plan, window);
     if (window.shared_tiles > 0) update_shared(plan, window, columns);
-    if (window.own_tiles > 0) update_own<false>(plan, window, columns, fetch);
+    if (window.own_tiles == 0) return;
+    if constexpr (kStride > 0 && kStride / W <= kChunk) {
+      if (window.own_tiles == 1 && in_scale_ == nullptr) {
+        return update_pairs(plan, window, columns, fetch);
+      }
+    }
+    update_own<false>(plan, window, columns, fetch);
   }
 
   // The same where other windows have been trained since the scores.
@@ -113,6 +118,9 @@ class WindowStep {
   // Registers of an input row that an update holds, and as many for its gradient; and those of a
   // row that are pooled at a time.
   static constexpr int64_t kChunk = W == 16 ? 10 : 4, kPool = W == 16 ? 20 : 8;
+
+  // Of rows in one piece.
+  Columns all() const { return {0, 0, 0, stride_}; }
 
   // Known when compiling where the row length is: a step then works on whole rows.
   static constexpr int64_t count_of(const Columns& columns) {
@@ -214,26 +222,53 @@ class WindowStep {
   // error_[kErrors * i + t], i in the order of for_each_tile(); returns the window's loss.
   double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                 Ahead<scalar_t>& ahead) {
-    const bool many = window.shared_tiles > 1 || (pooled_ && window.own_tiles > 1);
-    const Columns all{0, 0, 0, stride_};
-    const auto lr = E::broadcast(window.lr);
-    auto loss = E::zero();
-    scalar_t* error = error_;
-    for_each_tile(plan, window, all,
-                  [&](const scalar_t* input, int64_t tile, bool in_common) LEXFORGE_INLINED {
-                    if (in_common) {
-                      ahead.fetch(stride_);
-                      ahead.fetch(stride_);
-                    }
-                    dot_tile(input, plan.row + window.first_row + tile * kTile, all, error);
-                    // At once, so that it overlaps with the next tile's dot products.
-                    if (!many) {
-                      const scalar_t* weight = plan.weight + (window.first_tile + tile) * kErrors;
-                      loss = E::add(loss, errors_at_rest(lr, weight, error, kErrors));
-                    }
-                    error += kErrors;
+    if (!pooled_ && window.shared_tiles + window.own_tiles == 1) {
+      return window.own_tiles == 0 ? errors_of_one_tile<true>(plan, window, ahead)
+                                   : errors_of_one_tile<false>(plan, window, ahead);
+    }
+    scalar_t* score = error_;
+    for_each_tile(plan, window, all(),
+                  [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
+                    for (int i = 0; i < kTile / 2; ++i) ahead.fetch(stride_);
+                    dot_tile(input, plan.row + window.first_row + tile * kTile, all(), score);
+                    score += kErrors;
                   });
-    return many ? errors_of_scores(plan, window) : E::sum(loss);
+    return errors_of_scores(plan, window);
+  }
+
+  // The same where each input has one tile, of its own or the one of all (kShared). First all
+  // scores, then all errors: these are long chains of instructions that depend on each other, and
+  // the processor works on those of several registers at a time.
+  template <bool kShared>
+  LEXFORGE_INLINE double errors_of_one_tile(const Plan<scalar_t>& plan,
+                                            const Window<scalar_t>& window,
+                                            Ahead<scalar_t>& ahead) {
+    scalar_t* const* input = plan.row + window.first_context;
+    scalar_t* const* rows = plan.row + window.first_row;
+    for (int64_t j = 0; j < window.inputs; ++j) {
+      for (int i = 0; i < (kShared ? 2 : kTile / 2); ++i) ahead.fetch(stride_);
+      dot_tile(input[j], rows + (kShared ? 0 : j * kTile), all(), error_ + j * kErrors);
+    }
+
+    constexpr int64_t kWide = W > kErrors ? W : kErrors;
+    scalar_t repeated[kWide];
+    const scalar_t* weight = plan.weight + window.first_tile * kErrors;
+    if constexpr (kShared) {
+      for (int t = 0; t < kWide; ++t) repeated[t] = weight[t % kErrors];
+      weight = repeated;
+    }
+    const auto lr = L::broadcast(window.lr);
+    auto loss = L::zero();
+    const int64_t count = window.inputs * kErrors;
+    int64_t t = 0;
+    for (; t + kWide <= count; t += kWide) {
+      for (int64_t i = t; i < t + kWide; i += W) {
+        loss = errors_at<L>(lr, weight + (kShared ? i - t : i), error_ + i, loss);
+      }
+    }
+    const auto rest =
+        errors_at_rest(E::broadcast(window.lr), weight + (kShared ? 0 : t), error_ + t, count - t);
+    return L::sum(loss) + E::sum(rest);
   }
 
   // The same from the scores in error_, in whole registers where an input has several tiles.
@@ -326,12 +361,58 @@ class WindowStep {
           update_one<kPooled, kChunk>(input + d, into + d, columns.in_target + d, tiles, rows,
                                       error, scale, d == 0, fetch);
         }
-        for (; d < count; d += W) {
-          update_one<kPooled, 1>(input + d, into + d, columns.in_target + d, tiles, rows, error,
-                                 scale, d == 0, fetch);
+        if constexpr (kWhole % kChunk > 0) {
+          update_one<kPooled, kWhole % kChunk>(input + d, into + d, columns.in_target + d, tiles,
+                                               rows, error, scale, false, fetch);
+        } else {
+          for (; d < count; d += W) {
+            update_one<kPooled, 1>(input + d, into + d, columns.in_target + d, tiles, rows, error,
+                                   scale, d == 0, fetch);
+          }
         }
       }
     }
+  }
+
+  // The same for whole rows of a window whose inputs have one tile each. Its first target is the
+  // centre's row, which stays in registers: a noise word that equals it has an error of zero.
+  template <typename Fetch>
+  LEXFORGE_INLINE void update_pairs(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                                    const Columns& columns, const Fetch& fetch) {
+    constexpr int64_t kRegisters = kStride / W;
+    scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
+    const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
+    scalar_t* const center = rows[0] + columns.in_target;
+    reg centered[kRegisters];
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kRegisters; ++r) centered[r] = L::load(center + r * W);
+    for (int64_t j = 0; j < window.inputs; ++j, rows += kTile, error += kErrors) {
+      scalar_t* const input = plan.row[window.first_context + j] + columns.in_input;
+      reg v[kRegisters], sum[kRegisters];
+      const reg first = L::broadcast(error[0]);
+#pragma GCC unroll 16
+      for (int64_t r = 0; r < kRegisters; ++r) {
+        v[r] = L::load(input + r * W);
+        sum[r] = L::fma(first, centered[r], v[r]);
+        centered[r] = L::fma(first, v[r], centered[r]);
+      }
+#pragma GCC unroll 8
+      for (int t = 1; t < kTile; ++t) {
+        if (t % 2 == 1) fetch();
+        scalar_t* const row = rows[t] + columns.in_target;
+        const reg e = L::broadcast(error[t]);
+#pragma GCC unroll 16
+        for (int64_t r = 0; r < kRegisters; ++r) {
+          const reg u = L::load(row + r * W);
+          sum[r] = L::fma(e, u, sum[r]);
+          L::store(row + r * W, L::fma(e, v[r], u));
+        }
+      }
+#pragma GCC unroll 16
+      for (int64_t r = 0; r < kRegisters; ++r) L::store(input + r * W, sum[r]);
+    }
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kRegisters; ++r) L::store(center + r * W, centered[r]);
   }
 
   // kRegisters of columns of one input and its targets, which begin at d in their rows.
@@ -347,7 +428,7 @@ class WindowStep {
     }
     for (int64_t tile = 0; tile < tiles; ++tile, rows += kTile, error += kErrors) {
       for (int t = 0; t < kTile; ++t) {
-        if (first) fetch();
+        if (first && t % 2 == 1) fetch();
         scalar_t* row = rows[t] + d;
         const reg e = L::broadcast(error[t]);
 #pragma GCC unroll 16
