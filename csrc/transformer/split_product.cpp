@@ -2,8 +2,8 @@
 //
 // Both matrices are packed into tiles of 16 x 32 parts, 1 KB each. A tile of the left matrix is 16
 // rows of y and 32 of k; one of the right matrix 16 of k and of 16 columns, in words of two: the
-// processor sums over the pairs. Which two are a pair is free as long as both sides agree; here they
-// are k and k + 16, so that two registers of float32 become one of pairs without a shuffle.
+// processor sums over the pairs. Which two are a pair is free as long as both sides agree; here
+// they are k and k + 16, so that two registers of float32 become one of pairs without a shuffle.
 #include "transformer/split_product.h"
 
 #include <algorithm>
@@ -126,7 +126,7 @@ LEXFORGE_INLINE void pack_across(const float* low, int64_t low_count, int64_t lo
   __m512 a[kTile], b[kTile];
 #pragma GCC unroll 16
   for (int64_t r = 0; r < kTile; ++r) {
-    _mm_prefetch(low + r * step + kSplitRows, _MM_HINT_T1);
+    _mm_prefetch(low + r * step + kSplitRows, _MM_HINT_T1);  // the next panel's
     a[r] = r < low_count ? _mm512_maskz_loadu_ps(low_lanes, low + r * step) : _mm512_setzero_ps();
     seen(a[r]);
   }
@@ -166,8 +166,8 @@ void pack_tiles(const SplitOperand& from, int64_t count, int64_t depth, char* to
       }
     }
     low += kSplitStep * from.summed;
-    if (sums == nullptr || ((k + kSplitStep) % kSplitSegment != 0 && k + kSplitStep < depth))
-      continue;
+    const int64_t done = k + kSplitStep;
+    if (sums == nullptr || (done % kSplitSegment != 0 && done < depth)) continue;
     const __mmask16 lanes = first_lanes(count);
     if (!fresh) seen.sum = _mm512_add_ps(seen.sum, _mm512_maskz_loadu_ps(lanes, sums));
     _mm512_mask_storeu_ps(sums, lanes, seen.sum);

@@ -6,13 +6,13 @@
 //
 // A float32 is the exact sum of three bfloat16, the parts: 8 + 8 + 8 bits. A product of two is that
 // of their first parts, of a first and a second and so on; the six whose parts add up to less than
-// three are multiplied in tiles and summed in float32, the other three are below 2^-23 of it. Sums of
-// 16 numbers at a time, the small products before the large ones, and segments on their own round
-// less than a chain of multiply-adds: the error is below that of a float32 product from some 32 terms
-// on (tests/transformer/test_split_product.py).
+// three are multiplied in tiles and summed in float32, the other three are below 2^-23 of it. Sums
+// of 16 numbers at a time, the small products before the large ones, and segments on their own
+// round less than a chain of multiply-adds: from some 32 terms on the error is below that of a
+// float32 product (tests/transformer/test_split_product.py).
 //
-// Tiles take numbers below 2^-126 for zeros and give zeros for them. `ValueRange` tells whether that
-// matters; such matrices, and those with an infinity or NaN, are the library's.
+// Tiles take numbers below 2^-126 for zeros and give zeros for them. `ValueRange` tells whether
+// that matters; such matrices, and those with an infinity or NaN, are the library's.
 //
 // k is summed in segments of 128, in order: bit-identical for any number of threads, M and N.
 #pragma once
@@ -21,8 +21,8 @@
 
 namespace lexforge {
 
-// A matrix of which one index moves along memory: element (i, k) is data[i * free + k * summed], and
-// one of the two steps is 1. i is the index that is left, k the one that is summed over.
+// A matrix of which one index moves along memory: element (i, k) is data[i * free + k * summed],
+// and one of the two steps is 1. i is the index that is left, k the one that is summed over.
 struct SplitOperand {
   const float* data;
   int64_t free, summed;
@@ -37,7 +37,7 @@ struct SplitProductParams {
   bool add;
 };
 
-// Of the magnitudes of a matrix, as the bits of a float: the largest, and the least but zero less 1.
+// Of the magnitudes of a matrix, as bits of a float: the largest, and the least but zero, less 1.
 struct ValueRange {
   uint32_t largest = 0, least = UINT32_MAX;
   void include(const ValueRange& other) {
@@ -46,7 +46,7 @@ struct ValueRange {
   }
 };
 
-// A part of the sums, and of the columns: `depth` of k from `first` on, a multiple of kSplitSegment.
+// A part of the sums, and of the columns: `depth` of k from `first`, a multiple of kSplitSegment.
 struct SplitBlock {
   int64_t first, depth;
   int64_t first_column, columns;  // first_column a multiple of kSplitColumns
