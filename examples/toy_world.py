@@ -4,11 +4,13 @@
     lexforge gpt prepare toy/text.txt --out toy/data
     lexforge gpt train toy/data --out toy/model --max_iters 1500
     lexforge gpt finetune toy/pairs.jsonl --model toy/model/best --out toy/chat --eval-share 0.05
-    lexforge gpt chat toy/chat/best
+    lexforge gpt chat toy/chat/best --temperature 0
 
 This is a toy. The model has 0.8 M parameters and reads characters; it learns who has which pet,
 who lives where, and sums of two digits, and knows nothing else. Anything but the questions below,
-in these very words, gets an answer that only looks like one. Minutes on two cores.
+in these very words, gets an answer that only looks like one, and letters that are in none of them
+are refused. Three minutes on two cores. At temperature 0 it answers all its questions; at the usual
+one it adds up wrongly about every third time.
 """
 
 from __future__ import annotations

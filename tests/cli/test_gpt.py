@@ -121,6 +121,7 @@ def test_finetune(invoke, data, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert json.loads((tmp_path / "chat" / "template.json").read_text())["end"] == ". "
     assert "best on what is held out" in result.stderr
+    assert "try: lexforge gpt chat chat/best" in result.stderr
     other = invoke(
         "gpt", "finetune", "pairs.jsonl", "--model", "model", "--out", "x", "--workers=1"
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lexforge.models.gpt.trainer import GPTResult
     from lexforge.training.progress import Progress
 
+USED_BY = {"train": "sample", "finetune": "chat"}  # the commands for what these make
+
 
 @dataclass(frozen=True)
 class GPTRunOptions(RunOptions):
@@ -41,7 +43,7 @@ def run_training(
 
     Args:
         train: of `source` and `arguments`, and of what `run` says.
-        command: its name after ``lexforge gpt``.
+        command: its name after ``lexforge gpt``, of :data:`USED_BY`.
     """
     from lexforge.training.lock import folder_of_run
     from lexforge.training.progress import Progress
@@ -70,10 +72,10 @@ def run_training(
             words = ("lexforge", "gpt", command, source, "--out", run.out, "--resume")
             tell_of_stop(None if run.out is None else shell_command(*words))
             raise typer.Exit(stop.exit_code)
-        _tell_result(result, run.out, progress)
+        _tell_result(result, run.out, USED_BY[command], progress)
 
 
-def _tell_result(result: GPTResult, out: Path | None, progress: Progress) -> None:
+def _tell_result(result: GPTResult, out: Path | None, used_by: str, progress: Progress) -> None:
     """How it went, where the model is, and what to do with it."""
     from lexforge.training.progress import clock, count
 
@@ -91,5 +93,5 @@ def _tell_result(result: GPTResult, out: Path | None, progress: Progress) -> Non
         )
     if out is not None:
         progress.say(f"  {out}")
-        told = shell_command("lexforge", "gpt", "sample", place)
+        told = shell_command("lexforge", "gpt", used_by, place)
         progress.say(f"try: {told}")

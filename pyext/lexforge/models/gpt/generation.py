@@ -16,7 +16,7 @@ from lexforge.models.gpt.cache import Kept, KVCache, PackedPrompts
 from lexforge.models.gpt.data import encode_text
 from lexforge.models.gpt.decoding import Decoder
 from lexforge.models.gpt.model import GPT
-from lexforge.ops._tables import own_pages
+from lexforge.ops._tables import own_pages, to_huge_pages
 from lexforge.ops.transformer.few_rows_linear import product
 
 _OP = "generate"
@@ -86,9 +86,10 @@ def generate(
         last ``block_size`` tokens, whose positions begin at 0 again. Nothing that was kept holds
         then, and the whole window is computed for every token.
 
-        On the CPU the weights of a model of more than 16 MB are copied to huge pages for the length
-        of a call, where the system has them: they are read twice as fast there. A
-        :class:`Generator` keeps the copy.
+        On the CPU the weights of a model of more than 16 MB are put on huge pages, where the system
+        has them: they are read twice as fast there. Linux does so from 6.1 on, in place; else, and
+        for another dtype, they are copied for the length of a call. A :class:`Generator` keeps the
+        copy.
 
     Example:
         >>> from lexforge.gpt import GPT, GPTConfig, generate
@@ -441,6 +442,8 @@ def _ready(model: GPT, dtype: torch.dtype) -> tuple[GPT, Tensor]:
     shared: dict[int, Any] = {id(x): x for x in (*model.parameters(), model.tokenizer)}
     size = sum(-(-x.numel() // _APART) * _APART for x in read)
     moved = table.device.type == "cpu" and size * dtype.itemsize > _LEAST_MOVED
+    if moved and dtype == table.dtype and all([to_huge_pages(x.detach()) for x in read]):
+        moved = False
     pages = own_pages(dtype, size) if moved else None
     head, used = table.detach(), 0
     for parameter in read:
