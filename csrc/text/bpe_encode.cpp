@@ -501,6 +501,7 @@ int32_t* BpeEncoder::encode_words(const std::string_view* words, size_t count, M
     __builtin_prefetch(set);
     waiting[i] = {key, set};
   }
+  for (size_t i = 0; i < kWaiting; i += 16) __builtin_prefetch(ids + kWaiting + i, 1);
   for (size_t i = 0; i < count; ++i) {
     const auto [key, set] = waiting[i];
     const Memory::Small& known = set->ways[set->ways[0].key == key ? 0 : 1];

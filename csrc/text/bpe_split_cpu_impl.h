@@ -161,6 +161,7 @@ size_t find_parts(std::string_view text, size_t base, text::SplitEdge& edge, uin
   for (size_t at = base; at < end; at += kBlock) {
     const size_t size = std::min(text.size() - at, kBlock);
     const char* bytes = text.data() + at;
+    __builtin_prefetch(bytes + std::min(text.size() - at, text::kSplitStep));  // for the next step
     char padded[kBlock];
     if (size < kBlock) {
       std::memset(padded, 0, sizeof(padded));

@@ -142,6 +142,15 @@ def test_the_rarest_characters_are_left_out():
     assert mine.tokenize("abcx") == ["ab", "c", "x"]
 
 
+def test_rare_pairs_are_counted_when_they_are_due():
+    """One word is so frequent that at first all other pairs seem too rare to be kept."""
+    rng = np.random.default_rng(0)
+    words = {"".join(rng.choice(list("cdef"), 6)): int(n) for n in rng.integers(1, 3000, 60)}
+    words = {"ab": 10**9, **words}
+    mine = BPETokenizer.train_from_counts(words, 100, tie_break="first")
+    assert mine.merges == plain_merges(words, len(mine.merges), "first") and len(mine) == 100
+
+
 def test_counts_have_64_bits():
     mine = BPETokenizer.train_from_counts({"ab": 2**40, "abc": 2**40}, 100)
     assert mine.merge_counts.tolist() == [2**41, 2**40]
