@@ -148,6 +148,9 @@ def test_special_tokens_that_are_lacking():
     named = with_special_tokens(PublishedTokenizer(byte_level()))
     assert named.special_tokens == {"pad": "[PAD]", "mask": "[MASK]", "cls": "<s>", "sep": "</s>"}
     assert len(named) == len(byte_level().get_vocab()) + 2
+    unmasked = PublishedTokenizer.from_pieces(["[UNK]", "[CLS]", "[SEP]", "a"])
+    assert with_special_tokens(unmasked, ("cls", "sep")) is unmasked
+    assert with_special_tokens(unmasked).tokens == [*unmasked.tokens, "[PAD]", "[MASK]"]
     words = WordTokenizer([*WordTokenizer.SPECIAL_TOKENS, "a"])
     assert with_special_tokens(words) is words
     spaced = BPETokenizer.train_from_iterator(["the cat"] * 5, 20, mode="words", end_of_word="</w>")

@@ -286,7 +286,7 @@ class _Inputs:
     ) -> None:
         found: Encoder | None = None
         if tokenizer is not None:
-            found = with_special_tokens(as_tokenizer(tokenizer))
+            found = with_special_tokens(as_tokenizer(tokenizer), ("cls", "sep"))
         self._tokenizer, self._max_len, self._truncate = found, max_len, truncate
         self._name = lambda number: f"{op}: {name(number)}"
         self._size = vocab_size if found is None else len(found)

@@ -86,7 +86,7 @@ class BertClassifier(Network):
         elif self.tokenizer is None and bert.vocabulary is not None:
             self.tokenizer = tokenizer_of(bert.vocabulary)
         if self.tokenizer is not None:
-            self.tokenizer = with_special_tokens(self.tokenizer)
+            self.tokenizer = with_special_tokens(self.tokenizer, ("cls", "sep"))
         if self.tokenizer is not None and len(self.tokenizer) > config.vocab_size:
             raise ValueError(
                 f"{_OWNER}: tokenizer must have at most the {config.vocab_size:,} tokens of the "

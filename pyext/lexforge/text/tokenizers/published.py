@@ -567,12 +567,16 @@ def as_tokenizer(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def with_special_tokens(tokenizer: Any) -> Any:
+def with_special_tokens(tokenizer: Any, asked: Sequence[str] = _NEEDED) -> Any:
     """The tokenizer as a BERT takes it, with ``<pad>``, ``<cls>``, ``<sep>`` and ``<mask>``.
 
     Those that it lacks, as GPT-2's does, are added behind its tokens, in the order ``[PAD] [CLS]
     [SEP] [MASK]``; a text stands between ``[CLS]`` and ``[SEP]`` then. A tokenizer of byte pairs
     becomes one of the tokenizers library, which has the same numbers.
+
+    Args:
+        asked: what it must have: ``("cls", "sep")`` where nothing is masked. None are added to a
+            tokenizer that has these.
 
     Raises:
         ValueError: byte pairs that the library does not have: a greedy algorithm, an end of words
@@ -584,7 +588,8 @@ def with_special_tokens(tokenizer: Any) -> Any:
     if isinstance(tokenizer, PublishedTokenizer):
         if dropout := getattr(tokenizer._tokenizer.model, "dropout", None):
             raise ValueError(f"a BERT's tokenizer must be without dropout, got {dropout:.6g}")
-        return tokenizer.completed()
+        enough = asked != _NEEDED and all(role in tokenizer.special_tokens for role in asked)
+        return tokenizer if enough else tokenizer.completed()
     if min(tokenizer.cls_id, tokenizer.sep_id) < 0:
         kind = type(tokenizer).__name__
         raise ValueError(f"a BERT's tokenizer must have cls and sep tokens, and {kind} has none")
