@@ -82,7 +82,8 @@ class Model:
         """Settings of the training that the file tells."""
         if name in _TOLD:
             return getattr(self.file, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        hint = ": it wraps nothing; its own methods have all that there is" if name == "f" else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     @property
     def loss(self) -> str:
@@ -373,6 +374,8 @@ class Model:
             if "\n" in text:
                 raise ValueError(_ONE_LINE.format("predict"))
             return predictor.line(_encoded(text) + b"\n", names, k, threshold)
+        if not isinstance(text, list | tuple) or not all(isinstance(line, str) for line in text):
+            raise TypeError(f"predict: text must be a str or a list of str, got {text!r:.60}")
         if any("\n" in line for line in text):
             raise ValueError(_ONE_LINE.format("predict"))
         told = self.predictions("".join(f"{line}\n" for line in text), k, threshold, whole=True)
