@@ -16,7 +16,7 @@ import typer
 from lexforge._display import is_terminal, printable_json, shell_command
 from lexforge.cli._corpus import STANDARD_INPUT, refuse_overwriting
 from lexforge.cli._messages import tell
-from lexforge.cli._options import RunOptions, check_files, output
+from lexforge.cli._options import RunOptions, check_files, on_device, output, threads
 from lexforge.cli._training import tell_of_stop
 from lexforge.cli._vectors import short_warnings
 from lexforge.models.settings import corpus as of_corpus
@@ -129,7 +129,7 @@ class ClassifierOptions:
     vectors: str | None = model(None, VECTORS_HELP, metavar="VECTORS")
     unlabelled: str | None = model(None, UNLABELLED_HELP, metavar="DATA")
     tokenizer: str | None = of_corpus(None, TOKENIZER_HELP, metavar="NAME|FOLDER")
-    dev: str | None = of_corpus(None, DEV_HELP, metavar="DATA")
+    dev: str | None = of_corpus(None, DEV_HELP, metavar="DATA", names="-- --eval-file")
     keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
 
 
@@ -141,8 +141,8 @@ class PredictionOptions:
     precision: str = setting(
         "float32", "bf16 is faster where the device has it.", choices=("float32", "bf16")
     )
-    device: str = setting("auto", "auto, cpu or cuda.")
-    workers: int | None = setting(None, "Threads; all by default.", low=1, high=1024)
+    device: str = on_device()
+    workers: int | None = threads()
 
 
 def train(

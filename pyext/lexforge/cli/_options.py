@@ -34,6 +34,12 @@ output, resources, counting = (
 )
 tool = partial(setting, panel="As in the original tool", names="-")
 FOLDER_HELP = "Folder for the results: model or counts, vocabulary, checkpoint."
+# One option of many commands each.
+quietly = partial(output, False, "Print nothing.", names="-- -q")
+on_device = partial(resources, "auto", "auto, cpu or cuda.")
+threads = partial(
+    resources, None, "Threads; all by default.", low=1, high=MAX_THREADS, names="-- -threads"
+)
 MEMORY_HELP = "Cap for counting and training order: 512MB, 4 (GB); more goes to the disk."
 
 
@@ -43,11 +49,9 @@ class WorkOptions:
 
     out: Path | None = output(None, FOLDER_HELP)
     overwrite: bool = output(False, "Replace what --out holds.")
-    quiet: bool = output(False, "Print nothing.", names="-- -q")
-    workers: int | None = resources(
-        None, "Threads; all by default.", low=1, high=MAX_THREADS, names="-- -threads"
-    )
-    device: str = resources("auto", "auto, cpu or cuda.")
+    quiet: bool = quietly()
+    workers: int | None = threads()
+    device: str = on_device()
     verbose: int = tool(2, "Accepted; see --quiet.", low=0, names="- -debug", hidden=True)
 
     @property

@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
-from lexforge._arguments import MAX_THREADS
 from lexforge._display import shell_command
 from lexforge.cli._corpus import reading, refuse_overwriting
-from lexforge.cli._options import Corpus, check_files, options, output, resources, tool
+from lexforge.cli._options import (
+    Corpus,
+    check_files,
+    options,
+    output,
+    quietly,
+    threads,
+    tool,
+)
 from lexforge.models import settings as common
 from lexforge.training.settings import setting
 
@@ -73,10 +80,8 @@ class FileOptions:
         None, "File for the text, compressed if it ends in .gz, .bz2 or .xz; - for standard output."
     )
     save: Path | None = output(None, SAVE_HELP)
-    quiet: bool = output(False, "Print nothing.", names="-- -q")
-    workers: int | None = resources(
-        None, "Threads; all by default.", low=1, high=MAX_THREADS, names="-- -threads"
-    )
+    quiet: bool = quietly()
+    workers: int | None = threads()
     train: str | None = tool(None, "Same as CORPUS.")
     output: Path | None = tool(None, "Same as --out.")
     debug: int = tool(2, "Accepted; see --quiet.", low=0, hidden=True)

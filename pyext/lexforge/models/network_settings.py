@@ -11,6 +11,7 @@ from lexforge.training.schedules import SCHEDULES, Schedule
 from lexforge.training.settings import Settings
 
 PRECISION_HELP = "bf16 is faster where processor or GPU have it."
+CLIP_HELP = "Largest norm of a step's gradients; 0 for no limit."
 PRECISIONS = ("float32", "bf16")
 
 
@@ -37,7 +38,7 @@ class NetworkSettings(Settings):
         0.0, "Where a falling rate ends.", low=0, later=True, names="-- --min-lr"
     )
     decay_steps: int | None = training(None, low=1, later=True)
-    clip: float = training(0.0, "Largest norm of a step's gradients; 0 for no limit.", low=0)
+    clip: float = training(0.0, CLIP_HELP, low=0, names="-- --grad-clip")
     accumulation: int = training(1, "Parts that a step is done in, to save memory.", low=1)
     precision: str = training("float32", PRECISION_HELP, choices=PRECISIONS)
     seed: int = common.seed()

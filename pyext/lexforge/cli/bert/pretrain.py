@@ -57,7 +57,7 @@ class PretrainingOptions:
     epochs: int | None = common.epochs(None, "Instead of --steps.")
     keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
     tensorboard: Path | None = output(None, "Folder to log into (pip install tensorboard).")
-    eval_file: str | None = evaluation(None, EVAL_HELP, metavar="CORPUS")
+    eval_file: str | None = evaluation(None, EVAL_HELP, metavar="CORPUS", names="-- --dev")
     cuda_graphs: bool = resources(True, GRAPHS_HELP, names=GRAPHS)
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import typer
 
-from lexforge._arguments import MAX_THREADS
 from lexforge._display import shell_command
 from lexforge.cli._corpus import reading
-from lexforge.cli._options import Corpus, check_folder, options, output, resources
+from lexforge.cli._options import Corpus, check_folder, options, output, quietly, threads
 from lexforge.models import settings as common
 from lexforge.training.settings import setting
 
@@ -29,7 +28,7 @@ class TokenOptions:
     mode: str = learning(
         "bytes", "bytes: as GPT-2; words: characters between spaces.", choices=("bytes", "words")
     )
-    min_frequency: int = learning(0, "Rarer pairs are not merged.", low=0)
+    min_frequency: int = learning(0, "Rarer pairs are not merged.", low=0, names="-- - --min-count")
     special_tokens: str = learning("", "The first tokens: <pad>,<unk>,...", metavar="TOKENS")
     unk_token: str | None = learning(None, "words: for characters without a token.")
     end_of_word: str = learning("", "words: ends each word, as </w>.")
@@ -44,10 +43,8 @@ class PlaceOptions:
 
     out: Path | None = output(None, "Folder for tokenizer.json, and for bytes GPT-2's files.")
     overwrite: bool = output(False, "Replace the tokenizer there.")
-    quiet: bool = output(False, "Print nothing.", names="-- -q")
-    workers: int | None = resources(
-        None, "Threads; all by default.", low=1, high=MAX_THREADS, names="-- -threads"
-    )
+    quiet: bool = quietly()
+    workers: int | None = threads()
 
 
 @dataclass(frozen=True)

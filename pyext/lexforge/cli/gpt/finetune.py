@@ -18,6 +18,7 @@ from lexforge.models.settings import corpus as of_corpus
 from lexforge.models.settings import evaluation
 from lexforge.models.settings import model as of_model
 
+SHARE_HELP = "Or the share of PAIRS that is held out."
 TEMPLATE_HELP = "TOML file of user, assistant, end, system: the text around prompts and answers."
 SOURCES_HELP = "JSON lines of prompt and answer; a file of settings, `.toml`, may go before it."
 Sources = Annotated[
@@ -36,8 +37,8 @@ class TuneOptions:
     )
     template: Path | None = of_corpus(None, TEMPLATE_HELP)
     epochs: int = common.epochs(3, "Passes over the pairs; or say --max-iters.")
-    eval_file: Path | None = evaluation(None, "Pairs that are not trained on.")
-    eval_share: float = evaluation(0.0, "Or the share of PAIRS that is held out.", low=0, high=1)
+    eval_file: Path | None = evaluation(None, "Pairs that are not trained on.", names="-- --dev")
+    eval_share: float = evaluation(0.0, SHARE_HELP, low=0, high=1, names="-- --dev-share")
 
 
 @options

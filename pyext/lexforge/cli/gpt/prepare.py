@@ -10,12 +10,13 @@ import typer
 
 from lexforge._display import shell_command
 from lexforge.cli._corpus import reading, refuse_overwriting
-from lexforge.cli._options import check_folder, options, output
+from lexforge.cli._options import check_folder, options, output, quietly
 from lexforge.models import settings as common
 from lexforge.models.settings import corpus as of_corpus
 from lexforge.models.settings import evaluation
 
 TOKENIZER_HELP = "characters, bpe (trained on CORPUS), or a folder with a tokenizer."
+SHARE_HELP = "Of the text, at its end: held out."
 SEPARATOR_HELP = "Between the texts of a file; each file is one without it."
 
 
@@ -28,7 +29,7 @@ class TextOptions:
     separator: str | None = of_corpus(None, SEPARATOR_HELP)
     encoding: str = common.encoding()
     errors: str | None = common.errors()
-    eval_share: float = evaluation(0.1, "Of the text, at its end: held out.", low=0, high=1)
+    eval_share: float = evaluation(0.1, SHARE_HELP, low=0, high=1, names="-- --dev-share")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class PlaceOptions:
 
     out: Path | None = output(None, "Folder for the numbers and the tokenizer.")
     overwrite: bool = output(False, "Replace the data there.")
-    quiet: bool = output(False, "Print nothing.", names="-- -q")
+    quiet: bool = quietly()
 
 
 @options

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from lexforge._arguments import real, whole
 from lexforge.models import settings as common
+from lexforge.models.network_settings import CLIP_HELP, NetworkSettings
 from lexforge.models.network_settings import EvaluationSettings as CommonEvaluation
-from lexforge.models.network_settings import NetworkSettings
 from lexforge.models.settings import corpus, evaluation, model, training
 from lexforge.training.schedules import SCHEDULES
 from lexforge.training.settings import Settings, setting
@@ -54,7 +54,7 @@ class BiRNNConfig(Settings):
 
     vocab_size: int = setting(1, low=1)
     num_classes: int = setting(2, low=2)
-    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1)
+    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1, names="-- --vector-size")
     hidden_size: int = model(100, "Units of each direction.", low=1, high=1024)
     num_layers: int = model(2, "Layers of the LSTM.", low=1, names="--layers --")
     pool: str = model("final", STATES_HELP, choices=BIRNN_POOLS)
@@ -68,7 +68,7 @@ class TextCNNConfig(Settings):
 
     vocab_size: int = setting(1, low=1)
     num_classes: int = setting(2, low=2)
-    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1)
+    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1, names="-- --vector-size")
     kernel_sizes: str = model("3,4,5", "Widths in words.", rule=whole_numbers, metavar="N,N,...")
     num_channels: str = model("100", CHANNELS_HELP, rule=whole_numbers, metavar="N,N,...")
     pool: str = model(
@@ -106,7 +106,7 @@ class DecomposableConfig(Settings):
 
     vocab_size: int = setting(1, low=1)
     num_classes: int = setting(3, low=2)
-    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1)
+    embed_size: int = model(WORD_SIZE, "Numbers per word.", low=1, names="-- --vector-size")
     hidden_size: int = model(200, "Width of all layers.", low=1)
     dropout: float = model(DROPOUT, "Share dropped before each layer.", low=0, high=1)
 
@@ -141,7 +141,7 @@ class TrainingSettings(NetworkSettings):
     epochs: int = common.epochs(5, "Passes over the texts.")
     max_len: int = corpus(500, "Longest text in tokens; longer ones are cut.", low=1)
     min_count: int = common.min_count(help="Rarer words are unknown.", low=1)
-    dev_share: float = corpus(0.05, DEV_HELP, low=0, high=0.9)
+    dev_share: float = corpus(0.05, DEV_HELP, low=0, high=0.9, names="-- --eval-share")
     tune: bool | None = training(None, TUNE_HELP, names="--tune/--no-tune")
     class_weights: str | None = training(None, WEIGHTS_HELP, rule=class_weights, metavar="WEIGHTS")
 
@@ -161,7 +161,7 @@ class FinetuningSettings(TrainingSettings):
     weight_decay: float = training(0.01, "Of matrices, not of biases and norms.", low=0)
     warmup_steps: int | None = training(None, "Steps in which the rate rises; a tenth.", low=0)
     schedule: str = training("linear", "The rate after the warm-up.", choices=SCHEDULES)
-    clip: float = training(1.0, "Largest norm of a step's gradients; 0 for no limit.", low=0)
+    clip: float = training(1.0, CLIP_HELP, low=0, names="-- --grad-clip")
     max_len: int = corpus(128, "Longest text or pair in tokens; longer ones are cut.", low=5)
     min_count: int = corpus(1, low=1)
     tune: bool | None = training(None)

@@ -36,7 +36,7 @@ class GloVeSettings(Settings):
     symmetric: bool = common.symmetric()
     distance_weighting: bool = common.distance_weighting()
     optimizer: str = training("adagrad", OPTIMIZER_HELP, choices=tuple(BIAS_RATES))
-    grad_clip: float = training(100.0, "Limit of gradients.", low=0, above=0, names="-- -")
+    grad_clip: float = training(100.0, "Limit of gradients.", low=0, above=0, names="-- - --clip")
     vectors: str = output("sum", "Kept: the word's, its context's, or the sum.", choices=VECTORS)
     parts: int | None = setting(None, low=1, high=2**31 - 1)
     seed: int = common.seed()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from lexforge._arguments import one_of
 from lexforge.models import settings as common
-from lexforge.models.network_settings import PRECISION_HELP, PRECISIONS, NetworkSettings
+from lexforge.models.network_settings import CLIP_HELP, PRECISION_HELP, PRECISIONS, NetworkSettings
 from lexforge.models.settings import evaluation, model, training
 from lexforge.training.schedules import SCHEDULES
 from lexforge.training.settings import Settings
@@ -50,9 +50,7 @@ class GPTSettings(NetworkSettings):
     decay_steps: int | None = training(
         None, "Step at which it has; the last one by default.", low=1, names="--lr-decay-iters --"
     )
-    clip: float = training(
-        1.0, "Largest norm of a step's gradients; 0 for no limit.", low=0, names="--grad-clip --"
-    )
+    clip: float = training(1.0, CLIP_HELP, low=0, names="--grad-clip --")
     precision: str = training("float32", PRECISION_HELP, rule=_precision, names="--dtype --")
     seed: int = common.seed()
 
@@ -94,10 +92,10 @@ class ShapeSettings(Settings):
 
     OWNER: ClassVar[str] = "train"
 
-    n_layer: int = model(4, "Blocks.", low=1)
-    n_head: int = model(4, "Attention heads; they divide the width.", low=1)
-    n_embd: int = model(128, "Width: numbers per token.", low=1)
-    block_size: int = model(64, "Longest sequence in tokens.", low=1)
+    n_layer: int = model(4, "Blocks.", low=1, names="-- --layers")
+    n_head: int = model(4, "Attention heads; they divide the width.", low=1, names="-- --heads")
+    n_embd: int = model(128, "Width: numbers per token.", low=1, names="-- --hidden-size")
+    block_size: int = model(64, "Longest sequence in tokens.", low=1, names="-- --max-len")
     dropout: float = model(0.0, "Share of numbers dropped while training.", low=0, high=1)
     bias: bool = model(False, "Biases of layers and norms, as in GPT-2.", names="--bias/--no-bias")
     activation: str = model(
