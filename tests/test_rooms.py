@@ -81,7 +81,11 @@ OPS = {
     path.name.removesuffix("_schema.cpp"): path.parent.name
     for path in sorted(CSRC.rglob("*_schema.cpp"))
 }
-BODIES = sorted(CSRC.rglob("*_cpu_impl.h"))
+BODIES = [
+    path
+    for path in sorted(CSRC.rglob("*_cpu_impl.h"))
+    if path.parent.name != "text"  # which has no ops
+]
 
 
 @pytest.mark.parametrize("op", OPS)

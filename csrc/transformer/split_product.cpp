@@ -20,7 +20,7 @@
 
 #define LEXFORGE_INLINE inline __attribute__((always_inline))
 
-namespace lexforge {
+namespace lexforge::amx {
 namespace {
 
 constexpr int64_t kTile = 16;         // rows of a tile, and its words per row
@@ -359,11 +359,11 @@ ValueRange split_multiply(const SplitProductParams& p, const SplitBlock& block, 
   return seen.range();
 }
 
-}  // namespace lexforge
+}  // namespace lexforge::amx
 
 #else
 
-namespace lexforge {
+namespace lexforge::amx {
 
 ValueRange split_range(const SplitOperand&, int64_t, int64_t, int64_t) { return {}; }
 bool split_is_exact(const ValueRange&, const ValueRange&, int64_t) { return false; }
@@ -375,6 +375,6 @@ ValueRange split_multiply(const SplitProductParams&, const SplitBlock&, const vo
   return {};
 }
 
-}  // namespace lexforge
+}  // namespace lexforge::amx
 
 #endif

@@ -64,6 +64,8 @@ constexpr int64_t split_panel_bytes(int64_t depth) {
   return split_units(depth, kSplitStep) * kSplitStep * 32 * kSplitParts * 2;
 }
 
+namespace amx {
+
 // Of vectors [first, last) of the matrix, each of which lies along memory; `length` numbers each.
 ValueRange split_range(const SplitOperand&, int64_t first, int64_t last, int64_t length);
 
@@ -82,4 +84,5 @@ ValueRange split_multiply(const SplitProductParams&, const SplitBlock&, const vo
                           int64_t first_row, int64_t last_row, int64_t first, int64_t last,
                           void* workspace);
 
+}  // namespace amx
 }  // namespace lexforge

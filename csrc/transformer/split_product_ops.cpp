@@ -42,12 +42,12 @@ bool is_exact(const SplitProductParams& p) {
   parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
     const auto look = [&](const SplitOperand& x, int64_t free) {
       const int64_t count = x.free == 1 ? p.depth : free, length = x.free == 1 ? free : p.depth;
-      return split_range(x, count * begin / threads, count * end / threads, length);
+      return amx::split_range(x, count * begin / threads, count * end / threads, length);
     };
     left.include(look(p.left, p.rows));
     right.include(look(p.right, p.columns));
   });
-  return split_is_exact(left.get(), right.get(), p.depth);
+  return amx::split_is_exact(left.get(), right.get(), p.depth);
 }
 
 // Returns whether y is right.
@@ -69,7 +69,7 @@ bool run(const SplitProductParams& p) {
                              std::min(kMostColumns, p.columns - column)};
       const int64_t of_block = split_units(block.columns, kSplitColumns);
       parallel_for(0, of_block, 1, [&](int64_t first, int64_t last) {
-        right.include(split_pack(p, block, first, last, packed));
+        right.include(amx::split_pack(p, block, first, last, packed));
       });
       // Few blocks of rows that the threads cannot share equally are cut into columns, too.
       const bool even = row_blocks % threads == 0 || row_blocks >= 8 * threads;
@@ -82,7 +82,7 @@ bool run(const SplitProductParams& p) {
         while (task < last_task) {
           const int64_t cut = task % cuts, row = task / cuts;
           const int64_t count = cuts == 1 ? last_task - task : 1;  // without cuts all in one call
-          left.include(split_multiply(
+          left.include(amx::split_multiply(
               p, block, packed, row * kSplitRows, std::min((row + count) * kSplitRows, p.rows),
               of_block * cut / cuts, of_block * (cut + 1) / cuts, workspace));
           task += count;
@@ -90,7 +90,7 @@ bool run(const SplitProductParams& p) {
       });
     }
   }
-  return split_is_exact(left.get(), right.get(), p.depth);
+  return amx::split_is_exact(left.get(), right.get(), p.depth);
 }
 
 bool split_product(const Tensor& y, const OptionalTensor& sums, const Tensor& left,

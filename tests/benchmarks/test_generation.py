@@ -35,7 +35,7 @@ def test_decode_attention(tmp_path):
 def test_gpt_generate(tmp_path):
     sizes = ["--size", "tiny", "--tokens", "9", "--repeats", "1", "--threads", "1", "--batch", "2"]
     records = cases(tmp_path, "gpt_generate.py", *sizes, "--dtype", "float32")
-    programs = {"lexforge"}
+    programs = {"lexforge", "generate"}
     if importlib.util.find_spec("transformers"):
         programs.add("transformers")
     assert {record["case"] for record in records} == programs

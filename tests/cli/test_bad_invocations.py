@@ -210,7 +210,7 @@ CASES = [
     ("gpt train nowhere --out o", 1, "nowhere must hold train.bin"),
     ("gpt train counts --out o", 1, "counts must hold train.bin"),
     ("gpt train nowhere.toml counts --out o", 1, "nowhere.toml"),
-    ("gpt train counts --out o --n_layers 2", 2, "--n_layers; did you mean --n-layer"),
+    ("gpt train counts --out o --n_layers 2", 2, "--n_layers; did you mean --layers or --n-layer?"),
     ("gpt train counts --out o --n_head 0", 2, "--n_head must be greater than or equal to"),
     ("gpt train counts --out o --init_from here --recipe char", 2, "--recipe"),
     ("gpt train counts --out o --init_from here --resume", 2, "--init-from"),
