@@ -50,6 +50,7 @@ MEASURED = {
     "fasttext_supervised": ["subword", "text"],
     "glove": ["cooccurrence", "glove", "text"],
     "gpt": ["attention", "transformer"],
+    "gpt_run": ["attention", "transformer"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
     "gpt_generate": ["attention", "transformer"],
@@ -88,7 +89,7 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
     # Of a script's cases that were run apart.
-    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn"):
+    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run"):
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]
