@@ -20,8 +20,7 @@ Tensor few_rows_linear(const Tensor& x, const Tensor& weight, const OptionalTens
   const Tensor y = new_empty(x, {rows, outputs});
   for_types<float, double, Bfloat16>(check.op, "x", dtype, [&]<typename scalar_t>() {
     if (rows == 0 || outputs == 0) return;
-    const bool tiles =
-        std::is_same_v<scalar_t, Bfloat16> && rows <= kMostTiled && cpu_has_tiles();
+    const bool tiles = std::is_same_v<scalar_t, Bfloat16> && rows <= kMostTiled && cpu_has_tiles();
     const FewRowsLinearParams<scalar_t> params{data<const scalar_t>(x),
                                                data<const scalar_t>(weight),
                                                data_or_null<const scalar_t>(bias),

@@ -1384,7 +1384,7 @@ class LinePredictor(_Handle):
         if status := _predictor_line(self._address, text, len(text), k, threshold, found):
             _check(status, None, None)
         count = found[0]
-        return found[1 : 1 + count], np.frombuffer(found, _FLOAT64, count, 8 + 8 * k)
+        return found[1 : 1 + count], np.frombuffer(memoryview(found), _FLOAT64, count, 8 + 8 * k)
 
     def line_hidden(self, text: bytes) -> np.ndarray:
         """The mean of the rows of the first line of a text, float32 [D]."""

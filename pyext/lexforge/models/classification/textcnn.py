@@ -100,6 +100,6 @@ class TextCNN(WordNetwork):
         means = []
         for conv, count, bags in zip(self.convs, places, sums.split(widths), strict=True):
             mean = (bags / count[:, None]).transpose(0, 1).flatten(1)  # [B, K D]
-            weight = conv.weight.transpose(1, 2).flatten(1)  # [channels, K D]
-            means.append(functional.linear(mean, weight, conv.bias))
+            weight, bias = conv.parameters()
+            means.append(functional.linear(mean, weight.transpose(1, 2).flatten(1), bias))
         return means
