@@ -18,6 +18,7 @@ growth  lexforge learning from 10 to 300 MB, the text again and again.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import json
 import lzma
@@ -213,6 +214,11 @@ def encoders(names: list[str]) -> dict[str, Callable[[str], list[int]]]:
     return found
 
 
+def settle() -> None:
+    """The C library merges what was freed in millions of pieces when something large is asked for."""
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def time_encoding(options: argparse.Namespace, path: Path, report: Report) -> None:
     text = path.read_bytes()[: int(options.megabytes * 1e6)].decode(errors="ignore")
     megabytes = len(text.encode()) / 1e6
@@ -225,6 +231,7 @@ def time_encoding(options: argparse.Namespace, path: Path, report: Report) -> No
     times: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(options.repeats):
         for name, encode in found.items():
+            settle()  # or the next one pays for what the one before has freed
             begin = time.process_time()
             encode(text)
             times[name].append(time.process_time() - begin)
