@@ -215,7 +215,7 @@ def encoders(names: list[str]) -> dict[str, Callable[[str], list[int]]]:
 
 
 def settle() -> None:
-    """The C library merges what was freed in millions of pieces when something large is asked for."""
+    """Has the C library merge now what was freed in millions of pieces."""
     ctypes.CDLL(None).malloc_trim(0)
 
 
