@@ -43,7 +43,6 @@ MEASURED = {
     "bert_finetune": ["attention", "transformer"],
     "conv_max_pool": ["convolution", "embedding"],
     "bpe": ["text"],
-    "bpe_encode": ["text"],
     "cooccurrence": ["cooccurrence"],
     "cosine_top_k": ["similarity"],
     "decode_attention": ["attention", "transformer"],
@@ -90,7 +89,7 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
     # Of a script's cases that were run apart.
-    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run", "_encode"):
+    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run"):
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]
