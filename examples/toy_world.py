@@ -9,7 +9,7 @@
 This is a toy. The model has 0.8 M parameters and reads characters; it learns who has which pet,
 who lives where, and sums of two digits, and knows nothing else. Anything but the questions below,
 in these very words, gets an answer that only looks like one, and letters that are in none of them
-are refused. Three minutes on two cores. At temperature 0 it answers all its questions; at the usual
+are refused. Some three minutes on two cores. At temperature 0 all its sums were right; at the usual
 one it adds up wrongly about every third time.
 """
 
