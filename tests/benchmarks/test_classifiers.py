@@ -60,6 +60,11 @@ def test_the_rivals_compute_the_same_where_nothing_is_padded(kind, load):
     texts = RaggedTexts(tokens.flatten(), bounds, 8)
     if kind == "decomposable":
         torch.testing.assert_close(ours(texts, texts), plain(tokens, tokens))
+        plain.padding = 20
+        ours.embedding.weight.data = plain.embedding.weight.data = torch.randn(21, 6)
+        ragged = RaggedTexts(tokens.flatten()[:-2], bounds.clamp(max=22), 8)
+        tokens[-1, -2:] = 20
+        torch.testing.assert_close(ours(ragged, ragged), plain(tokens, tokens))
     else:
         torch.testing.assert_close(ours(texts), plain(tokens))
 

@@ -155,6 +155,20 @@ def test_a_seed_tells_the_first_values_and_leaves_the_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_first_values_are_those_of_the_text_page(kind):
+    """By Xavier's rule on the pages of sentiment, torch's on that of inference."""
+    for name, weight in parameters(network_of(kind)).items():
+        if "weight" not in name or "embedding" in name:
+            continue
+        fan_in, fan_out = torch.nn.init._calculate_fan_in_and_fan_out(weight)
+        torchs, xaviers = fan_in**-0.5, (6 / (fan_in + fan_out)) ** 0.5
+        bound = torchs if kind == "decomposable" else xaviers
+        assert weight.abs().max() <= bound
+        if weight.numel() > 30:
+            assert weight.abs().max() > 0.8 * bound
+
+
 def test_configurations_refuse_what_cannot_be():
     for shape, message in (
         ({"kernel_sizes": "3,x"}, "kernel_sizes must be whole numbers like 3,4,5, got '3,x'"),

@@ -28,6 +28,7 @@ class BiRNN(WordNetwork):
     KIND: ClassVar[str] = "birnn"
     PAIRS: ClassVar[bool | None] = False
     CONFIG: ClassVar[type[Settings]] = BiRNNConfig
+    XAVIER: ClassVar[bool] = True
 
     def _build(self) -> None:
         config = self.config

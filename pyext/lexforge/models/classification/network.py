@@ -83,11 +83,15 @@ class WordNetwork(Network):
 
     Args:
         config: what it is made of.
-        seed: of the first values: those of the reference text, uniform by Xavier's rule; by default
-            they come from torch's generator.
+        seed: of the first values, which are those of the reference text; by default they come from
+            torch's generator.
+
+    Attributes:
+        XAVIER: whether weights begin uniform by Xavier's rule, or as torch makes them.
     """
 
     CONFIG: ClassVar[type[Settings]]
+    XAVIER: ClassVar[bool] = False
     config: Any
 
     def __init__(self, config: Settings, *, seed: int | None = None):
@@ -95,7 +99,8 @@ class WordNetwork(Network):
         self.config = config
         with drawing(seed):
             self._build()
-            self.apply(_fill)
+            if self.XAVIER:
+                self.apply(_fill)
 
     def _build(self) -> None:
         """Make the layers."""

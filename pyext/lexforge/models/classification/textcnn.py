@@ -30,6 +30,7 @@ class TextCNN(WordNetwork):
     KIND: ClassVar[str] = "textcnn"
     PAIRS: ClassVar[bool | None] = False
     CONFIG: ClassVar[type[Settings]] = TextCNNConfig
+    XAVIER: ClassVar[bool] = True
 
     def _build(self) -> None:
         config = self.config
