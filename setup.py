@@ -240,10 +240,8 @@ class BuildWithRecord(cpp_extension.BuildExtension):
         super().run()
         build_cuda, cuda_reason = cuda_decision()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"
-        # An earlier build's would be imported in the place of _text.py, or be loaded beside a newer
-        # CPU library.
-        for stale in ["_text.*.so"] if build_cuda else ["_text.*.so", "_ops_cuda*.so"]:
-            for path in folder.glob(stale):
+        if not build_cuda:  # an earlier build's would be loaded beside a newer CPU library
+            for path in folder.glob("_ops_cuda*.so"):
                 path.unlink()
         record = {
             "cuda": build_cuda,

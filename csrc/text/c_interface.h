@@ -1,10 +1,10 @@
-// The C interface of the text side, which lexforge/_text.py calls through ctypes. There is no
+// The C interface of the text side, which lexforge/_text calls through ctypes. There is no
 // Python in it: one build serves every version.
 //
 // A function that can fail returns a status, and then the thread's last error says what was wrong.
 // Objects and results are opaque pointers, each with a function that frees it. Memory that comes in
 // is borrowed for the call: an address and a size. Counts, bounds and types are checked in
-// _text.py, and so is that no two threads use one reader at the same time.
+// lexforge/_text, and so is that no two threads use one reader at the same time.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace lexforge::text {
 
-// What Python raises; the numbers are those of _ERRORS in _text.py.
+// What Python raises; the numbers are those of _EXCEPTIONS in lexforge/_text/library.py.
 enum Status : int { kOk, kValueError, kIndexError, kOSError, kMemoryError, kRuntimeError };
 
 // The status of the exception being handled, whose message and errno become the thread's last.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import inspect
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import typer.main
 
 from lexforge.cli import cooccurrence, glove, phrases, word2vec
 from lexforge.cli._classification import ClassifierOptions, ColumnOptions, PairColumnOptions
+from lexforge.cli._network import NetworkRunOptions
 from lexforge.cli._options import (
     CountingOptions,
     RunOptions,
@@ -68,19 +71,19 @@ GROUPS = {
     ),
     "bert pretrain": (
         pretrain.ShapeOptions, PretrainingSettings, pretrain.PretrainingOptions,
-        EvaluationSettings, RunOptions,
+        EvaluationSettings, NetworkRunOptions,
     ),
     "bert finetune": (
         FinetuningSettings, PairColumnOptions, finetune.FinetuningOptions,
-        ClassifierEvaluation, RunOptions,
+        ClassifierEvaluation, NetworkRunOptions,
     ),
     "sentiment train": (
         sentiment.KindOptions, merged(TextCNNConfig, BiRNNConfig), TrainingSettings, ColumnOptions,
-        ClassifierOptions, ClassifierEvaluation, RunOptions,
+        ClassifierOptions, ClassifierEvaluation, NetworkRunOptions,
     ),
     "nli train": (
         DecomposableConfig, TrainingSettings, PairColumnOptions, ClassifierOptions,
-        ClassifierEvaluation, RunOptions,
+        ClassifierEvaluation, NetworkRunOptions,
     ),
     "gpt prepare": (prepare.TextOptions, prepare.PlaceOptions),
     "bpe train": (bpe.TokenOptions, bpe.TextOptions, bpe.PlaceOptions),
@@ -101,7 +104,8 @@ GPT = (
 )
 CLASSIFIER = f"{NETWORK} --grad-clip --dev --eval-file --dev-share --eval-share --max-len --text "
 CLASSIFIER += "--label --split --form --encoding --class-weights --eval-every --early-stopping "
-CLASSIFIER += "--keep --vectors --unlabelled --tokenizer --embed-size --vector-size --hidden-size "
+CLASSIFIER += "--keep --tensorboard --vectors --unlabelled --tokenizer --embed-size --vector-size "
+CLASSIFIER += "--hidden-size "
 CLASSIFIER += "--dropout --tune --min-count --schedule --optimizer --weight-decay"
 VERBS = "-input -output -verbose -lr -epoch -thread"
 WORDS = f"{VERBS} -saveOutput -minCount -minCountLabel -wordNgrams -bucket -minn -maxn -t -label "
@@ -129,7 +133,8 @@ KNOWN = {
     "bert pretrain": f"{TRAINING} --layers --heads --ffn-size --hidden-size --dropout --config "
     "--max-len --eval-file --eval-every --early-stopping --keep --tensorboard",
     "bert finetune": f"{NETWORK} --model --dev --dev-share --max-len --text --second --label "
-    "--split --form --encoding --class-weights --eval-every --early-stopping --keep",
+    "--split --form --encoding --class-weights --eval-every --early-stopping --keep "
+    "--tensorboard",
     "sentiment train": f"{CLASSIFIER} --model --pool --layers --kernel-sizes --num-channels",
     "nli train": f"{CLASSIFIER} --second",
     "gpt prepare": "--out --overwrite --quiet --tokenizer --vocab-size --separator --encoding "
@@ -160,6 +165,15 @@ def command_of(name):
     return command
 
 
+def commands(group, *names):
+    """All commands with their names, those of groups too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield " ".join([*names, name]), command
+
+
 def parsed(name, *arguments):
     """The values of all parameters, without running the command."""
     command = command_of(name)
@@ -182,6 +196,29 @@ def test_known_spellings(name):
     spellings = [each for param in command_of(name).params for each in param.opts]
     assert set(KNOWN[name].split()) <= set(spellings)
     assert len(spellings) == len(set(spellings))  # none stands for two things
+
+
+def test_every_command_tells_help_and_limits():
+    """Also those that are not among the tables here, whose options are few."""
+    for name, command in commands(typer.main.get_command(app)):
+        options = [each for each in command.params if each.param_type_name == "option"]
+        assert [each.name for each in options if not each.help] == [], name
+        numbers = [each for each in options if each.bare_type in (int, float)]
+        assert [each.name for each in numbers if each.min is None] == [], name
+        spellings = [spelling for each in command.params for spelling in each.opts]
+        assert len(spellings) == len(set(spellings)), name
+
+
+def test_commands_tell_few_options_of_their_own():
+    """The knobs of models and runs are told where these are; lines of options of four commands."""
+    names = ("word2vec", "glove", "cooccurrence", "bert pretrain")
+    told = {kind for name in names for group in GROUPS[name] for kind in group.__mro__}
+    lines = 0
+    for kind in (kind for kind in told if kind.__module__.startswith("lexforge.cli")):
+        (tree,) = ast.parse(inspect.getsource(kind)).body
+        fields = (each for each in tree.body if isinstance(each, ast.AnnAssign))
+        lines += sum(each.end_lineno - each.lineno + 1 for each in fields)
+    assert 50 < lines < 200
 
 
 @pytest.mark.parametrize("name, knob", OPTIONS)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lexforge._display import is_terminal, printable_json, shell_command
+from lexforge._display import is_terminal, printable_json
 from lexforge.cli._corpus import STANDARD_INPUT, refuse_overwriting
 from lexforge.cli._messages import tell
-from lexforge.cli._options import RunOptions, check_files, on_device, output, threads
-from lexforge.cli._training import tell_of_stop
+from lexforge.cli._network import NetworkRunOptions, displayed, tell_end, train_network
+from lexforge.cli._options import check_files, on_device, threads
 from lexforge.cli._vectors import short_warnings
 from lexforge.models.settings import corpus as of_corpus
 from lexforge.models.settings import model
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lexforge.models.classification.network import Network
     from lexforge.models.classification.trainer import TrainingResult
     from lexforge.text.classification import LabelledTexts
+    from lexforge.training.progress import Progress
 
 VECTORS_HELP = "Word vectors to start from: a file of any known format, a model, a data set's name."
 UNLABELLED_HELP = "Further texts without classes: word vectors are trained on these and on DATA."
@@ -130,7 +131,6 @@ class ClassifierOptions:
     unlabelled: str | None = model(None, UNLABELLED_HELP, metavar="DATA")
     tokenizer: str | None = of_corpus(None, TOKENIZER_HELP, metavar="NAME|FOLDER")
     dev: str | None = of_corpus(None, DEV_HELP, metavar="DATA", names="-- --eval-file")
-    keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
 
 
 @dataclass(frozen=True)
@@ -154,16 +154,13 @@ def train(
     columns: ColumnOptions,
     others: ClassifierOptions,
     evaluated: Mapping[str, Any],
-    run: RunOptions,
+    run: NetworkRunOptions,
 ) -> None:
     """Train, and tell how it went.
 
     Args:
         command: its name, for the one that resumes. kind: of the network, or its folder.
     """
-    from lexforge.training.lock import folder_of_run
-    from lexforge.training.progress import Progress
-
     if "steps" in given and "epochs" in given:
         raise typer.BadParameter("give either --steps or --epochs")
     if others.dev is not None and "dev_share" in given:
@@ -174,68 +171,52 @@ def train(
     run.check()
     for read in (data, others.dev, more):
         refuse_overwriting(read, run.outputs)
-    with (
-        folder_of_run(run.out),
-        Progress(not run.quiet, log_json=run.log_json, append=run.resume) as progress,
-    ):
+    with displayed(run) as progress:
         from lexforge.models.classification.trainer import train_classifier
-        from lexforge.training.signals import StopRequest
 
-        stop = StopRequest()
         progress.say(f"reading {data}")
         texts = columns.read(data)
-        result = train_classifier(
+        result = train_network(
+            train_classifier,
             texts,
+            run,
+            progress,
+            (*command.split(), data, *columns.words()),
+            () if others.dev is None else ("--dev", others.dev),
             model=kind,
             dev=None if others.dev is None else replace(columns, split=None).read(others.dev),
             tokenizer=others.tokenizer,
             vectors=others.vectors,
             unlabelled=None if more is None else replace(columns, split=None).read_texts(more),
             shape=shape,
-            out=run.out,
             resume=run.resume,
-            overwrite=run.overwrite,
-            device=run.device,
-            workers=run.workers,
-            checkpoint_every=run.checkpoint_every or None,
-            keep=others.keep,
-            progress=progress,
-            stop=stop,
             **evaluated,
             **given,
         )
-        if not result.state.finished:
-            held_out = [] if others.dev is None else ["--dev", others.dev]
-            start = ("lexforge", *command.split(), data, *columns.words())
-            again = (*start, "--out", run.out, "--resume", *held_out)
-            tell_of_stop(None if run.out is None else shell_command(*again))
-            raise typer.Exit(stop.exit_code)
-        task = "sentiment" if texts.second is None else "nli"
-        _tell_result(task, result, run.out, progress.say)
+        _tell_result("sentiment" if texts.second is None else "nli", result, run.out, progress)
 
 
-def _tell_result(task: str, result: TrainingResult, out: Path | None, say: Any) -> None:
+def _tell_result(task: str, result: TrainingResult, out: Path | None, progress: Progress) -> None:
     import numpy as np
 
     from lexforge.training.metrics import ClassScores
-    from lexforge.training.progress import clock, count
+    from lexforge.training.progress import count
 
-    state = result.state
-    say(
-        f"done in {clock(state.seconds)}: {count(state.sums['examples'])} examples, "
-        f"{count(state.examples_per_second)} examples/s"
-    )
+    state, told = result.state, []
     if (best := state.best_evaluation) is not None:
         confusion = np.array(state.confusions[state.evaluations.index(best)])
-        say(f"best on held-out texts, at step {best['step']}:")
-        for line in ClassScores(confusion, result.classifier.names).table().split("\n"):
-            say(f"  {line}")
-    if out is not None:
-        say(f"  {out}")
-        if note := _transformers_note(result.classifier.network, out):
-            say(note)
-        texts = ("A man eats.", "A man sleeps.") if task == "nli" else ("so great",)
-        say(f"try: {shell_command('lexforge', task, 'predict', out, *texts)}")
+        table = ClassScores(confusion, result.classifier.names).table()
+        told = [
+            f"best on held-out texts, at step {best['step']}:",
+            *(f"  {line}" for line in table.split("\n")),
+        ]
+    done = (
+        f"{count(state.sums['examples'])} examples, {count(state.examples_per_second)} examples/s"
+    )
+    note = "" if out is None else _transformers_note(result.classifier.network, out)
+    texts = ("A man eats.", "A man sleeps.") if task == "nli" else ("so great",)
+    then = (task, "predict", out, *texts)
+    tell_end(progress, state, out, done, told, [note] if note else [], then)
 
 
 def _transformers_note(network: Network, out: Path) -> str:

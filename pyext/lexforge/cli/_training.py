@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+import typer
+
+from lexforge._display import shell_command
 from lexforge.cli._messages import similar_hint, tell, warn
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from lexforge.models.word2vec.model import Word2Vec
     from lexforge.text import Vocabulary
     from lexforge.training.progress import Progress
+    from lexforge.training.signals import StopRequest
     from lexforge.training.stream_job import StreamState
     from lexforge.vectors import KeyedVectors
 
@@ -46,13 +50,18 @@ def warn_of_bytes(vocabulary: Vocabulary, corpus: str) -> None:
         )
 
 
-def tell_of_stop(again: str | None) -> None:
-    """After a signal: how to go on, if anything was saved."""
+def leave_stopped(stop: StopRequest, out: Path | None, *again: object) -> NoReturn:
+    """After a signal: tell how to go on, if anything was saved, and leave by its exit code.
+
+    Args:
+        again: the words after ``lexforge`` of the command that goes on.
+    """
     tell(
-        f"stopped and saved; continue with: {again}"
-        if again
-        else "stopped; without --out nothing is saved"
+        "stopped; without --out nothing is saved"
+        if out is None
+        else f"stopped and saved; continue with: {shell_command('lexforge', *again)}"
     )
+    raise typer.Exit(stop.exit_code)
 
 
 class Trained(NamedTuple):

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lexforge._display import shell_command
 from lexforge.cli._corpus import reading, refuse_overwriting
 from lexforge.cli._options import Given, RunOptions, StartOptions
-from lexforge.cli._training import run_of, tell_of_stop, tell_results, trained, warn_of_bytes
+from lexforge.cli._training import leave_stopped, run_of, tell_results, trained, warn_of_bytes
 from lexforge.training.settings import setting
 
 if TYPE_CHECKING:
@@ -147,6 +146,4 @@ def _train(
             if own_folder is not None:
                 shutil.rmtree(own_folder, ignore_errors=True)
     if not trained(model).state.finished:
-        again = shell_command("lexforge", model.KIND, corpus, "--out", run.out, "--resume")
-        tell_of_stop(again if run.out else None)
-        raise typer.Exit(stop.exit_code)
+        leave_stopped(stop, run.out, model.KIND, corpus, "--out", run.out, "--resume")

@@ -27,8 +27,8 @@ from lexforge.cli._options import (
 from lexforge.cli._training import (
     FILE_NAMES,
     Format,
+    leave_stopped,
     run_of,
-    tell_of_stop,
     tell_results,
     trained,
     warn_of_bytes,
@@ -250,8 +250,8 @@ def glove(
                     callbacks=[files] if files.checkpoint_passes else [],
                 )
             if not trained(model).state.finished:
-                tell_of_stop(_resume_command(corpus, cooccurrence, out) if out else None)
-                raise typer.Exit(stop.exit_code)
+                source_words = _source_words(corpus, cooccurrence, out)
+                leave_stopped(stop, out, "glove", *source_words, "--out", out, "--resume")
         written = []
         if save_file is not None:
             gradsq = save_file.with_name("gradsq") if files.save_gradsq else None
@@ -348,8 +348,11 @@ def _ratios_hint(model: GloVe, counts: Path) -> str:
     return f"try: {shell_command('lexforge', 'ratios', counts, *common)}"
 
 
-def _resume_command(corpus: str | None, cooccurrence: Path | None, out: Path) -> str:
-    source: list[str | Path] = [corpus] if corpus else []
-    if cooccurrence is not None and cooccurrence.is_dir() and cooccurrence != out / COUNTS:
-        source = ["--cooccurrence", cooccurrence]
-    return shell_command("lexforge", "glove", *source, "--out", out, "--resume")
+def _source_words(
+    corpus: str | None, cooccurrence: Path | None, out: Path | None
+) -> list[str | Path]:
+    """What a command that goes on with the run says of its source."""
+    kept = None if out is None else out / COUNTS
+    if cooccurrence is not None and cooccurrence.is_dir() and cooccurrence != kept:
+        return ["--cooccurrence", cooccurrence]
+    return [corpus] if corpus else []

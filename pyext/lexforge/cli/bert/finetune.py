@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from lexforge.cli import _classification as common
-from lexforge.cli._options import Given, RunOptions, options
+from lexforge.cli._network import NetworkRunOptions
+from lexforge.cli._options import Given, options
 from lexforge.models.classification.settings import EvaluationSettings, FinetuningSettings
 from lexforge.models.settings import model as of_model
 
@@ -33,7 +34,7 @@ def finetune(
     columns: common.PairColumnOptions,
     others: FinetuningOptions,
     evaluated: Annotated[Given, EvaluationSettings],
-    run: RunOptions,
+    run: NetworkRunOptions,
 ) -> None:
     """Fine-tune BERT to tell the classes of texts, or of pairs of texts (Devlin et al. 2019).
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lexforge._display import shell_command
 from lexforge.cli._corpus import STANDARD_INPUT, reading, refuse_overwriting
-from lexforge.cli._options import Given, Recipe, RunOptions, options, output, resources
-from lexforge.cli._training import tell_of_stop
+from lexforge.cli._network import NetworkRunOptions, displayed, tell_end, train_network
+from lexforge.cli._options import Given, Recipe, options, resources
 from lexforge.models import settings as common
 from lexforge.models.bert.settings import STANDARD, PretrainingSettings
 from lexforge.models.network_settings import EvaluationSettings
@@ -55,8 +54,6 @@ class PretrainingOptions:
     vocab_size: int | None = of_corpus(None, SIZE_HELP, low=1)
     min_count: int = common.min_count(help="Rarer words become `<unk>`.", low=1)
     epochs: int | None = common.epochs(None, "Instead of --steps.")
-    keep: int = output(0, "Keep so many of the last checkpoints, in `--out/step-<n>`.", low=0)
-    tensorboard: Path | None = output(None, "Folder to log into (pip install tensorboard).")
     eval_file: str | None = evaluation(None, EVAL_HELP, metavar="CORPUS", names="-- --dev")
     cuda_graphs: bool = resources(True, GRAPHS_HELP, names=GRAPHS)
 
@@ -74,7 +71,7 @@ def pretrain(
     given: Annotated[Given, PretrainingSettings, Recipe(STANDARD, "with another model")],
     others: PretrainingOptions,
     evaluated: Annotated[Given, EvaluationSettings],
-    run: RunOptions,
+    run: NetworkRunOptions,
 ) -> None:
     """Pretrain BERT: masked words and next sentences (Devlin et al. 2019).
 
@@ -107,9 +104,6 @@ def pretrain(
     - `lexforge bert pretrain prose.txt --out bert/ --config standard --layers 4 --hidden-size 256
       --heads 4 --ffn-size 1024 --tokenizer wordpiece --vocab-size 16000 --whole-words`
     """
-    from lexforge.training.lock import folder_of_run
-    from lexforge.training.progress import Progress
-
     if "steps" in given and others.epochs is not None:
         raise typer.BadParameter("give either --steps or --epochs")
     shared = given.get("eval_share", 0)
@@ -121,93 +115,69 @@ def pretrain(
         )
     if corpus == others.eval_file == STANDARD_INPUT:
         raise typer.BadParameter("standard input is CORPUS or --eval-file, not both")
-    run.check(folders={"--tensorboard": others.tensorboard})
-    outputs = (*run.outputs, others.tensorboard)
+    run.check()
     for read in (corpus, others.eval_file):
-        refuse_overwriting(read, outputs)
+        refuse_overwriting(read, run.outputs)
     if "dropout" in shape:
         shape["attention_dropout"] = shape["dropout"]
     held_out = others.eval_file
     with (
-        folder_of_run(run.out),
-        Progress(
-            not run.quiet, log_json=run.log_json, tensorboard=others.tensorboard, append=run.resume
-        ) as progress,
-        reading(corpus, outputs, progress.say) as source,
-        nullcontext() if held_out is None else reading(held_out, outputs, progress.say) as unseen,
+        displayed(run) as progress,
+        reading(corpus, run.outputs, progress.say) as source,
+        nullcontext()
+        if held_out is None
+        else reading(held_out, run.outputs, progress.say) as unseen,
     ):
         from lexforge.models.bert.trainer import pretrain as train
-        from lexforge.training.signals import StopRequest
 
-        stop = StopRequest()
-        result = train(
+        result = train_network(
+            train,
             source,
+            run,
+            progress,
+            ("bert", "pretrain", corpus),
+            () if held_out is None else ("--eval-file", held_out),
             config=others.config,
             shape=shape,
             tokenizer=others.tokenizer,
             vocab_size=others.vocab_size,
             min_count=others.min_count,
-            out=run.out,
             resume=run.resume,
-            overwrite=run.overwrite,
             epochs=others.epochs,
             eval_file=unseen,
-            device=run.device,
-            workers=run.workers,
             cuda_graphs=others.cuda_graphs,
-            checkpoint_every=run.checkpoint_every or None,
-            keep=others.keep,
-            progress=progress,
-            stop=stop,
             **given,
             **evaluated,
         )
-        if not result.state.finished:
-            again = None if run.out is None else _resume_command(corpus, run.out, others.eval_file)
-            tell_of_stop(again)
-            raise typer.Exit(stop.exit_code)
         _tell_result(result, run.out, progress)
 
 
-def _resume_command(corpus: str, out: Path, eval_file: str | None) -> str:
-    held_out = [] if eval_file is None else ["--eval-file", eval_file]
-    return shell_command(
-        "lexforge", "bert", "pretrain", corpus, "--out", out, "--resume", *held_out
-    )
-
-
 def _tell_result(result: PretrainingResult, out: Path | None, progress: Progress) -> None:
-    """How it went, where the model is, and what to do with it."""
-    from lexforge.training.progress import clock, count
+    from lexforge.training.progress import count
 
     state = result.state
     end, whole = state.history[-1], state.totals
-    progress.say(
-        f"done in {clock(state.seconds)}: {count(state.sequences)} pairs, "
-        f"{count(state.tokens)} tokens, {state.sequences_per_second:.0f} pairs/s, "
-        f"{count(state.tokens_per_second)} tokens/s, padding saved {state.padding_saved:.0%}"
+    done = (
+        f"{count(state.sequences)} pairs, {count(state.tokens)} tokens, "
+        f"{state.sequences_per_second:.0f} pairs/s, {count(state.tokens_per_second)} tokens/s, "
+        f"padding saved {state.padding_saved:.0%}"
     )
-    progress.say(
+    told = [
         f"MLM loss {end['mlm_loss']:.3f} at the end, {whole.mlm_loss:.3f} over the run; accuracy "
-        f"{end['mlm_accuracy']:.1%}"
-    )
-    progress.say(
+        f"{end['mlm_accuracy']:.1%}",
         f"NSP loss {end['nsp_loss']:.3f} at the end, {whole.nsp_loss:.3f} over the run; accuracy "
-        f"{end['nsp_accuracy']:.1%}"
-    )
+        f"{end['nsp_accuracy']:.1%}",
+    ]
     if (best := state.best_evaluation) is not None:
-        progress.say(
+        told.append(
             f"best on held-out text at step {best['step']}: MLM loss {best['mlm_loss']:.3f}, NSP "
             f"loss {best['nsp_loss']:.3f}" + ("" if out is None else f"  {out / 'best'}")
         )
-    if out is not None:
-        progress.say(f"  {out}")
-        if result.model.config.published:
-            progress.say("transformers loads it: AutoTokenizer, AutoModelForPreTraining")
-        else:
-            progress.say(
-                "transformers loads its tokenizer only: its BERT has a norm of the embeddings "
-                "(--config standard)"
-            )
-        command = ("lexforge", "bert", "encode", out, "LINES.txt", "--out", "vectors.npy")
-        progress.say(f"try: {shell_command(*command)}")
+    note = (
+        "transformers loads it: AutoTokenizer, AutoModelForPreTraining"
+        if result.model.config.published
+        else "transformers loads its tokenizer only: its BERT has a norm of the embeddings "
+        "(--config standard)"
+    )
+    then = ("bert", "encode", out, "LINES.txt", "--out", "vectors.npy")
+    tell_end(progress, state, out, done, told, [note], then)

@@ -70,7 +70,7 @@ def finetune(
     }
     add_settings(file, groups)
     others, run = TuneOptions(**other), GPTRunOptions(**running)
-    run.check(folders={"--tensorboard": run.tensorboard})
+    run.check()
     if pairs is None:
         raise typer.BadParameter("give PAIRS, a file of JSON lines with prompt and answer")
     if others.model is None and not run.resume:

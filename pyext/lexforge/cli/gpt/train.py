@@ -89,7 +89,7 @@ def train(
     place = others.data if data is None else data
     if place is None:
         raise typer.BadParameter("give DATA, a folder of `lexforge gpt prepare`")
-    run.check(folders={"--tensorboard": run.tensorboard})
+    run.check()
 
     from lexforge.models.gpt.trainer import RESUME
     from lexforge.models.gpt.trainer import train as train_it

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from lexforge.cli import _classification as common
-from lexforge.cli._options import Given, RunOptions, options
+from lexforge.cli._network import NetworkRunOptions
+from lexforge.cli._options import Given, options
 from lexforge.models.classification.settings import (
     RECIPES,
     DecomposableConfig,
@@ -21,7 +22,7 @@ def train(
     columns: common.PairColumnOptions,
     others: common.ClassifierOptions,
     evaluated: Annotated[Given, EvaluationSettings],
-    run: RunOptions,
+    run: NetworkRunOptions,
 ) -> None:
     """Train decomposable attention to tell the classes of pairs of texts (Parikh et al. 2016).
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from lexforge.cli import _classification as common
-from lexforge.cli._options import Given, Recipe, RunOptions, merged, options
+from lexforge.cli._network import NetworkRunOptions
+from lexforge.cli._options import Given, Recipe, merged, options
 from lexforge.models.classification.settings import (
     RECIPES,
     BiRNNConfig,
@@ -35,7 +36,7 @@ def train(
     columns: common.ColumnOptions,
     others: common.ClassifierOptions,
     evaluated: Annotated[Given, EvaluationSettings],
-    run: RunOptions,
+    run: NetworkRunOptions,
 ) -> None:
     """Train a network to tell the classes of texts.
 
