@@ -9,6 +9,7 @@ go through them some rows at a time (csrc/transformer/causal_block.h).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ _ops = torch.ops.lexforge
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 # Widths whose packed weights stay in the cache beside the rows that they are multiplied with.
 _LEAST_WIDTH, _MOST_WIDTH = 48, 192
+_KEPT_BY_ROWS = 2  # tensors, of which one holds all activations
 
 
 class Parameters(NamedTuple):
@@ -101,36 +103,62 @@ class _CausalStep(torch.autograd.Function):
         numbers: Numbers,
         *parameters: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
+        p = Parameters(*parameters)  # type: ignore[arg-type]  # weights are never None
+        ctx.numbers, ctx.seeds = numbers, seeds
+        ctx.set_materialize_grads(False)
         with _below_autograd():
-            return _forward(ctx, x, normed, cu_seqlens, seeds, numbers, parameters)
+            out, normed_out, kept = forward(x, normed, cu_seqlens, seeds, numbers, p)
+        ctx.save_for_backward(normed, cu_seqlens, out, *kept, *parameters)
+        return out, normed_out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor | None, grad_normed: Tensor | None) -> Any:
+        split = len(ctx.saved_tensors) - len(Parameters._fields)
+        normed, cu_seqlens, out, *kept = ctx.saved_tensors[:split]
+        p = Parameters(*ctx.saved_tensors[split:])
+        grad_normed = torch.zeros_like(out) if grad_normed is None else grad_normed.contiguous()
+        grad_out = None if grad_out is None else grad_out.contiguous()
+        rest = (kept, normed, cu_seqlens, ctx.seeds, ctx.numbers, p)
         with _below_autograd():
-            return _backward(ctx, grad_out, grad_normed)
+            grad_x, grad_normed, gradients = backward(grad_out, grad_normed, out, *rest)
+        wanted = (None if own is None else each for own, each in zip(p, gradients, strict=True))
+        return grad_x, grad_normed, None, None, None, *wanted
 
 
-_PARAMETERS = len(Parameters._fields)
-
-
-def _forward(
-    ctx: Any,
+def forward(
     x: Tensor,
     normed: Tensor,
     cu_seqlens: Tensor,
-    seeds: tuple[Tensor | None, ...],
+    seeds: Sequence[Tensor | None],
     numbers: Numbers,
-    parameters: tuple[Tensor | None, ...],
-) -> tuple[Tensor, Tensor]:
-    p = Parameters(*parameters)  # type: ignore[arg-type]  # weights are never None
-    ctx.numbers, ctx.seeds = numbers, seeds
-    ctx.set_materialize_grads(False)
-    rows = _by_rows(x, normed, cu_seqlens, seeds, numbers, p) if _fits(x, cu_seqlens, p) else None
-    ctx.by_rows = rows is not None
-    out, normed_out, *saved = rows or _by_ops(x, normed, cu_seqlens, seeds, numbers, p)
-    ctx.save_for_backward(normed, cu_seqlens, out, *saved, *parameters)
-    return out, normed_out
+    p: Parameters,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """The sum, its norm, and what the backward needs of what is between; not recorded."""
+    found = _by_rows(x, normed, cu_seqlens, seeds, numbers, p) if _fits(x, cu_seqlens, p) else None
+    out, normed_out, *kept = found or _by_ops(x, normed, cu_seqlens, seeds, numbers, p)
+    return out, normed_out, kept
+
+
+def backward(
+    grad_out: Tensor | None,
+    grad_normed: Tensor,
+    out: Tensor,
+    kept: list[Tensor],
+    normed: Tensor,
+    cu_seqlens: Tensor,
+    seeds: Sequence[Tensor | None],
+    numbers: Numbers,
+    p: Parameters,
+) -> tuple[Tensor, Tensor, Parameters]:
+    """Gradients of x, its norm and the parameters (of biases that are not there, anything)."""
+    rest = (normed, cu_seqlens, seeds, numbers, p)
+    if len(kept) == _KEPT_BY_ROWS:
+        found = _backward_by_rows(grad_out, grad_normed, out, kept[0], kept[1], *rest)
+        if found is not None:
+            return found
+        kept = _between(kept[0], kept[1], numbers, p)
+    return _backward_by_ops(grad_out, grad_normed, out, Between(*kept), *rest)
 
 
 def _fits(x: Tensor, cu_seqlens: Tensor, p: Parameters) -> bool:
@@ -153,7 +181,7 @@ def _by_rows(
     x: Tensor,
     normed: Tensor,
     cu_seqlens: Tensor,
-    seeds: tuple[Tensor | None, ...],
+    seeds: Sequence[Tensor | None],
     numbers: Numbers,
     p: Parameters,
 ) -> tuple[Tensor, ...] | None:
@@ -174,7 +202,7 @@ def _by_ops(
     x: Tensor,
     normed: Tensor,
     cu_seqlens: Tensor,
-    seeds: tuple[Tensor | None, ...],
+    seeds: Sequence[Tensor | None],
     numbers: Numbers,
     p: Parameters,
 ) -> tuple[Tensor, ...]:
@@ -224,25 +252,6 @@ def _attention_shape(numbers: Numbers, width: int) -> tuple[int, bool, float, fl
     return numbers.max_seqlen, True, numbers.dropout, scale
 
 
-def _backward(ctx: Any, grad_out: Tensor | None, grad_normed: Tensor | None) -> Any:
-    kept, parameters = ctx.saved_tensors[:-_PARAMETERS], ctx.saved_tensors[-_PARAMETERS:]
-    normed, cu_seqlens, out, *saved = kept
-    p = Parameters(*parameters)
-    grad_normed = torch.zeros_like(out) if grad_normed is None else grad_normed.contiguous()
-    grad_out = None if grad_out is None else grad_out.contiguous()
-    found = None
-    rest = (normed, cu_seqlens, ctx.seeds, ctx.numbers, p)
-    if ctx.by_rows:
-        found = _backward_by_rows(grad_out, grad_normed, out, saved[0], saved[1], *rest)
-        if found is None:
-            saved = _between(saved[0], saved[1], ctx.numbers, p)
-    if found is None:
-        found = _backward_by_ops(grad_out, grad_normed, out, Between(*saved), *rest)
-    grad_x, grad_normed, gradients = found
-    wanted = (None if own is None else each for own, each in zip(p, gradients, strict=True))
-    return grad_x, grad_normed, None, None, None, *wanted
-
-
 def _backward_by_rows(
     grad_out: Tensor | None,
     grad_normed: Tensor,
@@ -251,7 +260,7 @@ def _backward_by_rows(
     statistics: Tensor,
     normed: Tensor,
     cu_seqlens: Tensor,
-    seeds: tuple[Tensor | None, ...],
+    seeds: Sequence[Tensor | None],
     numbers: Numbers,
     p: Parameters,
 ) -> tuple[Tensor, Tensor, Parameters] | None:
@@ -317,7 +326,7 @@ def _backward_by_ops(
     between: Between,
     normed: Tensor,
     cu_seqlens: Tensor,
-    seeds: tuple[Tensor | None, ...],
+    seeds: Sequence[Tensor | None],
     numbers: Numbers,
     p: Parameters,
 ) -> tuple[Tensor, Tensor, Parameters]:
