@@ -21,7 +21,7 @@
 
 namespace lexforge {
 
-constexpr int64_t kCausalBlockRows = 128;
+constexpr int64_t kCausalBlockRows = 64;
 
 struct CausalBlockSizes {
   int64_t rows, width, inner, heads;  // T, H, F

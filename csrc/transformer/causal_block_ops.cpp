@@ -232,15 +232,36 @@ Dropout dropout_of_sum(const OptionalTensor& seed, double p) {
   return dropout_of(p > 0 ? data<const int64_t>(*seed) : nullptr, p);
 }
 
+// Memory that a thread keeps, on huge pages: it is gone through many times in a call, and small
+// pages are more than a processor remembers. Null where there is none.
+void* kept_memory(int64_t bytes) {
+  thread_local Scratch memory;
+  thread_local int64_t size = 0;
+  if (bytes > size) {
+    constexpr int64_t kHugePage = int64_t{1} << 21;
+    size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+    memory.reset();
+    memory.reset(std::aligned_alloc(kHugePage, static_cast<size_t>(size)));
+    if (!memory) size = 0;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (memory) madvise(memory.get(), static_cast<size_t>(size), MADV_HUGEPAGE);
+#endif
+  }
+  return memory.get();
+}
+
 // run(share, number of the share, memory) on all threads; memory of so many bytes each.
 template <typename Run>
 void on_threads(const char* op, const std::vector<Share>& shares, int64_t bytes, const Run& run) {
-  const auto count = static_cast<int64_t>(shares.size());
-  parallel_with_scratch(op, count, 1, bytes, [&](int64_t first, int64_t last, void* memory) {
-    for (int64_t i = first; i < last; ++i) {
+  std::atomic<bool> out_of_memory{false};
+  parallel_for(0, static_cast<int64_t>(shares.size()), 1, [&](int64_t first, int64_t last) {
+    void* memory = kept_memory(bytes);
+    if (memory == nullptr) out_of_memory = true;
+    for (int64_t i = first; i < last && memory != nullptr; ++i) {
       if (shares[i].first_row < shares[i].last_row) run(shares[i], i, memory);
     }
   });
+  if (out_of_memory) fail(op, ": no memory for a workspace of ", bytes, " bytes");
 }
 
 // ---- Forward -----------------------------------------------------------------------------------

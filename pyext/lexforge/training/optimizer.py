@@ -112,8 +112,8 @@ class NetworkOptimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward writes instead of adding."""
-        for optimizer in self._optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def step(self) -> None:
         """Clip, and change the parameters."""

@@ -160,22 +160,26 @@ def loss_and_gradients(
     wanted = needs_hidden or needs_weight or needs_bias
     loss, correct = scale.new_zeros(()), labels.new_zeros(())
     nothing = hidden.new_empty(0)
-    grad_hidden = torch.empty_like(hidden) if needs_hidden else nothing
+    rows = _chunk_rows(hidden, classes)
+    grad_hidden = torch.empty_like(hidden) if needs_hidden and positions > rows else nothing
     grad_weight = torch.empty_like(classifier, dtype=stat) if needs_weight else None
     grad_bias = scale.new_empty(classes) if needs_bias else None
-    rows = _chunk_rows(hidden, classes)
     for first in range(0, max(positions, 1), rows):  # one chunk of nothing makes zeros
+        one = positions <= rows
         chunk = slice(first, min(first + rows, positions))
-        logits = product(hidden[chunk], classifier)
+        x, targets, shares = (y if one else y[chunk] for y in (hidden, labels, scale))
+        logits = product(x, classifier)
         losses, hits = torch.ops.lexforge.softmax_cross_entropy_.default(
-            logits, bias_stat, labels[chunk], scale[chunk], wanted
+            logits, bias_stat, targets, shares, wanted
         )
         loss += losses.sum()
         correct += hits.sum()
-        if needs_hidden:
+        if needs_hidden and one:
+            grad_hidden = product(logits, classifier.t())
+        elif needs_hidden:
             grad_hidden[chunk] = product(logits, classifier.t())
         if needs_weight or needs_bias:
-            parameter_gradients_(grad_weight, grad_bias, logits, hidden[chunk], add=first > 0)
+            parameter_gradients_(grad_weight, grad_bias, logits, x, add=first > 0)
         del logits  # so that the next chunk gets its memory
     return (
         loss,
