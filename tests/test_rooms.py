@@ -20,6 +20,7 @@ ROOMS = {
 # (op, room): where it is instead, or None, and why.
 PRIVATE = "lets the tests reach what lies under every kernel"
 TOGETHER = "what a block of BERT is made of is measured together"
+TRAINING = "what a step of training is made of is measured together"
 STEP = "what a step of generation is made of is measured together"
 EXCEPTIONS = {
     ("probe", "face"): (None, PRIVATE),
@@ -50,6 +51,19 @@ EXCEPTIONS = {
     ("dropout", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("embedding_sum", "benchmark"): ("benchmarks/transformer.py", TOGETHER),
     ("few_rows_linear", "benchmark"): ("benchmarks/decode_attention.py", STEP),
+    ("adam_step", "face"): (
+        "pyext/lexforge/training/optimizer.py",
+        "of the optimiser of a network alone",
+    ),
+    ("adam_step", "reference"): (None, "torch's optimisers"),
+    ("adam_step", "tests"): ("tests/training/test_optimizer.py", "as its face"),
+    ("adam_step", "benchmark"): ("benchmarks/gpt.py", TRAINING),
+    ("causal_block", "face"): (
+        "pyext/lexforge/layers/causal_step.py",
+        "chosen by the sizes of a block",
+    ),
+    ("causal_block", "reference"): (None, "the ops that it is made of"),
+    ("causal_block", "benchmark"): ("benchmarks/gpt.py", TRAINING),
     ("softmax_cross_entropy", "face"): (
         "pyext/lexforge/ops/transformer/linear_cross_entropy.py",
         "never called without the product before it",

@@ -97,23 +97,26 @@ LEXFORGE_HOST_DEVICE RowRange add_layer_norm_group(int64_t group, int64_t groups
 }
 
 // The CPU kernels: rows, from a multiple of kAddLayerNormRows on; all of the gradients but the sums
-// of the groups; and these for some columns. `workspace` is 64-byte aligned, of
+// of the groups; the same of any rows, whose sums are added to `sums` [3, H]; and the sums of the groups for some columns. `workspace` is 64-byte aligned, of
 // add_layer_norm_workspace(H) bytes, one per thread.
 constexpr int64_t kAddLayerNormRows = 4;
 
-#define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                          \
-  namespace isa {                                                                     \
-  template <typename stat_t>                                                          \
-  int64_t add_layer_norm_workspace(int64_t dim);                                      \
-  template <typename scalar_t, typename stat_t>                                       \
-  void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t first_row, \
-                      int64_t last, void* workspace);                                 \
-  template <typename scalar_t, typename stat_t>                                       \
-  void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,   \
-                               int64_t first_group, int64_t last, void* workspace);   \
-  template <typename scalar_t, typename stat_t>                                       \
-  void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>&,       \
-                           int64_t first_column, int64_t last);                       \
+#define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                                       \
+  namespace isa {                                                                                  \
+  template <typename stat_t>                                                                       \
+  int64_t add_layer_norm_workspace(int64_t dim);                                                   \
+  template <typename scalar_t, typename stat_t>                                                    \
+  void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>&, int64_t first_row,              \
+                      int64_t last, void* workspace);                                              \
+  template <typename scalar_t, typename stat_t>                                                    \
+  void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,                \
+                               int64_t first_group, int64_t last, void* workspace);                \
+  template <typename scalar_t, typename stat_t>                                                    \
+  void add_layer_norm_backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>&, RowRange, \
+                                    stat_t* sums, void* workspace);                                \
+  template <typename scalar_t, typename stat_t>                                                    \
+  void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>&,                    \
+                           int64_t first_column, int64_t last);                                    \
   }
 LEXFORGE_DECLARE_ADD_LAYER_NORM(baseline)
 LEXFORGE_DECLARE_ADD_LAYER_NORM(avx2)

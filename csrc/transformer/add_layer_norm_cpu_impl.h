@@ -233,20 +233,26 @@ void add_layer_norm(const AddLayerNormParams<scalar_t, stat_t>& params, int64_t 
 }
 
 template <typename scalar_t, typename stat_t>
-void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>& params,
-                             int64_t first_group, int64_t last, void* workspace) {
+void add_layer_norm_backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>& params,
+                                  RowRange range, stat_t* sums, void* workspace) {
   const bool dropout = params.dropout.threshold != 0;
   auto* some = dropout ? &backward_rows<scalar_t, stat_t, true, kRows>
                        : &backward_rows<scalar_t, stat_t, false, kRows>;
   auto* one = dropout ? &backward_rows<scalar_t, stat_t, true, 1>
                       : &backward_rows<scalar_t, stat_t, false, 1>;
+  int64_t row = range.first;
+  for (; row + kRows <= range.last; row += kRows) some(params, row, sums, workspace);
+  for (; row < range.last; ++row) one(params, row, sums, workspace);
+}
+
+template <typename scalar_t, typename stat_t>
+void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>& params,
+                             int64_t first_group, int64_t last, void* workspace) {
   for (int64_t group = first_group; group < last; ++group) {
     stat_t* sums = params.partial + group * 3 * params.dim;
     for (int64_t i = 0; i < 3 * params.dim; ++i) sums[i] = 0;
-    const RowRange range = add_layer_norm_group(group, params.groups, params.rows);
-    int64_t row = range.first;
-    for (; row + kRows <= range.last; row += kRows) some(params, row, sums, workspace);
-    for (; row < range.last; ++row) one(params, row, sums, workspace);
+    add_layer_norm_backward_rows(params, add_layer_norm_group(group, params.groups, params.rows),
+                                 sums, workspace);
   }
 }
 
@@ -274,6 +280,8 @@ void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>& par
                                void*);                                                            \
   template void add_layer_norm_backward(const AddLayerNormBackwardParams<scalar_t, stat_t>&,      \
                                         int64_t, int64_t, void*);                                 \
+  template void add_layer_norm_backward_rows(const AddLayerNormBackwardParams<scalar_t, stat_t>&, \
+                                             RowRange, stat_t*, void*);                           \
   template void add_layer_norm_join(const AddLayerNormBackwardParams<scalar_t, stat_t>&, int64_t, \
                                     int64_t);
 LEXFORGE_INSTANTIATE(float, float)

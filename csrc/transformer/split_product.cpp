@@ -7,6 +7,7 @@
 #include "transformer/split_product.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #ifdef __x86_64__
 
@@ -25,16 +26,38 @@ namespace {
 
 constexpr int64_t kTile = 16;         // rows of a tile, and its words per row
 constexpr int64_t kTileBytes = 1024;  // 16 x 64
-constexpr int64_t kStepBytes = kSplitParts * kTileBytes;
 
 LEXFORGE_INLINE __mmask16 first_lanes(int64_t n) {
   return static_cast<__mmask16>(n >= kTile ? 0xFFFFu : n <= 0 ? 0u : (1u << n) - 1u);
 }
 
-// The nearest numbers of eight bits, as float32.
+LEXFORGE_INLINE __m512 load(__mmask16 lanes, const float* x) {
+  return _mm512_maskz_loadu_ps(lanes, x);
+}
+LEXFORGE_INLINE __m512 load(__mmask16 lanes, const Bfloat16* x) {
+  const __m512i words = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, x));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
+
+// The nearest numbers of eight bits, as float32; of two that are as near the even one if kEven.
+template <bool kEven>
 LEXFORGE_INLINE __m512 rounded(__m512 x) {
-  const __m512i up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+  const __m512i bits = _mm512_castps_si512(x);
+  __m512i half = _mm512_set1_epi32(0x8000);
+  if constexpr (kEven) {
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+  }
+  const __m512i up = _mm512_add_epi32(bits, half);
   return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(~0xFFFF)));
+}
+
+LEXFORGE_INLINE void store(float* to, __mmask16 lanes, __m512 x) {
+  _mm512_mask_storeu_ps(to, lanes, x);
+}
+LEXFORGE_INLINE void store(Bfloat16* to, __mmask16 lanes, __m512 x) {
+  const __m512i words = _mm512_srli_epi32(_mm512_castps_si512(rounded<true>(x)), 16);
+  _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtepi32_epi16(words));
 }
 
 // Pairs of bfloat16 of numbers that have eight bits.
@@ -43,11 +66,12 @@ LEXFORGE_INLINE __m512i paired(__m512 low, __m512 high) {
                          _mm512_castps_si512(high));
 }
 
-// Writes one row of the three tiles of a step: the parts of `low` and `high`.
+// Writes one row of the tiles of a step: the parts of `low` and `high`.
+template <int kParts>
 LEXFORGE_INLINE void store_parts(__m512 low, __m512 high, char* to) {
 #pragma GCC unroll 3
-  for (int part = 0; part < kSplitParts; ++part, to += kTileBytes) {
-    const __m512 a = rounded(low), b = rounded(high);
+  for (int part = 0; part < kParts; ++part, to += kTileBytes) {
+    const __m512 a = rounded<kParts == 1>(low), b = rounded<kParts == 1>(high);
     _mm512_store_si512(to, paired(a, b));
     low = _mm512_sub_ps(low, a);
     high = _mm512_sub_ps(high, b);
@@ -103,66 +127,67 @@ struct Seen {
   }
 };
 
-// The three tiles of a step from vectors along memory: `count` of them, `length` numbers each, and
+// The tiles of a step from vectors along memory: `count` of them, `length` numbers each, and
 // further ones at `high`; the rest are zeros.
-LEXFORGE_INLINE void pack_plain(const float* low, int64_t low_count, int64_t low_length,
-                                const float* high, int64_t high_count, int64_t high_length,
-                                int64_t step, char* to, Seen& seen) {
+template <int kParts, typename T>
+LEXFORGE_INLINE void pack_plain(const T* low, int64_t low_count, int64_t low_length, const T* high,
+                                int64_t high_count, int64_t high_length, int64_t step, char* to,
+                                Seen& seen) {
   const __mmask16 low_lanes = first_lanes(low_length), high_lanes = first_lanes(high_length);
   for (int64_t r = 0; r < kTile; ++r, low += step, high += step, to += 64) {
-    const __m512 a = r < low_count ? _mm512_maskz_loadu_ps(low_lanes, low) : _mm512_setzero_ps();
-    const __m512 b = r < high_count ? _mm512_maskz_loadu_ps(high_lanes, high) : _mm512_setzero_ps();
+    const __m512 a = r < low_count ? load(low_lanes, low) : _mm512_setzero_ps();
+    const __m512 b = r < high_count ? load(high_lanes, high) : _mm512_setzero_ps();
     seen(a);
     seen(b);
-    store_parts(a, b, to);
+    store_parts<kParts>(a, b, to);
   }
 }
 
 // The same from what lies across memory.
-LEXFORGE_INLINE void pack_across(const float* low, int64_t low_count, int64_t low_length,
-                                 const float* high, int64_t high_count, int64_t high_length,
-                                 int64_t step, char* to, Seen& seen) {
+template <int kParts, typename T>
+LEXFORGE_INLINE void pack_across(const T* low, int64_t low_count, int64_t low_length, const T* high,
+                                 int64_t high_count, int64_t high_length, int64_t step, char* to,
+                                 Seen& seen) {
   const __mmask16 low_lanes = first_lanes(low_length), high_lanes = first_lanes(high_length);
   __m512 a[kTile], b[kTile];
 #pragma GCC unroll 16
   for (int64_t r = 0; r < kTile; ++r) {
     _mm_prefetch(low + r * step + kSplitRows, _MM_HINT_T1);  // the next panel's
-    a[r] = r < low_count ? _mm512_maskz_loadu_ps(low_lanes, low + r * step) : _mm512_setzero_ps();
+    a[r] = r < low_count ? load(low_lanes, low + r * step) : _mm512_setzero_ps();
     seen(a[r]);
   }
   transpose(a);
 #pragma GCC unroll 16
   for (int64_t r = 0; r < kTile; ++r) {
     _mm_prefetch(high + r * step + kSplitRows, _MM_HINT_T1);
-    b[r] =
-        r < high_count ? _mm512_maskz_loadu_ps(high_lanes, high + r * step) : _mm512_setzero_ps();
+    b[r] = r < high_count ? load(high_lanes, high + r * step) : _mm512_setzero_ps();
     seen(b[r]);
   }
   transpose(b);
-  for (int64_t r = 0; r < kTile; ++r, to += 64) store_parts(a[r], b[r], to);
+  for (int64_t r = 0; r < kTile; ++r, to += 64) store_parts<kParts>(a[r], b[r], to);
 }
 
 // Packs 16 free indices, `count` of which there are, and `depth` of k; both from where the operand
 // begins. kLeft: rows of the tiles are free indices, not k.
-template <bool kLeft>
-void pack_tiles(const SplitOperand& from, int64_t count, int64_t depth, char* to, float* sums,
+template <int kParts, bool kLeft, typename T>
+void pack_tiles(const SplitOperand<T>& from, int64_t count, int64_t depth, char* to, float* sums,
                 bool fresh, Seen& seen) {
-  const float* low = from.data;
-  for (int64_t k = 0; k < depth; k += kSplitStep, to += kStepBytes) {
+  const T* low = from.data;
+  for (int64_t k = 0; k < depth; k += kSplitStep, to += kParts * kTileBytes) {
     const int64_t of_low = std::min(depth - k, kTile);
     const int64_t of_high = std::clamp<int64_t>(depth - k - kTile, 0, kTile);
-    const float* high = low + kTile * from.summed;
+    const T* high = low + kTile * from.summed;
     if (from.summed == 1) {  // vectors of k, one for each free index
       if constexpr (kLeft) {
-        pack_plain(low, count, of_low, high, count, of_high, from.free, to, seen);
+        pack_plain<kParts>(low, count, of_low, high, count, of_high, from.free, to, seen);
       } else {
-        pack_across(low, count, of_low, high, count, of_high, from.free, to, seen);
+        pack_across<kParts>(low, count, of_low, high, count, of_high, from.free, to, seen);
       }
     } else {  // vectors of free indices
       if constexpr (kLeft) {
-        pack_across(low, of_low, count, high, of_high, count, from.summed, to, seen);
+        pack_across<kParts>(low, of_low, count, high, of_high, count, from.summed, to, seen);
       } else {
-        pack_plain(low, of_low, count, high, of_high, count, from.summed, to, seen);
+        pack_plain<kParts>(low, of_low, count, high, of_high, count, from.summed, to, seen);
       }
     }
     low += kSplitStep * from.summed;
@@ -177,14 +202,14 @@ void pack_tiles(const SplitOperand& from, int64_t count, int64_t depth, char* to
 }
 
 // A panel of 32 free indices, or fewer: one or two columns of tiles.
-template <bool kLeft>
-void pack_panel(const SplitOperand& from, int64_t count, int64_t depth, char* to, float* sums,
+template <int kParts, bool kLeft, typename T>
+void pack_panel(const SplitOperand<T>& from, int64_t count, int64_t depth, char* to, float* sums,
                 bool fresh, Seen& seen) {
-  const int64_t bytes = split_units(depth, kSplitStep) * kStepBytes;
+  const int64_t bytes = split_units(depth, kSplitStep) * kParts * kTileBytes;
   for (int64_t i = 0; i < count; i += kTile, to += bytes) {
-    pack_tiles<kLeft>({from.data + i * from.free, from.free, from.summed},
-                      std::min(count - i, kTile), depth, to, sums == nullptr ? sums : sums + i,
-                      fresh, seen);
+    pack_tiles<kParts, kLeft, T>({from.data + i * from.free, from.free, from.summed},
+                                 std::min(count - i, kTile), depth, to,
+                                 sums == nullptr ? sums : sums + i, fresh, seen);
   }
 }
 
@@ -204,8 +229,9 @@ struct Tiles {
 
 // A sum over steps of up to 32 x 32 of y. Tiles 0 .. 3 hold it, 4 and 5 the left matrix's parts, 6
 // and 7 the right one's. `kTwoRows` and `kTwoColumns`: of tiles; else one.
-template <bool kTwoRows, bool kTwoColumns>
+template <int kParts, bool kTwoRows, bool kTwoColumns>
 struct Product {
+  static constexpr int64_t kStepBytes = kParts * kTileBytes;
   const char *left, *right;
   int64_t next;  // bytes from a tile to that of the next 16 rows or columns
 
@@ -233,7 +259,7 @@ struct Product {
     _tile_zero(2);
     _tile_zero(3);
     // The small products first: they round little. Each differs from the one before on one side.
-    for (int64_t s = 0; s < steps; ++s) {
+    for (int64_t s = 0; kParts == 3 && s < steps; ++s) {
       const char *a = left + s * kStepBytes, *b = right + s * kStepBytes;
       load_left<2>(a), load_right<0>(b), multiply();
       load_left<1>(a), multiply();
@@ -254,20 +280,25 @@ struct Product {
 
 // y[rows, columns], at most 32 x 32, = from + the sum over steps. from == nullptr: zeros; its rows
 // are `from_row` apart, so that 0 repeats one. `next` as above.
+template <int kParts, typename T>
 void multiply_panel(const char* left, const char* right, int64_t next, int64_t steps, int64_t rows,
-                    int64_t columns, const float* from, int64_t from_row, float* y, int64_t y_row) {
+                    int64_t columns, const float* from, int64_t from_row, T* y, int64_t y_row) {
   alignas(64) float sum[kSplitRows * kSplitColumns];
-  const bool plain = from == nullptr && rows % kTile == 0 && columns % kTile == 0;
-  float* to = plain ? y : sum;
+  bool plain = false;
+  float* to = sum;
+  if constexpr (std::is_same_v<T, float>) {
+    plain = from == nullptr && rows % kTile == 0 && columns % kTile == 0;
+    if (plain) to = y;
+  }
   const int64_t row = plain ? y_row : kSplitColumns;
   if (rows > kTile && columns > kTile) {
-    Product<true, true>{left, right, next}(steps, to, row);
+    Product<kParts, true, true>{left, right, next}(steps, to, row);
   } else if (rows > kTile) {
-    Product<true, false>{left, right, next}(steps, to, row);
+    Product<kParts, true, false>{left, right, next}(steps, to, row);
   } else if (columns > kTile) {
-    Product<false, true>{left, right, next}(steps, to, row);
+    Product<kParts, false, true>{left, right, next}(steps, to, row);
   } else {
-    Product<false, false>{left, right, next}(steps, to, row);
+    Product<kParts, false, false>{left, right, next}(steps, to, row);
   }
   if (plain) return;
   for (int64_t r = 0; r < rows; ++r) {
@@ -277,14 +308,14 @@ void multiply_panel(const char* left, const char* right, int64_t next, int64_t s
       if (from != nullptr) {
         x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(lanes, from + r * from_row + c));
       }
-      _mm512_mask_storeu_ps(y + r * y_row + c, lanes, x);
+      store(y + r * y_row + c, lanes, x);
     }
   }
 }
 
 }  // namespace
 
-ValueRange split_range(const SplitOperand& x, int64_t first, int64_t last, int64_t length) {
+ValueRange split_range(const SplitOperand<float>& x, int64_t first, int64_t last, int64_t length) {
   const int64_t step = x.free == 1 ? x.summed : x.free;
   Seen seen;
   for (int64_t r = first; r < last; ++r) {
@@ -312,52 +343,71 @@ bool split_is_exact(const ValueRange& left, const ValueRange& right, int64_t dep
          std::max(high_left, high_right) < 127 && high_left + high_right + 2 + bits <= kLargestSum;
 }
 
-ValueRange split_pack(const SplitProductParams& p, const SplitBlock& block, int64_t first,
+template <int kParts, typename L, typename R, typename Y>
+ValueRange split_pack(const SplitProductParams<L, R, Y>& p, const SplitBlock& block, int64_t first,
                       int64_t last, void* packed) {
   Seen seen;
-  const SplitOperand from{p.right.data + block.first * p.right.summed, p.right.free,
-                          p.right.summed};
+  const SplitOperand<R> from{p.right.data + block.first * p.right.summed, p.right.free,
+                             p.right.summed};
   for (int64_t i = first; i < last; ++i) {
     const int64_t column = i * kSplitColumns;
-    pack_panel<false>(
+    pack_panel<kParts, false, R>(
         {from.data + (block.first_column + column) * from.free, from.free, from.summed},
         std::min(block.columns - column, kSplitColumns), block.depth,
-        static_cast<char*>(packed) + i * split_panel_bytes(block.depth), nullptr, false, seen);
+        static_cast<char*>(packed) + i * split_panel_bytes(block.depth, kParts), nullptr, false,
+        seen);
   }
   return seen.range();
 }
 
-ValueRange split_multiply(const SplitProductParams& p, const SplitBlock& block, const void* packed,
-                          int64_t first_row, int64_t last_row, int64_t first, int64_t last,
-                          void* workspace) {
+template <int kParts, typename L, typename R, typename Y>
+ValueRange split_multiply(const SplitProductParams<L, R, Y>& p, const SplitBlock& block,
+                          const void* packed, int64_t first_row, int64_t last_row, int64_t first,
+                          int64_t last, void* workspace) {
   Seen seen;
   const Tiles tiles;
-  constexpr int64_t kSegment = kSplitSegment / kSplitStep;
+  constexpr int64_t kStepBytes = kParts * kTileBytes;
   const char *left = static_cast<char*>(workspace), *right = static_cast<const char*>(packed);
   const int64_t steps = split_units(block.depth, kSplitStep), next = steps * kStepBytes;
+  // What is rounded to y is rounded once.
+  const int64_t segment = std::is_same_v<Y, float> ? kSplitSegment / kSplitStep : steps;
   const bool fresh = block.first == 0 && !p.add;
   const bool sums = p.sums != nullptr && block.first_column == 0 && first == 0;
   for (int64_t m = first_row; m < last_row; m += kSplitRows) {
     const int64_t rows = std::min(last_row - m, kSplitRows);
-    pack_panel<true>(
+    pack_panel<kParts, true, L>(
         {p.left.data + m * p.left.free + block.first * p.left.summed, p.left.free, p.left.summed},
         rows, block.depth, static_cast<char*>(workspace), sums ? p.sums + m : nullptr, fresh, seen);
     // A segment of the left panel stays in the first-level cache, and the right ones pass by.
-    for (int64_t s = 0; s < steps; s += kSegment) {
+    for (int64_t s = 0; s < steps; s += segment) {
       for (int64_t i = first; i < last; ++i) {
         const int64_t column = block.first_column + i * kSplitColumns;
         const int64_t columns = std::min(block.columns - i * kSplitColumns, kSplitColumns);
-        float* y = p.y + m * p.columns + column;
-        const bool begins = fresh && s == 0;
-        const float* bias = p.bias == nullptr ? nullptr : p.bias + column;
-        multiply_panel(left + s * kStepBytes, right + 2 * i * next + s * kStepBytes, next,
-                       std::min(steps - s, kSegment), rows, columns, begins ? bias : y,
-                       begins ? 0 : p.columns, y, p.columns);
+        Y* y = p.y + m * p.columns + column;
+        const float* from = p.bias == nullptr ? nullptr : p.bias + column;
+        int64_t from_row = 0;
+        if constexpr (std::is_same_v<Y, float>) {
+          if (!fresh || s != 0) from = y, from_row = p.columns;
+        }
+        multiply_panel<kParts>(left + s * kStepBytes, right + 2 * i * next + s * kStepBytes, next,
+                               std::min(steps - s, segment), rows, columns, from, from_row, y,
+                               p.columns);
       }
     }
   }
   return seen.range();
 }
+
+#define LEXFORGE_INSTANTIATE(parts, L, R, Y)                                                       \
+  template ValueRange split_pack<parts>(const SplitProductParams<L, R, Y>&, const SplitBlock&,     \
+                                        int64_t, int64_t, void*);                                  \
+  template ValueRange split_multiply<parts>(const SplitProductParams<L, R, Y>&, const SplitBlock&, \
+                                            const void*, int64_t, int64_t, int64_t, int64_t,       \
+                                            void*);
+LEXFORGE_INSTANTIATE(3, float, float, float)
+LEXFORGE_INSTANTIATE(1, Bfloat16, float, Bfloat16)
+LEXFORGE_INSTANTIATE(1, Bfloat16, Bfloat16, float)
+#undef LEXFORGE_INSTANTIATE
 
 }  // namespace lexforge::amx
 
@@ -365,15 +415,28 @@ ValueRange split_multiply(const SplitProductParams& p, const SplitBlock& block, 
 
 namespace lexforge::amx {
 
-ValueRange split_range(const SplitOperand&, int64_t, int64_t, int64_t) { return {}; }
+ValueRange split_range(const SplitOperand<float>&, int64_t, int64_t, int64_t) { return {}; }
 bool split_is_exact(const ValueRange&, const ValueRange&, int64_t) { return false; }
-ValueRange split_pack(const SplitProductParams&, const SplitBlock&, int64_t, int64_t, void*) {
+template <int, typename L, typename R, typename Y>
+ValueRange split_pack(const SplitProductParams<L, R, Y>&, const SplitBlock&, int64_t, int64_t,
+                      void*) {
   return {};
 }
-ValueRange split_multiply(const SplitProductParams&, const SplitBlock&, const void*, int64_t,
-                          int64_t, int64_t, int64_t, void*) {
+template <int, typename L, typename R, typename Y>
+ValueRange split_multiply(const SplitProductParams<L, R, Y>&, const SplitBlock&, const void*,
+                          int64_t, int64_t, int64_t, int64_t, void*) {
   return {};
 }
+#define LEXFORGE_INSTANTIATE(parts, L, R, Y)                                                       \
+  template ValueRange split_pack<parts>(const SplitProductParams<L, R, Y>&, const SplitBlock&,     \
+                                        int64_t, int64_t, void*);                                  \
+  template ValueRange split_multiply<parts>(const SplitProductParams<L, R, Y>&, const SplitBlock&, \
+                                            const void*, int64_t, int64_t, int64_t, int64_t,       \
+                                            void*);
+LEXFORGE_INSTANTIATE(3, float, float, float)
+LEXFORGE_INSTANTIATE(1, Bfloat16, float, Bfloat16)
+LEXFORGE_INSTANTIATE(1, Bfloat16, Bfloat16, float)
+#undef LEXFORGE_INSTANTIATE
 
 }  // namespace lexforge::amx
 

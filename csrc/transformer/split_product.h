@@ -15,26 +15,34 @@
 // that matters; such matrices, and those with an infinity or NaN, are the library's.
 //
 // k is summed in segments of 128, in order: bit-identical for any number of threads, M and N.
+//
+// Matrices of bfloat16 have one part, which may also be the rounding of a float32: the same tiles,
+// for causal_block.h. Sums are float32; a result of bfloat16 is rounded once.
 #pragma once
 
 #include <cstdint>
+
+#include "common/bfloat16.h"
 
 namespace lexforge {
 
 // A matrix of which one index moves along memory: element (i, k) is data[i * free + k * summed],
 // and one of the two steps is 1. i is the index that is left, k the one that is summed over.
+template <typename T>
 struct SplitOperand {
-  const float* data;
+  const T* data;
   int64_t free, summed;
 };
 
+template <typename L, typename R, typename Y>
 struct SplitProductParams {
-  SplitOperand left, right;
+  SplitOperand<L> left;
+  SplitOperand<R> right;
   int64_t rows, columns, depth;  // M, N, K
-  float* y;                      // [M, N], contiguous
+  Y* y;                          // [M, N], contiguous
   const float* bias;             // [N], or null; not with `add`
   float* sums;                   // [M], or null; left.free is 1 if it is there
-  bool add;
+  bool add;                      // float32 y only
 };
 
 // Of the magnitudes of a matrix, as bits of a float: the largest, and the least but zero, less 1.
@@ -55,32 +63,34 @@ constexpr int64_t kSplitStep = 32;      // of k
 constexpr int64_t kSplitSegment = 128;  // of k, summed on their own before they are added to y
 constexpr int64_t kSplitRows = 32;      // of y that are made at a time
 constexpr int64_t kSplitColumns = 32;   // of a panel of the right matrix
-constexpr int64_t kSplitParts = 3;
+constexpr int kSplitParts = 3;          // of a float32
 
 constexpr int64_t split_units(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
 
 // Bytes of a packed panel of either matrix: 32 rows or columns.
-constexpr int64_t split_panel_bytes(int64_t depth) {
-  return split_units(depth, kSplitStep) * kSplitStep * 32 * kSplitParts * 2;
+constexpr int64_t split_panel_bytes(int64_t depth, int parts = kSplitParts) {
+  return split_units(depth, kSplitStep) * kSplitStep * 32 * parts * 2;
 }
 
 namespace amx {
 
 // Of vectors [first, last) of the matrix, each of which lies along memory; `length` numbers each.
-ValueRange split_range(const SplitOperand&, int64_t first, int64_t last, int64_t length);
+ValueRange split_range(const SplitOperand<float>&, int64_t first, int64_t last, int64_t length);
 
 // Whether the products of two matrices of such values are right to float32.
 bool split_is_exact(const ValueRange& left, const ValueRange& right, int64_t depth);
 
 // Packs panels [first, last) of a block of the right matrix, to where they lie in `packed`; what
 // passed by.
-ValueRange split_pack(const SplitProductParams&, const SplitBlock&, int64_t first, int64_t last,
-                      void* packed);
+template <int kParts, typename L, typename R, typename Y>
+ValueRange split_pack(const SplitProductParams<L, R, Y>&, const SplitBlock&, int64_t first,
+                      int64_t last, void* packed);
 
 // Rows [first_row, last_row) of y, and panels [first, last) of a block: adds the block's products.
 // first_row is a multiple of kSplitRows. `workspace` is a panel of the left matrix; of that, what
 // passed by.
-ValueRange split_multiply(const SplitProductParams&, const SplitBlock&, const void* packed,
+template <int kParts, typename L, typename R, typename Y>
+ValueRange split_multiply(const SplitProductParams<L, R, Y>&, const SplitBlock&, const void* packed,
                           int64_t first_row, int64_t last_row, int64_t first, int64_t last,
                           void* workspace);
 

@@ -10,7 +10,10 @@ namespace {
 constexpr int64_t kPackedBytes = int64_t{1} << 20;  // of the right matrix, at a time: half a cache
 constexpr int64_t kMostColumns = 512;
 
-SplitOperand operand(const Checks& check, const char* name, const Tensor& x, int64_t free) {
+using Operand = SplitOperand<float>;
+using Params = SplitProductParams<float, float, float>;
+
+Operand operand(const Checks& check, const char* name, const Tensor& x, int64_t free) {
   check.dtype(name, x, ScalarType::Float);
   check.that(x.dim() == 2, name, " must have 2 dimensions, got ", x.dim());
   const int64_t steps[2] = {x.stride(free), x.stride(1 - free)};
@@ -36,11 +39,11 @@ class SharedRange {
 };
 
 // Looks at both matrices, on all threads.
-bool is_exact(const SplitProductParams& p) {
+bool is_exact(const Params& p) {
   const int64_t threads = torch::stable::get_num_threads();
   SharedRange left, right;
   parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    const auto look = [&](const SplitOperand& x, int64_t free) {
+    const auto look = [&](const Operand& x, int64_t free) {
       const int64_t count = x.free == 1 ? p.depth : free, length = x.free == 1 ? free : p.depth;
       return amx::split_range(x, count * begin / threads, count * end / threads, length);
     };
@@ -51,7 +54,7 @@ bool is_exact(const SplitProductParams& p) {
 }
 
 // Returns whether y is right.
-bool run(const SplitProductParams& p) {
+bool run(const Params& p) {
   const int64_t threads = torch::stable::get_num_threads();
   const int64_t most = std::min(kMostColumns, p.columns), panels = split_units(most, kSplitColumns);
   // A block is as deep as the cache allows, in whole segments.
@@ -69,7 +72,7 @@ bool run(const SplitProductParams& p) {
                              std::min(kMostColumns, p.columns - column)};
       const int64_t of_block = split_units(block.columns, kSplitColumns);
       parallel_for(0, of_block, 1, [&](int64_t first, int64_t last) {
-        right.include(amx::split_pack(p, block, first, last, packed));
+        right.include(amx::split_pack<kSplitParts>(p, block, first, last, packed));
       });
       // Few blocks of rows that the threads cannot share equally are cut into columns, too.
       const bool even = row_blocks % threads == 0 || row_blocks >= 8 * threads;
@@ -82,7 +85,7 @@ bool run(const SplitProductParams& p) {
         while (task < last_task) {
           const int64_t cut = task % cuts, row = task / cuts;
           const int64_t count = cuts == 1 ? last_task - task : 1;  // without cuts all in one call
-          left.include(amx::split_multiply(
+          left.include(amx::split_multiply<kSplitParts>(
               p, block, packed, row * kSplitRows, std::min((row + count) * kSplitRows, p.rows),
               of_block * cut / cuts, of_block * (cut + 1) / cuts, workspace));
           task += count;
@@ -96,7 +99,7 @@ bool run(const SplitProductParams& p) {
 bool split_product(const Tensor& y, const OptionalTensor& sums, const Tensor& left,
                    const Tensor& right, const OptionalTensor& bias, bool add) {
   const Checks check("split_product_", "left", left);
-  const SplitOperand a = operand(check, "left", left, 0), b = operand(check, "right", right, 1);
+  const Operand a = operand(check, "left", left, 0), b = operand(check, "right", right, 1);
   const int64_t rows = left.size(0), columns = right.size(1), depth = left.size(1);
   check.that(right.size(0) == depth, "right must have ", depth, " rows, got ", right.size(0));
   check.tensor("y", y, ScalarType::Float, {rows, columns});
@@ -106,15 +109,15 @@ bool split_product(const Tensor& y, const OptionalTensor& sums, const Tensor& le
   check.that(!add || !bias.has_value(), "bias must be None with add");
   check.apart({{"y", y}}, {{"left", left}, {"right", right}});
   if (rows == 0 || columns == 0 || depth == 0 || !cpu_has_tiles()) return false;
-  const SplitProductParams params{a,
-                                  b,
-                                  rows,
-                                  columns,
-                                  depth,
-                                  data<float>(y),
-                                  data_or_null<const float>(bias),
-                                  data_or_null<float>(sums),
-                                  add};
+  const Params params{a,
+                      b,
+                      rows,
+                      columns,
+                      depth,
+                      data<float>(y),
+                      data_or_null<const float>(bias),
+                      data_or_null<float>(sums),
+                      add};
   // What is added to must not be touched in vain; else looking while packing costs less.
   return (!add || is_exact(params)) && run(params);
 }

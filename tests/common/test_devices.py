@@ -19,6 +19,9 @@ from lexforge.ops.word2vec.skipgram_step import MAX_PENDING
 # For the CPU alone: the dispatcher finds no kernel when a tensor of a GPU is among theirs.
 CPU_ONLY = {
     "_numerics",
+    "adam_step_",
+    "causal_block_",
+    "causal_block_backward_",
     "few_rows_linear",
     "glove_deal_parts",
     "glove_tiles",

@@ -178,7 +178,7 @@ class CausalBlock(_Block):
         Activations that are not fused, and compilers, get the ops one by one.
         """
         dropout = self._dropout
-        if self.config.activation not in FUSED or torch.compiler.is_compiling():
+        if not self.is_fused:
 
             def attend(heads: Heads, seed: Tensor | None) -> Tensor:
                 return varlen_attention(
@@ -186,13 +186,24 @@ class CausalBlock(_Block):
                 ).flatten(1)
 
             return self(x, normed, attend, seeds, following)
+        numbers, parameters = self.fused(max_seqlen, following)
+        return causal_step(x, normed, cu_seqlens, tuple(seeds), numbers, parameters)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether a step may be one node."""
+        return self.config.activation in FUSED and not torch.compiler.is_compiling()
+
+    def fused(self, max_seqlen: int, following: nn.LayerNorm) -> tuple[Numbers, Parameters]:
+        """What that takes of the block."""
         norm, config = self.output_norm, self.config
         numbers = Numbers(
-            config.num_heads, max_seqlen, config.activation, dropout, norm.eps, following.eps
+            config.num_heads, max_seqlen, config.activation, self._dropout, norm.eps, following.eps
         )
         layers = (self.qkv, self.projection, norm, self.expansion, self.contraction, following)
-        parameters = Parameters(*(each for layer in layers for each in (layer.weight, layer.bias)))
-        return causal_step(x, normed, cu_seqlens, tuple(seeds), numbers, parameters)
+        return numbers, Parameters(
+            *(each for layer in layers for each in (layer.weight, layer.bias))
+        )
 
     def _add(
         self, x: Tensor, inner: Tensor, layer: nn.Linear, norm: nn.LayerNorm, seed: Tensor | None

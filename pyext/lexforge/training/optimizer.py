@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,22 @@ OPTIMIZERS = ("adam", "adamw")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+def _has_kernel(parameter: Tensor) -> bool:
+    """Whether csrc/optimizer/adam_step.h has a place for it and its gradient."""
+    gradient = parameter.grad
+    return (
+        parameter.device.type == "cpu"
+        and gradient is not None
+        and gradient.layout is torch.strided
+        and gradient.dtype == parameter.dtype == torch.float32
+        and parameter.is_contiguous()
+        and gradient.is_contiguous()
+    )
+
+
 class NetworkOptimizer:
-    """Adam or AdamW over the parameters of a network, one fused kernel a step.
+    """Adam or AdamW over the parameters of a network, one fused kernel a step: on the CPU our own,
+    with the clipping (csrc/optimizer/adam_step.h), on a GPU torch's.
 
     Tables of embeddings whose gradients are sparse (``sparse=True``) are updated row by row, with
     the same numbers (:class:`lexforge.optim.Adam`); they do not decay. Nothing here waits for the
@@ -53,7 +67,7 @@ class NetworkOptimizer:
             for name, parameter in network.named_parameters()
             if parameter.requires_grad
         }
-        self._clip = clip
+        self._clip, self._decoupled = clip, kind == "adamw"
         modules = [module for module in network.modules() if getattr(module, "sparse", False)]
         sparse = {id(m.weight) for m in modules if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
         everything = list(self.parameters.values())
@@ -98,15 +112,37 @@ class NetworkOptimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward writes instead of adding."""
-        for optimizer in self._optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def step(self) -> None:
         """Clip, and change the parameters."""
+        groups = self._optimizers[0].param_groups
+        if len(self._optimizers) == 1 and all(map(_has_kernel, self._moved(groups))):
+            self._step_at_once(groups)
+            return
         if self._clip:
             self._clip_gradients()
         for optimizer in self._optimizers:
             optimizer.step()
+
+    @staticmethod
+    def _moved(groups: list[dict]) -> Iterator[Tensor]:
+        """The parameters that have a gradient."""
+        return (p for group in groups for p in group["params"] if p.grad is not None)
+
+    @torch.no_grad()
+    def _step_at_once(self, groups: list[dict]) -> None:
+        parameters = list(self._moved(groups))
+        states = [self._state[p] for p in parameters]
+        decays = [group["weight_decay"] for group in groups for _ in self._moved([group])]
+        beta1, beta2 = groups[0]["betas"]
+        torch.ops.lexforge.adam_step_.default(
+            *(parameters, [p.grad for p in parameters]),
+            *([state[name] for state in states] for name in (*_MOMENTS, "step")),
+            *(decays, groups[0]["lr"], beta1, beta2, groups[0]["eps"], self._clip),
+            self._decoupled,
+        )
 
     def _clip_gradients(self) -> None:
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]

@@ -96,7 +96,8 @@ class Stream(NamedTuple):
         """
         generator = np.random.default_rng([number % 2**64 for number in place])
         starts = generator.integers(0, len(self.tokens) - block_size, count)
-        found = self.tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64)
+        tokens = self.tokens.view(np.ndarray)  # a memmap's own indexing takes most of the time
+        found = tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64)
         if (largest := int(found.max(initial=0))) >= self.vocab_size:
             raise ValueError(
                 f"{self.path} must hold numbers below vocab_size = {self.vocab_size}, got {largest}"

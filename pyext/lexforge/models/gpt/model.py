@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lexforge._arguments import whole
 from lexforge.layers.block import CausalBlock, Heads
+from lexforge.layers.causal_loss import Batch, Weights, causal_loss
 from lexforge.layers.initial import UNSET, generator_of, initialise, unset
 from lexforge.layers.packing import compute_dtype, pack_padded
 from lexforge.layers.seeds import layer_seeds, seed_offsets
@@ -201,12 +202,7 @@ class GPT(nn.Module):
         self, tokens: Tensor, positions: Tensor, seed: int | Tensor | None
     ) -> tuple[Tensor, Tensor, list[nn.LayerNorm], Sequence[Tensor | None]]:
         """What enters the first block, its norm, the norms after each block, and all seeds."""
-        if tokens.dim() != 1 or not len(tokens):
-            raise ValueError(f"GPT: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}")
-        dropout_p = self.config.dropout if self.training else 0.0
-        seeds: Sequence[Tensor | None] = (None,) * len(self.seed_offsets)
-        if dropout_p > 0:
-            seeds = layer_seeds("GPT", seed, self.seed_offsets)
+        seeds = self._seeds(tokens, seed)
         table = self.token_embedding.weight
         x = embedding_sum(
             tokens,
@@ -215,14 +211,25 @@ class GPT(nn.Module):
             table,
             None,
             self.position_embedding.weight,
-            dropout_p=dropout_p,
+            dropout_p=self.config.dropout if self.training else 0.0,
             seed=seeds[0],
             dtype=compute_dtype(self.blocks[0].qkv.weight),
         )
-        norms = [*(block.attention_norm for block in self.blocks), self.final_norm]
-        first = norms[0]
+        first, *following = self._norms()
         normed = add_layer_norm(x, None, first.weight, first.bias, eps=first.eps)
-        return x, normed, norms[1:], seeds
+        return x, normed, following, seeds
+
+    def _norms(self) -> list[nn.LayerNorm]:
+        """Before each block, and after the last."""
+        return [*(block.attention_norm for block in self.blocks), self.final_norm]
+
+    def _seeds(self, tokens: Tensor, seed: int | Tensor | None) -> Sequence[Tensor | None]:
+        """Of all dropouts; ValueError without tokens."""
+        if tokens.dim() != 1 or not len(tokens):
+            raise ValueError(f"GPT: tokens must be [T] with T >= 1, got {tuple(tokens.shape)}")
+        if self.training and self.config.dropout > 0:
+            return layer_seeds("GPT", seed, self.seed_offsets)
+        return (None,) * len(self.seed_offsets)
 
     def logits(self, encoded: Tensor) -> Tensor:
         """[..., V] of what :meth:`encode_packed` gave, [..., C]."""
@@ -249,10 +256,46 @@ class GPT(nn.Module):
         Raises:
             TypeError, ValueError, IndexError: as there.
         """
+        if self.blocks[0].is_fused:
+            return self._loss_at_once(tokens, labels, positions, cu_seqlens, max_seqlen, seed)
         encoded = self.encode_packed(tokens, positions, cu_seqlens, max_seqlen, seed=seed)
         return GPTLoss(
             *linear_cross_entropy(
                 encoded, self.token_embedding.weight, None, labels, ignore_index=IGNORED
+            )
+        )
+
+    def _loss_at_once(
+        self,
+        tokens: Tensor,
+        labels: Tensor,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int,
+        seed: int | Tensor | None,
+    ) -> GPTLoss:
+        """The same as one node of the graph of gradients."""
+        seeds = self._seeds(tokens, seed)
+        check_bounds("GPT", cu_seqlens, max_seqlen, tokens)
+        first, *following = self._norms()
+        fused = [
+            block.fused(max_seqlen, norm)
+            for block, norm in zip(self.blocks, following, strict=True)
+        ]
+        return GPTLoss(
+            *causal_loss(
+                Batch(tokens, labels, positions, cu_seqlens, max_seqlen, IGNORED),
+                seeds,
+                [numbers for numbers, _ in fused],
+                first.eps,
+                compute_dtype(self.blocks[0].qkv.weight),
+                Weights(
+                    self.token_embedding.weight,
+                    self.position_embedding.weight,
+                    first.weight,
+                    first.bias,
+                    [each for _, parameters in fused for each in parameters],
+                ),
             )
         )
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lexforge.training.optimizer import NetworkOptimizer
 
 NAMES = ("loss_sum", "count", "hits")  # of the sums: of losses, of predictions, of right ones
+# Steps drawn one after another, which takes a tenth of the time that it takes between steps.
+_AHEAD, _TOKENS_AHEAD = 32, 2**16
 _HELD_OUT = 0x68656C64  # what tells the windows of an evaluation from those of steps
 
 
@@ -84,22 +86,34 @@ class Windows:
     ) -> Generator[StepData, None, None]:
         """The data of one step after another, without an end, from this one on."""
         parts = settings.gradient_accumulation_steps
+        ahead = max(1, min(_AHEAD, _TOKENS_AHEAD // (parts * self.tokens)))
         while True:
-            yield StepData(
-                [
-                    self.part(
-                        step,
-                        number,
-                        seed=step_seed(settings.seed, step, number) if dropout else None,
-                        share=1 / parts,
-                    )
-                    for number in range(parts)
-                ],
-                {"tokens": parts * self.tokens},
-                0,
-                step + 1,
-            )
-            step += 1
+            drawn: list[StepData] = []
+            try:
+                for each in range(step, step + ahead):
+                    drawn.append(self._step(settings, dropout, each))
+            except ValueError:
+                if not drawn:  # else this is said when that step comes
+                    raise
+            yield from drawn
+            step += len(drawn)
+
+    def _step(self, settings: GPTSettings, dropout: float, step: int) -> StepData:
+        parts = settings.gradient_accumulation_steps
+        return StepData(
+            [
+                self.part(
+                    step,
+                    number,
+                    seed=step_seed(settings.seed, step, number) if dropout else None,
+                    share=1 / parts,
+                )
+                for number in range(parts)
+            ],
+            {"tokens": parts * self.tokens},
+            0,
+            step + 1,
+        )
 
     def evaluation(self, batches: int) -> Iterator[Part]:
         """The same ones every time."""

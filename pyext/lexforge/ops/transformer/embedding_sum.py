@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -67,6 +69,26 @@ def embedding_sum(
         >>> embedding_sum(tokens, segments, torch.arange(3), *tables).shape
         torch.Size([3, 4])
     """
+    given = (tokens, segments, positions, token_table, segment_table, position_table)
+    checked = arguments(*given, norm_weight, norm_bias, eps, dropout_p, seed, dtype)
+    return torch.ops.lexforge.embedding_sum.default(*checked)[0]
+
+
+def arguments(
+    tokens: Tensor,
+    segments: Tensor | None,
+    positions: Tensor,
+    token_table: Tensor,
+    segment_table: Tensor | None,
+    position_table: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    eps: float,
+    dropout_p: float,
+    seed: int | torch.Generator | Tensor | None,
+    dtype: torch.dtype | None,
+) -> tuple[Any, ...]:
+    """What the op takes, of what :func:`embedding_sum` takes, checked."""
     _checks.both_or_neither(_OP, segments=segments, segment_table=segment_table)
     _checks.both_or_neither(_OP, norm_weight=norm_weight, norm_bias=norm_bias)
     _checks.tensor(_OP, "token_table", token_table, _checks.WIDE, ("V", "H"))
@@ -98,7 +120,7 @@ def embedding_sum(
     seed = dropout_seed(_OP, dropout_p, seed, token_table.device)
     ids = {name: x.to(torch.int32).contiguous() for name, x in ids.items()}
     tables = {name: x.contiguous() for name, x in tables.items()}
-    return torch.ops.lexforge.embedding_sum.default(
+    return (
         ids["tokens"],
         ids.get("segments"),
         ids["positions"],
@@ -111,7 +133,7 @@ def embedding_sum(
         eps,
         dropout_p,
         dtype,
-    )[0]
+    )
 
 
 @torch.library.register_fake("lexforge::embedding_sum")

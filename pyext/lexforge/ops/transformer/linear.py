@@ -24,7 +24,7 @@ _HAS_WEIGHT_GRADIENT = not _library.emulated() and _library.cpu_capability() != 
 _HAS_BF16_TILES = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
 # csrc/transformer/split_product.h: float32 products on those tiles. Smaller matrices cost more to
 # prepare than they save, and over shorter sums a float32 product is as exact.
-_HAS_SPLIT_PRODUCT = _library.cpu_has_tiles()
+HAS_SPLIT_PRODUCT = _library.cpu_has_tiles()
 _LEAST_SPLIT = (64, 48, 32)  # rows and columns of the result, and what is summed over
 
 
@@ -157,7 +157,7 @@ def _pays_own(x: Tensor, outputs: int) -> bool:
 
 def _pays_split(rows: int, columns: int, depth: int) -> bool:
     sizes = zip((rows, columns, depth), _LEAST_SPLIT, strict=True)
-    return _HAS_SPLIT_PRODUCT and all(size >= least for size, least in sizes)
+    return HAS_SPLIT_PRODUCT and all(size >= least for size, least in sizes)
 
 
 def _plain(x: Tensor) -> bool:

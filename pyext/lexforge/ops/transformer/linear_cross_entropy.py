@@ -68,9 +68,7 @@ def linear_cross_entropy(
     _checks.tensor("linear_cross_entropy", "hidden", hidden)
     if torch.is_autocast_enabled(hidden.device.type) and hidden.dtype != torch.float64:
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-    _check(hidden, weight, bias, labels, weights)
-    if hidden.device.type == "cpu" and not torch.compiler.is_compiling():
-        _check_labels(labels, weight.shape[0], ignore_index)
+    check(hidden, weight, bias, labels, weights, ignore_index)
     wanted = torch.is_grad_enabled()
     loss, correct, *_ = torch.ops.lexforge.linear_cross_entropy.default(
         hidden,
@@ -86,7 +84,15 @@ def linear_cross_entropy(
     return loss, correct
 
 
-def _check(hidden, weight, bias, labels, weights):
+def check(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    weights: Tensor | None,
+    ignore_index: int,
+) -> None:
+    """Refuse what :func:`linear_cross_entropy` does."""
     _checks.tensor(_OP, "hidden", hidden, _checks.FLOATS, ("P", "H"))
     positions, width = hidden.shape
     allowed = (hidden.dtype, torch.float32) if hidden.dtype == torch.bfloat16 else hidden.dtype
@@ -100,9 +106,15 @@ def _check(hidden, weight, bias, labels, weights):
         _checks.tensor(_OP, "weights", weights, shape=(positions,), like=hidden)
         if not weights.is_floating_point():
             raise TypeError(f"{_OP}: weights must be floating, got {_checks.spelt(weights.dtype)}")
+    if hidden.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_labels(labels, weight.shape[0], ignore_index)
 
 
 def _check_labels(labels: Tensor, classes: int, ignore_index: int) -> None:
+    if labels.numel() > 0:
+        low, high = labels.aminmax()
+        if int(low) >= 0 and int(high) < classes:
+            return
     bad = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
     if bad.any():
         row = int(bad.nonzero()[0])
@@ -123,8 +135,7 @@ def _(logits, bias, labels, scale, gradient):
     return torch.empty_like(scale), torch.empty_like(labels)
 
 
-@torch.library.custom_op("lexforge::linear_cross_entropy", mutates_args=())
-def _linear_cross_entropy(
+def loss_and_gradients(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -135,6 +146,7 @@ def _linear_cross_entropy(
     needs_weight: bool,
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The loss, the hits, and the gradients that are needed; of others nothing. Not recorded."""
     stat = _checks.stat_dtype(hidden)
     positions, classes = hidden.shape[0], weight.shape[0]
     scale = (labels != ignore_index).to(stat)
@@ -148,22 +160,26 @@ def _linear_cross_entropy(
     wanted = needs_hidden or needs_weight or needs_bias
     loss, correct = scale.new_zeros(()), labels.new_zeros(())
     nothing = hidden.new_empty(0)
-    grad_hidden = torch.empty_like(hidden) if needs_hidden else nothing
+    rows = _chunk_rows(hidden, classes)
+    grad_hidden = torch.empty_like(hidden) if needs_hidden and positions > rows else nothing
     grad_weight = torch.empty_like(classifier, dtype=stat) if needs_weight else None
     grad_bias = scale.new_empty(classes) if needs_bias else None
-    rows = _chunk_rows(hidden, classes)
     for first in range(0, max(positions, 1), rows):  # one chunk of nothing makes zeros
+        one = positions <= rows
         chunk = slice(first, min(first + rows, positions))
-        logits = product(hidden[chunk], classifier)
+        x, targets, shares = (y if one else y[chunk] for y in (hidden, labels, scale))
+        logits = product(x, classifier)
         losses, hits = torch.ops.lexforge.softmax_cross_entropy_.default(
-            logits, bias_stat, labels[chunk], scale[chunk], wanted
+            logits, bias_stat, targets, shares, wanted
         )
         loss += losses.sum()
         correct += hits.sum()
-        if needs_hidden:
+        if needs_hidden and one:
+            grad_hidden = product(logits, classifier.t())
+        elif needs_hidden:
             grad_hidden[chunk] = product(logits, classifier.t())
         if needs_weight or needs_bias:
-            parameter_gradients_(grad_weight, grad_bias, logits, hidden[chunk], add=first > 0)
+            parameter_gradients_(grad_weight, grad_bias, logits, x, add=first > 0)
         del logits  # so that the next chunk gets its memory
     return (
         loss,
@@ -172,6 +188,11 @@ def _linear_cross_entropy(
         nothing.clone() if grad_weight is None else grad_weight.to(weight.dtype),
         nothing.clone() if bias is None or grad_bias is None else grad_bias.to(bias.dtype),
     )
+
+
+_linear_cross_entropy = torch.library.custom_op(
+    "lexforge::linear_cross_entropy", loss_and_gradients, mutates_args=()
+)
 
 
 @_linear_cross_entropy.register_fake
@@ -198,7 +219,7 @@ def _backward(ctx, grad_loss, *_):
         return (None,) * 9
     if torch.is_grad_enabled():
         raise RuntimeError(f"{_OP}: differentiable once, a gradient of its gradient was asked for")
-    if _is_one(grad_loss):
+    if is_given_away(grad_loss):
         grads = ctx.saved_tensors
     else:
         grads = [(grad * grad_loss).to(grad.dtype) for grad in ctx.saved_tensors]
@@ -206,7 +227,7 @@ def _backward(ctx, grad_loss, *_):
     return (*wanted, *[None] * 6)
 
 
-def _is_one(grad_loss: Tensor) -> bool:
+def is_given_away(grad_loss: Tensor) -> bool:
     """Whether the saved gradients may be given away as they are: nobody needs them again."""
     return (
         type(grad_loss) is Tensor  # no stand-in of a compiler
