@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "text/bpe_encode.h"
 #include "text/bpe_train.h"
@@ -33,6 +32,15 @@ template <typename T>
 std::string* block_of(const std::vector<T>& values) {
   return new std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
 }
+
+// How a list of Python's begins, where _text.py has seen that it does.
+struct PythonList {
+  int64_t references;
+  const void* type;
+  int64_t size;
+  void** items;
+  int64_t room;
+};
 
 }  // namespace
 
@@ -150,41 +158,51 @@ LEXFORGE_TEXT_API int lexforge_bpe_new(const bool* flags, int32_t unknown, const
 
 LEXFORGE_TEXT_API void lexforge_bpe_free(BpeEncoder* encoder) { delete encoder; }
 
+// `objects` is null, or ids and spans are.
 LEXFORGE_TEXT_API int lexforge_bpe_encode(const BpeEncoder* encoder, const char* text,
                                           const int64_t* offsets, int64_t texts, int threads,
                                           double dropout, uint64_t seed, bool special, int32_t* ids,
-                                          int64_t* ends, BpeEncoder::Span* spans) {
+                                          int64_t* ends, BpeEncoder::Span* spans,
+                                          const BpeEncoder::Objects* objects) {
   return checked([&] {
-    encoder->encode({text, offsets, texts, threads, dropout, seed, special, ids, ends, spans});
+    encoder->encode(
+        {text, offsets, texts, threads, dropout, seed, special, ids, ends, spans, objects});
   });
 }
 
-// The items of a new list of Python's: objects[id] for each id. The references to each of `known`
-// objects are counted (`counts`: zeros, as they are left) and added at once to what the object begins
-// with: a number of 64 bits, or, `narrow`, of 32, where the upper half are those that never go.
-// The caller holds the lock of Python.
-LEXFORGE_TEXT_API void lexforge_fill_list(void** items, const int32_t* ids, int64_t size,
-                                          void* const* objects, uint32_t* counts, int64_t known,
-                                          bool narrow) {
-  ask_for_huge_pages(items, size * sizeof(void*));
-  for (int64_t i = 0; i < size;) {
-    const int64_t end = std::min<int64_t>(size, i + (int64_t{1} << 30));  // fits in a count
-    for (; i < end; ++i) {
-      const int32_t id = ids[i];
-      items[i] = objects[id];
-      ++counts[id];
-    }
-    for (int64_t id = 0; id < known; ++id) {
-      const uint32_t more = std::exchange(counts[id], 0);
-      if (more == 0) continue;
-      if (narrow) {
-        auto* const references = static_cast<uint32_t*>(objects[id]);
-        if (*references <= INT32_MAX) *references += more;
-      } else {
-        *static_cast<int64_t*>(objects[id]) += more;
-      }
+// Has an empty list hold memory for items, none of which are there yet; null where there is not so
+// much. `allocate` is Python's, whose lock the caller holds.
+LEXFORGE_TEXT_API void** lexforge_list_room(PythonList* list, int64_t room,
+                                            void* (*allocate)(size_t)) {
+  const size_t size = room * sizeof(void*);
+  void* const items = allocate(size);
+  if (items == nullptr) return nullptr;
+  ask_for_huge_pages(items, size);
+  list->items = static_cast<void**>(items);
+  list->room = room;
+  return list->items;
+}
+
+// The items are there now: `uses[i]` of them are numbers[i]. The references are added to what an
+// object begins with: a number of 64 bits, or, `narrow`, of 32, where the upper half are those that
+// never go. `reallocate` is Python's, whose lock the caller holds.
+LEXFORGE_TEXT_API void lexforge_list_filled(PythonList* list, int64_t size, void* const* numbers,
+                                            const int64_t* uses, int64_t known, bool narrow,
+                                            void* (*reallocate)(void*, size_t)) {
+  for (int64_t i = 0; i < known; ++i) {
+    if (uses[i] == 0) continue;
+    if (!narrow) {
+      *static_cast<int64_t*>(numbers[i]) += uses[i];
+    } else if (auto* const references = static_cast<uint32_t*>(numbers[i]);
+               *references <= INT32_MAX) {
+      *references = static_cast<uint32_t>(std::min(*references + uses[i], int64_t{3} << 30));
     }
   }
+  if (void* const items = reallocate(list->items, size * sizeof(void*))) {
+    list->items = static_cast<void**>(items);
+    list->room = size;
+  }
+  list->size = size;
 }
 
 LEXFORGE_TEXT_API int lexforge_bpe_decode(const BpeEncoder* encoder, const int32_t* ids,

@@ -97,6 +97,7 @@ struct BpeEncoder::Memory {
   WordTable others;  // `first` is where the ids begin, `count` how many there are
   std::vector<int32_t> ids;
   Word word;
+  std::vector<uint32_t> uses;  // of ids, not yet told; zeros between calls
 
   size_t place_of(const Key& key) const { return key.hash() & (sets.size() - 1); }
   const int32_t* ids_of(const Small& small) const {
@@ -613,12 +614,62 @@ void BpeEncoder::give_back(std::unique_ptr<Memory> memory) const {
   free_.push_back(std::move(memory));
 }
 
+// Writes what pieces that follow each other become from `room` on, and how many ids of each that is.
+void BpeEncoder::encode_pieces(const Piece* pieces, int64_t count, const Request& request,
+                               size_t room, size_t* made) const {
+  auto memory = borrow();
+  if (!request.objects) {
+    Output output{request.ids + room, request.spans ? request.spans + room : nullptr};
+    for (int64_t i = 0; i < count; ++i) {
+      const int32_t* const start = output.ids;
+      encode_piece(pieces[i], request, *memory, output);
+      made[i] = output.ids - start;
+    }
+    return give_back(std::move(memory));
+  }
+  // The ids of a piece are read again while they are near.
+  const Objects& objects = *request.objects;
+  size_t most = 0;
+  for (int64_t i = 0; i < count; ++i) most = std::max(most, room_of(pieces[i]));
+  const auto ids = std::make_unique_for_overwrite<int32_t[]>(most + 8);
+  void** item = objects.items + room;
+  memory->uses.resize(is_special_.size());
+  uint32_t* const uses = memory->uses.data();
+  void* const* const numbers = objects.numbers;
+  size_t counted = 0;
+  const auto tell_uses = [&] {
+    const std::lock_guard lock(mutex_);
+    for (size_t id = 0; id < memory->uses.size(); ++id) {
+      objects.uses[id] += std::exchange(uses[id], 0);
+    }
+    counted = 0;
+  };
+  for (int64_t i = 0; i < count; ++i) {
+    Output output{ids.get(), nullptr};
+    encode_piece(pieces[i], request, *memory, output);
+    made[i] = output.ids - ids.get();
+    if (counted + made[i] > UINT32_MAX) tell_uses();
+    counted += made[i];
+    for (size_t j = 0; j < made[i]; ++j) {
+      const int32_t id = ids[j];
+      *item++ = numbers[id];
+      ++uses[id];
+    }
+  }
+  tell_uses();
+  give_back(std::move(memory));
+}
+
+// Ids that a piece may become; and there may be eight more behind those of all.
+size_t BpeEncoder::room_of(const Piece& piece) const {
+  // What ends a word may become tokens byte by byte.
+  const size_t most = rules_.greedy ? 1 + rules_.suffix.size() + rules_.ending.size() : 1;
+  return most * (piece.size + (rules_.bytes && !rules_.prefix_space ? 0 : 1));
+}
+
 void BpeEncoder::encode(const Request& request) const {
   std::vector<Piece> pieces;
   cut(request, pieces);
-  // What ends a word may become tokens byte by byte.
-  const size_t most = rules_.greedy ? 1 + rules_.suffix.size() + rules_.ending.size() : 1;
-  const auto room_of = [&](const Piece& piece) { return most * (piece.size + 1); };
   size_t bytes = 0;
   for (const Piece& piece : pieces) bytes += room_of(piece);
   const size_t parts = std::clamp<size_t>(std::min<size_t>(request.threads, bytes >> 12), 1,
@@ -636,14 +687,9 @@ void BpeEncoder::encode(const Request& request) const {
   first_piece.push_back(pieces.size());
   std::vector<size_t> made(pieces.size());
   run_parts(static_cast<int64_t>(room.size()), [&](int64_t part) {
-    auto memory = borrow();
-    Output output{request.ids + room[part], request.spans ? request.spans + room[part] : nullptr};
-    for (size_t i = first_piece[part]; i < first_piece[part + 1]; ++i) {
-      const int32_t* const start = output.ids;
-      encode_piece(pieces[i], request, *memory, output);
-      made[i] = output.ids - start;
-    }
-    give_back(std::move(memory));
+    const size_t first = first_piece[part];
+    encode_pieces(&pieces[first], static_cast<int64_t>(first_piece[part + 1] - first), request,
+                  room[part], &made[first]);
   });
   // Together, without gaps.
   size_t total = 0;
@@ -655,11 +701,13 @@ void BpeEncoder::encode(const Request& request) const {
       while (text < pieces[i].text) request.ends[++text] = static_cast<int64_t>(total + size);
       size += made[i];
     }
+    const auto move = [&](auto* all) {
+      if (all) std::memmove(all + total, all + room[part], size * sizeof(*all));
+    };
     if (part > 0) {
-      std::memmove(request.ids + total, request.ids + room[part], size * sizeof(int32_t));
-      if (request.spans) {
-        std::memmove(request.spans + total, request.spans + room[part], size * sizeof(Span));
-      }
+      move(request.ids);
+      move(request.spans);
+      move(request.objects ? request.objects->items : nullptr);
     }
     total += size;
   }

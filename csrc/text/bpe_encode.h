@@ -55,6 +55,11 @@ class BpeEncoder {
   struct Span {
     int64_t begin, end;
   };
+  struct Objects {
+    void** items;          // of each id in turn: what lies at its place in
+    void* const* numbers;  // [V]
+    int64_t* uses;         // [V]: to which is added how many items that are
+  };
   struct Request {
     const char* text;
     const int64_t* offsets;  // [texts + 1]
@@ -63,10 +68,12 @@ class BpeEncoder {
     double dropout;
     uint64_t seed;
     bool special;   // find special tokens
-    int32_t* ids;   // room for 2 * most * bytes + 16 * (threads + 1); most is 1, and for
-                    // greedy that and the bytes of suffix and ending
+    int32_t* ids;   // room for most * bytes + 16 * (threads + 1); most is 1, and for greedy that
+                    // and the bytes of suffix and ending, twice where not all words are of bytes
+                    // alone
     int64_t* ends;  // [texts + 1]: where each text's ids begin, and how many there are
     Span* spans;    // bytes of the text for each id, or null; room as of ids
+    const Objects* objects;  // then they, and not ids, have the room and are filled
   };
   void encode(const Request& request) const;
 
@@ -102,6 +109,9 @@ class BpeEncoder {
   int32_t* encode_rare(std::string_view word, const Key& key, Memory& memory, int32_t* ids) const;
   template <typename OnWord>
   void split(std::string_view text, const OnWord& on_word) const;
+  size_t room_of(const Piece& piece) const;
+  void encode_pieces(const Piece* pieces, int64_t count, const Request& request, size_t room,
+                     size_t* made) const;
   void cut(const Request& request, std::vector<Piece>& pieces) const;
   std::unique_ptr<Memory> borrow() const;
   void give_back(std::unique_ptr<Memory> memory) const;

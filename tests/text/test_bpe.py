@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import json
 import lzma
 import pickle
+import string
+import sys
 import tarfile
 import time
 from collections import Counter
@@ -258,7 +261,7 @@ def test_parts_are_those_of_the_pattern(text):
 
 def test_long_lists_and_many_words():
     """More words than the memory holds at first, and a list of numbers that are made once."""
-    words = [f"{a}{b}{c}" for a, b, c in itertools.product("abcdefghijklmnop", repeat=3)]
+    words = ["".join(letters) for letters in itertools.product(string.ascii_lowercase, repeat=3)]
     text = " ".join(words * 2)
     ids = BYTES.encode_array(text)
     listed = BYTES.encode(text)
@@ -268,6 +271,26 @@ def test_long_lists_and_many_words():
     assert np.array_equal(BYTES.encode_array(" " + text), np.concatenate(apart * 2))
     with pytest.raises(UnicodeEncodeError):
         BYTES.encode("\ud800")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_long_lists_are_lists_as_any_other(workers):
+    """Of each number as many references as there are; more items may come, and all may go."""
+    text = "lower <|end|>newest wide東 " * 3000
+    special = {"special_tokens": ["<|end|>"], "add_prefix_space": True}
+    for tokenizer in (BYTES, WORDS, BPETokenizer(BYTES.tokens, BYTES.merges, **special)):
+        listed = tokenizer.encode(text, workers=workers)
+        assert listed == tokenizer.encode_array(text).tolist()
+        assert gc.is_tracked(listed) and sys.getsizeof(listed) < 9 * len(listed)
+    listed = BYTES.encode(text, workers=workers)
+    number = max(listed)  # smaller ones may be kept for ever
+    before, there = sys.getrefcount(number), listed.count(number)
+    again = BYTES.encode(text, workers=workers)
+    assert sys.getrefcount(number) == before + there > 3000
+    again.append(number)
+    assert sys.getrefcount(number) == before + there + 1 and again[:-1] == listed
+    again.clear()
+    assert sys.getrefcount(number) == before
 
 
 def test_long_words_are_merged_as_short_ones(tmp_path):

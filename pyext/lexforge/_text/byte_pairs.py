@@ -17,6 +17,7 @@ from ctypes import (
     c_uint32,
     c_uint64,
     c_void_p,
+    cast,
     py_object,
     pythonapi,
     sizeof,
@@ -54,36 +55,36 @@ _bpe_encode = checked(
     c_double,
     c_uint64,
     c_bool,
-    *3 * (c_void_p,),
+    *4 * (c_void_p,),
 )
 _bpe_decode = checked("bpe_decode", c_void_p, *SPAN, c_bool, c_void_p)
 
 # Python's own functions that take no copy: these calls hold its lock.
 _utf8 = pythonapi.PyUnicode_AsUTF8AndSize
 _utf8.argtypes, _utf8.restype = (py_object, POINTER(c_ssize_t)), c_void_p
-_new_list = pythonapi.PyList_New
-_new_list.argtypes, _new_list.restype = (c_ssize_t,), py_object
-_fill_list = PyDLL(native._name).lexforge_fill_list
-_fill_list.argtypes = (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_bool)
-_fill_list.restype = None
-
-
-def _items(made: list) -> int:
-    """Where a list's items are: behind its count, type and size."""
-    return c_void_p.from_address(id(made) + 3 * sizeof(c_void_p)).value or 0
-
+_allocate = cast(pythonapi.PyMem_Malloc, c_void_p)
+_reallocate = cast(pythonapi.PyMem_Realloc, c_void_p)
+_list_room = PyDLL(native._name).lexforge_list_room
+_list_room.argtypes, _list_room.restype = (c_void_p, c_int64, c_void_p), c_void_p
+_list_filled = PyDLL(native._name).lexforge_list_filled
+_list_filled.argtypes = (c_void_p, c_int64, c_void_p, c_void_p, c_int64, c_bool, c_void_p)
+_list_filled.restype = None
 
 # What an object begins with is how many references there are; since Python 3.12 in 32 bits.
 _NARROW_COUNTS = sys.version_info >= (3, 12)
 
 
 def _lists_are_known() -> bool:
-    """Whether a list and an object are laid out so; other Pythons, such as those without a lock,
-    may differ."""
+    """Whether a list and an object are laid out as csrc/text/bpe_c.cpp has it; other Pythons, such
+    as those without a lock, may differ."""
     if list.__basicsize__ != 5 * sizeof(c_void_p):
         return False
     probe = [object(), object()]
-    if list((c_void_p * 2).from_address(_items(probe))) != [*map(id, probe)]:
+    _, kind, size, items, room = (c_ssize_t * 5).from_address(id(probe))
+    beside = (probe.__sizeof__() - list.__basicsize__) // sizeof(c_void_p)
+    if (kind, size, room) != (id(list), len(probe), beside):
+        return False
+    if list((c_void_p * 2).from_address(items)) != [*map(id, probe)]:
         return False
     references = (c_uint32 if _NARROW_COUNTS else c_int64).from_address(id(probe[0]))
     before = references.value
@@ -92,6 +93,14 @@ def _lists_are_known() -> bool:
 
 
 _LISTS_ARE_KNOWN = _lists_are_known()
+
+
+def _text_span(text: str | Buffer) -> tuple[Any, int]:
+    """Of a text, which is UTF-8 where it is a str; that keeps the bytes."""
+    if not isinstance(text, str):
+        return span(text)
+    length = c_ssize_t()
+    return _utf8(text, byref(length)), length.value
 
 
 class PartCounter(WordCounter):
@@ -217,9 +226,33 @@ class BpeEncoder(Handle):
             len(special_ids),
         )
         self._most = 1 + sum(map(len, marks[1:])) if flags[1] else 1
+        if not flags[0] or flags[3]:
+            self._most *= 2  # the end of a word, or the space before a text
         self._size = len(tokens)
-        # As objects, where they are, and zeros.
-        self._numbers: tuple[list[int], np.ndarray, np.ndarray] | None = None
+        self._numbers: tuple[list[int], np.ndarray] | None = None  # as objects, and where they are
+
+    def _run(
+        self,
+        address: Any,
+        offsets: np.ndarray,
+        threads: int,
+        *,
+        dropout: float = 0.0,
+        seed: int = 0,
+        special: bool = True,
+        ids: np.ndarray | None = None,
+        spans: np.ndarray | None = None,
+        objects: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Fills what is given, which has `_room`; where each text's begin."""
+        ends = np.empty(len(offsets), np.int64)
+        given = [None if one is None else one.ctypes for one in (ids, ends, spans, objects)]
+        rules = (dropout, seed, special)
+        _bpe_encode(self, address, offsets.ctypes, len(offsets) - 1, threads, *rules, *given)
+        return ends
+
+    def _room(self, size: int, threads: int) -> int:
+        return self._most * size + 16 * (threads + 1)
 
     def encode(
         self,
@@ -227,62 +260,53 @@ class BpeEncoder(Handle):
         offsets: np.ndarray | None = None,
         *,
         threads: int,
-        dropout: float = 0.0,
-        seed: int = 0,
-        special: bool = True,
         spans: bool = False,
+        **rules: Any,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The ids of texts that lie one behind the other (without offsets: of one), int32; where
         each text's begin, int64; and with `spans` the bytes of its text that each id is for,
-        int64 [n, 2]."""
-        address: Any
-        if isinstance(text, str):
-            length = c_ssize_t()
-            address = _utf8(text, byref(length))
-            size = length.value
-        else:
-            address, size = span(text)
+        int64 [n, 2].
+
+        Args:
+            rules: dropout, seed and special.
+        """
+        address, size = _text_span(text)
         if offsets is None:
             offsets = np.array([0, size], np.int64)
-        room = 2 * self._most * size + 16 * (threads + 1)
-        ids, ends = np.empty(room, np.int32), np.empty(len(offsets), np.int64)
+        room = self._room(size, threads)
+        ids = np.empty(room, np.int32)
         places = np.empty((room, 2), np.int64) if spans else None
-        _bpe_encode(
-            self,
-            address,
-            offsets.ctypes,
-            len(offsets) - 1,
-            threads,
-            dropout,
-            seed,
-            special,
-            ids.ctypes,
-            ends.ctypes,
-            places.ctypes if places is not None else None,
-        )
+        ends = self._run(address, offsets, threads, **rules, ids=ids, spans=places)
         ids.resize(int(ends[-1]), refcheck=False)
         if places is not None:
             places.resize((int(ends[-1]), 2), refcheck=False)
         return ids, ends, places
 
-    def listed(self, ids: np.ndarray) -> list[int]:
-        """Int32 ids as a list, whose numbers are the same objects again and again."""
-        if ids.size < self._size or not _LISTS_ARE_KNOWN:
-            return ids.tolist()
+    def encode_list(self, text: str | Buffer, *, threads: int, **rules: Any) -> list[int]:
+        """The ids of a text as a list, whose numbers are the same objects again and again."""
+        address, size = _text_span(text)
+        if size < self._size or not _LISTS_ARE_KNOWN:
+            return self.encode(text, threads=threads, **rules)[0].tolist()
         if self._numbers is None:
-            numbers = list(range(self._size))
-            places = np.fromiter(map(id, numbers), np.uintp)
-            self._numbers = numbers, places, np.zeros(self._size, np.uint32)
-        _, places, counts = self._numbers
-        made = _new_list(ids.size)
-        _fill_list(
-            _items(made),
-            ids.ctypes.data,
-            ids.size,
+            made = list(range(self._size))
+            self._numbers = made, np.fromiter(map(id, made), np.uintp)
+        numbers, places = self._numbers  # held, whatever another thread does
+        uses = np.zeros(self._size, np.int64)
+        made = []
+        items = _list_room(id(made), self._room(size, threads), _allocate)
+        if items is None:
+            raise MemoryError("there is not as much memory as a list of the ids may need")
+        objects = np.array([items, places.ctypes.data, uses.ctypes.data], np.uintp)
+        offsets = np.array([0, size], np.int64)
+        ends = self._run(address, offsets, threads, **rules, objects=objects)
+        _list_filled(
+            id(made),
+            int(ends[-1]),
             places.ctypes.data,
-            counts.ctypes.data,
-            self._size,
+            uses.ctypes.data,
+            len(numbers),
             _NARROW_COUNTS,
+            _reallocate,
         )
         return made
 

@@ -396,19 +396,18 @@ class BPETokenizer:
         return self._encode(text, None, special, workers, seed)[0]
 
     def _encode(self, data, offsets, special, workers, seed, spans=False):
-        return self._native.encode(
-            data,
-            offsets,
-            threads=reader_threads("encode", workers),
-            dropout=self.dropout,
-            seed=seed,
-            special=special,
-            spans=spans,
-        )
+        rules = self._rules(special, workers, seed)
+        return self._native.encode(data, offsets, spans=spans, **rules)
 
-    def encode(self, text: str | bytes, **options: Any) -> list[int]:
+    def _rules(self, special: bool, workers: int | None, seed: int) -> dict[str, Any]:
+        threads = reader_threads("encode", workers)
+        return {"threads": threads, "dropout": self.dropout, "seed": seed, "special": special}
+
+    def encode(
+        self, text: str | bytes, *, special: bool = True, workers: int | None = 1, seed: int = 0
+    ) -> list[int]:
         """The ids of a text; options as of `encode_array`."""
-        return self._native.listed(self.encode_array(text, **options))
+        return self._native.encode_list(text, **self._rules(special, workers, seed))
 
     def encode_batch(
         self,
