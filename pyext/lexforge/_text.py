@@ -36,6 +36,7 @@ from ctypes import (
     py_object,
     pythonapi,
     sizeof,
+    string_at,
 )
 from dataclasses import dataclass
 from functools import partial
@@ -157,9 +158,9 @@ _READER = (c_int, c_int64, c_int, *_SPAN)  # threads, chunk_bytes, errors, lower
 _SCORING = (c_int, c_double, c_double, c_uint64)  # kind, threshold, min_count, words of the corpus
 _MATRIX = (c_void_p, c_int64, c_int64)
 
-_block_data = _plain(c_void_p, "block_data", c_void_p)
-_block_size = _plain(c_int64, "block_size", c_void_p)
-_block_free = _plain(None, "block_free", c_void_p)
+_block_data = _plain(c_void_p, "block_data", c_void_p, quick=True)
+_block_size = _plain(c_int64, "block_size", c_void_p, quick=True)
+_block_free = _plain(None, "block_free", c_void_p, quick=True)
 _frame = _plain(None, "frame", *_SPAN, c_void_p, c_void_p)
 _reader_free = _plain(None, "reader_free", c_void_p)
 _reader_begin = _checked("reader_begin", c_void_p, *_SPAN, c_bool)
@@ -234,8 +235,9 @@ _format_binary = _checked("format_binary", *_SPAN, *_MATRIX, c_void_p)
 _huffman_links = _checked("huffman_links", *_SPAN, *3 * (c_void_p,))
 _huffman_paths = _plain(None, "huffman_paths", c_int64, *3 * (c_void_p,))
 _WORDS = (c_void_p, c_void_p, c_int64)  # bytes, where words begin, how many
-_ngram_hash = _plain(c_uint32, "ngram_hash", *_SPAN)
-_ngram_spans = _checked("ngram_spans", *_SPAN, *2 * (c_int32,), c_void_p)
+_BYTES = (c_char_p, c_int64)  # which may hold NULs, and their number
+_ngram_hash = _plain(c_uint32, "ngram_hash", *_BYTES, quick=True)
+_ngram_spans = _checked("ngram_spans", *_BYTES, *2 * (c_int32,), c_void_p, quick=True)
 _subwords_new = _checked("subwords_new", c_int, *3 * (c_int32,), c_void_p)
 _subwords_free = _plain(None, "subwords_free", c_void_p)
 _subwords_give = _checked("subwords_give", *3 * (c_void_p,), c_int64)
@@ -244,6 +246,7 @@ _subwords_grow = _checked("subwords_grow", c_void_p, *_WORDS, c_void_p)
 _subwords_rows = _plain(c_int64, "subwords_rows", c_void_p)
 _subwords_buckets = _checked("subwords_buckets", *2 * (c_void_p,))
 _subwords_ngrams = _checked("subwords_ngrams", *3 * (c_void_p,))
+_subwords_word = _checked("subwords_word", c_void_p, *_BYTES, c_void_p, quick=True)
 _subwords_measure = _checked("subwords_measure", c_void_p, *_WORDS, c_int64, c_int, c_void_p)
 _subwords_fill = _checked(
     "subwords_fill", c_void_p, *_WORDS, c_void_p, c_int64, c_int32, c_bool, c_int, c_void_p
@@ -278,14 +281,15 @@ _predictor_line = _plain(
 _predictor_line_hidden = _checked(
     "predictor_line_hidden", c_void_p, c_char_p, c_int64, c_void_p, quick=True
 )
-_word_vector = _checked(
-    "word_vector", *3 * (c_void_p,), c_int64, c_char_p, c_int64, c_void_p, quick=True
-)
+_composer_new = _checked("composer_new", *4 * (c_void_p,), c_int64, c_bool, c_void_p)
+_composer_free = _plain(None, "composer_free", c_void_p)
+_composer_word = _checked("composer_word", c_void_p, *_BYTES, c_int64, c_void_p, quick=True)
+_composer_line = _checked("composer_line", c_void_p, *_BYTES, c_void_p, quick=True)
 _entries_measure = _checked("entries_measure", *_SPAN, c_int64, c_void_p)
 _entries_split = _plain(c_int64, "entries_split", *_SPAN, c_int64, *3 * (c_void_p,))
 _word_index_new = _checked("word_index_new", *_WORDS, c_void_p)
 _word_index_free = _plain(None, "word_index_free", c_void_p)
-_word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_SPAN)
+_word_index_find = _plain(c_int64, "word_index_find", c_void_p, *_BYTES, quick=True)
 _prediction_count = _plain(c_int64, "prediction_count", c_int64)
 _examples_new = _checked(
     "examples_new", *5 * _SPAN, *3 * (c_int32,), c_int64, c_uint64, c_bool, c_void_p
@@ -349,7 +353,7 @@ def _bytes_of(block: c_void_p | int | None) -> np.ndarray:
 def _take(block: c_void_p | int | None) -> bytes:
     """The content of a result, which is freed."""
     try:
-        return _bytes_of(block).tobytes()
+        return string_at(_block_data(block), _block_size(block))
     finally:
         _block_free(block)
 
@@ -1057,15 +1061,15 @@ class WordBytes:
 
 def ngram_hash(ngram: bytes) -> int:
     """Its hash, 32 bits; see csrc/text/subwords.h."""
-    return _ngram_hash(*_span(ngram))
+    return _ngram_hash(ngram, len(ngram))
 
 
 def ngrams(wrapped: bytes, min_n: int, max_n: int) -> list[bytes]:
     """The n-grams of a wrapped word, in order; see csrc/text/subwords.h."""
     spans = c_void_p()
-    _ngram_spans(*_span(wrapped), min_n, max_n, byref(spans))
-    pairs = np.frombuffer(_take(spans), np.int64).reshape(-1, 2)
-    return [wrapped[begin:end] for begin, end in pairs.tolist()]
+    _ngram_spans(wrapped, len(wrapped), min_n, max_n, byref(spans))
+    ends = memoryview(_take(spans)).cast("q").tolist()
+    return [wrapped[begin:end] for begin, end in zip(ends[::2], ends[1::2], strict=True)]
 
 
 SUBWORD_KINDS = ("every", "held", "pruned", "explicit")  # by the numbers of SubwordRows::Kind
@@ -1109,6 +1113,12 @@ class SubwordRows(_Handle):
         return WordBytes(
             np.frombuffer(_take(data), np.uint8), np.frombuffer(_take(offsets), np.int64)
         )
+
+    def of_word(self, word: bytes) -> np.ndarray:
+        """The rows of one word, int32."""
+        rows = c_void_p()
+        _subwords_word(self, word, len(word), byref(rows))
+        return np.frombuffer(_take(rows), np.int32)
 
     def rows(
         self, words: WordBytes, *, own: bool, first: int, zeros_allowed: bool, threads: int
@@ -1212,7 +1222,7 @@ class LineFeatures(_Handle):
     """The rows of lines of text; see csrc/text/labelled.h. It never changes.
 
     Args:
-        bucket_rows: int32 [buckets] of a pruned model, otherwise None.
+        pruned: the rows of buckets in a pruned model, otherwise None.
     """
 
     def __init__(
@@ -1225,8 +1235,9 @@ class LineFeatures(_Handle):
         max_n: int,
         word_ngrams: int,
         buckets: int,
-        bucket_rows: np.ndarray | None = None,
+        pruned: SubwordRows | None = None,
     ):
+        self._borrowed = pruned
         super().__init__(
             _features_free,
             _features_new,
@@ -1237,7 +1248,7 @@ class LineFeatures(_Handle):
             max_n,
             word_ngrams,
             buckets,
-            None if bucket_rows is None else bucket_rows.ctypes,
+            pruned,
         )
 
     def read(self, text: _Buffer, *, whole: bool, threads: int) -> Lines:
@@ -1406,20 +1417,50 @@ class WordIndex(_Handle):
 
     def find(self, word: bytes) -> int:
         """Its number, or -1."""
-        return _word_index_find(self, *_span(word))
+        return _word_index_find(self, word, len(word))
 
 
-def word_vector(
-    index: WordIndex, subwords: SubwordRows, matrix: MatrixRows, word: bytes
-) -> np.ndarray:
-    """The mean of a word's row, where it has one, and of those of its n-grams, float32 [D].
+class WordComposer(_Handle):
+    """Vectors of words, known or not; see csrc/text/word_composer.h. It never changes.
 
-    These are behind the rows of the words in `index`; zeros where there are none at all.
+    Args:
+        index: finds the rows of words, where they are not told.
+        subwords: the rows of n-grams, in `ngrams` from row `first` on.
+        own: rows of words.
+        mean: or the sum.
+
+    Raises:
+        ValueError: sizes that do not go together.
     """
-    found = (c_float * matrix.dim)()
-    words = len(index.words)
-    _word_vector(index, subwords, byref(matrix), words, word, len(word), found)
-    return np.frombuffer(found, _FLOAT32)
+
+    def __init__(
+        self,
+        index: WordIndex | None,
+        subwords: SubwordRows,
+        own: MatrixRows,
+        ngrams: MatrixRows,
+        *,
+        first: int = 0,
+        mean: bool = True,
+    ):
+        self._borrowed = index, subwords, own, ngrams
+        super().__init__(
+            *(_composer_free, _composer_new, index, subwords, byref(own), byref(ngrams)),
+            *(first, mean),
+        )
+        self._room = c_float * own.dim
+
+    def word(self, word: bytes, row: int = -2) -> np.ndarray:
+        """The vector of a word, float32 [D]; `row`: its own, -1 for none, -2 to look it up."""
+        found = self._room()
+        _composer_word(self, word, len(word), row, found)
+        return np.frombuffer(found, _FLOAT32)
+
+    def line(self, line: bytes) -> np.ndarray:
+        """The mean of the words' vectors at length 1, float32 [D]; they are looked up."""
+        found = self._room()
+        _composer_line(self, line, len(line), found)
+        return np.frombuffer(found, _FLOAT32)
 
 
 def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, int, int]:
