@@ -66,7 +66,8 @@ class Model:
     Args:
         file: what it is made of.
         label: with which labels begin; files do not tell it.
-        told: further settings of its training, which become attributes: ``lr``, ``thread``, ...
+        told: further settings of its training, which become attributes: ``lr``, ``thread``, ...,
+            and ``state``, where it stands.
 
     Attributes:
         file: as above.
