@@ -105,22 +105,21 @@ void LabelledEncoder::finish() {
 }
 
 LineFeatures::LineFeatures(const WordSpans& words, const WordSpans& labels, std::string prefix,
-                           Settings settings, const int32_t* bucket_rows)
+                           Settings settings, const SubwordRows* pruned)
     : prefix_(std::move(prefix)),
       settings_(settings.buckets > 0 ? settings : Settings{}),
       words_(static_cast<int32_t>(words.count)),
-      rows_(words.count + settings_.buckets) {
+      rows_(words.count + settings_.buckets),
+      pruned_(settings_.buckets > 0 ? pruned : nullptr) {
   if (rows_ > INT32_MAX) throw std::invalid_argument("more than 2^31 - 1 words and buckets");
   add_known(words, table_);
   add_known(labels, table_);
-  if (bucket_rows == nullptr || settings_.buckets == 0) return;
-  bucket_rows_.assign(bucket_rows, bucket_rows + settings_.buckets);
-  rows_ = words_ + 1 + int64_t{*std::ranges::max_element(bucket_rows_)};
+  if (pruned_ != nullptr) rows_ = words_ + pruned_->rows();
 }
 
 void LineFeatures::push_bucket(uint64_t hash, std::vector<int32_t>& rows) const {
   const auto bucket = static_cast<int32_t>(hash % static_cast<uint64_t>(settings_.buckets));
-  const int32_t row = bucket_rows_.empty() ? bucket : bucket_rows_[bucket];
+  const int32_t row = pruned_ == nullptr ? bucket : pruned_->row_of(bucket);
   if (row >= 0) rows.push_back(words_ + row);
 }
 

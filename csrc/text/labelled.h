@@ -79,7 +79,7 @@ class LabelledEncoder final : public Reader {
 //   H = H * 116049371 + hash of the word mod 2^64, the bucket H mod buckets
 //
 // where a word's hash (subwords.h) is a number of 32 bits with its sign. Row `words + b` is bucket
-// b's; or, of a pruned model, words + bucket_rows[b], and none where that is -1.
+// b's; or, of a pruned model, words + the row of b, and none where b has none.
 class LineFeatures {
  public:
   struct Settings {
@@ -92,10 +92,10 @@ class LineFeatures {
     int64_t tokens = 0;
   };
 
-  // `labels` have numbers of their own, from 0 on. bucket_rows is null or [buckets], and copied.
-  // Without buckets there are no n-grams.
+  // `labels` have numbers of their own, from 0 on. `pruned` is null, or has the rows of buckets, and
+  // is borrowed. Without buckets there are no n-grams.
   LineFeatures(const WordSpans& words, const WordSpans& labels, std::string prefix,
-               Settings settings, const int32_t* bucket_rows);
+               Settings settings, const SubwordRows* pruned);
 
   // Lines of a text by so many threads. Where `whole`, what follows a </s> in a line is left out;
   // otherwise it is a line of its own. A last line without \n gets no </s>.
@@ -113,7 +113,7 @@ class LineFeatures {
   WordTable table_;  // words, then labels
   int32_t words_;
   int64_t rows_;
-  std::vector<int32_t> bucket_rows_;
+  const SubwordRows* pruned_;
 };
 
 }  // namespace lexforge::text

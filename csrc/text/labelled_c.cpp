@@ -72,11 +72,11 @@ LEXFORGE_TEXT_API int lexforge_features_new(const char* words, const int64_t* wo
                                             const int64_t* label_offsets, int64_t label_count,
                                             const char* prefix, int64_t prefix_size, int32_t min_n,
                                             int32_t max_n, int32_t word_ngrams, int64_t buckets,
-                                            const int32_t* bucket_rows, LineFeatures** made) {
+                                            const SubwordRows* pruned, LineFeatures** made) {
   return checked([&] {
     *made = new LineFeatures({words, word_offsets, word_count},
                              {labels, label_offsets, label_count}, std::string(prefix, prefix_size),
-                             {min_n, max_n, word_ngrams, buckets}, bucket_rows);
+                             {min_n, max_n, word_ngrams, buckets}, pruned);
   });
 }
 

@@ -1,11 +1,7 @@
 // C interface of predictions for lines of text.
-#include <vector>
-
 #include "text/c_interface.h"
 #include "text/line_predictor.h"
 #include "text/matrix_rows.h"
-#include "text/subwords.h"
-#include "text/word_entries.h"
 
 namespace lexforge::text {
 namespace {
@@ -68,25 +64,6 @@ LEXFORGE_TEXT_API int lexforge_predictor_line_hidden(const LinePredictor* predic
                                                      const char* text, int64_t size,
                                                      float* hidden) {
   return checked([&] { predictor->hidden({text, static_cast<size_t>(size)}, hidden); });
-}
-
-// The mean of a word's own row, where it has one, and of those of its n-grams, which are behind
-// `words` others: vector [dim].
-LEXFORGE_TEXT_API int lexforge_word_vector(const WordIndex* index, const SubwordRows* subwords,
-                                           const MatrixRows* matrix, int64_t words,
-                                           const char* word, int64_t size, float* vector) {
-  return checked([&] {
-    const int64_t begins[2] = {0, size};
-    int64_t ends[2] = {0, 0};
-    const WordSpans spans{word, begins, 1};
-    subwords->measure(spans, 0, 1, ends);
-    std::vector<int32_t> rows(1 + ends[1]);
-    const int64_t own = index->find({word, static_cast<size_t>(size)});
-    subwords->fill(spans, ends, 0, static_cast<int32_t>(words), true, 1, rows.data() + 1);
-    rows[0] = static_cast<int32_t>(own);
-    const int64_t known = own >= 0 ? 1 : 0;
-    matrix->mean(rows.data() + 1 - known, ends[1] + known, vector);
-  });
 }
 
 }  // namespace lexforge::text

@@ -7,7 +7,7 @@ namespace lexforge::text {
 namespace {
 
 constexpr int64_t kCentroids = 256;
-constexpr int64_t kAhead = 6;  // rows that are asked for before they are added
+constexpr size_t kAhead = 6;   // rows that are asked for before they are added
 constexpr int64_t kLine = 64;  // bytes that come at a time
 void add(const AnyFloat* __restrict from, float factor, float* __restrict to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
@@ -77,16 +77,20 @@ float MatrixRows::dot(int64_t row, const float* vector) const {
   return sum * norm_of(*this, row);
 }
 
-void MatrixRows::mean(const int32_t* numbers, int64_t count, float* mean) const {
-  const auto ask = [&](int64_t i) {
-    if (i < count && numbers[i] >= 0) prefetch(numbers[i]);
+void MatrixRows::add_to(std::span<const int32_t> numbers, float* sum) const {
+  const auto ask = [&](size_t i) {
+    if (i < numbers.size() && numbers[i] >= 0) prefetch(numbers[i]);
   };
-  std::fill_n(mean, dim, 0.0F);
-  for (int64_t i = 0; i < kAhead; ++i) ask(i);
-  for (int64_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < kAhead; ++i) ask(i);
+  for (size_t i = 0; i < numbers.size(); ++i) {
     ask(i + kAhead);
-    if (numbers[i] >= 0) add_to(numbers[i], mean);
+    if (numbers[i] >= 0) add_to(numbers[i], sum);
   }
+}
+
+void MatrixRows::mean(const int32_t* numbers, int64_t count, float* mean) const {
+  std::fill_n(mean, dim, 0.0F);
+  add_to({numbers, static_cast<size_t>(count)}, mean);
   if (count == 0) return;
   const float share = 1.0F / static_cast<float>(count);
   for (int64_t i = 0; i < dim; ++i) mean[i] *= share;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace lexforge::text {
 
@@ -22,6 +23,8 @@ struct MatrixRows {
 
   void prefetch(int64_t row) const;
   void add_to(int64_t row, float* sum) const;
+  // Adds rows, of which -1 is one of zeros.
+  void add_to(std::span<const int32_t> numbers, float* sum) const;
   // Of `count` rows, zeros without any; a row -1 is one of zeros.
   void mean(const int32_t* numbers, int64_t count, float* mean) const;
   float dot(int64_t row, const float* vector) const;

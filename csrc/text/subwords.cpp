@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>
+#include <unordered_set>
 #include <utility>
 
 #include "text/threads.h"
@@ -11,6 +12,7 @@ namespace lexforge::text {
 namespace {
 
 constexpr int64_t kWordsOfPart = 1024;  // fewer are not worth a thread
+constexpr int64_t kFewWords = 64;       // not worth a look at all rows
 
 void wrap(std::string_view word, std::string& wrapped) {
   wrapped.assign(1, '<').append(word).push_back('>');
@@ -119,23 +121,33 @@ template <typename Take>
 void SubwordRows::each_row(const WordSpans& words, int64_t begin, int64_t end,
                            const Take& take) const {
   std::string wrapped;
-  std::vector<int64_t> last(kind_ == kExplicit ? rows_ : 0, -1);  // word in which a row was met
+  // Of explicit rows the word in which each was met; of few words the rows of this word.
+  const bool few = end - begin <= kFewWords;
+  std::vector<int64_t> last(kind_ == kExplicit && !few ? rows_ : 0, -1);
+  std::unordered_set<uint32_t> met;
   for (int64_t word = begin; word < end; ++word) {
     if (words[word] == kEndOfLine) continue;
     wrap(words[word], wrapped);
+    met.clear();
     each_ngram(wrapped, min_n_, max_n_, [&](std::string_view ngram, uint32_t hash) {
       if (kind_ == kExplicit) {
         if (ngram.size() == wrapped.size()) return;
         const uint32_t row = ngrams_.find(ngram, hash_word(ngram));
-        if (row == WordTable::kAbsent || std::exchange(last[row], word) == word) return;
+        if (row == WordTable::kAbsent) return;
+        if (few ? !met.insert(row).second : std::exchange(last[row], word) == word) return;
         take(word, static_cast<int32_t>(row));
         return;
       }
       const auto bucket = static_cast<int32_t>(hash % static_cast<uint32_t>(buckets_));
-      const int32_t row = kind_ == kEvery ? bucket : table_.find(bucket);
+      const int32_t row = row_of(bucket);
       if (row != kZeros || kind_ == kHeld) take(word, row);
     });
   }
+}
+
+void SubwordRows::add(std::string_view word, std::vector<int32_t>& rows) const {
+  const int64_t span[2] = {0, static_cast<int64_t>(word.size())};
+  each_row({word.data(), span, 1}, 0, 1, [&](int64_t, int32_t row) { rows.push_back(row); });
 }
 
 void SubwordRows::measure(const WordSpans& words, int64_t own, int threads,

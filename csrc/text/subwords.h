@@ -101,6 +101,10 @@ class SubwordRows {
 
   // How many rows each word has, in offsets[1 ..]: their sums from 0 on, `own` more for each word.
   void measure(const WordSpans& words, int64_t own, int threads, int64_t* offsets) const;
+  // Puts the rows of one word behind those in `rows`.
+  void add(std::string_view word, std::vector<int32_t>& rows) const;
+  // The row of a bucket, or kZeros; not for kExplicit.
+  int32_t row_of(int32_t bucket) const { return kind_ == kEvery ? bucket : table_.find(bucket); }
   // Writes the rows of words to where `offsets` says: where own is 1, first the word's number, and
   // `first` is added to those that follow. Throws std::invalid_argument where an n-gram has none but
   // zeros, and zeros_allowed is false.

@@ -76,6 +76,16 @@ LEXFORGE_TEXT_API int lexforge_subwords_ngrams(const SubwordRows* subwords, std:
   });
 }
 
+// The rows of one word, as int32.
+LEXFORGE_TEXT_API int lexforge_subwords_word(const SubwordRows* subwords, const char* word,
+                                             int64_t size, std::string** rows) {
+  return checked([&] {
+    std::vector<int32_t> found;
+    subwords->add({word, static_cast<size_t>(size)}, found);
+    *rows = bytes_of(found).release();
+  });
+}
+
 LEXFORGE_TEXT_API int lexforge_subwords_measure(const SubwordRows* subwords, const char* bytes,
                                                 const int64_t* word_offsets, int64_t count,
                                                 int64_t own, int threads, int64_t* offsets) {

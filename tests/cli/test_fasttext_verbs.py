@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import time
+
 import numpy as np
 import pytest
 
 from fasttext_models import model
 from lexforge import load_vectors
 from lexforge._text import WordBytes
+from lexforge.training.progress import Progress
 from lexforge.vectors.formats.fasttext import read_fasttext, write_fasttext
 
 QUIET = ["-thread", 1, "-verbose", 0]
@@ -237,9 +241,73 @@ def test_word_vectors(call, labelled, tmp_path, verb):
     assert lines[1] == f"{word} {numbers(file.word_vector(word))}"
 
 
+LONG = ["-dim", 8, "-minCount", 1, "-bucket", 50, "-epoch", 100, *QUIET]
+
+
+def killed(spawn, arguments, folder):
+    """As soon as there is a checkpoint."""
+    process = spawn(*arguments, "-checkpoint-every", 1e-6)
+    deadline = time.monotonic() + 60
+    while not (folder / "trainer_state.json").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
+def stopped(invoke, arguments, again):
+    """By a signal that comes with the first look at the run."""
+    update, left = Progress.update, [signal.SIGTERM]
+
+    def told(progress, state):
+        if left:
+            signal.raise_signal(left.pop())
+        update(progress, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "update", told)
+        result = invoke(*arguments)
+    assert result.exit_code == 143, result.output
+    assert result.stderr.splitlines()[-1] == f"stopped and saved; continue with: {again}"
+
+
+@pytest.mark.parametrize("verb, end", [("supervised", killed), ("skipgram", stopped)])
+def test_a_resumed_run(call, invoke, spawn, labelled, tmp_path, verb, end):
+    """It writes the files of one that nothing happened to, and nothing else is left."""
+    base, log = tmp_path / "m", tmp_path / "log"
+    given = ["-input", labelled, "-output"]
+    told = [*LONG, "-lrUpdateRate", 7, "--log-json", log]
+    call(verb, *given, tmp_path / "whole", *told)
+    again = f"lexforge fasttext {verb} -input {labelled} -output {base} --resume"
+    arguments = ["fasttext", verb, *given, base, *told]
+    if end is killed:
+        killed(spawn, arguments, tmp_path / "m.checkpoint")
+    else:
+        stopped(invoke, arguments, again)
+    assert not list(tmp_path.glob("m.*n"))  # neither .bin nor .vec
+    for more, message in (
+        ([], "holds an interrupted run: continue it with --resume, or --overwrite it"),
+        (["--resume", "--overwrite"], "--resume excludes --overwrite"),
+        (["--resume", "-dim", 5], "cannot resume with other settings: -dim is 5, 8 in the run"),
+    ):
+        result = invoke("fasttext", verb, *given, base, *more)
+        assert result.exit_code and message in result.stderr, result.output
+    other = {"supervised": "cbow", "skipgram": "supervised"}[verb]
+    result = invoke("fasttext", other, *given, base, "--resume")
+    assert f"model is {other}, {verb} in the run" in result.stderr
+    call(*again.split()[2:], *QUIET)
+    for end in ("bin", "vec"):
+        assert (tmp_path / f"m.{end}").read_bytes() == (tmp_path / f"whole.{end}").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} - {"log"} == {
+        *("m.bin", "m.vec", "whole.bin", "whole.vec"),
+    }
+
+
 @pytest.mark.parametrize(
     "line, code, message",
     [
+        ("cbow -input t -output m --resume", 1, "m.checkpoint holds no checkpoint: no run to"),
+        ("supervised -input c.bin -output c", 2, "c.bin is read, and cannot be written to"),
         ("skipgram -input t -output m -dimm 5", 2, "-dimm; did you mean -dim"),
         ("supervised -input t -output m -wordngrams 2", 2, "-wordngrams; did you mean -wordNgrams"),
         ("cbow -input t", 2, "give both -input FILE and -output NAME"),

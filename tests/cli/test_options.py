@@ -88,9 +88,9 @@ GROUPS = {
     "gpt prepare": (prepare.TextOptions, prepare.PlaceOptions),
     "bpe train": (bpe.TokenOptions, bpe.TextOptions, bpe.PlaceOptions),
     "phrases": (phrases.PhraseOptions, phrases.TextOptions, phrases.FileOptions),
-    "fasttext skipgram": (verbs.WordOptions,),
-    "fasttext cbow": (verbs.WordOptions,),
-    "fasttext supervised": (verbs.LabelOptions,),
+    "fasttext skipgram": (verbs.WordOptions, verbs.VerbRunOptions),
+    "fasttext cbow": (verbs.WordOptions, verbs.VerbRunOptions),
+    "fasttext supervised": (verbs.LabelOptions, verbs.VerbRunOptions),
     "fasttext quantize": (verbs.QuantizeOptions,),
 }  # fmt: skip
 # What must be known, however it is put together: ours in all of them, then by command.
@@ -109,7 +109,8 @@ CLASSIFIER += "--hidden-size "
 CLASSIFIER += "--dropout --tune --min-count --schedule --optimizer --weight-decay"
 VERBS = "-input -output -verbose -lr -epoch -thread"
 WORDS = f"{VERBS} -saveOutput -minCount -minCountLabel -wordNgrams -bucket -minn -maxn -t -label "
-WORDS += "-lrUpdateRate -dim -ws -neg -loss -pretrainedVectors -seed"
+WORDS += "-lrUpdateRate -dim -ws -neg -loss -pretrainedVectors -seed --resume --overwrite "
+WORDS += "-checkpoint-every --checkpoint-every --log-json"
 GPT += "--batch-size --max-iters --steps --learning-rate --lr --min-lr --lr-decay-iters --beta1 "
 GPT += "--beta2 --warmup-iters --weight-decay --grad-clip --gradient-accumulation-steps --dtype"
 KNOWN = {

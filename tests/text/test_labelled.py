@@ -12,7 +12,7 @@ from lexforge._text import WordBytes
 from lexforge.reference.subword.classify_train import line_rows
 from lexforge.text.corpus import resolve_corpus
 from lexforge.text.labelled import labelled_corpus
-from lexforge.text.subwords import SubwordIndex
+from lexforge.text.subwords import SubwordIndex, pruned_rows
 
 TEXT = (
     b"__label__a the cat \xff sat\r\n\nthe\vdog\0__label__b __label__a </s> tail\n"
@@ -128,7 +128,7 @@ def test_rows_of_lines_are_those_of_training(tmp_path, max_n, word_ngrams, prune
             max_n=max_n,
             word_ngrams=word_ngrams,
             buckets=bucket,
-            bucket_rows=bucket_rows,
+            pruned=None if bucket_rows is None else pruned_rows(bucket, pairs),
         )
         lines = features.read(TEXT, whole=False, threads=1)
         assert lines.tokens == found.read

@@ -267,9 +267,9 @@ def test_a_hundred_thousand_words():
     rng = np.random.default_rng(1)
     letters = rng.integers(97, 123, (100_000, 9)).astype(np.uint8)
     words = [row.tobytes().decode() for row in letters]
-    started = time.perf_counter()
+    started = time.process_time()
     index = SubwordIndex.of_vocabulary(words, np.ones(len(words), np.int64))
     offsets, rows = index.bags(words)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert len(rows) == offsets[-1] == 100_000 * (1 + 9 + 8 + 7 + 6)
     assert rows.max() == 100_000 + index.rows - 1

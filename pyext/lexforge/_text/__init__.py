@@ -15,9 +15,9 @@ from lexforge._text.phrases import PhraseCounter, PhraseJoiner, PhraseTable, Sco
 from lexforge._text.prediction import (
     LinePredictor,
     MatrixRows,
+    WordComposer,
     WordIndex,
     read_entries,
-    word_vector,
 )
 from lexforge._text.readers import CorpusEncoder, WordCounter
 from lexforge._text.subwords import (
@@ -57,6 +57,7 @@ __all__ = [
     "SubwordRows",
     "VectorRows",
     "WordBytes",
+    "WordComposer",
     "WordCounter",
     "WordIndex",
     "count_numbers",
@@ -70,5 +71,4 @@ __all__ = [
     "read_entries",
     "word_hashes",
     "word_lists",
-    "word_vector",
 ]

@@ -23,6 +23,7 @@ from lexforge._text.library import (
     whole,
 )
 from lexforge._text.readers import Reader, reader_free
+from lexforge._text.subwords import SubwordRows
 from lexforge._text.words import WORDS, WordBytes
 
 _labelled_new = checked("labelled_new", *SPAN, *WORDS, c_void_p, c_int, c_int64, c_void_p)
@@ -100,7 +101,7 @@ class LineFeatures(Handle):
     """The rows of lines of text; see csrc/text/labelled.h. It never changes.
 
     Args:
-        bucket_rows: int32 [buckets] of a pruned model, otherwise None.
+        pruned: the rows of buckets in a pruned model, otherwise None.
     """
 
     def __init__(
@@ -113,8 +114,9 @@ class LineFeatures(Handle):
         max_n: int,
         word_ngrams: int,
         buckets: int,
-        bucket_rows: np.ndarray | None = None,
+        pruned: SubwordRows | None = None,
     ):
+        self._borrowed = pruned
         super().__init__(
             _features_free,
             _features_new,
@@ -125,7 +127,7 @@ class LineFeatures(Handle):
             max_n,
             word_ngrams,
             buckets,
-            None if bucket_rows is None else bucket_rows.ctypes,
+            pruned,
         )
 
     def read(self, text: Buffer, *, whole: bool, threads: int) -> Lines:

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from ctypes import CDLL, byref, c_char_p, c_int, c_int64, c_void_p
+from ctypes import CDLL, byref, c_char_p, c_int, c_int64, c_void_p, string_at
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -81,10 +81,11 @@ def checked(name: str, *parameters: Any, quick: bool = False) -> Callable[..., A
 
 
 SPAN = (c_void_p, c_int64)  # where something begins, and its size
+BYTES = (c_char_p, c_int64)  # which may hold NULs, and their number
 
-_block_data = plain(c_void_p, "block_data", c_void_p)
-_block_size = plain(c_int64, "block_size", c_void_p)
-block_free = plain(None, "block_free", c_void_p)
+_block_data = plain(c_void_p, "block_data", c_void_p, quick=True)
+_block_size = plain(c_int64, "block_size", c_void_p, quick=True)
+block_free = plain(None, "block_free", c_void_p, quick=True)
 
 
 class Handle:
@@ -137,7 +138,7 @@ def bytes_of(block: c_void_p | int | None) -> np.ndarray:
 def take(block: c_void_p | int | None) -> bytes:
     """The content of a result, which is freed."""
     try:
-        return bytes_of(block).tobytes()
+        return string_at(_block_data(block), _block_size(block))
     finally:
         block_free(block)
 

@@ -7,7 +7,7 @@ from ctypes import Structure, byref, c_bool, c_char_p, c_float, c_int, c_int64, 
 import numpy as np
 
 from lexforge._text.labelled import LineFeatures
-from lexforge._text.library import SPAN, Handle, check, checked, plain, span, take, thread_count
+from lexforge._text.library import BYTES, SPAN, Handle, check, checked, plain, take, thread_count
 from lexforge._text.subwords import SubwordRows
 from lexforge._text.words import WORDS, WordBytes
 
@@ -32,14 +32,15 @@ _predictor_line = plain(
 _predictor_line_hidden = checked(
     "predictor_line_hidden", c_void_p, c_char_p, c_int64, c_void_p, quick=True
 )
-_word_vector = checked(
-    "word_vector", *3 * (c_void_p,), c_int64, c_char_p, c_int64, c_void_p, quick=True
-)
+_composer_new = checked("composer_new", *4 * (c_void_p,), c_int64, c_bool, c_void_p)
+_composer_free = plain(None, "composer_free", c_void_p)
+_composer_word = checked("composer_word", c_void_p, *BYTES, c_int64, c_void_p, quick=True)
+_composer_line = checked("composer_line", c_void_p, *BYTES, c_void_p, quick=True)
 _entries_measure = checked("entries_measure", *SPAN, c_int64, c_void_p)
 _entries_split = plain(c_int64, "entries_split", *SPAN, c_int64, *3 * (c_void_p,))
 _word_index_new = checked("word_index_new", *WORDS, c_void_p)
 _word_index_free = plain(None, "word_index_free", c_void_p)
-_word_index_find = plain(c_int64, "word_index_find", c_void_p, *SPAN)
+_word_index_find = plain(c_int64, "word_index_find", c_void_p, *BYTES, quick=True)
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)  # known at once
 
@@ -193,20 +194,50 @@ class WordIndex(Handle):
 
     def find(self, word: bytes) -> int:
         """Its number, or -1."""
-        return _word_index_find(self, *span(word))
+        return _word_index_find(self, word, len(word))
 
 
-def word_vector(
-    index: WordIndex, subwords: SubwordRows, matrix: MatrixRows, word: bytes
-) -> np.ndarray:
-    """The mean of a word's row, where it has one, and of those of its n-grams, float32 [D].
+class WordComposer(Handle):
+    """Vectors of words, known or not; see csrc/text/word_composer.h. It never changes.
 
-    These are behind the rows of the words in `index`; zeros where there are none at all.
+    Args:
+        index: finds the rows of words, where they are not told.
+        subwords: the rows of n-grams, in `ngrams` from row `first` on.
+        own: rows of words.
+        mean: or the sum.
+
+    Raises:
+        ValueError: sizes that do not go together.
     """
-    found = (c_float * matrix.dim)()
-    words = len(index.words)
-    _word_vector(index, subwords, byref(matrix), words, word, len(word), found)
-    return np.frombuffer(found, _FLOAT32)
+
+    def __init__(
+        self,
+        index: WordIndex | None,
+        subwords: SubwordRows,
+        own: MatrixRows,
+        ngrams: MatrixRows,
+        *,
+        first: int = 0,
+        mean: bool = True,
+    ):
+        self._borrowed = index, subwords, own, ngrams
+        super().__init__(
+            *(_composer_free, _composer_new, index, subwords, byref(own), byref(ngrams)),
+            *(first, mean),
+        )
+        self._room = c_float * own.dim
+
+    def word(self, word: bytes, row: int = -2) -> np.ndarray:
+        """The vector of a word, float32 [D]; `row`: its own, -1 for none, -2 to look it up."""
+        found = self._room()
+        _composer_word(self, word, len(word), row, found)
+        return np.frombuffer(found, _FLOAT32)
+
+    def line(self, line: bytes) -> np.ndarray:
+        """The mean of the words' vectors at length 1, float32 [D]; they are looked up."""
+        found = self._room()
+        _composer_line(self, line, len(line), found)
+        return np.frombuffer(found, _FLOAT32)
 
 
 def read_entries(block: np.ndarray, count: int) -> tuple[WordBytes, np.ndarray, int, int]:

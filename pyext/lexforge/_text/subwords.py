@@ -6,11 +6,11 @@ from ctypes import byref, c_bool, c_int, c_int32, c_int64, c_uint32, c_void_p
 
 import numpy as np
 
-from lexforge._text.library import SPAN, Handle, checked, plain, span, take, thread_count
+from lexforge._text.library import BYTES, Handle, checked, plain, take, thread_count
 from lexforge._text.words import WORDS, WordBytes
 
-_ngram_hash = plain(c_uint32, "ngram_hash", *SPAN)
-_ngram_spans = checked("ngram_spans", *SPAN, *2 * (c_int32,), c_void_p)
+_ngram_hash = plain(c_uint32, "ngram_hash", *BYTES, quick=True)
+_ngram_spans = checked("ngram_spans", *BYTES, *2 * (c_int32,), c_void_p, quick=True)
 _subwords_new = checked("subwords_new", c_int, *3 * (c_int32,), c_void_p)
 _subwords_free = plain(None, "subwords_free", c_void_p)
 _subwords_give = checked("subwords_give", *3 * (c_void_p,), c_int64)
@@ -19,6 +19,7 @@ _subwords_grow = checked("subwords_grow", c_void_p, *WORDS, c_void_p)
 _subwords_rows = plain(c_int64, "subwords_rows", c_void_p)
 _subwords_buckets = checked("subwords_buckets", *2 * (c_void_p,))
 _subwords_ngrams = checked("subwords_ngrams", *3 * (c_void_p,))
+_subwords_word = checked("subwords_word", c_void_p, *BYTES, c_void_p, quick=True)
 _subwords_measure = checked("subwords_measure", c_void_p, *WORDS, c_int64, c_int, c_void_p)
 _subwords_fill = checked(
     "subwords_fill", c_void_p, *WORDS, c_void_p, c_int64, c_int32, c_bool, c_int, c_void_p
@@ -28,15 +29,15 @@ _word_hashes = plain(None, "word_hashes", *WORDS, c_void_p)
 
 def ngram_hash(ngram: bytes) -> int:
     """Its hash, 32 bits; see csrc/text/subwords.h."""
-    return _ngram_hash(*span(ngram))
+    return _ngram_hash(ngram, len(ngram))
 
 
 def ngrams(wrapped: bytes, min_n: int, max_n: int) -> list[bytes]:
     """The n-grams of a wrapped word, in order; see csrc/text/subwords.h."""
     spans = c_void_p()
-    _ngram_spans(*span(wrapped), min_n, max_n, byref(spans))
-    pairs = np.frombuffer(take(spans), np.int64).reshape(-1, 2)
-    return [wrapped[begin:end] for begin, end in pairs.tolist()]
+    _ngram_spans(wrapped, len(wrapped), min_n, max_n, byref(spans))
+    ends = memoryview(take(spans)).cast("q").tolist()
+    return [wrapped[begin:end] for begin, end in zip(ends[::2], ends[1::2], strict=True)]
 
 
 SUBWORD_KINDS = ("every", "held", "pruned", "explicit")  # by the numbers of SubwordRows::Kind
@@ -80,6 +81,12 @@ class SubwordRows(Handle):
         return WordBytes(
             np.frombuffer(take(data), np.uint8), np.frombuffer(take(offsets), np.int64)
         )
+
+    def of_word(self, word: bytes) -> np.ndarray:
+        """The rows of one word, int32."""
+        rows = c_void_p()
+        _subwords_word(self, word, len(word), byref(rows))
+        return np.frombuffer(take(rows), np.int32)
 
     def rows(
         self, words: WordBytes, *, own: bool, first: int, zeros_allowed: bool, threads: int

@@ -15,6 +15,7 @@ from lexforge._text import WordBytes
 
 _LARGEST = 2**31 - 1  # rows and buckets are int32
 END_OF_LINE = "</s>"  # which has no n-grams
+_END_OF_LINE = END_OF_LINE.encode()
 
 
 def character_ngrams(word: str, min_n: int, max_n: int) -> list[str]:
@@ -33,10 +34,15 @@ def character_ngrams(word: str, min_n: int, max_n: int) -> list[str]:
         ['<na', 'naï', 'aïf', 'ïf>']
     """
     min_n, max_n = _lengths("character_ngrams", min_n, max_n)
-    if word == END_OF_LINE:
-        return []
-    found = _text.ngrams(_encoded(f"<{word}>", "utf-8"), min_n, max_n)
+    found = ngrams_of(_encoded(word, "utf-8"), min_n, max_n)
     return [ngram.decode(errors="surrogateescape") for ngram in found]
+
+
+def ngrams_of(word: bytes, min_n: int, max_n: int) -> list[bytes]:
+    """As `character_ngrams`, of bytes, with lengths that are known to be right."""
+    if word == _END_OF_LINE:
+        return []
+    return _text.ngrams(b"<" + word + b">", min_n, max_n)
 
 
 def ngram_hash(ngram: str) -> int:
@@ -233,8 +239,9 @@ class SubwordIndex:
 
         -1 comes of "held" alone. "pruned" and "explicit" leave out what has no row.
         """
-        _, rows = self.many_ngram_rows([word])
-        return rows
+        return self._native.of_word(
+            word if isinstance(word, bytes) else _encoded(word, self.encoding)
+        )
 
     def many_ngram_rows(
         self, words: Sequence[str | bytes] | WordBytes, threads: int | None = None
@@ -370,6 +377,18 @@ class SubwordIndex:
         return WordBytes.of(
             word if isinstance(word, bytes) else _encoded(word, encoding) for word in words
         )
+
+
+def pruned_rows(bucket: int, pruneidx: np.ndarray) -> _text.SubwordRows:
+    """The rows of buckets, which n-grams of any kind may fall in.
+
+    Args:
+        bucket: number of buckets.
+        pruneidx: int32 [n, 2], of each row its bucket and its number.
+    """
+    found = _text.SubwordRows("pruned", 0, 0, bucket)
+    found.give(*(np.ascontiguousarray(each) for each in pruneidx.T))
+    return found
 
 
 def _encoded(word: str, encoding: str) -> bytes:

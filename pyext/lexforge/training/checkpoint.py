@@ -401,6 +401,20 @@ def check_finite(
                 raise CheckpointError(f"{path} is damaged: {name} holds nan or infinity")
 
 
+def drop_checkpoint(folder: str | os.PathLike, parts: Sequence[str]) -> None:
+    """Remove these files of a checkpoint, and what an interrupted save has left.
+
+    Args:
+        folder: Whose lock is held; files of other names in it are left alone.
+        parts: After the first one has gone this is no checkpoint any more.
+    """
+    for name in parts:
+        for place in (Path(folder, COMMIT), Path(folder)):
+            (place / name).unlink(missing_ok=True)
+    for name in (COMMIT, _PARTIAL):
+        shutil.rmtree(Path(folder, name), ignore_errors=True)
+
+
 def _finish_interrupted_save(folder: Path) -> None:
     """By a writer, who holds the lock."""
     shutil.rmtree(folder / _PARTIAL, ignore_errors=True)

@@ -73,6 +73,7 @@ def run(
     stop: StopRequest | None = None,
     save: Callable[[], None] | None = None,
     save_every: float | None = None,
+    save_last: bool = True,
 ) -> None:
     """Train from where the job stands to its end, or until asked to stop.
 
@@ -84,6 +85,7 @@ def run(
         save: Writes a checkpoint of the present state: when stopped, and at the end.
         save_every: Seconds between checkpoints; None for none in between. One of these that cannot
             be written is told of, and tried again after as long.
+        save_last: Whether to save at the end, too.
 
     Raises:
         CheckpointError: The last checkpoint could not be written.
@@ -119,5 +121,5 @@ def run(
     finally:
         progress.end(state)
     tell("on_train_end")
-    if save is not None:
+    if save is not None and save_last:
         save()

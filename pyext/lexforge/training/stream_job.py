@@ -358,13 +358,14 @@ def run_steps(
     checkpoint_folder: str | os.PathLike | None,
     checkpoint_every: float | None,
     stop: StopRequest | None,
+    checkpoint_last: bool = True,
 ) -> None:
     """Train a model to the end of its run, or until stopped; it is up to date whatever happens.
 
     Args:
         model: What callbacks are called with, and whose ``save(folder)`` is.
         checkpoint_every: Minutes; None for no checkpoints in between.
-        callbacks, progress, checkpoint_folder, stop: As of the model's ``train``.
+        callbacks, progress, checkpoint_folder, checkpoint_last, stop: As of the model's ``train``.
     """
 
     def save() -> None:
@@ -380,6 +381,7 @@ def run_steps(
             stop=stop,
             save=None if checkpoint_folder is None else save,
             save_every=None if checkpoint_every is None else 60.0 * checkpoint_every,
+            save_last=checkpoint_last,
         )
     finally:
         steps.fetch()

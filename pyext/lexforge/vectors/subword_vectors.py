@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from lexforge._arguments import one_of
+from lexforge._text import MatrixRows, WordComposer
 from lexforge.ops import embedding_bag
 from lexforge.text.subwords import END_OF_LINE, SubwordIndex
 from lexforge.vectors.formats.arrays import Ngrams
@@ -21,6 +23,7 @@ from lexforge.vectors.word_vectors import as_list as _as_list
 
 COMPOSITIONS = ("mean", "sum")
 _BLOCK_WORDS = 1 << 14
+_FEW_WORDS = 256  # one by one
 
 
 class SubwordVectors(KeyedVectors):
@@ -60,6 +63,7 @@ class SubwordVectors(KeyedVectors):
     """
 
     compatible_hash = True  # as gensim's from 3.8 on
+    _composer: tuple[tuple[Any, ...], WordComposer | None] | None = None  # and what it is made of
 
     def __init__(
         self,
@@ -230,9 +234,10 @@ class SubwordVectors(KeyedVectors):
             KeyError: naming the word, where there are no n-grams.
         """
         if isinstance(word, str) and word not in self.key_to_index and self._infers:
-            vector = self._inferred([word])[0]
+            vector = self._one(word, -1)
         elif self._composed is None:  # no need for the others
-            vector = self._compose(np.array([self.get_index(word)]))[0]
+            row = self.get_index(word)
+            vector = self._one(self._spelt([row])[0], row)
         else:
             return super().get_vector(word, norm)
         if norm:
@@ -361,6 +366,28 @@ class SubwordVectors(KeyedVectors):
         words: list[Any] = self.index_to_key
         return [END_OF_LINE if words[row] is None else words[row] for row in rows]
 
+    def _one(self, word: str, row: int) -> np.ndarray:
+        """The vector [D] of one word, whose own row this is, or -1."""
+        if (composer := self._native) is not None:
+            return composer.word(word.encode(self.subwords.encoding, "surrogateescape"), row)
+        return self._compose(np.array([row]))[0] if row >= 0 else self._inferred([word])[0]
+
+    @property
+    def _native(self) -> WordComposer | None:
+        """Composes single words; None for what the text library does not add up: no float32."""
+        tables = self.vectors_vocab, self.vectors_ngrams, self.subwords, self.composition
+        if self._composer is None or any(map(operator.is_not, tables, self._composer[0])):
+            made, own, ngrams = None, *tables[:2]
+            if self._infers and _in_floats(own) and _in_floats(ngrams):
+                rows = MatrixRows.of(own), MatrixRows.of(ngrams)
+                mean = self.composition == "mean"
+                made = WordComposer(None, self.subwords.native, *rows, mean=mean)
+            self._composer = tables, made
+        return self._composer[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_composer": None}
+
     def _compose(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of words by number, [len(rows), D]."""
         found = np.array(self.vectors_vocab[rows], _kind(self.vectors_vocab))
@@ -376,6 +403,8 @@ class SubwordVectors(KeyedVectors):
 
     def _inferred(self, words: list[str]) -> np.ndarray:
         """The vectors of words by their n-grams alone, [len(words), D]."""
+        if 0 < len(words) <= _FEW_WORDS and self._native is not None:
+            return np.stack([self._one(word, -1) for word in words])
         sums, numbers = self._sums(words)
         return sums / np.maximum(numbers, 1) if self.composition == "mean" else sums
 
@@ -421,6 +450,11 @@ def _as_it_is(matrix: Any, kind: np.dtype) -> bool:
     if type(matrix) is not np.ndarray or matrix.dtype != kind:
         return False
     return matrix.flags.c_contiguous and matrix.flags.aligned and matrix.flags.writeable
+
+
+def _in_floats(matrix: Any) -> bool:
+    """Whether rows are float32 in memory, or in a mapped file, at any byte."""
+    return type(matrix) is np.ndarray and matrix.dtype == np.float32 and matrix.strides[1] == 4
 
 
 KeyedVectors._of_ngrams = SubwordVectors.of

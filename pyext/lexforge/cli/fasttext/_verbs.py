@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from lexforge._arguments import MAX_THREADS
-from lexforge.cli._options import Given, check_files
+from lexforge._display import shell_command
+from lexforge.cli._corpus import refuse_overwriting
+from lexforge.cli._options import Given, check_files, check_folder
+from lexforge.cli._training import tell_of_stop
 from lexforge.training.settings import setting
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ _files, _dictionary, _training, _quantising = (
     for panel in ("Files", "Dictionary", "Training", "Quantisation")
 )
 _autotune = partial(setting, None, "Not here.", hidden=True)
+_run = partial(setting, panel="Run")
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,31 @@ class LabelOptions(WordOptions):
 
 
 @dataclass(frozen=True)
+class VerbRunOptions:
+    """What a training has here that it lacks in the original."""
+
+    resume: bool = _run(False, "Continue the interrupted run in NAME.checkpoint.")
+    overwrite: bool = _run(False, "Begin anew, and drop that run.")
+    checkpoint_every: float = _run(
+        10.0, "Save the run that often; 0: when stopped.", low=0, metavar="MINUTES", names="-- -"
+    )
+    log_json: Path | None = _run(None, "Write losses and speed here, one JSON object per second.")
+
+    def check(self, folder: Path) -> None:
+        """BadParameter unless these go with what is in the folder of the run."""
+        from lexforge.training.checkpoint import is_checkpoint
+
+        if self.resume and self.overwrite:
+            raise typer.BadParameter("--resume excludes --overwrite")
+        if is_checkpoint(folder) and not (self.resume or self.overwrite):
+            raise typer.BadParameter(
+                f"{folder} holds an interrupted run: continue it with --resume, or --overwrite it"
+            )
+        check_files(self.log_json)
+        check_folder(str(folder), folder)
+
+
+@dataclass(frozen=True)
 class QuantizeOptions(_FileOptions):
     """Those of quantize."""
 
@@ -128,7 +157,7 @@ class QuantizeOptions(_FileOptions):
     thread: int | None = _training(None, "Threads of -retrain.", low=1, high=MAX_THREADS)
 
 
-def train(kind: str, given: Given) -> None:
+def train(kind: str, given: Given, run: VerbRunOptions) -> None:
     if tuning := [name for name in given if name.startswith("autotune")]:
         spelt = tuning[0].replace("_", "-")
         raise typer.BadParameter(
@@ -142,22 +171,74 @@ def train(kind: str, given: Given) -> None:
         raise typer.BadParameter("-input must be a file: it is read several times")
     keep_output = given.pop("saveOutput", False)
     ends = ["bin", "vec", *["output"] * keep_output]
-    check_files(*(with_end(base, end) for end in ends))
+    files, folder = [with_end(base, end) for end in ends], with_end(base, "checkpoint")
+    refuse_overwriting(str(source), [*files, run.log_json])
+    check_files(*files)
+    run.check(folder)
     if given.get("loss") == "one-vs-all":
         given["loss"] = "ova"
 
-    from lexforge.models.fasttext.original_training import train_supervised, train_unsupervised
+    from lexforge.models.fasttext.original_training import drop_run
+    from lexforge.training.lock import folder_of_run
 
+    with folder_of_run(folder):
+        model = _trained(kind, source, base, given, run, folder)
+        model.save_model(with_end(base, "bin"))
+        write_vectors(with_end(base, "vec"), model.file.words, model.word_vectors(), model)
+        if keep_output:
+            file = model.file
+            words = file.labels if file.supervised else file.words
+            write_vectors(with_end(base, "output"), words, [file.output], model)
+        drop_run(folder)
+    with contextlib.suppress(OSError):  # of a run that was resumed; there may be other files in it
+        folder.rmdir()
+
+
+def _trained(
+    kind: str, source: Path, base: Path, given: Given, run: VerbRunOptions, folder: Path
+) -> Model:
+    """The model at the end of its run; a signal saves what there is and leaves by its exit code."""
+    from lexforge.models.fasttext.original_training import (
+        MAY_CHANGE,
+        run_arguments,
+        train_supervised,
+        train_unsupervised,
+    )
+    from lexforge.training.progress import Progress
+    from lexforge.training.settings import changes, refuse
+    from lexforge.training.signals import StopRequest
+
+    given = {"model": kind, **given}
+    if "pretrainedVectors" in given:
+        given["pretrainedVectors"] = str(given["pretrainedVectors"])
+    if run.resume:
+        known = run_arguments(folder)
+        told = {name: value for name, value in given.items() if name not in MAY_CHANGE}
+        refuse(changes({**told, **known}, told))
+        given = {**known, **given}
+    function: Any = train_unsupervised
     if kind == "supervised":
-        model = train_supervised(source, **given)
-    else:
-        model = train_unsupervised(source, model=kind, **given)
-    model.save_model(with_end(base, "bin"))
-    write_vectors(with_end(base, "vec"), model.file.words, model.word_vectors(), model)
-    if keep_output:
-        file = model.file
-        words = file.labels if file.supervised else file.words
-        write_vectors(with_end(base, "output"), words, [file.output], model)
+        function = train_supervised
+        del given["model"]
+    shown = given.get("verbose", 2) > 0
+    with (
+        Progress(shown, log_json=run.log_json, append=run.resume) as progress,
+        StopRequest() as stop,
+    ):
+        model = function(
+            source,
+            **given,
+            progress=progress,
+            checkpoint_folder=folder,
+            checkpoint_every=run.checkpoint_every or None,
+            stop=stop,
+            resume=run.resume,
+        )
+    if not model.state.finished:
+        start = ("lexforge", "fasttext", kind, "-input", source, "-output", base)
+        tell_of_stop(shell_command(*start, "--resume"))
+        raise typer.Exit(stop.exit_code)
+    return model
 
 
 def with_end(base: Path, end: str) -> Path:

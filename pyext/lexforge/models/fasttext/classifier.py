@@ -189,12 +189,12 @@ class FastTextClassifier:
     @property
     def words(self) -> list[str]:
         """By descending count. Bytes that are no UTF-8 stand as ``surrogateescape`` writes them."""
-        return [word or "" for word in self.parts.words.decoded("utf-8", "surrogateescape")]
+        return list(self.parts.word_texts)
 
     @property
     def labels(self) -> list[str]:
         """With their prefix, by descending count."""
-        return [label or "" for label in self.parts.labels.decoded("utf-8", "surrogateescape")]
+        return list(self.parts.label_texts)
 
     @property
     def quantised(self) -> bool:
@@ -216,6 +216,7 @@ class FastTextClassifier:
         progress: Progress | bool | None = None,
         checkpoint_folder: str | os.PathLike | None = None,
         checkpoint_every: float | None = None,
+        checkpoint_last: bool = True,
         stop: StopRequest | None = None,
         resume: bool = False,
     ) -> Self:
@@ -234,6 +235,7 @@ class FastTextClassifier:
             checkpoint_folder: Save there every ``checkpoint_every`` minutes, when stopped, and at
                 the end.
             checkpoint_every: Minutes; None for no checkpoints in between.
+            checkpoint_last: Whether to save at the end, too.
             stop: When it is requested, training saves and returns early.
             resume: Continue the unfinished run of a loaded model, on the same corpus.
 
@@ -300,6 +302,7 @@ class FastTextClassifier:
                 progress=shown,
                 checkpoint_folder=checkpoint_folder,
                 checkpoint_every=checkpoint_every,
+                checkpoint_last=checkpoint_last,
                 stop=stop,
             )
         return self
@@ -401,20 +404,7 @@ class FastTextClassifier:
 
         Zeros for an unknown word without n-grams.
         """
-        parts, token = self.parts, word.encode(errors="surrogateescape")
-        row = self._word_index.find(token)
-        rows = parts.subwords.ngram_rows(token) + np.int32(len(parts.words))
-        if row >= 0:
-            rows = np.concatenate([np.array([row], np.int32), rows])
-        ends = np.array([0, len(rows)])
-        return self._predictor.hidden(_text.Lines(ends, rows, ends, rows, 0))[0]
-
-    @property
-    def _word_index(self) -> _text.WordIndex:
-        parts = self.parts
-        if "word_index" not in vars(parts):
-            vars(parts)["word_index"] = _text.WordIndex(parts.words)
-        return vars(parts)["word_index"]
+        return self.parts.composer.word(word.encode(errors="surrogateescape"))
 
     @property
     def _predictor(self) -> Predictor:

@@ -20,9 +20,9 @@ from lexforge.ops.subword.classify_train import classify_train_
 from lexforge.ops.word2vec.word2vec_train import HuffmanPaths
 from lexforge.text.huffman import HuffmanTree, huffman_tree
 from lexforge.text.labelled import LabelledCorpus
-from lexforge.text.subwords import SubwordIndex
+from lexforge.text.subwords import SubwordIndex, pruned_rows
 from lexforge.training.stream_job import Steps, StreamState
-from lexforge.vectors.quantised import QuantizedMatrix
+from lexforge.vectors.quantised import QuantizedMatrix, native_rows
 
 _ROWS = 1 << 12  # drawn at a time
 _NOISE_POWER = 0.5  # of the counts of labels, as fastText draws them
@@ -63,12 +63,34 @@ class ClassifierParts:
 
     @cached_property
     def bucket_rows(self) -> np.ndarray | None:
-        """Of a pruned model int32 [bucket]: the row of each bucket behind those of words, or -1."""
+        """Of a pruned model int32 [bucket]: the row of each bucket behind those of words, or -1.
+
+        For training, which such models come to from memory alone: no file tells this size.
+        """
         if self.pruneidx is None or not self.settings.has_ngrams:
             return None
         rows = np.full(self.settings.bucket, -1, np.int32)
         rows[self.pruneidx[:, 0]] = self.pruneidx[:, 1]
         return rows
+
+    @cached_property
+    def composer(self) -> _text.WordComposer:
+        """Makes the vectors of words, of the input as it is."""
+        table = self.input
+        if isinstance(table, torch.Tensor):
+            table = table[:, : self.settings.dim].numpy()
+        rows, index = native_rows(table), _text.WordIndex(self.words)
+        return _text.WordComposer(index, self.subwords.native, rows, rows, first=len(self.words))
+
+    @cached_property
+    def word_texts(self) -> list[str]:
+        """Bytes that are no UTF-8 stand as ``surrogateescape`` writes them."""
+        return [word or "" for word in self.words.decoded("utf-8", "surrogateescape")]
+
+    @cached_property
+    def label_texts(self) -> list[str]:
+        """Likewise."""
+        return [label or "" for label in self.labels.decoded("utf-8", "surrogateescape")]
 
     @cached_property
     def features(self) -> _text.LineFeatures:
@@ -82,7 +104,7 @@ class ClassifierParts:
             max_n=s.maxn,
             word_ngrams=s.word_ngrams,
             buckets=s.buckets,
-            bucket_rows=self.bucket_rows,
+            pruned=None if self.pruneidx is None else pruned_rows(s.bucket, self.pruneidx),
         )
 
     def predictor(self, threads: int) -> Predictor:

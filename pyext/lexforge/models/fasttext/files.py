@@ -212,7 +212,7 @@ class _EveryBucket:
     """
 
     def __init__(self, rows: np.ndarray, words: int, index: SubwordIndex) -> None:
-        self._rows = rows
+        self.rows, self.subwords = rows, index
         places = words + index.bucket_of_rows()
         order = np.argsort(places)
         self._places = np.concatenate([np.arange(words), places[order]])
@@ -229,7 +229,7 @@ class _EveryBucket:
         rows = np.asarray(rows)
         found = np.minimum(np.searchsorted(self._places, rows), len(self._places) - 1)
         there = (self._places[found] == rows)[..., None]
-        return np.where(there, self._rows[self._sources[found]], np.float32(0))
+        return np.where(there, self.rows[self._sources[found]], np.float32(0))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)

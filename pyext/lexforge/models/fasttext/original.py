@@ -21,7 +21,7 @@ from lexforge._arguments import whole as whole_number
 from lexforge._text import WordBytes
 from lexforge.models.fasttext.meter import Meter
 from lexforge.models.fasttext.prediction import Predictions, Predictor
-from lexforge.text.subwords import character_ngrams, ngram_hash
+from lexforge.text.subwords import ngram_hash, ngrams_of
 from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile, read_fasttext, write_fasttext
 from lexforge.vectors.quantised import QuantizedMatrix, longest_rows
 from lexforge.vectors.similarity import nearest
@@ -66,7 +66,8 @@ class Model:
     Args:
         file: what it is made of.
         label: with which labels begin; files do not tell it.
-        told: further settings of its training, which become attributes: ``lr``, ``thread``, ...
+        told: further settings of its training, which become attributes: ``lr``, ``thread``, ...,
+            and ``state``, where it stands.
 
     Attributes:
         file: as above.
@@ -168,14 +169,15 @@ class Model:
 
         Rows are int64 [n]; n-grams that a pruned model lacks have none.
         """
-        row = self.file.row(_encoded(word))
-        known = [word] if row >= 0 else []
-        rows = self.file.subwords.ngram_rows(_encoded(word)).astype(np.int64)
-        rows += len(self.file.words)
+        token = _encoded(word)
+        row = self.file.row(token)
+        known = [row] if row >= 0 else []
+        rows = self.file.subwords.ngram_rows(token) + np.int64(len(self.file.words))
         texts = [
-            _encoded(text).decode(errors=on_unicode_error) for text in known + self._ngrams(word)
+            text.decode(errors=on_unicode_error)
+            for text in ([token] if known else []) + self._ngrams(token)
         ]
-        return texts, np.concatenate((np.array([row] if known else [], np.int64), rows))
+        return texts, np.concatenate((np.array(known, np.int64), rows))
 
     def get_input_vector(self, ind: int) -> np.ndarray:
         """Row `ind` of the input matrix, float32 [dim].
@@ -252,7 +254,7 @@ class Model:
         line = _encoded(text) + b"\n"
         if self.file.supervised:
             return self._predictor.line_hidden(line)
-        return next(self.sentence_vectors(line))
+        return self.file.line_vector(line)
 
     def sentence_vectors(self, text: bytes) -> Iterator[np.ndarray]:
         """Those of all lines of a text; of the last one, too, where it has no line break."""
@@ -261,15 +263,7 @@ class Model:
             for start in range(0, len(lines.row_ends) - 1, _BLOCK_LINES):
                 yield from self._predictor.hidden(lines, start, start + _BLOCK_LINES)
             return
-        for line in text.removesuffix(b"\n").split(b"\n"):
-            total, count = np.zeros(self.file.dim, np.float32), 0
-            for word in line.split():
-                vector = self.file.word_vector(word)
-                norm = np.float32(np.sqrt(vector @ vector))
-                if norm > 0:
-                    total += vector * (np.float32(1) / norm)
-                    count += 1
-            yield total * np.float32(1 / count) if count else total
+        yield from map(self.file.line_vector, text.removesuffix(b"\n").split(b"\n"))
 
     def ngram_vectors(self, word: str) -> Iterator[tuple[str, np.ndarray]]:
         """A word itself, if the model has it, and its n-grams, each with its row, float32 [dim].
@@ -280,15 +274,16 @@ class Model:
         if (row := file.row(_encoded(word))) >= 0:
             yield word, self.get_input_vector(row)
         kept = None if file.pruneidx is None else dict(file.pruneidx.tolist())
-        for ngram in self._ngrams(word):
-            bucket = ngram_hash(ngram) % file.bucket
+        for ngram in self._ngrams(_encoded(word)):
+            text = ngram.decode(errors="surrogateescape")
+            bucket = ngram_hash(text) % file.bucket
             number = bucket if kept is None else kept.get(bucket)
             if number is not None:
-                yield ngram, self.get_input_vector(len(file.words) + number)
+                yield text, self.get_input_vector(len(file.words) + number)
 
-    def _ngrams(self, word: str) -> list[str]:
+    def _ngrams(self, word: bytes) -> list[bytes]:
         subwords = self.file.subwords
-        return character_ngrams(word, subwords.min_n, subwords.max_n) if subwords.max_n else []
+        return ngrams_of(word, subwords.min_n, subwords.max_n) if subwords.max_n else []
 
     def get_nearest_neighbors(
         self, word: str, k: int = 10, on_unicode_error: str = "strict"

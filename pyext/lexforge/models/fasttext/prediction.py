@@ -93,10 +93,6 @@ class Predictor:
             raise ValueError("Model needs to be supervised for prediction!")
         if not len(file.labels):
             raise ValueError("predict: the model has no labels")
-        bucket_rows = None
-        if file.pruneidx is not None:
-            bucket_rows = np.full(file.bucket, -1, np.int32)
-            bucket_rows[file.pruneidx[:, 0]] = file.pruneidx[:, 1]
         features = LineFeatures(
             file.words,
             file.labels,
@@ -105,7 +101,7 @@ class Predictor:
             max_n=file.subwords.max_n,
             word_ngrams=max(file.wordNgrams, 1),
             buckets=file.bucket,
-            bucket_rows=bucket_rows,
+            pruned=file.pruned,
         )
         loss = LOSSES[file.loss]
         several = loss == "hs" and len(file.labels) > 1

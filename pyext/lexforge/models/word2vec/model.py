@@ -303,6 +303,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         progress: Progress | bool | None = None,
         checkpoint_folder: str | os.PathLike | None = None,
         checkpoint_every: float | None = None,
+        checkpoint_last: bool = True,
         stop: StopRequest | None = None,
         resume: bool = False,
     ) -> tuple[int, int]:
@@ -321,6 +322,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             checkpoint_folder: Save there every ``checkpoint_every`` minutes, when stopped, and at
                 the end.
             checkpoint_every: Minutes; None for no checkpoints in between.
+            checkpoint_last: Whether to save at the end, too.
             stop: When it is requested, training saves and returns early.
             resume: Continue the unfinished run of a loaded model, on the same corpus.
 
@@ -406,6 +408,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 progress=shown,
                 checkpoint_folder=checkpoint_folder,
                 checkpoint_every=checkpoint_every,
+                checkpoint_last=checkpoint_last,
                 stop=stop,
             )
         self.train_count += state.finished

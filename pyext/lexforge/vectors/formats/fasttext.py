@@ -17,8 +17,8 @@ from lexforge import _text
 from lexforge._compressed import compression
 from lexforge._errors import CutShortError, prefixed
 from lexforge._files import map_file, read_into, replacing
-from lexforge._text import WordBytes
-from lexforge.text.subwords import SubwordIndex
+from lexforge._text import SubwordRows, WordBytes
+from lexforge.text.subwords import SubwordIndex, pruned_rows
 from lexforge.vectors.formats.arrays import Ngrams, Table
 from lexforge.vectors.quantised import QuantizedMatrix, native_rows
 
@@ -87,7 +87,7 @@ class FastTextFile:
     pruneidx: np.ndarray | None = None
     version: int = VERSION
     encoding: str = "utf-8"
-    _native: tuple[Any, _text.MatrixRows] | None = field(default=None, init=False, repr=False)
+    _composer: tuple[Any, _text.WordComposer] | None = field(default=None, init=False, repr=False)
 
     @property
     def supervised(self) -> bool:
@@ -124,21 +124,33 @@ class FastTextFile:
         Of a word that is not in the vocabulary, of its n-grams; zeros where it has none. No other
         rows are looked at.
         """
-        if not isinstance(self.input, np.ndarray | QuantizedMatrix):  # made of a model's table
-            return self._gathered(self._encoded(word))
-        if self._native is None or self._native[0] is not self.input:
-            self._native = self.input, native_rows(self.input)
-        return _text.word_vector(
-            self.index, self.subwords.native, self._native[1], self._encoded(word)
-        )
+        return self._composed().word(self._encoded(word))
 
-    def _gathered(self, word: bytes) -> np.ndarray:
-        rows = self.subwords.ngram_rows(word).astype(np.int64) + len(self.words)
-        if (row := self.index.find(word)) >= 0:
-            rows = np.concatenate([[row], rows])
-        if not len(rows):
-            return np.zeros(self.dim, np.float32)
-        return np.asarray(self.input[rows], np.float32).sum(0) / np.float32(len(rows))
+    def line_vector(self, line: bytes) -> np.ndarray:
+        """The mean of the vectors of a line's words, each at length 1: float32 [D].
+
+        Zeros are left out.
+        """
+        return self._composed().line(line)
+
+    def _composed(self) -> _text.WordComposer:
+        if self._composer is None or self._composer[0] is not self.input:
+            table, subwords = self.input, self.subwords
+            if not isinstance(table, np.ndarray | QuantizedMatrix):  # made of a model's table
+                table, subwords = table.rows, table.subwords
+            rows = native_rows(table)
+            self._composer = (
+                self.input,
+                _text.WordComposer(
+                    *(self.index, subwords.native, rows, rows), first=len(self.words)
+                ),
+            )
+        return self._composer[1]
+
+    @cached_property
+    def pruned(self) -> SubwordRows | None:
+        """The rows of buckets behind those of words, in a model whose n-grams were pruned."""
+        return None if self.pruneidx is None else pruned_rows(self.bucket, self.pruneidx)
 
     def decoded(self, errors: str = "strict") -> list[str]:
         """The words as str.
