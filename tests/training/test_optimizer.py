@@ -155,3 +155,38 @@ def test_nothing_but_a_table():
     model(torch.tensor([1])).sum().backward()
     optimizer.step()
     assert (model.weight != before).any(1).tolist() == [False, True, False, False, False, False]
+
+
+def _step(threads=1, clip=0.5):
+    generator = torch.Generator().manual_seed(3)
+    sizes = [(300, 70), (5,), (0,), (8200,)]
+    lists = [[torch.randn(size, generator=generator) for size in sizes] for _ in range(3)]
+    lists.append([each.square() for each in lists[2]])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        torch.ops.lexforge.adam_step_.default(
+            *lists, [torch.tensor(4.0) for _ in sizes], [0.1, 0.0, 0.0, 0.0], 1e-2, 0.9, 0.99, 1e-8,
+            clip, True,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+    return [each for some in lists for each in some]
+
+
+def test_bits_are_those_of_any_threads():
+    assert all(map(torch.equal, _step(1), _step(3)))
+
+
+def test_the_op_refuses():
+    op = torch.ops.lexforge.adam_step_.default
+    x, step = torch.ones(3), torch.zeros(())
+    numbers = [1e-2, 0.9, 0.99, 1e-8, 0.0, True]
+    for lists, message in (
+        (([x], [], [x], [x], [step], [0.0]), "each list must have 1 entries, got 0"),
+        (([x], [x[:2]], [x], [x], [step], [0.0]), "gradients must have the shape of parameters"),
+        (([x.double()], [x], [x], [x], [step], [0.0]), "parameters has the wrong dtype"),
+        (([x], [x], [x], [x], [x], [0.0]), "steps must have one number, got 3"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            op(*lists, *numbers)
