@@ -76,7 +76,8 @@ cuda-check: $(BUILT) $(TEST)
 	$(RUN) tests/ptx/cuda_check.py
 
 package: $(BUILT) $(TEST)
-	PATH="$(abspath $(BIN)):$$PATH" $(RUN) -m pytest -q --slow tests/test_packaging.py tests/test_contributing.py
+	PATH="$(abspath $(BIN)):$$PATH" $(RUN) -m pytest -q --slow -n 2 --dist=loadfile \
+	  tests/test_packaging.py tests/test_contributing.py
 
 bench: $(BUILT) $(TEST)
 	$(RUN) benchmarks/run.py

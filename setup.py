@@ -20,6 +20,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from sysconfig import get_platform
 
 try:
     import torch
@@ -34,6 +35,8 @@ except ImportError as error:
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
 PACKAGE = ROOT / "pyext" / "lexforge"
+# Where objects of a build in place stay, so that the next compiles only what changed.
+KEPT = Path("build") / f"temp.{get_platform()}-{sys.implementation.cache_tag}"
 BIN = Path(sys.executable).parent
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"] if os.environ.get("LEXFORGE_WERROR") == "1" else []
@@ -113,14 +116,24 @@ def sources(*suffixes: str, excluding: tuple[str, ...] = ()) -> list[str]:
     )
 
 
+def written(path: Path, lines: list[str]) -> str:
+    """Writes a source file of the build, and returns its name.
+
+    It keeps its date while its content stays, so that nothing is compiled again for nothing.
+    """
+    text = "\n".join([*lines, ""])
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return str(path)
+
+
 def instruction_set_sources(folder: Path, text: bool = False) -> list[str]:
     """Writes a file into `folder` for each instruction set of each CPU body: see common/simd.h.
 
     Those of the text library, or those of the ops.
-
-    A file keeps its date while its content stays, so that nothing is compiled again for nothing.
     """
-    written = []
+    found = []
     for body in sorted(CSRC.rglob("*_cpu_impl.h")):
         if (body.parent.name == "text") != text:
             continue
@@ -132,13 +145,18 @@ def instruction_set_sources(folder: Path, text: bool = False) -> list[str]:
             macros = ["_".join(parts[: n + 1]) for n in range(len(parts))]
             lines = [f"#define LEXFORGE_ISA {isa}"]
             lines += [f"#define LEXFORGE_ISA_{macro}" for macro in macros]
-            lines += [f'#include "{body.relative_to(CSRC).as_posix()}"', ""]
-            path = folder / body.name.replace("impl.h", f"{isa.replace('::', '_')}.cpp")
-            if not path.exists() or path.read_text() != "\n".join(lines):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("\n".join(lines))
-            written.append(str(path))
-    return written
+            lines += [f'#include "{body.relative_to(CSRC).as_posix()}"']
+            name = body.name.replace("impl.h", f"{isa.replace('::', '_')}.cpp")
+            found.append(written(folder / name, lines))
+    return found
+
+
+def schema_source(folder: Path) -> str:
+    """Writes a file of all schemas into `folder`: each is a few lines behind torch's headers."""
+    root = ROOT.resolve() / CSRC
+    schemas = sorted(path.relative_to(root).as_posix() for path in root.rglob("*_schema.cpp"))
+    lines = [f'#include "{schema}"' for schema in schemas]
+    return written(folder / "schemas.cpp", lines)
 
 
 def torch_extension(name: str, files: list[str], **options) -> Extension:
@@ -173,7 +191,7 @@ def extensions(build_cuda: bool) -> list[Extension]:
     built = [
         torch_extension(
             "lexforge._ops_cpu",
-            sources(".cpp", excluding=("_cuda.cpp",)),
+            sources(".cpp", excluding=("_cuda.cpp", "_schema.cpp")),
             extra_compile_args={"cxx": CXX_FLAGS + STABLE_ABI + TORCH_HEADERS},
         ),
         Extension(
@@ -234,9 +252,13 @@ class BuildWithRecord(cpp_extension.BuildExtension):
         super().build_extensions()
 
     def run(self):
+        if self.inplace:  # pip's folder for an editable install is new every time
+            self.build_temp = str(KEPT)
         # Not among the sources that setup() is told: a source distribution has no need of them.
+        made = Path(self.build_temp)
         for extension, text in zip(self.extensions, (False, True), strict=False):
-            extension.sources += instruction_set_sources(Path(self.build_temp) / "isa", text)
+            extension.sources += instruction_set_sources(made / "isa", text)
+        self.extensions[0].sources.append(schema_source(made))
         super().run()
         build_cuda, cuda_reason = cuda_decision()
         folder = PACKAGE if self.inplace else Path(self.build_lib) / "lexforge"

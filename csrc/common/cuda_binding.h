@@ -1,18 +1,11 @@
 // For *_ops_cuda.cpp: the device guard and the stream that every CUDA entry needs.
-//
-// Under LEXFORGE_PTX_DEVICE the same binding registers its kernels for the CPU dispatch key: that
-// library is loaded instead of the ordinary one, and the tests run nvcc's PTX on the CPU (tests/ptx).
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
 #include "common/binding.h"
 
-#ifdef LEXFORGE_PTX_DEVICE
-#define LEXFORGE_CUDA_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(lexforge, CPU, m)
-#else
 #define LEXFORGE_CUDA_IMPL(m) STABLE_TORCH_LIBRARY_IMPL(lexforge, CUDA, m)
-#endif
 
 namespace lexforge {
 
@@ -26,10 +19,6 @@ class CudaCall {
   static Tensor zeros(const Tensor& like, Sizes sizes) { return new_zeros(like, sizes); }
   static void check_ids(const Checks&, const char*, const Tensor&, int64_t) {}
 
-#ifdef LEXFORGE_PTX_DEVICE
-  explicit CudaCall(const Tensor&) {}
-  void* stream() const { return nullptr; }
-#else
   explicit CudaCall(const Tensor& tensor)
       : guard_(tensor.get_device_index()), device_(tensor.get_device_index()) {}
   void* stream() const {
@@ -41,7 +30,6 @@ class CudaCall {
  private:
   torch::stable::accelerator::DeviceGuard guard_;
   int32_t device_;
-#endif
 };
 
 }  // namespace lexforge

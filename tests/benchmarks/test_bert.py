@@ -195,6 +195,9 @@ def test_report(script, corpus, monkeypatch, tmp_path, keeps_threads):
     arguments(monkeypatch, *parts, *sizes)
     small = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 8}
     monkeypatch.setattr(script, "ENCODER", small)
+    # A process each; those of bfloat16 differ in their numbers alone, which have tests above.
+    made = {name: made for name, made in script.sides().items() if "bf16" not in name}
+    monkeypatch.setattr(script, "sides", lambda: made)
     script.main()
     cases = json.loads(report.read_text())["cases"]
     sides = {(x["side"], x["precision"]): x for x in cases if x["case"] == "training"}

@@ -1,12 +1,12 @@
 """Builds the CUDA kernels for a device made of software: nvcc's PTX, executed on the CPU.
 
-    python tests/ptx/build.py [--sanitize]
+    python tests/ptx/build.py
 
 compiles every ``*_schema.cpp``, ``*_ops_cuda.cpp`` and ``*.cu`` under csrc and the shared parts,
-links them with the interpreter of this folder in place of the CUDA runtime, and prints the
-library's path. Only what changed is compiled again. The objects of the ``.cu`` files are those of
-cuda_check.py: one run of nvcc makes the machine code whose registers are checked and the PTX that
-is executed.
+links them with the interpreter of this folder in place of the CUDA runtime and of torch's CUDA, and
+prints the library's path. Only what changed is compiled again. The objects of the CUDA files are
+those of cuda_check.py: the bindings that are loaded there are called here, and one run of nvcc
+makes the machine code whose registers are checked and the PTX that is executed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ MACHINE_CODE = (
 )
 PTX_ONLY = ("-gencode=arch=compute_90,code=compute_90",)
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
-# The sanitizers stop at the first error: a kernel that reads where it must not has no right result.
-SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 
 class CompileError(Exception):
@@ -139,7 +137,8 @@ def cxx(*flags: str) -> list[str]:
 def binding() -> list[str]:
     """The command for files that use torch's stable ABI."""
     setup = setup_module()
-    return cxx("-O1", "-DLEXFORGE_PTX_DEVICE", f"-I{CSRC}", *setup.STABLE_ABI, *setup.TORCH_HEADERS)
+    flags = ["-O1", "-DUSE_CUDA", f"-I{CSRC}", "-isystem", f"{find_toolkit()}/include"]
+    return cxx(*flags, *setup.STABLE_ABI, *setup.TORCH_HEADERS)
 
 
 def interpreter() -> list[str]:
@@ -213,11 +212,14 @@ def kernel_sources() -> list[Path]:
     return sorted(CSRC.glob("**/*.cu"))
 
 
-def build_ops(*, sanitize: bool = False, changed: dict[Path, Path] | None = None) -> Path:
+def binding_sources() -> list[Path]:
+    return sorted(CSRC.glob("**/*_ops_cuda.cpp"))
+
+
+def build_ops(changed: dict[Path, Path] | None = None) -> Path:
     """Builds the op library of the device.
 
     Args:
-        sanitize: the bindings with the address and undefined-behaviour sanitizers.
         changed: objects to link in place of that of the ``.cu`` file which is their key.
 
     Returns:
@@ -228,30 +230,27 @@ def build_ops(*, sanitize: bool = False, changed: dict[Path, Path] | None = None
     """
     work = [(source, nvcc()) for source in kernel_sources() if source not in (changed or {})]
     work += [(source, interpreter()) for source in interpreter_sources()]
-    bindings = sorted(CSRC.glob("**/*_ops_cuda.cpp"))
-    work += [(source, [*binding(), *(SANITIZE if sanitize else ())]) for source in bindings]
     # The order of GloVe's tiles is made on the CPU for every device.
     host = CSRC / "glove" / "glove_tiles_ops.cpp"
-    rest = {*CSRC.glob("**/*_schema.cpp"), *CSRC.glob("common/*.cpp"), host}
-    work += [(source, binding()) for source in sorted(rest)]
+    schemas = Path(setup_module().schema_source(OUTPUT))
+    rest = [*binding_sources(), *sorted(CSRC.glob("common/*.cpp")), host, schemas]
+    work += [(source, binding()) for source in rest]
     objects = [x.path for x in in_parallel(compile_object, *zip(*work, strict=True))]
     objects += (changed or {}).values()
-    # Undefined symbols are an error here rather than at load time; the sanitizers have some.
-    libraries = [*(SANITIZE[:1] if sanitize else ["-Wl,--no-undefined"]), *torch_libraries()]
-    name = "sanitized" if sanitize else "lexforge"
+    # Undefined symbols are an error here rather than at load time.
+    libraries = ["-Wl,--no-undefined", *torch_libraries()]
+    name = "lexforge"
     if changed:
         name = hashlib.sha256("".join(map(str, changed.values())).encode()).hexdigest()[:8]
     return link(objects, OUTPUT / f"{name}.so", libraries)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sanitize", action="store_true")
-    options = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     if find_toolkit() is None:
         raise SystemExit(NO_TOOLKIT)
     try:
-        print(build_ops(sanitize=options.sanitize))
+        print(build_ops())
     except CompileError as error:
         raise SystemExit(str(error)) from None
 

@@ -95,9 +95,7 @@ def main() -> int:
         return 0
     setup = build.setup_module()
     kernels = [(source, build.nvcc()) for source in build.kernel_sources()]
-    flags = ["-O0", "-DUSE_CUDA", f"-I{build.CSRC}", "-isystem", f"{home}/include"]
-    command = build.cxx(*flags, *setup.STABLE_ABI, *setup.TORCH_HEADERS)
-    bindings = [(source, command) for source in sorted(build.CSRC.glob("**/*_ops_cuda.cpp"))]
+    bindings = [(source, build.binding()) for source in build.binding_sources()]
     work = [*kernels, *bindings]
     failures = []
     results = build.in_parallel(compiled, *zip(*work, strict=True))

@@ -34,9 +34,9 @@ def families() -> list[str]:
 
 
 def sanitizer_environment() -> dict[str, str]:
-    """What a Python without sanitizers needs in order to load a library with them.
+    """Brings the address sanitizer's allocator into a Python that was built without it.
 
-    Every access of a kernel to global memory is then looked up at the allocator.
+    Every access of a kernel to global memory is then looked up there (memory.cpp).
     """
     compiler = os.environ.get("CXX", "g++")
 
@@ -49,7 +49,6 @@ def sanitizer_environment() -> dict[str, str]:
         "LD_PRELOAD": f"{library('libasan.so')}:{library('libstdc++.so.6')}",
         # Python leaks by design; torch and Python use one symbol in several libraries.
         "ASAN_OPTIONS": "detect_leaks=0:detect_odr_violation=0:alloc_dealloc_mismatch=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
     }
 
 
@@ -119,7 +118,7 @@ def run(arguments: list[str]) -> int:
     """Runs pytest as the arguments say; returns its exit status."""
     options, arguments = parser().parse_known_args(arguments)
     try:
-        library = build.build_ops(sanitize=options.sanitize)
+        library = build.build_ops()
     except build.CompileError as error:
         print(error, file=sys.stderr)
         return 1
