@@ -5,8 +5,8 @@
 The text is the Wikipedia slice, or --text.
 
 encode  its first --megabytes as lists of ids by GPT-2's files (LEXFORGE_DATA has them; ids are
-        checked to be the same), on one thread, in CPU time, the libraries in turn; `array` is
-        lexforge without the list, and `gigatoken array` is gigatoken so.
+        checked to be the same), on one thread, in CPU time, the libraries in turn, in processes of
+        their own; `array` is lexforge without the list, and `gigatoken array` is gigatoken so.
 word    a single word of a million letters, in processes of their own that are ended after a while.
 train   --vocab-size tokens of bytes learned from it by the ties of tokenizers (where a library
         tells its merges they are compared) with --threads, in processes of their own; peak memory
@@ -18,10 +18,10 @@ growth  lexforge learning from 10 to 300 MB, the text again and again.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import hashlib
 import json
 import lzma
+import math
 import os
 import statistics
 import subprocess
@@ -32,7 +32,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import Report, add_report_options, process_bytes
+import numpy as np
+
+from harness import Contestant, Report, add_report_options, process_bytes, take_turns
 from lexforge import BPETokenizer
 
 CASES = ("encode", "word", "train", "growth")
@@ -40,7 +42,8 @@ ENCODERS = ("lexforge", "gigatoken", "fastokens", "tokie", "tiktoken", "tokenize
 TRAINERS = ("lexforge", "gigatoken", "rustbpe", "sentencepiece", "tokenizers")
 GROWTH = (10, 30, 100, 300)  # MB
 LETTERS = 1_000_000
-PATIENCE = 30  # seconds for a word
+ARRAYS = {"lexforge": "array", "gigatoken": "gigatoken array"}  # sides without a list
+PATIENCE = 30  # seconds for a word, or for the turns of a side that is to have more than two
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 Pairs = list[tuple[str, str]]
@@ -214,31 +217,63 @@ def encoders(names: list[str]) -> dict[str, Callable[[str], list[int]]]:
     return found
 
 
-def settle() -> None:
-    """Has the C library merge now what was freed in millions of pieces."""
-    ctypes.CDLL(None).malloc_trim(0)
+class EncodingSide:
+    """A library that encodes the text in turns, in MB per second of CPU time.
+
+    A turn begins with a call that is not counted, where one takes less than a second: while others
+    have theirs a virtual machine gives free memory back to its host, and caches are emptied.
+    """
+
+    def __init__(self, name: str, text: str):
+        library = {array: of for of, array in ARRAYS.items()}.get(name, name)
+        self.encode, self.text = encoders([library])[name], text
+        self.rates: list[float] = []
+        self.seconds = math.inf  # of the last call
+        self.hash = ""
+
+    def turn(self, count: int) -> None:
+        size = len(self.text.encode()) / 1e6
+        if self.seconds < 1:
+            self.encode(self.text)
+        for _ in range(count):
+            begin = time.process_time()
+            ids = self.encode(self.text)
+            self.seconds = time.process_time() - begin
+            self.rates.append(size / self.seconds)
+            self.hash = self.hash or hashlib.sha256(np.array(ids, np.int32).data).hexdigest()
+
+    def record(self) -> dict:
+        return {"rates": self.rates, "hash": self.hash}
+
+
+def beginning(options: argparse.Namespace) -> str:
+    return options.text.read_bytes()[: int(options.megabytes * 1e6)].decode(errors="ignore")
 
 
 def time_encoding(options: argparse.Namespace, path: Path, report: Report) -> None:
-    text = path.read_bytes()[: int(options.megabytes * 1e6)].decode(errors="ignore")
-    megabytes = len(text.encode()) / 1e6
-    found = encoders(present(ENCODERS, options))
-    wanted = found["lexforge"](text)
-    for name, encode in found.items():
-        same = "" if list(encode(text)) == wanted else " (other ids)"
-        if same:
-            print(f"encode {name}:{same}", flush=True)
-    times: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(options.repeats):
-        for name, encode in found.items():
-            settle()  # or the next one pays for what the one before has freed
-            begin = time.process_time()
-            encode(text)
-            times[name].append(time.process_time() - begin)
-    for name, seconds in times.items():
-        speed = megabytes / statistics.median(seconds)
-        print(f"encode {name:16} {speed:8.1f} MB/s of CPU", flush=True)
-        report.add({"case": "encode", "name": name, "mb_per_s": speed})
+    command = [sys.executable, __file__, "--text", str(path), "--alone", "encode"]
+    names = present(ENCODERS, options)
+    names = [side for name in names for side in (name, ARRAYS.get(name)) if side]
+    more = ["--megabytes", str(options.megabytes)]
+    sides = {name: Contestant([*command, name, *more]) for name in names}
+    told = {name: side.ask(1) for name, side in sides.items()}
+    for name, record in told.items():
+        if record["hash"] != told[names[0]]["hash"]:
+            print(f"encode {name}: other ids than {names[0]}", flush=True)
+    spent = dict.fromkeys(names, 0.0)
+    for number in range(options.repeats):
+        for name, side in sides.items():
+            if number >= 2 and spent[name] > PATIENCE:
+                continue
+            begin = time.perf_counter()
+            told[name] = side.ask(1)
+            spent[name] += time.perf_counter() - begin
+    for name, side in sides.items():
+        side.end()
+        rates = told[name]["rates"]
+        speed = statistics.median(rates)
+        print(f"encode {name:16} {speed:8.1f} MB/s of CPU ({len(rates)} turns)", flush=True)
+        report.add({"case": "encode", "name": name, "mb_per_s": speed, "rates": rates})
 
 
 def time_words(options: argparse.Namespace, path: Path, report: Report) -> None:
@@ -275,6 +310,9 @@ def main() -> None:
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     add_report_options(parser)
     options = parser.parse_args()
+    if options.alone and options.alone[0] == "encode":
+        take_turns(EncodingSide(options.alone[1], beginning(options)))
+        return
     if options.alone:
         print(json.dumps(told_alone(*options.alone, options)))
         return
