@@ -57,6 +57,8 @@ struct Word2vecTrainPlan {
   int64_t most_draws;     // noise draws of the widest window
   int64_t most_rows;      // targets and, without bags, contexts
   int64_t planned;        // centres planned at a time
+  int64_t list_ahead;     // of a centre, whose path or bag is fetched,
+  int64_t begin_ahead;    // and of one, for where that begins
   int64_t most_tokens;    // that their windows reach
   int64_t most_bag_rows;  // of the bags that their windows meet
   bool sums;              // whether bags are added up for all of them (cpu/sums_impl.h),
@@ -97,6 +99,9 @@ struct Word2vecTrainPlan {
     planned = params.together > 0 ? (params.together + threads - 1) / threads
               : most_rows >= 2048 ? 1
                                   : least(2048 / most_rows, 32);
+    // Beyond those planned at the same time, whose lists are read at once.
+    list_ahead = 12 + (params.together > 0 ? 0 : planned);
+    begin_ahead = 32 + (params.together > 0 ? 0 : 2 * planned);
     most_tokens = planned + 2 * window;
     most_bag_rows = (params.cbow ? most_tokens : planned) * params.longest_bag;
     sums = bags && params.cbow && params.together == 0 && params.in_scale == nullptr &&
@@ -118,14 +123,14 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t widest = 64;  // elements that a register or a span may run over an array's end
   const size_t planned = static_cast<size_t>(sizes.planned);
   const size_t kept = static_cast<size_t>(sizes.kept) + 2 * widest;
-  const size_t rows = planned * static_cast<size_t>(sizes.most_rows) + widest;
+  const size_t rows = planned * static_cast<size_t>(sizes.most_rows + 1) + widest;
   const size_t tiles = static_cast<size_t>(sizes.most_tiles);
   const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
   const size_t stride = static_cast<size_t>(params.stride);
   const size_t parts = static_cast<size_t>(params.parts);
   const size_t plan =
-      rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
-      planned * (160 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
+      2 * rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
+      planned * (192 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
       stride * sizeof(scalar_t) + static_cast<size_t>(sizes.most_bag_rows) * sizeof(void*) +
       static_cast<size_t>(sizes.most_tokens + 1) * (2 * sizeof(int64_t) + 4 * sizeof(int32_t));
   const size_t plans = params.together > 0 ? 4 : 2;
@@ -133,7 +138,8 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
   // Twice each row, and how often it was trained.
   const size_t own = static_cast<size_t>(2 * sizes.own_words + sizes.own_nodes) *
-                     (2 * stride * sizeof(scalar_t) + sizeof(int64_t));
+                         (2 * stride * sizeof(scalar_t) + sizeof(int64_t)) +
+                     3 * sizeof(int64_t);
   const size_t tokens = static_cast<size_t>(sizes.most_tokens);
   const size_t sums =
       !sizes.sums ? 0

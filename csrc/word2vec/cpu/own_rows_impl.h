@@ -52,6 +52,24 @@ class OwnRows {
     return table.copy + i * stride_;
   }
 
+  // The same for the nodes of a path, once: `count` links, each twice a node and a code. Without
+  // branches: which nodes have copies is hard to foresee.
+  LEXFORGE_INLINE void nodes(const int32_t* links, int64_t count, scalar_t** to) {
+    const Table& tree = tables_[kTree];
+    const int64_t stride = stride_, first = tree.rows > 0 ? tree.first : INT64_MAX;
+    scalar_t* const start = tree.start;
+    scalar_t* const copy = tree.copy;
+    for (int64_t n = 0; n < count; ++n) {
+      const int64_t node = links[n] >> 1;
+      to[n] = (node < first ? start : copy) + (node < first ? node : node - first) * stride;
+    }
+    if (tree.rows == 0) return;
+    for (int64_t n = 0; n < count; ++n) {
+      const int64_t i = (links[n] >> 1) - first;
+      ++tree.times[i < 0 ? tree.rows : i];
+    }
+  }
+
   // Adds the changes to the tables.
   void merge() {
     for (Table& table : tables_) {
@@ -76,7 +94,7 @@ class OwnRows {
     int64_t first, rows;  // of which there are copies
     scalar_t* copy;
     scalar_t* before;
-    int64_t* times;  // that a row was trained
+    int64_t* times;  // that a row was trained, and one more for rows without a copy
   };
 
   void copy_rows(TableName name, scalar_t* table, int64_t first, int64_t rows, Carver& carve) {
@@ -84,12 +102,12 @@ class OwnRows {
     const int64_t count = rows * stride_;
     scalar_t* const copy = carve.take<scalar_t>(count);
     scalar_t* const before = carve.take<scalar_t>(count);
-    int64_t* const times = carve.take<int64_t>(rows);
+    int64_t* const times = carve.take<int64_t>(rows + 1);
     tables_[name] = {table, first, rows, copy, before, times};
+    std::memset(times, 0, (rows + 1) * sizeof(int64_t));
     if (rows == 0) return;
     std::memcpy(before, table + first * stride_, count * sizeof(scalar_t));
     std::memcpy(copy, before, count * sizeof(scalar_t));
-    std::memset(times, 0, rows * sizeof(int64_t));
   }
 
   const int64_t stride_, threads_;

@@ -34,8 +34,8 @@ struct Window {
   int64_t first_tile;  // tile i: row[kTile i ..] after first_row, weight[kErrors i ..]
   int64_t first_row;   // the targets' tiles, then, without bags, the contexts
   int64_t first_context;
-  int64_t end_row;
-  int64_t inputs;  // as many as contexts, or one made of the rows of `pool`
+  int64_t first_cold, end_cold;  // rows to fetch for it
+  int64_t inputs;                // as many as contexts, or one made of the rows of `pool`
   int64_t shared_tiles, own_tiles;
   Range pool[2];    // in the plan's pool
   Range tokens[2];  // in the plan's `slot`, where bags are added up beforehand
@@ -51,14 +51,17 @@ class Plan {
         own_(own),
         in_common_(params.share_negatives || params.cbow),
         bags_(params.bag_offsets != nullptr),
-        sums_(sizes.sums) {
+        sums_(sizes.sums),
+        sizes_(sizes) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
+    cold = carve.take<scalar_t*>(sizes.planned * (sizes.most_rows + 1) + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
     window = carve.take<Window<scalar_t>>(sizes.planned);
     // Two registers more, which a position or a draw may run over.
     const int64_t quads = sizes.planned * noise_quads(sizes.most_draws) + 2 * PhiloxLanes::kWidth;
     for (auto& word : counter_) word = carve.take<uint32_t>(quads);
     noise_ = carve.take<int32_t>(2 * quads);
+    path_ = carve.take<Range>(sizes.planned);
     context_begin_ = carve.take<int32_t>(sizes.planned);
     context_end_ = carve.take<int32_t>(sizes.planned);
     bag_row = carve.take<scalar_t*>(sizes.most_bag_rows);
@@ -88,13 +91,14 @@ class Plan {
       next.lr = kept.lr[i];
       next.first_tile = tiles_;
       next.first_row = rows;
+      next.first_cold = colds;
       const int32_t center = kept.token[i];
       int64_t in_common = 0;  // tiles
       next.inputs = 1;
       if (bags_ && !params_.cbow) {
         list_contexts(kept, from, i, to, noise);
       } else {
-        if (params_.tree_table != nullptr) list_path(center);
+        if (params_.tree_table != nullptr) list_path(path_[i - begin]);
         const int64_t path_tiles = tiles_ - next.first_tile;
         if (params_.out_table != nullptr) {
           const int64_t lists = in_common_ ? 1 : contexts;
@@ -119,20 +123,27 @@ class Plan {
         next.pool[0] = {next.first_context, contexts};
         next.pool[1] = {rows, 0};
       }
-      next.end_row = rows;
+      if (!bags_ && i + params_.window < kept.size) {
+        cold[colds++] = own_.table(Own::kIn) + kept.token[i + params_.window] * params_.stride;
+      }
+      next.end_cold = colds;
     }
   }
 
-  void clear() { size = inputs = centers = rows = bag_rows = slots = tiles_ = 0; }
+  void clear() { size = inputs = centers = rows = colds = bag_rows = slots = tiles_ = 0; }
 
   bool valid = true;  // false when a path or a bag is none; such a window trains on what is
   int64_t size = 0;   // windows with at least one context
   int64_t inputs = 0;
   int64_t centers = 0;
   int64_t rows = 0;  // of all windows
+  int64_t colds = 0;
   int64_t bag_rows = 0;
   Window<scalar_t>* window;
   scalar_t** row;
+  // Those that may not be in the cache, to be fetched ahead: targets but for nodes near the root, and
+  // without bags the rows of contexts, each when it comes into reach.
+  scalar_t** cold;
   scalar_t** bag_row;  // of the bags that the windows meet, each once, in the tokens' order
   scalar_t** pool;     // of these two the one whose rows inputs are made of
   // Where bags are added up: each word of the windows once, its rows in bag_row, and the number of
@@ -148,6 +159,7 @@ class Plan {
   using Own = OwnRows<scalar_t>;
   static constexpr int kTile = Word2vecTrainPlan::kTile;
   static constexpr int kErrors = Word2vecTrainPlan::kErrors;
+  static constexpr int64_t kNearRoot = 64;  // the last nodes, half of all that are visited
 
   int64_t draws(int64_t contexts) const {
     return in_common_ ? params_.negatives : contexts * params_.negatives;
@@ -165,6 +177,11 @@ class Plan {
       while (kept.sentence[to - 1] != sentence) --to;
       if (params_.tree_table != nullptr) {
         prefetch_lists(kept, i, params_.path_offsets, params_.paths);
+        // Those planned now: from the second-level cache into the first.
+        const Range path = path_of(kept.token[i]);
+        path_[i - begin] = path;
+        __builtin_prefetch(params_.paths + path.begin);
+        __builtin_prefetch(params_.paths + path.begin + path.count);
       }
       if (bags_) prefetch_lists(kept, i, params_.bag_offsets, params_.bag_rows);
       context_begin_[i - begin] = static_cast<int32_t>(from);
@@ -179,12 +196,13 @@ class Plan {
   }
 
   // Fetches the paths or bags of tokens to come, and where those of later ones begin.
-  static void prefetch_lists(const Kept<scalar_t>& kept, int64_t i, const int64_t* offsets,
-                             const int32_t* elements) {
-    constexpr int64_t kList = 12, kBegin = 32;
-    if (i + kBegin < kept.size) __builtin_prefetch(offsets + kept.token[i + kBegin]);
-    if (i + kList < kept.size) {
-      const int32_t* list = elements + offsets[kept.token[i + kList]];
+  void prefetch_lists(const Kept<scalar_t>& kept, int64_t i, const int64_t* offsets,
+                      const int32_t* elements) const {
+    if (i + sizes_.begin_ahead < kept.size) {
+      __builtin_prefetch(offsets + kept.token[i + sizes_.begin_ahead]);
+    }
+    if (i + sizes_.list_ahead < kept.size) {
+      const int32_t* list = elements + offsets[kept.token[i + sizes_.list_ahead]];
       __builtin_prefetch(list);
       __builtin_prefetch(list + 15);  // most are no longer
     }
@@ -286,7 +304,7 @@ class Plan {
     const int64_t contexts = to - from - 1;
     const auto context = [&](int64_t j) { return kept.token[from + j + (from + j >= i)]; };
     for (int64_t j = 0; j < contexts; ++j) {
-      if (params_.tree_table != nullptr) list_path(context(j));
+      if (params_.tree_table != nullptr) list_path(path_of(context(j)));
       if (params_.out_table == nullptr || in_common_) continue;
       list_targets(context(j), noise + j * params_.negatives);
     }
@@ -308,25 +326,64 @@ class Plan {
     list(Own::kOut, 1 + params_.negatives, word, label);
   }
 
-  // Appends the inner nodes on a word's path, in whole tiles.
-  void list_path(int32_t token) {
-    const int64_t begin = params_.path_offsets[token], end = params_.path_offsets[token + 1];
-    if (begin < 0 || end < begin || end > params_.path_count ||
-        end - begin > params_.longest_path) {
+  // Of a word, in params_.paths.
+  Range path_of(int32_t token) const {
+    const int64_t* offset = params_.path_offsets + token;
+    const auto begin = static_cast<uint64_t>(offset[0]), end = static_cast<uint64_t>(offset[1]);
+    return {offset[0], static_cast<int64_t>(end - begin)};  // which may be nonsense
+  }
+
+  // Appends the inner nodes on a path, in whole tiles.
+  void list_path(const Range& found) {
+    const int64_t begin = found.begin, count = found.count;
+    if (begin < 0 || count < 0 || count > params_.longest_path ||
+        begin > params_.path_count - count) {
       valid = false;
       return;
     }
+    // Without branches, since paths end here and there: codes are read beyond a path's end.
+    const int64_t tiles = (count + kTile - 1) / kTile, slots = tiles * kTile;
     const int32_t* path = params_.paths + begin;
-    const auto node = [&](int64_t n) { return path[n] >> 1; };
-    for (int64_t n = 0; n < end - begin; ++n) {
-      if (static_cast<uint32_t>(node(n)) >= static_cast<uint64_t>(params_.vocab_size - 1)) {
-        valid = false;
-        return;
+    constexpr int64_t kBeyond = kErrors - kTile;
+    int32_t last[kLongestPath + kErrors];
+    if (begin + slots + kBeyond > params_.path_count) {
+      std::memset(last, 0, sizeof last);
+      std::memcpy(last, path, count * sizeof *path);
+      path = last;
+    }
+    bool good = true;
+    const auto nodes = static_cast<uint32_t>(params_.vocab_size - 1);
+    for (int64_t n = 0; n < count; ++n) good &= static_cast<uint32_t>(path[n] >> 1) < nodes;
+    if (!good) {
+      valid = false;
+      return;
+    }
+    scalar_t** const to = row + rows;
+    own_.nodes(path, count, to);
+    for (int64_t n = count; n < slots; ++n) to[n] = spare(to);
+    scalar_t* const weights = weight + tiles_ * kErrors;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+#pragma GCC unroll 8
+      for (int64_t t = 0; t < kErrors; ++t) {
+        const int64_t n = tile * kTile + t;
+        const int32_t label = 1 - 2 * (path[n] & 1);
+        weights[tile * kErrors + t] = static_cast<scalar_t>(n < count && t < kTile ? label : 0);
       }
     }
-    const auto label = [&](int64_t n) { return (path[n] & 1) != 0 ? -1 : 1; };
-    list(Own::kTree, end - begin, node, label);
+    const int64_t warm = params_.vocab_size - 1 - kNearRoot;
+    int64_t end = colds;
+    for (int64_t n = 0; n < count; ++n) {
+      cold[end] = to[n];
+      end += (path[n] >> 1) < warm;
+    }
+    colds = end;
+    tiles_ += tiles;
+    rows += slots;
   }
+
+  // In a place that is left in a tile, a row that its target leaves alone. Where threads have
+  // columns of their own, nothing is lost by adding zeros to the tile's first.
+  scalar_t* spare(scalar_t* const* tile) const { return params_.parts > 1 ? tile[0] : spare_row_; }
 
   // Appends targets, in whole tiles.
   template <typename Row, typename Label>
@@ -360,9 +417,9 @@ class Plan {
     }
 #pragma GCC unroll 8
     for (int64_t t = 0; t < kTile; ++t) {
-      // Where threads have columns of their own, nothing is lost by adding zeros to a row.
-      tile[t] = t < count ? place(row_at(first + t)) : params_.parts > 1 ? tile[0] : spare_row_;
+      tile[t] = t < count ? place(row_at(first + t)) : spare(tile);
     }
+    for (int64_t t = 0; t < count; ++t) cold[colds++] = tile[t];
     ++tiles_;
     rows += kTile;
   }
@@ -371,8 +428,10 @@ class Plan {
   OwnRows<scalar_t>& own_;
   const bool in_common_;  // one set of noise words for a window
   const bool bags_, sums_;
+  const Word2vecTrainPlan& sizes_;
   uint32_t* counter_[3];  // of the quads of noise (noise_impl.h)
   int32_t* noise_;
+  Range* path_;  // of each centre
   int32_t* context_begin_;
   int32_t* context_end_;
   scalar_t* spare_row_;  // zeros
@@ -398,19 +457,19 @@ class Ahead {
  public:
   // Far enough for a read from memory, near enough that the rows stay in the first-level cache
   // (benchmarks/NOTES.md).
-  static constexpr int64_t kRows = 48;
+  static constexpr int64_t kRows = 24;
 
-  // kRows after rows [first, end) of `plan`.
+  // kRows after rows [first, end) of those that `plan` lists.
   Ahead(const Plan<scalar_t>& plan, const Plan<scalar_t>& next, int64_t first, int64_t end)
       : plan_(plan), next_(next), index_(first + kRows), end_(end + kRows) {}
 
   // The next row, of `stride` elements, if one is left.
   LEXFORGE_INLINE void fetch(int64_t stride) {
     if (index_ >= end_) return;
-    const int64_t beyond = index_ - plan_.rows;
-    const scalar_t* row = beyond < 0            ? plan_.row[index_]
-                          : beyond < next_.rows ? next_.row[beyond]
-                                                : nullptr;
+    const int64_t beyond = index_ - plan_.colds;
+    const scalar_t* row = beyond < 0             ? plan_.cold[index_]
+                          : beyond < next_.colds ? next_.cold[beyond]
+                                                 : nullptr;
     ++index_;
     if (row != nullptr) prefetch(row, stride);
   }

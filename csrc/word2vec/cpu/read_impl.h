@@ -101,6 +101,10 @@ class Reader {
           keep_words_);
     store(PhiloxLanes::along_positions(params_.seed, params_.epoch, quad, RandomStream::kWindow, 0),
           window_words_);
+    // Of the next span, whose words lie here and there.
+    for (int64_t next = base + kSpan; next < base + 2 * kSpan && next < token_count_; ++next) {
+      __builtin_prefetch(params_.keep + params_.tokens[next]);
+    }
     span_ = base;
   }
 

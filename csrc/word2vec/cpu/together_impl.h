@@ -13,7 +13,7 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// The rows of a group, without those of bags, one after another.
+// The rows of a group that are to be fetched, one after another.
 template <typename scalar_t>
 class Rows {
  public:
@@ -23,11 +23,11 @@ class Rows {
   template <typename Fetch>
   LEXFORGE_INLINE void next(const Fetch& fetch) {
     ++count_;
-    while (parts_ != end_ && index_ == (*parts_)->rows) {
+    while (parts_ != end_ && index_ == (*parts_)->colds) {
       ++parts_;
       index_ = 0;
     }
-    if (parts_ != end_) fetch((*parts_)->row[index_++]);
+    if (parts_ != end_) fetch((*parts_)->cold[index_++]);
   }
 
   // As often as it takes to have been called so many times.
@@ -164,7 +164,7 @@ bool train_together(const Word2vecTrainParams<typename Step::scalar_t>& params, 
     Rows<scalar_t> ahead(planned + (group + 1) % kPlans * members, group + 1 < made ? members : 0);
     scalar_t* const score = scores[group % 2];
     const auto rows_of = [](const Window<scalar_t>& window) {
-      return window.end_row - window.first_row;
+      return window.end_cold - window.first_cold;
     };
     const auto errors_of = [](const Window<scalar_t>& window) {
       return (window.shared_tiles + window.own_tiles) * window.inputs * kErrors;

@@ -35,7 +35,7 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
     step.begin(plan);
     for (int64_t i = 0; i < plan.size; ++i) {
       const Window<scalar_t>& window = plan.window[i];
-      Ahead<scalar_t> ahead(plan, next, window.first_row, window.end_row);
+      Ahead<scalar_t> ahead(plan, next, window.first_cold, window.end_cold);
       step.train(plan, window, ahead, loss);
     }
     step.end(plan);
@@ -49,7 +49,9 @@ bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t t
     reader.fill(kept, sizes.kept);
     if (!reader.valid()) return false;
     // A sentence may go on beyond what has been read: hold back the centres that could see it.
-    const int64_t ready = reader.done() ? kept.size : kept.size - params.window;
+    // Those whose lists are fetched ahead are wanted, too.
+    const int64_t seen = params.window + sizes.begin_ahead;
+    const int64_t ready = reader.done() ? kept.size : kept.size - seen;
     while (planned < ready) {
       const int64_t begin = planned;
       int64_t end = begin + sizes.planned < ready ? begin + sizes.planned : ready;

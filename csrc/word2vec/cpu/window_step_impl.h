@@ -229,10 +229,11 @@ class WindowStep {
     scalar_t* score = error_;
     for_each_tile(plan, window, all(),
                   [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
-                    for (int i = 0; i < kTile / 2; ++i) ahead.fetch(stride_);
                     dot_tile(input, plan.row + window.first_row + tile * kTile, all(), score);
                     score += kErrors;
                   });
+    // While the first errors wait for each other.
+    for (int i = 0; i < 4; ++i) ahead.fetch(stride_);
     return errors_of_scores(plan, window);
   }
 

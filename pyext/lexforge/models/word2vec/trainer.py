@@ -14,6 +14,7 @@ import torch
 
 from lexforge import _library
 from lexforge.models.word2vec.settings import Word2VecSettings
+from lexforge.ops._tables import to_huge_pages
 from lexforge.ops.sampling.sampling import build_alias, keep_probability, noise_weights
 from lexforge.ops.word2vec.word2vec_train import (
     SENTENCES_TOGETHER,
@@ -133,6 +134,10 @@ def word2vec_steps(
     if bags is not None:
         offsets_of, rows_of = bags.offsets.to(device), bags.rows.to(device)
         bags = bags._replace(offsets=offsets_of, rows=rows_of)
+    if device.type == "cpu":  # read in no order
+        lists = [keep, noise, *(paths or ())[:2], *(bags or ())[:2]]
+        for each in filter(torch.is_tensor, lists):
+            to_huge_pages(each)
     placed, fetch, send_tables = on_device(tables, device, refresh, in_parts=in_parts)
     scale: dict[str, torch.Tensor | None] = {}
 
