@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import inspect
 import math
+import resource
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import lexforge.fasttext as ours
+from fasttext_models import quantised
+from lexforge.models.fasttext import FastTextClassifier
 from lexforge.models.fasttext.original import Model, ModelMeter
 from lexforge.models.fasttext.original_training import THREADS
+from lexforge.training.signals import StopRequest
 from lexforge.vectors.formats.fasttext import write_fasttext
 from lexforge.vectors.quantised import QuantizedMatrix
 
@@ -473,3 +477,37 @@ def test_unsupervised_words_of_one_shape_are_near(tmp_path):
     )
     assert {word for _, word in model.get_nearest_neighbors("sun", 2)} == {"sunny", "sky"}
     assert math.isclose(np.linalg.norm(model.get_sentence_vector("sun")), 1, rel_tol=1e-5)
+
+
+def test_a_pruned_model_takes_no_room_for_its_buckets(tmp_path):
+    """Whatever their number in the file: rows are found for those that are kept."""
+    kept = np.array([[1_999_999_999, 1], [7, 0]], np.int32)
+    file = replace(quantised(rows=8, wordNgrams=2, pruneidx=kept), bucket=2_000_000_000)
+    write_fasttext(tmp_path / "m.ftz", file)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loaded = ours.load_model(tmp_path / "m.ftz")
+    assert len(loaded.predict("the cat", k=2)[0]) == 2
+    mean = loaded.file.input[[0, 1, 4]].sum(0) / 3  # the, cat, </s>, and no n-gram that is kept
+    np.testing.assert_allclose(loaded.get_sentence_vector("the cat"), mean, rtol=1e-5)
+    FastTextClassifier.load(tmp_path / "m.ftz").predict("the cat")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
+
+
+def test_runs_are_resumed_with_the_same_arguments(text, tmp_path):
+    """Of Python, too: as they were, by a call that says so."""
+    quick = {"dim": 4, "minCount": 1, "bucket": 50, "thread": 1, "verbose": 0}
+    folder = tmp_path / "run"
+    stop = StopRequest()
+    stop.signum = 15  # it comes before the first step, after which the run is saved
+    first = ours.train_supervised(text, **quick, checkpoint_folder=folder, stop=stop)
+    assert not first.state.finished
+    with pytest.raises(ValueError, match=r"cannot resume with other settings: lr is 0\.2, 0\.1 in"):
+        ours.train_supervised(text, 0.2, **quick, checkpoint_folder=folder, resume=True)
+    done = ours.train_supervised(text, **quick, checkpoint_folder=folder, resume=True)
+    whole = ours.train_supervised(text, **quick)
+    assert done.state.finished and (done.get_input_matrix() == whole.get_input_matrix()).all()
+    with pytest.raises(ValueError, match="resume needs the checkpoint_folder"):
+        ours.train_unsupervised(text, **quick, resume=True)
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        ours.train_unsupervised(text, checkpoint_folder=tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()

@@ -182,6 +182,22 @@ def test_record_and_arrays_restore_it(index):
     assert again.ngram_rows("where").tolist() == index.ngram_rows("where").tolist()
 
 
+@pytest.mark.parametrize("kind", ["held", "every", "pruned", "explicit"])
+def test_one_word_has_the_rows_that_it_has_among_many(kind):
+    """Words whose n-grams come twice, that are no words, or are the end of a line."""
+    known, lengths = ["banana", "ananas", "né"], (1, 3)
+    index = {
+        "held": lambda: SubwordIndex.of_vocabulary(known, [3, 2, 1], *lengths, 50),
+        "every": lambda: SubwordIndex.every(*lengths, 50),
+        "pruned": lambda: SubwordIndex.pruned(*lengths, 50, [[3, 0], [9, 2], [40, 1]]),
+        "explicit": lambda: SubwordIndex.explicit(known, [3, 2, 1], *lengths),
+    }[kind]()
+    words = [*known, "bananarama", "", "</s>", "\udcff"] * 20  # more than few
+    offsets, rows = index.many_ngram_rows(words)
+    for i, word in enumerate(words[:7]):
+        assert index.ngram_rows(word).tolist() == rows[offsets[i] : offsets[i + 1]].tolist()
+
+
 def test_without_ngrams_words_have_their_own_rows_alone():
     for index in (
         SubwordIndex.of_vocabulary(["a", "b"], [2, 1], 3, 0),

@@ -77,9 +77,10 @@ class ClassifierParts:
     def composer(self) -> _text.WordComposer:
         """Makes the vectors of words, of the input as it is."""
         table = self.input
-        if isinstance(table, torch.Tensor):
-            table = table[:, : self.settings.dim].numpy()
-        rows, index = native_rows(table), _text.WordIndex(self.words)
+        rows = native_rows(
+            table[:, : self.settings.dim].numpy() if isinstance(table, torch.Tensor) else table
+        )
+        index = _text.WordIndex(self.words)
         return _text.WordComposer(index, self.subwords.native, rows, rows, first=len(self.words))
 
     @cached_property
