@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from lexforge._arguments import MAX_THREADS
-from lexforge._display import shell_command
 from lexforge.cli._corpus import refuse_overwriting
 from lexforge.cli._options import Given, check_files, check_folder
-from lexforge.cli._training import tell_of_stop
+from lexforge.cli._training import leave_stopped
 from lexforge.training.settings import setting
 
 if TYPE_CHECKING:
@@ -235,9 +234,8 @@ def _trained(
             resume=run.resume,
         )
     if not model.state.finished:
-        start = ("lexforge", "fasttext", kind, "-input", source, "-output", base)
-        tell_of_stop(shell_command(*start, "--resume"))
-        raise typer.Exit(stop.exit_code)
+        again = "fasttext", kind, "-input", source, "-output", base, "--resume"
+        leave_stopped(stop, folder, *again)
     return model
 
 
