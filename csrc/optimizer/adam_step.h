@@ -10,9 +10,10 @@
 //   m = beta1 m + (1 - beta1) g'        v = beta2 v + (1 - beta2) g' g'
 //   p = p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)
 //
-// All is float32 but the sum over the norm's parts, which is double: a
-// part is kAdamPart numbers of a tensor, and parts are added in order, so the bits are the same for
-// any number of threads. Numbers below the smallest normal one count as 0.
+// All is float32 but the sum over the norm's parts, which is double: a part is kAdamPart numbers of
+// a tensor, and parts are added in order, so the bits are the same for any number of threads. In the
+// step, numbers below the smallest normal one count as 0. A NaN among the gradients makes c NaN, and
+// with it everything. No two of the tensors share memory.
 #pragma once
 
 #include <cstdint>

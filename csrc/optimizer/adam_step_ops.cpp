@@ -1,5 +1,7 @@
 // CPU binding of adam_step.h.
+#include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "common/cpu_binding.h"
@@ -11,12 +13,28 @@ namespace {
 
 constexpr int64_t kPartsPerTask = 2;
 
+// Of float32 tensors that are all written to.
+void check_apart(const Checks& check, std::initializer_list<const std::vector<Tensor>*> lists) {
+  std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
+  for (const auto* list : lists) {
+    for (const Tensor& each : *list) {
+      const auto begin = reinterpret_cast<uintptr_t>(each.data_ptr());
+      if (each.numel() > 0) ranges.emplace_back(begin, begin + each.numel() * sizeof(float));
+    }
+  }
+  std::sort(ranges.begin(), ranges.end());
+  for (size_t i = 1; i < ranges.size(); ++i) {
+    check.that(ranges[i - 1].second <= ranges[i].first,
+               "parameters, gradients, first, second and steps must not share memory");
+  }
+}
+
 void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
                const std::vector<Tensor>& first, const std::vector<Tensor>& second,
                const std::vector<Tensor>& steps, const std::vector<double>& decays, double lr,
                double beta1, double beta2, double epsilon, double clip, bool decoupled) {
   const size_t tensors = parameters.size();
-  if (tensors == 0) return;
+  if (tensors == 0) fail("adam_step_: parameters must have at least 1 entry, got 0");
   const Checks check("adam_step_", "parameters", parameters[0]);
   for (const size_t count :
        {gradients.size(), first.size(), second.size(), steps.size(), decays.size()}) {
@@ -25,6 +43,8 @@ void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>&
   for (const double beta : {beta1, beta2}) {
     check.that(beta >= 0 && beta < 1, "betas must be in [0, 1), got ", beta);
   }
+  check.that(std::isfinite(epsilon) && epsilon >= 0, "epsilon must be finite and >= 0, got ",
+             epsilon);
   check.that(clip >= 0, "clip must be >= 0, got ", clip);
   for (size_t i = 0; i < tensors; ++i) {
     const Tensor& parameter = parameters[i];
@@ -38,6 +58,7 @@ void adam_step(const std::vector<Tensor>& parameters, const std::vector<Tensor>&
     check.device("steps", steps[i]);
     check.that(steps[i].numel() == 1, "steps must have one number, got ", steps[i].numel());
   }
+  check_apart(check, {&parameters, &gradients, &first, &second, &steps});
   std::vector<AdamPart> parts;
   for (size_t i = 0; i < tensors; ++i) {
     float& step = *data<float>(steps[i]);

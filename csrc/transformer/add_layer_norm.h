@@ -96,9 +96,9 @@ LEXFORGE_HOST_DEVICE RowRange add_layer_norm_group(int64_t group, int64_t groups
   return {group * rows / groups, (group + 1) * rows / groups};
 }
 
-// The CPU kernels: rows, from a multiple of kAddLayerNormRows on; all of the gradients but the sums
-// of the groups; the same of any rows, whose sums are added to `sums` [3, H]; and the sums of the groups for some columns. `workspace` is 64-byte aligned, of
-// add_layer_norm_workspace(H) bytes, one per thread.
+// The CPU kernels: rows, kAddLayerNormRows at a time; all of the gradients but the sums of the
+// groups; the same of any rows, whose sums are added to `sums` [3, H]; and the sums of the groups for
+// some columns. `workspace` is 64-byte aligned, of add_layer_norm_workspace(H) bytes, one per thread.
 constexpr int64_t kAddLayerNormRows = 4;
 
 #define LEXFORGE_DECLARE_ADD_LAYER_NORM(isa)                                                       \

@@ -375,8 +375,9 @@ bool causal_block(const Tensor& out, const Tensor& normed_out, const Tensor& sav
   for (const double each : {eps, following_eps}) {
     check.that(std::isfinite(each) && each >= 0, "eps must be finite and >= 0, got ", each);
   }
-  check.apart({{"out", out}, {"normed_out", normed_out}, {"saved", saved}},
-              {{"x", x}, {"normed", normed}});
+  check.apart(
+      {{"out", out}, {"normed_out", normed_out}, {"saved", saved}, {"statistics", statistics}},
+      {{"x", x}, {"normed", normed}});
   if (!cpu_has_tiles() || s.rows == 0) return false;
   const Tensor zeros = new_zeros(statistics, {width});
   const auto bias_of = [&](const OptionalTensor& bias) {
@@ -611,7 +612,12 @@ bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, cons
   check.tensor("contraction", contraction, kFloat, {width, inner});
   check.tensor("following", following, kFloat, {width});
   check.apart({{"grad_x", grad_x}, {"grad_normed", grad_normed}, {"grads", grads}},
-              {{"grad_normed_out", grad_normed_out}, {"saved", saved}, {"normed", normed}});
+              {{"grad_out", grad_out.value_or(out)},
+               {"grad_normed_out", grad_normed_out},
+               {"out", out},
+               {"saved", saved},
+               {"statistics", statistics},
+               {"normed", normed}});
   if (!cpu_has_tiles() || s.rows == 0) return false;
   const bool drops = dropout_p > 0;
   const Tensor dropped = drops ? new_empty(grad_x, {s.rows, width}) : grad_x;

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lexforge.gpt import GPT, GPTConfig
+from lexforge.layers.block import CausalBlock
 from lexforge.models.gpt.files import named_tensors
 from lexforge.models.gpt.settings import RECIPES
 from lexforge.ops import seed_from
@@ -126,6 +127,27 @@ def test_loss_and_gradients_are_those_of_plain_torch(config, dtype):
     gradients = named_tensors_of_gradients(ours)
     for name, parameter in theirs.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, **close, msg=name)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("width", [32, 64])  # of which tiles take the latter by rows
+def test_the_loss_of_one_node_is_that_of_its_ops(width, dropout, monkeypatch):
+    """It can be scaled, and asked for its gradients twice."""
+    model = GPT(GPTConfig(16, 30, 2, 2, width, dropout=dropout), seed=1)
+    batch = packed([16, 3, 9, 16])
+    labels = torch.randint(30, (44,))
+    results = []
+    for fused in (True, False):
+        monkeypatch.setattr(CausalBlock, "is_fused", fused)
+        model.zero_grad()
+        loss, correct = model.loss(batch[0], labels, *batch[1:], seed=5)
+        for share in (1.0, 0.5):
+            (loss * share).backward(retain_graph=True)
+        results.append([loss, correct, *(p.grad for p in model.parameters())])
+        with torch.no_grad():
+            assert torch.equal(model.loss(batch[0], labels, *batch[1:], seed=5).loss, loss)
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
 
 
 def named_tensors_of_gradients(model):

@@ -12,6 +12,8 @@ import torch
 import lexforge.gpt as gpt
 from lexforge.models.gpt.data import GPTData, read_texts, split_texts
 from lexforge.models.gpt.pairs import Pairs, read_pairs
+from lexforge.models.gpt.settings import GPTSettings
+from lexforge.models.gpt.steps import Windows
 from lexforge.models.gpt.template import Template
 from lexforge.text.corpus import resolve_corpus
 from lexforge.text.tokenizers.bpe import BPETokenizer
@@ -168,6 +170,21 @@ def test_numbers_beyond_the_vocabulary(tmp_path):
     np.full(100, 60_000, "<u2").tofile(tmp_path / "train.bin")
     with pytest.raises(ValueError, match="numbers below vocab_size = 50257, got 60000"):
         train(tmp_path, evaluation=None)
+
+
+def test_what_a_later_step_lacks_is_told_when_it_comes():
+    """Steps are drawn ahead."""
+
+    class Late:
+        def windows(self, block_size, count, seed, step, part):
+            if step == 3:
+                raise ValueError("numbers below 5")
+            return np.zeros((count, block_size + 1), np.int64)
+
+    steps = Windows(Late(), 4, 2, 1, torch.device("cpu")).steps(GPTSettings(**SETTINGS), 0.0, 1)
+    assert [next(steps).batch for _ in range(2)] == [2, 3]
+    with pytest.raises(ValueError, match="numbers below 5"):
+        next(steps)
 
 
 def test_texts_that_are_none(tmp_path):

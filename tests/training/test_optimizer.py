@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import lexforge
+from common.isa import ISAS, run_under
 from lexforge.training.optimizer import NetworkOptimizer
 
 DEVICES = ["cpu", *(["cuda"] if lexforge.cuda_usable else [])]
@@ -157,36 +158,165 @@ def test_nothing_but_a_table():
     assert (model.weight != before).any(1).tolist() == [False, True, False, False, False, False]
 
 
-def _step(threads=1, clip=0.5):
+def test_a_step_without_gradients_changes_nothing():
+    model = network()
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = NetworkOptimizer(model, "adam", weight_decay=0.1, clip=1.0)
+    optimizer.set_learning_rate(0.1)
+    optimizer.step()
+    assert all(map(torch.equal, model.parameters(), before))
+    assert not optimizer.tensors()["step"].any()
+
+
+def test_a_backward_of_before_the_step_is_refused():
+    model = network()
+    optimizer = NetworkOptimizer(model, "adam")
+    loss = (model(torch.ones(2, 5)) ** 2).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+SIZES = [(300, 70), (5,), (0,), (8200,)]  # of which threads share 6 parts
+
+
+def lists(sizes):
+    """Parameters, gradients, moments and steps of adam_step_, after 4 steps."""
     generator = torch.Generator().manual_seed(3)
-    sizes = [(300, 70), (5,), (0,), (8200,)]
-    lists = [[torch.randn(size, generator=generator) for size in sizes] for _ in range(3)]
-    lists.append([each.square() for each in lists[2]])
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads)
-        torch.ops.lexforge.adam_step_.default(
-            *lists, [torch.tensor(4.0) for _ in sizes], [0.1, 0.0, 0.0, 0.0], 1e-2, 0.9, 0.99, 1e-8,
-            clip, True,
-        )  # fmt: skip
-    finally:
-        torch.set_num_threads(before)
-    return [each for some in lists for each in some]
+    own = [[torch.randn(size, generator=generator) for size in sizes] for _ in range(4)]
+    return [*own[:3], [each.square() for each in own[3]], [torch.tensor(4.0) for _ in sizes]]
+
+
+def adam_step(given, *, clip=0.5, epsilon=1e-8, betas=(0.9, 0.99)):
+    decays = [0.1] + [0.0] * (len(given[0]) - 1)
+    torch.ops.lexforge.adam_step_.default(*given, decays, 1e-2, *betas, epsilon, clip, True)
+    return [each for some in given for each in some]
 
 
 def test_bits_are_those_of_any_threads():
-    assert all(map(torch.equal, _step(1), _step(3)))
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(adam_step(lists(SIZES)))
+    finally:
+        torch.set_num_threads(before)
+    for others in results[1:]:
+        assert all(map(torch.equal, results[0], others))
 
 
-def test_the_op_refuses():
-    op = torch.ops.lexforge.adam_step_.default
-    x, step = torch.ones(3), torch.zeros(())
-    numbers = [1e-2, 0.9, 0.99, 1e-8, 0.0, True]
-    for lists, message in (
-        (([x], [], [x], [x], [step], [0.0]), "each list must have 1 entries, got 0"),
-        (([x], [x[:2]], [x], [x], [step], [0.0]), "gradients must have the shape of parameters"),
-        (([x.double()], [x], [x], [x], [step], [0.0]), "parameters has the wrong dtype"),
-        (([x], [x], [x], [x], [x], [0.0]), "steps must have one number, got 3"),
-    ):
-        with pytest.raises(RuntimeError, match=message):
-            op(*lists, *numbers)
+ISA_SCRIPT = """
+import torch, lexforge.training.optimizer
+from torch import nn
+generator = torch.Generator().manual_seed(0)
+sizes, decays = (1, 15, 16, 17, 8192, 8203), [0.0, 0.1, 0.2, 0.1, 0.0, 0.3]
+for decoupled, clip in ((False, 0.0), (False, 2.0), (True, 0.0), (True, 1e9)):
+    # One number past where registers are aligned.
+    ours = [torch.randn(1 + size, generator=generator)[1:] for size in sizes]
+    first, second = ([torch.zeros_like(each) for each in ours] for _ in range(2))
+    steps = [torch.zeros(()) for _ in sizes]
+    exact = [nn.Parameter(each.double()) for each in ours]
+    optimizer = (torch.optim.AdamW if decoupled else torch.optim.Adam)(
+        [{"params": [p], "weight_decay": decay} for p, decay in zip(exact, decays)],
+        lr=0.01, betas=(0.8, 0.95), eps=1e-6,
+    )
+    for _ in range(3):
+        gradients = [torch.randn(size, generator=generator) for size in sizes]
+        for p, gradient in zip(exact, gradients):
+            p.grad = gradient.double()
+        if clip:
+            nn.utils.clip_grad_norm_(exact, clip)
+        optimizer.step()
+        torch.ops.lexforge.adam_step_.default(
+            ours, gradients, first, second, steps, decays, 0.01, 0.8, 0.95, 1e-6, clip, decoupled
+        )
+    for p, own, gradient, m, v, step in zip(exact, ours, gradients, first, second, steps):
+        state = optimizer.state[p]
+        close = {"rtol": 2e-6, "atol": 1e-6}
+        torch.testing.assert_close(own.double(), p.data, **close)
+        torch.testing.assert_close(gradient.double(), p.grad, **close)
+        torch.testing.assert_close(m.double(), state["exp_avg"], **close)
+        torch.testing.assert_close(v.double(), state["exp_avg_sq"], **close)
+        assert step == 3
+print(lexforge.cpu_capability())
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_op_has_the_numbers_of_torch_in_float64(isa):
+    assert run_under(isa, ISA_SCRIPT).strip() == isa
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_a_gradient_that_is_no_number(clip):
+    """It reaches its own parameter, and by the norm all of them."""
+    given = lists([(20,), (3,)])
+    given[1][0][17] = torch.nan
+    adam_step(given, clip=clip)
+    expected = torch.arange(20) == 17 if clip == 0 else torch.ones(20, dtype=torch.bool)
+    for own, other in given[:4]:
+        assert torch.equal(own.isnan(), expected)
+        assert torch.equal(other.isnan(), torch.full((3,), clip > 0))
+
+
+def test_opcheck():
+    arguments = (*lists([(5, 2), (3,), (0,)]), [0.1, 0.0, 0.0], 1e-2, 0.9, 0.99, 1e-8, 0.5, True)
+    kinds = ("test_schema", "test_faketensor")
+    torch.library.opcheck(torch.ops.lexforge.adam_step_.default, arguments, test_utils=kinds)
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong", "message"),
+    [
+        (1, [], "each list must have 1 entries, got 0"),
+        (0, [], "parameters must have at least 1 entry, got 0"),
+        (1, [torch.ones(2)], r"gradients must have the shape of parameters, \[3\], got \[2\]"),
+        (
+            0,
+            [torch.ones(3).double()],
+            "parameters has the wrong dtype: must be float32",
+        ),
+        (2, [torch.ones(3).half()], "first has the wrong dtype: must be float32, got float16"),
+        (0, [torch.ones(6)[::2]], "parameters must be contiguous"),
+        (3, [torch.ones(6)[::2]], "second must be contiguous"),
+        (4, [torch.ones(3)], "steps must have one number, got 3"),
+        (4, [torch.tensor(1)], "steps has the wrong dtype: must be float32, got int64"),
+    ],
+)
+def test_the_op_refuses_tensors(place, wrong, message):
+    given = lists([(3,)])
+    given[place] = wrong
+    before = [each.clone() for some in given for each in some]
+    with pytest.raises(RuntimeError, match=f"adam_step_: {message}"):
+        torch.ops.lexforge.adam_step_.default(*given, [0.0], 1e-2, 0.9, 0.99, 1e-8, 0.0, True)
+    assert all(map(torch.equal, (each for some in given for each in some), before))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epsilon": -1e-8}, r"epsilon must be finite and >= 0, got -1e-08"),
+        ({"epsilon": float("nan")}, r"epsilon must be finite and >= 0, got nan"),
+        ({"clip": -1.0}, "clip must be >= 0, got -1"),
+        ({"clip": float("nan")}, "clip must be >= 0, got nan"),
+        ({"betas": (0.9, 1.0)}, r"betas must be in \[0, 1\), got 1"),
+        ({"betas": (-0.1, 0.9)}, r"betas must be in \[0, 1\), got -0.1"),
+    ],
+)
+def test_the_op_refuses_numbers(wrong, message):
+    with pytest.raises(RuntimeError, match=f"adam_step_: {message}"):
+        adam_step(lists([(3,)]), **wrong)
+
+
+def test_the_op_refuses_what_shares_memory():
+    whole = torch.ones(10)
+    for lower, upper in ((0, 0), (0, 1), (2, 4)):
+        given = lists([(3,), (3,)])
+        given[lower][0] = whole[3:6]
+        given[upper][1] = whole[5:8] if upper < 4 else whole[4:5]
+        with pytest.raises(RuntimeError, match=r"adam_step_: parameters.* must not share"):
+            adam_step(given)
+    given = lists([(3,), (3,)])
+    given[0] = [whole[:3], whole[3:6]]  # neighbours
+    adam_step(given)

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from lexforge import _library
 from lexforge.training.row_optimizers import Adam as RowAdam
 
 OPTIMIZERS = ("adam", "adamw")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_HAS_KERNEL = not _library.emulated()  # csrc/optimizer/adam_step.h
 
 
 def _has_kernel(parameter: Tensor) -> bool:
-    """Whether csrc/optimizer/adam_step.h has a place for it and its gradient."""
+    """Whether that kernel takes it and its gradient."""
     gradient = parameter.grad
     return (
-        parameter.device.type == "cpu"
+        _HAS_KERNEL
+        and parameter.device.type == "cpu"
         and gradient is not None
         and gradient.layout is torch.strided
         and gradient.dtype == parameter.dtype == torch.float32
@@ -134,15 +137,18 @@ class NetworkOptimizer:
     @torch.no_grad()
     def _step_at_once(self, groups: list[dict]) -> None:
         parameters = list(self._moved(groups))
+        if not parameters:  # a list of the op has a tensor at least
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
         states = [self._state[p] for p in parameters]
+        first, second, steps = ([each[name] for each in states] for name in (*_MOMENTS, "step"))
         decays = [group["weight_decay"] for group in groups for _ in self._moved([group])]
-        beta1, beta2 = groups[0]["betas"]
         torch.ops.lexforge.adam_step_.default(
-            *(parameters, [p.grad for p in parameters]),
-            *([state[name] for state in states] for name in (*_MOMENTS, "step")),
-            *(decays, groups[0]["lr"], beta1, beta2, groups[0]["eps"], self._clip),
-            self._decoupled,
+            *(parameters, gradients, first, second, steps, decays, groups[0]["lr"]),
+            *(*groups[0]["betas"], groups[0]["eps"], self._clip, self._decoupled),
         )
+        changed = [*parameters, *gradients, *first, *second, *steps]
+        torch.autograd.graph.increment_version(changed)
 
     def _clip_gradients(self) -> None:
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
