@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -152,7 +153,7 @@ def norm_cases(draw: Draw, rows: dict[int, int], dtype: torch.dtype) -> Iterator
 
 
 def activation_cases(draw: Draw, rows: dict[int, int], dtype: torch.dtype) -> Iterator[Case]:
-    for (hidden, count), activation in zip(rows.items(), ("relu", "gelu"), strict=True):
+    for (hidden, count), activation in zip(rows.items(), cycle(("relu", "gelu")), strict=False):
         width = {128: 256, 768: 3072}.get(hidden, hidden)
         leaves = [draw.normal(count, width, dtype=dtype), draw.normal(width)]
 
