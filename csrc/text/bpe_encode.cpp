@@ -688,8 +688,8 @@ void BpeEncoder::encode(const Request& request) const {
   std::vector<size_t> made(pieces.size());
   run_parts(static_cast<int64_t>(room.size()), [&](int64_t part) {
     const size_t first = first_piece[part];
-    encode_pieces(&pieces[first], static_cast<int64_t>(first_piece[part + 1] - first), request,
-                  room[part], &made[first]);
+    encode_pieces(pieces.data() + first, static_cast<int64_t>(first_piece[part + 1] - first),
+                  request, room[part], made.data() + first);
   });
   // Together, without gaps.
   size_t total = 0;
