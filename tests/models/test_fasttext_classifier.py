@@ -226,6 +226,7 @@ def test_one_label(tmp_path, loss):
         ({"loss": "hinge"}, "loss"),
         ({"label": "a b"}, "label must be a text without white space"),
         ({"label": ""}, "label must be a text"),
+        ({"label": "\ud800"}, "label must be text that UTF-8 has"),
         ({"device": "cuda"}, "device must be 'cpu' or 'auto', got 'cuda'"),
         ({"dim": 0}, "dim"),
     ],

@@ -20,6 +20,10 @@ def _prefix(owner: str, name: str, value: Any) -> str:
         raise TypeError(f"{owner}: {name} must be a str, got {type(value).__name__}")
     if not value or re.search("[\0\t\n\v\f\r ]", value):
         raise ValueError(f"{owner}: {name} must be a text without white space, got {value!r}")
+    try:
+        value.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{owner}: {name} must be text that UTF-8 has, got {value!r}") from error
     return value
 
 
