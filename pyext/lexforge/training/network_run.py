@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lexforge._arguments import LARGEST, whole
+from lexforge._arguments import LARGEST, MAX_THREADS, real, whole
 from lexforge._library import cpu_has_bf16, kernel_threads
 from lexforge.training.checkpoint import CheckpointError, is_checkpoint
 from lexforge.training.events import Events
+from lexforge.training.lock import folder_of_run
 from lexforge.training.network_checkpoint import BEST, OPTIMIZER, load_run, save_run
 from lexforge.training.network_job import Drawn, Evaluation, NetworkJob, NetworkState
 from lexforge.training.optimizer import NetworkOptimizer
+from lexforge.training.progress import Progress
 from lexforge.training.run import attempt, run
 from lexforge.training.settings import Settings, changes, refuse
 from lexforge.training.state import check_value
 from lexforge.training.stepper import Stepper
 
 if TYPE_CHECKING:
-    from lexforge.training.progress import Progress
     from lexforge.training.schedules import Schedule
     from lexforge.training.signals import StopRequest
 
@@ -136,6 +137,84 @@ def evaluated_as(
 
 
 @dataclass
+class RunArguments:
+    """What a function that trains a network takes beside data, model and settings.
+
+    Attributes:
+        out: Folder of checkpoints: `checkpoint_every` so many seconds (None for none in between),
+            when stopped, at the end. The best evaluated one is in ``out/best``, and `keep` earlier
+            ones stay.
+        resume: Go on with the run in `out`.
+        workers: Threads of torch; None for its own number.
+        progress: Where to show it.
+        stop: When it is requested, training saves and returns.
+        callbacks: See :class:`~lexforge.training.events.Events`.
+    """
+
+    out: str | os.PathLike | None
+    resume: bool
+    workers: int | None
+    checkpoint_every: float | None
+    keep: int
+    progress: Progress | bool
+    stop: StopRequest | None
+    callbacks: Sequence[Any]
+
+    @classmethod
+    def of(cls, owner: str, given: Mapping[str, Any]) -> RunArguments:
+        """Those of a call, with ``overwrite`` among them, and ``checkpoint_every`` in minutes.
+
+        Raises:
+            TypeError, ValueError: One of the wrong kind or out of range; nothing to resume.
+            FileExistsError: A new run would write over another one.
+        """
+        found = cls(**{each.name: given[each.name] for each in fields(cls)})
+        found.keep = whole(owner, "keep", found.keep, low=0)
+        if found.checkpoint_every is not None:
+            minutes = real(owner, "checkpoint_every", found.checkpoint_every)
+            found.checkpoint_every = 60 * minutes
+        if found.workers is not None:
+            found.workers = whole(owner, "workers", found.workers, high=MAX_THREADS)
+        if found.resume and found.out is None:
+            raise ValueError(f"{owner}: out must be the folder of the run to resume, got None")
+        if found.out is not None and not (found.resume or given["overwrite"]):
+            for folder in (Path(found.out), Path(found.out) / BEST):
+                if is_checkpoint(folder):
+                    raise FileExistsError(
+                        f"{folder} holds a run or a model: resume it, or overwrite it"
+                    )
+        return found
+
+    @contextmanager
+    def opened(self) -> Iterator[Progress]:
+        """The folder is the run's alone, its threads are set, and what it says is shown."""
+        with ExitStack() as stack:
+            stack.enter_context(folder_of_run(self.out))
+            if isinstance(self.progress, Progress):
+                progress = self.progress
+            else:
+                progress = stack.enter_context(Progress(bool(self.progress)))
+            stack.enter_context(cpu_threads(self.workers))
+            yield progress
+
+
+class NetworkResult:
+    """What such a function returns; also that of a run that was stopped."""
+
+    state: NetworkState
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Losses and what else is measured over stretches of the run, by ``step`` at their ends."""
+        return self.state.history
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The same of held-out data, ``loss`` among it, by ``step``."""
+        return self.state.evaluations
+
+
+@dataclass
 class NetworkRun:
     """What is trained, how, and where that stands.
 
@@ -164,12 +243,8 @@ class NetworkRun:
         *,
         measure: Callable[[Stepper], dict[str, float]] | None = None,
         describe: Callable[[Mapping[str, Any]], str] = lambda values: f"loss {values['loss']:.4f}",
+        arguments: RunArguments,
         progress: Progress,
-        out: str | os.PathLike | None = None,
-        checkpoint_every: float | None = None,
-        keep: int = 0,
-        stop: StopRequest | None = None,
-        callbacks: Sequence[Any] = (),
         subject: Any = None,
         save_evaluated: bool = False,
     ) -> None:
@@ -182,17 +257,14 @@ class NetworkRun:
             steps: Data of one step after another, from where the state stands. Closed at the end.
             measure: Values by name on held-out data, ``loss`` among them; where `evaluation` is.
             describe: Them in words.
-            out: Folder of checkpoints: `checkpoint_every` so many seconds (None for none in
-                between), when stopped, at the end. The best evaluated one is in ``out/best``, and
-                `keep` earlier ones stay.
-            stop: When it is requested, training saves and returns.
+            arguments, progress: As they were given, and what :meth:`RunArguments.opened` gave.
+            subject: See :class:`~lexforge.training.events.Events`.
             save_evaluated: Also save after each evaluation, better or not.
-            callbacks, subject: See :class:`~lexforge.training.events.Events`.
 
         Raises:
             TrainingDivergedError, CheckpointError: See :func:`lexforge.training.run.run`.
         """
-        settings, state = self.settings, self.state
+        settings, state, out, keep = self.settings, self.state, arguments.out, arguments.keep
         network = self.network.to(device).train()
         optimizer = NetworkOptimizer(
             network,
@@ -221,7 +293,7 @@ class NetworkRun:
                 keep=keep,
             )
 
-        if out is not None and self.evaluation is not None and not state.evaluations:
+        if out is not None and not state.done:
             shutil.rmtree(Path(out) / BEST, ignore_errors=True)  # that of a run before this one
         keep_best = None if out is None else partial(save, Path(out) / BEST)
         if keep_best is not None:
@@ -238,38 +310,24 @@ class NetworkRun:
         if self.evaluation is not None and measure is not None:
             every, patience = self.evaluation["eval_every"], self.evaluation["early_stopping"]
             evaluation = Evaluation(partial(measure, made), every, patience, report, keep_best)
-        tell = Events(callbacks, subject)
+        tell = Events(arguments.callbacks, subject)
         job = NetworkJob(
             state, steps, made, names, made.sums, settings.rates, evaluation=evaluation, tell=tell
         )
-        with closing(steps):
+        with closing(steps), arguments.stop or nullcontext():
             run(
                 job,
                 progress=progress,
                 tell=tell,
-                stop=stop,
+                stop=arguments.stop,
                 save=None if out is None else partial(save, out, keep),
-                save_every=checkpoint_every,
+                save_every=arguments.checkpoint_every,
             )
         if state.stopped_early and (best := state.best_evaluation) is not None:
             progress.say(
                 f"stopped at step {state.done}: no evaluation was better than that at step "
                 f"{best['step']}, of loss {best['loss']:.4f}"
             )
-
-
-def refuse_existing(out: str | os.PathLike | None, replaced: bool, evaluated: bool) -> None:
-    """FileExistsError if a new run would write over another one.
-
-    Args:
-        replaced: Whether it may: it goes on with it, or was told to.
-        evaluated: Whether it keeps its best model too.
-    """
-    if out is None or replaced:
-        return
-    for folder in [Path(out), *([Path(out) / BEST] if evaluated else [])]:
-        if is_checkpoint(folder):
-            raise FileExistsError(f"{folder} holds a run or a model: resume it, or overwrite it")
 
 
 @contextmanager

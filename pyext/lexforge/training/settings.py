@@ -111,10 +111,10 @@ class Settings:
 
     @classmethod
     def of(cls, kept: Any) -> Any:
-        """Settings from the attributes of a model, or from the keys of a record.
+        """Settings from the attributes of a model, or from a record or arguments by name.
 
         Raises:
-            KeyError: The record lacks one.
+            KeyError: One is missing there.
         """
         found = kept if isinstance(kept, Mapping) else vars(kept)
         known = knobs(cls).items()

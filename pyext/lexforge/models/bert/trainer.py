@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lexforge._arguments import MAX_THREADS, either, encoding_name, real, whole
+from lexforge._arguments import either, encoding_name, whole
 from lexforge._display import html_table
 from lexforge._library import resolve_device
 from lexforge.models.bert.capacity import BatchCapacity
@@ -40,15 +39,14 @@ from lexforge.text.tokenizers.published import (
 )
 from lexforge.text.tokenizers.words import WordTokenizer
 from lexforge.training.checkpoint import STATE
-from lexforge.training.lock import folder_of_run
 from lexforge.training.network_job import NetworkState
 from lexforge.training.network_run import (
+    NetworkResult,
     NetworkRun,
+    RunArguments,
     check_precision,
-    cpu_threads,
     evaluated_as,
     read_run,
-    refuse_existing,
 )
 from lexforge.training.progress import Progress, clock, count
 from lexforge.training.state import Amounts, Reading, check_value, require
@@ -247,7 +245,7 @@ def describe(values: Mapping[str, float]) -> str:
 
 
 @dataclass
-class PretrainingResult:
+class PretrainingResult(NetworkResult):
     """What :func:`pretrain` returns; also that of a run that was stopped."""
 
     model: BertModel
@@ -278,16 +276,6 @@ class PretrainingResult:
             f"{state.sequences_per_second:,.0f} pairs/s"
         )
         return html_table(rows, ["", "MLM loss", "NSP loss", "MLM right", "NSP right"], title)
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """Losses and accuracies over stretches of the run, by ``step`` at their ends."""
-        return self.state.history
-
-    @property
-    def evaluations(self) -> list[dict[str, Any]]:
-        """Those of held-out data, by ``step``; ``loss`` is the sum of both losses."""
-        return self.state.evaluations
 
 
 def pretrain(
@@ -426,15 +414,9 @@ def pretrain(
     """
     if steps is not None and epochs is not None:
         raise ValueError(f"pretrain: give steps or epochs, got {steps} and {epochs}")
-    keep, min_count = (
-        whole("pretrain", "keep", keep, low=0),
-        whole("pretrain", "min_count", min_count),
-    )
-    if checkpoint_every is not None:
-        checkpoint_every = 60 * real("pretrain", "checkpoint_every", checkpoint_every)
     workers = either("pretrain", workers, threads=threads)
-    if workers is not None:
-        workers = whole("pretrain", "workers", workers, high=MAX_THREADS)
+    arguments = RunArguments.of("pretrain", locals())
+    min_count = whole("pretrain", "min_count", min_count)
     named = _named_tokenizer(tokenizer)
     if vocab_size is not None:
         vocab_size = whole("pretrain", "vocab_size", vocab_size)
@@ -465,23 +447,16 @@ def pretrain(
     }
     given = {name: value for name, value in settings.items() if value is not None}
     device = resolve_device("pretrain", device)
-    if resume and out is None:
-        raise ValueError("pretrain: out must be the folder of the run to resume, got None")
     both = {"eval_every": eval_every, "early_stopping": early_stopping}
     evaluation = {name: value for name, value in both.items() if value is not None}
     replace(EvaluationSettings(), **evaluation)
     if eval_file is not None and eval_share:
         raise ValueError("pretrain: give eval_file or eval_share, got both")
-    refuse_existing(out, resume or overwrite, eval_file is not None or bool(eval_share))
-    with ExitStack() as stack:
-        stack.enter_context(folder_of_run(out))
-        if not isinstance(progress, Progress):
-            progress = stack.enter_context(Progress(bool(progress)))
-        stack.enter_context(cpu_threads(workers))
+    with arguments.opened() as progress:
         pretraining = (
             _Run.new(config, shape, given, copies=4 if device.type == "cpu" else 1)
             if out is None or not resume
-            else _Run.saved(out, named, config, shape)
+            else _Run.saved(out, named, config, shape, given)
         )
         shared = given.get("eval_share", pretraining.settings.eval_share)
         if evaluation and eval_file is None and not shared:
@@ -503,18 +478,7 @@ def pretrain(
         for note in pretraining.notes:
             progress.say(note)
         progress.say(pretraining.describe())
-        if stop is not None:
-            stack.enter_context(stop)
-        pretraining.fit(
-            device,
-            graphs=cuda_graphs,
-            progress=progress,
-            out=out,
-            checkpoint_every=checkpoint_every,
-            keep=keep,
-            stop=stop,
-            callbacks=callbacks,
-        )
+        pretraining.fit(device, arguments, progress, graphs=cuda_graphs)
     return pretraining.result
 
 
@@ -596,11 +560,12 @@ class _Run:
         tokenizer: Tokenizer | str | None,
         config: str | os.PathLike | BertConfig | None,
         shape: Mapping[str, Any] | None,
+        given: Mapping[str, Any],
     ) -> _Run:
         """The run of a checkpoint.
 
         Raises:
-            ValueError: It has another tokenizer or another config than the given ones.
+            ValueError: It has another tokenizer, config or settings than the given ones.
         """
         saved = read_run(folder, read_pretrained, PretrainingSettings, PretrainingState)
         run = cls(saved.settings, saved.state)
@@ -618,7 +583,13 @@ class _Run:
                 f"pretrain: config must be that of the run to resume, {run.model.config}, "
                 f"got {named}"
             )
+        run.settings.refuse_changes(given, run.may_change)
         return run
+
+    @property
+    def may_change(self) -> tuple[str, ...]:
+        """Settings that a resume may change."""
+        return ("steps",) if self.settings.schedule == "constant" else ()
 
     def prepare(
         self,
@@ -637,9 +608,6 @@ class _Run:
         Raises:
             ValueError: The run to resume had another corpus or other settings.
         """
-        may_change = ("steps",) if self.settings.schedule == "constant" else ()
-        if self._saved is not None:
-            self.settings.refuse_changes(given, may_change)
         # What decides how the corpus is read cannot wait for the rest.
         reading = {name: given[name] for name in ("sentences", "eval_share") if name in given}
         self.settings = replace(self.settings, **reading)
@@ -684,7 +652,7 @@ class _Run:
                 for epoch in range(epochs or 1)
             )
         if saved is not None:
-            settings.refuse_changes(given, may_change)
+            settings.refuse_changes(given, self.may_change)
         settings = replace(settings, **given)
         if settings.warmup_steps is None:
             settings = replace(settings, warmup_steps=settings.length // 10)
@@ -768,16 +736,7 @@ class _Run:
         )
 
     def fit(
-        self,
-        device: torch.device,
-        *,
-        graphs: bool,
-        progress: Progress,
-        out: str | os.PathLike | None,
-        checkpoint_every: float | None,
-        keep: int,
-        stop: StopRequest | None,
-        callbacks: Sequence[Any],
+        self, device: torch.device, arguments: RunArguments, progress: Progress, *, graphs: bool
     ) -> None:
         """Train to the end, or until asked to stop; saves what is to be saved."""
         settings, state, model = self.settings, self.state, self.model
@@ -812,12 +771,8 @@ class _Run:
             steps,
             measure=self._measure,
             describe=describe,
+            arguments=arguments,
             progress=progress,
-            out=out,
-            checkpoint_every=checkpoint_every,
-            keep=keep,
-            stop=stop,
-            callbacks=callbacks,
             subject=self.result,
         )
 

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lexforge._arguments import MAX_THREADS, real, whole
 from lexforge._display import html_table
 from lexforge._library import resolve_device
 from lexforge.models.bert.steps import step_seed
@@ -46,17 +44,16 @@ from lexforge.text.classification.batches import TextBatch, length_buckets, text
 from lexforge.text.classification.encoded import EncodedTexts
 from lexforge.text.tokenizers.published import PublishedTokenizer, as_tokenizer, load_tokenizer
 from lexforge.text.tokenizers.words import WordTokenizer
-from lexforge.training.lock import folder_of_run
 from lexforge.training.metrics import ClassScores
 from lexforge.training.network_checkpoint import BEST
 from lexforge.training.network_job import NetworkState
 from lexforge.training.network_run import (
+    NetworkResult,
     NetworkRun,
+    RunArguments,
     check_precision,
-    cpu_threads,
     evaluated_as,
     read_run,
-    refuse_existing,
 )
 from lexforge.training.progress import Progress, clock, count
 from lexforge.training.state import Amounts, Reading
@@ -132,7 +129,7 @@ def describe(values: Mapping[str, Any]) -> str:
 
 
 @dataclass
-class TrainingResult:
+class TrainingResult(NetworkResult):
     """What :func:`train_classifier` returns; also that of a run that was stopped.
 
     Attributes:
@@ -162,16 +159,6 @@ class TrainingResult:
             f"{clock(state.seconds)}, {state.examples_per_second:,.0f} examples/s"
         )
         return html_table(rows, ["step", "loss", "accuracy", "macro-F1"], title)
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """Loss and accuracy on the training texts, by ``step``."""
-        return self.state.history
-
-    @property
-    def evaluations(self) -> list[dict[str, Any]]:
-        """Those on held-out texts: ``loss``, ``accuracy`` and ``macro_f1``, by ``step``."""
-        return self.state.evaluations
 
 
 def train_classifier(
@@ -250,11 +237,7 @@ def train_classifier(
         >>> result.classifier.predict(["great"]).labels
         ['good']
     """
-    keep = whole(OWNER, "keep", keep, low=0)
-    if checkpoint_every is not None:
-        checkpoint_every = 60 * real(OWNER, "checkpoint_every", checkpoint_every)
-    if workers is not None:
-        workers = whole(OWNER, "workers", workers, high=MAX_THREADS)
+    arguments = RunArguments.of(OWNER, locals())
     known = {each.name for each in fields(TrainingSettings)}
     if unknown := sorted(settings.keys() - known):
         raise TypeError(f"{OWNER}: there is no setting {', '.join(unknown)}")
@@ -271,14 +254,7 @@ def train_classifier(
     evaluation = {name: value for name, value in both.items() if value is not None}
     replace(EvaluationSettings(), **evaluation)
     device = resolve_device(OWNER, device)
-    if resume and out is None:
-        raise ValueError(f"{OWNER}: out must be the folder of the run to resume, got None")
-    refuse_existing(out, resume or overwrite, evaluated=True)
-    with ExitStack() as stack:
-        stack.enter_context(folder_of_run(out))
-        if not isinstance(progress, Progress):
-            progress = stack.enter_context(Progress(bool(progress)))
-        stack.enter_context(cpu_threads(workers))
+    with arguments.opened() as progress:
         if out is not None and resume:
             training = _Run.saved(out, model, tokenizer, shape)
         else:
@@ -288,17 +264,7 @@ def train_classifier(
         progress.say(training.describe())
         for note in training.notes:
             progress.say(note)
-        if stop is not None:
-            stack.enter_context(stop)
-        training.fit(
-            device,
-            progress=progress,
-            out=out,
-            checkpoint_every=checkpoint_every,
-            keep=keep,
-            stop=stop,
-            callbacks=callbacks,
-        )
+        training.fit(device, arguments, progress)
     return training.result
 
 
@@ -666,17 +632,7 @@ class _Run:
             f"{count(parameters)} parameters, {self.settings.length:,} steps"
         )
 
-    def fit(
-        self,
-        device: torch.device,
-        *,
-        progress: Progress,
-        out: str | os.PathLike | None,
-        checkpoint_every: float | None,
-        keep: int,
-        stop: StopRequest | None,
-        callbacks: Sequence[Any],
-    ) -> None:
+    def fit(self, device: torch.device, arguments: RunArguments, progress: Progress) -> None:
         """Train to the end, or until asked to stop; saves what is to be saved."""
         settings, state, network = self.settings, self.state, self.network.to(device)
         self._set_tables()
@@ -696,12 +652,8 @@ class _Run:
             draw_steps(self.texts, settings, self._weights, state, pin=device.type == "cuda"),
             measure=None if self.held_out is None else partial(self._measure, losses),
             describe=describe,
+            arguments=arguments,
             progress=progress,
-            out=out,
-            checkpoint_every=checkpoint_every,
-            keep=keep,
-            stop=stop,
-            callbacks=callbacks,
             subject=self.result,
         )
         network.eval()

@@ -113,18 +113,7 @@ def cooccurrence(
         memory does not hold the index of the whole corpus (about 12 bytes a word) 12 for each entry
         of each part, twice that while parts are merged.
     """
-    checked = CooccurrenceSettings(
-        window=window,
-        symmetric=symmetric,
-        distance_weighting=distance_weighting,
-        cross_sentences=cross_sentences,
-        min_count=min_count,
-        max_vocab_size=max_vocab_size,
-        max_sentence_length=max_sentence_length,
-        lowercase=lowercase,
-        encoding=encoding,
-        errors=errors,
-    )
+    checked = CooccurrenceSettings.of(locals())
     settings = CountSettings(
         checked.window, checked.symmetric, checked.distance_weighting, checked.cross_sentences
     )

@@ -128,21 +128,7 @@ class FastTextClassifier:
         device: str | torch.device = "auto",
         progress: bool = False,
     ) -> None:
-        self.settings = ClassifierSettings(
-            lr=lr,
-            dim=dim,
-            epoch=epoch,
-            min_count=min_count,
-            min_count_label=min_count_label,
-            word_ngrams=word_ngrams,
-            minn=minn,
-            maxn=maxn,
-            bucket=bucket,
-            loss=loss,
-            neg=neg,
-            label=label,
-            seed=seed,
-        )
+        self.settings = ClassifierSettings.of(locals())
         if workers is not None:
             workers = whole("FastTextClassifier", "workers", workers, high=MAX_THREADS)
         if str(device) not in ("cpu", "auto"):

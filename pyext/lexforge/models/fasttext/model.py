@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lexforge._arguments import either
 from lexforge.models.fasttext.parts import NGRAM_LOCKS, FastTextParts, TrainedSubwords
 from lexforge.models.fasttext.settings import FastTextSettings
 from lexforge.models.word2vec.gensim_model import gensim_model, parts_of
@@ -144,54 +143,8 @@ class FastText(FastTextParts, Word2Vec):
                 f"FastText: word_ngrams must be 1, got {word_ngrams!r}: n-grams of words are for "
                 "classifiers"
             )
-        settings = FastTextSettings(
-            vector_size=vector_size,
-            alpha=alpha if learning_rate is None else learning_rate,
-            min_alpha=min_alpha if min_learning_rate is None else min_learning_rate,
-            window=window,
-            shrink_windows=shrink_windows,
-            negative=negative,
-            negative_sharing=negative_sharing,
-            deterministic=deterministic,
-            ns_exponent=ns_exponent,
-            sample=sample,
-            min_count=min_count,
-            max_vocab_size=max_vocab_size,
-            max_final_vocab=max_final_vocab,
-            max_sentence_length=max_sentence_length,
-            lowercase=lowercase,
-            encoding=encoding,
-            errors=errors,
-            epochs=epochs,
-            seed=seed,
-            sg=sg,
-            hs=hs,
-            cbow_mean=cbow_mean,
-            min_n=min_n,
-            max_n=max_n,
-            bucket=bucket,
-            subwords=subwords,
-            composition=composition,
-        )
-        self._take(
-            settings,
-            workers=workers,
-            device=device,
-            sorted_vocab=sorted_vocab,
-            null_word=null_word,
-            init=init,
-            init_lockf=init_lockf,
-            encoded_folder=encoded_folder,
-            compute_loss=compute_loss,
-            callbacks=callbacks,
-            comment=comment,
-            hashfxn=hashfxn,
-            batch_words=batch_words,
-            progress=progress,
-            word_ngrams=1,
-        )
-        corpus_file = either("FastText", corpus, corpus_file=corpus_file)
-        self._begin(sentences, corpus_file, trim_rule)
+        self.word_ngrams = 1
+        self._start(FastTextSettings, locals())
 
     @classmethod
     def from_gensim(

@@ -168,28 +168,7 @@ class GloVe:
         progress: bool = False,
         init: str | os.PathLike | WordVectors | None = None,
     ) -> None:
-        settings = GloVeSettings(
-            vector_size=vector_size,
-            window=window,
-            x_max=x_max,
-            alpha=alpha,
-            learning_rate=learning_rate,
-            bias_rate=bias_rate,
-            epochs=epochs,
-            min_count=min_count,
-            max_vocab_size=max_vocab_size,
-            symmetric=symmetric,
-            distance_weighting=distance_weighting,
-            optimizer=optimizer,
-            grad_clip=grad_clip,
-            vectors=vectors,
-            parts=parts,
-            seed=seed,
-            lowercase=lowercase,
-            encoding=encoding,
-            errors=errors,
-        )
-        vars(self).update(settings.record())
+        vars(self).update(GloVeSettings.of(locals()).record())
         self.memory = parse_bytes("GloVe: memory", memory)
         if workers is not None:
             workers = whole("GloVe", "workers", workers, high=MAX_THREADS)

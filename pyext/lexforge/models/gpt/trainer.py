@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lexforge._arguments import MAX_THREADS, real, whole
+from lexforge._arguments import real, whole
 from lexforge._library import resolve_device
 from lexforge.models.gpt.config import GPTConfig
 from lexforge.models.gpt.data import GPTData
@@ -30,15 +29,14 @@ from lexforge.models.gpt.settings import (
 from lexforge.models.gpt.steps import NAMES, Part, StepData, Windows, make_stepper
 from lexforge.models.gpt.template import TEMPLATE, Template
 from lexforge.training.checkpoint import TENSORS, check_finite, write_json
-from lexforge.training.lock import folder_of_run
 from lexforge.training.network_job import NetworkState
 from lexforge.training.network_run import (
+    NetworkResult,
     NetworkRun,
+    RunArguments,
     check_precision,
-    cpu_threads,
     evaluated_as,
     read_run,
-    refuse_existing,
 )
 from lexforge.training.peak import measured_peak
 from lexforge.training.progress import Progress, count
@@ -106,7 +104,7 @@ class GPTState(NetworkState):
 
 
 @dataclass
-class GPTResult:
+class GPTResult(NetworkResult):
     """What :func:`train` and :func:`finetune` return; also that of a run that was stopped."""
 
     model: GPT
@@ -119,16 +117,6 @@ class GPTResult:
         best = state.best_evaluation
         held_out = f", {best['loss']:.4f} held out at step {best['step']}" if best else ""
         return f"GPTResult(step {state.done}/{state.total}{end}{held_out})"
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """Losses over stretches of the run, by ``step`` at their ends."""
-        return self.state.history
-
-    @property
-    def evaluations(self) -> list[dict[str, Any]]:
-        """Losses on what is held out, by ``step``."""
-        return self.state.evaluations
 
 
 def train(
@@ -190,7 +178,8 @@ def train(
         >>> data = prepare("tinyshakespeare.txt", "data/")
         >>> result = train(data, out="model/", progress=True)
     """
-    run = _Run(GPTSettings, settings, evaluation, out, init_from, overwrite)
+    resume = isinstance(init_from, str) and init_from == RESUME
+    run = _Run(GPTSettings, init_from, locals())
     if not isinstance(data, GPTData):
         data = GPTData.open(data, pickled_meta=pickled_meta)
     found = run.begin(shape, data.vocab_size, data.tokenizer, device)
@@ -217,12 +206,6 @@ def train(
         unseen,
         graph=cuda_graphs and run.settings.gradient_accumulation_steps == 1,
         save_evaluated=always_save_checkpoint,
-        workers=workers,
-        checkpoint_every=checkpoint_every,
-        keep=keep,
-        progress=progress,
-        stop=stop,
-        callbacks=callbacks,
     )
 
 
@@ -277,7 +260,7 @@ def finetune(
     """
     epochs = whole("finetune", "epochs", epochs)
     eval_share = real("finetune", "eval_share", eval_share, high=1)
-    run = _Run(TuningSettings, settings, evaluation, out, RESUME if resume else model, overwrite)
+    run = _Run(TuningSettings, model, locals())
     if not isinstance(template, Template):
         template = Template() if template is None else Template.load(template)
     found = run.begin(shape, None, None, device)
@@ -302,16 +285,7 @@ def finetune(
     def measured() -> Iterator[Part]:
         return iter(()) if exam is None else exam.evaluation(run.settings.batch_size)
 
-    return run.fit(
-        steps,
-        measured,
-        workers=workers,
-        checkpoint_every=checkpoint_every,
-        keep=keep,
-        progress=progress,
-        stop=stop,
-        callbacks=callbacks,
-    )
+    return run.fit(steps, measured)
 
 
 def _held_out(pairs: list[Any], share: float) -> tuple[list[Any], list[Any]]:
@@ -333,24 +307,16 @@ class _Run:
     def __init__(
         self,
         kind: type[GPTSettings],
-        settings: Mapping[str, Any] | None,
-        evaluation: Mapping[str, Any] | None,
-        out: str | os.PathLike | None,
         init_from: str | os.PathLike | GPT,
-        overwrite: bool,
+        call: Mapping[str, Any],
     ) -> None:
         self._kind, self._owner = kind, kind.OWNER
-        self._given, self._evaluation = dict(settings or {}), dict(evaluation or {})
+        self._given, self._evaluation = dict(call["settings"] or {}), dict(call["evaluation"] or {})
         _check_names(self._owner, "settings", kind, self._given)
         _check_names(self._owner, "evaluation", GPTEvaluation, self._evaluation)
         replace(GPTEvaluation(), **self._evaluation)
-        self._out, self._from = out, init_from
-        self.resumed = isinstance(init_from, str) and init_from == RESUME
-        if self.resumed and out is None:
-            raise ValueError(
-                f"{self._owner}: out must be the folder of the run to resume, got None"
-            )
-        refuse_existing(out, self.resumed or overwrite, True)
+        self._from, self._arguments = init_from, RunArguments.of(self._owner, call)
+        self.resumed = self._arguments.resume
         self._optimizer: dict[str, Tensor] | None = None
         self._saved: GPTState | None = None
         self.evaluated: dict[str, Any] = {}
@@ -374,8 +340,8 @@ class _Run:
         shape = dict(shape or {})
         _check_names(self._owner, "shape", ShapeSettings, shape)
         if self.resumed:
-            assert self._out is not None
-            saved = read_run(self._out, _read_model, self._kind, GPTState)
+            assert self._arguments.out is not None
+            saved = read_run(self._arguments.out, _read_model, self._kind, GPTState)
             self.model, self._saved, self._optimizer = saved.content, saved.state, saved.optimizer
             saved.settings.refuse_changes(self._given, saved.settings.may_change)
             self.settings = replace(saved.settings, **self._given)
@@ -471,20 +437,9 @@ class _Run:
         *,
         graph: bool = False,
         save_evaluated: bool = False,
-        workers: int | None,
-        checkpoint_every: float | None,
-        keep: int,
-        progress: Progress | bool,
-        stop: StopRequest | None,
-        callbacks: Sequence[Any],
     ) -> GPTResult:
         """Train to the end, or until asked to stop; saves what is to be saved."""
-        owner, model, state, settings = self._owner, self.model, self.state, self.settings
-        keep = whole(owner, "keep", keep, low=0)
-        if checkpoint_every is not None:
-            checkpoint_every = 60 * real(owner, "checkpoint_every", checkpoint_every)
-        if workers is not None:
-            workers = whole(owner, "workers", workers, high=MAX_THREADS)
+        model, state, settings = self.model, self.state, self.settings
         result = GPTResult(model, settings, state)
 
         def write(folder: Path) -> None:
@@ -496,17 +451,11 @@ class _Run:
             sums = dict(zip(NAMES, stepper.evaluate(unseen()), strict=True))
             return state.measures(Amounts(0.0, 1, sums))
 
-        with ExitStack() as stack:
-            stack.enter_context(folder_of_run(self._out))
-            if not isinstance(progress, Progress):
-                progress = stack.enter_context(Progress(bool(progress)))
-            stack.enter_context(cpu_threads(workers))
+        with self._arguments.opened() as progress:
             for note in (*self.notes, self.describe()):
                 progress.say(note)
             state.flops_per_token = model.flops_per_token()
             state.peak_flops = measured_peak(self.device, settings.precision)
-            if stop is not None:
-                stack.enter_context(stop)
             NetworkRun(
                 model,
                 settings,
@@ -528,12 +477,8 @@ class _Run:
                 describe=lambda values: (
                     f"loss {values['loss']:.4f}, {values['accuracy']:.1%} right"
                 ),
+                arguments=self._arguments,
                 progress=progress,
-                out=self._out,
-                checkpoint_every=checkpoint_every,
-                keep=keep,
-                stop=stop,
-                callbacks=callbacks,
                 subject=result,
                 save_evaluated=save_evaluated,
             )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from lexforge.models.word2vec.storage import StoredWord2Vec
 from lexforge.models.word2vec.trainer import encoded, group_of, word2vec_steps
 from lexforge.models.word2vec.tree import log_likelihoods, word_log_probabilities
 from lexforge.text import Corpus
-from lexforge.text.vocabulary import TrimRule
 from lexforge.training.lock import folder_of_run
 from lexforge.training.progress import PLAIN_SECONDS, Progress, shown_by
 from lexforge.training.stream_job import (
@@ -35,6 +35,16 @@ if TYPE_CHECKING:
     from lexforge.training.signals import StopRequest
 
 LARGEST_CUDA_SIZE = 1024  # of a vector: a warp's registers hold a row
+# Arguments that a model has as attributes, beside its settings and what is checked.
+KEPT = (
+    "encoded_folder",
+    "compute_loss",
+    "callbacks",
+    "comment",
+    "hashfxn",
+    "batch_words",
+    "progress",
+)
 
 
 class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
@@ -187,71 +197,24 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         init: str | os.PathLike | WordVectors | None = None,
         init_lockf: float = 1.0,
     ) -> None:
-        settings = Word2VecSettings(
-            vector_size=vector_size,
-            alpha=alpha if learning_rate is None else learning_rate,
-            min_alpha=min_alpha if min_learning_rate is None else min_learning_rate,
-            window=window,
-            shrink_windows=shrink_windows,
-            negative=negative,
-            negative_sharing=negative_sharing,
-            deterministic=deterministic,
-            ns_exponent=ns_exponent,
-            sample=sample,
-            min_count=min_count,
-            max_vocab_size=max_vocab_size,
-            max_final_vocab=max_final_vocab,
-            max_sentence_length=max_sentence_length,
-            lowercase=lowercase,
-            encoding=encoding,
-            errors=errors,
-            epochs=epochs,
-            seed=seed,
-            sg=sg,
-            hs=hs,
-            cbow_mean=cbow_mean,
-        )
-        self._take(
-            settings,
-            workers=workers,
-            device=device,
-            sorted_vocab=sorted_vocab,
-            null_word=null_word,
-            init=init,
-            init_lockf=init_lockf,
-            encoded_folder=encoded_folder,
-            compute_loss=compute_loss,
-            callbacks=callbacks,
-            comment=comment,
-            hashfxn=hashfxn,
-            batch_words=batch_words,
-            progress=progress,
-        )
-        corpus_file = either("Word2Vec", corpus, corpus_file=corpus_file)
-        self._begin(sentences, corpus_file, trim_rule)
+        self._start(Word2VecSettings, locals())
 
-    def _take(
-        self,
-        settings: Word2VecSettings,
-        *,
-        workers: int | None,
-        device: str | torch.device,
-        sorted_vocab: int,
-        null_word: int,
-        init: str | os.PathLike | WordVectors | None,
-        init_lockf: float,
-        **kept: Any,
-    ) -> None:
-        """The constructor's: a model of these settings without words; `kept` become attributes."""
-        name = self._name
-        if not sorted_vocab:
+    def _start(self, kind: type[Word2VecSettings], given: Mapping[str, Any]) -> None:
+        """The constructor's: a model of its arguments, trained if a corpus is among them."""
+        name, call = self._name, SimpleNamespace(**given)
+        if not call.sorted_vocab:
             raise ValueError(f"{name}: sorted_vocab must be 1: words are ordered by count")
-        vars(self).update(settings.record(), **kept)
-        if workers is not None:
-            workers = whole(name, "workers", workers, high=MAX_THREADS)
-        self.workers = workers
-        self.null_word, self.sorted_vocab = whole(name, "null_word", null_word, 0, 1), 1
-        self.device = resolve_device(name, device)
+        if call.learning_rate is not None:
+            call.alpha = call.learning_rate
+        if call.min_learning_rate is not None:
+            call.min_alpha = call.min_learning_rate
+        vars(self).update(kind.of(vars(call)).record())
+        vars(self).update({each: getattr(call, each) for each in KEPT})
+        if call.workers is not None:
+            call.workers = whole(name, "workers", call.workers, high=MAX_THREADS)
+        self.workers = call.workers
+        self.null_word, self.sorted_vocab = whole(name, "null_word", call.null_word, 0, 1), 1
+        self.device = resolve_device(name, call.device)
         if self.device.type == "cuda" and self.vector_size > LARGEST_CUDA_SIZE:
             raise ValueError(
                 f"{name}: vector_size must be 1 to {LARGEST_CUDA_SIZE} on CUDA, got "
@@ -260,16 +223,16 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         self.corpus_count = self.corpus_total_words = self.train_count = 0
         self.raw_vocab, self.effective_min_count = {}, self.min_count
         self.lifecycle_events = []
-        self.init, self.initialised = existing(f"{name}: init", init), 0
-        self.init_lockf = real(name, "init_lockf", init_lockf)
+        self.init, self.initialised = existing(f"{name}: init", call.init), 0
+        self.init_lockf = real(name, "init_lockf", call.init_lockf)
         self._before = self._built = self._state = None
         self.add_lifecycle_event("created", params=str(self))
 
-    def _begin(self, sentences: Any, corpus_file: Any, trim_rule: TrimRule | None) -> None:
-        """The constructor's: with a corpus, build the vocabulary and train."""
+        sentences = call.sentences
+        corpus_file = either(name, call.corpus, corpus_file=call.corpus_file)
         if sentences is not None or corpus_file is not None:
-            self._corpus(self._name, sentences, corpus_file, passes=2)
-            self.build_vocab(sentences, corpus_file, trim_rule=trim_rule)
+            self._corpus(name, sentences, corpus_file, passes=2)
+            self.build_vocab(sentences, corpus_file, trim_rule=call.trim_rule)
             self.train(
                 sentences,
                 corpus_file,
@@ -278,12 +241,9 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
                 callbacks=self.callbacks,
             )
             return
-        for what, given, later in (
-            ("trim_rule", trim_rule, "build_vocab"),
-            ("callbacks", self.callbacks, "train"),
-        ):
-            if given:
-                LOGGER.warning("%s: %s without a corpus: give it to %s()", self._name, what, later)
+        for what, later in (("trim_rule", "build_vocab"), ("callbacks", "train")):
+            if getattr(call, what):
+                LOGGER.warning("%s: %s without a corpus: give it to %s()", name, what, later)
 
     def train(
         self,
