@@ -735,6 +735,16 @@ def test_two_runs_of_one_folder(paragraphs, two_steps, tmp_path):
     assert before == {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
 
 
+def test_the_best_model_of_a_run_before(paragraphs, two_steps, tmp_path):
+    """A new run, also one without evaluation, is refused beside it, or leaves nothing of it."""
+    shutil.copytree(two_steps, tmp_path / "best")
+    options = {**SMALL, "steps": 1, "out": tmp_path}
+    with pytest.raises(FileExistsError, match="best holds a run or a model"):
+        pretrain(paragraphs, **options)
+    pretrain(paragraphs, **options, overwrite=True)
+    assert not (tmp_path / "best").exists()
+
+
 def test_models_larger_than_the_memory(paragraphs):
     for shape in ({"num_layers": 10**8}, {"hidden_size": 10**8, "num_heads": 10**6}):
         (name, size), *_ = shape.items()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+import lexforge
+from lexforge.models.cooccurrence.settings import CooccurrenceSettings
+from lexforge.models.fasttext import FastTextClassifier
+from lexforge.models.fasttext.classifier_settings import ClassifierSettings
+from lexforge.models.fasttext.settings import FastTextSettings
+from lexforge.models.glove.settings import GloVeSettings
+from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.training.settings import Settings, changes, knobs, setting
 
 
@@ -105,3 +113,21 @@ def test_spellings():
     found = {name: knob.spellings for name, knob in knobs(Paint).items()}
     assert found["coats"] == ("--coats", "-c") and found["colour"] == ("--colour", "--color")
     assert (knobs(Paint)["layers"].kind, knobs(Paint)["layers"].optional) == (int, True)
+
+
+@pytest.mark.parametrize(
+    "function, settings",
+    [
+        (lexforge.Word2Vec, Word2VecSettings),
+        (lexforge.FastText, FastTextSettings),
+        (lexforge.GloVe, GloVeSettings),
+        (lexforge.cooccurrence, CooccurrenceSettings),
+        (FastTextClassifier, ClassifierSettings),
+    ],
+)
+def test_every_setting_is_an_argument(function, settings):
+    """By its name and with its default: the arguments of a call become the settings."""
+    arguments = inspect.signature(function).parameters
+    assert {name: knob.default for name, knob in knobs(settings).items()} == {
+        name: arguments[name].default for name in knobs(settings)
+    }
