@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from lexforge.bert import BertConfig, BertModel
+from lexforge.models.bert.files import ARCHIVE
+from lexforge.models.bert.model import encoder_tensors
 from lexforge.text.tokenizers.words import WordTokenizer
 from planted_texts import planted_texts
 
@@ -76,6 +78,62 @@ def test_sides_have_the_same_logits(script, pairs, model, pretrained):
         ours.accuracy() == plain.accuracy() == float((expected.argmax(1) == labels).float().mean())
     )
     assert inputs[0].shape == (24, 18) and ours.net.training is False
+
+
+def with_equal_weights(script, pairs, model):
+    """Both sides, ours first, of the same weights."""
+    ours, plain = (made(script, name, pairs, 3, model) for name in ("Ours", "Plain"))
+    plain.net.output.load_state_dict(ours.net.output.state_dict())
+    return ours, plain
+
+
+def weights(side):
+    """Copies by the names of the text's classifier."""
+    if side.name != "lexforge":
+        return {name: x.clone() for name, x in side.net.state_dict().items()}
+    found = encoder_tensors(side.net.encoder, side.net.hidden, ARCHIVE)
+    found |= {f"output.{name}": x.detach() for name, x in side.net.output.named_parameters()}
+    return {name: x.clone() for name, x in found.items()}
+
+
+def test_sides_take_the_same_steps(script, pairs, model, monkeypatch):
+    """Twenty steps on the same batches without dropout: equal losses, and equal changes."""
+    monkeypatch.setattr(script, "DROPOUT", 0.0)
+    ours, plain = with_equal_weights(script, pairs, model)
+    before, losses = weights(plain), []
+    for step in range(20):
+        data = next(ours.data)
+        rows = torch.from_numpy(data.parts[0].batch.rows)
+        *inputs, labels = batch = [x[rows] for x in plain.train]
+        with torch.no_grad():
+            losses.append(float(plain.loss(plain.net(*inputs), labels).sum()))
+        ours.stepper.sums.zero_()
+        ours.stepper(data, ours.task.rate)
+        assert float(ours.stepper.sums[0]) == pytest.approx(losses[-1], rel=1e-4), step
+        plain.batches = iter([batch])
+        assert plain.steps(1) == data.counts["examples"] == len(rows)
+    assert sum(losses[-3:]) < sum(losses[:3])  # an epoch each
+    after, expected = weights(ours), weights(plain)
+    assert after.keys() == expected.keys() == before.keys()
+    for name, x in expected.items():
+        if name.endswith("W_k.bias"):  # its gradient is zero, and Adam makes steps of its rounding
+            continue
+        change = (x - before[name]).norm()
+        assert change > 0 and (after[name] - x).norm() < 0.01 * change, name
+
+
+def test_sides_drop_the_same_shares(script, pairs, model, monkeypatch):
+    """Over many draws the logits have the same mean and the same variance."""
+    monkeypatch.setattr(script, "DROPOUT", 0.2)
+    ours, plain = with_equal_weights(script, pairs, model)
+    *inputs, labels = plain.train
+    batch = script.text_batch(ours.task.train, torch.arange(len(labels)).numpy())
+    with torch.no_grad():
+        found = torch.stack([ours.net.train()(batch.first, batch.second) for _ in range(300)])
+        expected = torch.stack([plain.net.train()(*inputs) for _ in range(300)])
+    errors = (found.mean(0) - expected.mean(0)) / ((found.var(0) + expected.var(0)) / 300).sqrt()
+    assert float(errors.square().mean().sqrt()) < 1.5  # 1 where they are equal
+    assert float(found.var(0).mean() / expected.var(0).mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_sides_learn(script, pairs, model):
