@@ -43,12 +43,18 @@ def pairs(tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
+    return saved(tmp_path / "bert", 16)
+
+
+def saved(folder, width):
+    """The folder of a BERT of the text's kind."""
     words = ["great", "awful", *(f"w{number}" for number in range(12))]
     tokens = [*WordTokenizer.SPECIAL_TOKENS, *words]
-    bert = BertModel(BertConfig.reference(len(tokens), 16, 24, 2, 1, max_len=24), seed=1)
+    config = BertConfig.reference(len(tokens), width, 2 * width, 2, 1, max_len=24)
+    bert = BertModel(config, seed=1)
     bert.tokenizer = WordTokenizer(tokens)
-    bert.save_pretrained(tmp_path / "bert")
-    return tmp_path / "bert"
+    bert.save_pretrained(folder)
+    return folder
 
 
 def made(script, name, pairs, seed, model=None, **others):
@@ -96,9 +102,11 @@ def weights(side):
     return {name: x.clone() for name, x in found.items()}
 
 
-def test_sides_take_the_same_steps(script, pairs, model, monkeypatch):
+@pytest.mark.parametrize("width", [16, 256])  # the text's, at which other products pay
+def test_sides_take_the_same_steps(script, pairs, width, monkeypatch, tmp_path):
     """Twenty steps on the same batches without dropout: equal losses, and equal changes."""
     monkeypatch.setattr(script, "DROPOUT", 0.0)
+    model = saved(tmp_path / "bert", width)
     ours, plain = with_equal_weights(script, pairs, model)
     before, losses = weights(plain), []
     for step in range(20):
