@@ -9,7 +9,8 @@ speed     Sides are processes that take turns, some steps each; examples per sec
           of batches. What comes before the first step, reading and numbering the texts, is not
           counted. lexforge lets its process keep the memory that a step frees; plain PyTorch does
           not by itself, and is shown in both ways.
-accuracy  On the test split after so many epochs, of each seed, with the seconds of training.
+accuracy  On the test split after so many epochs, of each seed, with the mean loss there, which
+          varies less, and the seconds of training.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from harness import Contestant, Report, add_report_options, take_turns
 from lexforge._library import cpu_has_bf16
@@ -152,9 +154,18 @@ class Side:
         """Does so many steps; the number of examples."""
         raise NotImplementedError
 
-    def accuracy(self) -> float:
-        """On the test split."""
+    def scored(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Logits and labels of the test split, by batches; nothing is learned."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def scores(self) -> dict[str, float]:
+        """Mean loss and accuracy on the test split."""
+        loss, hits = 0.0, 0
+        for logits, labels in self.scored():
+            loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            hits += int((logits.argmax(1) == labels).sum())
+        return {"loss": loss / len(self.task.test), "accuracy": hits / len(self.task.test)}
 
     def turn(self, count: int) -> None:
         begin = time.perf_counter()
@@ -208,13 +219,10 @@ class Plain(Side):
             examples += len(labels)
         return examples
 
-    @torch.no_grad()
-    def accuracy(self) -> float:
+    def scored(self) -> Iterator[tuple[Tensor, Tensor]]:
         self.net.eval()
-        hits = 0
         for *inputs, labels in zip(*(x.split(self.task.batch) for x in self.test), strict=True):
-            hits += int((self.net(*inputs).argmax(1) == labels).sum())
-        return hits / len(self.test[0])
+            yield self.net(*inputs), labels
 
 
 class Masked(Plain):
@@ -227,6 +235,17 @@ class Masked(Plain):
         if not (isinstance(task, WordTask) and hasattr(self.net, "padding")):
             raise SystemExit("Masked: the network must have a padding that can be left out")
         self.net.padding = task.padding
+
+
+class Bucketed(Plain):
+    """The same on the batches that lexforge would draw, each of texts of like lengths."""
+
+    name = "plain PyTorch, texts of like lengths"
+
+    def shuffled(self, seed: int) -> Iterator[list[Tensor]]:
+        for epoch in itertools.count():
+            for rows in length_buckets(self.task.train.lengths, self.task.batch, seed, epoch):
+                yield [x[torch.from_numpy(rows)] for x in self.train]
 
 
 class Keeping(Plain):
@@ -263,21 +282,17 @@ class Ours(Side):
         self.stepper.sums.tolist()
         return examples
 
-    @torch.no_grad()
-    def accuracy(self) -> float:
-        hits, test = 0, self.task.test
+    def scored(self) -> Iterator[tuple[Tensor, Tensor]]:
         with evaluating(self.net):
-            for rows in length_buckets(test.lengths, self.task.batch):
-                batch = text_batch(test, rows)
-                found = self.net(batch.first, batch.second).argmax(1)
-                hits += int((found == batch.labels).sum())
-        return hits / len(test)
+            for rows in length_buckets(self.task.test.lengths, self.task.batch):
+                batch = text_batch(self.task.test, rows)
+                yield self.net(batch.first, batch.second), batch.labels
 
 
 def sides() -> dict[str, tuple[type[Side], str]]:
     """The contestants by name: their kind, and the precision."""
     precisions = ["float32", "bf16"] if cpu_has_bf16() else ["float32"]
-    kinds = Plain, Keeping, Masked, Ours
+    kinds = Plain, Keeping, Masked, Bucketed, Ours
     return {f"{x.__name__} {p}": (x, p) for p in precisions for x in kinds}
 
 
@@ -367,12 +382,12 @@ def accuracy(options: argparse.Namespace, setting: Setting, kind: str) -> Iterat
                 "precision": side.precision,
                 "seed": seed,
                 "epochs": epochs,
-                "accuracy": side.accuracy(),
                 "seconds": seconds,
+                **side.scores(),
             }
             print(
                 f"| {kind} | {side.name} | {side.precision} | {seed} | {record['accuracy']:.4f} "
-                f"| {seconds / 60:.1f} |",
+                f"| {record['loss']:.4f} | {seconds / 60:.1f} |",
                 flush=True,
             )
             yield record
@@ -381,7 +396,7 @@ def accuracy(options: argparse.Namespace, setting: Setting, kind: str) -> Iterat
 PARTS = {"speed": speed, "accuracy": accuracy}
 HEADS = {
     "speed": "| speed | side | precision | examples/s | x plain | x plain float32 |",
-    "accuracy": "| accuracy | side | precision | seed | test | minutes |",
+    "accuracy": "| accuracy | side | precision | seed | test | loss | minutes |",
 }
 
 
@@ -404,8 +419,9 @@ def main(description: str, setting: Setting) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, help="the text's by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    # Without its padding only some networks can be, and with its memory kept one computes the same.
-    compared = [name for name in sides() if not name.startswith("Masked")]
+    # Without its padding only some networks can be, other batches are as fast, and with its memory
+    # kept one computes the same.
+    compared = [name for name in sides() if not name.startswith(("Masked", "Bucketed"))]
     parser.add_argument("--compared", nargs="+", choices=sides(), default=compared)
     trained = [name for name in compared if not name.startswith("Keeping")]
     parser.add_argument("--trained", nargs="+", choices=sides(), default=trained)

@@ -80,9 +80,10 @@ def test_sides_have_the_same_logits(script, pairs, model, pretrained):
         torch.testing.assert_close(
             ours.net.eval()(batch.first, batch.second), expected, atol=1e-5, rtol=1e-4
         )
-    assert (
-        ours.accuracy() == plain.accuracy() == float((expected.argmax(1) == labels).float().mean())
-    )
+    loss = torch.nn.functional.cross_entropy(expected, labels).item()
+    accuracy = (expected.argmax(1) == labels).double().mean().item()
+    for side in (ours, plain):
+        assert side.scores() == {"loss": pytest.approx(loss, rel=1e-4), "accuracy": accuracy}
     assert inputs[0].shape == (24, 18) and ours.net.training is False
 
 
@@ -144,6 +145,16 @@ def test_sides_drop_the_same_shares(script, pairs, model, monkeypatch):
     assert float(found.var(0).mean() / expected.var(0).mean()) == pytest.approx(1, abs=0.1)
 
 
+def test_plain_pytorch_can_take_our_batches(script, pairs, model):
+    ours, plain = (made(script, name, pairs, 2, model) for name in ("Ours", "Bucketed"))
+    for _ in range(2 * ours.steps_per_epoch):
+        expected = next(ours.data).parts[0].batch
+        *_, lengths, labels = next(plain.batches)
+        assert labels.tolist() == expected.labels.tolist()
+        counts = expected.first.cu_seqlens.diff() + expected.second.cu_seqlens.diff() + 3
+        assert lengths.tolist() == counts.tolist()
+
+
 def test_sides_learn(script, pairs, model):
     for name in ("Ours", "Plain"):
         side = made(script, name, pairs, 1, model)
@@ -169,5 +180,5 @@ def test_a_report_comes_out(script, pairs, model, monkeypatch, tmp_path, capsys)
         ("accuracy", "plain PyTorch", "float32", 4),
         ("accuracy", "lexforge", "float32", 4),
     ]
-    assert all(0 <= x["accuracy"] <= 1 and x["seconds"] > 0 for x in cases)
+    assert all(0 <= x["accuracy"] <= 1 and x["loss"] > 0 and x["seconds"] > 0 for x in cases)
     assert "| bert | lexforge | float32 | 4 |" in capsys.readouterr().out
