@@ -56,12 +56,14 @@ class Task:
     Attributes:
         train, test: the texts as numbers.
         rate, batch: of the text's recipe.
+        sort_batches: in place of that setting of lexforge's.
     """
 
     train: EncodedTexts
     test: EncodedTexts
     rate: float
     batch: int
+    sort_batches: int | None = None
 
     def arrays(self, texts: EncodedTexts) -> list[Tensor]:
         """What the text's data set has of them: what its network takes, padded, and the labels."""
@@ -237,17 +239,6 @@ class Masked(Plain):
         self.net.padding = task.padding
 
 
-class Bucketed(Plain):
-    """The same on the batches that lexforge would draw, each of texts of like lengths."""
-
-    name = "plain PyTorch, texts of like lengths"
-
-    def shuffled(self, seed: int) -> Iterator[list[Tensor]]:
-        for epoch in itertools.count():
-            for rows in length_buckets(self.task.train.lengths, self.task.batch, seed, epoch):
-                yield [x[torch.from_numpy(rows)] for x in self.train]
-
-
 class Keeping(Plain):
     """The same in a process that keeps the memory it frees, as lexforge's does."""
 
@@ -268,6 +259,8 @@ class Ours(Side):
         self.net, settings = task.ours(seed)
         self.net.train()
         settings = replace(settings, batch_size=task.batch, precision=precision, seed=seed)
+        if task.sort_batches is not None:
+            settings = replace(settings, sort_batches=task.sort_batches)
         weights = np.ones(self.net.num_classes)
         losses = Losses(self.net, weights, torch.device("cpu"))
         optimizer = NetworkOptimizer(self.net, "adam")
@@ -292,7 +285,7 @@ class Ours(Side):
 def sides() -> dict[str, tuple[type[Side], str]]:
     """The contestants by name: their kind, and the precision."""
     precisions = ["float32", "bf16"] if cpu_has_bf16() else ["float32"]
-    kinds = Plain, Keeping, Masked, Bucketed, Ours
+    kinds = Plain, Keeping, Masked, Ours
     return {f"{x.__name__} {p}": (x, p) for p in precisions for x in kinds}
 
 
@@ -334,7 +327,9 @@ def some_texts(data: str, count: int | None) -> LabelledTexts:
 def made(name: str, options: argparse.Namespace, setting: Setting, kind: str, seed: int) -> Side:
     """A side by its name."""
     side, precision = sides()[name]
-    return side(setting.task(kind, options), precision, seed)
+    task = setting.task(kind, options)
+    task.sort_batches = options.sort_batches
+    return side(task, precision, seed)
 
 
 def speed(options: argparse.Namespace, setting: Setting, kind: str) -> Iterable[dict]:
@@ -415,13 +410,15 @@ def main(description: str, setting: Setting) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, help="the text's by default")
     parser.add_argument("--max-len", type=int, help="the text's by default")
+    parser.add_argument(
+        "--sort-batches", type=int, help="of lexforge's: sorted by length together; 1: random"
+    )
     parser.add_argument("--steps", type=int, default=6, help="of a turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, help="the text's by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    # Without its padding only some networks can be, other batches are as fast, and with its memory
-    # kept one computes the same.
-    compared = [name for name in sides() if not name.startswith(("Masked", "Bucketed"))]
+    # Without its padding only some networks can be, and with its memory kept one computes the same.
+    compared = [name for name in sides() if not name.startswith("Masked")]
     parser.add_argument("--compared", nargs="+", choices=sides(), default=compared)
     trained = [name for name in compared if not name.startswith("Keeping")]
     parser.add_argument("--trained", nargs="+", choices=sides(), default=trained)

@@ -14,6 +14,7 @@ import torch
 from lexforge.bert import BertConfig, BertModel
 from lexforge.models.bert.files import ARCHIVE
 from lexforge.models.bert.model import encoder_tensors
+from lexforge.text.classification import length_buckets
 from lexforge.text.tokenizers.words import WordTokenizer
 from planted_texts import planted_texts
 
@@ -61,7 +62,7 @@ def made(script, name, pairs, seed, model=None, **others):
     """A side, and what it begins with."""
     given = {
         "model": model, "data": str(pairs), "test": str(pairs), "texts": None, "max_len": 18,
-        "rows": 40, "batch": 8, **others,
+        "rows": 40, "batch": 8, "sort_batches": None, **others,
     }  # fmt: skip
     options, setting = argparse.Namespace(**given), script.setting()
     return script.classifiers.made(f"{name} float32", options, setting, "bert", seed)
@@ -145,14 +146,13 @@ def test_sides_drop_the_same_shares(script, pairs, model, monkeypatch):
     assert float(found.var(0).mean() / expected.var(0).mean()) == pytest.approx(1, abs=0.1)
 
 
-def test_plain_pytorch_can_take_our_batches(script, pairs, model):
-    ours, plain = (made(script, name, pairs, 2, model) for name in ("Ours", "Bucketed"))
-    for _ in range(2 * ours.steps_per_epoch):
-        expected = next(ours.data).parts[0].batch
-        *_, lengths, labels = next(plain.batches)
-        assert labels.tolist() == expected.labels.tolist()
-        counts = expected.first.cu_seqlens.diff() + expected.second.cu_seqlens.diff() + 3
-        assert lengths.tolist() == counts.tolist()
+@pytest.mark.parametrize("told, pool", [(None, 1), (1, 1), (2, 2)])
+def test_batches_are_random_unless_told(script, pairs, model, told, pool):
+    side = made(script, "Ours", pairs, 2, model, sort_batches=told)
+    lengths = side.task.train.lengths
+    for epoch in range(2):
+        for rows in length_buckets(lengths, 8, 2, epoch, pool=pool):
+            assert next(side.data).parts[0].batch.rows.tolist() == rows.tolist()
 
 
 def test_sides_learn(script, pairs, model):
