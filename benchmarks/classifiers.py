@@ -9,7 +9,8 @@ speed     Sides are processes that take turns, some steps each; examples per sec
           of batches. What comes before the first step, reading and numbering the texts, is not
           counted. lexforge lets its process keep the memory that a step frees; plain PyTorch does
           not by itself, and is shown in both ways.
-accuracy  On the test split after so many epochs, of each seed, with the seconds of training.
+accuracy  On the test split after so many epochs, of each seed, with the mean loss there, which
+          varies less, and the seconds of training.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from harness import Contestant, Report, add_report_options, take_turns
 from lexforge._library import cpu_has_bf16
@@ -54,12 +56,14 @@ class Task:
     Attributes:
         train, test: the texts as numbers.
         rate, batch: of the text's recipe.
+        sort_batches: in place of that setting of lexforge's.
     """
 
     train: EncodedTexts
     test: EncodedTexts
     rate: float
     batch: int
+    sort_batches: int | None = None
 
     def arrays(self, texts: EncodedTexts) -> list[Tensor]:
         """What the text's data set has of them: what its network takes, padded, and the labels."""
@@ -152,9 +156,18 @@ class Side:
         """Does so many steps; the number of examples."""
         raise NotImplementedError
 
-    def accuracy(self) -> float:
-        """On the test split."""
+    def scored(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Logits and labels of the test split, by batches; nothing is learned."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def scores(self) -> dict[str, float]:
+        """Mean loss and accuracy on the test split."""
+        loss, hits = 0.0, 0
+        for logits, labels in self.scored():
+            loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            hits += int((logits.argmax(1) == labels).sum())
+        return {"loss": loss / len(self.task.test), "accuracy": hits / len(self.task.test)}
 
     def turn(self, count: int) -> None:
         begin = time.perf_counter()
@@ -208,13 +221,10 @@ class Plain(Side):
             examples += len(labels)
         return examples
 
-    @torch.no_grad()
-    def accuracy(self) -> float:
+    def scored(self) -> Iterator[tuple[Tensor, Tensor]]:
         self.net.eval()
-        hits = 0
         for *inputs, labels in zip(*(x.split(self.task.batch) for x in self.test), strict=True):
-            hits += int((self.net(*inputs).argmax(1) == labels).sum())
-        return hits / len(self.test[0])
+            yield self.net(*inputs), labels
 
 
 class Masked(Plain):
@@ -249,6 +259,8 @@ class Ours(Side):
         self.net, settings = task.ours(seed)
         self.net.train()
         settings = replace(settings, batch_size=task.batch, precision=precision, seed=seed)
+        if task.sort_batches is not None:
+            settings = replace(settings, sort_batches=task.sort_batches)
         weights = np.ones(self.net.num_classes)
         losses = Losses(self.net, weights, torch.device("cpu"))
         optimizer = NetworkOptimizer(self.net, "adam")
@@ -263,15 +275,11 @@ class Ours(Side):
         self.stepper.sums.tolist()
         return examples
 
-    @torch.no_grad()
-    def accuracy(self) -> float:
-        hits, test = 0, self.task.test
+    def scored(self) -> Iterator[tuple[Tensor, Tensor]]:
         with evaluating(self.net):
-            for rows in length_buckets(test.lengths, self.task.batch):
-                batch = text_batch(test, rows)
-                found = self.net(batch.first, batch.second).argmax(1)
-                hits += int((found == batch.labels).sum())
-        return hits / len(test)
+            for rows in length_buckets(self.task.test.lengths, self.task.batch):
+                batch = text_batch(self.task.test, rows)
+                yield self.net(batch.first, batch.second), batch.labels
 
 
 def sides() -> dict[str, tuple[type[Side], str]]:
@@ -319,7 +327,9 @@ def some_texts(data: str, count: int | None) -> LabelledTexts:
 def made(name: str, options: argparse.Namespace, setting: Setting, kind: str, seed: int) -> Side:
     """A side by its name."""
     side, precision = sides()[name]
-    return side(setting.task(kind, options), precision, seed)
+    task = setting.task(kind, options)
+    task.sort_batches = options.sort_batches
+    return side(task, precision, seed)
 
 
 def speed(options: argparse.Namespace, setting: Setting, kind: str) -> Iterable[dict]:
@@ -367,12 +377,12 @@ def accuracy(options: argparse.Namespace, setting: Setting, kind: str) -> Iterat
                 "precision": side.precision,
                 "seed": seed,
                 "epochs": epochs,
-                "accuracy": side.accuracy(),
                 "seconds": seconds,
+                **side.scores(),
             }
             print(
                 f"| {kind} | {side.name} | {side.precision} | {seed} | {record['accuracy']:.4f} "
-                f"| {seconds / 60:.1f} |",
+                f"| {record['loss']:.4f} | {seconds / 60:.1f} |",
                 flush=True,
             )
             yield record
@@ -381,7 +391,7 @@ def accuracy(options: argparse.Namespace, setting: Setting, kind: str) -> Iterat
 PARTS = {"speed": speed, "accuracy": accuracy}
 HEADS = {
     "speed": "| speed | side | precision | examples/s | x plain | x plain float32 |",
-    "accuracy": "| accuracy | side | precision | seed | test | minutes |",
+    "accuracy": "| accuracy | side | precision | seed | test | loss | minutes |",
 }
 
 
@@ -400,6 +410,9 @@ def main(description: str, setting: Setting) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, help="the text's by default")
     parser.add_argument("--max-len", type=int, help="the text's by default")
+    parser.add_argument(
+        "--sort-batches", type=int, help="of lexforge's: sorted by length together; 1: random"
+    )
     parser.add_argument("--steps", type=int, default=6, help="of a turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, help="the text's by default")

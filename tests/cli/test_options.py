@@ -106,7 +106,7 @@ CLASSIFIER = f"{NETWORK} --grad-clip --dev --eval-file --dev-share --eval-share 
 CLASSIFIER += "--label --split --form --encoding --class-weights --eval-every --early-stopping "
 CLASSIFIER += "--keep --tensorboard --vectors --unlabelled --tokenizer --embed-size --vector-size "
 CLASSIFIER += "--hidden-size "
-CLASSIFIER += "--dropout --tune --min-count --schedule --optimizer --weight-decay"
+CLASSIFIER += "--dropout --tune --min-count --schedule --optimizer --weight-decay --sort-batches"
 VERBS = "-input -output -verbose -lr -epoch -thread"
 WORDS = f"{VERBS} -saveOutput -minCount -minCountLabel -wordNgrams -bucket -minn -maxn -t -label "
 WORDS += "-lrUpdateRate -dim -ws -neg -loss -pretrainedVectors -seed --resume --overwrite "
@@ -135,7 +135,7 @@ KNOWN = {
     "--max-len --eval-file --eval-every --early-stopping --keep --tensorboard",
     "bert finetune": f"{NETWORK} --model --dev --dev-share --max-len --text --second --label "
     "--split --form --encoding --class-weights --eval-every --early-stopping --keep "
-    "--tensorboard",
+    "--tensorboard --sort-batches",
     "sentiment train": f"{CLASSIFIER} --model --pool --layers --kernel-sizes --num-channels",
     "nli train": f"{CLASSIFIER} --second",
     "gpt prepare": "--out --overwrite --quiet --tokenizer --vocab-size --separator --encoding "

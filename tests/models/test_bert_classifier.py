@@ -425,9 +425,10 @@ def test_it_learns_planted_texts(pairs, make, tmp_path):
     assert classifier.predict([text]).labels == [CLASSES[0]]
 
 
-def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path):
+@pytest.mark.parametrize("sorting", [{}, {"sort_batches": 2}])
+def test_stopped_and_resumed_it_ends_with_the_same_bits(sorting, tmp_path):
     data, folder = planted(48), pretrained(tmp_path / "bert")
-    options = {"epochs": 2, "batch_size": 8, "dev_share": 0.2, "eval_every": 3}
+    options = {"epochs": 2, "batch_size": 8, "dev_share": 0.2, "eval_every": 3, **sorting}
     train_classifier(data, model=folder, out=tmp_path / "whole", **options)
 
     class Stopping:
@@ -442,6 +443,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path):
         data, model=folder, out=tmp_path / "part", stop=stop, callbacks=[Stopping(stop)], **options
     )
     assert 0 < part.state.done < part.state.total
+    assert part.settings.sort_batches == sorting.get("sort_batches", 1)
     again = train_classifier(data, out=tmp_path / "part", resume=True)
     assert again.state.finished
     for name in ("model.safetensors", "optimizer.safetensors", "best/model.safetensors"):

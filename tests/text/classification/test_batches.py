@@ -48,6 +48,19 @@ def test_batches_are_of_like_lengths_in_random_order():
     assert (np.diff(lengths[np.concatenate(ordered)]) >= 0).all()
 
 
+def test_pools_of_one_batch_make_random_ones():
+    lengths = np.random.default_rng(0).integers(1, 500, 64 * 100 + 5)
+    found = length_buckets(lengths, 64, 1, pool=1)
+    assert sorted(np.concatenate(found)) == list(range(len(lengths)))
+    full = [lengths[rows] for rows in found if len(rows) == 64]
+    assert len(full) == 100
+    # Of the variance of all lengths a batch's mean has a 64th.
+    assert 0.6 < np.var([each.mean() for each in full]) * 64 / lengths.var() < 1.5
+    assert np.mean([each.var() for each in full]) == pytest.approx(lengths.var(), rel=0.1)
+    again = length_buckets(lengths, 64, 1, 1, pool=1)
+    assert {tuple(sorted(rows)) for rows in found}.isdisjoint(tuple(sorted(r)) for r in again)
+
+
 def test_batches():
     texts = LabelledTexts(
         ["a b", "", "c", "d e f"], ["h", "g h", "", "a"], np.array([0, 1, 1, 0]), ("x", "y")
@@ -78,3 +91,5 @@ def test_batches_of_an_epoch():
 def test_batch_size():
     with pytest.raises(ValueError, match="batch_size must be >= 1"):
         length_buckets(np.ones(3), 0)
+    with pytest.raises(ValueError, match="pool must be >= 1"):
+        length_buckets(np.ones(3), 2, 1, pool=0)

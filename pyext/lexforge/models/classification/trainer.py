@@ -303,7 +303,9 @@ def draw_steps(
     assert texts.labels is not None  # the texts have been asked for them
     step, batch = state.done, state.position
     for epoch in itertools.count(state.epoch):
-        groups = length_buckets(texts.lengths, settings.batch_size, settings.seed, epoch)
+        groups = length_buckets(
+            texts.lengths, settings.batch_size, settings.seed, epoch, pool=settings.sort_batches
+        )
         while batch < len(groups):
             rows = groups[batch]
             scale = 1 / float(weights[texts.labels[rows]].sum())

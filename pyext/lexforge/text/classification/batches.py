@@ -14,7 +14,7 @@ from lexforge._arguments import whole
 from lexforge.text.classification.encoded import EncodedTexts, take_ragged
 from lexforge.text.classification.texts import shuffled
 
-POOL = 32  # batches whose texts are sorted together
+POOL = 32  # batches whose texts are sorted together, where nothing else is said
 
 
 class RaggedTexts(NamedTuple):
@@ -64,33 +64,40 @@ class TextBatch:
 
 
 def length_buckets(
-    lengths: np.ndarray, batch_size: int, seed: int | None = None, epoch: int = 0
+    lengths: np.ndarray,
+    batch_size: int,
+    seed: int | None = None,
+    epoch: int = 0,
+    *,
+    pool: int = POOL,
 ) -> list[np.ndarray]:
     """Batches of an epoch: each text once, those of a batch of like lengths, in random order.
 
-    Texts are shuffled, sorted by length within pools of 32 batches, cut into batches, and these
-    shuffled: nearly all that padding or waiting for the longest would cost is saved, and no two
-    epochs have the same batches.
+    Texts are shuffled, sorted by length within pools of so many batches, cut into batches, and
+    these shuffled: with 32 nearly all that padding or waiting for the longest would cost is saved,
+    and no two epochs have the same batches. With pools of one batch, batches are random.
 
     Args:
         lengths: [N], of the texts.
         batch_size: texts of a batch; one of them may hold fewer.
         seed, epoch: the result is a function of these and of the two above. Without a seed nothing
             is drawn: all texts by rising length, as suits evaluation.
+        pool: batches whose texts are sorted together.
 
     Returns:
         int64 arrays of rows, each of 1 to `batch_size`.
     """
     batch_size = whole("length_buckets", "batch_size", batch_size)
+    pool = whole("length_buckets", "pool", pool)
     lengths = np.asarray(lengths)
     size = len(lengths)
     if seed is None:
-        order, pool = np.arange(size), size
+        order, together = np.arange(size), max(size, 1)
     else:
-        order, pool = shuffled(size, seed, 2 * epoch), POOL * batch_size
+        order, together = shuffled(size, seed, 2 * epoch), pool * batch_size
     batches = []
-    for first in range(0, size, max(pool, 1)):
-        rows = order[first : first + pool]
+    for first in range(0, size, together):
+        rows = order[first : first + together]
         rows = rows[np.argsort(lengths[rows], kind="stable")]
         batches += [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
     if seed is None:
