@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import math
 import resource
@@ -128,6 +129,19 @@ def models(supervised, unsupervised):
 
 
 NAMES = [*TRAINED, "quantized", "skipgram", "cbow"]
+
+
+def test_compressed_lines(supervised, text, tmp_path):
+    """A file with labels is tested with as what it holds; what is no text is refused."""
+    model, packed = supervised["ova"], tmp_path / "packed"
+    packed.write_bytes(gzip.compress(text.read_bytes()))
+    assert model.test(packed, 2) == model.test(text, 2)
+    assert model.test_label(packed) == model.test_label(text)
+    told = [model.get_meter(path).precision_at_recall(0.5) for path in (packed, text)]
+    assert told[0] == told[1]
+    packed.write_bytes(b"\x93NUMPY" + bytes(60))
+    with pytest.raises(ValueError, match="packed: a numpy array: a corpus is text"):
+        model.test(packed)
 
 
 @pytest.mark.parametrize(

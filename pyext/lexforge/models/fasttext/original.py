@@ -21,6 +21,7 @@ from lexforge._arguments import whole as whole_number
 from lexforge._text import WordBytes
 from lexforge.models.fasttext.meter import Meter
 from lexforge.models.fasttext.prediction import Predictions, Predictor
+from lexforge.text.files import BYTES, text_of
 from lexforge.text.subwords import ngram_hash, ngrams_of
 from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile, read_fasttext, write_fasttext
 from lexforge.vectors.quantised import QuantizedMatrix, longest_rows
@@ -458,7 +459,7 @@ class Model:
     ) -> Meter:
         """Predictions for the lines of a file, or for some; see `test`."""
         if isinstance(lines, str | os.PathLike):
-            with open(lines, "rb") as stream:
+            with open(lines, "rb") as raw, text_of(raw, lines, errors=BYTES) as stream:
                 return self.meter(stream, k, threshold, missed)
         k = whole_number("test", "k", k, -1, _MAX_K)
         threshold = real("test", "threshold", threshold, -math.inf)
