@@ -16,6 +16,7 @@ from fasttext_models import quantised
 from lexforge.models.fasttext import FastTextClassifier
 from lexforge.models.fasttext.original import Model, ModelMeter
 from lexforge.models.fasttext.original_training import THREADS
+from lexforge.text.subwords import character_ngrams
 from lexforge.training.signals import StopRequest
 from lexforge.vectors.formats.fasttext import write_fasttext
 from lexforge.vectors.quantised import QuantizedMatrix
@@ -287,6 +288,19 @@ def assert_alike(found, expected, atol):
         assert_alike([*found.values()], [*expected.values()], atol)
     else:
         assert found == pytest.approx(expected, abs=atol, nan_ok=True)
+
+
+def test_subwords_of_odd_words(supervised, unsupervised):
+    """NULs, which no word of a text holds, and more n-grams than most words have."""
+    for model in (unsupervised["skipgram"], supervised["softmax"], supervised["quantized"]):
+        for word in ("a\0b", "\0", "w1" * 3000, "é" * 999, "", "</s>", "w1"):
+            texts, rows = model.get_subwords(word)
+            known = [word] if word in model else []
+            lengths = model.file.subwords.min_n, model.file.subwords.max_n
+            assert texts == known + (character_ngrams(word, *lengths) if word != "</s>" else [])
+            of_ngrams = model.file.subwords.ngram_rows(word) + np.int64(len(model.words))
+            own = [model.get_word_id(word)] if known else []
+            assert rows.tolist() == own + of_ngrams.tolist()
 
 
 def test_types(supervised):
