@@ -109,7 +109,7 @@ class SubwordRows(Handle):
                 check(status, None, None)
             used, count = _SIZES.unpack_from(room)
             if used <= place:
-                return np.frombuffer(room, _INT64, count, 16), room[16 + 8 * count : used]
+                return np.frombuffer(room, _INT64, count, 16), room.raw[16 + 8 * count : used]
             place = used
 
     def rows(
