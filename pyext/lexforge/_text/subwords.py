@@ -109,7 +109,8 @@ class SubwordRows(Handle):
                 check(status, None, None)
             used, count = _SIZES.unpack_from(room)
             if used <= place:
-                return np.frombuffer(room, _INT64, count, 16), room.raw[16 + 8 * count : used]
+                rows = np.frombuffer(memoryview(room), _INT64, count, 16)
+                return rows, room.raw[16 + 8 * count : used]
             place = used
 
     def rows(
