@@ -48,6 +48,7 @@ MEASURED = {
     "decode_attention": ["attention", "transformer"],
     "embedding_bag": ["embedding"],
     "fasttext_supervised": ["subword", "text"],
+    "fasttext_supervised_calls": ["text"],
     "glove": ["cooccurrence", "glove", "text"],
     "gpt": ["attention", "transformer"],
     "gpt_run": ["attention", "transformer"],
@@ -89,7 +90,7 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
     # Of a script's cases that were run apart.
-    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run"):
+    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run", "_calls"):
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]

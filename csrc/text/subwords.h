@@ -101,6 +101,13 @@ class SubwordRows {
 
   // How many rows each word has, in offsets[1 ..]: their sums from 0 on, `own` more for each word.
   void measure(const WordSpans& words, int64_t own, int threads, int64_t* offsets) const;
+  // Calls take(n-gram) for those of one word, whether they have rows or not.
+  template <typename Take>
+  void each(std::string_view word, const Take& take) const {
+    if (word == kEndOfLine) return;
+    const std::string wrapped = std::string(1, '<').append(word).append(1, '>');
+    each_ngram(wrapped, min_n_, max_n_, [&](std::string_view ngram, uint32_t) { take(ngram); });
+  }
   // Puts the rows of one word behind those in `rows`.
   void add(std::string_view word, std::vector<int32_t>& rows) const;
   // The row of a bucket, or kZeros; not for kExplicit.

@@ -1,4 +1,5 @@
 // C interface of n-grams. Words are bytes one behind the other, and where each begins.
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -83,6 +84,40 @@ LEXFORGE_TEXT_API int lexforge_subwords_word(const SubwordRows* subwords, const 
     std::vector<int32_t> found;
     subwords->add({word, static_cast<size_t>(size)}, found);
     *rows = bytes_of(found).release();
+  });
+}
+
+// What a word is made of, in a room of so many bytes, as far as it has place: as int64 the bytes
+// needed, the number of rows and the rows (`own` in front unless it is negative, `first` added to
+// the others), then the n-grams as text (the word in front likewise), each with a 0 behind it. Also
+// n-grams without a row are told.
+LEXFORGE_TEXT_API int lexforge_subwords_parts(const SubwordRows* subwords, const char* word,
+                                              int64_t size, int64_t own, int64_t first,
+                                              int64_t place, char* room) {
+  return checked([&] {
+    const std::string_view text(word, static_cast<size_t>(size));
+    thread_local std::vector<int32_t> rows;
+    thread_local std::vector<int64_t> numbers;
+    thread_local std::string ngrams;
+    rows.clear();
+    subwords->add(text, rows);
+    numbers.assign(2, 0);
+    ngrams.clear();
+    if (own >= 0) {
+      numbers.push_back(own);
+      ngrams.append(text).push_back('\0');
+    }
+    for (const int32_t row : rows) numbers.push_back(first + row);
+    subwords->each(text, [&](std::string_view ngram) { ngrams.append(ngram).push_back('\0'); });
+    const size_t before = numbers.size() * sizeof(int64_t);
+    numbers[0] = static_cast<int64_t>(before + ngrams.size());
+    numbers[1] = static_cast<int64_t>(numbers.size()) - 2;
+    if (numbers[0] > place) {
+      std::memcpy(room, numbers.data(), sizeof(int64_t));
+      return;
+    }
+    std::memcpy(room, numbers.data(), before);
+    std::memcpy(room + before, ngrams.data(), ngrams.size());
   });
 }
 

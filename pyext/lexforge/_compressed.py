@@ -7,11 +7,13 @@ import errno
 import gzip
 import lzma
 import re
+import shutil
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any, BinaryIO
 
 from lexforge._display import printable
@@ -52,22 +54,21 @@ def unpacked(file: BinaryIO, name: str = "") -> Iterator[BinaryIO]:
     """What a file holds, or the file itself if it is not compressed.
 
     Args:
-        file: at its beginning.
+        file: at its beginning, or a stream with a method peek.
         name: of the file, for messages that are to begin with it.
 
     Raises:
         ValueError: compressed data that is damaged or cut short, also while reading; a zip file
             that is encrypted, or of several files.
     """
-    kind = compression(file.read(_LONGEST_MAGIC))
-    file.seek(0)
+    kind = compression(first_bytes(file, _LONGEST_MAGIC))
     if kind is None:
         yield file
         return
     prefix = f"{name}: " if name else ""
     try:
-        with _only_member(file, prefix) if kind == "zip" else _OPENERS[kind](file) as inner:
-            yield inner  # type: ignore[misc]  # IO[bytes] for a zip
+        with _content(file, kind, prefix) as inner:
+            yield inner
     except CutShortError:  # what is in it, which it holds whole
         raise
     except _DAMAGED as error:
@@ -75,6 +76,28 @@ def unpacked(file: BinaryIO, name: str = "") -> Iterator[BinaryIO]:
             raise
         wrong = CutShortError if isinstance(error, EOFError) else ValueError
         raise wrong(f"{prefix}damaged or truncated {kind} file: {error}") from error
+
+
+def first_bytes(file: Any, size: int, stream: bool = False) -> bytes:
+    """What a file begins with, which stays to be read; of a stream what has come so far."""
+    if stream or not file.seekable():
+        return file.peek(size)[:size]
+    head = file.read(size)
+    file.seek(-len(head), 1)
+    return head
+
+
+@contextmanager
+def _content(file: BinaryIO, kind: str, prefix: str) -> Iterator[BinaryIO]:
+    with ExitStack() as opened:
+        if kind != "zip":
+            yield opened.enter_context(_OPENERS[kind](file))
+            return
+        if not file.seekable():  # the list of its files stands at the end
+            copy = opened.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(file, copy)
+            file = copy
+        yield opened.enter_context(_only_member(file, prefix))  # type: ignore[misc]
 
 
 def _only_member(file: BinaryIO, prefix: str) -> IO[bytes]:

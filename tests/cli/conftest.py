@@ -48,9 +48,8 @@ def spawn() -> Callable[..., subprocess.Popen]:
             [sys.executable, "-m", "lexforge.cli.main", *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             env={**os.environ, **options.pop("env", {})},
-            **options,
+            **{"text": True, **options},
         )
 
     return start

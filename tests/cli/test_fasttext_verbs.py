@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import signal
+import subprocess
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -30,6 +36,13 @@ maxn 0
 lrUpdateRate 100
 t 0.0001
 """
+
+
+def zipped(data):
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("lines.txt", data)
+        return file.getvalue()
 
 
 @pytest.fixture
@@ -195,6 +208,74 @@ def test_bytes_that_are_no_text_come_out_as_they_went_in(invoke, vectors):
     assert result.stdout_bytes.startswith(b"\xff\x80bad\xfe ")
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zipped])
+def test_compressed_text(call, spawn, classifier, vectors, lines, tmp_path, compress):
+    """It is read as what it holds, whatever its name and wherever it comes from."""
+    packed = tmp_path / "packed.txt"
+    packed.write_bytes(compress(lines.read_bytes()))
+    calls = [
+        *([verb, classifier, "DATA", k] for verb in ("predict", "predict-prob") for k in (1, 2)),
+        *([verb, classifier, "DATA"] for verb in ("test", "test-label")),
+        *([f"print-{kind}-vectors", path] for kind in ("word", "sentence")
+          for path in (classifier, vectors)),
+    ]  # fmt: skip
+    for arguments in calls:
+        expected = call(*[lines if each == "DATA" else each for each in arguments],
+                        input=lines.read_bytes())  # fmt: skip
+        assert expected
+        streamed = ["-" if each == "DATA" else each for each in arguments]
+        assert call(*streamed, input=packed.read_bytes()) == expected
+        if "DATA" in arguments:
+            assert call(*[packed if each == "DATA" else each for each in arguments]) == expected
+    # A pipe cannot be read twice; a zip file is known from its end.
+    process = spawn("fasttext", "predict", classifier, "-", stdin=subprocess.PIPE, text=False)
+    assert (
+        process.communicate(packed.read_bytes())[0] == call("predict", classifier, lines).encode()
+    )
+
+
+def test_the_mark_in_front_of_a_text_is_no_part_of_it(call, classifier, lines, tmp_path):
+    expected = call("test", classifier, lines)
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "marked.txt").write_text(lines.read_text(), encoding=encoding)
+        assert call("test", classifier, tmp_path / "marked.txt") == expected
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (gzip.compress(b"a b\n" * 99)[:-9], "damaged or truncated gzip file"),
+        (gzip.compress(bz2.compress(b"a b\n")), "bzip2 data inside a compressed file"),
+        (b"\x93NUMPY" + bytes(50), "a numpy array"),
+        ("a b\n".encode("utf-16-le") * 50, "UTF-16 without a byte order mark (50% of its first"),
+        (bytes(range(32)) * 50, "control characters"),
+    ],
+    ids=["cut short", "twice compressed", "numbers", "UTF-16", "controls"],
+)
+def test_what_is_no_text(invoke, classifier, tmp_path, data, message):
+    (tmp_path / "data").write_bytes(data)
+    for given, name in ((tmp_path / "data", tmp_path / "data"), ("-", "standard input")):
+        result = invoke("fasttext", "predict", classifier, given, input=data)
+        assert result.exit_code == 1 and f"{name}: " in result.stderr
+        assert message in result.stderr, result.stderr
+
+
+def test_words_of_other_encodings_are_bytes(call, invoke, classifier, vectors, tmp_path):
+    data = "né à ça été\n".encode("latin-1") * 50
+    assert call("predict", classifier, "-", input=data) == "__label__ÿ\n" * 50
+    result = invoke("fasttext", "print-word-vectors", vectors, input=data)
+    assert result.stdout_bytes.startswith(b"n\xe9 ")
+
+
+def test_lines_are_answered_one_by_one(spawn, classifier):
+    """Nothing waits for as much as is looked at of a file."""
+    process = spawn("fasttext", "predict", classifier, "-", stdin=subprocess.PIPE, text=False)
+    process.stdin.write(b"a\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"__label__x\n"
+    assert process.communicate(b"b\n")[0] == "__label__ÿ\n".encode()
+
+
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
     path = tmp_path_factory.mktemp("labelled") / "train.txt"
@@ -271,7 +352,9 @@ def stopped(invoke, arguments, again):
     assert result.stderr.splitlines()[-1] == f"stopped and saved; continue with: {again}"
 
 
-@pytest.mark.parametrize("verb, end", [("supervised", killed), ("skipgram", stopped)])
+@pytest.mark.parametrize(
+    "verb, end", [("supervised", killed), ("skipgram", stopped), ("cbow", killed)]
+)
 def test_a_resumed_run(call, invoke, spawn, labelled, tmp_path, verb, end):
     """It writes the files of one that nothing happened to, and nothing else is left."""
     base, log = tmp_path / "m", tmp_path / "log"
@@ -292,7 +375,7 @@ def test_a_resumed_run(call, invoke, spawn, labelled, tmp_path, verb, end):
     ):
         result = invoke("fasttext", verb, *given, base, *more)
         assert result.exit_code and message in result.stderr, result.output
-    other = {"supervised": "cbow", "skipgram": "supervised"}[verb]
+    other = {"supervised": "cbow", "skipgram": "supervised", "cbow": "skipgram"}[verb]
     result = invoke("fasttext", other, *given, base, "--resume")
     assert f"model is {other}, {verb} in the run" in result.stderr
     call(*again.split()[2:], *QUIET)
@@ -301,6 +384,26 @@ def test_a_resumed_run(call, invoke, spawn, labelled, tmp_path, verb, end):
     assert {path.name for path in tmp_path.iterdir()} - {"log"} == {
         *("m.bin", "m.vec", "whole.bin", "whole.vec"),
     }
+
+
+def test_lines_without_label_or_without_words(call, labelled, tmp_path):
+    """Words of the first count; the others are the end of a line, as in the original."""
+    whole = labelled.read_text()
+    text = tmp_path / "text"
+    text.write_text("__label__a\n" + whole + "a1 only here\n\n__label__b\n")
+    options = ["-dim", 4, "-epoch", 20, "-lr", 0.5, *QUIET]
+    call("supervised", "-input", text, "-output", tmp_path / "m", *options)
+    told = call("dump", tmp_path / "m.bin", "dict").splitlines()
+    assert {"only 1 word", "__label__a 151 label", "__label__b 151 label"} < set(told)
+    found = call("predict", tmp_path / "m.bin", text).splitlines()
+    assert found[1:301] == [line.split()[0] for line in whole.splitlines()]
+    assert call("test", tmp_path / "m.bin", text).startswith("N\t302\n")
+
+
+def test_one_label(call, tmp_path):
+    (tmp_path / "t").write_text("__label__a x y\n__label__a z\n" * 9)
+    call("supervised", "-input", tmp_path / "t", "-output", tmp_path / "m", "-dim", 4, *QUIET)
+    assert call("predict-prob", tmp_path / "m.bin", "-", 3, input=b"x\n") == "__label__a 1.00001\n"
 
 
 @pytest.mark.parametrize(
@@ -318,6 +421,13 @@ def test_a_resumed_run(call, invoke, spawn, labelled, tmp_path, verb, end):
         ("supervised -input t -output m -loss hinge", 2, "-loss must be one of softmax, ova"),
         ("supervised -input t -output m -dim 0", 2, "-dim must be greater than or equal to 1"),
         ("supervised -input t -output m -autotune-validation v", 2, "there is no autotuning here"),
+        ("skipgram -input t -output m -pretrainedVectors p -dim 3", 1, "got 2"),
+        ("cbow -input t -output m -pretrainedVectors p -dim 3", 1, "got 2"),
+        ("supervised -input t -output m -pretrainedVectors p -dim 3", 1, "numbers each, got 2"),
+        ("supervised -input p -output m", 1, "p has no labels: none of its words begins with '__l"),
+        ("supervised -input l -output m", 1, "no line of the corpus l has a label and a word"),
+        ("supervised -input one -output m -loss hs", 1, "needs two labels or more"),
+        ("supervised -input one -output m -loss ns", 1, "needs two labels or more"),
         ("quantize -input t", 2, "give -output NAME"),
         ("quantize -output m -retrain", 2, "-retrain needs the training text"),
         ("quantize -output m", 1, "m.bin"),
@@ -336,6 +446,9 @@ def test_a_resumed_run(call, invoke, spawn, labelled, tmp_path, verb, end):
 def test_wrong_use(invoke, classifier, vectors, monkeypatch, line, code, message):
     monkeypatch.chdir(classifier.parent)
     (classifier.parent / "t").write_text("__label__x a a b\n__label__y b\n" * 20)
+    (classifier.parent / "p").write_text("2 2\na 1 2\nb 3 4\n")
+    (classifier.parent / "l").write_text("__label__x __label__y")
+    (classifier.parent / "one").write_text("__label__x a\n")
     before = sorted(classifier.parent.iterdir())
     result = invoke("fasttext", *line.split())
     assert result.exit_code == code, result.output

@@ -86,6 +86,21 @@ def test_predictions_of_a_tree_are_products_along_its_paths(corpus):
     assert got == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("dim", [3, 50])
+def test_tables_begin_uniform_and_the_same_for_any_number_of_threads(corpus, dim):
+    options = {"dim": dim, "bucket": 9001, "maxn": 3, "lr": 0.0, "epoch": 1}
+    tables = [
+        model(**options, seed=seed, workers=threads).train(corpus).parts.input.numpy()[:, :dim]
+        for seed, threads in ((1, 1), (1, 3), (2, 1))
+    ]
+    assert (tables[0] == tables[1]).all() and (tables[0] != tables[2]).mean() > 0.99
+    scaled = tables[0].astype(np.float64) * dim
+    assert -1 <= scaled.min() < -0.999 and 0.999 < scaled.max() < 1
+    assert abs(scaled.mean()) < 0.02 and scaled.std() == pytest.approx(1 / math.sqrt(3), rel=0.02)
+    rows = np.unique(tables[0], axis=0)
+    assert len(rows) == len(tables[0])  # no part is drawn as another
+
+
 def test_several_labels_of_a_line():
     both = [["__label__a", "__label__b", "x"], ["__label__c", "y"]] * 50
     trained = model(loss="ova", epoch=20).train(both)

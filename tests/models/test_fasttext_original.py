@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import math
 import resource
@@ -15,6 +16,7 @@ from fasttext_models import quantised
 from lexforge.models.fasttext import FastTextClassifier
 from lexforge.models.fasttext.original import Model, ModelMeter
 from lexforge.models.fasttext.original_training import THREADS
+from lexforge.text.subwords import character_ngrams
 from lexforge.training.signals import StopRequest
 from lexforge.vectors.formats.fasttext import write_fasttext
 from lexforge.vectors.quantised import QuantizedMatrix
@@ -128,6 +130,19 @@ def models(supervised, unsupervised):
 
 
 NAMES = [*TRAINED, "quantized", "skipgram", "cbow"]
+
+
+def test_compressed_lines(supervised, text, tmp_path):
+    """A file with labels is tested with as what it holds; what is no text is refused."""
+    model, packed = supervised["ova"], tmp_path / "packed"
+    packed.write_bytes(gzip.compress(text.read_bytes()))
+    assert model.test(packed, 2) == model.test(text, 2)
+    assert model.test_label(packed) == model.test_label(text)
+    told = [model.get_meter(path).precision_at_recall(0.5) for path in (packed, text)]
+    assert told[0] == told[1]
+    packed.write_bytes(b"\x93NUMPY" + bytes(60))
+    with pytest.raises(ValueError, match="packed: a numpy array: a corpus is text"):
+        model.test(packed)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +288,19 @@ def assert_alike(found, expected, atol):
         assert_alike([*found.values()], [*expected.values()], atol)
     else:
         assert found == pytest.approx(expected, abs=atol, nan_ok=True)
+
+
+def test_subwords_of_odd_words(supervised, unsupervised):
+    """NULs, which no word of a text holds, and more n-grams than most words have."""
+    for model in (unsupervised["skipgram"], supervised["softmax"], supervised["quantized"]):
+        for word in ("a\0b", "\0", "w1" * 3000, "é" * 999, "", "</s>", "w1"):
+            texts, rows = model.get_subwords(word)
+            known = [word] if word in model else []
+            lengths = model.file.subwords.min_n, model.file.subwords.max_n
+            assert texts == known + (character_ngrams(word, *lengths) if word != "</s>" else [])
+            of_ngrams = model.file.subwords.ngram_rows(word) + np.int64(len(model.words))
+            own = [model.get_word_id(word)] if known else []
+            assert rows.tolist() == own + of_ngrams.tolist()
 
 
 def test_types(supervised):

@@ -34,8 +34,8 @@ _predictor_line_hidden = checked(
 )
 _composer_new = checked("composer_new", *4 * (c_void_p,), c_int64, c_bool, c_void_p)
 _composer_free = plain(None, "composer_free", c_void_p)
-_composer_word = checked("composer_word", c_void_p, *BYTES, c_int64, c_void_p, quick=True)
-_composer_line = checked("composer_line", c_void_p, *BYTES, c_void_p, quick=True)
+_composer_word = plain(c_int, "composer_word", c_void_p, *BYTES, c_int64, c_void_p, quick=True)
+_composer_line = plain(c_int, "composer_line", c_void_p, *BYTES, c_void_p, quick=True)
 _entries_measure = checked("entries_measure", *SPAN, c_int64, c_void_p)
 _entries_split = plain(c_int64, "entries_split", *SPAN, c_int64, *3 * (c_void_p,))
 _word_index_new = checked("word_index_new", *WORDS, c_void_p)
@@ -191,10 +191,11 @@ class WordIndex(Handle):
     def __init__(self, words: WordBytes):
         self.words = words  # borrowed there
         super().__init__(_word_index_free, _word_index_new, *words.native)
+        self._address = self._as_parameter_.value
 
     def find(self, word: bytes) -> int:
         """Its number, or -1."""
-        return _word_index_find(self, word, len(word))
+        return _word_index_find(self._address, word, len(word))
 
 
 class WordComposer(Handle):
@@ -226,17 +227,20 @@ class WordComposer(Handle):
             *(first, mean),
         )
         self._room = c_float * own.dim
+        self._address = self._as_parameter_.value
 
     def word(self, word: bytes, row: int = -2) -> np.ndarray:
         """The vector of a word, float32 [D]; `row`: its own, -1 for none, -2 to look it up."""
         found = self._room()
-        _composer_word(self, word, len(word), row, found)
+        if status := _composer_word(self._address, word, len(word), row, found):
+            check(status, None, None)
         return np.frombuffer(found, _FLOAT32)
 
     def line(self, line: bytes) -> np.ndarray:
         """The mean of the words' vectors at length 1, float32 [D]; they are looked up."""
         found = self._room()
-        _composer_line(self, line, len(line), found)
+        if status := _composer_line(self._address, line, len(line), found):
+            check(status, None, None)
         return np.frombuffer(found, _FLOAT32)
 
 

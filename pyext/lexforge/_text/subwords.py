@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_bool, c_int, c_int32, c_int64, c_uint32, c_void_p
+import struct
+from ctypes import byref, c_bool, c_char, c_int, c_int32, c_int64, c_uint32, c_void_p
 
 import numpy as np
 
-from lexforge._text.library import BYTES, Handle, checked, plain, take, thread_count
+from lexforge._text.library import BYTES, Handle, check, checked, plain, take, thread_count
 from lexforge._text.words import WORDS, WordBytes
 
 _ngram_hash = plain(c_uint32, "ngram_hash", *BYTES, quick=True)
@@ -20,11 +21,16 @@ _subwords_rows = plain(c_int64, "subwords_rows", c_void_p)
 _subwords_buckets = checked("subwords_buckets", *2 * (c_void_p,))
 _subwords_ngrams = checked("subwords_ngrams", *3 * (c_void_p,))
 _subwords_word = checked("subwords_word", c_void_p, *BYTES, c_void_p, quick=True)
+_subwords_parts = plain(
+    c_int, "subwords_parts", c_void_p, *BYTES, *3 * (c_int64,), c_void_p, quick=True
+)
 _subwords_measure = checked("subwords_measure", c_void_p, *WORDS, c_int64, c_int, c_void_p)
 _subwords_fill = checked(
     "subwords_fill", c_void_p, *WORDS, c_void_p, c_int64, c_int32, c_bool, c_int, c_void_p
 )
 _word_hashes = plain(None, "word_hashes", *WORDS, c_void_p)
+_PLACE = 4096  # bytes, for most words enough
+_SIZES, _INT64 = struct.Struct("=2q"), np.dtype(np.int64)
 
 
 def ngram_hash(ngram: bytes) -> int:
@@ -52,6 +58,7 @@ class SubwordRows(Handle):
     def __init__(self, kind: str, min_n: int, max_n: int, buckets: int):
         number = SUBWORD_KINDS.index(kind)
         super().__init__(_subwords_free, _subwords_new, number, min_n, max_n, buckets)
+        self._address = self._as_parameter_.value
 
     def give(self, buckets: np.ndarray, rows: np.ndarray | None = None) -> None:
         """Contiguous int32 [n]: buckets, and the row of each; by default the next ones."""
@@ -87,6 +94,24 @@ class SubwordRows(Handle):
         rows = c_void_p()
         _subwords_word(self, word, len(word), byref(rows))
         return np.frombuffer(take(rows), np.int32)
+
+    def parts(self, word: bytes, own: int, first: int) -> tuple[np.ndarray, bytes]:
+        """Rows of one word, int64, and its n-grams, each with a NUL behind it.
+
+        Args:
+            own: the word's row, with which both begin; -1 for none.
+            first: what is added to other rows.
+        """
+        place = _PLACE
+        while True:
+            room = (c_char * place)()
+            if status := _subwords_parts(self._address, word, len(word), own, first, place, room):
+                check(status, None, None)
+            used, count = _SIZES.unpack_from(room)
+            if used <= place:
+                rows = np.frombuffer(memoryview(room), _INT64, count, 16)
+                return rows, room.raw[16 + 8 * count : used]
+            place = used
 
     def rows(
         self, words: WordBytes, *, own: bool, first: int, zeros_allowed: bool, threads: int

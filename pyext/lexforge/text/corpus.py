@@ -102,8 +102,6 @@ class Corpus:
         for path in self.paths:
             with open_text(path, self.encoding, self.errors) as (file, _):
                 for number, line in enumerate(file, 1):
-                    if number == 1:
-                        line = line.removeprefix(b"\xef\xbb\xbf")
                     try:
                         yield line.decode(errors=errors)
                     except UnicodeDecodeError as error:

@@ -11,10 +11,11 @@ import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from lexforge._compressed import compression, unpacked
+from lexforge._compressed import compression, first_bytes, unpacked
 from lexforge.text.lines import wide_encoding
 
 UTF8 = "utf-8"
+BYTES = "bytes"  # of errors: words are bytes, whatever they mean
 HEAD = 1 << 20  # bytes that are looked at
 _BLOCK = 1 << 18  # decoded at a time
 _FEW = 8  # odd bytes are no sign of anything
@@ -61,29 +62,43 @@ def open_text(
     """The text of a file as bytes of UTF-8, and the file as it is on disk.
 
     What is compressed is known by its first bytes, whatever its name: gzip, bzip2, xz, and zip
-    files of one member. A byte order mark of UTF-16 or UTF-32 goes before the default encoding.
+    files of one member. A byte order mark of UTF-16 or UTF-32 goes before the default encoding, and
+    no mark is part of the text.
 
     Args:
         path: The file.
         encoding: Of the text.
         errors: "replace" puts U+FFFD for bytes that do not fit another encoding than UTF-8 and
             "strict" raises; those of UTF-8 are left to the reader. With None files are refused that
-            do not look like text.
+            do not look like text, with `BYTES` those that look like none in any encoding.
 
     Raises:
         ValueError: The file is no text (see above), or its compressed data is damaged or cut short.
     """
     refuse_pipe(path)
-    with open(path, "rb") as raw, unpacked(raw, os.fspath(path)) as file:
-        head = file.read(HEAD)
-        file.seek(0)
-        found = _encoding(path, head, encoding, errors)
+    with open(path, "rb") as raw, text_of(raw, path, encoding, errors) as file:
+        yield file, raw
+
+
+@contextlib.contextmanager
+def text_of(
+    raw: BinaryIO, name: str | os.PathLike, encoding: str = UTF8, errors: str | None = None
+) -> Iterator[BinaryIO]:
+    """The same of what is open: a file at its beginning, or a stream with a method peek.
+
+    Of a stream, standard input for one, only what has come first is looked at.
+    """
+    with unpacked(raw, os.fspath(name)) as file:
+        head = first_bytes(file, HEAD, stream=not raw.seekable())
+        found = _encoding(name, head, encoding, errors)
         if found == UTF8:
-            yield file, raw
+            if head.startswith(codecs.BOM_UTF8):
+                file.read(len(codecs.BOM_UTF8))
+            yield file
         else:
-            decoded = _Decoded(path, file, found, errors or "replace")
+            decoded = _Decoded(name, file, found, "replace" if errors in (None, BYTES) else errors)
             with io.BufferedReader(decoded, _BLOCK) as text:
-                yield text, raw
+                yield text
 
 
 def check_text(path: str | os.PathLike, encoding: str = UTF8, errors: str | None = None) -> None:
@@ -151,6 +166,8 @@ def _encoding(path: str | os.PathLike, head: bytes, encoding: str, errors: str |
         with contextlib.suppress(UnicodeDecodeError):
             codecs.getincrementaldecoder(marked)().decode(head)
             return marked
+    if errors == BYTES and (wrong := _binary(head)) is not None:
+        raise ValueError(f"{path}: {wrong}: convert it to UTF-8")
     if errors is None and (wrong := _not_text(head)) is not None:
         raise ValueError(
             f"{path}: {wrong}. Name the encoding (encoding=, --encoding), or say what is to be "
@@ -161,6 +178,17 @@ def _encoding(path: str | os.PathLike, head: bytes, encoding: str, errors: str |
 
 def _not_text(head: bytes) -> str | None:
     """What speaks against UTF-8, if anything."""
+    if (wrong := _binary(head)) is not None:
+        return wrong
+    text = codecs.getincrementaldecoder(UTF8)("replace").decode(head)
+    bad = text.count("\ufffd") - head.count(b"\xef\xbf\xbd")
+    if bad > max(_FEW, 0.005 * len(head)):
+        return f"not UTF-8 text: {bad:,} places in its first {len(head):,} bytes are not"
+    return None
+
+
+def _binary(head: bytes) -> str | None:
+    """What speaks against any encoding in which line feeds are single bytes, if anything."""
     size, zeros = len(head), head.count(0)
     if zeros > max(_FEW, 0.3 * size):
         at = [head[i::4].count(0) > 0.8 * size / 4 for i in range(4)]
@@ -175,10 +203,6 @@ def _not_text(head: bytes) -> str | None:
             return f"not text: {share}"
         name = guess[:6].upper()
         return f"{name} without a byte order mark ({share}), encoding {guess!r}?"
-    text = codecs.getincrementaldecoder(UTF8)("replace").decode(head)
-    bad = text.count("\ufffd") - head.count(b"\xef\xbf\xbd")
-    if bad > max(_FEW, 0.005 * size):
-        return f"not UTF-8 text: {bad:,} places in its first {size:,} bytes are not"
     controls = size - len(head.translate(None, _CONTROLS))
     if controls > max(_FEW, 0.1 * size):
         return (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from lexforge._arguments import MAX_THREADS
-from lexforge.cli._corpus import refuse_overwriting
+from lexforge.cli._corpus import STANDARD_INPUT, refuse_overwriting
 from lexforge.cli._options import Given, check_files, check_folder
 from lexforge.cli._training import leave_stopped
 from lexforge.training.settings import setting
@@ -274,10 +274,14 @@ def load(path: Path) -> Model:
 
 @contextlib.contextmanager
 def opened(data: str) -> Iterator[BinaryIO]:
-    if data == "-":
-        yield standard_input()
+    """The text of a file or of standard input, whose first lines do not wait for more."""
+    from lexforge.text.files import BYTES, text_of
+
+    if data == STANDARD_INPUT:
+        with text_of(sys.stdin.buffer, "standard input", errors=BYTES) as stream:
+            yield stream
     else:
-        with open(data, "rb") as stream:
+        with open(data, "rb") as raw, text_of(raw, data, errors=BYTES) as stream:
             yield stream
 
 
@@ -289,15 +293,22 @@ def blocks(stream: BinaryIO, ends: bytes) -> Iterator[bytes]:
         end = max(pending.rfind(ends[i : i + 1]) for i in range(len(ends))) + 1
         if end:
             yield pending[:end]
+            sys.stdout.buffer.flush()  # whoever writes lines one by one waits for each answer
             pending = pending[end:]
     if pending:
         yield pending
 
 
 def words() -> Iterator[str]:
-    for block in blocks(standard_input(), b" \n\t\r\v\f"):
-        for word in block.split():
-            yield word.decode(errors="surrogateescape")
+    for word in word_bytes():
+        yield word.decode(errors="surrogateescape")
+
+
+def word_bytes() -> Iterator[bytes]:
+    """Those on standard input."""
+    with opened(STANDARD_INPUT) as stream:
+        for block in blocks(stream, b" \n\t\r\v\f"):
+            yield from block.split()
 
 
 def numbers(vector: np.ndarray) -> bytes:
@@ -322,7 +333,3 @@ def say(*lines: str) -> None:
 
 def write(text: bytes) -> None:
     sys.stdout.buffer.write(text)
-
-
-def standard_input() -> BinaryIO:
-    return sys.stdin.buffer

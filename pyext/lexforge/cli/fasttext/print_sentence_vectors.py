@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lexforge.cli.fasttext._verbs import ModelFile, blocks, load, numbers, standard_input, write
+from lexforge.cli._corpus import STANDARD_INPUT
+from lexforge.cli.fasttext._verbs import ModelFile, blocks, load, numbers, opened, write
 
 
 def print_sentence_vectors(model: ModelFile) -> None:
@@ -13,6 +14,7 @@ def print_sentence_vectors(model: ModelFile) -> None:
     - `lexforge fasttext print-sentence-vectors model.bin < lines.txt > vectors.txt`
     """
     loaded = load(model)
-    for block in blocks(standard_input(), b"\n"):
-        for vector in loaded.sentence_vectors(block):
-            write(numbers(vector) + b"\n")
+    with opened(STANDARD_INPUT) as stream:
+        for block in blocks(stream, b"\n"):
+            for vector in loaded.sentence_vectors(block):
+                write(numbers(vector) + b"\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lexforge.cli.fasttext._verbs import ModelFile, blocks, load, numbers, standard_input, write
+from lexforge.cli.fasttext._verbs import ModelFile, load, numbers, word_bytes, write
 
 
 def print_word_vectors(model: ModelFile) -> None:
@@ -15,6 +15,5 @@ def print_word_vectors(model: ModelFile) -> None:
     - `echo "where whereever" | lexforge fasttext print-word-vectors model.bin`
     """
     loaded = load(model)
-    for block in blocks(standard_input(), b" \n\t\r\v\f"):
-        for word in block.split():
-            write(word + b" " + numbers(loaded.file.word_vector(word)) + b"\n")
+    for word in word_bytes():
+        write(word + b" " + numbers(loaded.file.word_vector(word)) + b"\n")

@@ -639,11 +639,9 @@ def _blocks(corpus: Corpus) -> Iterator[bytes]:
         return
     for path in corpus.paths:
         with open_text(path, corpus.encoding, corpus.errors) as (file, _):
-            rest, first = b"", True
+            rest = b""
             while block := file.read(_BLOCK_BYTES):
                 text = rest + block
-                if first:
-                    text, first = text.removeprefix(b"\xef\xbb\xbf"), False
                 end = text.rfind(b"\n") + 1
                 rest = text[end:]
                 if end:

@@ -131,19 +131,19 @@ class ClassifierParts:
 def new_parts(text: LabelledCorpus, settings: ClassifierSettings, threads: int) -> ClassifierParts:
     """Tables as fastText begins: vectors uniform in +-1 / dim, and zeros for labels.
 
-    The same for any number of threads.
+    The same for any number of threads. A number has 16 random bits: a third of the time of 24.
     """
     rows = len(text.words) + settings.buckets
     if rows >= 2**31:
         raise ValueError(f"train: {rows} rows, of words and buckets, must be below 2^31")
-    table, bound = padded_table(max(rows, 1), settings.dim), np.float32(1.0 / settings.dim)
+    table, step = padded_table(max(rows, 1), settings.dim), np.float32(2.0**-15 / settings.dim)
     values = table.numpy()[:rows, : settings.dim]
 
     def draw(part: int) -> None:
-        random = np.random.Generator(np.random.SFC64([settings.seed % 2**64, part]))
-        drawn = random.random((min(_ROWS, rows - part * _ROWS), settings.dim), np.float32)
-        drawn *= 2 * bound
-        np.subtract(drawn, bound, out=values[part * _ROWS : (part + 1) * _ROWS])
+        drawn = values[part * _ROWS : (part + 1) * _ROWS]
+        random = np.random.SFC64([settings.seed % 2**64, part])
+        bits = random.random_raw(-(-drawn.size // 4)).view(np.int16)[: drawn.size]
+        np.multiply(bits.reshape(drawn.shape), step, out=drawn, dtype=np.float32)
 
     with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
         list(pool.map(draw, range(-(-rows // _ROWS))))

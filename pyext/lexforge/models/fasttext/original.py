@@ -21,6 +21,7 @@ from lexforge._arguments import whole as whole_number
 from lexforge._text import WordBytes
 from lexforge.models.fasttext.meter import Meter
 from lexforge.models.fasttext.prediction import Predictions, Predictor
+from lexforge.text.files import BYTES, text_of
 from lexforge.text.subwords import ngram_hash, ngrams_of
 from lexforge.vectors.formats.fasttext import LOSSES, FastTextFile, read_fasttext, write_fasttext
 from lexforge.vectors.quantised import QuantizedMatrix, longest_rows
@@ -142,9 +143,9 @@ class Model:
 
         Labels have the numbers behind those of words.
         """
-        word_bytes = _encoded(word)
-        row = self.file.row(word_bytes)
-        if row < 0 and (label := self._labels.get(word_bytes, -1)) >= 0:
+        token = _encoded(word)
+        row = self.file.index.find(token)
+        if row < 0 and (label := self._labels.get(token, -1)) >= 0:
             return len(self.file.words) + label
         return row
 
@@ -169,15 +170,15 @@ class Model:
 
         Rows are int64 [n]; n-grams that a pruned model lacks have none.
         """
-        token = _encoded(word)
-        row = self.file.row(token)
-        known = [row] if row >= 0 else []
-        rows = self.file.subwords.ngram_rows(token) + np.int64(len(self.file.words))
-        texts = [
-            text.decode(errors=on_unicode_error)
-            for text in ([token] if known else []) + self._ngrams(token)
-        ]
-        return texts, np.concatenate((np.array(known, np.int64), rows))
+        token, file = _encoded(word), self.file
+        rows, ngrams = file.subwords.native.parts(
+            token, row := file.index.find(token), len(file.words)
+        )
+        if b"\0" not in token:
+            return ngrams.decode(errors=on_unicode_error).split("\0")[:-1], rows
+        own = [token] if row >= 0 else []
+        texts = [text.decode(errors=on_unicode_error) for text in own + self._ngrams(token)]
+        return texts, rows
 
     def get_input_vector(self, ind: int) -> np.ndarray:
         """Row `ind` of the input matrix, float32 [dim].
@@ -403,17 +404,24 @@ class Model:
         Raises:
             ValueError: The text has a line break.
         """
-        words: list[list[str]] = []
-        labels: list[list[str]] = []
-        for line in [text] if isinstance(text, str) else text:
-            if "\n" in line:
-                raise ValueError(_ONE_LINE.format("get_line"))
-            tokens = _tokens(_encoded(line) + b"\n")
-            tokens = tokens[: tokens.index(_EOS) + 1]
-            for texts, of_labels in ((words, False), (labels, True)):
-                chosen = [token for token in tokens if self._is_label(token) is of_labels]
-                texts.append([token.decode(errors=on_unicode_error) for token in chosen])
-        return (words[0], labels[0]) if isinstance(text, str) else (words, labels)
+        if isinstance(text, str):
+            return self._line(text, on_unicode_error)
+        told = [self._line(line, on_unicode_error) for line in text]
+        return [words for words, _ in told], [labels for _, labels in told]
+
+    def _line(self, line: str, on_unicode_error: str) -> tuple[list[str], list[str]]:
+        if "\n" in line:
+            raise ValueError(_ONE_LINE.format("get_line"))
+        tokens = _tokens(_encoded(line) + b"\n")
+        tokens = tokens[: tokens.index(_EOS) + 1]
+        prefix, known, row = _encoded(self.label), self._labels, self.file.index.find
+        labels = [token for token in tokens if token in known]
+        words = [
+            token
+            for token in tokens
+            if not (token.startswith(prefix) and row(token) < 0) and token not in known
+        ]
+        return _decoded(words, on_unicode_error), _decoded(labels, on_unicode_error)
 
     def test(
         self, path: str | os.PathLike, k: int = 1, threshold: float = 0.0
@@ -458,7 +466,7 @@ class Model:
     ) -> Meter:
         """Predictions for the lines of a file, or for some; see `test`."""
         if isinstance(lines, str | os.PathLike):
-            with open(lines, "rb") as stream:
+            with open(lines, "rb") as raw, text_of(raw, lines, errors=BYTES) as stream:
                 return self.meter(stream, k, threshold, missed)
         k = whole_number("test", "k", k, -1, _MAX_K)
         threshold = real("test", "threshold", threshold, -math.inf)
@@ -540,14 +548,6 @@ class Model:
         classifier.train(existing("quantize: input", input))
         return replace(classifier._file(), epoch=file.epoch)
 
-    def _is_label(self, token: bytes) -> bool | None:
-        """None for a label that the model does not have."""
-        if token in self._labels:
-            return True
-        if self.file.row(token) >= 0 or not token.startswith(_encoded(self.label)):
-            return False
-        return None
-
     def _become(self, file: FastTextFile) -> None:
         self.file = file
         for name in ("words", "labels", "_labels", "_predictor", "_unit_vectors"):
@@ -613,6 +613,11 @@ def _cut(file: FastTextFile, cutoff: int) -> FastTextFile:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _decoded(tokens: list[bytes], errors: str) -> list[str]:
+    """Tokens without spaces as text."""
+    return b" ".join(tokens).decode(errors=errors).split(" ") if tokens else []
 
 
 def _each(words: WordBytes) -> Iterator[bytes]:

@@ -285,7 +285,7 @@ def read_texts(corpus: Corpus, separator: str | None = None) -> list[str]:
     texts = []
     for path in corpus.paths:
         with open_text(path, corpus.encoding, corpus.errors) as (file, _):
-            content = file.read().removeprefix(b"\xef\xbb\xbf")
+            content = file.read()
         try:
             text = content.decode(errors="strict" if corpus.errors == "strict" else "replace")
         except UnicodeDecodeError as error:
