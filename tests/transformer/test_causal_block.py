@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from common.isa import ISAS, run_under
 from lexforge import _library
 from lexforge.layers import causal_step
 from lexforge.layers.causal_step import Numbers, Parameters
@@ -162,21 +158,37 @@ def test_gradcheck(bias, dropout, monkeypatch):
         torch.autograd.gradcheck(block, (*rows, *parameters), eps=1e-2, atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
-def test_every_instruction_set(name):
-    """The numbers, in a process of its own, and that a step by itself goes by rows, or not."""
-    levels = ("baseline", "avx2", "avx512")
-    if levels.index(name) > levels.index(_library.cpu_capability()):
-        pytest.skip(f"this CPU has no {name}")
-    if os.environ.get("LEXFORGE_CPU") == name:
-        pytest.skip("it is what runs here")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    command += ["-k", "numbers or chosen or threads"]
-    env = {**os.environ, "LEXFORGE_CPU": name}
-    done = subprocess.run(
-        command, env=env, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
+ISA_SCRIPT = """
+import torch, lexforge
+from lexforge.layers import causal_step
+from lexforge.layers.causal_step import Numbers, Parameters
+for dtype, allowed in ((torch.float32, 5e-6), (torch.bfloat16, 2e-2)):
+    for width, inner, lengths in ((64, 256, (64, 7)), (33, 101, (5, 0, 130)), (6, 5, (1,))):
+        def draw(*shape):
+            return 0.1 * torch.randn(*shape)
+        p = Parameters(draw(3 * width, width), draw(3 * width), draw(width, width), draw(width),
+                       1 + draw(width), draw(width), draw(inner, width), draw(inner),
+                       draw(width, inner), draw(width), 1 + draw(width), draw(width))
+        x, normed, grad = (torch.randn(sum(lengths), width).to(dtype) for _ in range(3))
+        bounds = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+        rest = bounds, [None] * 3, Numbers(1, max(lengths), "gelu", 0.0, 1e-5, 1e-5), p
+        found = []
+        for by_rows in (True, False):
+            causal_step._fits = lambda *_: by_rows
+            out, normed_out, kept = causal_step.forward(x, normed, *rest)
+            assert (len(kept) == 2) == by_rows
+            gradients = causal_step.backward(grad, grad, out, kept, normed, *rest)
+            found.append((out, normed_out, *gradients[:2], *gradients[2]))
+        for a, b in zip(*found, strict=True):
+            near = (a.float() - b.float()).norm() <= allowed * b.float().norm() + 1e-6
+            assert near, (dtype, width, a.shape, a.float() - b.float())
+print(lexforge.cpu_capability())
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_instruction_set(isa):
+    assert run_under(isa, ISA_SCRIPT).strip() == isa
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
