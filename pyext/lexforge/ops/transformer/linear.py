@@ -24,7 +24,7 @@ _WIDENS = (
     getattr(torch.cpu, "_is_avx2_supported", lambda: False)()
     and not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)()
 )
-_MOST_WIDENED = 2**22
+_MOST_WIDENED = 2**20
 # csrc/transformer/weight_gradient.h exists for the CPU, and pays with the wider registers.
 _HAS_WEIGHT_GRADIENT = not _library.emulated() and _library.cpu_capability() != "baseline"
 # A processor that multiplies tiles of bfloat16 takes a quarter of that kernel's time.
