@@ -9,17 +9,15 @@
 #include "transformer/add_layer_norm.h"
 #include "transformer/bias_activation.h"
 #include "transformer/causal_block.h"
+#include "transformer/causal_block_cpu.h"
 #include "transformer/split_product.h"
 
 namespace lexforge {
 namespace {
 
-template <typename T>
-constexpr int kParts = std::is_same_v<T, float> ? kSplitParts : 1;
-
 // ---- Products ----------------------------------------------------------------------------------
 
-// What products saw of their matrices, by their place in the pass, and whether they are right.
+// What products saw of their matrices, by their place in the pass.
 class Products {
  public:
   struct Seen {
@@ -28,6 +26,7 @@ class Products {
   static constexpr int kMost = 8;
 
   Seen& operator[](int product) { return seen_[product]; }
+  const Seen* begin() const { return seen_; }
 
   void include(const Products& other) {
     const std::lock_guard lock(mutex_);
@@ -37,80 +36,137 @@ class Products {
     }
   }
 
-  // `depth`: a bound of what was summed over.
-  template <typename T>
-  bool exact(int count, int64_t depth) const {
-    constexpr uint32_t kInfinity = 0x7F800000;
-    return std::all_of(seen_, seen_ + count, [&](const Seen& each) {
-      if constexpr (kParts<T> == kSplitParts) {
-        return amx::split_is_exact(each.left, each.right, depth);
-      } else {
-        return each.left.largest < kInfinity && each.right.largest < kInfinity;
-      }
-    });
-  }
-
  private:
   std::mutex mutex_;
   Seen seen_[kMost];
 };
 
-// Bytes of a matrix [depth, columns] that products take on the right.
+// Two ways to multiply rows of T. `packed` is of packed_bytes of a right matrix [depth, columns],
+// `workspace` of workspace_bytes of the depth. `exact`: whether a product was right, summed over at
+// most `depth`, of what it saw.
+
+// On tiles of bfloat16 (split_product.h).
 template <typename T>
-int64_t packed_bytes(int64_t depth, int64_t columns) {
-  return split_units(columns, kSplitColumns) * split_panel_bytes(depth, kParts<T>);
+struct ByTiles {
+  using Type = T;
+  static constexpr int kParts = std::is_same_v<T, float> ? kSplitParts : 1;
+
+  static int64_t packed_bytes(int64_t depth, int64_t columns) {
+    return split_units(columns, kSplitColumns) * split_panel_bytes(depth, kParts);
+  }
+  static int64_t workspace_bytes(int64_t depth) { return split_panel_bytes(depth, kParts); }
+
+  template <typename L, typename R, typename Y>
+  static ValueRange pack(const SplitProductParams<L, R, Y>& p, void* packed) {
+    return amx::split_pack<kParts>(p, {0, p.depth, 0, p.columns}, 0,
+                                   split_units(p.columns, kSplitColumns), packed);
+  }
+  template <typename L, typename R, typename Y>
+  static ValueRange multiply(const SplitProductParams<L, R, Y>& p, const void* packed,
+                             void* workspace) {
+    return amx::split_multiply<kParts>(p, {0, p.depth, 0, p.columns}, packed, 0, p.rows, 0,
+                                       split_units(p.columns, kSplitColumns), workspace);
+  }
+
+  static bool exact(const Products::Seen& seen, int64_t depth) {
+    constexpr uint32_t kInfinity = 0x7F800000;
+    if constexpr (kParts == kSplitParts) {
+      return amx::split_is_exact(seen.left, seen.right, depth);
+    } else {
+      return seen.left.largest < kInfinity && seen.right.largest < kInfinity;
+    }
+  }
+};
+
+// By multiply-adds of float32 (causal_block_cpu.h), which are always right.
+template <typename T>
+struct ByLanes {
+  using Type = T;
+
+  static int64_t packed_bytes(int64_t depth, int64_t columns) {
+    return LEXFORGE_CHOOSE(lane_packed_bytes)(depth, columns);
+  }
+  static int64_t workspace_bytes(int64_t depth) {
+    return LEXFORGE_CHOOSE(lane_workspace_bytes)(depth);
+  }
+
+  template <typename L, typename R, typename Y>
+  static ValueRange pack(const SplitProductParams<L, R, Y>& p, void* packed) {
+    LEXFORGE_CHOOSE(lane_pack<L, R, Y>)(p, packed);
+    return {};
+  }
+  template <typename L, typename R, typename Y>
+  static ValueRange multiply(const SplitProductParams<L, R, Y>& p, const void* packed,
+                             void* workspace) {
+    LEXFORGE_CHOOSE(lane_multiply<L, R, Y>)(p, packed, workspace);
+    return {};
+  }
+
+  static bool exact(const Products::Seen&, int64_t) { return true; }
+};
+
+// run.operator()<How>() for rows of float or Bfloat16, of which the CPU has the faster way.
+template <typename Run>
+void for_products(const char* op, ScalarType type, const Run& run) {
+  for_types<float, Bfloat16>(op, "normed", type, [&]<typename T>() {
+    if (cpu_has_tiles()) {
+      run.template operator()<ByTiles<T>>();
+    } else {
+      run.template operator()<ByLanes<T>>();
+    }
+  });
+}
+
+// `depth`: a bound of what the first `count` products were summed over.
+template <typename How>
+bool exact(const Products& products, int count, int64_t depth) {
+  return std::all_of(products.begin(), products.begin() + count,
+                     [&](const Products::Seen& each) { return How::exact(each, depth); });
 }
 
 // A weight [outputs, inputs], packed once for rows that are multiplied by it, or by its transpose.
-template <typename T>
+template <typename How>
 class Packed {
  public:
+  using T = typename How::Type;
   enum Side { kInputs, kOutputs };  // what the rows have, and is summed over
 
   Packed(const float* weight, int64_t outputs, int64_t inputs, Side side, Carver& carver,
          Products::Seen& seen)
-      : seen_(seen),
-        block_{0, side == kInputs ? inputs : outputs, 0, side == kInputs ? outputs : inputs},
-        packed_(carver.take<char>(packed_bytes<T>(block_.depth, block_.columns))) {
-    if (packed_ == nullptr) return;
-    Params p{};
-    p.right = side == kInputs ? SplitOperand<float>{weight, inputs, 1}
-                              : SplitOperand<float>{weight, 1, inputs};
-    const int64_t panels = split_units(block_.columns, kSplitColumns);
-    seen_.right.include(amx::split_pack<kParts<T>>(p, block_, 0, panels, packed_));
+      : seen_(seen), params_{} {
+    params_.right = side == kInputs ? SplitOperand<float>{weight, inputs, 1}
+                                    : SplitOperand<float>{weight, 1, inputs};
+    params_.depth = side == kInputs ? inputs : outputs;
+    params_.columns = side == kInputs ? outputs : inputs;
+    packed_ = carver.take<char>(How::packed_bytes(params_.depth, params_.columns));
+    if (packed_ != nullptr) seen_.right.include(How::pack(params_, packed_));
   }
 
-  // y = x times it, + bias. `panel` is of panel_bytes of the depth.
-  void multiply(const T* x, int64_t rows, const float* bias, T* y, void* panel) const {
-    Params p{};
-    p.left = {x, block_.depth, 1};
+  // y = x times it, + bias. `workspace` is for the depth.
+  void multiply(const T* x, int64_t rows, const float* bias, T* y, void* workspace) const {
+    auto p = params_;
+    p.left = {x, p.depth, 1};
     p.rows = rows;
-    p.columns = block_.columns;
-    p.depth = block_.depth;
     p.y = y;
     p.bias = bias;
-    seen_.left.include(amx::split_multiply<kParts<T>>(
-        p, block_, packed_, 0, rows, 0, split_units(block_.columns, kSplitColumns), panel));
+    seen_.left.include(How::multiply(p, packed_, workspace));
   }
 
  private:
-  using Params = SplitProductParams<T, float, T>;
   Products::Seen& seen_;
-  SplitBlock block_;
+  SplitProductParams<T, float, T> params_;
   char* packed_;
 };
 
 // Adds grad^T x [outputs, inputs] of some rows to `to`, and the sums of grad to `sums`, if wanted.
-// `packed` is of packed_bytes(rows, inputs), `panel` of panel_bytes(rows).
-template <typename T>
+// `packed` is of packed_bytes(rows, inputs), `workspace` of workspace_bytes(rows).
+template <typename How, typename T>
 void add_gradient(const T* grad, int64_t outputs, const T* x, int64_t inputs, int64_t rows,
-                  float* to, float* sums, void* packed, void* panel, Products::Seen& seen) {
+                  float* to, float* sums, void* packed, void* workspace, Products::Seen& seen) {
   const SplitProductParams<T, T, float> p{
       {grad, 1, outputs}, {x, 1, inputs}, outputs, inputs, rows, to, nullptr, sums, true};
-  const SplitBlock block{0, rows, 0, inputs};
-  const int64_t panels = split_units(inputs, kSplitColumns);
-  seen.right.include(amx::split_pack<kParts<T>>(p, block, 0, panels, packed));
-  seen.left.include(amx::split_multiply<kParts<T>>(p, block, packed, 0, outputs, 0, panels, panel));
+  seen.right.include(How::pack(p, packed));
+  seen.left.include(How::multiply(p, packed, workspace));
 }
 
 // ---- Rows --------------------------------------------------------------------------------------
@@ -266,8 +322,9 @@ void on_threads(const char* op, const std::vector<Share>& shares, int64_t bytes,
 
 // ---- Forward -----------------------------------------------------------------------------------
 
-template <typename T>
+template <typename How>
 struct Forward {
+  using T = typename How::Type;
   Shape shape;
   const T *x, *normed;
   const float *qkv, *qkv_bias, *projection, *expansion, *expansion_bias, *contraction;
@@ -286,10 +343,10 @@ struct Forward {
     auto* add_norm = LEXFORGE_CHOOSE(add_layer_norm<T, float>);
     auto* norm_bytes = LEXFORGE_CHOOSE(add_layer_norm_workspace<float>);
     auto* activate = LEXFORGE_CHOOSE(bias_activation<T, float>);
-    using P = Packed<T>;
+    using P = Packed<How>;
 
     Carver carver(block);
-    void* panel = carver.take<char>(split_panel_bytes(std::max(width, inner), kParts<T>));
+    void* of_product = carver.take<char>(How::workspace_bytes(std::max(width, inner)));
     void* of_head = carver.take<char>(head_bytes(shape.longest, shape.attention.dim));
     void* of_norm = carver.take<char>(norm_bytes(width));
     T* active = carver.take<T>(rows * inner);
@@ -311,21 +368,21 @@ struct Forward {
     by_sequences(share, shape.attention.cu_seqlens,
                  [&](int64_t first, int64_t last, int64_t row, int64_t count) {
                    by_qkv.multiply(normed + row * width, count, qkv_bias, q + row * 3 * width,
-                                   panel);
+                                   of_product);
                    for (int64_t i = first * s.heads; i < last * s.heads; ++i) {
                      const int64_t next = i + 1 < last * s.heads ? i + 1 : -1;
                      head(heads, {i / s.heads, i % s.heads},
                           {next < 0 ? -1 : next / s.heads, next % s.heads}, of_head);
                    }
                    by_projection.multiply(attended + row * width, count, nullptr,
-                                          norm.sum + row * width, panel);
+                                          norm.sum + row * width, of_product);
                    add_norm(norm, row, row + count, of_norm);
                  });
 
     std::fill(no_bias, no_bias + inner, 0.0f);
     by_rows(share, [&](int64_t row, int64_t count) {
       T* expanded = saved + s.expanded() + row * inner;
-      by_expansion.multiply(norm.y + row * width, count, nullptr, expanded, panel);
+      by_expansion.multiply(norm.y + row * width, count, nullptr, expanded, of_product);
       activate({.x = expanded,
                 .bias = expansion_bias == nullptr ? no_bias : expansion_bias,
                 .rows = count,
@@ -333,7 +390,7 @@ struct Forward {
                 .activation = shape.activation,
                 .out = active},
                0, count);
-      by_contraction.multiply(active, count, nullptr, out + row * width, panel);
+      by_contraction.multiply(active, count, nullptr, out + row * width, of_product);
       add_norm(following, row, row + count, of_norm);
     });
     return carver.used();
@@ -378,71 +435,73 @@ bool causal_block(const Tensor& out, const Tensor& normed_out, const Tensor& sav
   check.apart(
       {{"out", out}, {"normed_out", normed_out}, {"saved", saved}, {"statistics", statistics}},
       {{"x", x}, {"normed", normed}});
-  if (!cpu_has_tiles() || s.rows == 0) return false;
+  if (s.rows == 0) return false;
   const Tensor zeros = new_zeros(statistics, {width});
   const auto bias_of = [&](const OptionalTensor& bias) {
     return data<const float>(bias.has_value() ? *bias : zeros);
   };
   const auto shares = shares_of(shape.attention.cu_seqlens, shape.attention.sequences, s.rows);
   Products products;
-  bool exact = false;
-  for_types<float, Bfloat16>(check.op, "x", x.scalar_type(), [&]<typename T>() {
+  bool right = false;
+  for_products(check.op, normed.scalar_type(), [&]<typename How>() {
+    using T = typename How::Type;
     T* kept = data<T>(saved);
     auto* numbers = data<float>(statistics);
     // Sums are made where the product before them lies.
-    const Forward<T> forward{shape,
-                             data<const T>(x),
-                             data<const T>(normed),
-                             data<const float>(qkv),
-                             data_or_null<const float>(qkv_bias),
-                             data<const float>(projection),
-                             data<const float>(expansion),
-                             data_or_null<const float>(expansion_bias),
-                             data<const float>(contraction),
-                             {.x = kept + s.total(),
-                              .residual = data<const T>(x),
-                              .x_bias = data_or_null<const float>(projection_bias),
-                              .weight = data<const float>(norm),
-                              .bias = bias_of(norm_bias),
-                              .rows = s.rows,
-                              .dim = width,
-                              .eps = eps,
-                              .dropout = dropout_of_sum(projection_seed, dropout_p),
-                              .sum = kept + s.total(),
-                              .y = kept + s.normed_total(),
-                              .mean = numbers + s.mean(0),
-                              .rstd = numbers + s.rstd(0)},
-                             {.x = data<T>(out),
-                              .residual = kept + s.total(),
-                              .x_bias = data_or_null<const float>(contraction_bias),
-                              .weight = data<const float>(following),
-                              .bias = bias_of(following_bias),
-                              .rows = s.rows,
-                              .dim = width,
-                              .eps = following_eps,
-                              .dropout = dropout_of_sum(contraction_seed, dropout_p),
-                              .sum = data<T>(out),
-                              .y = data<T>(normed_out),
-                              .mean = numbers + s.mean(1),
-                              .rstd = numbers + s.rstd(1)},
-                             data<T>(out),
-                             kept,
-                             numbers};
+    const Forward<How> forward{shape,
+                               data<const T>(x),
+                               data<const T>(normed),
+                               data<const float>(qkv),
+                               data_or_null<const float>(qkv_bias),
+                               data<const float>(projection),
+                               data<const float>(expansion),
+                               data_or_null<const float>(expansion_bias),
+                               data<const float>(contraction),
+                               {.x = kept + s.total(),
+                                .residual = data<const T>(x),
+                                .x_bias = data_or_null<const float>(projection_bias),
+                                .weight = data<const float>(norm),
+                                .bias = bias_of(norm_bias),
+                                .rows = s.rows,
+                                .dim = width,
+                                .eps = eps,
+                                .dropout = dropout_of_sum(projection_seed, dropout_p),
+                                .sum = kept + s.total(),
+                                .y = kept + s.normed_total(),
+                                .mean = numbers + s.mean(0),
+                                .rstd = numbers + s.rstd(0)},
+                               {.x = data<T>(out),
+                                .residual = kept + s.total(),
+                                .x_bias = data_or_null<const float>(contraction_bias),
+                                .weight = data<const float>(following),
+                                .bias = bias_of(following_bias),
+                                .rows = s.rows,
+                                .dim = width,
+                                .eps = following_eps,
+                                .dropout = dropout_of_sum(contraction_seed, dropout_p),
+                                .sum = data<T>(out),
+                                .y = data<T>(normed_out),
+                                .mean = numbers + s.mean(1),
+                                .rstd = numbers + s.rstd(1)},
+                               data<T>(out),
+                               kept,
+                               numbers};
     const int64_t bytes = forward.run({}, nullptr, products);
     on_threads(check.op, shares, bytes, [&](const Share& share, int64_t, void* memory) {
       Products own;
       forward.run(share, memory, own);
       products.include(own);
     });
-    exact = products.template exact<T>(Forward<T>::kCount, std::max(width, inner));
+    right = exact<How>(products, Forward<How>::kCount, std::max(width, inner));
   });
-  return exact;
+  return right;
 }
 
 // ---- Backward ----------------------------------------------------------------------------------
 
-template <typename T>
+template <typename How>
 struct Backward {
+  using T = typename How::Type;
   Shape shape;
   const T *normed, *saved;
   const float *qkv, *projection, *expansion, *expansion_bias, *contraction;
@@ -478,13 +537,13 @@ struct Backward {
     auto* norm_bytes = LEXFORGE_CHOOSE(add_layer_norm_workspace<float>);
     auto* activate = LEXFORGE_CHOOSE(bias_activation<T, float>);
     auto* activate_backward = LEXFORGE_CHOOSE(bias_activation_backward<T, float>);
-    using P = Packed<T>;
+    using P = Packed<How>;
 
     Carver carver(block);
     const int64_t deepest = std::max({3 * width, inner, longest});
-    void* panel = carver.take<char>(split_panel_bytes(deepest, kParts<T>));
-    void* rows_packed = carver.take<char>(
-        std::max(packed_bytes<T>(rows, std::max(width, inner)), packed_bytes<T>(longest, width)));
+    void* of_product = carver.take<char>(How::workspace_bytes(deepest));
+    void* rows_packed = carver.take<char>(std::max(How::packed_bytes(rows, std::max(width, inner)),
+                                                   How::packed_bytes(longest, width)));
     void* of_norm = carver.take<char>(norm_bytes(width));
     // The two halves of the pass share their memory.
     Carver feed = carver, attend = carver;
@@ -492,7 +551,7 @@ struct Backward {
     T* grad_contracted = drops ? feed.take<T>(rows * width) : grad_total;
     T* active = feed.take<T>(rows * inner);
     T* grad_active = feed.take<T>(rows * inner);
-    T* grad_expanded = feed.take<T>(rows * inner);
+    T* grad_expanded = grad_active;  // an element for an element
     T* grad_inner = feed.take<T>(rows * width);
     float* bias_sums = feed.take<float>(groups * inner);
     float* no_bias = feed.take<float>(inner);
@@ -516,9 +575,9 @@ struct Backward {
 
           const T* expanded = saved + s.expanded() + row * inner;
           activate({expanded, bias, count, inner, shape.activation, active}, 0, count);
-          add_gradient(grad_contracted, width, active, inner, count, grads + at.contraction,
-                       nullptr, rows_packed, panel, products[kOfContraction]);
-          by_contraction.multiply(grad_contracted, count, nullptr, grad_active, panel);
+          add_gradient<How>(grad_contracted, width, active, inner, count, grads + at.contraction,
+                            nullptr, rows_packed, of_product, products[kOfContraction]);
+          by_contraction.multiply(grad_contracted, count, nullptr, grad_active, of_product);
           const int64_t used = bias_groups(count);
           activate_backward({.grad_out = grad_active,
                              .x = expanded,
@@ -534,9 +593,10 @@ struct Backward {
           for (int64_t group = 0; group < used; ++group) {
             for (int64_t i = 0; i < inner; ++i) of_bias[i] += bias_sums[group * inner + i];
           }
-          add_gradient(grad_expanded, inner, saved + s.normed_total() + row * width, width, count,
-                       grads + at.expansion, nullptr, rows_packed, panel, products[kOfExpansion]);
-          by_expansion.multiply(grad_expanded, count, nullptr, grad_inner, panel);
+          add_gradient<How>(grad_expanded, inner, saved + s.normed_total() + row * width, width,
+                            count, grads + at.expansion, nullptr, rows_packed, of_product,
+                            products[kOfExpansion]);
+          by_expansion.multiply(grad_expanded, count, nullptr, grad_inner, of_product);
 
           auto before = norm;
           before.grad_y = as_all_rows(grad_inner, row, width);
@@ -551,32 +611,33 @@ struct Backward {
 
     const int64_t dim = shape.attention.dim;
     const T *q = saved + s.qkv(), *attended = saved + s.attended();
-    by_sequences(
-        share, shape.attention.cu_seqlens,
-        [&](int64_t first, int64_t last, int64_t row, int64_t count) {
-          const T* grad = dropped + row * width;
-          add_gradient(grad, width, attended + row * width, width, count, grads + at.projection,
-                       nullptr, rows_packed, panel, products[kOfProjection]);
-          by_projection.multiply(grad, count, nullptr, grad_attended, panel);
-          T* of_rows = as_all_rows(grad_qkv, row, 3 * width);
-          const AttentionBackwardParams<T, float> heads{
-              shape.attention,
-              head_rows_of<const T>(q, 3 * width, dim),
-              head_rows_of<const T>(q + width, 3 * width, dim),
-              head_rows_of<const T>(q + 2 * width, 3 * width, dim),
-              head_rows_of<const T>(attended, width, dim),
-              head_rows_of<const T>(as_all_rows(grad_attended, row, width), width, dim),
-              statistics,
-              head_rows_of<T>(of_rows, 3 * width, dim),
-              head_rows_of<T>(of_rows + width, 3 * width, dim),
-              head_rows_of<T>(of_rows + 2 * width, 3 * width, dim)};
-          for (int64_t i = first * s.heads; i < last * s.heads; ++i) {
-            head(heads, {i / s.heads, i % s.heads}, {-1, -1}, of_head);
-          }
-          add_gradient(grad_qkv, 3 * width, normed + row * width, width, count, grads + at.qkv,
-                       grads + at.qkv_bias, rows_packed, panel, products[kOfQkv]);
-          by_qkv.multiply(grad_qkv, count, nullptr, grad_normed + row * width, panel);
-        });
+    by_sequences(share, shape.attention.cu_seqlens,
+                 [&](int64_t first, int64_t last, int64_t row, int64_t count) {
+                   const T* grad = dropped + row * width;
+                   add_gradient<How>(grad, width, attended + row * width, width, count,
+                                     grads + at.projection, nullptr, rows_packed, of_product,
+                                     products[kOfProjection]);
+                   by_projection.multiply(grad, count, nullptr, grad_attended, of_product);
+                   T* of_rows = as_all_rows(grad_qkv, row, 3 * width);
+                   const AttentionBackwardParams<T, float> heads{
+                       shape.attention,
+                       head_rows_of<const T>(q, 3 * width, dim),
+                       head_rows_of<const T>(q + width, 3 * width, dim),
+                       head_rows_of<const T>(q + 2 * width, 3 * width, dim),
+                       head_rows_of<const T>(attended, width, dim),
+                       head_rows_of<const T>(as_all_rows(grad_attended, row, width), width, dim),
+                       statistics,
+                       head_rows_of<T>(of_rows, 3 * width, dim),
+                       head_rows_of<T>(of_rows + width, 3 * width, dim),
+                       head_rows_of<T>(of_rows + 2 * width, 3 * width, dim)};
+                   for (int64_t i = first * s.heads; i < last * s.heads; ++i) {
+                     head(heads, {i / s.heads, i % s.heads}, {-1, -1}, of_head);
+                   }
+                   add_gradient<How>(grad_qkv, 3 * width, normed + row * width, width, count,
+                                     grads + at.qkv, grads + at.qkv_bias, rows_packed, of_product,
+                                     products[kOfQkv]);
+                   by_qkv.multiply(grad_qkv, count, nullptr, grad_normed + row * width, of_product);
+                 });
     return attend.used();
   }
 };
@@ -618,7 +679,7 @@ bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, cons
                {"saved", saved},
                {"statistics", statistics},
                {"normed", normed}});
-  if (!cpu_has_tiles() || s.rows == 0) return false;
+  if (s.rows == 0) return false;
   const bool drops = dropout_p > 0;
   const Tensor dropped = drops ? new_empty(grad_x, {s.rows, width}) : grad_x;
   const auto shares = shares_of(shape.attention.cu_seqlens, shape.attention.sequences, s.rows);
@@ -626,8 +687,9 @@ bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, cons
   const Tensor of_others = new_empty(grads, {others, at.size});
   auto* total = data<float>(grads);
   Products products;
-  bool exact = false;
-  for_types<float, Bfloat16>(check.op, "normed", normed.scalar_type(), [&]<typename T>() {
+  bool right = false;
+  for_products(check.op, normed.scalar_type(), [&]<typename How>() {
+    using T = typename How::Type;
     const auto* kept = data<const T>(saved);
     const auto* numbers = data<const float>(statistics);
     AddLayerNormBackwardParams<T, float> after{}, before{};
@@ -650,20 +712,20 @@ bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, cons
       each->dim = width;
       each->summed = true;
     }
-    const Backward<T> backward{shape,
-                               data<const T>(normed),
-                               kept,
-                               data<const float>(qkv),
-                               data<const float>(projection),
-                               data<const float>(expansion),
-                               data_or_null<const float>(expansion_bias),
-                               data<const float>(contraction),
-                               after,
-                               before,
-                               data<T>(grad_x),
-                               data<T>(grad_normed),
-                               data<T>(dropped),
-                               numbers};
+    const Backward<How> backward{shape,
+                                 data<const T>(normed),
+                                 kept,
+                                 data<const float>(qkv),
+                                 data<const float>(projection),
+                                 data<const float>(expansion),
+                                 data_or_null<const float>(expansion_bias),
+                                 data<const float>(contraction),
+                                 after,
+                                 before,
+                                 data<T>(grad_x),
+                                 data<T>(grad_normed),
+                                 data<T>(dropped),
+                                 numbers};
     const int64_t bytes = backward.run({}, nullptr, nullptr, products);
     on_threads(check.op, shares, bytes, [&](const Share& share, int64_t number, void* memory) {
       Products own;
@@ -671,7 +733,7 @@ bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, cons
       backward.run(share, memory, to, own);
       products.include(own);
     });
-    exact = products.template exact<T>(Backward<T>::kCount, std::max({s.rows, 3 * width, inner}));
+    right = exact<How>(products, Backward<How>::kCount, std::max({s.rows, 3 * width, inner}));
   });
   // A share without rows has left its sums as they were.
   parallel_for(0, at.size, 4096, [&](int64_t first, int64_t last) {
@@ -682,7 +744,7 @@ bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, cons
       for (int64_t i = first; i < last; ++i) total[i] += sums[i];
     }
   });
-  return exact;
+  return right;
 }
 
 }  // namespace

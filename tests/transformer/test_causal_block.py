@@ -1,15 +1,17 @@
-"""causal_block_: a block by rows has the numbers of its ops, and leaves the rest to them."""
+"""causal_block_: a block by rows has the numbers of its ops, and leaves to them what tiles lose."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from common.isa import ISAS, run_under
 from lexforge import _library
 from lexforge.layers import causal_step
 from lexforge.layers.causal_step import Numbers, Parameters
 
-pytestmark = pytest.mark.skipif(not _library.cpu_has_tiles(), reason="this CPU has no AMX")
+pytestmark = pytest.mark.skipif(_library.emulated(), reason="the CPU's alone")
+TILES = _library.cpu_has_tiles()
 
 CASES = {
     "plain": {},
@@ -18,6 +20,11 @@ CASES = {
     "ragged": {"lengths": (5, 0, 130, 64, 17)},
     "ragged dropout": {"lengths": (5, 0, 130, 64, 17), "width": 72, "heads": 3, "dropout": 0.2},
     "odd": {"width": 72, "inner": 250, "heads": 3, "activation": "gelu_tanh"},
+    "narrow": {"width": 1, "inner": 1, "heads": 1, "lengths": (3, 1)},
+    "few": {"width": 6, "inner": 5, "heads": 2, "lengths": (1,), "activation": "relu"},
+    "wide": {"width": 192, "inner": 768, "heads": 6, "lengths": (65, 3, 64)},
+    "deep": {"width": 48, "inner": 300, "heads": 1, "lengths": (300, 1)},
+    "odd bf16": {"width": 39, "inner": 150, "heads": 3, "dtype": torch.bfloat16},
     "bf16": {"dtype": torch.bfloat16, "lengths": (40, 33, 7)},
     "bf16 dropout": {"dtype": torch.bfloat16, "dropout": 0.1},
 }
@@ -36,6 +43,7 @@ def run(
     dropout=0.0,
     activation="gelu",
     odd=None,
+    double=False,
 ):
     """Both results and all gradients, and whether the rows' own path made the forward."""
     generator = torch.Generator().manual_seed(1)
@@ -55,6 +63,11 @@ def run(
         *(draw(width, inner, scale=0.1), vector(width)),
         *(draw(width, scale=0.1, least=1.0), vector(width)),
     )
+    if double:
+        parameters = Parameters(
+            *(None if p is None else p.detach().double().requires_grad_() for p in parameters)
+        )
+        dtype = torch.float64
     x, normed = (
         torch.randn(rows, width, generator=generator).to(dtype).requires_grad_() for _ in range(2)
     )
@@ -103,12 +116,108 @@ def test_bits_are_the_same_from_run_to_run(monkeypatch):
     assert all(map(torch.equal, first, second))
 
 
+@pytest.mark.parametrize("case", ["plain", "ragged dropout", "odd", "wide", "deep"])
+def test_no_further_from_double_than_the_ops(case, monkeypatch):
+    ours, by_ops, exact = (
+        run(monkeypatch, by_rows, double=double, **CASES[case])[0]
+        for by_rows, double in ((True, False), (False, False), (False, True))
+    )
+    for a, b, double in zip(ours, by_ops, exact, strict=True):
+        own, other = ((each.double() - double).norm() for each in (a, b))
+        assert own <= 1.5 * other + 1e-7 * double.norm()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradcheck(bias, dropout, monkeypatch):
+    """In float32, so to a hundredth: what gets no gradient, or another's, is far outside."""
+    monkeypatch.setattr(causal_step, "_fits", lambda *_: True)
+    generator = torch.Generator().manual_seed(2)
+    width, inner = 8, 12
+
+    def draw(*shape, least=0.0):
+        return (least + 0.3 * torch.randn(*shape, generator=generator)).requires_grad_()
+
+    def vector(n):
+        return draw(n) if bias else None
+
+    parameters = Parameters(
+        *(draw(3 * width, width), vector(3 * width), draw(width, width), vector(width)),
+        *(draw(width, least=1.0), vector(width), draw(inner, width), vector(inner)),
+        *(draw(width, inner), vector(width), draw(width, least=1.0), vector(width)),
+    )
+    bounds = torch.tensor([0, 3, 5], dtype=torch.int32)
+    seeds = tuple(torch.tensor([each]) if dropout else None for each in (5, 6, 7))
+    numbers = Numbers(2, 3, "gelu", dropout, 1e-5, 1e-5)
+
+    def block(x, normed, *given):
+        return causal_step.causal_step(x, normed, bounds, seeds, numbers, Parameters(*given))
+
+    rows = [draw(5, width, least=0.5) for _ in range(2)]
+    with pytest.warns(UserWarning, match="not a double precision floating point"):
+        torch.autograd.gradcheck(block, (*rows, *parameters), eps=1e-2, atol=1e-2, rtol=1e-2)
+
+
+ISA_SCRIPT = """
+import torch, lexforge
+from lexforge.layers import causal_step
+from lexforge.layers.causal_step import Numbers, Parameters
+for dtype, allowed in ((torch.float32, 5e-6), (torch.bfloat16, 2e-2)):
+    for width, inner, lengths in ((64, 256, (64, 7)), (33, 101, (5, 0, 130)), (6, 5, (1,))):
+        def draw(*shape):
+            return 0.1 * torch.randn(*shape)
+        p = Parameters(draw(3 * width, width), draw(3 * width), draw(width, width), draw(width),
+                       1 + draw(width), draw(width), draw(inner, width), draw(inner),
+                       draw(width, inner), draw(width), 1 + draw(width), draw(width))
+        x, normed, grad = (torch.randn(sum(lengths), width).to(dtype) for _ in range(3))
+        bounds = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+        rest = bounds, [None] * 3, Numbers(1, max(lengths), "gelu", 0.0, 1e-5, 1e-5), p
+        found = []
+        for by_rows in (True, False):
+            causal_step._fits = lambda *_: by_rows
+            out, normed_out, kept = causal_step.forward(x, normed, *rest)
+            assert (len(kept) == 2) == by_rows
+            gradients = causal_step.backward(grad, grad, out, kept, normed, *rest)
+            found.append((out, normed_out, *gradients[:2], *gradients[2]))
+        for a, b in zip(*found, strict=True):
+            near = (a.float() - b.float()).norm() <= allowed * b.float().norm() + 1e-6
+            assert near, (dtype, width, a.shape, a.float() - b.float())
+print(lexforge.cpu_capability())
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_instruction_set(isa):
+    assert run_under(isa, ISA_SCRIPT).strip() == isa
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("width", [47, 48, 192, 193])
+def test_chosen_where_it_pays(width, dtype):
+    weight = torch.zeros(width, width)
+    vector, bounds = torch.zeros(width), torch.arange(9, dtype=torch.int32)
+    parameters = Parameters(
+        *[weight, vector] * 2, vector, None, *[weight, vector] * 2, vector, None
+    )
+    if dtype == torch.float64:
+        pays = False
+    elif dtype == torch.bfloat16 and not TILES:
+        pays = _library.cpu_capability() != "baseline" and not _library.cpu_has_bf16()
+    else:
+        pays = _library.cpu_capability() != "baseline"
+    fits = causal_step._fits(torch.zeros(8, width, dtype=dtype), bounds, parameters)
+    assert fits == (pays and 48 <= width <= 192)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("odd", [("forward", float("inf")), ("backward", float("nan"))])
 def test_what_tiles_would_lose_goes_through_the_ops(odd, dtype, monkeypatch):
     ours, done = run(monkeypatch, True, odd=odd, dtype=dtype)
     expected, _ = run(monkeypatch, False, odd=odd, dtype=dtype)
-    assert done == ([False] if odd[0] == "forward" else [True, False])
+    if TILES:
+        assert done == ([False] if odd[0] == "forward" else [True, False])
+    else:
+        assert done == [True, True]
     for a, b in zip(ours, expected, strict=True):
         assert torch.equal(a.isfinite(), b.isfinite())
         finite = b.isfinite()

@@ -261,3 +261,15 @@ def test_without_onednn(monkeypatch, device):
         monkeypatch.setattr(module, name, False)
         for y, z in zip(run(linear, *given), expected, strict=True):
             torch.testing.assert_close(y, z, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("widens", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_of_bfloat16_are_summed_in_float32(bias, widens, monkeypatch):
+    monkeypatch.setattr(module, "_WIDENS", widens)
+    x, weight = (torch.randn(*size).bfloat16() for size in ((200, 64), (30, 64)))
+    b = torch.randn(30).bfloat16() if bias else None
+    y = module.product(x, weight, b)
+    exact = x.double() @ weight.double().t() + (0 if b is None else b.double())
+    assert y.dtype == torch.bfloat16
+    assert (y.double() - exact).abs().max() <= 2**-8 * exact.abs().max()

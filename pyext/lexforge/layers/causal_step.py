@@ -2,8 +2,8 @@
 
 A small model's step is mostly the time between its ops: here they follow one another without
 checks and records of their own, forward and backward. The numbers are those of
-:class:`lexforge.layers.block.CausalBlock`, op by op; narrow blocks on a CPU with tiles of bfloat16
-go through them some rows at a time (csrc/transformer/causal_block.h).
+:class:`lexforge.layers.block.CausalBlock`, op by op; narrow blocks on a CPU go through them some
+rows at a time (csrc/transformer/causal_block.h).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lexforge import _library
 from lexforge.ops.transformer.bias_activation import ACTIVATIONS
-from lexforge.ops.transformer.linear import HAS_SPLIT_PRODUCT, parameter_gradients_, product
+from lexforge.ops.transformer.linear import parameter_gradients_, product
 
 _ops = torch.ops.lexforge
 # Ops that are not differentiated themselves need not ask whether they are: a third of their time.
@@ -25,6 +26,21 @@ _below_autograd = torch._C._AutoDispatchBelowAutograd
 # Widths whose packed weights stay in the cache beside the rows that they are multiplied with.
 _LEAST_WIDTH, _MOST_WIDTH = 48, 192
 _KEPT_BY_ROWS = 2  # tensors, of which one holds all activations
+
+
+def _rows_pay() -> tuple[torch.dtype, ...]:
+    """In which dtypes it pays to go through the ops some rows at a time."""
+    if _library.emulated():
+        return ()
+    if _library.cpu_has_tiles():
+        return (torch.float32, torch.bfloat16)
+    if _library.cpu_capability() == "baseline":  # torch has wider registers
+        return ()
+    # Products are multiply-adds of float32; where the processor has those of bfloat16, torch does.
+    return (torch.float32,) if _library.cpu_has_bf16() else (torch.float32, torch.bfloat16)
+
+
+_ROWS_PAY = _rows_pay()
 
 
 class Parameters(NamedTuple):
@@ -163,14 +179,13 @@ def backward(
 
 def _fits(x: Tensor, cu_seqlens: Tensor, p: Parameters) -> bool:
     """Whether it pays to go through the ops some rows at a time: sequences for every thread."""
-    if not HAS_SPLIT_PRODUCT or x.device.type != "cpu":
+    if x.dtype not in _ROWS_PAY or x.device.type != "cpu":
         return False
     sequences, threads = len(cu_seqlens) - 1, torch.get_num_threads()
     return (
         _LEAST_WIDTH <= x.shape[1] <= _MOST_WIDTH
         and p.expansion.shape[0] <= 4 * x.shape[1]
         and (sequences >= 4 * threads or (sequences > 0 and sequences % threads == 0))
-        and x.dtype in (torch.float32, torch.bfloat16)
         and all(
             each is None or (each.dtype == torch.float32 and each.is_contiguous()) for each in p
         )

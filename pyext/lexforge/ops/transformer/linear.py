@@ -18,6 +18,13 @@ _LEAST_SIDE = 16
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
     torch.ops.mkldnn, "_linear_pointwise"
 )
+# On an x86 processor that does not multiply bfloat16, oneDNN's product of it takes over ten times
+# as long as that of what it is widened to; not worth the memory for the largest weights.
+_WIDENS = (
+    getattr(torch.cpu, "_is_avx2_supported", lambda: False)()
+    and not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)()
+)
+_MOST_WIDENED = 2**20
 # csrc/transformer/weight_gradient.h exists for the CPU, and pays with the wider registers.
 _HAS_WEIGHT_GRADIENT = not _library.emulated() and _library.cpu_capability() != "baseline"
 # A processor that multiplies tiles of bfloat16 takes a quarter of that kernel's time.
@@ -73,6 +80,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias`` for [T, in] and [out, in] by the fastest library; not recorded."""
+    if _widens(x, weight):
+        wide = (None if y is None else y.float() for y in (x, weight, bias))
+        return product(*wide).to(torch.bfloat16)  # type: ignore[arg-type]  # x and weight are there
     if not _pays(x, weight.shape[0]):
         return functional.linear(x, weight, bias)
     x, weight = (y if _plain(y) or _plain(y.t()) else y.contiguous() for y in (x, weight))
@@ -144,6 +154,11 @@ def _large(x: Tensor, outputs: int) -> bool:
         and min(x.shape[-1], outputs) >= _LEAST_SIDE
         and x.numel() * outputs >= _LEAST_WORK
     )
+
+
+def _widens(x: Tensor, weight: Tensor) -> bool:
+    known = x.device.type == "cpu" and x.dtype == torch.bfloat16
+    return _WIDENS and known and weight.numel() <= _MOST_WIDENED
 
 
 def _pays(x: Tensor, outputs: int) -> bool:
