@@ -2,7 +2,7 @@
 
     python benchmarks/word2vec_train.py --device cpu --threads 1 2 --json results.json
     python benchmarks/word2vec_train.py --device cuda --dim 100 300 --json results.json
-    python benchmarks/word2vec_train.py --models tree cbow cbow-tree --together 0 16
+    python benchmarks/word2vec_train.py --models tree cbow cbow-tree --shard-tokens 0 65536
     python benchmarks/word2vec_train.py --models pair cbow --bags 20
 
 The corpus is drawn from a Zipf distribution over V words in sentences of 24 tokens on average. A
@@ -22,7 +22,8 @@ import itertools
 import torch
 
 from harness import Report, add_report_options, measure
-from lexforge.ops._tables import cut_, padded_table, table_parts
+from lexforge.models.word2vec.trainer import SHARDS
+from lexforge.ops._tables import padded_table
 from lexforge.ops.sampling.sampling import (
     alias_sample,
     build_alias,
@@ -93,15 +94,17 @@ def tables(
 
 
 def stream_case(
-    corpus: Corpus, vocab_size: int, dim: int, model: str, device: str, together: int = 0
+    corpus: Corpus, vocab_size: int, dim: int, model: str, device: str, shard_tokens: int = 0
 ):
     """The call to time, and what one call does: [loss, inputs, centres]."""
     in_table, other = tables(vocab_size, dim, device, corpus.grams)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     tree = "tree" in model
-    if together and device == "cpu":  # cut as for a whole run
-        in_table, other = (cut_(table_parts(*t.shape), t) for t in (in_table, other))
-    elif tree:
+    rounds = {}
+    if shard_tokens:
+        on_cpu = {"shards": SHARDS, "shard_tokens": shard_tokens}
+        rounds = on_cpu if device == "cpu" else {"windows_together": 1}
+    if tree:
         other = other[: vocab_size - 1]
 
     def work():
@@ -116,7 +119,7 @@ def stream_case(
             bags=corpus.bags,
             window=WINDOW,
             negatives=NEGATIVES,
-            windows_together=together,
+            **rounds,
             **MODELS[model][1],
         )
 
@@ -165,7 +168,7 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, nargs="+", default=[0.0, 1e-4])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["pair", "window"])
     parser.add_argument(
-        "--together", type=int, nargs="+", default=[0], help="windows_together, one result if not 0"
+        "--shard-tokens", type=int, nargs="+", default=[0], help="one result if not 0"
     )
     parser.add_argument("--bags", type=int, default=0, help="mean size of words' bags; 0: none")
     parser.add_argument("--grams", type=int, default=500_000, help="rows of n-grams")
@@ -197,16 +200,16 @@ def main() -> None:
                 shape = {"vocab_size": vocab_size, "dim": dim, "threshold": threshold}
                 for threads in arguments.threads if device == "cpu" else [1]:
                     torch.set_num_threads(threads)
-                    for model, together in itertools.product(arguments.models, arguments.together):
-                        work, _ = stream_case(corpus, vocab_size, dim, model, device, together)
+                    for model, size in itertools.product(arguments.models, arguments.shard_tokens):
+                        work, _ = stream_case(corpus, vocab_size, dim, model, device, size)
                         rows = rows_moved(corpus, model, pairs, centers)
                         moved = 2 * 4 * dim * rows
                         call = {"tokens": tokens, "windows": centers, "bytes": moved}
                         what = f"lexforge, {MODELS[model][0]}"
                         if corpus.bags is not None:
                             what += f", bags of {arguments.bags}"
-                        if together:
-                            what += f", {together} together"
+                        if size:
+                            what += f", shards of {size}"
                         report(what, threads, work, call, **shape)
                     pairs_per_token, windows_per_token = pairs / tokens, centers / tokens
                     batch = 16_384 if device == "cpu" else 262_144

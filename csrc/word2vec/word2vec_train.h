@@ -73,12 +73,14 @@
 // changes are added to the tables at its end; of a row that all threads train n times in a turn,
 // 1024 / n of the changes, down to their mean. (With in_scale none of in_table.)
 //
-// With together > 0 the result is the same to the last bit for any number of threads: kept
-// positions are trained in groups of so many, and the errors of a group's windows come from the
-// tables as they are before the group. What the windows then change, they change one after another,
-// so groups of one are the rule above. A block of kSentencesTogether sentences, counted from the
-// corpus's first, ends a group, so calls that end with blocks do what one call does. (On a GPU
-// groups are other ones: word2vec_train_cuda.h.)
+// With shards S > 0 and shard_tokens T, on the CPU, the result is the same to the last bit for any
+// number of threads. Shard k of the corpus is the sentences that begin at tokens [k T, (k + 1) T),
+// round r its shards [r S, (r + 1) S). A round's shards are each trained by the rule above, one
+// window after another, from the tables as they are before the round, and what they change is then
+// added to the tables, in the order of the shards: of a row that c of them train, n times in all,
+// 1024 / n of the changes, down to 1 / c. Of a row that one shard trains, what it made of it is
+// taken. Calls that end with rounds do what one call does. With S = 1 that is the rule above. (A GPU
+// has rounds of its own, with together > 0: word2vec_train_cuda.h.)
 //
 // A sentence with fewer than two kept tokens trains nothing. Empty ranges do nothing.
 #pragma once
@@ -92,15 +94,12 @@ namespace lexforge {
 
 template <typename scalar_t>
 struct Word2vecTrainParams {
-  scalar_t* in_table;    // [R, stride] row-major, updated in place; 64-byte aligned rows
-  scalar_t* out_table;   // [V, stride], or null: no negative sampling
-  scalar_t* tree_table;  // [V - 1, stride] inner nodes, or null: no hierarchical softmax
-  int64_t vocab_size;    // V < 2^31
-  int64_t in_rows;       // V <= R < 2^31; R = V without bags
-  int64_t stride;        // elements per row, a multiple of 16; those past dim are zero
-  // 1, or of tables that are cut into columns, [parts, V, stride] (in_table's R rows), the tree's
-  // too (its last row is not used). That is how `together` wants them on the CPU: threads have memory of their own.
-  int64_t parts;
+  scalar_t* in_table;      // [R, stride] row-major, updated in place; 64-byte aligned rows
+  scalar_t* out_table;     // [V, stride], or null: no negative sampling
+  scalar_t* tree_table;    // [V - 1, stride] inner nodes, or null: no hierarchical softmax
+  int64_t vocab_size;      // V < 2^31
+  int64_t in_rows;         // V <= R < 2^31; R = V without bags
+  int64_t stride;          // elements per row, a multiple of 16; those past dim are zero
   const int32_t* tokens;   // [N] encoded corpus, 0 <= id < V
   const int64_t* offsets;  // [S + 1] sentence s is tokens[offsets[s] .. offsets[s + 1])
   int64_t first_sentence, last_sentence;
@@ -126,7 +125,9 @@ struct Word2vecTrainParams {
   int32_t negatives;     // K >= 0
   bool dynamic_window;   // draw 1..window per centre; otherwise always window
   bool share_negatives;  // K noise words per window instead of per pair; of skip-gram
-  int32_t together;      // windows in a group, or 0: threads update without locks
+  int32_t together;      // on a GPU: windows of a round, or 0: without locks
+  int32_t shards;        // on the CPU: of a round, or 0: threads update without locks
+  int64_t shard_tokens;  // a shard's part of the corpus
   // lr at corpus position p = alpha + (min_alpha - alpha) * (tokens_before + p) / total_tokens
   double alpha, min_alpha;
   int64_t tokens_before;  // tokens of earlier epochs
@@ -135,7 +136,7 @@ struct Word2vecTrainParams {
   uint32_t epoch;
 };
 
-constexpr int64_t kSentencesTogether = 256;
+constexpr int64_t kSentencesTogether = 256, kMostShards = 64;
 
 // Longer than the path of any word whose count, and all counts together, fit into 64 bits.
 constexpr int32_t kLongestPath = 96;

@@ -17,39 +17,28 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
                     const Tensor& bag_rows, int64_t longest_bag, bool bag_mean,
                     int64_t first_sentence, int64_t last_sentence, bool cbow, bool cbow_mean,
                     int64_t window, int64_t negatives, bool dynamic_window, bool share_negatives,
-                    int64_t together, double alpha, double min_alpha, int64_t tokens_before,
-                    int64_t total_tokens, int64_t seed, int64_t epoch, int64_t threads) {
+                    int64_t together, int64_t shards, int64_t shard_tokens, double alpha,
+                    double min_alpha, int64_t tokens_before, int64_t total_tokens, int64_t seed,
+                    int64_t epoch, int64_t threads) {
   constexpr int64_t kAny = Checks::kAny;
   const Checks check("word2vec_train_", "in_table", in_table);
-  const bool in_parts = Device::kParts && together > 0;
-  check.that(in_table.dim() == (in_parts ? 3 : 2), "in_table must have ", in_parts ? 3 : 2,
-             " dimensions, got ", in_table.dim());
-  // The shape of a table of so many rows.
-  const auto table = [&](const char* name, const Tensor& t, int64_t rows, int64_t columns) {
-    if (in_parts) {
-      check.tensor(name, t, in_table.scalar_type(),
-                   {rows == 0 ? kAny : columns, rows, in_table.size(2)});
-    } else {
-      check.tensor(name, t, in_table.scalar_type(), {rows, columns});
-    }
-  };
-  table("in_table", in_table, kAny, kAny);
-  const int64_t in_rows = in_table.size(in_parts), columns = in_table.size(in_parts ? 0 : 1);
+  check.tensor("in_table", in_table, in_table.scalar_type(), {kAny, kAny});
+  const int64_t in_rows = in_table.size(0), stride = in_table.size(1);
   const bool has_bags = bag_offsets.numel() > 0;
   check.tensor("bag_offsets", bag_offsets, ScalarType::Long, {kAny});
   check.tensor("bag_rows", bag_rows, ScalarType::Int, {kAny});
   const int64_t vocab_size = has_bags ? bag_offsets.size(0) - 1 : in_rows;
-  const int64_t stride = in_parts ? in_table.size(2) : columns;
   check.that(stride > 0 && stride % 16 == 0, "in_table must have rows of a multiple of 16, got ",
              stride);
   check.that(in_rows <= INT32_MAX, "in_table must have fewer than 2^31 rows, got ", in_rows);
   check.that(vocab_size <= in_rows, "in_table must have a row for each of the ", vocab_size,
              " words that have bags, got ", in_rows);
   const bool has_noise = out_table.numel() > 0, has_tree = tree_table.numel() > 0;
-  const int64_t nodes = in_parts ? vocab_size : vocab_size - 1;
   check.that(has_noise || has_tree, "out_table or tree_table must have rows");
-  table("out_table", out_table, has_noise ? vocab_size : 0, columns);
-  table("tree_table", tree_table, has_tree ? nodes : 0, columns);
+  check.tensor("out_table", out_table, in_table.scalar_type(),
+               {has_noise ? vocab_size : 0, stride});
+  check.tensor("tree_table", tree_table, in_table.scalar_type(),
+               {has_tree ? vocab_size - 1 : 0, stride});
   check.tensor("stats", stats, ScalarType::Double, {3});
   check.tensor("tokens", tokens, ScalarType::Int, {kAny});
   check.tensor("offsets", offsets, ScalarType::Long, {kAny});
@@ -84,7 +73,13 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
              kLongestPath, "], got ", longest_path);
   check.that(!has_bags || (longest_bag >= 1 && longest_bag <= kLongestBag),
              "longest_bag must be in [1, ", kLongestBag, "], got ", longest_bag);
-  check.that(together >= 0 && together <= 1000, "together must be in [0, 1000], got ", together);
+  check.that(together >= 0 && together <= (Device::kShards ? 0 : 1000), "together must be in ",
+             Device::kShards ? "[0, 0] on the CPU, which has shards" : "[0, 1000]", ", got ",
+             together);
+  check.that(shards >= 0 && shards <= (Device::kShards ? kMostShards : 0), "shards must be in ",
+             Device::kShards ? "[0, 64]" : "[0, 0] on a GPU", ", got ", shards);
+  check.that(shard_tokens >= 1 && shard_tokens <= (int64_t{1} << 32),
+             "shard_tokens must be in [1, 2^32], got ", shard_tokens);
   check.that(total_tokens > 0, "total_tokens must be positive, got ", total_tokens);
   check.threads(threads);
   const Device device(in_table);
@@ -96,7 +91,6 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
         .vocab_size = vocab_size,
         .in_rows = in_rows,
         .stride = stride,
-        .parts = in_parts ? columns : 1,
         .tokens = data<const int32_t>(tokens),
         .offsets = data<const int64_t>(offsets),
         .first_sentence = first_sentence,
@@ -120,6 +114,8 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
         .dynamic_window = dynamic_window,
         .share_negatives = share_negatives || cbow,
         .together = static_cast<int32_t>(together),
+        .shards = static_cast<int32_t>(shards),
+        .shard_tokens = shard_tokens,
         .alpha = alpha,
         .min_alpha = min_alpha,
         .tokens_before = tokens_before,

@@ -4,40 +4,84 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/scratch.h"
 #include "common/team.h"
 #include "word2vec/word2vec_train.h"
 
 namespace lexforge {
 
+// Copies of the rows that a shard trains, from when it first meets them until they are merged.
+template <typename scalar_t>
+struct ShardRows {
+  struct Place {
+    uint32_t number;  // 1 for the first copy, 2 for the next; 0: none
+    uint32_t times;   // that the row was trained
+  };
+  struct Table {
+    scalar_t* start;  // of the table itself, which stays as it is
+    int64_t rows;
+    Place* place;          // [rows], zeros before and after a round
+    uint64_t* copied;      // a bit for each row that has a copy; zeros likewise
+    int32_t* row;          // of each copy
+    scalar_t* copy;        // [copies, stride]
+    int64_t copies, made;  // copies that have a place, and those of them that hold their rows
+  };
+  static constexpr int64_t kTables = 3;  // in, out, tree
+  Table table[kTables];
+
+  // For shards of at most so many tokens, in memory of zeros.
+  ShardRows(const Word2vecTrainParams<scalar_t>& params, int64_t most_tokens, Carver& carve) {
+    const bool bags = params.bag_offsets != nullptr;
+    const int64_t V = params.vocab_size, pairs = 2 * params.window;
+    // Rows that a token brings with it, as a context, as a target and with noise, and as a path.
+    const int64_t noise = (params.share_negatives || params.cbow ? 1 : pairs) * params.negatives;
+    const bool has_out = params.out_table != nullptr, has_tree = params.tree_table != nullptr;
+    const auto place = [&](int64_t name, scalar_t* start, int64_t rows, int64_t each) {
+      const int64_t most = most_tokens < rows / each ? most_tokens * each : rows;
+      table[name] = {start,
+                     rows,
+                     carve.take<Place>(rows),
+                     carve.take<uint64_t>((rows + 63) / 64),
+                     carve.take<int32_t>(most),
+                     carve.take<scalar_t>(most * params.stride),
+                     0,
+                     0};
+    };
+    place(0, params.in_table, params.in_rows, bags ? params.longest_bag : 1);
+    place(1, params.out_table, has_out ? V : 0, 1 + noise);
+    place(2, params.tree_table, has_tree ? V - 1 : 0, has_tree ? params.longest_path : 1);
+  }
+};
+
 // Trains on the sentences of params.first_sentence .. last_sentence in order, on the calling
-// thread, one of `threads` that train the same tables, and adds to stats[0..2]. `workspace` is
-// 64-byte aligned scratch memory. Returns false, having stopped, when a token is not in [0, V), the
-// offsets do not rise within [0, token_count], or a path or a bag is none.
+// thread, one of `threads` that train the same tables, and adds to stats[0..2]; or, with a shard,
+// changes its copies and not the tables. `workspace` is 64-byte aligned scratch memory. Returns
+// false, having stopped, when a token is not in [0, V), the offsets do not rise within
+// [0, token_count], or a path or a bag is none.
 template <typename scalar_t>
 using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
-                                   int64_t threads, void* workspace, double* stats);
+                                   int64_t threads, ShardRows<scalar_t>* shard, void* workspace,
+                                   double* stats);
 
-// The same with params.together > 0, as one member of a team, of at most params.parts members, all
-// of whom call it with the same arguments, but each with a workspace of its own; one of them adds to stats. `shared` is
-// 64-byte aligned scratch memory that all of them use.
+// A member's part of adding what `count` shards, at most kMostShards, have changed to the tables,
+// after which there are no copies.
 template <typename scalar_t>
-using Word2vecTogetherFunction = bool(const Word2vecTrainParams<scalar_t>& params,
-                                      int64_t token_count, const TeamMember& member, void* shared,
-                                      void* workspace, double* stats);
+using Word2vecMergeFunction = void(ShardRows<scalar_t>* shards, int64_t count, int64_t stride,
+                                   const TeamMember& member);
 
 namespace baseline {
 Word2vecTrainFunction<float> word2vec_train;
 Word2vecTrainFunction<double> word2vec_train_double;  // for tests
-Word2vecTogetherFunction<float> word2vec_together;
-Word2vecTogetherFunction<double> word2vec_together_double;
+Word2vecMergeFunction<float> word2vec_merge;
+Word2vecMergeFunction<double> word2vec_merge_double;
 }  // namespace baseline
 namespace avx2 {
 Word2vecTrainFunction<float> word2vec_train;
-Word2vecTogetherFunction<float> word2vec_together;
+Word2vecMergeFunction<float> word2vec_merge;
 }  // namespace avx2
 namespace avx512 {
 Word2vecTrainFunction<float> word2vec_train;
-Word2vecTogetherFunction<float> word2vec_together;
+Word2vecMergeFunction<float> word2vec_merge;
 }  // namespace avx512
 
 // Sizes of a thread's workspace.
@@ -69,7 +113,7 @@ struct Word2vecTrainPlan {
 
   template <typename scalar_t>
   explicit Word2vecTrainPlan(const Word2vecTrainParams<scalar_t>& params, int64_t threads = 1) {
-    const bool own = params.together == 0 && threads > 1;
+    const bool own = threads > 1;
     own_words = own ? least(kOwnWords, params.vocab_size) : 0;
     own_nodes = own ? least(kOwnNodes, params.vocab_size - 1) : 0;
     const int64_t window = params.window, negatives = params.negatives;
@@ -96,16 +140,13 @@ struct Word2vecTrainPlan {
     most_errors = (shared_tiles + own_tiles) * most_inputs;
     most_draws = in_common ? negatives : most_contexts * negatives;
     most_rows = most_tiles * kTile + (bags ? 0 : most_contexts);
-    planned = params.together > 0 ? (params.together + threads - 1) / threads
-              : most_rows >= 2048 ? 1
-                                  : least(2048 / most_rows, 32);
+    planned = most_rows >= 2048 ? 1 : least(2048 / most_rows, 32);
     // Beyond those planned at the same time, whose lists are read at once.
-    list_ahead = 12 + (params.together > 0 ? 0 : planned);
-    begin_ahead = 32 + (params.together > 0 ? 0 : 2 * planned);
+    list_ahead = 12 + planned;
+    begin_ahead = 32 + 2 * planned;
     most_tokens = planned + 2 * window;
     most_bag_rows = (params.cbow ? most_tokens : planned) * params.longest_bag;
-    sums = bags && params.cbow && params.together == 0 && params.in_scale == nullptr &&
-           most_tokens <= kMostSums;
+    sums = bags && params.cbow && params.in_scale == nullptr && most_tokens <= kMostSums;
     bag_places = 64;
     while (bag_places < 2 * most_bag_rows) bag_places *= 2;
     kept = kKept + 2 * window;
@@ -127,13 +168,11 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
   const size_t tiles = static_cast<size_t>(sizes.most_tiles);
   const size_t quads = planned * static_cast<size_t>(sizes.most_draws + 1) + 2 * widest;
   const size_t stride = static_cast<size_t>(params.stride);
-  const size_t parts = static_cast<size_t>(params.parts);
   const size_t plan =
       2 * rows * sizeof(void*) + planned * tiles * sizes.kErrors * sizeof(scalar_t) +
       planned * (192 + 2 * sizeof(int32_t)) + quads * 5 * sizeof(uint32_t) +
       stride * sizeof(scalar_t) + static_cast<size_t>(sizes.most_bag_rows) * sizeof(void*) +
       static_cast<size_t>(sizes.most_tokens + 1) * (2 * sizeof(int64_t) + 4 * sizeof(int32_t));
-  const size_t plans = params.together > 0 ? 4 : 2;
   const size_t errors = static_cast<size_t>(sizes.most_errors) * sizes.kErrors;
   const size_t changes = static_cast<size_t>(sizes.shared_tiles * sizes.kTile) * 16;
   // Twice each row, and how often it was trained.
@@ -148,21 +187,9 @@ size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int
                         static_cast<size_t>(sizes.bag_places) * (sizeof(void*) + sizeof(int32_t)) +
                         static_cast<size_t>(sizes.most_bag_rows) * 3 * sizeof(int32_t);
   const size_t bytes =
-      own + sums + kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) +
-      plans * plan +
-      (errors + changes + 2 * stride * parts + static_cast<size_t>(sizes.most_contexts)) *
-          sizeof(scalar_t);
+      own + sums + kept * (3 * sizeof(int32_t) + sizeof(int64_t) + sizeof(scalar_t)) + 2 * plan +
+      (errors + changes + 2 * stride + static_cast<size_t>(sizes.most_contexts)) * sizeof(scalar_t);
   return (bytes + 64 * 100) / 64 * 64;  // each of some 90 arrays starts at a cache line
-}
-
-// Bytes of what the members of a team share.
-template <typename scalar_t>
-size_t word2vec_together_memory(const Word2vecTrainParams<scalar_t>& params, int64_t members) {
-  const Word2vecTrainPlan sizes(params, members);
-  const int64_t scores = params.together * params.parts * sizes.most_errors * sizes.kErrors;
-  const int64_t bytes = 4 * members * static_cast<int64_t>(sizeof(void*)) +
-                        2 * scores * static_cast<int64_t>(sizeof(scalar_t));
-  return static_cast<size_t>(bytes + 64 * 5) / 64 * 64;
 }
 
 }  // namespace lexforge

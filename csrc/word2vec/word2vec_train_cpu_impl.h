@@ -6,10 +6,9 @@
 //   cpu/read_impl.h      tokens -> kept centres (sub-sampling and windows)
 //   cpu/plan_impl.h      centres -> the rows that each window touches, in order, with labels and
 //                        weights; cpu/noise_impl.h draws the noise words, cpu/own_rows_impl.h has
-//                        a thread's copies of rows that all threads train
+//                        copies of rows, of a thread's own or of a shard
 //   cpu/train_impl.h     windows, each a step on its rows; meanwhile the rows of later windows are
 //                        fetched
-//   cpu/together_impl.h  the same by a team of threads, with one result for any number of them
 // What a step does is in cpu/window_step_impl.h alone.
 #include <cmath>
 #include <cstdint>
@@ -19,7 +18,6 @@
 #include "common/scratch.h"
 #include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
-#include "word2vec/cpu/together_impl.h"
 #include "word2vec/cpu/train_impl.h"
 #include "word2vec/cpu/window_step_impl.h"
 
@@ -34,44 +32,37 @@ using DoubleStep = WindowStep<ScalarLanes<double>, ScalarLanes<double>, 0>;
 
 #ifdef LEXFORGE_ISA_BASELINE
 bool word2vec_train_double(const Word2vecTrainParams<double>& params, int64_t token_count,
-                           int64_t threads, void* workspace, double* stats) {
-  return train<DoubleStep>(params, token_count, threads, workspace, stats);
+                           int64_t threads, ShardRows<double>* shard, void* workspace,
+                           double* stats) {
+  return train<DoubleStep>(params, token_count, threads, shard, workspace, stats);
 }
 
-bool word2vec_together_double(const Word2vecTrainParams<double>& params, int64_t token_count,
-                              const TeamMember& member, void* shared, void* workspace,
-                              double* stats) {
-  return train_together<DoubleStep>(params, token_count, member, shared, workspace, stats);
+void word2vec_merge_double(ShardRows<double>* shards, int64_t count, int64_t stride,
+                           const TeamMember& member) {
+  merge_shards(shards, count, stride, member);
 }
 #endif
 
-bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, int64_t threads,
-                    void* workspace, double* stats) {
-  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
-    case 64:
-      return train<FloatStep<64>>(params, token_count, threads, workspace, stats);
-    case 112:
-      return train<FloatStep<112>>(params, token_count, threads, workspace, stats);
-    case 128:
-      return train<FloatStep<128>>(params, token_count, threads, workspace, stats);
-    case 208:
-      return train<FloatStep<208>>(params, token_count, threads, workspace, stats);
-    case 304:
-      return train<FloatStep<304>>(params, token_count, threads, workspace, stats);
-    default:
-      return train<FloatStep<0>>(params, token_count, threads, workspace, stats);
-  }
+void word2vec_merge(ShardRows<float>* shards, int64_t count, int64_t stride,
+                    const TeamMember& member) {
+  merge_shards(shards, count, stride, member);
 }
 
-bool word2vec_together(const Word2vecTrainParams<float>& params, int64_t token_count,
-                       const TeamMember& member, void* shared, void* workspace, double* stats) {
-  switch (params.stride) {
-    case 32:
-      return train_together<FloatStep<32>>(params, token_count, member, shared, workspace, stats);
+bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, int64_t threads,
+                    ShardRows<float>* shard, void* workspace, double* stats) {
+  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
     case 64:
-      return train_together<FloatStep<64>>(params, token_count, member, shared, workspace, stats);
+      return train<FloatStep<64>>(params, token_count, threads, shard, workspace, stats);
+    case 112:
+      return train<FloatStep<112>>(params, token_count, threads, shard, workspace, stats);
+    case 128:
+      return train<FloatStep<128>>(params, token_count, threads, shard, workspace, stats);
+    case 208:
+      return train<FloatStep<208>>(params, token_count, threads, shard, workspace, stats);
+    case 304:
+      return train<FloatStep<304>>(params, token_count, threads, shard, workspace, stats);
     default:
-      return train_together<FloatStep<0>>(params, token_count, member, shared, workspace, stats);
+      return train<FloatStep<0>>(params, token_count, threads, shard, workspace, stats);
   }
 }
 

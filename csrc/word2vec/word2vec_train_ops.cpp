@@ -1,4 +1,5 @@
 // CPU binding of word2vec_train_.
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -16,15 +17,15 @@ constexpr int64_t kTokensPerTurn = 4096;
 struct Cpu : CpuCall {
   using CpuCall::CpuCall;
 
-  static constexpr bool kParts = true;  // of tables, with `together`
+  static constexpr bool kShards = true;
 
   template <typename scalar_t>
   void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
            Tensor& stats, int64_t threads) const {
     if (params.first_sentence == params.last_sentence) return;
     const bool valid =
-        params.together > 0
-            ? train_together(check, params, token_count, data<double>(stats), threads)
+        params.shards > 0
+            ? train_in_shards(check, params, token_count, stats, threads)
             : train_in_turns(check, params, token_count, data<double>(stats), threads);
     check.that(valid, "tokens must be in [0, ", params.vocab_size,
                "), offsets must rise from 0 to at most ", token_count, ", paths have at most ",
@@ -67,7 +68,9 @@ struct Cpu : CpuCall {
           part.first_sentence = next.fetch_add(turn);
           part.last_sentence = std::min(part.first_sentence + turn, params.last_sentence);
           if (part.first_sentence >= params.last_sentence) break;
-          if (!kernel(part, token_count, threads, workspace.get(), local.data())) valid = false;
+          if (!kernel(part, token_count, threads, nullptr, workspace.get(), local.data())) {
+            valid = false;
+          }
         }
         sums[thread] = local;
       }
@@ -79,30 +82,69 @@ struct Cpu : CpuCall {
     return valid;
   }
 
-  // Threads work on columns of their own.
+  // Threads take the shards of a round in turn, and add what they changed to the tables together.
   template <typename scalar_t>
-  static bool train_together(const Checks& check, const Word2vecTrainParams<scalar_t>& params,
-                             int64_t token_count, double* stats, int64_t threads) {
-    Word2vecTogetherFunction<scalar_t>* kernel;
+  static bool train_in_shards(const Checks& check, const Word2vecTrainParams<scalar_t>& params,
+                              int64_t token_count, Tensor& stats, int64_t threads) {
+    Word2vecTrainFunction<scalar_t>* kernel;
+    Word2vecMergeFunction<scalar_t>* merge;
     if constexpr (std::is_same_v<scalar_t, float>) {
-      kernel = LEXFORGE_CHOOSE(word2vec_together);
+      kernel = LEXFORGE_CHOOSE(word2vec_train);
+      merge = LEXFORGE_CHOOSE(word2vec_merge);
     } else {
-      kernel = baseline::word2vec_together_double;
+      kernel = baseline::word2vec_train_double;
+      merge = baseline::word2vec_merge_double;
     }
-    const int64_t members = std::min(threads, params.parts);
-    const int64_t bytes = static_cast<int64_t>(word2vec_together_memory(params, members));
-    const Scratch shared = new_scratch(bytes);
-    check.that(shared != nullptr, "no memory for ", bytes, " bytes");
-    bool memory = true, valid = true;  // written by the first member
-    run_team(members, [&](const TeamMember& member) {
-      const size_t own = word2vec_train_workspace(params, member.members);
-      const Scratch workspace = new_scratch(static_cast<int64_t>(own));
-      const bool all = member.meeting.wait(workspace != nullptr);
-      const bool good =
-          all && kernel(params, token_count, member, shared.get(), workspace.get(), stats);
-      if (member.index == 0) memory = all, valid = good;
+    const int64_t* const first = params.offsets + params.first_sentence;
+    const int64_t* const last = params.offsets + params.last_sentence;
+    if (*first < 0 || *last > token_count || !std::is_sorted(first, last + 1)) return false;
+    const auto shard_of = [&](const int64_t* sentence) { return *sentence / params.shard_tokens; };
+    const int64_t shards = params.shards;
+    const int64_t first_round = shard_of(first) / shards,
+                  end_round = shard_of(last - 1) / shards + 1;
+    // The sentences of a shard of the corpus.
+    const auto begin_of = [&](int64_t shard) {
+      return std::lower_bound(first, last, shard * params.shard_tokens) - params.offsets;
+    };
+    int64_t most_tokens = 0;
+    for (int64_t shard = first_round * shards; shard < end_round * shards; ++shard) {
+      const int64_t tokens = params.offsets[begin_of(shard + 1)] - params.offsets[begin_of(shard)];
+      most_tokens = std::max(most_tokens, tokens);
+    }
+    Carver sizes(nullptr);
+    ShardRows<scalar_t>(params, most_tokens, sizes);
+    std::vector<Tensor> memory;
+    std::vector<ShardRows<scalar_t>> rows;
+    for (int64_t s = 0; s < shards; ++s) {
+      memory.push_back(zeroed(large(new_empty(stats, {sizes.used()}, ScalarType::Byte))));
+      Carver carve(memory.back().data_ptr());
+      rows.emplace_back(params, most_tokens, carve);
+    }
+    std::vector<std::array<double, 3>> sums(static_cast<size_t>(shards));
+    std::atomic<int64_t> taken[2] = {0, 0};  // of this round and of the next
+    bool enough = true, valid = true;        // written by the first member
+    run_team(std::min(threads, shards), [&](const TeamMember& member) {
+      const Scratch workspace = new_scratch(static_cast<int64_t>(word2vec_train_workspace(params)));
+      bool well = member.meeting.wait(workspace != nullptr);
+      if (member.index == 0) enough = well;
+      for (int64_t round = first_round; well && round < end_round; ++round) {
+        for (int64_t s; well && (s = taken[round % 2]++) < shards;) {
+          Word2vecTrainParams<scalar_t> part = params;
+          part.first_sentence = begin_of(round * shards + s);
+          part.last_sentence = begin_of(round * shards + s + 1);
+          well = kernel(part, token_count, 1, &rows[s], workspace.get(), sums[s].data());
+        }
+        well = member.meeting.wait(well);
+        if (member.index == 0) taken[round % 2 == 0] = 0, valid = well;
+        if (!well) break;
+        merge(rows.data(), shards, params.stride, member);
+        member.meeting.wait(true);
+      }
     });
-    check.that(memory, "no memory for ", params.together, " windows of ", threads, " threads");
+    check.that(enough, "no memory for ", threads, " threads");
+    for (const auto& sum : sums) {
+      for (int64_t i = 0; i < 3; ++i) data<double>(stats)[i] += sum[i];
+    }
     return valid;
   }
 };

@@ -11,7 +11,7 @@ namespace {
 struct Cuda : CudaCall {
   using CudaCall::CudaCall;
 
-  static constexpr bool kParts = false;
+  static constexpr bool kShards = false;
 
   void run(const Checks& check, const Word2vecTrainParams<float>& params, int64_t token_count,
            Tensor& stats, int64_t /*threads*/) const {

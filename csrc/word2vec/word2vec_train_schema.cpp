@@ -8,6 +8,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
       "Tensor bag_rows, int longest_bag, bool bag_mean, int first_sentence, "
       "int last_sentence, bool cbow, bool cbow_mean, int window, int negatives, bool "
       "dynamic_window, "
-      "bool share_negatives, int together, float alpha, float min_alpha, int tokens_before, "
+      "bool share_negatives, int together, int shards, int shard_tokens, float alpha, float "
+      "min_alpha, int tokens_before, "
       "int total_tokens, int seed, int epoch, int threads) -> ()");
 }

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lexforge import Word2Vec, _library, load_vectors
-from lexforge.models.word2vec.trainer import group_of
+from lexforge.models.word2vec.trainer import rounds_of
 from lexforge.models.word2vec.tree import tree_of_paths
 from lexforge.text.huffman import huffman_tree
 from lexforge.training.checkpoint import CheckpointError
@@ -224,7 +224,8 @@ def long_sentences(corpus):
 @pytest.mark.parametrize("kind", MODELS)
 def test_any_number_of_workers_gives_the_same_bits(long_sentences, kind):
     one = Word2Vec(long_sentences, **TEAM, **kind)
-    assert one.state.corpus["windows_together"] == group_of(one.settings)
+    rounds = rounds_of(one.settings, sum(map(len, long_sentences)))
+    assert one.state.corpus.items() >= rounds.items()
     for workers in (2, 3, 8):
         other = Word2Vec(long_sentences, **{**TEAM, "workers": workers}, **kind)
         assert same(one, other)
@@ -233,10 +234,10 @@ def test_any_number_of_workers_gives_the_same_bits(long_sentences, kind):
     assert not same(one, Word2Vec(long_sentences, **{**TEAM, "deterministic": False}, **kind))
 
 
-@pytest.mark.parametrize("looks", [1, 3, 5])
+@pytest.mark.parametrize("looks", [1, 7, 40])
 @pytest.mark.parametrize("kind", MODELS)
 def test_stopped_and_resumed_by_other_workers(long_sentences, kind, looks, tmp_path, monkeypatch):
-    """Also within an epoch, of four blocks of sentences: calls are as short as can be."""
+    """Also within an epoch, of 31 rounds: calls are as short as can be."""
     sentences = [words[:5] for words in long_sentences * 13]
     whole = Word2Vec(sentences, **TEAM, **kind)
     for name in ("FIRST_CALL_UNITS", "CALL_SECONDS"):
@@ -244,7 +245,7 @@ def test_stopped_and_resumed_by_other_workers(long_sentences, kind, looks, tmp_p
     model = Word2Vec(**{**TEAM, "workers": 2}, **kind)
     model.build_vocab(sentences)
     model.train(sentences, checkpoint_folder=tmp_path, stop=StopAfter(looks))
-    assert model.state.position == looks % 4
+    assert model.state.position == looks % 31
     resumed = Word2Vec.load(tmp_path, workers=3, device="cpu")
     resumed.train(sentences, resume=True)
     assert same(resumed, whole)
@@ -266,15 +267,33 @@ def test_a_run_stays_what_it_is(corpus, deterministic, tmp_path):
     path.write_text(json.dumps(state))
     with pytest.raises(CheckpointError, match=r"state\.json: windows_together must be an int"):
         Word2Vec.load(tmp_path)
+    state["corpus"] |= {"windows_together": 2, "shards": 65}
+    path.write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match="shards must be 1 to 64, got 65"):
+        Word2Vec.load(tmp_path)
 
 
-def test_a_group_is_that_of_the_run(long_sentences, tmp_path, monkeypatch):
-    """Also where this version has another number."""
+def test_a_deterministic_run_of_an_earlier_version(corpus, tmp_path):
+    """It had no shards."""
+    model = Word2Vec(**SMALL, deterministic=True)
+    model.build_vocab(corpus)
+    model.train(corpus, checkpoint_folder=tmp_path, stop=StopAfter(1))
+    path = tmp_path / "trainer_state.json"
+    state = json.loads(path.read_text())
+    del state["corpus"]["shards"], state["corpus"]["shard_tokens"]
+    path.write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="is deterministic as an earlier version was"):
+        Word2Vec.load(tmp_path, device="cpu").train(corpus, resume=True)
+
+
+def test_rounds_are_those_of_the_run(long_sentences, tmp_path, monkeypatch):
+    """Also where this version has other numbers."""
     whole = Word2Vec(long_sentences, **TEAM)
     model = Word2Vec(**TEAM)
     model.build_vocab(long_sentences)
     model.train(long_sentences, checkpoint_folder=tmp_path, stop=StopAfter(1))
-    monkeypatch.setattr("lexforge.models.word2vec.model.group_of", lambda settings: 16)
+    other = {"windows_together": 16, "shards": 3, "shard_tokens": 50}
+    monkeypatch.setattr("lexforge.models.word2vec.model.rounds_of", lambda *_: other)
     resumed = Word2Vec.load(tmp_path, workers=1, device="cpu")
     resumed.train(long_sentences, resume=True)
     assert same(resumed, whole)

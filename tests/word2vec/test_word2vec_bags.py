@@ -219,11 +219,11 @@ def test_changes_of_rows_that_all_threads_train_do_not_add_up_too_far(
 
 
 @each_variant
-@pytest.mark.parametrize("together", [1, 16])
-def test_groups_equal_the_oracle(cpu_kernels, model, losses, sharing, together):
-    """In float64 too, and with more threads than columns to share."""
-    lengths = [40, 1, 7, 0, 30] + [0] * 250 + [2] * 8
-    options = {"dim": 70, "dtype": "f8", "windows_together": together}
+@pytest.mark.parametrize("shards", [1, 5])
+def test_shards_equal_the_oracle(cpu_kernels, model, losses, sharing, shards):
+    """Sentences longer than a shard, empty shards, and fewer threads than shards, or more."""
+    lengths = [40, 1, 7, 0, 30] + [0] * 250 + [2] * 20
+    options = {"dim": 70, "dtype": "f8", "shards": shards, "shard_tokens": 15}
     case = bag_case(lengths, model, losses, sharing, **options)
     check_float64(case, cpu_kernels, threads=(1, 5))
 
@@ -231,14 +231,16 @@ def test_groups_equal_the_oracle(cpu_kernels, model, losses, sharing, together):
 @each_variant
 @pytest.mark.parametrize("dim", [20, 300])
 def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, sharing, dim):
-    """Also for a corpus cut into calls between blocks of 256 sentences."""
+    """Also for a corpus cut into calls between rounds."""
     lengths = np.random.default_rng(7).integers(0, 6, 530)
-    options = {"vocab_size": 90, "dim": dim, "scale": 1 / dim**0.5, "windows_together": 16}
+    options = {"vocab_size": 90, "dim": dim, "scale": 1 / dim**0.5}
+    options |= {"shards": 5, "shard_tokens": 60}
     case = bag_case(lengths, model, losses, sharing, **options)
     first = case.run(cpu_kernels)
     assert (first[0][:90] != case.tables[0][:90]).any()
     assert (first[0][90:] != case.tables[0][90:]).any()
-    for threads, cuts in ((2, ()), (3, (256,)), (8, ()), (1, (256, 512))):
+    one, two = np.searchsorted(case.offsets, [300, 900]).tolist()
+    for threads, cuts in ((2, ()), (3, (one,)), (8, ()), (1, (one, two))):
         again = case.run(cpu_kernels, threads, cuts)
         for table in range(3):
             assert first[table].tobytes() == again[table].tobytes()
@@ -260,16 +262,16 @@ def test_one_thread_is_reproducible(cpu_kernels, model, losses, sharing):
 
 
 @each_variant
-@pytest.mark.parametrize("together", [0, 8])
-def test_rows_make_some_of_their_changes(device, model, losses, sharing, together):
+@pytest.mark.parametrize("shards", [0, 3])
+def test_rows_make_some_of_their_changes(device, model, losses, sharing, shards):
     """Equal to the oracle; rows of scale 0 keep their bits."""
     scale = np.tile(np.float32([0, 1, 0.5, 2]), 25)
     options = {"in_scale": scale, "dim": 100}
-    if device.type == "cpu" and not _library.emulated():
-        options["windows_together"] = together
-    elif together:
-        pytest.skip("the oracle has the CPU's groups")
-    case = bag_case([70], model, losses, sharing, **options)
+    if shards:
+        if device.type != "cpu" or _library.emulated():
+            pytest.skip("the oracle has the CPU's rounds")
+        options |= {"shards": shards, "shard_tokens": 20}
+    case = bag_case([30, 25, 15] if shards else [70], model, losses, sharing, **options)
     case.check_sequential(device, tolerance=1e-5)
     assert case.run(device)[0][::4].tobytes() == case.tables[0][::4].tobytes()
 
@@ -279,10 +281,10 @@ def test_rows_make_some_of_their_changes(device, model, losses, sharing, togethe
 
 @both_models
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("together", [0, 16])
+@pytest.mark.parametrize("shards", [0, 3])
 @pytest.mark.parametrize("bad", ["row", "negative", "long", "empty", "before", "beyond", "falls"])
-def test_bags_that_are_none(cpu_kernels, model, bad, together, threads):
-    case = bag_case([60], model, subsample=False, windows_together=together)
+def test_bags_that_are_none(cpu_kernels, model, bad, shards, threads):
+    case = bag_case([60], model, subsample=False, shards=shards)
     offsets, rows, longest, mean = case.bags
     word = int(case.tokens[20])
     if bad in ("row", "negative"):

@@ -92,6 +92,13 @@ def check_float64(case, device, threads=(1,)):
             np.testing.assert_allclose(actual[table], expected[table], rtol=1e-12, atol=1e-12)
 
 
+def in_rounds(device):
+    """What makes the result the same every time."""
+    if device.type == "cpu" and not _library.emulated():
+        return {"shards": 3, "shard_tokens": 20}
+    return {"windows_together": 8}
+
+
 # ---- several threads
 
 
@@ -131,27 +138,28 @@ def test_changes_of_rows_that_all_threads_train_do_not_add_up_too_far(
 
 
 @all_variants
-@pytest.mark.parametrize("together", [0, 8])
-def test_rows_make_some_of_their_changes(device, model, losses, sharing, together):
+@pytest.mark.parametrize("shards", [0, 3])
+def test_rows_make_some_of_their_changes(device, model, losses, sharing, shards):
     """Equal to the oracle; rows of scale 0 keep their bits."""
     scale = np.tile(np.float32([0, 1, 0.5, 2]), 10)
     options = {"model": model, "losses": losses, "negative_sharing": sharing, "in_scale": scale}
-    if device.type == "cpu" and not _library.emulated():
-        options["windows_together"] = together
-    elif together:
-        pytest.skip("the oracle has the CPU's groups")
+    if shards:
+        options |= in_rounds(device)
+        if "shards" not in options:
+            pytest.skip("the oracle has the CPU's rounds")
     for window in (2, 40):  # fewer targets, or more, than a step has registers for
-        case = Case([70], dim=100, scale=0.2, window=window, **options)
+        lengths = [30, 25, 15] if shards else [70]
+        case = Case(lengths, dim=100, scale=0.2, window=window, **options)
         case.check_sequential(device, tolerance=1e-5)
         assert case.run(device)[0][::4].tobytes() == case.tables[0][::4].tobytes()
 
 
 @all_variants
-def test_held_rows_keep_their_bits_in_groups(device, model, losses, sharing):
-    """With several threads; on a GPU, in rounds."""
+def test_held_rows_keep_their_bits_in_rounds(device, model, losses, sharing):
+    """With several threads."""
     scale = np.tile(np.float32([0, 1, 1, 0]), 10)
     options = {"model": model, "losses": losses, "negative_sharing": sharing, "in_scale": scale}
-    case = Case([40, 0, 9] * 4, dim=70, windows_together=8, **options)
+    case = Case([40, 0, 9] * 4, dim=70, **in_rounds(device), **options)
     trained = case.run(device, threads=2)[0]
     assert trained[scale == 0].tobytes() == case.tables[0][scale == 0].tobytes()
     assert (trained[scale == 1] != case.tables[0][scale == 1]).any()
@@ -232,25 +240,36 @@ def test_the_change_is_the_gradient(cpu_kernels, model, losses, sharing, mean):
 
 
 @all_variants
-@pytest.mark.parametrize("together", [1, 3, 16])
-def test_groups_equal_the_oracle(cpu_kernels, model, losses, sharing, together):
-    """In float64 too, and with more threads than columns to share."""
+@pytest.mark.parametrize("shards", [1, 3, 16])
+def test_shards_equal_the_oracle(cpu_kernels, model, losses, sharing, shards):
+    """Sentences longer than a shard, empty shards, and fewer threads than shards, or more."""
     options = {"model": model, "losses": losses, "negative_sharing": sharing, "dim": 70}
-    lengths = [40, 1, 7, 0, 30] + [0] * 250 + [2] * 8
-    case = Case(lengths, dtype="f8", windows_together=together, **options)
+    lengths = [40, 1, 7, 0, 30] + [0] * 250 + [2] * 20
+    case = Case(lengths, dtype="f8", shards=shards, shard_tokens=15, **options)
     check_float64(case, cpu_kernels, threads=(1, 5))
+
+
+@all_variants
+def test_rows_that_all_shards_train_often(cpu_kernels, model, losses, sharing):
+    """Some of what they change by is added."""
+    options = {"model": model, "losses": losses, "negative_sharing": sharing, "alpha": 0.01}
+    options |= {"shards": 4, "shard_tokens": 300, "vocab_size": 3, "dim": 12}
+    case = Case([300] * 5, dtype="f8", subsample=False, **options)
+    check_float64(case, cpu_kernels, threads=(3,))
 
 
 @all_variants
 @pytest.mark.parametrize("dim", [20, 100, 300])
 def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, sharing, dim):
-    """Also for a corpus cut into calls between blocks of 256 sentences."""
+    """Also for a corpus cut into calls between rounds."""
     lengths = np.random.default_rng(7).integers(0, 6, 600)
     options = {"model": model, "losses": losses, "negative_sharing": sharing}
-    case = Case(lengths, vocab_size=90, dim=dim, scale=2 / dim**0.5, windows_together=16, **options)
+    options |= {"shards": 5, "shard_tokens": 60, "scale": 2 / dim**0.5}
+    case = Case(lengths, vocab_size=90, dim=dim, **options)
     first = case.run(cpu_kernels)
     assert (first[0] != case.tables[0]).any()
-    for threads, cuts in ((2, ()), (3, (256,)), (8, ()), (1, (256, 512))):
+    one, two = np.searchsorted(case.offsets, [300, 900]).tolist()
+    for threads, cuts in ((2, ()), (3, (one,)), (8, ()), (1, (one, two))):
         again = case.run(cpu_kernels, threads, cuts)
         for table in range(3):
             assert first[table].tobytes() == again[table].tobytes()
@@ -258,19 +277,21 @@ def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, s
         assert len(cuts) > 0 or first[3][0] == again[3][0]
 
 
-def test_groups_of_one_are_plain_training(cpu_kernels):
-    case = Case([50, 20], dim=100, dtype="f8")
+@all_variants
+@pytest.mark.parametrize("dim", [100, 130])
+def test_one_shard_is_plain_training(cpu_kernels, model, losses, sharing, dim):
+    """To the last bit."""
+    case = Case([50, 20], dim=dim, model=model, losses=losses, negative_sharing=sharing)
     plain = case.run(cpu_kernels)
-    case.options["windows_together"] = 1
+    case.options |= {"shards": 1, "shard_tokens": 50}
     for one, other in zip(plain, case.run(cpu_kernels, threads=2), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+        assert one.tobytes() == other.tobytes()
 
 
-def test_a_long_sentence_in_groups(cpu_kernels):
-    """More kept tokens than the buffers hold, in groups that end with it."""
-    case = Case(
-        [5000], vocab_size=500, dim=16, window=3, negatives=2, alpha=0.02, windows_together=16
-    )
+def test_a_long_sentence_in_a_shard(cpu_kernels):
+    """More kept tokens than the buffers hold, and than a round has."""
+    options = {"shards": 2, "shard_tokens": 100, "window": 3, "negatives": 2, "alpha": 0.02}
+    case = Case([5000, 3], vocab_size=500, dim=16, **options)
     case.check_sequential(cpu_kernels, tolerance=1e-4)
 
 
@@ -305,10 +326,10 @@ def own_loss(case, center, context):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("together", [0, 16])
+@pytest.mark.parametrize("shards", [0, 3])
 @pytest.mark.parametrize("bad", ["node", "negative", "long", "offset"])
-def test_paths_that_are_none(cpu_kernels, bad, together, threads):
-    case = Case([60], dim=12, losses="tree", subsample=False, windows_together=together)
+def test_paths_that_are_none(cpu_kernels, bad, shards, threads):
+    case = Case([60], dim=12, losses="tree", subsample=False, shards=shards)
     offsets, nodes, longest = case.tree
     word = int(case.tokens[20])
     if bad in ("node", "negative"):
@@ -323,7 +344,7 @@ def test_paths_that_are_none(cpu_kernels, bad, together, threads):
 
 
 def test_a_token_outside_the_vocabulary_stops_a_team(cpu_kernels):
-    case = Case([300], dim=100, windows_together=4)
+    case = Case([30] * 10, dim=100, shards=3, shard_tokens=20)
     case.tokens[211] = 40
     for threads in (1, 2, 5):
         with pytest.raises(RuntimeError, match=r"tokens must be in \[0, 40\)"):

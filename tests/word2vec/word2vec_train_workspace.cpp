@@ -1,4 +1,4 @@
-// Runs KERNEL, and TOGETHER with teams, over many shapes, each with memory of exactly the promised
+// Runs KERNEL, and MERGE after shards, over many shapes, each with memory of exactly the promised
 // size filled with zeros and filled with NaNs, and compares the tables bit for bit. For the address
 // sanitizer.
 #include <cstdint>
@@ -34,11 +34,11 @@ struct Result {
   double stats[3] = {};
 };
 
-// By a team of so many, or by one of so many threads, of which the others have nothing to do.
-Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0,
-           int64_t threads = 1) {
-  const size_t elements = static_cast<size_t>(kVocabSize * params.stride * params.parts);
-  const size_t inputs = static_cast<size_t>(params.in_rows * params.stride * params.parts);
+// By one of so many threads, of which the others have nothing to do, or as one shard.
+Result run(Word2vecTrainParams<float> params, float fill, int64_t threads = 1,
+           bool as_shard = false) {
+  const size_t elements = static_cast<size_t>(kVocabSize * params.stride);
+  const size_t inputs = static_cast<size_t>(params.in_rows * params.stride);
   AlignedFloats in(inputs * sizeof(float)), out(elements * sizeof(float));
   AlignedFloats tree(elements * sizeof(float));
   for (size_t i = 0; i < inputs; ++i) {
@@ -52,21 +52,28 @@ Result run(Word2vecTrainParams<float> params, float fill, int64_t members = 0,
   params.out_table = out.start;
   if (params.paths != nullptr) params.tree_table = tree.start;
   Result result;
-  if (members == 0) {
-    AlignedFloats workspace(word2vec_train_workspace(params, threads));
-    workspace.fill(fill);
-    if (!KERNEL(params, kTokens, threads, workspace.start, result.stats)) std::exit(2);
-  } else {
-    AlignedFloats shared(word2vec_together_memory(params, members));
-    shared.fill(fill);
-    run_team(members, [&](const TeamMember& member) {
-      AlignedFloats workspace(word2vec_train_workspace(params, members));
-      workspace.fill(fill);
-      member.meeting.wait(true);
-      if (!TOGETHER(params, kTokens, member, shared.start, workspace.start, result.stats)) {
-        std::exit(3);
+  AlignedFloats workspace(word2vec_train_workspace(params, threads));
+  workspace.fill(fill);
+  if (as_shard) {
+    Carver sizes(nullptr);
+    ShardRows<float>(params, kTokens, sizes);
+    AlignedFloats memory(static_cast<size_t>(sizes.used()));
+    memory.fill(fill);
+    Carver carve(memory.start);
+    ShardRows<float> shard(params, kTokens, carve);
+    for (auto& table : shard.table) {  // what must be zero
+      std::memset(table.place, 0, table.rows * sizeof *table.place);
+      std::memset(table.copied, 0, (table.rows + 63) / 64 * sizeof *table.copied);
+    }
+    if (!KERNEL(params, kTokens, 1, &shard, workspace.start, result.stats)) std::exit(3);
+    run_team(2, [&](const TeamMember& member) { MERGE(&shard, 1, params.stride, member); });
+    for (const auto& table : shard.table) {
+      for (int64_t row = 0; row < table.rows; ++row) {
+        if (table.place[row].number != 0 || table.copied[row / 64] != 0) std::exit(4);
       }
-    });
+    }
+  } else if (!KERNEL(params, kTokens, threads, nullptr, workspace.start, result.stats)) {
+    std::exit(2);
   }
   result.tables.assign(in.start, in.start + inputs);
   result.tables.insert(result.tables.end(), out.start, out.start + elements);
@@ -133,7 +140,6 @@ int main() {
           params.negatives = negatives;
           params.dynamic_window = window != 8;
           params.share_negatives = share;
-          params.parts = 1;
           if (variant % 6 >= 2) {
             params.path_offsets = path_offsets.data();
             params.paths = paths.data();
@@ -147,16 +153,9 @@ int main() {
           params.total_tokens = kTokens;
           params.seed = 3;
           compare(run(params, 0), run(params, kNan));
-          if (negatives == 5) compare(run(params, 0, 0, 4), run(params, kNan, 0, 4));
+          if (negatives == 5) compare(run(params, 0, 4), run(params, kNan, 4));
           if (stride > 64 || window > 8 || negatives > 5) continue;
-          for (const int64_t parts : {1, 3}) {
-            params.parts = parts;
-            params.together = 1 + static_cast<int32_t>(stride % 7);
-            const Result alone = run(params, 0, 1);
-            for (int64_t members = 1; members <= parts; ++members) {
-              compare(alone, run(params, kNan, members));
-            }
-          }
+          compare(run(params, 0), run(params, kNan, 1, true));
         }
       }
     }

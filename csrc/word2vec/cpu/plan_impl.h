@@ -15,12 +15,6 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// Some columns of the rows that a step works on: where they begin in a row of in_table, in one of
-// the other tables and in what a step keeps, and how many.
-struct Columns {
-  int64_t in_input, in_target, kept, count;
-};
-
 // A part of a list.
 struct Range {
   int64_t begin, count;
@@ -54,7 +48,7 @@ class Plan {
         sums_(sizes.sums),
         sizes_(sizes) {
     row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
-    cold = carve.take<scalar_t*>(sizes.planned * (sizes.most_rows + 1) + 1);
+    cold = carve.take<const scalar_t*>(sizes.planned * (sizes.most_rows + 1) + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
     window = carve.take<Window<scalar_t>>(sizes.planned);
     // Two registers more, which a position or a draw may run over.
@@ -124,10 +118,12 @@ class Plan {
         next.pool[1] = {rows, 0};
       }
       if (!bags_ && i + params_.window < kept.size) {
-        cold[colds++] = own_.table(Own::kIn) + kept.token[i + params_.window] * params_.stride;
+        const scalar_t* next = own_.input_ahead(kept.token[i + params_.window]);
+        if (next != nullptr) cold[colds++] = next;
       }
       next.end_cold = colds;
     }
+    own_.make_copies();
   }
 
   void clear() { size = inputs = centers = rows = colds = bag_rows = slots = tiles_ = 0; }
@@ -143,7 +139,7 @@ class Plan {
   scalar_t** row;
   // Those that may not be in the cache, to be fetched ahead: targets but for nodes near the root, and
   // without bags the rows of contexts, each when it comes into reach.
-  scalar_t** cold;
+  const scalar_t** cold;
   scalar_t** bag_row;  // of the bags that the windows meet, each once, in the tokens' order
   scalar_t** pool;     // of these two the one whose rows inputs are made of
   // Where bags are added up: each word of the windows once, its rows in bag_row, and the number of
@@ -360,7 +356,7 @@ class Plan {
     }
     scalar_t** const to = row + rows;
     own_.nodes(path, count, to);
-    for (int64_t n = count; n < slots; ++n) to[n] = spare(to);
+    for (int64_t n = count; n < slots; ++n) to[n] = spare_row_;
     scalar_t* const weights = weight + tiles_ * kErrors;
     for (int64_t tile = 0; tile < tiles; ++tile) {
 #pragma GCC unroll 8
@@ -380,10 +376,6 @@ class Plan {
     tiles_ += tiles;
     rows += slots;
   }
-
-  // In a place that is left in a tile, a row that its target leaves alone. Where threads have
-  // columns of their own, nothing is lost by adding zeros to the tile's first.
-  scalar_t* spare(scalar_t* const* tile) const { return params_.parts > 1 ? tile[0] : spare_row_; }
 
   // Appends targets, in whole tiles.
   template <typename Row, typename Label>
@@ -417,7 +409,7 @@ class Plan {
     }
 #pragma GCC unroll 8
     for (int64_t t = 0; t < kTile; ++t) {
-      tile[t] = t < count ? place(row_at(first + t)) : spare(tile);
+      tile[t] = t < count ? place(row_at(first + t)) : spare_row_;
     }
     for (int64_t t = 0; t < count; ++t) cold[colds++] = tile[t];
     ++tiles_;
@@ -434,7 +426,7 @@ class Plan {
   Range* path_;  // of each centre
   int32_t* context_begin_;
   int32_t* context_end_;
-  scalar_t* spare_row_;  // zeros
+  scalar_t* spare_row_;  // zeros, in places that are left in a tile
   int64_t* bag_begin_;   // in bag_row, of the tokens from a window before the first centre on
   int32_t* bag_uses_;    // how many windows meet them
   int32_t* slot_word_;

@@ -14,21 +14,22 @@ namespace lexforge::LEXFORGE_ISA {
 namespace {
 
 // Trains on params' sentences with a Step on each window: Word2vecTrainFunction's contract. A Step
-// is made of (params, sizes, carver). step.begin(plan) and step.end(plan) are called around the
+// is made of (params, sizes, own rows, carver). step.begin(plan) and step.end(plan) are called around the
 // windows of a plan. step.train(plan, window, ahead, loss) updates the rows of a window and adds to
 // the loss; it calls ahead.fetch() between, so that memory and arithmetic are busy together.
 template <typename Step>
 bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t token_count,
-           int64_t threads, void* workspace, double* stats) {
+           int64_t threads, ShardRows<typename Step::scalar_t>* shard, void* workspace,
+           double* stats) {
   using scalar_t = typename Step::scalar_t;
   const Word2vecTrainPlan sizes(params, threads);
   Carver carve(workspace);
   Kept<scalar_t> kept(sizes.kept + Reader<scalar_t>::kSpan + 1, carve);
   // One plan is trained when the next is made, so that its rows can be fetched in time.
-  OwnRows<scalar_t> own(params, sizes, threads, carve);
+  OwnRows<scalar_t> own(params, sizes, threads, shard, carve);
   Plan<scalar_t> plans[2] = {{params, sizes, own, carve}, {params, sizes, own, carve}};
   int64_t made = 0;
-  Step step(params, sizes, carve);
+  Step step(params, sizes, own, carve);
   Reader<scalar_t> reader(params, token_count);
   const auto finish = [&](const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
     double loss = 0;

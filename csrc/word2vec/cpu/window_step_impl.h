@@ -27,22 +27,20 @@ class WindowStep {
   using reg = typename L::reg;
 
   WindowStep(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
-             Carver& carve)
+             const OwnRows<scalar_t>& own, Carver& carve)
       : stride_(kStride > 0 ? kStride : params.stride),
         bags_(params.bag_offsets != nullptr),
         pooled_(params.cbow || bags_),
         mean_(bags_ ? params.bag_mean : params.cbow_mean),
-        in_table_(params.in_table),
+        own_(own),
         in_scale_(params.in_scale),
         error_(carve.take<scalar_t>(sizes.most_errors * kErrors)),
         change_(carve.take<scalar_t>(sizes.shared_tiles * kTile * W)),
-        gathered_(carve.take<scalar_t>(params.stride * params.parts)),
-        gradient_(carve.take<scalar_t>(params.stride * params.parts)),
+        gathered_(carve.take<scalar_t>(params.stride)),
+        gradient_(carve.take<scalar_t>(params.stride)),
         scale_(carve.take<scalar_t>(sizes.most_contexts)),
         summed_(sizes.sums),
         sums_(params, sizes, carve) {}
-
-  int64_t stride() const { return stride_; }
 
   // Before the first window of a plan, and after the last one.
   void begin(const Plan<scalar_t>& plan) {
@@ -55,60 +53,10 @@ class WindowStep {
   // Trains a window while rows of later ones are fetched; adds to the loss.
   LEXFORGE_INLINE void train(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
                              Ahead<scalar_t>& ahead, double& loss) {
-    if (pooled_) gather(plan, window, all());
+    if (pooled_) gather(plan, window);
     loss += errors(plan, window, ahead);
-    update(plan, window, all(), [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
+    update(plan, window, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
     ahead.fetch_all(stride_);
-  }
-
-  // The parts of that for some columns. First the dot products of each tile of each input with its
-  // targets, kErrors to a tile.
-  LEXFORGE_INLINE void scores(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                              const Columns& columns, scalar_t* score) {
-    if (pooled_) gather(plan, window, columns);
-    for_each_tile(plan, window, columns,
-                  [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
-                    dot_tile(input, plan.row + window.first_row + tile * kTile, columns, score);
-                    score += kErrors;
-                  });
-  }
-
-  // Then errors from the sums of those of all columns, `parts` of them `apart` from each other;
-  // returns the window's loss.
-  double errors_of(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                   const scalar_t* score, int64_t parts, int64_t apart) {
-    const int64_t count = (window.shared_tiles + window.own_tiles) * window.inputs * kErrors;
-    for (int64_t t = 0; t < count; t += E::kWidth) {
-      auto sum = E::load_any(score + t);
-      for (int64_t part = 1; part < parts; ++part) {
-        sum = E::add(sum, E::load_any(score + part * apart + t));
-      }
-      E::store_any(error_ + t, sum);
-    }
-    return errors_of_scores(plan, window);
-  }
-
-  // Then the update.
-  template <typename Fetch>
-  LEXFORGE_INLINE void update(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                              const Columns& columns, const Fetch& fetch) {
-    if (pooled_) return update_pooled(plan, window, columns, fetch);
-    if (in_scale_ != nullptr) find_scales(plan, window);
-    if (window.shared_tiles > 0) update_shared(plan, window, columns);
-    if (window.own_tiles == 0) return;
-    if constexpr (kStride > 0 && kStride / W <= kChunk) {
-      if (window.own_tiles == 1 && in_scale_ == nullptr) {
-        return update_pairs(plan, window, columns, fetch);
-      }
-    }
-    update_own<false>(plan, window, columns, fetch);
-  }
-
-  // The same where other windows have been trained since the scores.
-  LEXFORGE_INLINE void update_later(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                    const Columns& columns) {
-    if (pooled_) gather(plan, window, columns);
-    update(plan, window, columns, [] {});
   }
 
  private:
@@ -119,17 +67,12 @@ class WindowStep {
   // row that are pooled at a time.
   static constexpr int64_t kChunk = W == 16 ? 10 : 4, kPool = W == 16 ? 20 : 8;
 
-  // Of rows in one piece.
-  Columns all() const { return {0, 0, 0, stride_}; }
-
-  // Known when compiling where the row length is: a step then works on whole rows.
-  static constexpr int64_t count_of(const Columns& columns) {
-    return kStride > 0 ? kStride : columns.count;
-  }
+  // Elements of a row, known when compiling where they can be.
+  int64_t columns() const { return kStride > 0 ? kStride : stride_; }
 
   // How much of its change a row of in_table makes, where that is not all of it.
   scalar_t scale_of(const scalar_t* row) const {
-    return static_cast<scalar_t>(in_scale_[(row - in_table_) / stride_]);
+    return static_cast<scalar_t>(in_scale_[own_.input_at(row)]);
   }
 
   // Those of the contexts.
@@ -172,36 +115,33 @@ class WindowStep {
   }
 
   // The input of the pooled rows as they are now.
-  [[gnu::noinline]] void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                const Columns& columns) {
+  [[gnu::noinline]] void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
     if (summed_) return sums_.gather(plan, window, share_of(window), gathered_);
     const reg share = L::broadcast(share_of(window));
-    in_chunks(count_of(columns), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+    in_chunks(columns(), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg sum[kRegisters];
 #pragma GCC unroll 32
       for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::zero();
       for_each_pooled(plan, window, [&](const scalar_t* row) LEXFORGE_INLINED {
 #pragma GCC unroll 32
         for (int64_t r = 0; r < kRegisters; ++r) {
-          sum[r] = L::add(sum[r], L::load(row + columns.in_input + d + r * W));
+          sum[r] = L::add(sum[r], L::load(row + d + r * W));
         }
       });
 #pragma GCC unroll 32
       for (int64_t r = 0; r < kRegisters; ++r) {
-        L::store(gathered_ + columns.kept + d + r * W, L::mul(share, sum[r]));
+        L::store(gathered_ + d + r * W, L::mul(share, sum[r]));
       }
     });
   }
 
   // Calls visit(input, tile, in_common) in the order of the errors: those of the tiles that all
-  // inputs have in common, for each input, then those of each input's own. `input` points to the
-  // first of the columns.
+  // inputs have in common, for each input, then those of each input's own.
   template <typename Visit>
   LEXFORGE_INLINE void for_each_tile(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                     const Columns& columns, const Visit& visit) {
+                                     const Visit& visit) {
     const auto input = [&](int64_t j) {
-      return pooled_ ? gathered_ + columns.kept
-                     : plan.row[window.first_context + j] + columns.in_input;
+      return pooled_ ? gathered_ : plan.row[window.first_context + j];
     };
     if (window.shared_tiles > 0) {
       for (int64_t j = 0; j < window.inputs; ++j) {
@@ -227,11 +167,10 @@ class WindowStep {
                                    : errors_of_one_tile<false>(plan, window, ahead);
     }
     scalar_t* score = error_;
-    for_each_tile(plan, window, all(),
-                  [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
-                    dot_tile(input, plan.row + window.first_row + tile * kTile, all(), score);
-                    score += kErrors;
-                  });
+    for_each_tile(plan, window, [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
+      dot_tile(input, plan.row + window.first_row + tile * kTile, score);
+      score += kErrors;
+    });
     // While the first errors wait for each other.
     for (int i = 0; i < 4; ++i) ahead.fetch(stride_);
     return errors_of_scores(plan, window);
@@ -248,7 +187,7 @@ class WindowStep {
     scalar_t* const* rows = plan.row + window.first_row;
     for (int64_t j = 0; j < window.inputs; ++j) {
       for (int i = 0; i < (kShared ? 2 : kTile / 2); ++i) ahead.fetch(stride_);
-      dot_tile(input[j], rows + (kShared ? 0 : j * kTile), all(), error_ + j * kErrors);
+      dot_tile(input[j], rows + (kShared ? 0 : j * kTile), error_ + j * kErrors);
     }
 
     constexpr int64_t kWide = W > kErrors ? W : kErrors;
@@ -299,13 +238,12 @@ class WindowStep {
   }
 
   // dots[0..7] <- dot products of an input with the targets of a tile, zero beyond.
-  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows,
-                                const Columns& columns, scalar_t* dots) {
-    const int64_t count = count_of(columns);
+  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows, scalar_t* dots) {
+    const int64_t count = columns();
     const scalar_t* row[kTile];
     reg sum[8];
     for (int t = 0; t < 8; ++t) sum[t] = L::zero();
-    for (int t = 0; t < kTile; ++t) row[t] = rows[t] + columns.in_target;
+    for (int t = 0; t < kTile; ++t) row[t] = rows[t];
 #pragma GCC unroll 32
     for (int64_t d = 0; d < count; d += W) {
       const reg v = L::load(input + d);
@@ -339,36 +277,50 @@ class WindowStep {
     return loss;
   }
 
+  template <typename Fetch>
+  LEXFORGE_INLINE void update(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+                              const Fetch& fetch) {
+    if (pooled_) return update_pooled(plan, window, fetch);
+    if (in_scale_ != nullptr) find_scales(plan, window);
+    if (window.shared_tiles > 0) update_shared(plan, window);
+    if (window.own_tiles == 0) return;
+    if constexpr (kStride > 0 && kStride / W <= kChunk) {
+      if (window.own_tiles == 1 && in_scale_ == nullptr) {
+        return update_pairs(plan, window, fetch);
+      }
+    }
+    update_own<false>(plan, window, fetch);
+  }
+
   // Input by input, each with its own targets. A pooled one's change goes to gradient_.
   template <bool kPooled, typename Fetch>
   LEXFORGE_INLINE void update_own(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                  const Columns& columns, const Fetch& fetch) {
-    const int64_t count = count_of(columns);
+                                  const Fetch& fetch) {
+    const int64_t count = columns();
     const int64_t tiles = window.own_tiles;
     scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
     const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
     for (int64_t j = 0; j < window.inputs; ++j, rows += tiles * kTile, error += tiles * kErrors) {
-      scalar_t* context = kPooled ? nullptr : plan.row[window.first_context + j] + columns.in_input;
-      const scalar_t* input = kPooled ? gathered_ + columns.kept : context;
-      scalar_t* into = kPooled ? gradient_ + columns.kept : context;
+      scalar_t* context = kPooled ? nullptr : plan.row[window.first_context + j];
+      const scalar_t* input = kPooled ? gathered_ : context;
+      scalar_t* into = kPooled ? gradient_ : context;
       const scalar_t scale = kPooled || in_scale_ == nullptr ? 1 : scale_[j];
       constexpr int64_t kWhole = kStride / W;
       if constexpr (kStride > 0 && kWhole <= kChunk) {
-        update_one<kPooled, kWhole>(input, into, columns.in_target, tiles, rows, error, scale, true,
-                                    fetch);
+        update_one<kPooled, kWhole>(input, into, 0, tiles, rows, error, scale, true, fetch);
       } else {
         int64_t d = 0;
         for (; d + kChunk * W <= count; d += kChunk * W) {
-          update_one<kPooled, kChunk>(input + d, into + d, columns.in_target + d, tiles, rows,
-                                      error, scale, d == 0, fetch);
+          update_one<kPooled, kChunk>(input + d, into + d, d, tiles, rows, error, scale, d == 0,
+                                      fetch);
         }
         if constexpr (kWhole % kChunk > 0) {
-          update_one<kPooled, kWhole % kChunk>(input + d, into + d, columns.in_target + d, tiles,
-                                               rows, error, scale, false, fetch);
+          update_one<kPooled, kWhole % kChunk>(input + d, into + d, d, tiles, rows, error, scale,
+                                               false, fetch);
         } else {
           for (; d < count; d += W) {
-            update_one<kPooled, 1>(input + d, into + d, columns.in_target + d, tiles, rows, error,
-                                   scale, d == 0, fetch);
+            update_one<kPooled, 1>(input + d, into + d, d, tiles, rows, error, scale, d == 0,
+                                   fetch);
           }
         }
       }
@@ -379,16 +331,16 @@ class WindowStep {
   // centre's row, which stays in registers: a noise word that equals it has an error of zero.
   template <typename Fetch>
   LEXFORGE_INLINE void update_pairs(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                    const Columns& columns, const Fetch& fetch) {
+                                    const Fetch& fetch) {
     constexpr int64_t kRegisters = kStride / W;
     scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
     const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
-    scalar_t* const center = rows[0] + columns.in_target;
+    scalar_t* const center = rows[0];
     reg centered[kRegisters];
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) centered[r] = L::load(center + r * W);
     for (int64_t j = 0; j < window.inputs; ++j, rows += kTile, error += kErrors) {
-      scalar_t* const input = plan.row[window.first_context + j] + columns.in_input;
+      scalar_t* const input = plan.row[window.first_context + j];
       reg v[kRegisters], sum[kRegisters];
       const reg first = L::broadcast(error[0]);
 #pragma GCC unroll 16
@@ -400,7 +352,7 @@ class WindowStep {
 #pragma GCC unroll 8
       for (int t = 1; t < kTile; ++t) {
         if (t % 2 == 1) fetch();
-        scalar_t* const row = rows[t] + columns.in_target;
+        scalar_t* const row = rows[t];
         const reg e = L::broadcast(error[t]);
 #pragma GCC unroll 16
         for (int64_t r = 0; r < kRegisters; ++r) {
@@ -452,26 +404,25 @@ class WindowStep {
   // Apart, for the sake of skip-gram's registers.
   template <typename Fetch>
   [[gnu::noinline]] void update_pooled(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                       const Columns& columns, const Fetch& fetch) {
+                                       const Fetch& fetch) {
     if (window.own_tiles == 0) return;
-    update_own<true>(plan, window, columns, fetch);
+    update_own<true>(plan, window, fetch);
     if (summed_) return sums_.add(plan, window, gradient_);
-    scatter(plan, window, columns);
+    scatter(plan, window);
   }
 
   // Adds the input's change to the rows that it is made of: with bags all of it, else their part.
-  LEXFORGE_INLINE void scatter(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                               const Columns& columns) {
+  LEXFORGE_INLINE void scatter(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
     const scalar_t share = bags_ ? 1 : share_of(window);
-    in_chunks(count_of(columns), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+    in_chunks(columns(), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg change[kRegisters];
 #pragma GCC unroll 32
       for (int64_t r = 0; r < kRegisters; ++r) {
-        change[r] = L::load(gradient_ + columns.kept + d + r * W);
+        change[r] = L::load(gradient_ + d + r * W);
       }
       for_each_pooled(plan, window, [&](scalar_t* row) LEXFORGE_INLINED {
         const reg part = L::broadcast(in_scale_ == nullptr ? share : share * scale_of(row));
-        scalar_t* into = row + columns.in_input + d;
+        scalar_t* into = row + d;
 #pragma GCC unroll 32
         for (int64_t r = 0; r < kRegisters; ++r) {
           L::store(into + r * W, L::fma(part, change[r], L::load(into + r * W)));
@@ -480,15 +431,14 @@ class WindowStep {
     });
   }
 
-  LEXFORGE_INLINE void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                                     const Columns& columns) {
+  LEXFORGE_INLINE void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
     const bool one_tile = window.shared_tiles == 1;
     if (in_scale_ != nullptr) {
-      one_tile ? update_shared_tiles<true, true>(plan, window, columns)
-               : update_shared_tiles<false, true>(plan, window, columns);
+      one_tile ? update_shared_tiles<true, true>(plan, window)
+               : update_shared_tiles<false, true>(plan, window);
     } else {
-      one_tile ? update_shared_tiles<true, false>(plan, window, columns)
-               : update_shared_tiles<false, false>(plan, window, columns);
+      one_tile ? update_shared_tiles<true, false>(plan, window)
+               : update_shared_tiles<false, false>(plan, window);
     }
   }
 
@@ -497,12 +447,12 @@ class WindowStep {
   // begin alike in all rows.
   template <bool kOneTile, bool kScaled>
   LEXFORGE_INLINE void update_shared_tiles(const Plan<scalar_t>& plan,
-                                           const Window<scalar_t>& window, const Columns& columns) {
-    const int64_t count = count_of(columns);
+                                           const Window<scalar_t>& window) {
+    const int64_t count = columns();
     scalar_t* const* rows = plan.row + window.first_row;
     scalar_t* const* inputs = plan.row + window.first_context;
     const int64_t tiles = kOneTile ? 1 : window.shared_tiles;
-    for (int64_t d = columns.in_target; d < columns.in_target + count; d += W) {
+    for (int64_t d = 0; d < count; d += W) {
       reg u[kTile], change[kTile];
       for (int64_t tile = 0; tile < tiles; ++tile) {
         for (int t = 0; t < kTile; ++t) {
@@ -551,7 +501,7 @@ class WindowStep {
 
   const int64_t stride_;
   const bool bags_, pooled_, mean_;
-  const scalar_t* const in_table_;
+  const OwnRows<scalar_t>& own_;
   const float* const in_scale_;
   scalar_t* error_;     // dot products, then errors
   scalar_t* change_;    // of shared targets, one register of columns each

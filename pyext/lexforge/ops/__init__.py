@@ -15,7 +15,7 @@ from lexforge.ops.attention.attention import attention, varlen_attention
 from lexforge.ops.embedding.embedding_bag import embedding, embedding_bag, embedding_renorm_
 
 if TYPE_CHECKING:
-    from lexforge.ops._tables import padded_table, table_parts
+    from lexforge.ops._tables import padded_table
     from lexforge.ops.alignment.soft_align import soft_align
     from lexforge.ops.attention.decode_attention import decode_attention_
     from lexforge.ops.convolution.conv_max_pool import conv_max_pool
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 
 # Where each op lives, and the types of its arguments and results.
 _NAMES = {
-    "_tables": ("padded_table", "table_parts"),
+    "_tables": ("padded_table",),
     "alignment.soft_align": ("soft_align",),
     "convolution.conv_max_pool": ("conv_max_pool",),
     "attention.decode_attention": ("decode_attention_",),

@@ -38,31 +38,6 @@ def padded_table(vocab_size: int, dim: int) -> Tensor:
     return own_pages(torch.float32, vocab_size, stride)
 
 
-def table_parts(vocab_size: int, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Like :func:`padded_table`, cut into columns: zeroed [parts, V, 64], or 32 up to dim 64.
-
-    Threads that each work on columns of their own then never share a cache line.
-    """
-    _checks.whole("table_parts", "vocab_size", vocab_size, 1, 2**31 - 1)
-    _checks.whole("table_parts", "dim", dim, 1, 2**31 - 1)
-    columns = 64 if dim > 64 else 32
-    return own_pages(dtype, -(-dim // columns), vocab_size, columns)
-
-
-def cut_(parts: Tensor, table: Tensor) -> Tensor:
-    """Copy a table of as many rows, or fewer, into its parts; returns them."""
-    for part, columns in zip(parts, table.split(parts.shape[2], dim=1), strict=False):
-        part[: table.shape[0], : columns.shape[1]] = columns
-    return parts
-
-
-def join_(table: Tensor, parts: Tensor) -> Tensor:
-    """Copy parts back into the table that was cut; returns it."""
-    for part, columns in zip(parts, table.split(parts.shape[2], dim=1), strict=False):
-        columns.copy_(part[: table.shape[0], : columns.shape[1]])
-    return table
-
-
 def own_pages(dtype: torch.dtype, *shape: int) -> Tensor:
     """Zeros on pages of their own, huge ones where the system has them."""
     size = math.prod(shape) * dtype.itemsize

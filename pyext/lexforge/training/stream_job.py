@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 
 from lexforge._display import html_table, printable
-from lexforge.ops._tables import cut_, join_, table_parts
 from lexforge.training.checkpoint import STATE
 from lexforge.training.events import Events
 from lexforge.training.progress import clock, count
@@ -312,8 +311,6 @@ def on_device(
     tables: Mapping[str, torch.Tensor],
     device: torch.device,
     refresh: Callable[[], None],
-    *,
-    in_parts: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, torch.Tensor], Callable[[], None], Callable[[], None]]:
     """A model's tables on the device, by name; what brings the model up to date; and the device.
 
@@ -322,25 +319,17 @@ def on_device(
 
     Args:
         refresh: Called when the model's tables have changed.
-        in_parts: On the CPU too they are copies, cut into columns, of so many rows.
     """
-    if in_parts is not None:
-        placed = {name: table_parts(in_parts[name], each.shape[1]) for name, each in tables.items()}
-    else:
-        placed = {name: table.to(device) for name, table in tables.items()}
+    placed = {name: table.to(device) for name, table in tables.items()}
 
     def send() -> None:
         for name, table in tables.items():
-            if in_parts is not None:
-                cut_(placed[name], table)
-            elif placed[name] is not table:
+            if placed[name] is not table:
                 placed[name].copy_(table)
 
     def fetch() -> None:
         for name, table in tables.items():
-            if in_parts is not None:
-                join_(table, placed[name])
-            elif placed[name] is not table:
+            if placed[name] is not table:
                 table.copy_(placed[name])
         refresh()
 

@@ -18,7 +18,7 @@ from lexforge.models.word2vec.building import Word2VecVocabulary
 from lexforge.models.word2vec.parts import LOGGER, Built
 from lexforge.models.word2vec.settings import Word2VecSettings
 from lexforge.models.word2vec.storage import StoredWord2Vec
-from lexforge.models.word2vec.trainer import encoded, group_of, word2vec_steps
+from lexforge.models.word2vec.trainer import encoded, rounds_of, word2vec_steps
 from lexforge.models.word2vec.tree import log_likelihoods, word_log_probabilities
 from lexforge.text import Corpus
 from lexforge.training.lock import folder_of_run
@@ -101,9 +101,10 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             ``"window"`` draws once for all pairs of a window, which is faster. CBOW has one input
             and draws once.
         deterministic: The result is the same to the last bit with any number of workers. It is
-            another one than without: the errors of some successive windows come from the vectors
-            as they are before all of them (on a GPU, all that some windows change). On the CPU it
-            takes a second copy of the tables, and 2 threads help at size 100, 5 at 300.
+            another one than without: two parts of the text, a 128th of it each or less, are trained
+            at a time, and what they changed comes together when both have ended (on a GPU, what
+            some windows changed). On the CPU it takes up to two copies of the tables, and 2 threads
+            help.
         device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
         encoded_folder: Keep the encoded corpus (4 bytes per word) there, and use it again for the
             same files and vocabulary; a temporary folder by default.
@@ -335,16 +336,14 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             else:
                 passes = whole("train", "epochs", self.epochs if epochs is None else epochs)
                 min_alpha = self.min_alpha if end_alpha is None else end_alpha
-                together = (
-                    {"windows_together": group_of(settings)} if settings.deterministic else {}
-                )
+                rounds = rounds_of(settings, text.num_tokens) if settings.deterministic else {}
                 state = StreamState(
                     epochs=passes,
                     total=text.num_tokens * passes,
                     alpha=real("train", "start_alpha", first_alpha),
                     min_alpha=real("train", "end_alpha", min_alpha),
                     first_epoch=self._next_epoch(),
-                    corpus={**identity, **together},
+                    corpus={**identity, **rounds},
                 )
             self._state = state
             steps = word2vec_steps(

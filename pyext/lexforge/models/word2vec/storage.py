@@ -33,6 +33,8 @@ COUNTS = ("corpus_count", "corpus_total_words", "train_count")  # in a checkpoin
 PATHS = ("tree_lengths", "tree_paths")  # in a checkpoint, of a tree that is not of our making
 # In a checkpoint, int32, which rows the n-grams of words have.
 NGRAMS = ("subwords.buckets", "subwords.ngrams", "subwords.ends")
+# Numbers of a deterministic run (rounds_of), and the most that they can be.
+ROUNDS = {"windows_together": 1000, "shards": 64, "shard_tokens": 2**32}
 
 
 class _ClassOnly:
@@ -137,7 +139,8 @@ class StoredWord2Vec(Word2VecParts):
             for name in COUNTS:
                 whole(CONFIG, name, found.config.get(name, 0), low=0)
             if state is not None and "windows_together" in state.corpus:
-                whole(STATE, "windows_together", state.corpus["windows_together"], high=1000)
+                for name, most in ROUNDS.items():
+                    whole(STATE, name, state.corpus.get(name, 1), low=1, high=most)
             paths = [found.tensors[name].numpy() for name in PATHS if name in found.tensors]
             tree = tree_of_paths(*paths) if paths else None
             if tree is not None and len(tree.offsets) != len(found.vocabulary) + 1:

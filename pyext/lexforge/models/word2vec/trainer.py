@@ -28,16 +28,19 @@ from lexforge.training.memory import available_memory
 from lexforge.training.progress import Progress
 from lexforge.training.stream_job import Steps, StreamState, on_device
 
+SHARDS = 2  # of a round
 
-def group_of(settings: Word2VecSettings) -> int:
-    """Windows whose errors come from the same tables, where threads must not change the result.
 
-    A run keeps its number. With noise words 32 score like one. A tree's root meets every input, and
-    its errors must not go stale: 8 windows of skip-gram diverged at a learning rate of 0.05.
+def rounds_of(settings: Word2VecSettings, num_tokens: int) -> dict[str, int]:
+    """The rounds of training whose result threads must not change, of a corpus of so many tokens.
+
+    A run keeps its numbers. On the CPU shards of a round do not see each other's changes, so that a
+    corpus has 64 rounds or more; long ones are faster. On a GPU rounds are of so many windows or of
+    what suits it; a tree's root meets every input, and its errors must not go stale.
     """
-    if not settings.hs:
-        return 32
-    return 2 if settings.sg else 4
+    together = 32 if not settings.hs else 2 if settings.sg else 4
+    tokens = min(max(num_tokens // (64 * SHARDS), 64), 65536)
+    return {"windows_together": together, "shards": SHARDS, "shard_tokens": tokens}
 
 
 @contextmanager
@@ -99,11 +102,11 @@ def word2vec_steps(
 ) -> Steps:
     """Skip-gram or CBOW, by negative sampling, hierarchical softmax, or both.
 
-    Positions are sentences, or with groups of windows blocks of sentences, at whose ends runs can
-    be cut without a trace.
+    Positions are sentences, or where threads must not change the result rounds of them, at whose
+    ends runs can be cut without a trace.
 
     Args:
-        state: Its ``corpus`` may name ``windows_together``, those of a group.
+        state: Its ``corpus`` may name the numbers of :func:`rounds_of`.
         tables: The model's, float32 [V, stride] on the CPU: ``input``, of words as contexts, which
             are the vectors to keep, or [rows, stride] with bags; ``output``, of words as centres
             and noise, for negative sampling; ``tree``, [V - 1, stride] of inner nodes, for
@@ -125,12 +128,17 @@ def word2vec_steps(
         begins, nodes = (torch.from_numpy(each).to(device) for each in (tree.offsets, tree.nodes))
         paths = HuffmanPaths(begins, nodes, tree.longest)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
-    together = state.corpus.get("windows_together", 0)
-    in_parts = None
-    if together > 0 and device.type == "cpu" and not _library.emulated():
-        _check_memory(tables, settings.OWNER)
-        # That of the tree has a row more, which is not used.
-        in_parts = {name: len(table) + (name == "tree") for name, table in tables.items()}
+    rounds: dict[str, int] = {}
+    if "windows_together" in state.corpus:
+        on_gpu = device.type != "cpu" or _library.emulated()
+        names = ("windows_together",) if on_gpu else ("shards", "shard_tokens")
+        if not state.corpus.keys() >= set(names):
+            raise ValueError(
+                "train: cannot resume: the interrupted run is deterministic as an earlier version "
+                "was, without shards"
+            )
+        rounds = {name: state.corpus[name] for name in names}
+        _check_memory(tables, rounds.get("shards", 0), settings.OWNER)
     if bags is not None:
         offsets_of, rows_of = bags.offsets.to(device), bags.rows.to(device)
         bags = bags._replace(offsets=offsets_of, rows=rows_of)
@@ -138,7 +146,7 @@ def word2vec_steps(
         lists = [keep, noise, *(paths or ())[:2], *(bags or ())[:2]]
         for each in filter(torch.is_tensor, lists):
             to_huge_pages(each)
-    placed, fetch, send_tables = on_device(tables, device, refresh, in_parts=in_parts)
+    placed, fetch, send_tables = on_device(tables, device, refresh)
     scale: dict[str, torch.Tensor | None] = {}
 
     def send() -> None:
@@ -151,10 +159,16 @@ def word2vec_steps(
 
     send()
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
-    block, sentences = SENTENCES_TOGETHER if together else 1, corpus.num_sentences
-    positions = corpus.offsets
-    if together:
-        positions = torch.cat([positions[:-1:block], positions[-1:]])
+    # The sentences at which a call may begin.
+    begins = torch.arange(corpus.num_sentences + 1)
+    if "windows_together" in rounds:
+        begins = torch.cat([begins[:-1:SENTENCES_TOGETHER], begins[-1:]])
+    elif rounds:
+        size = rounds["shards"] * rounds["shard_tokens"]
+        first = torch.searchsorted(corpus.offsets, torch.arange(0, corpus.num_tokens, size))
+        begins = torch.cat([first, begins[-1:]]).unique()
+
+    positions = corpus.offsets[begins]
 
     def step(epoch: int, first: int, last: int) -> None:
         corpus.refuse_cut()
@@ -171,14 +185,14 @@ def word2vec_steps(
             bags=bags,
             in_scale=scale["in_scale"],
             model="skipgram" if settings.sg else "cbow",
-            first_sentence=first * block,
-            last_sentence=min(last * block, sentences),
+            first_sentence=int(begins[first]),
+            last_sentence=int(begins[last]),
             window=settings.window,
             negatives=settings.negative,
             dynamic_window=settings.shrink_windows,
             negative_sharing=settings.negative_sharing,
             cbow_mean=bool(settings.cbow_mean),
-            windows_together=together,
+            **rounds,
             alpha=state.alpha,
             min_alpha=state.min_alpha,
             tokens_before=epoch * corpus.num_tokens,
@@ -191,13 +205,14 @@ def word2vec_steps(
     return Steps(lambda epoch: positions, step, stats, fetch, send)
 
 
-def _check_memory(tables: Mapping[str, torch.Tensor], owner: str) -> None:
+def _check_memory(tables: Mapping[str, torch.Tensor], copies: int, owner: str) -> None:
     """Refuse copies of the tables that do not fit: the system would grant them all the same."""
-    needed, free = sum(4 * table.numel() for table in tables.values()), available_memory()
+    needed, free = copies * sum(4 * table.numel() for table in tables.values()), available_memory()
     if free is not None and needed > free:
         raise MemoryError(
-            f"{owner}: deterministic needs a second copy of the tables, {needed / 1e9:,.1f} GB, "
-            f"and {free / 1e9:,.1f} GB are free: lower vector_size, or raise min_count"
+            f"{owner}: deterministic needs up to {copies} copies of the tables, "
+            f"{needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: lower vector_size, or "
+            "raise min_count"
         )
 
 

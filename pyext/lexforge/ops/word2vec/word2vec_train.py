@@ -10,13 +10,14 @@ from torch import Tensor
 
 from lexforge import _library
 from lexforge.ops import _checks
-from lexforge.ops._tables import ROW_MULTIPLE, cut_, join_, table_parts
+from lexforge.ops._tables import ROW_MULTIPLE
 
 MODELS = ("skipgram", "cbow")
 SHARING = ("pair", "window")
 LONGEST_PATH = 96  # kLongestPath
 LONGEST_BAG = 2**20  # kLongestBag
 SENTENCES_TOGETHER = 256  # kSentencesTogether
+MOST_SHARDS = 64  # kMostShards
 
 
 class HuffmanPaths(NamedTuple):
@@ -73,6 +74,8 @@ def word2vec_train_(
     negative_sharing: str = "pair",
     cbow_mean: bool = True,
     windows_together: int = 0,
+    shards: int = 0,
+    shard_tokens: int = 8192,
     alpha: float = 0.025,
     min_alpha: float = 1e-4,
     tokens_before: int = 0,
@@ -132,11 +135,11 @@ def word2vec_train_(
             these K counts as often as there are contexts that it differs from.
         cbow_mean: CBOW's input is the contexts' mean; otherwise their sum. ``bags.mean`` takes its
             place.
-        windows_together: 0, or train windows in groups of so many, 1 to 1000, such that the result
-            is the same to the last bit for any number of threads, also where calls are cut at
-            multiples of 256 sentences. A group's errors come from the tables as they are before it.
-            On the CPU tables are cut into columns for it (:func:`table_parts`); whole ones are cut,
-            trained and joined again. On a GPU windows are grouped otherwise: see the notes.
+        windows_together: on a GPU: 0, or train in rounds of so many windows, 1 to 1000, which gives
+            the same bits in every run. See the notes.
+        shards: on the CPU: 0, or train in rounds of so many shards, 1 to 64, which gives the same
+            bits for any number of threads. See the notes.
+        shard_tokens: A shard is the sentences that begin within so many tokens, 1 to 2^32.
         alpha, min_alpha: learning rate at the first and past the last of ``total_tokens``.
         tokens_before: tokens of earlier epochs; ``total_tokens``: of all epochs, default N.
         seed: any integer of 64 bits. epoch: 0 to 2^32 - 1.
@@ -153,9 +156,16 @@ def word2vec_train_(
 
     Notes:
         CPU: one thread gives a bitwise reproducible result, also for a corpus cut into calls; with
-        more, rows are updated without locks and rounding varies (Recht et al. 2011). With
-        ``windows_together`` each thread works on columns of its own, 64 of them or a multiple (32
-        up to dimension 64), so that more threads do not help: 2 at 100 dimensions, 5 at 300.
+        more, rows are updated without locks and rounding varies (Recht et al. 2011).
+
+        CPU with ``shards``: the same bits for any number of threads, of which as many as shards
+        have work. Shard k of the corpus is the sentences that begin at tokens k T to (k + 1) T - 1,
+        T = ``shard_tokens``, and ``shards`` successive ones are a round. Each is trained window by
+        window, from the tables as they are before the round; then what they changed is added to
+        the tables: of a row that they train n times, 1024 / n of it where n > 1024, but no less
+        than the mean of those that do. Calls must end with rounds to do what one call does. Each
+        shard of a round has copies of the rows that it trains, at most as many as the tables have.
+        The offsets must rise.
 
         CUDA: many sentences are trained at the same time, fewer for a small vocabulary or corpus,
         and rows are updated by atomic additions, so rounding and the order of updates vary. Nothing
@@ -185,13 +195,8 @@ def word2vec_train_(
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)
     _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
-    _checks.tensor(op, "in_table", in_table, _checks.WIDE, contiguous=True)
-    # Where the CPU's kernels train in groups.
-    cuts = windows_together != 0 and in_table.device.type == "cpu" and not _library.emulated()
-    in_parts = cuts and in_table.dim() == 3
-    sizes = ("parts", "V", "columns") if in_parts else ("V", "stride")
-    _checks.tensor(op, "in_table", in_table, _checks.WIDE, sizes, contiguous=True)
-    *parts, in_rows, stride = in_table.shape
+    _checks.tensor(op, "in_table", in_table, _checks.WIDE, ("V", "stride"), contiguous=True)
+    in_rows, stride = in_table.shape
     if in_rows < 1 or stride < 1 or stride % ROW_MULTIPLE:
         raise ValueError(
             f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
@@ -226,15 +231,14 @@ def word2vec_train_(
         _checks.whole(op, "bags.longest", bags.longest, 1, LONGEST_BAG)
     if out_table is not None and noise is not None:
         expected += [
-            ("out_table", out_table, in_table.dtype, (*parts, vocab_size, stride)),
+            ("out_table", out_table, in_table.dtype, (vocab_size, stride)),
             ("noise", noise, torch.int32, (vocab_size, 2)),
         ]
     if tree_table is not None and tree is not None:
         if vocab_size < 2:
             raise ValueError(f"{op}: a tree needs two words or more, got {vocab_size}")
-        nodes = vocab_size if in_parts else vocab_size - 1
         expected += [
-            ("tree_table", tree_table, in_table.dtype, (*parts, nodes, stride)),
+            ("tree_table", tree_table, in_table.dtype, (vocab_size - 1, stride)),
             ("tree.offsets", tree.offsets, torch.int64, (vocab_size + 1,)),
             ("tree.nodes", tree.nodes, torch.int32, ("P",)),
         ]
@@ -254,23 +258,26 @@ def word2vec_train_(
     total_tokens = max(1, tokens.shape[0]) if total_tokens is None else total_tokens
     _checks.whole(op, "window", window, 1, 1000)
     _checks.whole(op, "negatives", negatives, 0, 1000)
+    on_gpu = in_table.device.type != "cpu" or _library.emulated()
     _checks.whole(op, "windows_together", windows_together, 0, 1000)
+    _checks.whole(op, "shards", shards, 0, MOST_SHARDS)
+    _checks.whole(op, "shard_tokens", shard_tokens, 1, 2**32)
+    if on_gpu and shards > 0:
+        raise ValueError(f"{op}: shards must be 0 on a GPU (windows_together), got {shards}")
+    if not on_gpu and windows_together > 0:
+        raise ValueError(
+            f"{op}: windows_together must be 0 on the CPU (shards), got {windows_together}"
+        )
     _checks.whole(op, "tokens_before", tokens_before, 0, 2**62)
     _checks.whole(op, "total_tokens", total_tokens, 1, 2**62)
     _checks.whole(op, "epoch", epoch, 0, 2**32 - 1)
     _checks.number(op, "alpha", alpha)
     _checks.number(op, "min_alpha", min_alpha)
-    trained = updated
-    if cuts and not in_parts:
-        rows = {"in_table": in_rows, "out_table": vocab_size, "tree_table": vocab_size}
-        empty = {name: table_parts(rows[name], stride, in_table.dtype) for name in updated}
-        trained = {name: cut_(empty[name], table) for name, table in updated.items()}
-    first = trained["in_table"]
-    none = first.new_empty(*first.shape[:-2], 0, first.shape[-1])
+    none = in_table[:0]
     torch.ops.lexforge.word2vec_train_.default(
-        first,
-        trained.get("out_table", none),
-        trained.get("tree_table", none),
+        in_table,
+        none if out_table is None else out_table,
+        none if tree_table is None else tree_table,
         stats,
         tokens,
         offsets,
@@ -289,6 +296,8 @@ def word2vec_train_(
         dynamic_window,
         negative_sharing == "window",
         windows_together,
+        shards,
+        shard_tokens,
         alpha,
         min_alpha,
         tokens_before,
@@ -297,9 +306,6 @@ def word2vec_train_(
         epoch,
         _checks.threads(op, threads),
     )
-    if trained is not updated:
-        for name, table in updated.items():
-            join_(table, trained[name])
     torch.autograd.graph.increment_version([*updated.values(), stats])
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from lexforge.reference.sampling.sampling import NEGATIVE, SUBSAMPLE, WINDOW, alias_draw, philox_at
 
-SENTENCES_TOGETHER = 256
+OFTEN = 1024  # times that a round's shards train a row before their changes are damped
 
 
 class Window(NamedTuple):
@@ -93,12 +93,12 @@ def word2vec_train(
 
     Arguments as of :func:`lexforge.ops.word2vec_train_`, as arrays, ``noise`` as uint32 or int32
     [V, 2], ``tree`` as (path_offsets, paths); every option of :func:`windows` must be given, and
-    ``model``, ``cbow_mean``, ``in_scale``, ``windows_together`` and ``bags``, as (offsets, rows,
-    longest, mean), may be.
+    ``model``, ``cbow_mean``, ``in_scale``, ``shards``, ``shard_tokens`` and ``bags``, as (offsets,
+    rows, longest, mean), may be.
     """
     model = options.pop("model", "skipgram")
     mean = options.pop("cbow_mean", True)
-    together = max(options.pop("windows_together", 0), 1)
+    shards, shard_tokens = options.pop("shards", 0), options.pop("shard_tokens", 1)
     scale = options.pop("in_scale", None)
     bags = options.pop("bags", None)
     if out_table is None:
@@ -186,21 +186,60 @@ def word2vec_train(
                 table[row] += e * v
             change(rows if one_input else rows[j : j + 1], total[None])
 
-    stats = np.zeros(3)
-    for group in _groups(windows(tokens, offsets, keep, noise, **options), together):
-        found = []
-        for each in group:
+    def train_all(found: Iterable[Window]) -> None:
+        for window in found:
             stats[2] += 1
-            if not each.contexts:
+            if not window.contexts:
                 continue
-            x = inputs_of(each)
-            stats[1] += 1 if model == "cbow" else len(each.contexts)
-            shared, own = targets_of(each)
-            of_all = np.array([errors(row, shared, each.learning_rate) for row in x])
-            of_each = [errors(*pair, each.learning_rate) for pair in zip(x, own, strict=False)]
-            found.append((each, of_all, of_each))
-        for each, of_all, of_each in found:
-            train(each, of_all, of_each)
+            x = inputs_of(window)
+            stats[1] += 1 if model == "cbow" else len(window.contexts)
+            shared, own = targets_of(window)
+            of_all = np.array([errors(row, shared, window.learning_rate) for row in x])
+            of_each = [errors(*pair, window.learning_rate) for pair in zip(x, own, strict=False)]
+            train(window, of_all, of_each)
+
+    def count(window: Window, times: list[np.ndarray]) -> None:
+        """Of each row of the three tables, that the window trains it; words left out too."""
+        contexts = window.contexts
+        if not contexts:
+            return
+        np.add.at(times[0], rows_of(window), 1)
+        positives = contexts if bags is not None and model == "skipgram" else [window.center]
+        pairs = len(contexts) if len(positives) == 1 and not in_common and model != "cbow" else 1
+        for positive in positives:
+            for _ in range(pairs if out_table is not None else 0):
+                times[1][positive] += 1
+            for _, node, *_ in path_of(positive):
+                times[2][node] += 1
+        for drawn in window.noise if not in_common and model != "cbow" else window.noise[:1]:
+            if out_table is not None:
+                np.add.at(times[1], drawn, 1)
+
+    stats = np.zeros(3)
+    found = windows(tokens, offsets, keep, noise, **options)
+    if shards == 0:
+        train_all(found)
+        return stats
+    tables = [
+        np.zeros((0, 1)) if table is None else table for table in (in_table, out_table, tree_table)
+    ]
+    for _, of_round in groupby(found, lambda w: offsets[w.sentence] // shard_tokens // shards):
+        before = [table.copy() for table in tables]
+        changed = []
+        for _, of_shard in groupby(list(of_round), lambda w: offsets[w.sentence] // shard_tokens):
+            seen = list(of_shard)
+            train_all(seen)
+            times = [np.zeros(len(table), int) for table in tables]
+            for window in seen:
+                count(window, times)
+            changed.append(([t - b for t, b in zip(tables, before, strict=True)], times))
+            for table, was in zip(tables, before, strict=True):
+                table[:] = was
+        for i, table in enumerate(tables):
+            n = sum(times[i] for _, times in changed)
+            c = sum((times[i] > 0).astype(int) for _, times in changed)
+            share = np.clip(OFTEN / np.maximum(n, 1), 1 / np.maximum(c, 1), 1)
+            table += share[:, None] * sum(change[i] for change, _ in changed)
     return stats
 
 
@@ -208,10 +247,3 @@ def _slice(lists: Sequence, word: int) -> list[int]:
     """The word's part of lists that begin with (offsets, elements)."""
     begin, end = lists[0][word : word + 2]
     return lists[1][begin:end].tolist()
-
-
-def _groups(found: Iterator[Window], size: int) -> Iterator[list[Window]]:
-    """So many successive windows, fewer at the end of a block of sentences."""
-    for _, block in groupby(found, lambda window: window.sentence // SENTENCES_TOGETHER):
-        while group := list(islice(block, size)):
-            yield group
