@@ -13,7 +13,8 @@ small   nanoGPT's configuration for a CPU: 4 layers of 128, 4 heads, 12 windows 
 large   its model of characters, 10.6 M parameters: 6 layers of 384, 6 heads, 64 windows of 256
         (--large-batch for fewer).
 run     The small one for 2000 steps (--steps), the sides in turns of 50: seconds of the steps, and
-        the loss on the same windows of the held-out tenth at the end.
+        the loss on the same windows of the held-out tenth at the end. All at nanoGPT's learning
+        rates; "half" is lexforge at its own default rates, in half the steps.
 memory  Peak of a process that does three steps of 2 layers of 256, 8 windows of 256, at a
         vocabulary of 50,257, everything in it counted but what it had before the first step.
 
@@ -175,25 +176,30 @@ def whole_runs(report: Report, data: GPTData, options: argparse.Namespace) -> No
     """All steps on every side, and what the held-out text costs at the end."""
     windows = Windows(data.held_out, SMALL["block_size"], 12, SEED, torch.device("cpu"))
     held_out = list(windows.evaluation(EVAL_BATCHES))
-    rate = Schedule("cosine", 1e-3, options.steps, min(100, options.steps // 2), 1e-4)
+    length, half = options.steps, options.steps // 2
+    rate = Schedule("cosine", 1e-3, length, min(100, length // 2), 1e-4)
+    own = GPTSettings(steps=half, warmup_steps=min(100, half // 2)).rates
     for precision in options.precision:
         case: dict[str, Any] = {"what": "run", "precision": precision, "threads": options.threads}
         case |= {"batch": 12, "steps": options.steps}
         if options.compile:  # a process compiles a model's code once
             next(plain_steps(data, SMALL, 12, precision, compiled=True))
         sides = sides_of(data, SMALL, 12, precision, options.compile, rate=rate)
+        sides["half"] = itertools.islice(our_steps(data, SMALL, 12, precision, rate=own), half)
         times, models = dict.fromkeys(sides, 0.0), dict[str, Any]()
-        for first in range(0, options.steps, TURNS["run"]):
+        for first in range(0, length, TURNS["run"]):
             for side, steps in sides.items():
                 begin = time.perf_counter()
-                for _ in range(min(TURNS["run"], options.steps - first)):
-                    models[side] = next(steps)
+                for model in itertools.islice(steps, min(TURNS["run"], length - first)):
+                    models[side] = model
                 times[side] += time.perf_counter() - begin
         for side, model in models.items():
             case[f"{side}_s"], case[f"{side}_loss"] = times[side], held_out_loss(model, held_out)
             print(f"run {precision} {side:9} {times[side]:7.1f} s, held-out loss "
                   f"{case[f'{side}_loss']:.4f}", flush=True)  # fmt: skip
         add_ratios(case)
+        case["half_ratio"] = case["half_s"] / case["plain_s"]
+        print(f"run {precision} half / plain {case['half_ratio']:.2f}", flush=True)
         report.add(case)
 
 

@@ -12,7 +12,7 @@ import torch
 import lexforge.gpt as gpt
 from lexforge.models.gpt.data import GPTData, read_texts, split_texts
 from lexforge.models.gpt.pairs import Pairs, read_pairs
-from lexforge.models.gpt.settings import GPTSettings
+from lexforge.models.gpt.settings import RECIPES, GPTSettings
 from lexforge.models.gpt.steps import Windows
 from lexforge.models.gpt.template import Template
 from lexforge.text.corpus import resolve_corpus
@@ -438,3 +438,12 @@ def test_damaged_runs_are_refused(data, tmp_path):
     (out / "trainer_state.json").write_text(json.dumps(state))
     with pytest.raises(CheckpointError, match="batch_size must be given"):
         train(data, out, init_from="resume", shape=None, settings=None, evaluation=None)
+
+
+def test_the_rate_ends_at_a_tenth():
+    assert GPTSettings().min_learning_rate == pytest.approx(3e-4)
+    assert GPTSettings(learning_rate=0.02).rates(10**6) == pytest.approx(0.002)
+    assert GPTSettings(min_learning_rate=0).min_learning_rate == 0
+    assert {name: r.get("learning_rate") for name, r in RECIPES.items()} == {
+        "small": None, "char": 1e-3, "gpt2": 6e-4
+    }  # fmt: skip
