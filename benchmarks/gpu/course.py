@@ -316,9 +316,9 @@ COURSE = [
         "word2vec-models",
         "word2vec_train.py",
         "--dim 100 --threshold 1e-4 --seconds 0.3 --models window tree cbow cbow-tree "
-        "--together 0 16",
+        "--shard-tokens 0 65536",
         25,
-        "--dim 8 --threshold 0 --tokens 20000 --models tree cbow cbow-tree --together 0 16 "
+        "--dim 8 --threshold 0 --tokens 20000 --models tree cbow cbow-tree --shard-tokens 0 4096 "
         f"{_WORDS} {_SHORT}",
     ),
     benchmark(

@@ -55,7 +55,7 @@ def test_single_texts(invoke, bert, texts_file, tmp_path):
     columns = ("--text", "body", "--label", "mark")
     result = invoke(
         "bert", "finetune", texts_file, "--model", bert, "--out", out, *columns, *RUN,
-        "--epochs", 8, "--log-json", log,
+        "--epochs", 24, "--log-json", log,
     )  # fmt: skip
     assert result.exit_code == 0 and result.stdout == "", result.output
     lines = result.stderr.splitlines()

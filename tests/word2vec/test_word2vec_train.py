@@ -452,7 +452,7 @@ def test_wrong_tensors(device, name, change, error, message):
         ({"tree": None}, "tree_table and tree must be given both or neither"),
         ({"windows_together": 1001}, r"windows_together must be in \[0, 1000\], got 1001"),
         ({"shards": 65}, r"shards must be in \[0, 64\], got 65"),
-        ({"shard_tokens": 0}, r"shard_tokens must be in \[1, 4294967296\], got 0"),
+        ({"shard_tokens": 0}, r"shard_tokens must be in \[1, 2\^32\], got 0"),
         ({"window": 0}, r"window must be in \[1, 1000\], got 0"),
         ({"window": 1001}, r"window must be in \[1, 1000\], got 1001"),
         ({"negatives": -1}, r"negatives must be in \[0, 1000\], got -1"),

@@ -11,7 +11,6 @@ from lexforge.models import settings as common
 from lexforge.models.network_settings import CLIP_HELP, NetworkSettings
 from lexforge.models.network_settings import EvaluationSettings as CommonEvaluation
 from lexforge.models.settings import corpus, evaluation, model, training
-from lexforge.text.classification.batches import POOL
 from lexforge.training.schedules import SCHEDULES
 from lexforge.training.settings import Settings, setting
 
@@ -146,7 +145,7 @@ class TrainingSettings(NetworkSettings):
     dev_share: float = corpus(0.05, DEV_HELP, low=0, high=0.9, names="-- --eval-share")
     tune: bool | None = training(None, TUNE_HELP, names="--tune/--no-tune")
     class_weights: str | None = training(None, WEIGHTS_HELP, rule=class_weights, metavar="WEIGHTS")
-    sort_batches: int = training(POOL, SORT_HELP, low=1, later=True)
+    sort_batches: int = training(32, SORT_HELP, low=1, later=True)
 
 
 @dataclass(frozen=True)

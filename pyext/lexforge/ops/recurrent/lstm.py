@@ -50,13 +50,14 @@ def lstm(
         that do not fit.
 
     Notes:
-        Results and gradients are bit-identical for any number of threads and from run to run. In
-        float32 sigmoid and tanh are within 3e-7. On the CPU numbers below the smallest normal one
-        count as 0. Where a gradient is wanted, 5 D H numbers are kept for every token. On CUDA the
-        content of ``cu_seqlens`` is not looked at: wrong bounds stay inside the tensors, and rows
-        that no text covers hold anything. Weights of H up to 118 (float32, 227 KB of shared memory)
-        stay in a multiprocessor; larger ones are read again at every step, from the cache of the
-        device, which is slower.
+        Results and the gradient of ``gates`` are bit-identical for any number of threads and from
+        run to run; that of ``w_hh`` is a product of torch's, whose bits depend on the number of
+        threads with some libraries. In float32 sigmoid and tanh are within 3e-7. On the CPU numbers
+        below the smallest normal one count as 0. Where a gradient is wanted, 5 D H numbers are kept
+        for every token. On CUDA the content of ``cu_seqlens`` is not looked at: wrong bounds stay
+        inside the tensors, and rows that no text covers hold anything. Weights of H up to 118
+        (float32, 227 KB of shared memory) stay in a multiprocessor; larger ones are read again at
+        every step, from the cache of the device, which is slower.
 
     Example:
         >>> bounds = torch.tensor([0, 3, 7], dtype=torch.int32)
