@@ -64,7 +64,7 @@ def assert_as_good_as_plain(ours, plain, exact, dtype, terms=0.0):
     """No further from the float64 oracle than twice plain torch of the same precision is.
 
     That is the error's root mean square; the largest of an entry is more a matter of luck, so it
-    may be six times as large. Tiny problems need the allowance of two roundings: of the largest
+    may be eight times as large (rows of 4,104 numbers are 513 sums in a lane of AVX2). Tiny problems need the allowance of two roundings: of the largest
     result, or of what is added up to it, when `terms` tells how large that may be.
     """
     for i, (x, y, z) in enumerate(zip(ours, plain, exact, strict=True)):
@@ -73,7 +73,7 @@ def assert_as_good_as_plain(ours, plain, exact, dtype, terms=0.0):
             rounding = 2 * torch.finfo(dtype).eps * max(z.abs().max(), terms)
             error, plain_error = (x.double() - z).abs(), (y.double() - z).abs()
             assert rms(error) <= 2 * rms(plain_error) + rounding, i
-            assert error.max() <= 6 * plain_error.max() + rounding, i
+            assert error.max() <= 8 * plain_error.max() + rounding, i
 
 
 SHAPES = [
