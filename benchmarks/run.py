@@ -52,6 +52,7 @@ MEASURED = {
     "glove": ["cooccurrence", "glove", "text"],
     "gpt": ["attention", "transformer"],
     "gpt_run": ["attention", "transformer"],
+    "gpt_run_avx2": ["attention", "transformer"],
     "glove_loss": ["glove"],
     "glove_train": ["glove"],
     "gpt_generate": ["attention", "transformer"],
@@ -74,6 +75,7 @@ MEASURED = {
     "wikipedia_fasttext": ["word2vec", "text"],
     "wikipedia_fasttext_cbow": ["word2vec", "text"],
     "wikipedia_models": ["word2vec", "text"],
+    "wikipedia_models_avx2": ["word2vec", "text"],
     "wikipedia_peak": ["word2vec", "text"],
 }
 
@@ -90,7 +92,7 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
     # Of a script's cases that were run apart.
-    for part in ("_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run", "_calls"):
+    for part in ("_avx2", "_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run", "_calls"):
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]

@@ -64,8 +64,9 @@ def assert_as_good_as_plain(ours, plain, exact, dtype, terms=0.0):
     """No further from the float64 oracle than twice plain torch of the same precision is.
 
     That is the error's root mean square; the largest of an entry is more a matter of luck, so it
-    may be eight times as large (rows of 4,104 numbers are 513 sums in a lane of AVX2). Tiny problems need the allowance of two roundings: of the largest
-    result, or of what is added up to it, when `terms` tells how large that may be.
+    may be eight times as large (a lane of AVX2 adds up 513 numbers of a row of 4,104). Tiny
+    problems need the allowance of two roundings: of the largest result, or of what is added up to
+    it, when `terms` tells how large that may be.
     """
     for i, (x, y, z) in enumerate(zip(ours, plain, exact, strict=True)):
         assert x.shape == z.shape
