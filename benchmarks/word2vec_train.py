@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from typing import Any
 
 import torch
 
@@ -30,7 +31,12 @@ from lexforge.ops.sampling.sampling import (
     keep_probability,
     noise_weights,
 )
-from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import (
+    Bags,
+    HuffmanPaths,
+    shard_rows,
+    word2vec_train_,
+)
 from lexforge.text.huffman import huffman_tree
 
 WINDOW, NEGATIVES = 5, 5
@@ -100,12 +106,14 @@ def stream_case(
     in_table, other = tables(vocab_size, dim, device, corpus.grams)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
     tree = "tree" in model
-    rounds = {}
-    if shard_tokens:
-        on_cpu = {"shards": SHARDS, "shard_tokens": shard_tokens}
-        rounds = on_cpu if device == "cpu" else {"windows_together": 1}
+    rounds: dict[str, Any] = {}
     if tree:
         other = other[: vocab_size - 1]
+    if shard_tokens and device == "cpu":
+        kept = shard_rows(SHARDS, in_table, None if tree else other, other if tree else None)
+        rounds = {"shards": SHARDS, "shard_tokens": shard_tokens, "shard_rows": kept}
+    elif shard_tokens:
+        rounds = {"windows_together": 1}
 
     def work():
         word2vec_train_(

@@ -11,15 +11,15 @@ namespace lexforge {
 // what belongs to it. bag_offsets is empty, or has V + 1 elements, and in_table then R >= V rows.
 template <typename Device>
 void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Tensor& stats,
-                    const Tensor& tokens, const Tensor& offsets, const Tensor& keep,
-                    const Tensor& in_scale, const Tensor& noise, const Tensor& path_offsets,
-                    const Tensor& paths, int64_t longest_path, const Tensor& bag_offsets,
-                    const Tensor& bag_rows, int64_t longest_bag, bool bag_mean,
-                    int64_t first_sentence, int64_t last_sentence, bool cbow, bool cbow_mean,
-                    int64_t window, int64_t negatives, bool dynamic_window, bool share_negatives,
-                    int64_t together, int64_t shards, int64_t shard_tokens, double alpha,
-                    double min_alpha, int64_t tokens_before, int64_t total_tokens, int64_t seed,
-                    int64_t epoch, int64_t threads) {
+                    Tensor& shard_rows, const Tensor& tokens, const Tensor& offsets,
+                    const Tensor& keep, const Tensor& in_scale, const Tensor& noise,
+                    const Tensor& path_offsets, const Tensor& paths, int64_t longest_path,
+                    const Tensor& bag_offsets, const Tensor& bag_rows, int64_t longest_bag,
+                    bool bag_mean, int64_t first_sentence, int64_t last_sentence, bool cbow,
+                    bool cbow_mean, int64_t window, int64_t negatives, bool dynamic_window,
+                    bool share_negatives, int64_t together, int64_t shards, int64_t shard_tokens,
+                    double alpha, double min_alpha, int64_t tokens_before, int64_t total_tokens,
+                    int64_t seed, int64_t epoch, int64_t threads) {
   constexpr int64_t kAny = Checks::kAny;
   const Checks check("word2vec_train_", "in_table", in_table);
   check.tensor("in_table", in_table, in_table.scalar_type(), {kAny, kAny});
@@ -53,7 +53,8 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
   check.apart({{"in_table", in_table},
                {"out_table", out_table},
                {"tree_table", tree_table},
-               {"stats", stats}},
+               {"stats", stats},
+               {"shard_rows", shard_rows}},
               {{"tokens", tokens},
                {"offsets", offsets},
                {"keep", keep},
@@ -81,6 +82,7 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
   check.that(shard_tokens >= 1 && shard_tokens <= (int64_t{1} << 32),
              "shard_tokens must be in [1, 2^32], got ", shard_tokens);
   check.that(total_tokens > 0, "total_tokens must be positive, got ", total_tokens);
+  check.tensor("shard_rows", shard_rows, ScalarType::Byte, {shards > 0 ? kAny : 0});
   check.threads(threads);
   const Device device(in_table);
   for_types<float, double>(check.op, "in_table", in_table.scalar_type(), [&]<typename scalar_t>() {
@@ -123,7 +125,7 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
         .seed = static_cast<uint64_t>(seed),
         .epoch = static_cast<uint32_t>(epoch),
     };
-    device.run(check, params, tokens.size(0), stats, threads);
+    device.run(check, params, tokens.size(0), stats, shard_rows, threads);
   });
 }
 

@@ -1,6 +1,7 @@
 // The CPU builds of the word2vec kernel (contract: word2vec_train.h).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -10,48 +11,53 @@
 
 namespace lexforge {
 
-// Copies of the rows that a shard trains, from when it first meets them until they are merged.
+// Copies of the rows that a shard trains, each at its row's place: made when a call first meets it,
+// and equal to the table's row before and after a round.
 template <typename scalar_t>
 struct ShardRows {
-  struct Place {
-    uint32_t number;  // 1 for the first copy, 2 for the next; 0: none
-    uint32_t times;   // that the row was trained
-  };
+  static constexpr uint32_t kCopied = uint32_t{1} << 31;
   struct Table {
-    scalar_t* start;  // of the table itself, which stays as it is
+    scalar_t* start;  // of the table itself, which stays as it is during a round
     int64_t rows;
-    Place* place;          // [rows], zeros before and after a round
-    uint64_t* copied;      // a bit for each row that has a copy; zeros likewise
-    int32_t* row;          // of each copy
-    scalar_t* copy;        // [copies, stride]
-    int64_t copies, made;  // copies that have a place, and those of them that hold their rows
+    scalar_t* copy;     // [rows, stride]
+    uint32_t* times;    // [rows]: kCopied once there is a copy, and how often a round trained it
+    uint64_t* trained;  // a bit for each row that a round trains; zeros before and after it
+    int32_t* fresh;     // rows whose copies are yet to be made
+    int64_t lacking;    // so many
   };
   static constexpr int64_t kTables = 3;  // in, out, tree
   Table table[kTables];
 
-  // For shards of at most so many tokens, in memory of zeros.
-  ShardRows(const Word2vecTrainParams<scalar_t>& params, int64_t most_tokens, Carver& carve) {
-    const bool bags = params.bag_offsets != nullptr;
-    const int64_t V = params.vocab_size, pairs = 2 * params.window;
-    // Rows that a token brings with it, as a context, as a target and with noise, and as a path.
-    const int64_t noise = (params.share_negatives || params.cbow ? 1 : pairs) * params.negatives;
-    const bool has_out = params.out_table != nullptr, has_tree = params.tree_table != nullptr;
-    const auto place = [&](int64_t name, scalar_t* start, int64_t rows, int64_t each) {
-      const int64_t most = most_tokens < rows / each ? most_tokens * each : rows;
-      table[name] = {start,
-                     rows,
-                     carve.take<Place>(rows),
-                     carve.take<uint64_t>((rows + 63) / 64),
-                     carve.take<int32_t>(most),
-                     carve.take<scalar_t>(most * params.stride),
-                     0,
-                     0};
-    };
-    place(0, params.in_table, params.in_rows, bags ? params.longest_bag : 1);
-    place(1, params.out_table, has_out ? V : 0, 1 + noise);
-    place(2, params.tree_table, has_tree ? V - 1 : 0, has_tree ? params.longest_path : 1);
+  // In memory that is all zeros at first, and keeps what a call left there as long as only such
+  // calls change the tables; they have so many rows, or none.
+  ShardRows(scalar_t* const (&starts)[kTables], const int64_t (&rows_of)[kTables], int64_t stride,
+            Carver& carve) {
+    for (int64_t name = 0; name < kTables; ++name) {
+      const int64_t rows = rows_of[name];
+      auto* const copy = carve.take<scalar_t>(rows * stride);
+      auto* const times = carve.take<uint32_t>(rows);
+      auto* const trained = carve.take<uint64_t>((rows + 63) / 64);
+      table[name] = {starts[name], rows, copy, times, trained, carve.take<int32_t>(rows), 0};
+    }
+  }
+
+  // Of a round that failed, which leaves the tables as they were.
+  void forget() {
+    for (Table& each : table) {
+      std::fill_n(each.times, each.rows, 0);
+      std::fill_n(each.trained, (each.rows + 63) / 64, 0);
+      each.lacking = 0;
+    }
   }
 };
+
+// Bytes of a shard's copies in float32.
+inline int64_t word2vec_shard_bytes(int64_t in_rows, int64_t out_rows, int64_t tree_rows,
+                                    int64_t stride) {
+  Carver sizes(nullptr);
+  ShardRows<float>({}, {in_rows, out_rows, tree_rows}, stride, sizes);
+  return sizes.used();
+}
 
 // Trains on the sentences of params.first_sentence .. last_sentence in order, on the calling
 // thread, one of `threads` that train the same tables, and adds to stats[0..2]; or, with a shard,
@@ -64,7 +70,7 @@ using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, 
                                    double* stats);
 
 // A member's part of adding what `count` shards, at most kMostShards, have changed to the tables,
-// after which there are no copies.
+// and of making all copies equal to them.
 template <typename scalar_t>
 using Word2vecMergeFunction = void(ShardRows<scalar_t>* shards, int64_t count, int64_t stride,
                                    const TeamMember& member);

@@ -21,11 +21,11 @@ struct Cpu : CpuCall {
 
   template <typename scalar_t>
   void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
-           Tensor& stats, int64_t threads) const {
+           Tensor& stats, Tensor& shard_rows, int64_t threads) const {
     if (params.first_sentence == params.last_sentence) return;
     const bool valid =
         params.shards > 0
-            ? train_in_shards(check, params, token_count, stats, threads)
+            ? train_in_shards(check, params, token_count, stats, shard_rows, threads)
             : train_in_turns(check, params, token_count, data<double>(stats), threads);
     check.that(valid, "tokens must be in [0, ", params.vocab_size,
                "), offsets must rise from 0 to at most ", token_count, ", paths have at most ",
@@ -85,7 +85,8 @@ struct Cpu : CpuCall {
   // Threads take the shards of a round in turn, and add what they changed to the tables together.
   template <typename scalar_t>
   static bool train_in_shards(const Checks& check, const Word2vecTrainParams<scalar_t>& params,
-                              int64_t token_count, Tensor& stats, int64_t threads) {
+                              int64_t token_count, Tensor& stats, Tensor& shard_rows,
+                              int64_t threads) {
     Word2vecTrainFunction<scalar_t>* kernel;
     Word2vecMergeFunction<scalar_t>* merge;
     if constexpr (std::is_same_v<scalar_t, float>) {
@@ -106,20 +107,22 @@ struct Cpu : CpuCall {
     const auto begin_of = [&](int64_t shard) {
       return std::lower_bound(first, last, shard * params.shard_tokens) - params.offsets;
     };
-    int64_t most_tokens = 0;
-    for (int64_t shard = first_round * shards; shard < end_round * shards; ++shard) {
-      const int64_t tokens = params.offsets[begin_of(shard + 1)] - params.offsets[begin_of(shard)];
-      most_tokens = std::max(most_tokens, tokens);
-    }
+    const int64_t words = params.vocab_size;
+    scalar_t* const starts[] = {params.in_table, params.out_table, params.tree_table};
+    const int64_t rows_of[] = {params.in_rows, params.out_table == nullptr ? 0 : words,
+                               params.tree_table == nullptr ? 0 : words - 1};
     Carver sizes(nullptr);
-    ShardRows<scalar_t>(params, most_tokens, sizes);
-    std::vector<Tensor> memory;
+    ShardRows<scalar_t>(starts, rows_of, params.stride, sizes);
+    const int64_t bytes = shards * sizes.used();
+    const bool kept = shard_rows.numel() > 0;
+    check.that(!kept || shard_rows.numel() == bytes, "shard_rows must have ", bytes,
+               " bytes or none, got ", shard_rows.numel());
+    check.aligned("shard_rows", shard_rows, 64);
+    const Tensor memory =
+        kept ? shard_rows : zeroed(large(new_empty(stats, {bytes}, ScalarType::Byte)));
+    Carver carve(memory.data_ptr());
     std::vector<ShardRows<scalar_t>> rows;
-    for (int64_t s = 0; s < shards; ++s) {
-      memory.push_back(zeroed(large(new_empty(stats, {sizes.used()}, ScalarType::Byte))));
-      Carver carve(memory.back().data_ptr());
-      rows.emplace_back(params, most_tokens, carve);
-    }
+    for (int64_t s = 0; s < shards; ++s) rows.emplace_back(starts, rows_of, params.stride, carve);
     std::vector<std::array<double, 3>> sums(static_cast<size_t>(shards));
     std::atomic<int64_t> taken[2] = {0, 0};  // of this round and of the next
     bool enough = true, valid = true;        // written by the first member
@@ -141,6 +144,9 @@ struct Cpu : CpuCall {
         member.meeting.wait(true);
       }
     });
+    if (!valid) {
+      for (auto& each : rows) each.forget();
+    }
     check.that(enough, "no memory for ", threads, " threads");
     for (const auto& sum : sums) {
       for (int64_t i = 0; i < 3; ++i) data<double>(stats)[i] += sum[i];

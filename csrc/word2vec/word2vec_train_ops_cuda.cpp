@@ -14,7 +14,7 @@ struct Cuda : CudaCall {
   static constexpr bool kShards = false;
 
   void run(const Checks& check, const Word2vecTrainParams<float>& params, int64_t token_count,
-           Tensor& stats, int64_t /*threads*/) const {
+           Tensor& stats, Tensor& /*shard_rows*/, int64_t /*threads*/) const {
     check.that(params.stride <= kWord2vecCudaMaxStride, "rows must have at most ",
                kWord2vecCudaMaxStride, " floats on CUDA, got ", params.stride);
     check.that(params.in_rows <= kWord2vecCudaMaxElements / params.stride,
@@ -31,7 +31,7 @@ struct Cuda : CudaCall {
                           data<double>(stats), stream());
   }
 
-  void run(const Checks& check, const Word2vecTrainParams<double>&, int64_t, Tensor&,
+  void run(const Checks& check, const Word2vecTrainParams<double>&, int64_t, Tensor&, Tensor&,
            int64_t) const {
     check.that(false, "in_table must be float32 on CUDA");
   }

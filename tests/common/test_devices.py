@@ -188,7 +188,7 @@ def stream() -> dict:
         **{"path_offsets": longs(0, 1, 2), "paths": ints(0, 1), "longest_path": 1},
         **{"bag_offsets": longs(0, 1, 2), "bag_rows": ints(0, 1), "longest_bag": 1},
         **{"bag_mean": True, "cbow": False, "cbow_mean": True, "together": 0},
-        **{"shards": 0, "shard_tokens": 1},
+        **{"shards": 0, "shard_tokens": 1, "shard_rows": torch.zeros(0, dtype=torch.uint8)},
         **{"tokens": ints(0, 1, 0), "offsets": longs(0, 3), "keep": floats(2)},
         **{"in_scale": floats(2), "noise": torch.zeros(2, 2, dtype=torch.int32)},
         **{"first_sentence": 0, "last_sentence": 1, "window": 1, "negatives": 1},

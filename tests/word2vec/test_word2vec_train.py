@@ -375,6 +375,7 @@ def as_the_op(given):
     """All arguments of the op itself, without its wrapper's checks."""
     *tensors, noise, tree = given.values()
     bags = (tensors[5][:0], tensors[4][:0], 0, True)
+    tensors.insert(4, torch.empty(0, dtype=torch.uint8, device=tensors[0].device))
     options = (False, True, 5, 5, True, False, 0, 0, 1, 0.02, 0.01, 0, 20, 1, 0, 1)
     return (*tensors, given["keep"][:0], noise, *tree, *bags, 0, 1, *options)
 

@@ -33,8 +33,9 @@ scalar_t share_of(int64_t times, int64_t copies) {
 // up would overshoot it. Where all threads together train a row n times, kOften / n of each change
 // is added, down to the mean of the copies.
 //
-// A shard works on copies of all rows that it meets, made when it first meets them, of tables that
-// nobody changes meanwhile. They lie in the order of their making, and stay until merge_shards().
+// A shard works on copies of all rows that it meets, of tables that nobody changes meanwhile
+// (ShardRows): as large as a table and at the same places, so that a row's is found at once, and
+// kept from round to round, so that it is read from the table once in a call.
 template <typename scalar_t>
 class OwnRows {
  public:
@@ -43,14 +44,14 @@ class OwnRows {
   OwnRows(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
           int64_t threads, ShardRows<scalar_t>* shard, Carver& carve)
       : stride_(params.stride), threads_(threads), shard_(shard) {
-    if (shard != nullptr) {
-      for (auto& table : shard->table) table.copies = table.made = 0;
-    }
     // Scales of changes are found by the place of a row in its table.
     copy_rows(kIn, params.in_table, 0, params.in_scale == nullptr ? sizes.own_words : 0, carve);
     copy_rows(kOut, params.out_table, 0, sizes.own_words, carve);
     copy_rows(kTree, params.tree_table, params.vocab_size - 1 - sizes.own_nodes, sizes.own_nodes,
               carve);
+    for (int64_t name = 0; shard != nullptr && name < kTables; ++name) {
+      tables_[name].start = shard->table[name].copy;
+    }
   }
 
   // Whether there are copies; where not, rows are trained in their tables.
@@ -59,8 +60,11 @@ class OwnRows {
 
   // Where this thread trains a row, so many times.
   LEXFORGE_INLINE scalar_t* row(TableName name, int64_t row, int64_t times = 1) {
-    if (shard_ != nullptr) return copy_of(shard_->table[name], row, times);
     Table& table = tables_[name];
+    if (shard_ != nullptr) {
+      meet(shard_->table[name], row, times);
+      return table.start + row * stride_;
+    }
     const int64_t i = row - table.first;
     if (static_cast<uint64_t>(i) >= static_cast<uint64_t>(table.rows)) {
       return table.start + row * stride_;
@@ -73,7 +77,7 @@ class OwnRows {
   // branches: which nodes have copies is hard to foresee.
   LEXFORGE_INLINE void nodes(const int32_t* links, int64_t count, scalar_t** to) {
     if (shard_ != nullptr) {
-      for (int64_t n = 0; n < count; ++n) to[n] = copy_of(shard_->table[kTree], links[n] >> 1, 1);
+      for (int64_t n = 0; n < count; ++n) to[n] = row(kTree, links[n] >> 1);
       return;
     }
     const Table& tree = tables_[kTree];
@@ -91,36 +95,27 @@ class OwnRows {
     }
   }
 
-  // A row of in_table that will be trained soon, to be fetched; null where it has yet to be copied.
-  const scalar_t* input_ahead(int64_t row) const {
-    if (shard_ == nullptr) return tables_[kIn].start + row * stride_;
-    const auto& table = shard_->table[kIn];
-    const uint32_t number = table.place[row].number;
-    return number == 0 ? nullptr : table.copy + (number - 1) * stride_;
-  }
+  // A row of in_table that will be trained soon, to be fetched.
+  const scalar_t* input_ahead(int64_t row) const { return tables_[kIn].start + row * stride_; }
 
   // The number of a row of in_table that row() gave, where there are scales.
-  int64_t input_at(const scalar_t* row) const {
-    if (shard_ == nullptr) return (row - tables_[kIn].start) / stride_;
-    const auto& table = shard_->table[kIn];
-    return table.row[(row - table.copy) / stride_];
-  }
+  int64_t input_at(const scalar_t* row) const { return (row - tables_[kIn].start) / stride_; }
 
   // Before the rows of a plan are used: makes the copies that a shard still lacks.
   void make_copies() {
     if (shard_ == nullptr) return;
     constexpr int64_t kAhead = 8;
     for (auto& table : shard_->table) {
-      const auto original = [&](int64_t i) { return table.start + table.row[i] * stride_; };
-      for (int64_t i = table.made; i < table.copies; ++i) {
-        if (i + kAhead < table.copies) {
-          const scalar_t* next = original(i + kAhead);
+      for (int64_t i = 0; i < table.lacking; ++i) {
+        if (i + kAhead < table.lacking) {
+          const scalar_t* next = table.start + table.fresh[i + kAhead] * stride_;
           constexpr int64_t kLine = 64 / sizeof(scalar_t);
           for (int64_t d = 0; d < stride_; d += kLine) __builtin_prefetch(next + d);
         }
-        std::memcpy(table.copy + i * stride_, original(i), stride_ * sizeof(scalar_t));
+        const int64_t at = table.fresh[i] * stride_;
+        std::memcpy(table.copy + at, table.start + at, stride_ * sizeof(scalar_t));
       }
-      table.made = table.copies;
+      table.lacking = 0;
     }
   }
 
@@ -160,16 +155,17 @@ class OwnRows {
     std::memcpy(copy, before, count * sizeof(scalar_t));
   }
 
-  LEXFORGE_INLINE scalar_t* copy_of(typename ShardRows<scalar_t>::Table& table, int64_t row,
-                                    int64_t times) {
-    auto& place = table.place[row];
-    if (place.number == 0) {
-      table.row[table.copies] = static_cast<int32_t>(row);
-      table.copied[row / 64] |= uint64_t{1} << row % 64;
-      place.number = static_cast<uint32_t>(++table.copies);
+  // Counts that a shard trains a row, so many times.
+  LEXFORGE_INLINE static void meet(typename ShardRows<scalar_t>::Table& table, int64_t row,
+                                   int64_t times) {
+    constexpr uint32_t kCopied = ShardRows<scalar_t>::kCopied;
+    uint32_t& known = table.times[row];
+    if (known <= kCopied) {
+      table.trained[row / 64] |= uint64_t{1} << row % 64;
+      if (known == 0) table.fresh[table.lacking++] = static_cast<int32_t>(row);
+      known = kCopied;
     }
-    place.times += static_cast<uint32_t>(times);
-    return table.copy + (place.number - 1) * stride_;
+    known += static_cast<uint32_t>(times);
   }
 
   const int64_t stride_, threads_;
@@ -177,55 +173,51 @@ class OwnRows {
   Table tables_[kTables] = {};
 };
 
-// The member's part of adding what `count` shards changed to the tables, whose copies are then gone.
+// The member's part of adding what `count` shards changed to the tables, and to the others' copies.
 // A row's shards are added up in their order, and no matter by whom.
 template <typename scalar_t>
 void merge_shards(ShardRows<scalar_t>* shards, int64_t count, int64_t stride,
                   const TeamMember& member) {
   using Table = typename ShardRows<scalar_t>::Table;
+  constexpr uint32_t kCopied = ShardRows<scalar_t>::kCopied;
   for (int64_t name = 0; name < ShardRows<scalar_t>::kTables; ++name) {
     const int64_t rows = shards[0].table[name].rows;
     for (int64_t word = member.index; word * 64 < rows; word += member.members) {
       uint64_t any = 0;
-      for (int64_t s = 0; s < count; ++s) {
-        const Table& table = shards[s].table[name];
-        for (uint64_t left = table.copied[word]; left != 0; left &= left - 1) {
-          const int64_t row = word * 64 + std::countr_zero(left);
-          const scalar_t* copy = table.copy + (table.place[row].number - 1) * stride;
-          constexpr int64_t kLine = 64 / sizeof(scalar_t);
-          for (int64_t d = 0; d < stride; d += kLine) __builtin_prefetch(copy + d, 0, 2);
-        }
-        any |= table.copied[word];
-      }
+      for (int64_t s = 0; s < count; ++s) any |= shards[s].table[name].trained[word];
       for (; any != 0; any &= any - 1) {
-        const int64_t bit = std::countr_zero(any), row = word * 64 + bit;
+        const int64_t bit = std::countr_zero(any), row = word * 64 + bit, at = row * stride;
+        scalar_t* into[kMostShards + 1] = {shards[0].table[name].start + at};
         const scalar_t* copy[kMostShards];
-        int64_t copies = 0, times = 0;
+        int64_t targets = 1, copies = 0, times = 0;
         for (int64_t s = 0; s < count; ++s) {
           Table& table = shards[s].table[name];
-          if ((table.copied[word] >> bit & 1) == 0) continue;
-          auto& place = table.place[row];
-          copy[copies++] = table.copy + (place.number - 1) * stride;
-          times += place.times;
-          place = {};
+          if (table.times[row] == 0) continue;
+          into[targets++] = table.copy + at;
+          if ((table.trained[word] >> bit & 1) == 0) continue;
+          copy[copies++] = table.copy + at;
+          times += table.times[row] - kCopied;
+          table.times[row] = kCopied;
         }
-        scalar_t* const into = shards[0].table[name].start + row * stride;
         if (copies == 1) {
-          std::memcpy(into, copy[0], stride * sizeof(scalar_t));
+          for (int64_t t = 0; t < targets; ++t) {
+            if (into[t] != copy[0]) std::memcpy(into[t], copy[0], stride * sizeof(scalar_t));
+          }
           continue;
         }
         const scalar_t share = share_of<scalar_t>(times, copies);
         constexpr int64_t kPiece = 16;
         for (int64_t d = 0; d < stride; d += kPiece) {
           scalar_t before[kPiece], change[kPiece] = {};
-          std::memcpy(before, into + d, sizeof before);
+          std::memcpy(before, into[0] + d, sizeof before);
           for (int64_t c = 0; c < copies; ++c) {
             for (int64_t i = 0; i < kPiece; ++i) change[i] += copy[c][d + i] - before[i];
           }
-          for (int64_t i = 0; i < kPiece; ++i) into[d + i] = before[i] + share * change[i];
+          for (int64_t i = 0; i < kPiece; ++i) before[i] += share * change[i];
+          for (int64_t t = 0; t < targets; ++t) std::memcpy(into[t] + d, before, sizeof before);
         }
       }
-      for (int64_t s = 0; s < count; ++s) shards[s].table[name].copied[word] = 0;
+      for (int64_t s = 0; s < count; ++s) shards[s].table[name].trained[word] = 0;
     }
   }
 }

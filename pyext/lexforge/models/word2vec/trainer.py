@@ -20,6 +20,7 @@ from lexforge.ops.word2vec.word2vec_train import (
     SENTENCES_TOGETHER,
     Bags,
     HuffmanPaths,
+    shard_rows,
     word2vec_train_,
 )
 from lexforge.text import Corpus, EncodedCorpus, Vocabulary, encode_corpus
@@ -147,15 +148,19 @@ def word2vec_steps(
         for each in filter(torch.is_tensor, lists):
             to_huge_pages(each)
     placed, fetch, send_tables = on_device(tables, device, refresh)
-    scale: dict[str, torch.Tensor | None] = {}
+    # What follows from the tables and is made anew where the model was changed.
+    derived: dict[str, torch.Tensor | None] = {}
 
     def send() -> None:
         send_tables()
+        if "shards" in rounds:
+            each = map(placed.get, ("input", "output", "tree"))
+            derived["shard_rows"] = shard_rows(rounds["shards"], *each)
         factors = np.float32(lockf())
-        scale["in_scale"] = None
+        derived["in_scale"] = None
         if (factors != 1).any():
             of_rows = np.broadcast_to(factors, len(tables["input"])).copy()
-            scale["in_scale"] = torch.from_numpy(of_rows).to(device)
+            derived["in_scale"] = torch.from_numpy(of_rows).to(device)
 
     send()
     tokens, offsets = corpus.tokens.to(device), corpus.offsets.to(device)
@@ -183,7 +188,7 @@ def word2vec_steps(
             noise,
             paths,
             bags=bags,
-            in_scale=scale["in_scale"],
+            **derived,
             model="skipgram" if settings.sg else "cbow",
             first_sentence=int(begins[first]),
             last_sentence=int(begins[last]),

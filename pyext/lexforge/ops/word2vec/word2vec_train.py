@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lexforge import _library
 from lexforge.ops import _checks
-from lexforge.ops._tables import ROW_MULTIPLE
+from lexforge.ops._tables import ROW_MULTIPLE, own_pages
 
 MODELS = ("skipgram", "cbow")
 SHARING = ("pair", "window")
@@ -52,6 +52,26 @@ class Bags(NamedTuple):
     mean: bool = True
 
 
+def shard_rows(
+    shards: int,
+    in_table: Tensor,
+    out_table: Tensor | None = None,
+    tree_table: Tensor | None = None,
+) -> Tensor:
+    """Memory that calls of :func:`word2vec_train_` with shards keep their copies in.
+
+    Args:
+        shards: of a round.
+        in_table, out_table, tree_table: float32 on the CPU, as that takes them.
+
+    Returns:
+        uint8, all zeros. Whoever else changes a table fills it with zeros again.
+    """
+    rows = (0 if table is None else len(table) for table in (in_table, out_table, tree_table))
+    size = torch.ops.lexforge.word2vec_shard_bytes.default(*rows, in_table.shape[1])
+    return own_pages(torch.uint8, shards * size)
+
+
 def word2vec_train_(
     in_table: Tensor,
     out_table: Tensor | None,
@@ -76,6 +96,7 @@ def word2vec_train_(
     windows_together: int = 0,
     shards: int = 0,
     shard_tokens: int = 8192,
+    shard_rows: Tensor | None = None,
     alpha: float = 0.025,
     min_alpha: float = 1e-4,
     tokens_before: int = 0,
@@ -140,6 +161,8 @@ def word2vec_train_(
         shards: on the CPU: 0, or train in rounds of so many shards, 1 to 64, which gives the same
             bits for any number of threads. See the notes.
         shard_tokens: A shard is the sentences that begin within so many tokens, 1 to 2^32.
+        shard_rows: Of :func:`shard_rows`: copies of rows that are kept from one call to the next,
+            as long as only such calls change the tables. By default a call makes its own.
         alpha, min_alpha: learning rate at the first and past the last of ``total_tokens``.
         tokens_before: tokens of earlier epochs; ``total_tokens``: of all epochs, default N.
         seed: any integer of 64 bits. epoch: 0 to 2^32 - 1.
@@ -164,7 +187,8 @@ def word2vec_train_(
         window, from the tables as they are before the round; then what they changed is added to
         the tables: of a row that they train n times, 1024 / n of it where n > 1024, but no less
         than the mean of those that do. Calls must end with rounds to do what one call does. Each
-        shard of a round has copies of the rows that it trains, at most as many as the tables have.
+        shard of a round has copies of the rows that it trains, at places of their own: of each
+        table as many as it has rows.
         The offsets must rise.
 
         CUDA: many sentences are trained at the same time, fewer for a small vocabulary or corpus,
@@ -273,12 +297,16 @@ def word2vec_train_(
     _checks.whole(op, "epoch", epoch, 0, 2**32 - 1)
     _checks.number(op, "alpha", alpha)
     _checks.number(op, "min_alpha", min_alpha)
+    if shard_rows is None:
+        shard_rows = torch.empty(0, dtype=torch.uint8, device=in_table.device)
+    _checks.tensor(op, "shard_rows", shard_rows, torch.uint8, ("B",), in_table, contiguous=True)
     none = in_table[:0]
     torch.ops.lexforge.word2vec_train_.default(
         in_table,
         none if out_table is None else out_table,
         none if tree_table is None else tree_table,
         stats,
+        shard_rows,
         tokens,
         offsets,
         keep,
