@@ -41,6 +41,12 @@ struct ShardRows {
     }
   }
 
+  ShardRows(const Word2vecTrainParams<scalar_t>& params, Carver& carve)
+      : ShardRows({params.in_table, params.out_table, params.tree_table},
+                  {params.in_rows, params.out_table == nullptr ? 0 : params.vocab_size,
+                   params.tree_table == nullptr ? 0 : params.vocab_size - 1},
+                  params.stride, carve) {}
+
   // Of a round that failed, which leaves the tables as they were.
   void forget() {
     for (Table& each : table) {

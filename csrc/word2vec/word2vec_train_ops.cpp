@@ -107,12 +107,8 @@ struct Cpu : CpuCall {
     const auto begin_of = [&](int64_t shard) {
       return std::lower_bound(first, last, shard * params.shard_tokens) - params.offsets;
     };
-    const int64_t words = params.vocab_size;
-    scalar_t* const starts[] = {params.in_table, params.out_table, params.tree_table};
-    const int64_t rows_of[] = {params.in_rows, params.out_table == nullptr ? 0 : words,
-                               params.tree_table == nullptr ? 0 : words - 1};
     Carver sizes(nullptr);
-    ShardRows<scalar_t>(starts, rows_of, params.stride, sizes);
+    ShardRows<scalar_t>(params, sizes);
     const int64_t bytes = shards * sizes.used();
     const bool kept = shard_rows.numel() > 0;
     check.that(!kept || shard_rows.numel() == bytes, "shard_rows must have ", bytes,
@@ -122,7 +118,7 @@ struct Cpu : CpuCall {
         kept ? shard_rows : zeroed(large(new_empty(stats, {bytes}, ScalarType::Byte)));
     Carver carve(memory.data_ptr());
     std::vector<ShardRows<scalar_t>> rows;
-    for (int64_t s = 0; s < shards; ++s) rows.emplace_back(starts, rows_of, params.stride, carve);
+    for (int64_t s = 0; s < shards; ++s) rows.emplace_back(params, carve);
     std::vector<std::array<double, 3>> sums(static_cast<size_t>(shards));
     std::atomic<int64_t> taken[2] = {0, 0};  // of this round and of the next
     bool enough = true, valid = true;        // written by the first member

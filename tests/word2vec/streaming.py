@@ -7,7 +7,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lexforge.ops.word2vec.word2vec_train import Bags, HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import (
+    Bags,
+    HuffmanPaths,
+    shard_rows,
+    word2vec_train_,
+)
 from lexforge.reference.word2vec.word2vec_train import word2vec_train
 
 
@@ -128,8 +133,12 @@ class Case:
             tree_table[:-1] if "tree" in self.losses else None,
         )
 
-    def run(self, device, threads=1, cuts=()):
-        """Tables and stats after training on the device, in calls that end at the cuts."""
+    def run(self, device, threads=1, cuts=(), kept=False):
+        """Tables and stats after training on the device, in calls that end at the cuts.
+
+        Args:
+            kept: Whether the calls keep the copies of their shards.
+        """
         tables = [aligned(table, device) for table in self.tables]
         stats = torch.zeros(3, dtype=torch.float64, device=device)
         options = {"first_sentence": 0, "last_sentence": len(self.offsets) - 1} | self.options
@@ -138,6 +147,8 @@ class Case:
         if self.bags is not None:
             offsets, rows, *others = self.bags
             options["bags"] = Bags(offsets.to(device), rows.to(device), *others)
+        if kept:
+            options["shard_rows"] = shard_rows(options["shards"], *self.used(tables))
         ends = [options["first_sentence"], *cuts, options["last_sentence"]]
         for first, last in pairwise(ends):
             options |= {"first_sentence": first, "last_sentence": last}

@@ -12,9 +12,9 @@ from torch.nn.functional import logsigmoid
 import lexforge
 from common.isa import ISAS, run_under
 from lexforge import _library
-from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, word2vec_train_
+from lexforge.ops.word2vec.word2vec_train import HuffmanPaths, shard_rows, word2vec_train_
 from lexforge.reference.word2vec.word2vec_train import windows
-from word2vec.streaming import Case
+from word2vec.streaming import Case, aligned
 
 # Model, losses, negative_sharing; skip-gram with noise alone has its own file.
 VARIANTS = [
@@ -261,7 +261,7 @@ def test_rows_that_all_shards_train_often(cpu_kernels, model, losses, sharing):
 @all_variants
 @pytest.mark.parametrize("dim", [20, 100, 300])
 def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, sharing, dim):
-    """Also for a corpus cut into calls between rounds."""
+    """Also for a corpus cut into calls between rounds, with copies that are kept or made anew."""
     lengths = np.random.default_rng(7).integers(0, 6, 600)
     options = {"model": model, "losses": losses, "negative_sharing": sharing}
     options |= {"shards": 5, "shard_tokens": 60, "scale": 2 / dim**0.5}
@@ -269,8 +269,9 @@ def test_any_number_of_threads_gives_the_same_bits(cpu_kernels, model, losses, s
     first = case.run(cpu_kernels)
     assert (first[0] != case.tables[0]).any()
     one, two = np.searchsorted(case.offsets, [300, 900]).tolist()
-    for threads, cuts in ((2, ()), (3, (one,)), (8, ()), (1, (one, two))):
-        again = case.run(cpu_kernels, threads, cuts)
+    runs = ((2, (), False), (3, (one,), True), (8, (), True), (1, (one, two), False))
+    for threads, cuts, kept in (*runs, (2, (one, two), True)):
+        again = case.run(cpu_kernels, threads, cuts, kept)
         for table in range(3):
             assert first[table].tobytes() == again[table].tobytes()
         assert (first[3][1:] == again[3][1:]).all()
@@ -349,6 +350,38 @@ def test_a_token_outside_the_vocabulary_stops_a_team(cpu_kernels):
     for threads in (1, 2, 5):
         with pytest.raises(RuntimeError, match=r"tokens must be in \[0, 40\)"):
             case.run(cpu_kernels, threads)
+
+
+def test_a_round_that_failed_leaves_no_copies(cpu_kernels):
+    case = Case([30] * 10, dim=100, shards=3, shard_tokens=20)
+    bad, case.tokens[211] = case.tokens[211], 40
+    tables, stats = [aligned(table, cpu_kernels) for table in case.tables], torch.zeros(3).double()
+    kept = shard_rows(3, *case.used(tables))
+    with pytest.raises(RuntimeError, match=r"tokens must be in \[0, 40\)"):
+        word2vec_train_(
+            *case.used(tables), stats, *case.corpus(cpu_kernels), shard_rows=kept, **case.options
+        )
+    assert (tables[0].numpy() != case.tables[0]).any()  # rounds before it are done
+    case.tables, case.tokens[211] = [table.numpy().copy() for table in tables], bad
+    word2vec_train_(
+        *case.used(tables), stats, *case.corpus(cpu_kernels), shard_rows=kept, **case.options
+    )
+    for again, table in zip(case.run(cpu_kernels)[:3], tables, strict=True):
+        assert again.tobytes() == table.numpy().tobytes()
+
+
+def test_copies_of_other_tables(cpu_kernels):
+    case = Case([30] * 10, dim=100, shards=3, shard_tokens=20)
+    tables = case.used([aligned(table, cpu_kernels) for table in case.tables])
+    stats = torch.zeros(3, dtype=torch.float64)
+    for wrong, error, message in (
+        (shard_rows(2, *tables), RuntimeError, r"shard_rows must have \d+ bytes or none"),
+        (torch.zeros(64), TypeError, "shard_rows must be uint8"),
+    ):
+        with pytest.raises(error, match=message):
+            word2vec_train_(
+                *tables, stats, *case.corpus(cpu_kernels), shard_rows=wrong, **case.options
+            )
 
 
 def test_neither_loss_and_no_tree(device):

@@ -1,6 +1,8 @@
 // Runs KERNEL, and MERGE after shards, over many shapes, each with memory of exactly the promised
 // size filled with zeros and filled with NaNs, and compares the tables bit for bit. For the address
 // sanitizer.
+
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -56,20 +58,21 @@ Result run(Word2vecTrainParams<float> params, float fill, int64_t threads = 1,
   workspace.fill(fill);
   if (as_shard) {
     Carver sizes(nullptr);
-    ShardRows<float>(params, kTokens, sizes);
+    ShardRows<float>(params, sizes);
     AlignedFloats memory(static_cast<size_t>(sizes.used()));
     memory.fill(fill);
     Carver carve(memory.start);
-    ShardRows<float> shard(params, kTokens, carve);
-    for (auto& table : shard.table) {  // what must be zero
-      std::memset(table.place, 0, table.rows * sizeof *table.place);
-      std::memset(table.copied, 0, (table.rows + 63) / 64 * sizeof *table.copied);
-    }
+    ShardRows<float> shard(params, carve);
+    shard.forget();  // what must be zero
     if (!KERNEL(params, kTokens, 1, &shard, workspace.start, result.stats)) std::exit(3);
     run_team(2, [&](const TeamMember& member) { MERGE(&shard, 1, params.stride, member); });
     for (const auto& table : shard.table) {
       for (int64_t row = 0; row < table.rows; ++row) {
-        if (table.place[row].number != 0 || table.copied[row / 64] != 0) std::exit(4);
+        const float *own = table.copy + row * params.stride,
+                    *now = table.start + row * params.stride;
+        const bool copied = table.times[row] == ShardRows<float>::kCopied;
+        if ((table.times[row] != 0 && !copied) || table.trained[row / 64] != 0) std::exit(4);
+        if (copied && !std::equal(own, own + params.stride, now)) std::exit(5);
       }
     }
   } else if (!KERNEL(params, kTokens, threads, nullptr, workspace.start, result.stats)) {
