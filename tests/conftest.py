@@ -80,13 +80,17 @@ def seed_everything() -> None:
     random.seed(seed)
 
 
-def pytest_configure(config):
-    seed = config.getoption("--seed")
-    os.environ["LEXFORGE_TEST_SEED"] = str(seed)
-    if seed:
+def draw_others() -> None:
+    """Generators of this process draw from other seeds, where ``--seed`` is not 0."""
+    if seed_of_tests():
         rng = np.random.default_rng
         np.random.default_rng = lambda seed=None: rng(other(seed) if type(seed) is int else seed)
         torch.Generator = OtherGenerator
+
+
+def pytest_configure(config):
+    os.environ["LEXFORGE_TEST_SEED"] = str(config.getoption("--seed"))
+    draw_others()
 
 
 def pytest_fixture_setup(fixturedef):

@@ -15,7 +15,9 @@ OPTIONS = {"vector_size": 20, "epochs": 4, "parts": 4, "x_max": 10}
 RATES = {"adagrad": 0.05, "rowwise": 0.05, "adam": 0.002}
 ON_THE_CPU = """
 import json, sys
+from conftest import draw_others
 from lexforge import GloVe, cooccurrence
+draw_others()
 counts = cooccurrence(json.load(sys.stdin), window=5, min_count=1, device="cpu", folder="counts")
 for optimizer, rate in json.loads(sys.argv[2]).items():
     options = {**json.loads(sys.argv[1]), "optimizer": optimizer, "learning_rate": rate}
@@ -31,6 +33,7 @@ def on_the_cpu(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("cpu")
     environment = {k: v for k, v in os.environ.items() if k != "LEXFORGE_OPS_LIBRARY"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     subprocess.run(
         [sys.executable, "-c", ON_THE_CPU, json.dumps(OPTIONS), json.dumps(RATES)],
         input=json.dumps(planted_corpus(sentences=200)), cwd=folder, env=environment, text=True,

@@ -13,7 +13,9 @@ from planted import planted_corpus
 OPTIONS = {"vector_size": 20, "min_count": 1, "epochs": 2}
 ON_THE_CPU = """
 import json, sys
+from conftest import draw_others
 from lexforge import Word2Vec
+draw_others()
 model = Word2Vec(json.load(sys.stdin), device="cpu", **json.loads(sys.argv[1]))
 print(json.dumps(model.state.to_json()))
 """
@@ -35,6 +37,7 @@ def test_stream_is_that_of_the_cpu(device, kind, tmp_path):
     corpus, options = planted_corpus(sentences=300), {**OPTIONS, **kind}
     # In a process of its own: on the emulated device this one has no CPU kernels.
     environment = {k: v for k, v in os.environ.items() if k != "LEXFORGE_OPS_LIBRARY"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run(
         [sys.executable, "-c", ON_THE_CPU, json.dumps(options)],
         input=json.dumps(corpus), env=environment, capture_output=True, text=True, check=True,

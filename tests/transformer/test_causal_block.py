@@ -122,9 +122,11 @@ def test_no_further_from_double_than_the_ops(case, monkeypatch):
         run(monkeypatch, by_rows, double=double, **CASES[case])[0]
         for by_rows, double in ((True, False), (False, False), (False, True))
     )
-    for a, b, double in zip(ours, by_ops, exact, strict=True):
+    for n, (a, b, double) in enumerate(zip(ours, by_ops, exact, strict=True)):
         own, other = ((each.double() - double).norm() for each in (a, b))
-        assert own <= 1.5 * other + 1e-7 * double.norm()
+        # Gradients of parameters are sums over the rows, added in order; torch adds up halves.
+        rounding = 1e-7 if n < 4 else 2**-25 * len(exact[0]) ** 0.5
+        assert own <= 1.5 * other + rounding * double.norm(), n
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
