@@ -219,7 +219,19 @@ def numbers(draw, shape, rows):
 def test_embedding_as_torch(data):
     ours, plain, rows = data.draw(layers("Embedding"))
     shape = tuple(data.draw(st.lists(st.integers(0, 4), max_size=3)))
+    if ours.sparse and ours.padding_idx is not None:  # torch 2.13 fails there on a single number
+        shape = shape or (1,)
     compare(ours, plain, (numbers(data.draw, shape, rows),))
+
+
+def test_sparse_gradient_of_a_single_number():
+    for row, entries in ((0, 1), (2, 0)):
+        layer = lexforge.nn.Embedding(3, 4, padding_idx=2, sparse=True)
+        layer(torch.tensor(row)).sum().backward()
+        expected = torch.zeros(3, 4)
+        expected[row] = entries
+        assert layer.weight.grad._nnz() == entries
+        assert torch.equal(layer.weight.grad.to_dense(), expected)
 
 
 @settings(max_examples=120, deadline=None)

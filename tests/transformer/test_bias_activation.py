@@ -55,10 +55,11 @@ def test_values_and_gradients(shape, dtype, activation, with_bias, device):
     wide = [None if t is None else t.double() for t in tensors]
     exact = gradients(reference, wide, activation=activation)
     assert [x.dtype for x in ours] == [dtype, dtype, torch.float32][: len(ours)]
-    # The derivative may be a difference of two terms, as that of gelu is near -0.75.
-    assert_as_good_as_plain(ours[:1], plain[:1], exact[:1], dtype)
-    terms = tensors[2].double().abs().max()
-    assert_as_good_as_plain(ours[1:], plain[1:], exact[1:], dtype, terms)
+    # gelu.h: values are right to 5e-7 of themselves, 2.1 times two roundings, slopes to 3e-7, 1.3
+    # times. The derivative may be a difference of two terms, as that of gelu is near -0.75.
+    values, terms = exact[0].abs().max(), tensors[2].double().abs().max()
+    assert_as_good_as_plain(ours[:1], plain[:1], exact[:1], dtype, 2.1 * values)
+    assert_as_good_as_plain(ours[1:], plain[1:], exact[1:], dtype, 1.3 * terms)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
