@@ -41,6 +41,7 @@ MEASURED = {
     "attention": ["attention"],
     "bert": ["attention", "transformer", "text"],
     "bert_finetune": ["attention", "transformer"],
+    "bert_finetune_accuracy": ["attention", "transformer"],
     "conv_max_pool": ["convolution", "embedding"],
     "bpe": ["text"],
     "cooccurrence": ["cooccurrence"],
@@ -51,6 +52,7 @@ MEASURED = {
     "fasttext_supervised_calls": ["text"],
     "glove": ["cooccurrence", "glove", "text"],
     "gpt": ["attention", "transformer"],
+    "gpt_large_avx2": ["attention", "transformer"],
     "gpt_run": ["attention", "transformer"],
     "gpt_run_avx2": ["attention", "transformer"],
     "glove_loss": ["glove"],
@@ -72,7 +74,9 @@ MEASURED = {
     "transformer": ["transformer"],
     "vector_files": ["text"],
     "wikipedia": ["word2vec", "text"],
+    "wikipedia_deterministic_avx2": ["word2vec", "text"],
     "wikipedia_fasttext": ["word2vec", "text"],
+    "wikipedia_fasttext_avx2": ["word2vec", "text"],
     "wikipedia_fasttext_cbow": ["word2vec", "text"],
     "wikipedia_models": ["word2vec", "text"],
     "wikipedia_models_avx2": ["word2vec", "text"],
@@ -92,7 +96,8 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
     # Of a script's cases that were run apart.
-    for part in ("_avx2", "_peak", "_models", "_cbow", "_birnn", "_textcnn", "_run", "_calls"):
+    parts = ("_avx2", "_peak", "_models", "_deterministic", "_cbow", "_birnn", "_textcnn")
+    for part in (*parts, "_accuracy", "_large", "_run", "_calls"):
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"
     folders = [f"csrc/{name}" for name in (*MEASURED[result.stem], "common")]

@@ -288,15 +288,21 @@ def test_refuses_other_folders(corpus, tmp_path):
 def test_its_own_package_predicts_the_same(corpus, tmp_path, loss, features):
     """Models of either are the same to both. It looks sigmoids up in a table of steps of 1/32."""
     fasttext = pytest.importorskip("fasttext")
-    theirs = fasttext.train_supervised(
-        str(corpus), dim=8, epoch=3, lr=0.5, loss=loss, thread=1, verbose=0, **features
-    )
-    theirs.save_model(str(tmp_path / "theirs.bin"))
+    paths = [tmp_path / "ours.bin"]
+    try:
+        theirs = fasttext.train_supervised(
+            str(corpus), dim=8, epoch=3, lr=0.5, loss=loss, thread=1, verbose=0, **features
+        )
+    except RuntimeError as error:  # its releases give up on some small texts
+        assert "NaN" in str(error)
+    else:
+        paths.append(tmp_path / "theirs.bin")
+        theirs.save_model(str(paths[1]))
     names = {"word_ngrams" if k == "wordNgrams" else k: v for k, v in features.items()}
-    model(loss=loss, **names).train(corpus).save(tmp_path / "ours.bin")
+    model(loss=loss, **names).train(corpus).save(paths[0])
     texts = [line.split(" ", 1)[1] for line in lines(40, seed=3)] + ["unseen mooses", ""]
     near = 4e-5 if loss in ("softmax", "hs") else 0.009
-    for path in (tmp_path / "theirs.bin", tmp_path / "ours.bin"):
+    for path in paths:
         theirs, ours = fasttext.load_model(str(path)), FastTextClassifier.load(path)
         assert ours.words == theirs.words and ours.labels == theirs.labels
         assert ours.test(corpus)[0] == theirs.test(str(corpus))[0]
