@@ -47,11 +47,15 @@ struct ShardRows {
                    params.tree_table == nullptr ? 0 : params.vocab_size - 1},
                   params.stride, carve) {}
 
-  // Of a round that failed, which leaves the tables as they were.
+  // Before a call.
+  void begin() {
+    for (Table& each : table) std::fill_n(each.trained, (each.rows + 63) / 64, 0);
+  }
+  // After a round that failed, which leaves the tables as they were.
   void forget() {
+    begin();
     for (Table& each : table) {
       std::fill_n(each.times, each.rows, 0);
-      std::fill_n(each.trained, (each.rows + 63) / 64, 0);
       each.lacking = 0;
     }
   }

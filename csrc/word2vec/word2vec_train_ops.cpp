@@ -118,7 +118,7 @@ struct Cpu : CpuCall {
         kept ? shard_rows : zeroed(large(new_empty(stats, {bytes}, ScalarType::Byte)));
     Carver carve(memory.data_ptr());
     std::vector<ShardRows<scalar_t>> rows;
-    for (int64_t s = 0; s < shards; ++s) rows.emplace_back(params, carve);
+    for (int64_t s = 0; s < shards; ++s) rows.emplace_back(params, carve).begin();
     std::vector<std::array<double, 3>> sums(static_cast<size_t>(shards));
     std::atomic<int64_t> taken[2] = {0, 0};  // of this round and of the next
     bool enough = true, valid = true;        // written by the first member
