@@ -49,6 +49,7 @@ MEASURED = {
     "decode_attention": ["attention", "transformer"],
     "embedding_bag": ["embedding"],
     "fasttext_supervised": ["subword", "text"],
+    "fasttext_supervised_avx2": ["subword", "text"],
     "fasttext_supervised_calls": ["text"],
     "glove": ["cooccurrence", "glove", "text"],
     "gpt": ["attention", "transformer"],
