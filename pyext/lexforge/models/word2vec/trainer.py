@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +130,7 @@ def word2vec_steps(
         begins, nodes = (torch.from_numpy(each).to(device) for each in (tree.offsets, tree.nodes))
         paths = HuffmanPaths(begins, nodes, tree.longest)
     stats = torch.zeros(3, dtype=torch.float64, device=device)
-    rounds: dict[str, int] = {}
+    rounds: dict[str, Any] = {}
     if "windows_together" in state.corpus:
         on_gpu = device.type != "cpu" or _library.emulated()
         names = ("windows_together",) if on_gpu else ("shards", "shard_tokens")
@@ -149,13 +150,13 @@ def word2vec_steps(
             to_huge_pages(each)
     placed, fetch, send_tables = on_device(tables, device, refresh)
     # What follows from the tables and is made anew where the model was changed.
-    derived: dict[str, torch.Tensor | None] = {}
+    derived: dict[str, Any] = {}
 
     def send() -> None:
         send_tables()
         if "shards" in rounds:
-            each = map(placed.get, ("input", "output", "tree"))
-            derived["shard_rows"] = shard_rows(rounds["shards"], *each)
+            others = placed.get("output"), placed.get("tree")
+            derived["shard_rows"] = shard_rows(rounds["shards"], placed["input"], *others)
         factors = np.float32(lockf())
         derived["in_scale"] = None
         if (factors != 1).any():
