@@ -14,4 +14,16 @@ struct Half {
   uint16_t bits;
 };
 
+// What one computes in with numbers that are stored as T.
+template <typename T>
+struct Computed {
+  using type = T;
+};
+template <>
+struct Computed<Bfloat16> {
+  using type = float;
+};
+template <typename T>
+using ComputedType = typename Computed<T>::type;
+
 }  // namespace lexforge

@@ -85,18 +85,21 @@
 // A sentence with fewer than two kept tokens trains nothing. Empty ranges do nothing.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <type_traits>
 
+#include "common/bfloat16.h"
 #include "common/philox.h"
 #include "sampling/alias.h"
 
 namespace lexforge {
 
-template <typename scalar_t>
+template <typename row_t>
 struct Word2vecTrainParams {
-  scalar_t* in_table;      // [R, stride] row-major, updated in place; 64-byte aligned rows
-  scalar_t* out_table;     // [V, stride], or null: no negative sampling
-  scalar_t* tree_table;    // [V - 1, stride] inner nodes, or null: no hierarchical softmax
+  row_t* in_table;         // [R, stride] row-major, updated in place; 64-byte aligned
+  row_t* out_table;        // [V, stride], or null: no negative sampling
+  row_t* tree_table;       // [V - 1, stride] inner nodes, or null: no hierarchical softmax
   int64_t vocab_size;      // V < 2^31
   int64_t in_rows;         // V <= R < 2^31; R = V without bags
   int64_t stride;          // elements per row, a multiple of 16; those past dim are zero
@@ -136,6 +139,33 @@ struct Word2vecTrainParams {
   uint32_t epoch;
 };
 
+// A number of a row, and what a row keeps of one: of bfloat16 one of the two numbers beside it, the
+// nearer the more often, so that steps smaller than half of their distance are not lost. Which one is
+// drawn from the number's own bits: of its lower half l and its upper half h, h is kept, or h + 1
+// where l + (l * kRoundingFactor + h * kRoundingFactor2 mod 2^16) exceeds 16 bits.
+constexpr uint16_t kRoundingFactor = 0x9E37, kRoundingFactor2 = 0x6A95;
+constexpr int32_t kRoundingFactors = kRoundingFactor2 << 16 | kRoundingFactor;
+
+template <typename row_t>
+ComputedType<row_t> word2vec_number(row_t stored) {
+  if constexpr (std::is_same_v<row_t, Bfloat16>) {
+    return std::bit_cast<float>(uint32_t{stored.bits} << 16);
+  } else {
+    return stored;
+  }
+}
+
+template <typename row_t>
+row_t word2vec_stored(ComputedType<row_t> number) {
+  if constexpr (std::is_same_v<row_t, Bfloat16>) {
+    const auto word = std::bit_cast<uint32_t>(number);
+    const uint32_t chance = (word & 0xFFFF) * kRoundingFactor + (word >> 16) * kRoundingFactor2;
+    return {static_cast<uint16_t>((word + (chance & 0xFFFF)) >> 16)};
+  } else {
+    return number;
+  }
+}
+
 constexpr int64_t kSentencesTogether = 256, kMostShards = 64;
 
 // Longer than the path of any word whose count, and all counts together, fit into 64 bits.
@@ -147,12 +177,13 @@ constexpr int32_t kLongestBag = 1 << 20;
 // Words of the noise stream at one position: two draws to a quad, two words to a draw.
 constexpr int kDrawsPerQuad = 2;
 
-template <typename scalar_t>
-LEXFORGE_HOST_DEVICE scalar_t word2vec_learning_rate(const Word2vecTrainParams<scalar_t>& params,
-                                                     int64_t position) {
+template <typename row_t>
+LEXFORGE_HOST_DEVICE ComputedType<row_t> word2vec_learning_rate(
+    const Word2vecTrainParams<row_t>& params, int64_t position) {
   const double progress = static_cast<double>(params.tokens_before + position) /
                           static_cast<double>(params.total_tokens);
-  return static_cast<scalar_t>(params.alpha + (params.min_alpha - params.alpha) * progress);
+  return static_cast<ComputedType<row_t>>(params.alpha +
+                                          (params.min_alpha - params.alpha) * progress);
 }
 
 LEXFORGE_HOST_DEVICE bool word2vec_keep(uint64_t seed, uint32_t epoch, int64_t position,

@@ -85,48 +85,49 @@ void word2vec_train(Tensor& in_table, Tensor& out_table, Tensor& tree_table, Ten
   check.tensor("shard_rows", shard_rows, ScalarType::Byte, {shards > 0 ? kAny : 0});
   check.threads(threads);
   const Device device(in_table);
-  for_types<float, double>(check.op, "in_table", in_table.scalar_type(), [&]<typename scalar_t>() {
-    const Word2vecTrainParams<scalar_t> params{
-        .in_table = data<scalar_t>(in_table),
-        .out_table = has_noise ? data<scalar_t>(out_table) : nullptr,
-        .tree_table = has_tree ? data<scalar_t>(tree_table) : nullptr,
-        .vocab_size = vocab_size,
-        .in_rows = in_rows,
-        .stride = stride,
-        .tokens = data<const int32_t>(tokens),
-        .offsets = data<const int64_t>(offsets),
-        .first_sentence = first_sentence,
-        .last_sentence = last_sentence,
-        .keep = data<const float>(keep),
-        .in_scale = scaled ? data<const float>(in_scale) : nullptr,
-        .noise = aliases,
-        .path_offsets = has_tree ? data<const int64_t>(path_offsets) : nullptr,
-        .paths = has_tree ? data<const int32_t>(paths) : nullptr,
-        .path_count = paths.size(0),
-        .longest_path = static_cast<int32_t>(has_tree ? longest_path : 0),
-        .bag_offsets = has_bags ? data<const int64_t>(bag_offsets) : nullptr,
-        .bag_rows = has_bags ? data<const int32_t>(bag_rows) : nullptr,
-        .bag_count = bag_rows.size(0),
-        .longest_bag = static_cast<int32_t>(has_bags ? longest_bag : 0),
-        .bag_mean = bag_mean,
-        .cbow = cbow,
-        .cbow_mean = cbow_mean,
-        .window = static_cast<int32_t>(window),
-        .negatives = static_cast<int32_t>(has_noise ? negatives : 0),
-        .dynamic_window = dynamic_window,
-        .share_negatives = share_negatives || cbow,
-        .together = static_cast<int32_t>(together),
-        .shards = static_cast<int32_t>(shards),
-        .shard_tokens = shard_tokens,
-        .alpha = alpha,
-        .min_alpha = min_alpha,
-        .tokens_before = tokens_before,
-        .total_tokens = total_tokens,
-        .seed = static_cast<uint64_t>(seed),
-        .epoch = static_cast<uint32_t>(epoch),
-    };
-    device.run(check, params, tokens.size(0), stats, shard_rows, threads);
-  });
+  for_types<float, double, Bfloat16>(
+      check.op, "in_table", in_table.scalar_type(), [&]<typename row_t>() {
+        const Word2vecTrainParams<row_t> params{
+            .in_table = data<row_t>(in_table),
+            .out_table = has_noise ? data<row_t>(out_table) : nullptr,
+            .tree_table = has_tree ? data<row_t>(tree_table) : nullptr,
+            .vocab_size = vocab_size,
+            .in_rows = in_rows,
+            .stride = stride,
+            .tokens = data<const int32_t>(tokens),
+            .offsets = data<const int64_t>(offsets),
+            .first_sentence = first_sentence,
+            .last_sentence = last_sentence,
+            .keep = data<const float>(keep),
+            .in_scale = scaled ? data<const float>(in_scale) : nullptr,
+            .noise = aliases,
+            .path_offsets = has_tree ? data<const int64_t>(path_offsets) : nullptr,
+            .paths = has_tree ? data<const int32_t>(paths) : nullptr,
+            .path_count = paths.size(0),
+            .longest_path = static_cast<int32_t>(has_tree ? longest_path : 0),
+            .bag_offsets = has_bags ? data<const int64_t>(bag_offsets) : nullptr,
+            .bag_rows = has_bags ? data<const int32_t>(bag_rows) : nullptr,
+            .bag_count = bag_rows.size(0),
+            .longest_bag = static_cast<int32_t>(has_bags ? longest_bag : 0),
+            .bag_mean = bag_mean,
+            .cbow = cbow,
+            .cbow_mean = cbow_mean,
+            .window = static_cast<int32_t>(window),
+            .negatives = static_cast<int32_t>(has_noise ? negatives : 0),
+            .dynamic_window = dynamic_window,
+            .share_negatives = share_negatives || cbow,
+            .together = static_cast<int32_t>(together),
+            .shards = static_cast<int32_t>(shards),
+            .shard_tokens = shard_tokens,
+            .alpha = alpha,
+            .min_alpha = min_alpha,
+            .tokens_before = tokens_before,
+            .total_tokens = total_tokens,
+            .seed = static_cast<uint64_t>(seed),
+            .epoch = static_cast<uint32_t>(epoch),
+        };
+        device.run(check, params, tokens.size(0), stats, shard_rows, threads);
+      });
 }
 
 }  // namespace lexforge

@@ -13,13 +13,13 @@ namespace lexforge {
 
 // Copies of the rows that a shard trains, each at its row's place: made when a call first meets it,
 // and equal to the table's row before and after a round.
-template <typename scalar_t>
+template <typename row_t>
 struct ShardRows {
   static constexpr uint32_t kCopied = uint32_t{1} << 31;
   struct Table {
-    scalar_t* start;  // of the table itself, which stays as it is during a round
+    row_t* start;  // of the table itself, which stays as it is during a round
     int64_t rows;
-    scalar_t* copy;     // [rows, stride]
+    row_t* copy;        // [rows, stride]
     uint32_t* times;    // [rows]: kCopied once there is a copy, and how often a round trained it
     uint64_t* trained;  // a bit for each row that a round trains; zeros before and after it
     int32_t* fresh;     // rows whose copies are yet to be made
@@ -30,18 +30,18 @@ struct ShardRows {
 
   // In memory that is all zeros at first, and keeps what a call left there as long as only such
   // calls change the tables; they have so many rows, or none.
-  ShardRows(scalar_t* const (&starts)[kTables], const int64_t (&rows_of)[kTables], int64_t stride,
+  ShardRows(row_t* const (&starts)[kTables], const int64_t (&rows_of)[kTables], int64_t stride,
             Carver& carve) {
     for (int64_t name = 0; name < kTables; ++name) {
       const int64_t rows = rows_of[name];
-      auto* const copy = carve.take<scalar_t>(rows * stride);
+      auto* const copy = carve.take<row_t>(rows * stride);
       auto* const times = carve.take<uint32_t>(rows);
       auto* const trained = carve.take<uint64_t>((rows + 63) / 64);
       table[name] = {starts[name], rows, copy, times, trained, carve.take<int32_t>(rows), 0};
     }
   }
 
-  ShardRows(const Word2vecTrainParams<scalar_t>& params, Carver& carve)
+  ShardRows(const Word2vecTrainParams<row_t>& params, Carver& carve)
       : ShardRows({params.in_table, params.out_table, params.tree_table},
                   {params.in_rows, params.out_table == nullptr ? 0 : params.vocab_size,
                    params.tree_table == nullptr ? 0 : params.vocab_size - 1},
@@ -61,11 +61,13 @@ struct ShardRows {
   }
 };
 
-// Bytes of a shard's copies in float32.
+// Bytes of a shard's copies in float32, or in bfloat16.
 inline int64_t word2vec_shard_bytes(int64_t in_rows, int64_t out_rows, int64_t tree_rows,
-                                    int64_t stride) {
+                                    int64_t stride, bool bfloat16) {
   Carver sizes(nullptr);
-  ShardRows<float>({}, {in_rows, out_rows, tree_rows}, stride, sizes);
+  const int64_t rows[] = {in_rows, out_rows, tree_rows};
+  bfloat16 ? void(ShardRows<Bfloat16>({}, rows, stride, sizes))
+           : void(ShardRows<float>({}, rows, stride, sizes));
   return sizes.used();
 }
 
@@ -74,30 +76,36 @@ inline int64_t word2vec_shard_bytes(int64_t in_rows, int64_t out_rows, int64_t t
 // changes its copies and not the tables. `workspace` is 64-byte aligned scratch memory. Returns
 // false, having stopped, when a token is not in [0, V), the offsets do not rise within
 // [0, token_count], or a path or a bag is none.
-template <typename scalar_t>
-using Word2vecTrainFunction = bool(const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
-                                   int64_t threads, ShardRows<scalar_t>* shard, void* workspace,
+template <typename row_t>
+using Word2vecTrainFunction = bool(const Word2vecTrainParams<row_t>& params, int64_t token_count,
+                                   int64_t threads, ShardRows<row_t>* shard, void* workspace,
                                    double* stats);
 
 // A member's part of adding what `count` shards, at most kMostShards, have changed to the tables,
 // and of making all copies equal to them.
-template <typename scalar_t>
-using Word2vecMergeFunction = void(ShardRows<scalar_t>* shards, int64_t count, int64_t stride,
+template <typename row_t>
+using Word2vecMergeFunction = void(ShardRows<row_t>* shards, int64_t count, int64_t stride,
                                    const TeamMember& member);
 
 namespace baseline {
 Word2vecTrainFunction<float> word2vec_train;
+Word2vecTrainFunction<Bfloat16> word2vec_train_bfloat16;
 Word2vecTrainFunction<double> word2vec_train_double;  // for tests
 Word2vecMergeFunction<float> word2vec_merge;
+Word2vecMergeFunction<Bfloat16> word2vec_merge_bfloat16;
 Word2vecMergeFunction<double> word2vec_merge_double;
 }  // namespace baseline
 namespace avx2 {
 Word2vecTrainFunction<float> word2vec_train;
+Word2vecTrainFunction<Bfloat16> word2vec_train_bfloat16;
 Word2vecMergeFunction<float> word2vec_merge;
+Word2vecMergeFunction<Bfloat16> word2vec_merge_bfloat16;
 }  // namespace avx2
 namespace avx512 {
 Word2vecTrainFunction<float> word2vec_train;
+Word2vecTrainFunction<Bfloat16> word2vec_train_bfloat16;
 Word2vecMergeFunction<float> word2vec_merge;
+Word2vecMergeFunction<Bfloat16> word2vec_merge_bfloat16;
 }  // namespace avx512
 
 // Sizes of a thread's workspace.
@@ -127,8 +135,8 @@ struct Word2vecTrainPlan {
   int64_t own_words;      // rows of words, and of the tree, of which a thread has copies
   int64_t own_nodes;
 
-  template <typename scalar_t>
-  explicit Word2vecTrainPlan(const Word2vecTrainParams<scalar_t>& params, int64_t threads = 1) {
+  template <typename row_t>
+  explicit Word2vecTrainPlan(const Word2vecTrainParams<row_t>& params, int64_t threads = 1) {
     const bool own = threads > 1;
     own_words = own ? least(kOwnWords, params.vocab_size) : 0;
     own_nodes = own ? least(kOwnNodes, params.vocab_size - 1) : 0;
@@ -174,8 +182,9 @@ struct Word2vecTrainPlan {
 };
 
 // Bytes of workspace for one of so many threads.
-template <typename scalar_t>
-size_t word2vec_train_workspace(const Word2vecTrainParams<scalar_t>& params, int64_t threads = 1) {
+template <typename row_t>
+size_t word2vec_train_workspace(const Word2vecTrainParams<row_t>& params, int64_t threads = 1) {
+  using scalar_t = ComputedType<row_t>;
   const Word2vecTrainPlan sizes(params, threads);
   const size_t widest = 64;  // elements that a register or a span may run over an array's end
   const size_t planned = static_cast<size_t>(sizes.planned);

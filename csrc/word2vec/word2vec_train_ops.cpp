@@ -14,13 +14,35 @@ namespace {
 // short enough that the threads of one call finish together.
 constexpr int64_t kTokensPerTurn = 4096;
 
+template <typename row_t>
+Word2vecTrainFunction<row_t>* chosen_kernel() {
+  if constexpr (std::is_same_v<row_t, float>) {
+    return LEXFORGE_CHOOSE(word2vec_train);
+  } else if constexpr (std::is_same_v<row_t, Bfloat16>) {
+    return LEXFORGE_CHOOSE(word2vec_train_bfloat16);
+  } else {
+    return baseline::word2vec_train_double;
+  }
+}
+
+template <typename row_t>
+Word2vecMergeFunction<row_t>* chosen_merge() {
+  if constexpr (std::is_same_v<row_t, float>) {
+    return LEXFORGE_CHOOSE(word2vec_merge);
+  } else if constexpr (std::is_same_v<row_t, Bfloat16>) {
+    return LEXFORGE_CHOOSE(word2vec_merge_bfloat16);
+  } else {
+    return baseline::word2vec_merge_double;
+  }
+}
+
 struct Cpu : CpuCall {
   using CpuCall::CpuCall;
 
   static constexpr bool kShards = true;
 
-  template <typename scalar_t>
-  void run(const Checks& check, const Word2vecTrainParams<scalar_t>& params, int64_t token_count,
+  template <typename row_t>
+  void run(const Checks& check, const Word2vecTrainParams<row_t>& params, int64_t token_count,
            Tensor& stats, Tensor& shard_rows, int64_t threads) const {
     if (params.first_sentence == params.last_sentence) return;
     const bool valid =
@@ -35,15 +57,10 @@ struct Cpu : CpuCall {
 
  private:
   // Threads take blocks of sentences in turn and update rows without locks.
-  template <typename scalar_t>
-  static bool train_in_turns(const Checks& check, const Word2vecTrainParams<scalar_t>& params,
+  template <typename row_t>
+  static bool train_in_turns(const Checks& check, const Word2vecTrainParams<row_t>& params,
                              int64_t token_count, double* stats, int64_t threads) {
-    Word2vecTrainFunction<scalar_t>* kernel;
-    if constexpr (std::is_same_v<scalar_t, float>) {
-      kernel = LEXFORGE_CHOOSE(word2vec_train);
-    } else {
-      kernel = baseline::word2vec_train_double;
-    }
+    const auto kernel = chosen_kernel<row_t>();
     const int64_t sentences = params.last_sentence - params.first_sentence;
     const int64_t range =
         params.offsets[params.last_sentence] - params.offsets[params.first_sentence];
@@ -63,7 +80,7 @@ struct Cpu : CpuCall {
       if (!workspace) memory = false;
       for (int64_t thread = begin; thread < end; ++thread) {
         std::array<double, 3> local{};
-        Word2vecTrainParams<scalar_t> part = params;
+        Word2vecTrainParams<row_t> part = params;
         while (valid && workspace) {
           part.first_sentence = next.fetch_add(turn);
           part.last_sentence = std::min(part.first_sentence + turn, params.last_sentence);
@@ -83,19 +100,12 @@ struct Cpu : CpuCall {
   }
 
   // Threads take the shards of a round in turn, and add what they changed to the tables together.
-  template <typename scalar_t>
-  static bool train_in_shards(const Checks& check, const Word2vecTrainParams<scalar_t>& params,
+  template <typename row_t>
+  static bool train_in_shards(const Checks& check, const Word2vecTrainParams<row_t>& params,
                               int64_t token_count, Tensor& stats, Tensor& shard_rows,
                               int64_t threads) {
-    Word2vecTrainFunction<scalar_t>* kernel;
-    Word2vecMergeFunction<scalar_t>* merge;
-    if constexpr (std::is_same_v<scalar_t, float>) {
-      kernel = LEXFORGE_CHOOSE(word2vec_train);
-      merge = LEXFORGE_CHOOSE(word2vec_merge);
-    } else {
-      kernel = baseline::word2vec_train_double;
-      merge = baseline::word2vec_merge_double;
-    }
+    const auto kernel = chosen_kernel<row_t>();
+    const auto merge = chosen_merge<row_t>();
     const int64_t* const first = params.offsets + params.first_sentence;
     const int64_t* const last = params.offsets + params.last_sentence;
     if (*first < 0 || *last > token_count || !std::is_sorted(first, last + 1)) return false;
@@ -108,7 +118,7 @@ struct Cpu : CpuCall {
       return std::lower_bound(first, last, shard * params.shard_tokens) - params.offsets;
     };
     Carver sizes(nullptr);
-    ShardRows<scalar_t>(params, sizes);
+    ShardRows<row_t>(params, sizes);
     const int64_t bytes = shards * sizes.used();
     const bool kept = shard_rows.numel() > 0;
     check.that(!kept || shard_rows.numel() == bytes, "shard_rows must have ", bytes,
@@ -117,7 +127,7 @@ struct Cpu : CpuCall {
     const Tensor memory =
         kept ? shard_rows : zeroed(large(new_empty(stats, {bytes}, ScalarType::Byte)));
     Carver carve(memory.data_ptr());
-    std::vector<ShardRows<scalar_t>> rows;
+    std::vector<ShardRows<row_t>> rows;
     for (int64_t s = 0; s < shards; ++s) rows.emplace_back(params, carve).begin();
     std::vector<std::array<double, 3>> sums(static_cast<size_t>(shards));
     std::atomic<int64_t> taken[2] = {0, 0};  // of this round and of the next
@@ -128,7 +138,7 @@ struct Cpu : CpuCall {
       if (member.index == 0) enough = well;
       for (int64_t round = first_round; well && round < end_round; ++round) {
         for (int64_t s; well && (s = taken[round % 2]++) < shards;) {
-          Word2vecTrainParams<scalar_t> part = params;
+          Word2vecTrainParams<row_t> part = params;
           part.first_sentence = begin_of(round * shards + s);
           part.last_sentence = begin_of(round * shards + s + 1);
           well = kernel(part, token_count, 1, &rows[s], workspace.get(), sums[s].data());

@@ -13,7 +13,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lexforge, m) {
       "bool share_negatives, int together, int shards, int shard_tokens, float alpha, float "
       "min_alpha, int tokens_before, "
       "int total_tokens, int seed, int epoch, int threads) -> ()");
-  m.def("word2vec_shard_bytes(int in_rows, int out_rows, int tree_rows, int stride) -> int");
+  m.def(
+      "word2vec_shard_bytes(int in_rows, int out_rows, int tree_rows, int stride, bool "
+      "bfloat16) -> int");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lexforge, CompositeExplicitAutograd, m) {

@@ -31,9 +31,9 @@ LEXFORGE_INLINE void place_noise(uint32_t* const* counter, int64_t first, int64_
 }
 
 // The noise words of all quads, two to each, in order; some more up to a whole register.
-template <typename scalar_t>
-LEXFORGE_INLINE void draw_noise(const Word2vecTrainParams<scalar_t>& params,
-                                uint32_t* const* counter, int64_t quads, int32_t* noise) {
+template <typename row_t>
+LEXFORGE_INLINE void draw_noise(const Word2vecTrainParams<row_t>& params, uint32_t* const* counter,
+                                int64_t quads, int32_t* noise) {
   using U = Uint32Lanes;
   const uint32_t vocab_size = static_cast<uint32_t>(params.vocab_size);
   for (int64_t q = 0; q < quads; q += PhiloxLanes::kWidth) {

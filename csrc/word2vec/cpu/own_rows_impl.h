@@ -36,13 +36,14 @@ scalar_t share_of(int64_t times, int64_t copies) {
 // A shard works on copies of all rows that it meets, of tables that nobody changes meanwhile
 // (ShardRows): as large as a table and at the same places, so that a row's is found at once, and
 // kept from round to round, so that it is read from the table once in a call.
-template <typename scalar_t>
+template <typename row_t>
 class OwnRows {
  public:
+  using scalar_t = ComputedType<row_t>;
   enum TableName { kIn, kOut, kTree, kTables };
 
-  OwnRows(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
-          int64_t threads, ShardRows<scalar_t>* shard, Carver& carve)
+  OwnRows(const Word2vecTrainParams<row_t>& params, const Word2vecTrainPlan& sizes, int64_t threads,
+          ShardRows<row_t>* shard, Carver& carve)
       : stride_(params.stride), threads_(threads), shard_(shard) {
     // Scales of changes are found by the place of a row in its table.
     copy_rows(kIn, params.in_table, 0, params.in_scale == nullptr ? sizes.own_words : 0, carve);
@@ -56,10 +57,10 @@ class OwnRows {
 
   // Whether there are copies; where not, rows are trained in their tables.
   bool any() const { return threads_ > 1 || shard_ != nullptr; }
-  scalar_t* table(TableName name) const { return tables_[name].start; }
+  row_t* table(TableName name) const { return tables_[name].start; }
 
   // Where this thread trains a row, so many times.
-  LEXFORGE_INLINE scalar_t* row(TableName name, int64_t row, int64_t times = 1) {
+  LEXFORGE_INLINE row_t* row(TableName name, int64_t row, int64_t times = 1) {
     Table& table = tables_[name];
     if (shard_ != nullptr) {
       meet(shard_->table[name], row, times);
@@ -75,15 +76,15 @@ class OwnRows {
 
   // The same for the nodes of a path, once: `count` links, each twice a node and a code. Without
   // branches: which nodes have copies is hard to foresee.
-  LEXFORGE_INLINE void nodes(const int32_t* links, int64_t count, scalar_t** to) {
+  LEXFORGE_INLINE void nodes(const int32_t* links, int64_t count, row_t** to) {
     if (shard_ != nullptr) {
       for (int64_t n = 0; n < count; ++n) to[n] = row(kTree, links[n] >> 1);
       return;
     }
     const Table& tree = tables_[kTree];
     const int64_t stride = stride_, first = tree.rows > 0 ? tree.first : INT64_MAX;
-    scalar_t* const start = tree.start;
-    scalar_t* const copy = tree.copy;
+    row_t* const start = tree.start;
+    row_t* const copy = tree.copy;
     for (int64_t n = 0; n < count; ++n) {
       const int64_t node = links[n] >> 1;
       to[n] = (node < first ? start : copy) + (node < first ? node : node - first) * stride;
@@ -96,10 +97,10 @@ class OwnRows {
   }
 
   // A row of in_table that will be trained soon, to be fetched.
-  const scalar_t* input_ahead(int64_t row) const { return tables_[kIn].start + row * stride_; }
+  const row_t* input_ahead(int64_t row) const { return tables_[kIn].start + row * stride_; }
 
   // The number of a row of in_table that row() gave, where there are scales.
-  int64_t input_at(const scalar_t* row) const { return (row - tables_[kIn].start) / stride_; }
+  int64_t input_at(const row_t* row) const { return (row - tables_[kIn].start) / stride_; }
 
   // Before the rows of a plan are used: makes the copies that a shard still lacks.
   void make_copies() {
@@ -108,12 +109,12 @@ class OwnRows {
     for (auto& table : shard_->table) {
       for (int64_t i = 0; i < table.lacking; ++i) {
         if (i + kAhead < table.lacking) {
-          const scalar_t* next = table.start + table.fresh[i + kAhead] * stride_;
-          constexpr int64_t kLine = 64 / sizeof(scalar_t);
+          const row_t* next = table.start + table.fresh[i + kAhead] * stride_;
+          constexpr int64_t kLine = 64 / sizeof(row_t);
           for (int64_t d = 0; d < stride_; d += kLine) __builtin_prefetch(next + d);
         }
         const int64_t at = table.fresh[i] * stride_;
-        std::memcpy(table.copy + at, table.start + at, stride_ * sizeof(scalar_t));
+        std::memcpy(table.copy + at, table.start + at, stride_ * sizeof(row_t));
       }
       table.lacking = 0;
     }
@@ -125,40 +126,43 @@ class OwnRows {
       for (int64_t i = 0; i < table.rows; ++i) {
         if (table.times[i] == 0) continue;
         const scalar_t share = share_of<scalar_t>(threads_ * table.times[i], threads_);
-        scalar_t* into = table.start + (table.first + i) * stride_;
-        const scalar_t* now = table.copy + i * stride_;
-        const scalar_t* before = table.before + i * stride_;
-        for (int64_t d = 0; d < stride_; ++d) into[d] += share * (now[d] - before[d]);
+        row_t* into = table.start + (table.first + i) * stride_;
+        const row_t* now = table.copy + i * stride_;
+        const row_t* before = table.before + i * stride_;
+        for (int64_t d = 0; d < stride_; ++d) {
+          const scalar_t change = word2vec_number(now[d]) - word2vec_number(before[d]);
+          into[d] = word2vec_stored<row_t>(word2vec_number(into[d]) + share * change);
+        }
       }
     }
   }
 
  private:
   struct Table {
-    scalar_t* start;
+    row_t* start;
     int64_t first, rows;  // of which there are copies
-    scalar_t* copy;
-    scalar_t* before;
+    row_t* copy;
+    row_t* before;
     int64_t* times;  // that a row was trained, and one more for rows without a copy
   };
 
-  void copy_rows(TableName name, scalar_t* table, int64_t first, int64_t rows, Carver& carve) {
+  void copy_rows(TableName name, row_t* table, int64_t first, int64_t rows, Carver& carve) {
     if (table == nullptr) rows = 0;
     const int64_t count = rows * stride_;
-    scalar_t* const copy = carve.take<scalar_t>(count);
-    scalar_t* const before = carve.take<scalar_t>(count);
+    row_t* const copy = carve.take<row_t>(count);
+    row_t* const before = carve.take<row_t>(count);
     int64_t* const times = carve.take<int64_t>(rows + 1);
     tables_[name] = {table, first, rows, copy, before, times};
     std::memset(times, 0, (rows + 1) * sizeof(int64_t));
     if (rows == 0) return;
-    std::memcpy(before, table + first * stride_, count * sizeof(scalar_t));
-    std::memcpy(copy, before, count * sizeof(scalar_t));
+    std::memcpy(before, table + first * stride_, count * sizeof(row_t));
+    std::memcpy(copy, before, count * sizeof(row_t));
   }
 
   // Counts that a shard trains a row, so many times.
-  LEXFORGE_INLINE static void meet(typename ShardRows<scalar_t>::Table& table, int64_t row,
+  LEXFORGE_INLINE static void meet(typename ShardRows<row_t>::Table& table, int64_t row,
                                    int64_t times) {
-    constexpr uint32_t kCopied = ShardRows<scalar_t>::kCopied;
+    constexpr uint32_t kCopied = ShardRows<row_t>::kCopied;
     uint32_t& known = table.times[row];
     if (known <= kCopied) {
       table.trained[row / 64] |= uint64_t{1} << row % 64;
@@ -169,26 +173,27 @@ class OwnRows {
   }
 
   const int64_t stride_, threads_;
-  ShardRows<scalar_t>* const shard_;
+  ShardRows<row_t>* const shard_;
   Table tables_[kTables] = {};
 };
 
 // The member's part of adding what `count` shards changed to the tables, and to the others' copies.
 // A row's shards are added up in their order, and no matter by whom.
-template <typename scalar_t>
-void merge_shards(ShardRows<scalar_t>* shards, int64_t count, int64_t stride,
+template <typename row_t>
+void merge_shards(ShardRows<row_t>* shards, int64_t count, int64_t stride,
                   const TeamMember& member) {
-  using Table = typename ShardRows<scalar_t>::Table;
-  constexpr uint32_t kCopied = ShardRows<scalar_t>::kCopied;
-  for (int64_t name = 0; name < ShardRows<scalar_t>::kTables; ++name) {
+  using Table = typename ShardRows<row_t>::Table;
+  using scalar_t = ComputedType<row_t>;
+  constexpr uint32_t kCopied = ShardRows<row_t>::kCopied;
+  for (int64_t name = 0; name < ShardRows<row_t>::kTables; ++name) {
     const int64_t rows = shards[0].table[name].rows;
     for (int64_t word = member.index; word * 64 < rows; word += member.members) {
       uint64_t any = 0;
       for (int64_t s = 0; s < count; ++s) any |= shards[s].table[name].trained[word];
       for (; any != 0; any &= any - 1) {
         const int64_t bit = std::countr_zero(any), row = word * 64 + bit, at = row * stride;
-        scalar_t* into[kMostShards + 1] = {shards[0].table[name].start + at};
-        const scalar_t* copy[kMostShards];
+        row_t* into[kMostShards + 1] = {shards[0].table[name].start + at};
+        const row_t* copy[kMostShards];
         int64_t targets = 1, copies = 0, times = 0;
         for (int64_t s = 0; s < count; ++s) {
           Table& table = shards[s].table[name];
@@ -201,7 +206,7 @@ void merge_shards(ShardRows<scalar_t>* shards, int64_t count, int64_t stride,
         }
         if (copies == 1) {
           for (int64_t t = 0; t < targets; ++t) {
-            if (into[t] != copy[0]) std::memcpy(into[t], copy[0], stride * sizeof(scalar_t));
+            if (into[t] != copy[0]) std::memcpy(into[t], copy[0], stride * sizeof(row_t));
           }
           continue;
         }
@@ -209,12 +214,17 @@ void merge_shards(ShardRows<scalar_t>* shards, int64_t count, int64_t stride,
         constexpr int64_t kPiece = 16;
         for (int64_t d = 0; d < stride; d += kPiece) {
           scalar_t before[kPiece], change[kPiece] = {};
-          std::memcpy(before, into[0] + d, sizeof before);
+          row_t after[kPiece];
+          for (int64_t i = 0; i < kPiece; ++i) before[i] = word2vec_number(into[0][d + i]);
           for (int64_t c = 0; c < copies; ++c) {
-            for (int64_t i = 0; i < kPiece; ++i) change[i] += copy[c][d + i] - before[i];
+            for (int64_t i = 0; i < kPiece; ++i) {
+              change[i] += word2vec_number(copy[c][d + i]) - before[i];
+            }
           }
-          for (int64_t i = 0; i < kPiece; ++i) before[i] += share * change[i];
-          for (int64_t t = 0; t < targets; ++t) std::memcpy(into[t] + d, before, sizeof before);
+          for (int64_t i = 0; i < kPiece; ++i) {
+            after[i] = word2vec_stored<row_t>(before[i] + share * change[i]);
+          }
+          for (int64_t t = 0; t < targets; ++t) std::memcpy(into[t] + d, after, sizeof after);
         }
       }
       for (int64_t s = 0; s < count; ++s) shards[s].table[name].trained[word] = 0;

@@ -22,9 +22,9 @@ struct Range {
 
 // One window: where its tiles of targets and its contexts lie in the plan's lists. The tiles that
 // all inputs have in common come first, then those of each input.
-template <typename scalar_t>
+template <typename row_t>
 struct Window {
-  scalar_t lr;
+  ComputedType<row_t> lr;
   int64_t first_tile;  // tile i: row[kTile i ..] after first_row, weight[kErrors i ..]
   int64_t first_row;   // the targets' tiles, then, without bags, the contexts
   int64_t first_context;
@@ -36,21 +36,23 @@ struct Window {
 };
 
 // The windows of a block of centres.
-template <typename scalar_t>
+template <typename row_t>
 class Plan {
  public:
-  Plan(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
-       OwnRows<scalar_t>& own, Carver& carve)
+  using scalar_t = ComputedType<row_t>;
+
+  Plan(const Word2vecTrainParams<row_t>& params, const Word2vecTrainPlan& sizes,
+       OwnRows<row_t>& own, Carver& carve)
       : params_(params),
         own_(own),
         in_common_(params.share_negatives || params.cbow),
         bags_(params.bag_offsets != nullptr),
         sums_(sizes.sums),
         sizes_(sizes) {
-    row = carve.take<scalar_t*>(sizes.planned * sizes.most_rows + 1);
-    cold = carve.take<const scalar_t*>(sizes.planned * (sizes.most_rows + 1) + 1);
+    row = carve.take<row_t*>(sizes.planned * sizes.most_rows + 1);
+    cold = carve.take<const row_t*>(sizes.planned * (sizes.most_rows + 1) + 1);
     weight = carve.take<scalar_t>(sizes.planned * sizes.most_tiles * kErrors);
-    window = carve.take<Window<scalar_t>>(sizes.planned);
+    window = carve.take<Window<row_t>>(sizes.planned);
     // Two registers more, which a position or a draw may run over.
     const int64_t quads = sizes.planned * noise_quads(sizes.most_draws) + 2 * PhiloxLanes::kWidth;
     for (auto& word : counter_) word = carve.take<uint32_t>(quads);
@@ -58,7 +60,7 @@ class Plan {
     path_ = carve.take<Range>(sizes.planned);
     context_begin_ = carve.take<int32_t>(sizes.planned);
     context_end_ = carve.take<int32_t>(sizes.planned);
-    bag_row = carve.take<scalar_t*>(sizes.most_bag_rows);
+    bag_row = carve.take<row_t*>(sizes.most_bag_rows);
     bag_begin_ = carve.take<int64_t>(sizes.most_tokens + 1);
     bag_uses_ = carve.take<int32_t>(sizes.most_tokens);
     slot = carve.take<int32_t>(sizes.most_tokens);
@@ -66,12 +68,12 @@ class Plan {
     slot_end = carve.take<int32_t>(sizes.most_tokens);
     slot_word_ = carve.take<int32_t>(sizes.most_tokens);
     pool = bags_ ? bag_row : row;
-    spare_row_ = carve.take<scalar_t>(params.stride);
-    std::memset(spare_row_, 0, params.stride * sizeof(scalar_t));
+    spare_row_ = carve.take<row_t>(params.stride);
+    std::memset(spare_row_, 0, params.stride * sizeof(row_t));
   }
 
   // Plans centres [begin, end) of `kept`, at most sizes.planned of them.
-  void make(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
+  void make(const Kept<row_t>& kept, int64_t begin, int64_t end) {
     draw_noise(params_, counter_, lay_out(kept, begin, end), noise_);
     clear();
     if (bags_) list_bags(kept, begin, end);
@@ -81,7 +83,7 @@ class Plan {
       const int64_t from = context_begin_[i - begin], to = context_end_[i - begin];
       const int64_t contexts = to - from - 1;
       if (contexts == 0) continue;
-      Window<scalar_t>& next = window[size++];
+      Window<row_t>& next = window[size++];
       next.lr = kept.lr[i];
       next.first_tile = tiles_;
       next.first_row = rows;
@@ -118,7 +120,7 @@ class Plan {
         next.pool[1] = {rows, 0};
       }
       if (!bags_ && i + params_.window < kept.size) {
-        const scalar_t* next = own_.input_ahead(kept.token[i + params_.window]);
+        const row_t* next = own_.input_ahead(kept.token[i + params_.window]);
         if (next != nullptr) cold[colds++] = next;
       }
       next.end_cold = colds;
@@ -135,13 +137,13 @@ class Plan {
   int64_t rows = 0;  // of all windows
   int64_t colds = 0;
   int64_t bag_rows = 0;
-  Window<scalar_t>* window;
-  scalar_t** row;
+  Window<row_t>* window;
+  row_t** row;
   // Those that may not be in the cache, to be fetched ahead: targets but for nodes near the root, and
   // without bags the rows of contexts, each when it comes into reach.
-  const scalar_t** cold;
-  scalar_t** bag_row;  // of the bags that the windows meet, each once, in the tokens' order
-  scalar_t** pool;     // of these two the one whose rows inputs are made of
+  const row_t** cold;
+  row_t** bag_row;  // of the bags that the windows meet, each once, in the tokens' order
+  row_t** pool;     // of these two the one whose rows inputs are made of
   // Where bags are added up: each word of the windows once, its rows in bag_row, and the number of
   // the window after the last that it is in; and the one that each token is, from a window before the
   // first centre on.
@@ -152,7 +154,7 @@ class Plan {
   scalar_t* weight;  // with label 1: 1, with label 0: -1, of what is left out 0
 
  private:
-  using Own = OwnRows<scalar_t>;
+  using Own = OwnRows<row_t>;
   static constexpr int kTile = Word2vecTrainPlan::kTile;
   static constexpr int kErrors = Word2vecTrainPlan::kErrors;
   static constexpr int64_t kNearRoot = 64;  // the last nodes, half of all that are visited
@@ -162,7 +164,7 @@ class Plan {
   }
 
   // Finds each centre's contexts and places the quads of its noise; returns the number of quads.
-  int64_t lay_out(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
+  int64_t lay_out(const Kept<row_t>& kept, int64_t begin, int64_t end) {
     int64_t quads = 0;
     for (int64_t i = begin; i < end; ++i) {
       const int32_t sentence = kept.sentence[i];
@@ -192,7 +194,7 @@ class Plan {
   }
 
   // Fetches the paths or bags of tokens to come, and where those of later ones begin.
-  void prefetch_lists(const Kept<scalar_t>& kept, int64_t i, const int64_t* offsets,
+  void prefetch_lists(const Kept<row_t>& kept, int64_t i, const int64_t* offsets,
                       const int32_t* elements) const {
     if (i + sizes_.begin_ahead < kept.size) {
       __builtin_prefetch(offsets + kept.token[i + sizes_.begin_ahead]);
@@ -206,7 +208,7 @@ class Plan {
 
   // Lists the bags of the tokens that the windows of centres [begin, end) meet: with skip-gram the
   // centres, with CBOW their contexts.
-  void list_bags(const Kept<scalar_t>& kept, int64_t begin, int64_t end) {
+  void list_bags(const Kept<row_t>& kept, int64_t begin, int64_t end) {
     const int64_t first = begin - params_.window, tokens = end - first + params_.window;
     std::memset(bag_uses_, 0, tokens * sizeof *bag_uses_);
     for (int64_t i = begin; i < end; ++i) {
@@ -228,7 +230,7 @@ class Plan {
 
   // The same for sums: each word's bag once. bag_begin_ tells how many rows there are in the bags of
   // all tokens before one.
-  void list_slots(const Kept<scalar_t>& kept, int64_t first, int64_t tokens) {
+  void list_slots(const Kept<row_t>& kept, int64_t first, int64_t tokens) {
     bag_begin_[0] = 0;
     for (int64_t k = 0; k < tokens; ++k) {
       bag_begin_[k + 1] = bag_begin_[k];
@@ -270,7 +272,7 @@ class Plan {
 
   // The input of centre i's window is made of its bag, or with CBOW of those of tokens [from, to)
   // without it. `begin` is the plan's first centre.
-  void pool_bags(Window<scalar_t>& next, int64_t begin, int64_t from, int64_t i, int64_t to) {
+  void pool_bags(Window<row_t>& next, int64_t begin, int64_t from, int64_t i, int64_t to) {
     const auto bags = [&](int64_t first, int64_t last) {
       const int64_t* bag = bag_begin_ + (params_.window - begin + first);
       return Range{*bag, bag[last - first] - *bag};
@@ -295,7 +297,7 @@ class Plan {
 
   // Appends what the centre's bag predicts, in whole tiles: the paths of contexts [from, to) without
   // i, and these with their noise words.
-  void list_contexts(const Kept<scalar_t>& kept, int64_t from, int64_t i, int64_t to,
+  void list_contexts(const Kept<row_t>& kept, int64_t from, int64_t i, int64_t to,
                      const int32_t* noise) {
     const int64_t contexts = to - from - 1;
     const auto context = [&](int64_t j) { return kept.token[from + j + (from + j >= i)]; };
@@ -354,7 +356,7 @@ class Plan {
       valid = false;
       return;
     }
-    scalar_t** const to = row + rows;
+    row_t** const to = row + rows;
     own_.nodes(path, count, to);
     for (int64_t n = count; n < slots; ++n) to[n] = spare_row_;
     scalar_t* const weights = weight + tiles_ * kErrors;
@@ -391,7 +393,7 @@ class Plan {
     if (own_.any()) {
       fill([&](int64_t n) LEXFORGE_INLINED { return own_.row(table, n); });
     } else {
-      scalar_t* const start = own_.table(table);
+      row_t* const start = own_.table(table);
       const int64_t stride = params_.stride;
       fill([&](int64_t n) LEXFORGE_INLINED { return start + n * stride; });
     }
@@ -401,7 +403,7 @@ class Plan {
   template <typename Row, typename Label, typename Place>
   LEXFORGE_INLINE void list_tile(int64_t first, const Row& row_at, const Label& label_at,
                                  const Place& place, int64_t count) {
-    scalar_t** const tile = row + rows;
+    row_t** const tile = row + rows;
     scalar_t* const weights = weight + tiles_ * kErrors;
 #pragma GCC unroll 8
     for (int64_t t = 0; t < kErrors; ++t) {
@@ -416,8 +418,8 @@ class Plan {
     rows += kTile;
   }
 
-  const Word2vecTrainParams<scalar_t>& params_;
-  OwnRows<scalar_t>& own_;
+  const Word2vecTrainParams<row_t>& params_;
+  OwnRows<row_t>& own_;
   const bool in_common_;  // one set of noise words for a window
   const bool bags_, sums_;
   const Word2vecTrainPlan& sizes_;
@@ -426,25 +428,25 @@ class Plan {
   Range* path_;  // of each centre
   int32_t* context_begin_;
   int32_t* context_end_;
-  scalar_t* spare_row_;  // zeros, in places that are left in a tile
-  int64_t* bag_begin_;   // in bag_row, of the tokens from a window before the first centre on
-  int32_t* bag_uses_;    // how many windows meet them
+  row_t* spare_row_;    // zeros, in places that are left in a tile
+  int64_t* bag_begin_;  // in bag_row, of the tokens from a window before the first centre on
+  int32_t* bag_uses_;   // how many windows meet them
   int32_t* slot_word_;
   int64_t tiles_ = 0;
 };
 
 // Fetches so many elements of a row.
-template <typename scalar_t>
-LEXFORGE_INLINE void prefetch(const scalar_t* row, int64_t count) {
+template <typename row_t>
+LEXFORGE_INLINE void prefetch(const row_t* row, int64_t count) {
 #pragma GCC unroll 32
-  for (int64_t d = 0; d < count; d += 64 / static_cast<int64_t>(sizeof(scalar_t))) {
+  for (int64_t d = 0; d < count; d += 64 / static_cast<int64_t>(sizeof(row_t))) {
     __builtin_prefetch(row + d, 1, 3);
   }
 }
 
 // Fetches rows in the order of a plan's list, beyond whose end lies the next plan's. Those of bags are
 // read together, without waiting for each other, and fetching them too gained nothing.
-template <typename scalar_t>
+template <typename row_t>
 class Ahead {
  public:
   // Far enough for a read from memory, near enough that the rows stay in the first-level cache
@@ -452,16 +454,16 @@ class Ahead {
   static constexpr int64_t kRows = 24;
 
   // kRows after rows [first, end) of those that `plan` lists.
-  Ahead(const Plan<scalar_t>& plan, const Plan<scalar_t>& next, int64_t first, int64_t end)
+  Ahead(const Plan<row_t>& plan, const Plan<row_t>& next, int64_t first, int64_t end)
       : plan_(plan), next_(next), index_(first + kRows), end_(end + kRows) {}
 
   // The next row, of `stride` elements, if one is left.
   LEXFORGE_INLINE void fetch(int64_t stride) {
     if (index_ >= end_) return;
     const int64_t beyond = index_ - plan_.colds;
-    const scalar_t* row = beyond < 0             ? plan_.cold[index_]
-                          : beyond < next_.colds ? next_.cold[beyond]
-                                                 : nullptr;
+    const row_t* row = beyond < 0             ? plan_.cold[index_]
+                       : beyond < next_.colds ? next_.cold[beyond]
+                                              : nullptr;
     ++index_;
     if (row != nullptr) prefetch(row, stride);
   }
@@ -472,8 +474,8 @@ class Ahead {
   }
 
  private:
-  const Plan<scalar_t>& plan_;
-  const Plan<scalar_t>& next_;
+  const Plan<row_t>& plan_;
+  const Plan<row_t>& next_;
   int64_t index_;
   const int64_t end_;
 };

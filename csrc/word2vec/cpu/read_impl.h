@@ -14,13 +14,13 @@ namespace lexforge::LEXFORGE_ISA {
 namespace {
 
 // Kept tokens between the sentences still to be read and the centres still to be trained.
-template <typename scalar_t>
+template <typename row_t>
 struct Kept {
   int32_t* token;
   int64_t* position;
   int32_t* window;
   int32_t* sentence;  // its number, of which the last 32 bits are kept
-  scalar_t* lr;
+  ComputedType<row_t>* lr;
   int64_t size = 0;
 
   Kept(int64_t capacity, Carver& carve)
@@ -28,7 +28,7 @@ struct Kept {
         position(carve.take<int64_t>(capacity)),
         window(carve.take<int32_t>(capacity)),
         sentence(carve.take<int32_t>(capacity)),
-        lr(carve.take<scalar_t>(capacity)) {}
+        lr(carve.take<ComputedType<row_t>>(capacity)) {}
 
   void drop_front(int64_t count) {
     size -= count;
@@ -41,13 +41,13 @@ struct Kept {
 };
 
 // Reads sentences in order and fills Kept.
-template <typename scalar_t>
+template <typename row_t>
 class Reader {
  public:
   // Positions whose random words come from one vectorised call: four to a quad.
   static constexpr int64_t kSpan = 4 * PhiloxLanes::kWidth;
 
-  Reader(const Word2vecTrainParams<scalar_t>& params, int64_t token_count)
+  Reader(const Word2vecTrainParams<row_t>& params, int64_t token_count)
       : params_(params),
         token_count_(token_count),
         sentence_(params.first_sentence - 1),
@@ -61,7 +61,7 @@ class Reader {
 
   // Reads until `kept` holds at least `wanted` tokens or the sentences end; a span of positions at
   // a time, so up to kSpan more may come.
-  void fill(Kept<scalar_t>& kept, int64_t wanted) {
+  void fill(Kept<row_t>& kept, int64_t wanted) {
     while (!done() && kept.size < wanted) {
       const int64_t base = position_ / kSpan * kSpan;
       const int64_t end = sentence_end_ < base + kSpan ? sentence_end_ : base + kSpan;
@@ -132,10 +132,10 @@ class Reader {
     sentence_ = params_.last_sentence;
   }
 
-  const Word2vecTrainParams<scalar_t>& params_;
+  const Word2vecTrainParams<row_t>& params_;
   const int64_t token_count_;
   int64_t sentence_, position_, sentence_end_;
-  scalar_t lr_ = 0;
+  ComputedType<row_t> lr_ = 0;
   bool valid_ = true;
   int64_t span_ = -1;
   uint32_t keep_words_[kSpan], window_words_[kSpan];

@@ -22,10 +22,10 @@ template <typename L>
 class BagSums {
  public:
   using scalar_t = typename L::scalar;
+  using row_t = typename L::row;
   using reg = typename L::reg;
 
-  BagSums(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
-          Carver& carve)
+  BagSums(const Word2vecTrainParams<row_t>& params, const Word2vecTrainPlan& sizes, Carver& carve)
       : stride_(params.stride),
         slots_(sizes.sums ? sizes.most_tokens : 0),
         sum_(carve.take<scalar_t>(slots_ * params.stride)),
@@ -34,7 +34,7 @@ class BagSums {
         in_common_(carve.take<scalar_t>(slots_ * width_)),
         times_(carve.take<scalar_t>(width_)),
         mask_(sizes.sums ? sizes.bag_places - 1 : 0),
-        row_(carve.take<const scalar_t*>(sizes.sums ? sizes.bag_places : 0)),
+        row_(carve.take<const row_t*>(sizes.sums ? sizes.bag_places : 0)),
         latest_(carve.take<int32_t>(sizes.sums ? sizes.bag_places : 0)),
         slot_(carve.take<int32_t>(sizes.sums ? sizes.most_bag_rows : 0)),
         before_(carve.take<int32_t>(sizes.sums ? sizes.most_bag_rows : 0)),
@@ -44,7 +44,7 @@ class BagSums {
 
   // Adds up the bags of a plan. The rows are read together, without waiting for each other: to fetch
   // them while the plan before is trained was slower by a fifth.
-  void begin(const Plan<scalar_t>& plan) {
+  void begin(const Plan<row_t>& plan) {
     count_in_common(plan);
     std::memset(change_, 0, plan.slots * stride_ * sizeof *change_);
     for (int64_t u = 0; u < plan.slots; ++u) {
@@ -60,7 +60,7 @@ class BagSums {
   }
 
   // into <- share times the sum of a window's bags, as they are now.
-  void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window, scalar_t share,
+  void gather(const Plan<row_t>& plan, const Window<row_t>& window, scalar_t share,
               scalar_t* into) const {
     const reg factor = L::broadcast(share);
     for (int64_t d = 0; d < stride_; d += W) {
@@ -73,7 +73,7 @@ class BagSums {
   }
 
   // Adds a change to every row of a window's bags.
-  void add(const Plan<scalar_t>& plan, const Window<scalar_t>& window, const scalar_t* change) {
+  void add(const Plan<row_t>& plan, const Window<row_t>& window, const scalar_t* change) {
     std::memset(times_, 0, width_ * sizeof *times_);
     for_each_slot(plan, window, [&](int64_t u) LEXFORGE_INLINED {
       add_to(change_ + u * stride_, 1, change, stride_);
@@ -88,7 +88,7 @@ class BagSums {
   }
 
   // Adds all changes to the rows.
-  void end(const Plan<scalar_t>& plan) const {
+  void end(const Plan<row_t>& plan) const {
     for (int64_t u = 0; u < plan.slots; ++u) {
       for (int64_t n = plan.slot_begin[u]; n < plan.slot_begin[u + 1]; ++n) {
         add_to(plan.bag_row[n], 1, change_ + u * stride_, stride_);
@@ -100,14 +100,15 @@ class BagSums {
   static constexpr int64_t W = L::kWidth;
 
   template <typename Visit>
-  static LEXFORGE_INLINE void for_each_slot(const Plan<scalar_t>& plan,
-                                            const Window<scalar_t>& window, const Visit& visit) {
+  static LEXFORGE_INLINE void for_each_slot(const Plan<row_t>& plan, const Window<row_t>& window,
+                                            const Visit& visit) {
     for (const Range& part : window.tokens) {
       for (int64_t k = part.begin; k < part.begin + part.count; ++k) visit(plan.slot[k]);
     }
   }
 
-  static LEXFORGE_INLINE void add_to(scalar_t* into, scalar_t factor, const scalar_t* from,
+  template <typename T>
+  static LEXFORGE_INLINE void add_to(T* into, scalar_t factor, const scalar_t* from,
                                      int64_t count) {
     const reg f = L::broadcast(factor);
     for (int64_t d = 0; d < count; d += W) {
@@ -118,7 +119,7 @@ class BagSums {
   // in_common_[u * width_ + v] <- in how many ways a row of bag u is one of bag v. A table of rows
   // has the latest place in the plan's list that each of them was met at, and a list the place
   // before that.
-  void count_in_common(const Plan<scalar_t>& plan) {
+  void count_in_common(const Plan<row_t>& plan) {
     std::memset(in_common_, 0, plan.slots * width_ * sizeof *in_common_);
     for (int64_t u = 0; u < plan.slots; ++u) {
       for (int64_t n = plan.slot_begin[u]; n < plan.slot_begin[u + 1]; ++n) {
@@ -143,7 +144,7 @@ class BagSums {
   }
 
   // Where a row is in the table, or where there is room for it.
-  int64_t place_of(const scalar_t* row) const {
+  int64_t place_of(const row_t* row) const {
     const auto key = reinterpret_cast<uintptr_t>(row) / 64;
     int64_t place = static_cast<int64_t>(key * 0x9E3779B97F4A7C15u >> 32) & mask_;
     while (row_[place] != nullptr && row_[place] != row) place = (place + 1) & mask_;
@@ -157,7 +158,7 @@ class BagSums {
   scalar_t* in_common_;
   scalar_t* times_;  // that a window's change goes into each sum
   const int64_t mask_;
-  const scalar_t** row_;  // by hash; null where nothing is
+  const row_t** row_;  // by hash; null where nothing is
   int32_t* latest_;
   int32_t* slot_;
   int32_t* before_;

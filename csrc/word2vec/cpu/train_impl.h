@@ -18,25 +18,25 @@ namespace {
 // windows of a plan. step.train(plan, window, ahead, loss) updates the rows of a window and adds to
 // the loss; it calls ahead.fetch() between, so that memory and arithmetic are busy together.
 template <typename Step>
-bool train(const Word2vecTrainParams<typename Step::scalar_t>& params, int64_t token_count,
-           int64_t threads, ShardRows<typename Step::scalar_t>* shard, void* workspace,
+bool train(const Word2vecTrainParams<typename Step::row_t>& params, int64_t token_count,
+           int64_t threads, ShardRows<typename Step::row_t>* shard, void* workspace,
            double* stats) {
-  using scalar_t = typename Step::scalar_t;
+  using row_t = typename Step::row_t;
   const Word2vecTrainPlan sizes(params, threads);
   Carver carve(workspace);
-  Kept<scalar_t> kept(sizes.kept + Reader<scalar_t>::kSpan + 1, carve);
+  Kept<row_t> kept(sizes.kept + Reader<row_t>::kSpan + 1, carve);
   // One plan is trained when the next is made, so that its rows can be fetched in time.
-  OwnRows<scalar_t> own(params, sizes, threads, shard, carve);
-  Plan<scalar_t> plans[2] = {{params, sizes, own, carve}, {params, sizes, own, carve}};
+  OwnRows<row_t> own(params, sizes, threads, shard, carve);
+  Plan<row_t> plans[2] = {{params, sizes, own, carve}, {params, sizes, own, carve}};
   int64_t made = 0;
   Step step(params, sizes, own, carve);
-  Reader<scalar_t> reader(params, token_count);
-  const auto finish = [&](const Plan<scalar_t>& plan, const Plan<scalar_t>& next) {
+  Reader<row_t> reader(params, token_count);
+  const auto finish = [&](const Plan<row_t>& plan, const Plan<row_t>& next) {
     double loss = 0;
     step.begin(plan);
     for (int64_t i = 0; i < plan.size; ++i) {
-      const Window<scalar_t>& window = plan.window[i];
-      Ahead<scalar_t> ahead(plan, next, window.first_cold, window.end_cold);
+      const Window<row_t>& window = plan.window[i];
+      Ahead<row_t> ahead(plan, next, window.first_cold, window.end_cold);
       step.train(plan, window, ahead, loss);
     }
     step.end(plan);

@@ -3,31 +3,35 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/scratch.h"
 #include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
 #include "word2vec/cpu/plan_impl.h"
 #include "word2vec/cpu/sums_impl.h"
+#include "word2vec/cpu/table_lanes_impl.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// The step on a window, in three passes over its rows: dot products, errors, updates. L are the
-// lanes of rows, E those of errors. kStride is the row length where it is known when compiling (then
-// loops over a row are unrolled), else 0.
+// The step on a window, in three passes over its rows: dot products, errors, updates. Rows are what
+// rows are stored as, Lanes the lanes of their numbers, E those of errors. kStride is the row length
+// where it is known when compiling (then loops over a row are unrolled), else 0.
 //
 // Targets are handled a tile at a time: as many accumulators hide the latency of a dot product, and
 // one load of the input row serves them all. An input is a context's row, or with CBOW and with bags
 // what gather() makes of all those of the window's pool.
-template <typename L, typename E, int kStride>
+template <typename Lanes, typename E, int kStride, typename Rows>
 class WindowStep {
  public:
+  using L = TableLanes<Lanes, Rows>;
+  using row_t = typename L::row;
   using scalar_t = typename L::scalar;
   using reg = typename L::reg;
 
-  WindowStep(const Word2vecTrainParams<scalar_t>& params, const Word2vecTrainPlan& sizes,
-             const OwnRows<scalar_t>& own, Carver& carve)
+  WindowStep(const Word2vecTrainParams<row_t>& params, const Word2vecTrainPlan& sizes,
+             const OwnRows<row_t>& own, Carver& carve)
       : stride_(kStride > 0 ? kStride : params.stride),
         bags_(params.bag_offsets != nullptr),
         pooled_(params.cbow || bags_),
@@ -43,16 +47,16 @@ class WindowStep {
         sums_(params, sizes, carve) {}
 
   // Before the first window of a plan, and after the last one.
-  void begin(const Plan<scalar_t>& plan) {
+  void begin(const Plan<row_t>& plan) {
     if (summed_) sums_.begin(plan);
   }
-  void end(const Plan<scalar_t>& plan) {
+  void end(const Plan<row_t>& plan) {
     if (summed_) sums_.end(plan);
   }
 
   // Trains a window while rows of later ones are fetched; adds to the loss.
-  LEXFORGE_INLINE void train(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                             Ahead<scalar_t>& ahead, double& loss) {
+  LEXFORGE_INLINE void train(const Plan<row_t>& plan, const Window<row_t>& window,
+                             Ahead<row_t>& ahead, double& loss) {
     if (pooled_) gather(plan, window);
     loss += errors(plan, window, ahead);
     update(plan, window, [&]() LEXFORGE_INLINED { ahead.fetch(stride_); });
@@ -60,39 +64,37 @@ class WindowStep {
   }
 
  private:
-  static constexpr int64_t W = L::kWidth;
+  static constexpr int64_t W = L::kWidth, kErrorWidth = Lanes::kWidth;
   static constexpr int kTile = Word2vecTrainPlan::kTile;
   static constexpr int kErrors = Word2vecTrainPlan::kErrors;
-  // Registers of an input row that an update holds, and as many for its gradient; and those of a
-  // row that are pooled at a time.
-  static constexpr int64_t kChunk = W == 16 ? 10 : 4, kPool = W == 16 ? 20 : 8;
+  static constexpr int64_t kChunk = L::kChunk, kPool = L::kPool;
 
   // Elements of a row, known when compiling where they can be.
   int64_t columns() const { return kStride > 0 ? kStride : stride_; }
 
   // How much of its change a row of in_table makes, where that is not all of it.
-  scalar_t scale_of(const scalar_t* row) const {
+  scalar_t scale_of(const row_t* row) const {
     return static_cast<scalar_t>(in_scale_[own_.input_at(row)]);
   }
 
   // Those of the contexts.
-  [[gnu::noinline]] void find_scales(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+  [[gnu::noinline]] void find_scales(const Plan<row_t>& plan, const Window<row_t>& window) {
     for (int64_t j = 0; j < window.inputs; ++j) {
       scale_[j] = scale_of(plan.row[window.first_context + j]);
     }
   }
 
   // Of each row in a pooled input.
-  scalar_t share_of(const Window<scalar_t>& window) const {
+  scalar_t share_of(const Window<row_t>& window) const {
     return mean_ ? 1 / static_cast<scalar_t>(window.pool[0].count + window.pool[1].count) : 1;
   }
 
   // Calls visit(row) with the rows that the input is made of.
   template <typename Visit>
-  static LEXFORGE_INLINE void for_each_pooled(const Plan<scalar_t>& plan,
-                                              const Window<scalar_t>& window, const Visit& visit) {
+  static LEXFORGE_INLINE void for_each_pooled(const Plan<row_t>& plan, const Window<row_t>& window,
+                                              const Visit& visit) {
     for (const Range& part : window.pool) {
-      scalar_t* const* rows = plan.pool + part.begin;
+      row_t* const* rows = plan.pool + part.begin;
       for (int64_t j = 0; j < part.count; ++j) visit(rows[j]);
     }
   }
@@ -115,14 +117,14 @@ class WindowStep {
   }
 
   // The input of the pooled rows as they are now.
-  [[gnu::noinline]] void gather(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+  [[gnu::noinline]] void gather(const Plan<row_t>& plan, const Window<row_t>& window) {
     if (summed_) return sums_.gather(plan, window, share_of(window), gathered_);
     const reg share = L::broadcast(share_of(window));
     in_chunks(columns(), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg sum[kRegisters];
 #pragma GCC unroll 32
       for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::zero();
-      for_each_pooled(plan, window, [&](const scalar_t* row) LEXFORGE_INLINED {
+      for_each_pooled(plan, window, [&](const row_t* row) LEXFORGE_INLINED {
 #pragma GCC unroll 32
         for (int64_t r = 0; r < kRegisters; ++r) {
           sum[r] = L::add(sum[r], L::load(row + d + r * W));
@@ -135,39 +137,39 @@ class WindowStep {
     });
   }
 
-  // Calls visit(input, tile, in_common) in the order of the errors: those of the tiles that all
-  // inputs have in common, for each input, then those of each input's own.
+  // Calls visit(input, tile) in the order of the errors: with those of the tiles that all inputs have
+  // in common, for each input, then with those of each input's own.
   template <typename Visit>
-  LEXFORGE_INLINE void for_each_tile(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+  LEXFORGE_INLINE void for_each_tile(const Plan<row_t>& plan, const Window<row_t>& window,
                                      const Visit& visit) {
-    const auto input = [&](int64_t j) {
-      return pooled_ ? gathered_ : plan.row[window.first_context + j];
-    };
+    if (pooled_) {
+      for (int64_t tile = 0; tile < window.own_tiles; ++tile) visit(gathered_, tile);
+      return;
+    }
+    row_t* const* inputs = plan.row + window.first_context;
     if (window.shared_tiles > 0) {
       for (int64_t j = 0; j < window.inputs; ++j) {
-        const scalar_t* row = input(j);
-        for (int64_t tile = 0; tile < window.shared_tiles; ++tile) visit(row, tile, true);
+        const row_t* row = inputs[j];
+        for (int64_t tile = 0; tile < window.shared_tiles; ++tile) visit(row, tile);
       }
     }
     if (window.own_tiles > 0) {
       int64_t tile = window.shared_tiles;
       for (int64_t j = 0; j < window.inputs; ++j) {
-        const scalar_t* row = input(j);
-        for (const int64_t end = tile + window.own_tiles; tile < end; ++tile)
-          visit(row, tile, false);
+        const row_t* row = inputs[j];
+        for (const int64_t end = tile + window.own_tiles; tile < end; ++tile) visit(row, tile);
       }
     }
   }
 
   // error_[kErrors * i + t], i in the order of for_each_tile(); returns the window's loss.
-  double errors(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
-                Ahead<scalar_t>& ahead) {
+  double errors(const Plan<row_t>& plan, const Window<row_t>& window, Ahead<row_t>& ahead) {
     if (!pooled_ && window.shared_tiles + window.own_tiles == 1) {
       return window.own_tiles == 0 ? errors_of_one_tile<true>(plan, window, ahead)
                                    : errors_of_one_tile<false>(plan, window, ahead);
     }
     scalar_t* score = error_;
-    for_each_tile(plan, window, [&](const scalar_t* input, int64_t tile, bool) LEXFORGE_INLINED {
+    for_each_tile(plan, window, [&](const auto* input, int64_t tile) LEXFORGE_INLINED {
       dot_tile(input, plan.row + window.first_row + tile * kTile, score);
       score += kErrors;
     });
@@ -180,50 +182,48 @@ class WindowStep {
   // scores, then all errors: these are long chains of instructions that depend on each other, and
   // the processor works on those of several registers at a time.
   template <bool kShared>
-  LEXFORGE_INLINE double errors_of_one_tile(const Plan<scalar_t>& plan,
-                                            const Window<scalar_t>& window,
-                                            Ahead<scalar_t>& ahead) {
-    scalar_t* const* input = plan.row + window.first_context;
-    scalar_t* const* rows = plan.row + window.first_row;
+  LEXFORGE_INLINE double errors_of_one_tile(const Plan<row_t>& plan, const Window<row_t>& window,
+                                            Ahead<row_t>& ahead) {
+    row_t* const* input = plan.row + window.first_context;
+    row_t* const* rows = plan.row + window.first_row;
     for (int64_t j = 0; j < window.inputs; ++j) {
       for (int i = 0; i < (kShared ? 2 : kTile / 2); ++i) ahead.fetch(stride_);
       dot_tile(input[j], rows + (kShared ? 0 : j * kTile), error_ + j * kErrors);
     }
 
-    constexpr int64_t kWide = W > kErrors ? W : kErrors;
+    constexpr int64_t kWide = kErrorWidth > kErrors ? kErrorWidth : kErrors;
     scalar_t repeated[kWide];
     const scalar_t* weight = plan.weight + window.first_tile * kErrors;
     if constexpr (kShared) {
       for (int t = 0; t < kWide; ++t) repeated[t] = weight[t % kErrors];
       weight = repeated;
     }
-    const auto lr = L::broadcast(window.lr);
-    auto loss = L::zero();
+    const auto lr = Lanes::broadcast(window.lr);
+    auto loss = Lanes::zero();
     const int64_t count = window.inputs * kErrors;
     int64_t t = 0;
     for (; t + kWide <= count; t += kWide) {
-      for (int64_t i = t; i < t + kWide; i += W) {
-        loss = errors_at<L>(lr, weight + (kShared ? i - t : i), error_ + i, loss);
+      for (int64_t i = t; i < t + kWide; i += kErrorWidth) {
+        loss = errors_at<Lanes>(lr, weight + (kShared ? i - t : i), error_ + i, loss);
       }
     }
     const auto rest =
         errors_at_rest(E::broadcast(window.lr), weight + (kShared ? 0 : t), error_ + t, count - t);
-    return L::sum(loss) + E::sum(rest);
+    return Lanes::sum(loss) + E::sum(rest);
   }
 
   // The same from the scores in error_, in whole registers where an input has several tiles.
-  [[gnu::noinline]] double errors_of_scores(const Plan<scalar_t>& plan,
-                                            const Window<scalar_t>& window) {
+  [[gnu::noinline]] double errors_of_scores(const Plan<row_t>& plan, const Window<row_t>& window) {
     const auto lr = E::broadcast(window.lr);
-    const auto wide_lr = L::broadcast(window.lr);
+    const auto wide_lr = Lanes::broadcast(window.lr);
     auto loss = E::zero();
-    auto wide_loss = L::zero();
+    auto wide_loss = Lanes::zero();
     scalar_t* error = error_;
     const auto input = [&](const scalar_t* weight, int64_t tiles) {
       const int64_t count = tiles * kErrors;
       int64_t t = 0;
-      for (; t + W <= count; t += W) {
-        wide_loss = errors_at<L>(wide_lr, weight + t, error + t, wide_loss);
+      for (; t + kErrorWidth <= count; t += kErrorWidth) {
+        wide_loss = errors_at<Lanes>(wide_lr, weight + t, error + t, wide_loss);
       }
       loss = E::add(loss, errors_at_rest(lr, weight + t, error + t, count - t));
       error += count;
@@ -234,13 +234,14 @@ class WindowStep {
     for (int64_t j = 0; j < window.inputs; ++j, weight += window.own_tiles * kErrors) {
       input(weight, window.own_tiles);
     }
-    return E::sum(loss) + L::sum(wide_loss);
+    return E::sum(loss) + Lanes::sum(wide_loss);
   }
 
   // dots[0..7] <- dot products of an input with the targets of a tile, zero beyond.
-  LEXFORGE_INLINE void dot_tile(const scalar_t* input, scalar_t* const* rows, scalar_t* dots) {
+  template <typename Input>
+  LEXFORGE_INLINE void dot_tile(const Input* input, row_t* const* rows, scalar_t* dots) {
     const int64_t count = columns();
-    const scalar_t* row[kTile];
+    const row_t* row[kTile];
     reg sum[8];
     for (int t = 0; t < 8; ++t) sum[t] = L::zero();
     for (int t = 0; t < kTile; ++t) row[t] = rows[t];
@@ -278,7 +279,7 @@ class WindowStep {
   }
 
   template <typename Fetch>
-  LEXFORGE_INLINE void update(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+  LEXFORGE_INLINE void update(const Plan<row_t>& plan, const Window<row_t>& window,
                               const Fetch& fetch) {
     if (pooled_) return update_pooled(plan, window, fetch);
     if (in_scale_ != nullptr) find_scales(plan, window);
@@ -294,16 +295,21 @@ class WindowStep {
 
   // Input by input, each with its own targets. A pooled one's change goes to gradient_.
   template <bool kPooled, typename Fetch>
-  LEXFORGE_INLINE void update_own(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+  LEXFORGE_INLINE void update_own(const Plan<row_t>& plan, const Window<row_t>& window,
                                   const Fetch& fetch) {
     const int64_t count = columns();
     const int64_t tiles = window.own_tiles;
-    scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
+    row_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
     const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
     for (int64_t j = 0; j < window.inputs; ++j, rows += tiles * kTile, error += tiles * kErrors) {
-      scalar_t* context = kPooled ? nullptr : plan.row[window.first_context + j];
-      const scalar_t* input = kPooled ? gathered_ : context;
-      scalar_t* into = kPooled ? gradient_ : context;
+      using Input = std::conditional_t<kPooled, scalar_t, row_t>;
+      const Input* input;
+      Input* into;
+      if constexpr (kPooled) {
+        input = gathered_, into = gradient_;
+      } else {
+        input = into = plan.row[window.first_context + j];
+      }
       const scalar_t scale = kPooled || in_scale_ == nullptr ? 1 : scale_[j];
       constexpr int64_t kWhole = kStride / W;
       if constexpr (kStride > 0 && kWhole <= kChunk) {
@@ -330,17 +336,17 @@ class WindowStep {
   // The same for whole rows of a window whose inputs have one tile each. Its first target is the
   // centre's row, which stays in registers: a noise word that equals it has an error of zero.
   template <typename Fetch>
-  LEXFORGE_INLINE void update_pairs(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+  LEXFORGE_INLINE void update_pairs(const Plan<row_t>& plan, const Window<row_t>& window,
                                     const Fetch& fetch) {
     constexpr int64_t kRegisters = kStride / W;
-    scalar_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
+    row_t* const* rows = plan.row + window.first_row + window.shared_tiles * kTile;
     const scalar_t* error = error_ + window.shared_tiles * window.inputs * kErrors;
-    scalar_t* const center = rows[0];
+    row_t* const center = rows[0];
     reg centered[kRegisters];
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kRegisters; ++r) centered[r] = L::load(center + r * W);
     for (int64_t j = 0; j < window.inputs; ++j, rows += kTile, error += kErrors) {
-      scalar_t* const input = plan.row[window.first_context + j];
+      row_t* const input = plan.row[window.first_context + j];
       reg v[kRegisters], sum[kRegisters];
       const reg first = L::broadcast(error[0]);
 #pragma GCC unroll 16
@@ -352,7 +358,7 @@ class WindowStep {
 #pragma GCC unroll 8
       for (int t = 1; t < kTile; ++t) {
         if (t % 2 == 1) fetch();
-        scalar_t* const row = rows[t];
+        row_t* const row = rows[t];
         const reg e = L::broadcast(error[t]);
 #pragma GCC unroll 16
         for (int64_t r = 0; r < kRegisters; ++r) {
@@ -369,9 +375,9 @@ class WindowStep {
   }
 
   // kRegisters of columns of one input and its targets, which begin at d in their rows.
-  template <bool kPooled, int64_t kRegisters, typename Fetch>
-  LEXFORGE_INLINE void update_one(const scalar_t* input, scalar_t* into, int64_t d, int64_t tiles,
-                                  scalar_t* const* rows, const scalar_t* error, scalar_t scale,
+  template <bool kPooled, int64_t kRegisters, typename Input, typename Fetch>
+  LEXFORGE_INLINE void update_one(const Input* input, Input* into, int64_t d, int64_t tiles,
+                                  row_t* const* rows, const scalar_t* error, scalar_t scale,
                                   bool first, const Fetch& fetch) {
     reg v[kRegisters], sum[kRegisters];
 #pragma GCC unroll 16
@@ -382,7 +388,7 @@ class WindowStep {
     for (int64_t tile = 0; tile < tiles; ++tile, rows += kTile, error += kErrors) {
       for (int t = 0; t < kTile; ++t) {
         if (first && t % 2 == 1) fetch();
-        scalar_t* row = rows[t] + d;
+        row_t* row = rows[t] + d;
         const reg e = L::broadcast(error[t]);
 #pragma GCC unroll 16
         for (int64_t r = 0; r < kRegisters; ++r) {
@@ -403,7 +409,7 @@ class WindowStep {
 
   // Apart, for the sake of skip-gram's registers.
   template <typename Fetch>
-  [[gnu::noinline]] void update_pooled(const Plan<scalar_t>& plan, const Window<scalar_t>& window,
+  [[gnu::noinline]] void update_pooled(const Plan<row_t>& plan, const Window<row_t>& window,
                                        const Fetch& fetch) {
     if (window.own_tiles == 0) return;
     update_own<true>(plan, window, fetch);
@@ -412,7 +418,7 @@ class WindowStep {
   }
 
   // Adds the input's change to the rows that it is made of: with bags all of it, else their part.
-  LEXFORGE_INLINE void scatter(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+  LEXFORGE_INLINE void scatter(const Plan<row_t>& plan, const Window<row_t>& window) {
     const scalar_t share = bags_ ? 1 : share_of(window);
     in_chunks(columns(), [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg change[kRegisters];
@@ -420,9 +426,9 @@ class WindowStep {
       for (int64_t r = 0; r < kRegisters; ++r) {
         change[r] = L::load(gradient_ + d + r * W);
       }
-      for_each_pooled(plan, window, [&](scalar_t* row) LEXFORGE_INLINED {
+      for_each_pooled(plan, window, [&](row_t* row) LEXFORGE_INLINED {
         const reg part = L::broadcast(in_scale_ == nullptr ? share : share * scale_of(row));
-        scalar_t* into = row + d;
+        row_t* into = row + d;
 #pragma GCC unroll 32
         for (int64_t r = 0; r < kRegisters; ++r) {
           L::store(into + r * W, L::fma(part, change[r], L::load(into + r * W)));
@@ -431,7 +437,7 @@ class WindowStep {
     });
   }
 
-  LEXFORGE_INLINE void update_shared(const Plan<scalar_t>& plan, const Window<scalar_t>& window) {
+  LEXFORGE_INLINE void update_shared(const Plan<row_t>& plan, const Window<row_t>& window) {
     const bool one_tile = window.shared_tiles == 1;
     if (in_scale_ != nullptr) {
       one_tile ? update_shared_tiles<true, true>(plan, window)
@@ -446,11 +452,10 @@ class WindowStep {
   // their changes stay in registers; with more the changes wait in change_. Never with bags: columns
   // begin alike in all rows.
   template <bool kOneTile, bool kScaled>
-  LEXFORGE_INLINE void update_shared_tiles(const Plan<scalar_t>& plan,
-                                           const Window<scalar_t>& window) {
+  LEXFORGE_INLINE void update_shared_tiles(const Plan<row_t>& plan, const Window<row_t>& window) {
     const int64_t count = columns();
-    scalar_t* const* rows = plan.row + window.first_row;
-    scalar_t* const* inputs = plan.row + window.first_context;
+    row_t* const* rows = plan.row + window.first_row;
+    row_t* const* inputs = plan.row + window.first_context;
     const int64_t tiles = kOneTile ? 1 : window.shared_tiles;
     for (int64_t d = 0; d < count; d += W) {
       reg u[kTile], change[kTile];
@@ -491,7 +496,7 @@ class WindowStep {
       }
       for (int64_t tile = 0; tile < tiles; ++tile) {
         for (int t = 0; t < kTile; ++t) {
-          scalar_t* row = rows[tile * kTile + t] + d;
+          row_t* row = rows[tile * kTile + t] + d;
           const reg more = kOneTile ? change[t] : L::load(change_ + (tile * kTile + t) * W);
           L::store(row, L::add(L::load(row), more));
         }
@@ -501,7 +506,7 @@ class WindowStep {
 
   const int64_t stride_;
   const bool bags_, pooled_, mean_;
-  const OwnRows<scalar_t>& own_;
+  const OwnRows<row_t>& own_;
   const float* const in_scale_;
   scalar_t* error_;     // dot products, then errors
   scalar_t* change_;    // of shared targets, one register of columns each

@@ -12,6 +12,7 @@ from lexforge import _library
 from lexforge.ops import _checks
 from lexforge.ops._tables import ROW_MULTIPLE, own_pages
 
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)  # the last two on the CPU
 MODELS = ("skipgram", "cbow")
 SHARING = ("pair", "window")
 LONGEST_PATH = 96  # kLongestPath
@@ -62,13 +63,15 @@ def shard_rows(
 
     Args:
         shards: of a round.
-        in_table, out_table, tree_table: float32 on the CPU, as that takes them.
+        in_table, out_table, tree_table: float32 or bfloat16 on the CPU, as that takes them.
 
     Returns:
         uint8, all zeros. Whoever else changes a table fills it with zeros again.
     """
     rows = (0 if table is None else len(table) for table in (in_table, out_table, tree_table))
-    size = torch.ops.lexforge.word2vec_shard_bytes.default(*rows, in_table.shape[1])
+    size = torch.ops.lexforge.word2vec_shard_bytes.default(
+        *rows, in_table.shape[1], in_table.dtype == torch.bfloat16
+    )
     return own_pages(torch.uint8, shards * size)
 
 
@@ -127,7 +130,8 @@ def word2vec_train_(
         in_table: float32 [V, stride] vectors of words as contexts, the ones to keep; updated. With
             ``bags`` [R >= V, stride].
             stride is a multiple of 16 (:func:`padded_table`); columns past the vector size must be
-            zero and stay zero. float64 is accepted on the CPU, for gradient checks.
+            zero and stay zero. On the CPU float64 is accepted, for gradient checks, and bfloat16:
+            half of the bytes, computed with in float32, and rounded at random when written back.
         out_table: [V, stride] vectors of words as centres and noise (with ``bags`` as contexts and
             noise), same dtype, updated; None for no negative sampling.
         tree_table: vectors of the tree's inner nodes, [V - 1, stride], updated; None for no
@@ -219,7 +223,7 @@ def word2vec_train_(
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)
     _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
-    _checks.tensor(op, "in_table", in_table, _checks.WIDE, ("V", "stride"), contiguous=True)
+    _checks.tensor(op, "in_table", in_table, DTYPES, ("V", "stride"), contiguous=True)
     in_rows, stride = in_table.shape
     if in_rows < 1 or stride < 1 or stride % ROW_MULTIPLE:
         raise ValueError(
