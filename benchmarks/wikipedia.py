@@ -56,7 +56,7 @@ MODELS = {
     "skipgram-hs": {"sg": 1, "hs": 1, "negative": 0},
     "cbow-hs": {"sg": 0, "hs": 1, "negative": 0},
 }
-CONTESTANTS = ("gensim", "pair", "window", "deterministic", "rates")
+CONTESTANTS = ("gensim", "pair", "window", "bf16", "deterministic", "rates")
 
 
 def corpus(folder: Path, data: Path) -> Path:
@@ -104,6 +104,7 @@ def train(
             seed=seed,
             epochs=epochs,
             negative_sharing="window" if contestant == "window" else "pair",
+            precision="bf16" if contestant == "bf16" else "float32",
             deterministic=contestant == "deterministic",
             progress=False,
         )

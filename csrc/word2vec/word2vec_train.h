@@ -82,6 +82,14 @@
 // taken. Calls that end with rounds do what one call does. With S = 1 that is the rule above. (A GPU
 // has rounds of its own, with together > 0: word2vec_train_cuda.h.)
 //
+// A shard trains copies of the rows that it meets, in memory of the call's own or in what the caller
+// keeps (shard_rows): then they are equal to the tables' rows between calls, as long as nothing else
+// changes these, and a call copies only rows that none before it has met.
+//
+// Tables are float32, or on the CPU bfloat16, or for tests double. All is computed in float32 (in
+// double), and what a row changes to is stored by word2vec_stored(), each time that a line above
+// changes it; CBOW with bags adds up a plan's changes first (cpu/sums_impl.h).
+//
 // A sentence with fewer than two kept tokens trains nothing. Empty ranges do nothing.
 #pragma once
 

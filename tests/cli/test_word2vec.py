@@ -57,7 +57,7 @@ def test_options_reach_the_model(invoke, corpus_file, tmp_path):
         "--min-alpha", 0.001, "--ns-exponent", 0.5, "--negative-sharing", "window", "--seed", 7,
         "--max-final-vocab", 150, "--max-vocab-size", 200, "--max-sentence-length", 4, "--workers",
         1, "--lowercase", "--device", "cpu", "--sg", 1, "--hs", 1, "--cbow-mean", 0,
-        "--shrink-windows", 0, "--deterministic",
+        "--shrink-windows", 0, "--deterministic", "--precision", "bf16",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     config = json.loads((tmp_path / "config.json").read_text())
@@ -66,7 +66,7 @@ def test_options_reach_the_model(invoke, corpus_file, tmp_path):
         "alpha": 0.03, "min_alpha": 0.001, "ns_exponent": 0.5, "negative_sharing": "window",
         "seed": 7, "max_final_vocab": 150, "max_vocab_size": 200, "max_sentence_length": 4,
         "lowercase": True, "sg": 1, "hs": 1, "cbow_mean": 0, "shrink_windows": False,
-        "deterministic": True,
+        "deterministic": True, "precision": "bf16",
     }  # fmt: skip
     assert {name: config[name] for name in expected} == expected
     assert config["vocabulary_size"] <= 150

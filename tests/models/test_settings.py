@@ -26,7 +26,7 @@ FAMILIES = (Word2VecSettings, GloVeSettings, CooccurrenceSettings, PretrainingSe
 RECORDS = {
     Word2VecSettings: "vector_size alpha min_alpha window shrink_windows negative negative_sharing "
     "ns_exponent sample min_count max_vocab_size max_final_vocab max_sentence_length lowercase "
-    "epochs seed sg hs cbow_mean encoding errors deterministic",
+    "epochs seed sg hs cbow_mean encoding errors precision deterministic",
     GloVeSettings: "vector_size window x_max alpha learning_rate bias_rate epochs min_count "
     "max_vocab_size symmetric distance_weighting optimizer grad_clip vectors parts seed lowercase "
     "encoding errors",

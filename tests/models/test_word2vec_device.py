@@ -54,6 +54,14 @@ def test_stream_is_that_of_the_cpu(device, kind, tmp_path):
     assert loaded.state.pairs == model.state.pairs
 
 
+def test_bf16_is_of_the_cpu(device):
+    assert Word2Vec(precision="bf16", **OPTIONS).device.type == "cpu"
+    if device.type == "cuda":
+        message = "precision must be 'float32' on CUDA, got 'bf16': device='cpu' has both"
+        with pytest.raises(ValueError, match=message):
+            Word2Vec(precision="bf16", device=device, **OPTIONS)
+
+
 @pytest.mark.parametrize("kind", [{"sg": 1, "hs": 1}, {"sg": 0}], ids=["skipgram", "cbow"])
 def test_deterministic_on_every_device(device, kind):
     """The same bits twice, and about the loss of training as fast as it goes."""

@@ -515,3 +515,39 @@ def test_damaged_trees_of_checkpoints(tmp_path):
     write_tensors(path, {name: t for name, t in tensors.items() if name != "tree_paths"})
     with pytest.raises(CheckpointError, match="is damaged"):
         Word2Vec.load(tmp_path)
+
+
+# -- tables of bfloat16 -------------------------------------------------------------------------
+
+HALVED = {**TEAM, "precision": "bf16"}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_bf16_learns_synonyms(kind):
+    """In numbers that bfloat16 has."""
+    model = Word2Vec(planted_corpus(), **{**PLANTED, "precision": "bf16"}, **kind)
+    assert synonym_score(model.wv) >= 0.95
+    for table in tables_of(model).values():
+        numbers = torch.from_numpy(table)
+        assert (numbers.bfloat16().float() == numbers).all()
+
+
+@pytest.mark.parametrize("kind", [MODELS[0], MODELS[4], MODELS[5]])
+def test_bf16_stopped_and_resumed_by_other_workers(long_sentences, kind, tmp_path, monkeypatch):
+    sentences = [words[:5] for words in long_sentences * 13]
+    whole = Word2Vec(sentences, **HALVED, **kind)
+    assert not same(whole, Word2Vec(sentences, **TEAM, **kind))
+    for name in ("FIRST_CALL_UNITS", "CALL_SECONDS"):
+        monkeypatch.setattr(f"lexforge.training.stream_job.{name}", 0)
+    model = Word2Vec(**{**HALVED, "workers": 2}, **kind)
+    model.build_vocab(sentences)
+    model.train(sentences, checkpoint_folder=tmp_path, stop=StopAfter(7))
+    resumed = Word2Vec.load(tmp_path, workers=3)  # on the CPU, whatever there is
+    assert (resumed.precision, resumed.device.type) == ("bf16", "cpu")
+    resumed.train(sentences, resume=True)
+    assert same(resumed, whole)
+
+
+def test_precisions_that_are_none(corpus):
+    with pytest.raises(ValueError, match="precision must be one of float32, bf16, got 'fp8'"):
+        Word2Vec(corpus, **{**SMALL, "precision": "fp8"})

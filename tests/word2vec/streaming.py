@@ -16,10 +16,11 @@ from lexforge.ops.word2vec.word2vec_train import (
 from lexforge.reference.word2vec.word2vec_train import word2vec_train
 
 
-def aligned(table: np.ndarray, device) -> torch.Tensor:
-    """A copy whose rows start at cache lines."""
-    memory = torch.empty(table.size + 64 // table.itemsize, dtype=torch.from_numpy(table).dtype)
-    skip = -memory.data_ptr() % 64 // table.itemsize
+def aligned(table: np.ndarray, device, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """A copy that starts at a cache line, of the dtype or its own."""
+    dtype = dtype or torch.from_numpy(table).dtype
+    memory = torch.empty(table.size + 64 // dtype.itemsize, dtype=dtype)
+    skip = -memory.data_ptr() % 64 // dtype.itemsize
     copy = memory[skip : skip + table.size].view(*table.shape)
     return copy.copy_(torch.from_numpy(table)).to(device)
 
@@ -59,7 +60,12 @@ def apart(found, expected):
 
 
 class Case:
-    """A random corpus and tables, and both ways to train on them."""
+    """A random corpus and tables, and both ways to train on them.
+
+    Args:
+        dtype: Of the tables here, and of what runs return.
+        stored: Of the tables that the op is given, where that is another one: bfloat16.
+    """
 
     def __init__(
         self,
@@ -70,12 +76,14 @@ class Case:
         subsample=True,
         scale=0.5,
         dtype="f4",
+        stored=None,
         losses="noise",
         grams=0,
         bag_sizes=4,
         bag_mean=True,
         **options,
     ):
+        self.stored = stored
         random = np.random.default_rng(len(lengths) + sum(lengths))
         self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         # Squared uniform numbers: a few words are frequent, so rows repeat within windows.
@@ -101,6 +109,8 @@ class Case:
             more = np.zeros((grams, stride), dtype)
             more[:, :dim] = random.uniform(-scale, scale, (grams, dim))
             self.tables[0] = np.concatenate([self.tables[0], more])
+        if stored is not None:
+            self.tables = [torch.tensor(t).to(stored).float().numpy() for t in self.tables]
         self.options = {
             "window": 5,
             "negatives": 5,
@@ -139,7 +149,7 @@ class Case:
         Args:
             kept: Whether the calls keep the copies of their shards.
         """
-        tables = [aligned(table, device) for table in self.tables]
+        tables = [aligned(table, device, self.stored) for table in self.tables]
         stats = torch.zeros(3, dtype=torch.float64, device=device)
         options = {"first_sentence": 0, "last_sentence": len(self.offsets) - 1} | self.options
         if options.get("in_scale") is not None:
@@ -155,7 +165,8 @@ class Case:
             word2vec_train_(
                 *self.used(tables), stats, *self.corpus(device), threads=threads, **options
             )
-        return *(table.cpu().numpy() for table in tables), stats.cpu().numpy()
+        found = (table if self.stored is None else table.float() for table in tables)
+        return *(table.cpu().numpy() for table in found), stats.cpu().numpy()
 
     def expected(self, dtype="f8"):
         tables = [table.astype(dtype) for table in self.tables]

@@ -340,12 +340,14 @@ def test_workspace(cpu_kernels, tmp_path):
     )
     sources = [here / "word2vec_train_workspace.cpp", kernel, csrc / "common/team.cpp"]
     flags = ["-std=c++20", "-O1", "-pthread", f"-I{csrc}"]
-    flags += [f"-DKERNEL={isa}::word2vec_train", f"-DMERGE={isa}::word2vec_merge"]
+    flags += [f"-DISA={isa}"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    # What the address sanitizer sees too; without these it compiles in half of the time.
+    flags += ["-fno-sanitize=pointer-overflow,null,object-size"]
     subprocess.run(["g++", *flags, *map(str, sources), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1224 of 1224 runs equal\n"
+    assert done.stdout == "1584 of 1584 runs equal\n"
 
 
 @pytest.mark.parametrize("isa", ISAS)

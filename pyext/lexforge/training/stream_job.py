@@ -311,16 +311,18 @@ def on_device(
     tables: Mapping[str, torch.Tensor],
     device: torch.device,
     refresh: Callable[[], None],
+    dtype: torch.dtype | None = None,
 ) -> tuple[dict[str, torch.Tensor], Callable[[], None], Callable[[], None]]:
     """A model's tables on the device, by name; what brings the model up to date; and the device.
 
-    On the CPU they are the model's own; on a GPU they are copies, to be fetched back, and to be
-    sent again where the model was changed.
+    On the CPU they are the model's own; on a GPU, or of another dtype, they are copies, to be
+    fetched back, and to be sent again where the model was changed.
 
     Args:
         refresh: Called when the model's tables have changed.
+        dtype: That they are trained in; by default the model's.
     """
-    placed = {name: table.to(device) for name, table in tables.items()}
+    placed = {name: table.to(device, dtype) for name, table in tables.items()}
 
     def send() -> None:
         for name, table in tables.items():

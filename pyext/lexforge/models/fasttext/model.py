@@ -61,6 +61,8 @@ class FastText(FastTextParts, Word2Vec):
             textbooks.
         negative_sharing: Of skip-gram: noise words for each pair of words, or for all pairs of a
             window together.
+        precision: Of the numbers in the tables while they are trained, as of
+            :class:`~lexforge.Word2Vec`.
         deterministic: The result is the same to the last bit with any number of workers, as of
             :class:`~lexforge.Word2Vec`.
         init: Vectors to start from, as of :class:`~lexforge.Word2Vec`: they are the own rows of
@@ -124,6 +126,7 @@ class FastText(FastTextParts, Word2Vec):
         compute_loss: bool = False,
         comment: str | None = None,
         negative_sharing: str = "pair",
+        precision: str = "float32",
         deterministic: bool = False,
         device: str | torch.device = "auto",
         encoded_folder: str | os.PathLike | None = None,

@@ -100,12 +100,17 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         negative_sharing: Of skip-gram: ``"pair"`` draws noise words for each (word, context) pair;
             ``"window"`` draws once for all pairs of a window, which is faster. CBOW has one input
             and draws once.
+        precision: Of the numbers in the tables while they are trained, on the CPU: ``"float32"``,
+            or ``"bf16"``, which halves what is read and written: faster where the tables exceed the
+            caches, slower for a few thousand words. Sums and products are float32 all the same, and
+            what goes back to a table is rounded at random.
         deterministic: The result is the same to the last bit with any number of workers. It is
             another one than without: two parts of the text, a 128th of it each or less, are trained
             at a time, and what they changed comes together when both have ended (on a GPU, what
             some windows changed). On the CPU it takes up to two copies of the tables, and 2 threads
             help.
-        device: ``"auto"`` (the GPU when it is usable), ``"cpu"`` or ``"cuda"``.
+        device: ``"auto"`` (the GPU when it is usable, and ``precision`` float32), ``"cpu"`` or
+            ``"cuda"``.
         encoded_folder: Keep the encoded corpus (4 bytes per word) there, and use it again for the
             same files and vocabulary; a temporary folder by default.
         max_sentence_length: Longer sentences are split there.
@@ -184,6 +189,7 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
         shrink_windows: bool = True,
         *,
         negative_sharing: str = "pair",
+        precision: str = "float32",
         deterministic: bool = False,
         device: str | torch.device = "auto",
         encoded_folder: str | os.PathLike | None = None,
@@ -215,11 +221,18 @@ class Word2Vec(Word2VecVocabulary, StoredWord2Vec):
             call.workers = whole(name, "workers", call.workers, high=MAX_THREADS)
         self.workers = call.workers
         self.null_word, self.sorted_vocab = whole(name, "null_word", call.null_word, 0, 1), 1
+        if call.device == "auto" and self.precision != "float32":
+            call.device = "cpu"
         self.device = resolve_device(name, call.device)
         if self.device.type == "cuda" and self.vector_size > LARGEST_CUDA_SIZE:
             raise ValueError(
                 f"{name}: vector_size must be 1 to {LARGEST_CUDA_SIZE} on CUDA, got "
                 f"{self.vector_size}"
+            )
+        if self.device.type == "cuda" and self.precision != "float32":
+            raise ValueError(
+                f"{name}: precision must be 'float32' on CUDA, got {self.precision!r}: "
+                "device='cpu' has both"
             )
         self.corpus_count = self.corpus_total_words = self.train_count = 0
         self.raw_vocab, self.effective_min_count = {}, self.min_count

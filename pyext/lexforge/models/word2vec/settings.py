@@ -12,6 +12,8 @@ from lexforge.training.settings import Settings
 SHARING = ("pair", "window")
 SHARING_HELP = "Skip-gram: noise per pair, or per window (faster)."
 CBOW_HELP = "CBOW: 1: the mean of the context's vectors; 0: their sum."
+PRECISIONS = ("float32", "bf16")
+PRECISION_HELP = "Of numbers in tables; bf16 is faster for many words (CPU)."
 DETERMINISTIC_HELP = "The same bits with any number of --workers."
 # gensim's; and for CBOW's mean, whose gradient is divided by the number of context words too.
 ALPHA, ALPHA_OF_MEANS = 0.025, 0.075
@@ -43,6 +45,7 @@ class Word2VecSettings(Settings):
     shrink_windows: bool = model(True, "1: draw each word's window; 0: always the largest.")
     alpha: float | None = training(None, ALPHA_HELP, low=0, names=RATE)
     min_alpha: float = training(1e-4, "Last learning rate.", low=0, names=LAST_RATE)
+    precision: str = training("float32", PRECISION_HELP, choices=PRECISIONS, later=True)
     deterministic: bool = training(False, DETERMINISTIC_HELP, later=True)
     sample: float = corpus(1e-3, SAMPLE_HELP, low=0, high=1e18, names="-- -")
     min_count: int = common.min_count()

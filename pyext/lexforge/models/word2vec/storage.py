@@ -191,10 +191,10 @@ class StoredWord2Vec(Word2VecParts):
     def to_gensim(self) -> Any:
         """The same model as a ``gensim.models.Word2Vec``: tables, tree, words, counts, settings.
 
-        What gensim has no name for is lost: ``negative_sharing``, ``deterministic``,
-        ``max_sentence_length``, ``lowercase``, and the state of the run. Rows of equal counts may
-        be in another order. ``alpha`` comes along as it is: of CBOW's mean it takes steps in gensim
-        that are longer by the number of context words.
+        What gensim has no name for is lost: ``negative_sharing``, ``precision``,
+        ``deterministic``, ``max_sentence_length``, ``lowercase``, and the state of the run. Rows of
+        equal counts may be in another order. ``alpha`` comes along as it is: of CBOW's mean it
+        takes steps in gensim that are longer by the number of context words.
 
         Raises:
             ModuleNotFoundError: gensim is not installed.

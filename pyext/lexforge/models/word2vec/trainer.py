@@ -140,7 +140,6 @@ def word2vec_steps(
                 "was, without shards"
             )
         rounds = {name: state.corpus[name] for name in names}
-        _check_memory(tables, rounds.get("shards", 0), settings.OWNER)
     if bags is not None:
         offsets_of, rows_of = bags.offsets.to(device), bags.rows.to(device)
         bags = bags._replace(offsets=offsets_of, rows=rows_of)
@@ -148,7 +147,12 @@ def word2vec_steps(
         lists = [keep, noise, *(paths or ())[:2], *(bags or ())[:2]]
         for each in filter(torch.is_tensor, lists):
             to_huge_pages(each)
-    placed, fetch, send_tables = on_device(tables, device, refresh)
+    dtype = None if settings.precision == "float32" else torch.bfloat16
+    placed, fetch, send_tables = on_device(tables, device, refresh, dtype)
+    if dtype is not None:
+        for each in placed.values():
+            to_huge_pages(each)
+    _check_memory(placed, rounds.get("shards", 0), settings.OWNER)
     # What follows from the tables and is made anew where the model was changed.
     derived: dict[str, Any] = {}
 
@@ -213,7 +217,8 @@ def word2vec_steps(
 
 def _check_memory(tables: Mapping[str, torch.Tensor], copies: int, owner: str) -> None:
     """Refuse copies of the tables that do not fit: the system would grant them all the same."""
-    needed, free = copies * sum(4 * table.numel() for table in tables.values()), available_memory()
+    needed = copies * sum(table.nbytes for table in tables.values())
+    free = available_memory()
     if free is not None and needed > free:
         raise MemoryError(
             f"{owner}: deterministic needs up to {copies} copies of the tables, "

@@ -10,6 +10,7 @@ import numpy as np
 
 from lexforge.reference.sampling.sampling import NEGATIVE, SUBSAMPLE, WINDOW, alias_draw, philox_at
 
+ROUNDING_FACTORS = 0x9E37, 0x6A95  # of the lower and the upper half of a number's bits
 OFTEN = 1024  # times that a round's shards train a row before their changes are damped
 
 
@@ -84,6 +85,17 @@ def windows(
                 drawn = noise_words(noise, seed, epoch, position, len(contexts) * negatives)
                 each = [drawn[j * negatives :][:negatives] for j in range(len(contexts))]
             yield Window(words[i], contexts, each, learning_rate, sentence)
+
+
+def stored_as_bfloat16(numbers: np.ndarray) -> np.ndarray:
+    """What tables of bfloat16 keep of float32 numbers: one of the two beside each, float32 again.
+
+    Which one is drawn from a number's own bits, the nearer the more often.
+    """
+    word = np.asarray(numbers, np.float32).view(np.uint32)
+    lower, upper = word & 0xFFFF, word >> 16
+    chance = lower * np.uint32(ROUNDING_FACTORS[0]) + upper * np.uint32(ROUNDING_FACTORS[1])
+    return (word + (chance & 0xFFFF) & 0xFFFF0000).view(np.float32)
 
 
 def word2vec_train(
