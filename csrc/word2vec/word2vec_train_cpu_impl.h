@@ -24,28 +24,11 @@
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-template <int kStride, typename row_t>
-using FloatStep = WindowStep<FloatLanes, FloatUpTo8, kStride, row_t>;
+template <int kStride>
+using FloatStep = WindowStep<FloatLanes, FloatUpTo8, kStride, float>;
+// No faster where the row length is known.
+using Bfloat16Step = WindowStep<FloatLanes, FloatUpTo8, 0, Bfloat16>;
 using DoubleStep = WindowStep<ScalarLanes<double>, ScalarLanes<double>, 0, double>;
-
-template <typename row_t>
-bool train_floats(const Word2vecTrainParams<row_t>& params, int64_t token_count, int64_t threads,
-                  ShardRows<row_t>* shard, void* workspace, double* stats) {
-  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
-    case 64:
-      return train<FloatStep<64, row_t>>(params, token_count, threads, shard, workspace, stats);
-    case 112:
-      return train<FloatStep<112, row_t>>(params, token_count, threads, shard, workspace, stats);
-    case 128:
-      return train<FloatStep<128, row_t>>(params, token_count, threads, shard, workspace, stats);
-    case 208:
-      return train<FloatStep<208, row_t>>(params, token_count, threads, shard, workspace, stats);
-    case 304:
-      return train<FloatStep<304, row_t>>(params, token_count, threads, shard, workspace, stats);
-    default:
-      return train<FloatStep<0, row_t>>(params, token_count, threads, shard, workspace, stats);
-  }
-}
 
 }  // namespace
 
@@ -74,13 +57,26 @@ void word2vec_merge_bfloat16(ShardRows<Bfloat16>* shards, int64_t count, int64_t
 
 bool word2vec_train(const Word2vecTrainParams<float>& params, int64_t token_count, int64_t threads,
                     ShardRows<float>* shard, void* workspace, double* stats) {
-  return train_floats(params, token_count, threads, shard, workspace, stats);
+  switch (params.stride) {  // 50, 100, 128, 200 and 300 dimensions
+    case 64:
+      return train<FloatStep<64>>(params, token_count, threads, shard, workspace, stats);
+    case 112:
+      return train<FloatStep<112>>(params, token_count, threads, shard, workspace, stats);
+    case 128:
+      return train<FloatStep<128>>(params, token_count, threads, shard, workspace, stats);
+    case 208:
+      return train<FloatStep<208>>(params, token_count, threads, shard, workspace, stats);
+    case 304:
+      return train<FloatStep<304>>(params, token_count, threads, shard, workspace, stats);
+    default:
+      return train<FloatStep<0>>(params, token_count, threads, shard, workspace, stats);
+  }
 }
 
 bool word2vec_train_bfloat16(const Word2vecTrainParams<Bfloat16>& params, int64_t token_count,
                              int64_t threads, ShardRows<Bfloat16>* shard, void* workspace,
                              double* stats) {
-  return train_floats(params, token_count, threads, shard, workspace, stats);
+  return train<Bfloat16Step>(params, token_count, threads, shard, workspace, stats);
 }
 
 }  // namespace lexforge::LEXFORGE_ISA

@@ -177,6 +177,15 @@ class OwnRows {
   Table tables_[kTables] = {};
 };
 
+// Fetches so many elements of a row.
+template <typename row_t>
+LEXFORGE_INLINE void prefetch(const row_t* row, int64_t count) {
+#pragma GCC unroll 32
+  for (int64_t d = 0; d < count; d += 64 / static_cast<int64_t>(sizeof(row_t))) {
+    __builtin_prefetch(row + d, 1, 3);
+  }
+}
+
 // The member's part of adding what `count` shards changed to the tables, and to the others' copies.
 // A row's shards are added up in their order, and no matter by whom.
 template <typename row_t>
@@ -187,10 +196,29 @@ void merge_shards(ShardRows<row_t>* shards, int64_t count, int64_t stride,
   constexpr uint32_t kCopied = ShardRows<row_t>::kCopied;
   for (int64_t name = 0; name < ShardRows<row_t>::kTables; ++name) {
     const int64_t rows = shards[0].table[name].rows;
-    for (int64_t word = member.index; word * 64 < rows; word += member.members) {
+    // Lines of `trained`, a member's one after another's.
+    constexpr int64_t kLine = 64 / sizeof(uint64_t);
+    for (int64_t word = member.index * kLine; word * 64 < rows;
+         word += (word + 1) % kLine != 0 ? 1 : 1 + (member.members - 1) * kLine) {
       uint64_t any = 0;
       for (int64_t s = 0; s < count; ++s) any |= shards[s].table[name].trained[word];
+      // One row is merged while those after it are fetched.
+      constexpr int kAhead = 3;
+      uint64_t ahead = any;
+      const auto fetch = [&] {
+        if (ahead == 0) return;
+        const int64_t at = (word * 64 + std::countr_zero(ahead)) * stride;
+        prefetch(shards[0].table[name].start + at, stride);
+        for (int64_t s = 0; s < count; ++s) {
+          if (shards[s].table[name].times[at / stride] != 0) {
+            prefetch(shards[s].table[name].copy + at, stride);
+          }
+        }
+        ahead &= ahead - 1;
+      };
+      for (int i = 0; i < kAhead; ++i) fetch();
       for (; any != 0; any &= any - 1) {
+        fetch();
         const int64_t bit = std::countr_zero(any), row = word * 64 + bit, at = row * stride;
         row_t* into[kMostShards + 1] = {shards[0].table[name].start + at};
         const row_t* copy[kMostShards];

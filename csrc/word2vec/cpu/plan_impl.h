@@ -435,15 +435,6 @@ class Plan {
   int64_t tiles_ = 0;
 };
 
-// Fetches so many elements of a row.
-template <typename row_t>
-LEXFORGE_INLINE void prefetch(const row_t* row, int64_t count) {
-#pragma GCC unroll 32
-  for (int64_t d = 0; d < count; d += 64 / static_cast<int64_t>(sizeof(row_t))) {
-    __builtin_prefetch(row + d, 1, 3);
-  }
-}
-
 // Fetches rows in the order of a plan's list, beyond whose end lies the next plan's. Those of bags are
 // read together, without waiting for each other, and fetching them too gained nothing.
 template <typename row_t>
