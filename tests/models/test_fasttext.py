@@ -31,6 +31,7 @@ MODELS = [
     {"sg": 0, "cbow_mean": 0, "subwords": "explicit"},
     {"sg": 1, "max_n": 0},
     {"sg": 1, "deterministic": True, "workers": 2},
+    {"sg": 0, "precision": "bf16"},
 ]
 
 
