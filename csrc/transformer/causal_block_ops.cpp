@@ -158,13 +158,14 @@ class Packed {
   char* packed_;
 };
 
-// Adds grad^T x [outputs, inputs] of some rows to `to`, and the sums of grad to `sums`, if wanted.
-// `packed` is of packed_bytes(rows, inputs), `workspace` of workspace_bytes(rows).
+// Adds grad^T x [outputs, inputs] of some rows to `to`, and the sums of grad to `sums`, if wanted;
+// of the first rows they are written. `packed` is of packed_bytes(rows, inputs), `workspace` of workspace_bytes(rows).
 template <typename How, typename T>
 void add_gradient(const T* grad, int64_t outputs, const T* x, int64_t inputs, int64_t rows,
-                  float* to, float* sums, void* packed, void* workspace, Products::Seen& seen) {
+                  bool first, float* to, float* sums, void* packed, void* workspace,
+                  Products::Seen& seen) {
   const SplitProductParams<T, T, float> p{
-      {grad, 1, outputs}, {x, 1, inputs}, outputs, inputs, rows, to, nullptr, sums, true};
+      {grad, 1, outputs}, {x, 1, inputs}, outputs, inputs, rows, to, nullptr, sums, !first};
   seen.right.include(How::pack(p, packed));
   seen.left.include(How::multiply(p, packed, workspace));
 }
@@ -535,7 +536,6 @@ struct Backward {
     auto* head_bytes = LEXFORGE_CHOOSE_BF16(T, attention_backward_workspace<T, float>);
     auto* norm_rows = LEXFORGE_CHOOSE(add_layer_norm_backward_rows<T, float>);
     auto* norm_bytes = LEXFORGE_CHOOSE(add_layer_norm_workspace<float>);
-    auto* activate = LEXFORGE_CHOOSE(bias_activation<T, float>);
     auto* activate_backward = LEXFORGE_CHOOSE(bias_activation_backward<T, float>);
     using P = Packed<How>;
 
@@ -559,7 +559,10 @@ struct Backward {
     T* grad_attended = attend.take<T>(longest * width);
     T* grad_qkv = attend.take<T>(longest * 3 * width);
     if (block != nullptr) {
-      std::fill(grads, grads + at.size, 0.0f);
+      for (const int64_t sums : {at.norm, at.following}) {
+        std::fill(grads + sums, grads + sums + 3 * width, 0.0f);
+      }
+      std::fill(grads + at.expansion_bias, grads + at.expansion_bias + inner, 0.0f);
       std::fill(no_bias, no_bias + inner, 0.0f);
     }
     {
@@ -574,9 +577,6 @@ struct Backward {
           norm_rows(after, {row, row + count}, grads + at.following, of_norm);
 
           const T* expanded = saved + s.expanded() + row * inner;
-          activate({expanded, bias, count, inner, shape.activation, active}, 0, count);
-          add_gradient<How>(grad_contracted, width, active, inner, count, grads + at.contraction,
-                            nullptr, rows_packed, of_product, products[kOfContraction]);
           by_contraction.multiply(grad_contracted, count, nullptr, grad_active, of_product);
           const int64_t used = bias_groups(count);
           activate_backward({.grad_out = grad_active,
@@ -587,15 +587,19 @@ struct Backward {
                              .activation = shape.activation,
                              .grad_x = grad_expanded,
                              .partial = bias_sums,
-                             .grad_bias = nullptr},
+                             .grad_bias = nullptr,
+                             .out = active},
                             0, used);
+          add_gradient<How>(grad_contracted, width, active, inner, count, row == share.first_row,
+                            grads + at.contraction, nullptr, rows_packed, of_product,
+                            products[kOfContraction]);
           float* of_bias = grads + at.expansion_bias;
           for (int64_t group = 0; group < used; ++group) {
             for (int64_t i = 0; i < inner; ++i) of_bias[i] += bias_sums[group * inner + i];
           }
           add_gradient<How>(grad_expanded, inner, saved + s.normed_total() + row * width, width,
-                            count, grads + at.expansion, nullptr, rows_packed, of_product,
-                            products[kOfExpansion]);
+                            count, row == share.first_row, grads + at.expansion, nullptr,
+                            rows_packed, of_product, products[kOfExpansion]);
           by_expansion.multiply(grad_expanded, count, nullptr, grad_inner, of_product);
 
           auto before = norm;
@@ -615,8 +619,8 @@ struct Backward {
                  [&](int64_t first, int64_t last, int64_t row, int64_t count) {
                    const T* grad = dropped + row * width;
                    add_gradient<How>(grad, width, attended + row * width, width, count,
-                                     grads + at.projection, nullptr, rows_packed, of_product,
-                                     products[kOfProjection]);
+                                     row == share.first_row, grads + at.projection, nullptr,
+                                     rows_packed, of_product, products[kOfProjection]);
                    by_projection.multiply(grad, count, nullptr, grad_attended, of_product);
                    T* of_rows = as_all_rows(grad_qkv, row, 3 * width);
                    const AttentionBackwardParams<T, float> heads{
@@ -634,8 +638,8 @@ struct Backward {
                      head(heads, {i / s.heads, i % s.heads}, {-1, -1}, of_head);
                    }
                    add_gradient<How>(grad_qkv, 3 * width, normed + row * width, width, count,
-                                     grads + at.qkv, grads + at.qkv_bias, rows_packed, of_product,
-                                     products[kOfQkv]);
+                                     row == share.first_row, grads + at.qkv, grads + at.qkv_bias,
+                                     rows_packed, of_product, products[kOfQkv]);
                    by_qkv.multiply(grad_qkv, count, nullptr, grad_normed + row * width, of_product);
                  });
     return attend.used();
