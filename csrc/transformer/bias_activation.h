@@ -49,9 +49,10 @@ struct BiasActivationBackwardParams {
   const stat_t* bias;        // [H]
   int64_t rows, width;
   Activation activation;
-  scalar_t* grad_x;   // [R, H]
-  stat_t* partial;    // [G, H] of the groups of kBiasGroup rows
-  stat_t* grad_bias;  // [H], or null: not wanted
+  scalar_t* grad_x;         // [R, H]
+  stat_t* partial;          // [G, H] of the groups of kBiasGroup rows
+  stat_t* grad_bias;        // [H], or null: not wanted
+  scalar_t* out = nullptr;  // [R, H], the activations once more, or null. CPU only
 };
 
 inline int64_t bias_groups(int64_t rows) { return (rows + kBiasGroup - 1) / kBiasGroup; }

@@ -244,7 +244,8 @@ LEXFORGE_INLINE void activate_rows(const BiasActivationParams<scalar_t, stat_t>&
   }
 }
 
-template <typename F, typename scalar_t, typename stat_t>
+// kOut: params.out is there.
+template <typename F, bool kOut, typename scalar_t, typename stat_t>
 LEXFORGE_INLINE void activate_groups(const BiasActivationBackwardParams<scalar_t, stat_t>& params,
                                      int64_t first_group, int64_t last) {
   using V = RowValues<scalar_t>;
@@ -262,6 +263,7 @@ LEXFORGE_INLINE void activate_groups(const BiasActivationBackwardParams<scalar_t
         const int64_t n = width - h;
         const auto z = L::add(V::load(x + h, n), S::load(params.bias + h, n));
         const auto slope = F::template slope<L>(z, V::load(g + h, n));
+        if constexpr (kOut) V::store(params.out + r * width + h, F::template value<L>(z), n);
         V::store(grad + h, slope, n);
         S::store(partial + h, L::add(S::load(partial + h, n), slope), n);
       }
@@ -284,19 +286,26 @@ void bias_activation(const BiasActivationParams<scalar_t, stat_t>& params, int64
   }
 }
 
+template <bool kOut, typename scalar_t, typename stat_t>
+LEXFORGE_INLINE void activate_backward(const BiasActivationBackwardParams<scalar_t, stat_t>& params,
+                                       int64_t first_group, int64_t last) {
+  switch (params.activation) {
+    case Activation::kGelu:
+      return activate_groups<Gelu<kBrief<scalar_t>>, kOut>(params, first_group, last);
+    case Activation::kRelu:
+      return activate_groups<Relu, kOut>(params, first_group, last);
+    case Activation::kTanh:
+      return activate_groups<Tanh, kOut>(params, first_group, last);
+    case Activation::kGeluTanh:
+      return activate_groups<GeluTanh, kOut>(params, first_group, last);
+  }
+}
+
 template <typename scalar_t, typename stat_t>
 void bias_activation_backward(const BiasActivationBackwardParams<scalar_t, stat_t>& params,
                               int64_t first_group, int64_t last) {
-  switch (params.activation) {
-    case Activation::kGelu:
-      return activate_groups<Gelu<kBrief<scalar_t>>>(params, first_group, last);
-    case Activation::kRelu:
-      return activate_groups<Relu>(params, first_group, last);
-    case Activation::kTanh:
-      return activate_groups<Tanh>(params, first_group, last);
-    case Activation::kGeluTanh:
-      return activate_groups<GeluTanh>(params, first_group, last);
-  }
+  if (params.out == nullptr) return activate_backward<false>(params, first_group, last);
+  activate_backward<true>(params, first_group, last);
 }
 
 #define LEXFORGE_INSTANTIATE(scalar_t, stat_t)                                                    \

@@ -1,5 +1,5 @@
-// A causal block of GPT-2 in two passes over its rows: the contract of lexforge::causal_block_ and
-// lexforge::causal_block_backward_. CPU only.
+// Causal blocks of GPT-2, one after another, in two passes over their rows: the contract of
+// lexforge::causal_block_ and lexforge::causal_block_backward_. CPU only.
 //
 //   qkv = normed Wq^T + bq       attended = causal attention of its heads (attention.h)
 //   total = x + z1 (attended Wp^T + bp)       inner = norm of total (add_layer_norm.h)
@@ -10,7 +10,8 @@
 // are those of the ops. What differs is the order: a thread takes some sequences through all of
 // them, kCausalBlockRows rows at a time, so that what an op makes is still in the second-level
 // cache when the next one reads it, and threads wait for each other once, at the end of the
-// backward. With bfloat16 rows a weight is rounded to bfloat16 while it is packed. A CPU with AMX
+// backward: sequences do not see one another, so that it goes on to its rows of the next block at
+// once. With bfloat16 rows a weight is rounded to bfloat16 while it is packed. A CPU with AMX
 // makes the products on its tiles (split_product.h: of three parts with float32 rows, of one with
 // bfloat16 rows), every other one by multiply-adds of float32 (causal_block_cpu.h).
 //

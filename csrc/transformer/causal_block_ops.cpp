@@ -117,11 +117,13 @@ void for_products(const char* op, ScalarType type, const Run& run) {
   });
 }
 
-// `depth`: a bound of what the first `count` products were summed over.
+// Of all blocks; `depth`: a bound of what the first `count` products of each were summed over.
 template <typename How>
-bool exact(const Products& products, int count, int64_t depth) {
-  return std::all_of(products.begin(), products.begin() + count,
-                     [&](const Products::Seen& each) { return How::exact(each, depth); });
+bool exact(const std::vector<Products>& products, int count, int64_t depth) {
+  return std::all_of(products.begin(), products.end(), [&](const Products& block) {
+    return std::all_of(block.begin(), block.begin() + count,
+                       [&](const Products::Seen& each) { return How::exact(each, depth); });
+  });
 }
 
 // A weight [outputs, inputs], packed once for rows that are multiplied by it, or by its transpose.
@@ -158,13 +160,15 @@ class Packed {
   char* packed_;
 };
 
-// Adds grad^T x [outputs, inputs] of some rows to `to`, and the sums of grad to `sums`, if wanted.
-// `packed` is of packed_bytes(rows, inputs), `workspace` of workspace_bytes(rows).
+// Adds grad^T x [outputs, inputs] of some rows to `to`, and the sums of grad to `sums`, if wanted;
+// those of the first rows are written. `packed` is of packed_bytes(rows, inputs), `workspace` of
+// workspace_bytes(rows).
 template <typename How, typename T>
 void add_gradient(const T* grad, int64_t outputs, const T* x, int64_t inputs, int64_t rows,
-                  float* to, float* sums, void* packed, void* workspace, Products::Seen& seen) {
+                  bool first, float* to, float* sums, void* packed, void* workspace,
+                  Products::Seen& seen) {
   const SplitProductParams<T, T, float> p{
-      {grad, 1, outputs}, {x, 1, inputs}, outputs, inputs, rows, to, nullptr, sums, true};
+      {grad, 1, outputs}, {x, 1, inputs}, outputs, inputs, rows, to, nullptr, sums, !first};
   seen.right.include(How::pack(p, packed));
   seen.left.include(How::multiply(p, packed, workspace));
 }
@@ -219,10 +223,68 @@ T* as_all_rows(T* rows, int64_t first_row, int64_t width) {
 
 // ---- A call ------------------------------------------------------------------------------------
 
+constexpr int64_t kBlockParameters = 12, kBlockSeeds = 3;  // of a block
+
+// The parameters of a block and of the norm that follows it, in their order.
+struct Layers {
+  const Tensor& qkv;
+  const OptionalTensor& qkv_bias;
+  const Tensor& projection;
+  const OptionalTensor& projection_bias;
+  const Tensor& norm;
+  const OptionalTensor& norm_bias;
+  const Tensor& expansion;
+  const OptionalTensor& expansion_bias;
+  const Tensor& contraction;
+  const OptionalTensor& contraction_bias;
+  const Tensor& following;
+  const OptionalTensor& following_bias;
+
+  Layers(const Checks& check, const std::vector<OptionalTensor>& all, int64_t block)
+      : Layers(check, all.data() + block * kBlockParameters) {}
+
+  void check(const Checks& check, const CausalBlockSizes& s) const {
+    constexpr auto kFloat = ScalarType::Float;
+    check.tensor("qkv", qkv, kFloat, {3 * s.width, s.width});
+    check.tensor("qkv_bias", qkv_bias, kFloat, {3 * s.width});
+    check.tensor("projection", projection, kFloat, {s.width, s.width});
+    check.tensor("projection_bias", projection_bias, kFloat, {s.width});
+    check.tensor("norm", norm, kFloat, {s.width});
+    check.tensor("norm_bias", norm_bias, kFloat, {s.width});
+    check.tensor("expansion", expansion, kFloat, {s.inner, s.width});
+    check.tensor("expansion_bias", expansion_bias, kFloat, {s.inner});
+    check.tensor("contraction", contraction, kFloat, {s.width, s.inner});
+    check.tensor("contraction_bias", contraction_bias, kFloat, {s.width});
+    check.tensor("following", following, kFloat, {s.width});
+    check.tensor("following_bias", following_bias, kFloat, {s.width});
+  }
+
+ private:
+  Layers(const Checks& check, const OptionalTensor* own)
+      : qkv(weight(check, "qkv", own[0])),
+        qkv_bias(own[1]),
+        projection(weight(check, "projection", own[2])),
+        projection_bias(own[3]),
+        norm(weight(check, "norm", own[4])),
+        norm_bias(own[5]),
+        expansion(weight(check, "expansion", own[6])),
+        expansion_bias(own[7]),
+        contraction(weight(check, "contraction", own[8])),
+        contraction_bias(own[9]),
+        following(weight(check, "following", own[10])),
+        following_bias(own[11]) {}
+
+  static const Tensor& weight(const Checks& check, const char* name, const OptionalTensor& own) {
+    check.that(own.has_value(), name, " must be there");
+    return *own;
+  }
+};
+
 struct Shape {
   CausalBlockSizes sizes;
-  AttentionShape attention;
+  AttentionShape attention;  // without its dropout
   Activation activation;
+  int64_t blocks;
   int64_t longest;  // rows of a step through whole sequences, at most
 };
 
@@ -231,18 +293,21 @@ AttentionRows<T> head_rows_of(T* rows, int64_t token_stride, int64_t head_dim) {
   return {rows, 0, token_stride, head_dim};
 }
 
-// Seeds of the dropout of attention and of the two sums.
-struct Seeds {
-  const OptionalTensor &attention, &projection, &contraction;
-};
-
-// Checks what both passes are given; tensors of the dtype of `normed` and of the rows of cu_seqlens.
+// Checks what both passes are given: tensors of the dtype of `normed` and of the rows of
+// cu_seqlens, of as many blocks as `saved` has; parameters and seeds of all of them.
 Shape shape_of(const Checks& check, const Tensor& normed, const Tensor& saved,
-               const Tensor& statistics, const Tensor& cu_seqlens, const Seeds& seeds,
-               const Tensor& expansion, int64_t heads, int64_t max_seqlen, int64_t activation,
-               double dropout_p) {
+               const Tensor& statistics, const Tensor& cu_seqlens,
+               const std::vector<OptionalTensor>& seeds,
+               const std::vector<OptionalTensor>& parameters, int64_t heads, int64_t max_seqlen,
+               int64_t activation, double dropout_p) {
   check.tensor("normed", normed, normed.scalar_type(), {Checks::kAny, Checks::kAny});
   const int64_t rows = normed.size(0), width = normed.size(1);
+  const auto given = static_cast<int64_t>(parameters.size()), blocks = given / kBlockParameters;
+  check.that(blocks >= 1 && given == blocks * kBlockParameters, "parameters must be ",
+             kBlockParameters, " for each block, got ", given);
+  check.that(static_cast<int64_t>(seeds.size()) == blocks * kBlockSeeds, "seeds must be ",
+             kBlockSeeds, " for each block, got ", seeds.size());
+  const Tensor& expansion = Layers(check, parameters, 0).expansion;
   check.tensor("expansion", expansion, ScalarType::Float, {Checks::kAny, width});
   check.that(width >= 1 && expansion.size(0) >= 1, "widths must be at least 1");
   check.that(heads >= 1 && width % heads == 0 && width / heads <= kMaxHeadDim,
@@ -254,14 +319,14 @@ Shape shape_of(const Checks& check, const Tensor& normed, const Tensor& saved,
              "max_seqlen must be below 2^27, got ", max_seqlen);
   check.tensor("cu_seqlens", cu_seqlens, ScalarType::Int, {Checks::kAny});
   check.that(cu_seqlens.size(0) >= 1, "cu_seqlens must be [B + 1], got [0]");
-  for (const OptionalTensor* seed : {&seeds.attention, &seeds.projection, &seeds.contraction}) {
-    check.dropout(dropout_p, *seed);
-  }
+  for (const OptionalTensor& seed : seeds) check.dropout(dropout_p, seed);
   Shape shape{};
+  shape.blocks = blocks;
   shape.sizes = {rows, width, expansion.size(0), heads};
   shape.activation = static_cast<Activation>(activation);
-  check.tensor("saved", saved, normed.scalar_type(), {shape.sizes.saved()});
-  check.tensor("statistics", statistics, ScalarType::Float, {shape.sizes.statistics()});
+  check.tensor("saved", saved, normed.scalar_type(), {blocks, shape.sizes.saved()});
+  check.tensor("statistics", statistics, ScalarType::Float, {blocks, shape.sizes.statistics()});
+  for (int64_t b = 0; b < blocks; ++b) Layers(check, parameters, b).check(check, shape.sizes);
   const auto* cu = data<const int32_t>(cu_seqlens);
   AttentionShape& attention = shape.attention;
   attention.sequences = cu_seqlens.size(0) - 1;
@@ -272,8 +337,6 @@ Shape shape_of(const Checks& check, const Tensor& normed, const Tensor& saved,
   attention.cu_seqlens = cu;
   attention.causal = true;
   attention.scale = 1 / std::sqrt(static_cast<double>(attention.dim));
-  attention.dropout =
-      dropout_of(dropout_p > 0 ? data<const int64_t>(*seeds.attention) : nullptr, dropout_p);
   check.that(attention.sequences <= INT32_MAX / heads, "too many sequences and heads");
   CpuCall::check_packed(check, {"cu_seqlens", "max_seqlen", "T"}, cu, attention.sequences, rows,
                         max_seqlen);
@@ -284,8 +347,12 @@ Shape shape_of(const Checks& check, const Tensor& normed, const Tensor& saved,
   return shape;
 }
 
-Dropout dropout_of_sum(const OptionalTensor& seed, double p) {
-  return dropout_of(p > 0 ? data<const int64_t>(*seed) : nullptr, p);
+// Of a block: that of attention, and those of the two sums.
+enum Dropped { kOfAttention, kOfProjected, kOfContracted };
+
+Dropout dropout_of_block(const std::vector<OptionalTensor>& seeds, int64_t block, Dropped which,
+                         double p) {
+  return dropout_of(p > 0 ? data<const int64_t>(*seeds[block * kBlockSeeds + which]) : nullptr, p);
 }
 
 // Memory that a thread keeps, on huge pages: it is gone through many times in a call, and small
@@ -399,37 +466,20 @@ struct Forward {
 
 bool causal_block(const Tensor& out, const Tensor& normed_out, const Tensor& saved,
                   const Tensor& statistics, const Tensor& x, const Tensor& normed,
-                  const Tensor& cu_seqlens, const OptionalTensor& seed,
-                  const OptionalTensor& projection_seed, const OptionalTensor& contraction_seed,
-                  const Tensor& qkv, const OptionalTensor& qkv_bias, const Tensor& projection,
-                  const OptionalTensor& projection_bias, const Tensor& norm,
-                  const OptionalTensor& norm_bias, const Tensor& expansion,
-                  const OptionalTensor& expansion_bias, const Tensor& contraction,
-                  const OptionalTensor& contraction_bias, const Tensor& following,
-                  const OptionalTensor& following_bias, int64_t heads, int64_t max_seqlen,
-                  int64_t activation, double dropout_p, double eps, double following_eps) {
+                  const Tensor& cu_seqlens, const std::vector<OptionalTensor>& seeds,
+                  const std::vector<OptionalTensor>& parameters, int64_t heads, int64_t max_seqlen,
+                  int64_t activation, double dropout_p, const std::vector<double>& eps) {
   const Checks check("causal_block_", "normed", normed);
-  const Shape shape = shape_of(check, normed, saved, statistics, cu_seqlens,
-                               {seed, projection_seed, contraction_seed}, expansion, heads,
-                               max_seqlen, activation, dropout_p);
+  const Shape shape = shape_of(check, normed, saved, statistics, cu_seqlens, seeds, parameters,
+                               heads, max_seqlen, activation, dropout_p);
   const CausalBlockSizes& s = shape.sizes;
-  const int64_t width = s.width, inner = s.inner;
-  constexpr auto kFloat = ScalarType::Float;
+  const int64_t width = s.width, inner = s.inner, blocks = shape.blocks;
   check.like("normed", normed, "x", x);
-  check.like("normed", normed, "out", out);
-  check.like("normed", normed, "normed_out", normed_out);
-  check.tensor("qkv", qkv, kFloat, {3 * width, width});
-  check.tensor("qkv_bias", qkv_bias, kFloat, {3 * width});
-  check.tensor("projection", projection, kFloat, {width, width});
-  check.tensor("projection_bias", projection_bias, kFloat, {width});
-  check.tensor("norm", norm, kFloat, {width});
-  check.tensor("norm_bias", norm_bias, kFloat, {width});
-  check.tensor("expansion_bias", expansion_bias, kFloat, {inner});
-  check.tensor("contraction", contraction, kFloat, {width, inner});
-  check.tensor("contraction_bias", contraction_bias, kFloat, {width});
-  check.tensor("following", following, kFloat, {width});
-  check.tensor("following_bias", following_bias, kFloat, {width});
-  for (const double each : {eps, following_eps}) {
+  check.tensor("out", out, normed.scalar_type(), {blocks, s.rows, width});
+  check.tensor("normed_out", normed_out, normed.scalar_type(), {blocks, s.rows, width});
+  check.that(static_cast<int64_t>(eps.size()) == 2 * blocks, "eps must be 2 for each block, got ",
+             eps.size());
+  for (const double each : eps) {
     check.that(std::isfinite(each) && each >= 0, "eps must be finite and >= 0, got ", each);
   }
   check.apart(
@@ -441,56 +491,66 @@ bool causal_block(const Tensor& out, const Tensor& normed_out, const Tensor& sav
     return data<const float>(bias.has_value() ? *bias : zeros);
   };
   const auto shares = shares_of(shape.attention.cu_seqlens, shape.attention.sequences, s.rows);
-  Products products;
+  std::vector<Products> products(blocks);
   bool right = false;
   for_products(check.op, normed.scalar_type(), [&]<typename How>() {
     using T = typename How::Type;
-    T* kept = data<T>(saved);
-    auto* numbers = data<float>(statistics);
-    // Sums are made where the product before them lies.
-    const Forward<How> forward{shape,
-                               data<const T>(x),
-                               data<const T>(normed),
-                               data<const float>(qkv),
-                               data_or_null<const float>(qkv_bias),
-                               data<const float>(projection),
-                               data<const float>(expansion),
-                               data_or_null<const float>(expansion_bias),
-                               data<const float>(contraction),
-                               {.x = kept + s.total(),
-                                .residual = data<const T>(x),
-                                .x_bias = data_or_null<const float>(projection_bias),
-                                .weight = data<const float>(norm),
-                                .bias = bias_of(norm_bias),
-                                .rows = s.rows,
-                                .dim = width,
-                                .eps = eps,
-                                .dropout = dropout_of_sum(projection_seed, dropout_p),
-                                .sum = kept + s.total(),
-                                .y = kept + s.normed_total(),
-                                .mean = numbers + s.mean(0),
-                                .rstd = numbers + s.rstd(0)},
-                               {.x = data<T>(out),
-                                .residual = kept + s.total(),
-                                .x_bias = data_or_null<const float>(contraction_bias),
-                                .weight = data<const float>(following),
-                                .bias = bias_of(following_bias),
-                                .rows = s.rows,
-                                .dim = width,
-                                .eps = following_eps,
-                                .dropout = dropout_of_sum(contraction_seed, dropout_p),
-                                .sum = data<T>(out),
-                                .y = data<T>(normed_out),
-                                .mean = numbers + s.mean(1),
-                                .rstd = numbers + s.rstd(1)},
-                               data<T>(out),
-                               kept,
-                               numbers};
-    const int64_t bytes = forward.run({}, nullptr, products);
+    std::vector<Forward<How>> passes;
+    const auto *residual = data<const T>(x), *entering = data<const T>(normed);
+    for (int64_t b = 0; b < blocks; ++b) {
+      const Layers own(check, parameters, b);
+      T *kept = data<T>(saved) + b * s.saved(), *to = data<T>(out) + b * s.rows * width;
+      T* normed_to = data<T>(normed_out) + b * s.rows * width;
+      auto* numbers = data<float>(statistics) + b * s.statistics();
+      // Sums are made where the product before them lies.
+      passes.push_back({shape,
+                        residual,
+                        entering,
+                        data<const float>(own.qkv),
+                        data_or_null<const float>(own.qkv_bias),
+                        data<const float>(own.projection),
+                        data<const float>(own.expansion),
+                        data_or_null<const float>(own.expansion_bias),
+                        data<const float>(own.contraction),
+                        {.x = kept + s.total(),
+                         .residual = residual,
+                         .x_bias = data_or_null<const float>(own.projection_bias),
+                         .weight = data<const float>(own.norm),
+                         .bias = bias_of(own.norm_bias),
+                         .rows = s.rows,
+                         .dim = width,
+                         .eps = eps[2 * b],
+                         .dropout = dropout_of_block(seeds, b, kOfProjected, dropout_p),
+                         .sum = kept + s.total(),
+                         .y = kept + s.normed_total(),
+                         .mean = numbers + s.mean(0),
+                         .rstd = numbers + s.rstd(0)},
+                        {.x = to,
+                         .residual = kept + s.total(),
+                         .x_bias = data_or_null<const float>(own.contraction_bias),
+                         .weight = data<const float>(own.following),
+                         .bias = bias_of(own.following_bias),
+                         .rows = s.rows,
+                         .dim = width,
+                         .eps = eps[2 * b + 1],
+                         .dropout = dropout_of_block(seeds, b, kOfContracted, dropout_p),
+                         .sum = to,
+                         .y = normed_to,
+                         .mean = numbers + s.mean(1),
+                         .rstd = numbers + s.rstd(1)},
+                        to,
+                        kept,
+                        numbers});
+      passes.back().shape.attention.dropout = dropout_of_block(seeds, b, kOfAttention, dropout_p);
+      residual = to, entering = normed_to;
+    }
+    const int64_t bytes = passes[0].run({}, nullptr, products[0]);
     on_threads(check.op, shares, bytes, [&](const Share& share, int64_t, void* memory) {
-      Products own;
-      forward.run(share, memory, own);
-      products.include(own);
+      for (int64_t b = 0; b < blocks; ++b) {
+        Products own;
+        passes[b].run(share, memory, own);
+        products[b].include(own);
+      }
     });
     right = exact<How>(products, Forward<How>::kCount, std::max(width, inner));
   });
@@ -535,7 +595,6 @@ struct Backward {
     auto* head_bytes = LEXFORGE_CHOOSE_BF16(T, attention_backward_workspace<T, float>);
     auto* norm_rows = LEXFORGE_CHOOSE(add_layer_norm_backward_rows<T, float>);
     auto* norm_bytes = LEXFORGE_CHOOSE(add_layer_norm_workspace<float>);
-    auto* activate = LEXFORGE_CHOOSE(bias_activation<T, float>);
     auto* activate_backward = LEXFORGE_CHOOSE(bias_activation_backward<T, float>);
     using P = Packed<How>;
 
@@ -559,7 +618,10 @@ struct Backward {
     T* grad_attended = attend.take<T>(longest * width);
     T* grad_qkv = attend.take<T>(longest * 3 * width);
     if (block != nullptr) {
-      std::fill(grads, grads + at.size, 0.0f);
+      for (const int64_t sums : {at.norm, at.following}) {
+        std::fill(grads + sums, grads + sums + 3 * width, 0.0f);
+      }
+      std::fill(grads + at.expansion_bias, grads + at.expansion_bias + inner, 0.0f);
       std::fill(no_bias, no_bias + inner, 0.0f);
     }
     {
@@ -574,9 +636,6 @@ struct Backward {
           norm_rows(after, {row, row + count}, grads + at.following, of_norm);
 
           const T* expanded = saved + s.expanded() + row * inner;
-          activate({expanded, bias, count, inner, shape.activation, active}, 0, count);
-          add_gradient<How>(grad_contracted, width, active, inner, count, grads + at.contraction,
-                            nullptr, rows_packed, of_product, products[kOfContraction]);
           by_contraction.multiply(grad_contracted, count, nullptr, grad_active, of_product);
           const int64_t used = bias_groups(count);
           activate_backward({.grad_out = grad_active,
@@ -587,15 +646,19 @@ struct Backward {
                              .activation = shape.activation,
                              .grad_x = grad_expanded,
                              .partial = bias_sums,
-                             .grad_bias = nullptr},
+                             .grad_bias = nullptr,
+                             .out = active},
                             0, used);
+          add_gradient<How>(grad_contracted, width, active, inner, count, row == share.first_row,
+                            grads + at.contraction, nullptr, rows_packed, of_product,
+                            products[kOfContraction]);
           float* of_bias = grads + at.expansion_bias;
           for (int64_t group = 0; group < used; ++group) {
             for (int64_t i = 0; i < inner; ++i) of_bias[i] += bias_sums[group * inner + i];
           }
           add_gradient<How>(grad_expanded, inner, saved + s.normed_total() + row * width, width,
-                            count, grads + at.expansion, nullptr, rows_packed, of_product,
-                            products[kOfExpansion]);
+                            count, row == share.first_row, grads + at.expansion, nullptr,
+                            rows_packed, of_product, products[kOfExpansion]);
           by_expansion.multiply(grad_expanded, count, nullptr, grad_inner, of_product);
 
           auto before = norm;
@@ -615,8 +678,8 @@ struct Backward {
                  [&](int64_t first, int64_t last, int64_t row, int64_t count) {
                    const T* grad = dropped + row * width;
                    add_gradient<How>(grad, width, attended + row * width, width, count,
-                                     grads + at.projection, nullptr, rows_packed, of_product,
-                                     products[kOfProjection]);
+                                     row == share.first_row, grads + at.projection, nullptr,
+                                     rows_packed, of_product, products[kOfProjection]);
                    by_projection.multiply(grad, count, nullptr, grad_attended, of_product);
                    T* of_rows = as_all_rows(grad_qkv, row, 3 * width);
                    const AttentionBackwardParams<T, float> heads{
@@ -634,8 +697,8 @@ struct Backward {
                      head(heads, {i / s.heads, i % s.heads}, {-1, -1}, of_head);
                    }
                    add_gradient<How>(grad_qkv, 3 * width, normed + row * width, width, count,
-                                     grads + at.qkv, grads + at.qkv_bias, rows_packed, of_product,
-                                     products[kOfQkv]);
+                                     row == share.first_row, grads + at.qkv, grads + at.qkv_bias,
+                                     rows_packed, of_product, products[kOfQkv]);
                    by_qkv.multiply(grad_qkv, count, nullptr, grad_normed + row * width, of_product);
                  });
     return attend.used();
@@ -644,38 +707,29 @@ struct Backward {
 
 bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, const Tensor& grads,
                            const OptionalTensor& grad_out, const Tensor& grad_normed_out,
-                           const Tensor& out, const Tensor& saved, const Tensor& statistics,
-                           const Tensor& normed, const Tensor& cu_seqlens,
-                           const OptionalTensor& seed, const OptionalTensor& projection_seed,
-                           const OptionalTensor& contraction_seed, const Tensor& qkv,
-                           const Tensor& projection, const Tensor& norm, const Tensor& expansion,
-                           const OptionalTensor& expansion_bias, const Tensor& contraction,
-                           const Tensor& following, int64_t heads, int64_t max_seqlen,
-                           int64_t activation, double dropout_p) {
+                           const Tensor& out, const Tensor& normed_out, const Tensor& saved,
+                           const Tensor& statistics, const Tensor& normed, const Tensor& cu_seqlens,
+                           const std::vector<OptionalTensor>& seeds,
+                           const std::vector<OptionalTensor>& parameters, int64_t heads,
+                           int64_t max_seqlen, int64_t activation, double dropout_p) {
   const Checks check("causal_block_backward_", "normed", normed);
-  const Shape shape = shape_of(check, normed, saved, statistics, cu_seqlens,
-                               {seed, projection_seed, contraction_seed}, expansion, heads,
-                               max_seqlen, activation, dropout_p);
+  const Shape shape = shape_of(check, normed, saved, statistics, cu_seqlens, seeds, parameters,
+                               heads, max_seqlen, activation, dropout_p);
   const CausalBlockSizes& s = shape.sizes;
-  const int64_t width = s.width, inner = s.inner;
+  const int64_t width = s.width, inner = s.inner, blocks = shape.blocks;
   const CausalBlockGradients at(width, inner);
-  constexpr auto kFloat = ScalarType::Float;
   check.like("normed", normed, "grad_x", grad_x);
   check.like("normed", normed, "grad_normed", grad_normed);
   check.like("normed", normed, "grad_out", grad_out);
   check.like("normed", normed, "grad_normed_out", grad_normed_out);
-  check.like("normed", normed, "out", out);
-  check.tensor("grads", grads, kFloat, {at.size});
-  check.tensor("qkv", qkv, kFloat, {3 * width, width});
-  check.tensor("projection", projection, kFloat, {width, width});
-  check.tensor("norm", norm, kFloat, {width});
-  check.tensor("expansion_bias", expansion_bias, kFloat, {inner});
-  check.tensor("contraction", contraction, kFloat, {width, inner});
-  check.tensor("following", following, kFloat, {width});
+  check.tensor("out", out, normed.scalar_type(), {blocks, s.rows, width});
+  check.tensor("normed_out", normed_out, normed.scalar_type(), {blocks, s.rows, width});
+  check.tensor("grads", grads, ScalarType::Float, {blocks, at.size});
   check.apart({{"grad_x", grad_x}, {"grad_normed", grad_normed}, {"grads", grads}},
               {{"grad_out", grad_out.value_or(out)},
                {"grad_normed_out", grad_normed_out},
                {"out", out},
+               {"normed_out", normed_out},
                {"saved", saved},
                {"statistics", statistics},
                {"normed", normed}});
@@ -684,63 +738,66 @@ bool causal_block_backward(const Tensor& grad_x, const Tensor& grad_normed, cons
   const Tensor dropped = drops ? new_empty(grad_x, {s.rows, width}) : grad_x;
   const auto shares = shares_of(shape.attention.cu_seqlens, shape.attention.sequences, s.rows);
   const auto others = static_cast<int64_t>(shares.size()) - 1;
-  const Tensor of_others = new_empty(grads, {others, at.size});
+  const int64_t size = blocks * at.size;
+  const Tensor of_others = new_empty(grads, {others, size});
   auto* total = data<float>(grads);
-  Products products;
+  std::vector<Products> products(blocks);
   bool right = false;
   for_products(check.op, normed.scalar_type(), [&]<typename How>() {
     using T = typename How::Type;
-    const auto* kept = data<const T>(saved);
-    const auto* numbers = data<const float>(statistics);
-    AddLayerNormBackwardParams<T, float> after{}, before{};
-    after.grad_y = data<const T>(grad_normed_out);
-    after.grad_sum = data_or_null<const T>(grad_out);
-    after.x = data<const T>(out);
-    after.weight = data<const float>(following);
-    after.mean = numbers + s.mean(1);
-    after.rstd = numbers + s.rstd(1);
-    after.dropout = dropout_of_sum(contraction_seed, dropout_p);
-    before.x = kept + s.total();
-    before.weight = data<const float>(norm);
-    before.mean = numbers + s.mean(0);
-    before.rstd = numbers + s.rstd(0);
-    before.dropout = dropout_of_sum(projection_seed, dropout_p);
-    before.grad_residual = data<T>(grad_x);
-    before.grad_x = drops ? data<T>(dropped) : nullptr;
-    for (auto* each : {&after, &before}) {
-      each->rows = s.rows;
-      each->dim = width;
-      each->summed = true;
+    std::vector<Backward<How>> passes;
+    for (int64_t b = 0; b < blocks; ++b) {
+      const Layers own(check, parameters, b);
+      const auto* kept = data<const T>(saved) + b * s.saved();
+      const auto* numbers = data<const float>(statistics) + b * s.statistics();
+      const bool last = b + 1 == blocks;
+      AddLayerNormBackwardParams<T, float> after{}, before{};
+      // A row's gradients take the place of those that they are made of.
+      after.grad_y = last ? data<const T>(grad_normed_out) : data<const T>(grad_normed);
+      after.grad_sum = last ? data_or_null<const T>(grad_out) : data<const T>(grad_x);
+      after.x = data<const T>(out) + b * s.rows * width;
+      after.weight = data<const float>(own.following);
+      after.mean = numbers + s.mean(1);
+      after.rstd = numbers + s.rstd(1);
+      after.dropout = dropout_of_block(seeds, b, kOfContracted, dropout_p);
+      before.x = kept + s.total();
+      before.weight = data<const float>(own.norm);
+      before.mean = numbers + s.mean(0);
+      before.rstd = numbers + s.rstd(0);
+      before.dropout = dropout_of_block(seeds, b, kOfProjected, dropout_p);
+      before.grad_residual = data<T>(grad_x);
+      before.grad_x = drops ? data<T>(dropped) : nullptr;
+      for (auto* each : {&after, &before}) {
+        each->rows = s.rows;
+        each->dim = width;
+        each->summed = true;
+      }
+      passes.push_back(
+          {shape,
+           b == 0 ? data<const T>(normed) : data<const T>(normed_out) + (b - 1) * s.rows * width,
+           kept, data<const float>(own.qkv), data<const float>(own.projection),
+           data<const float>(own.expansion), data_or_null<const float>(own.expansion_bias),
+           data<const float>(own.contraction), after, before, data<T>(grad_x), data<T>(grad_normed),
+           data<T>(dropped), numbers});
+      passes.back().shape.attention.dropout = dropout_of_block(seeds, b, kOfAttention, dropout_p);
     }
-    const Backward<How> backward{shape,
-                                 data<const T>(normed),
-                                 kept,
-                                 data<const float>(qkv),
-                                 data<const float>(projection),
-                                 data<const float>(expansion),
-                                 data_or_null<const float>(expansion_bias),
-                                 data<const float>(contraction),
-                                 after,
-                                 before,
-                                 data<T>(grad_x),
-                                 data<T>(grad_normed),
-                                 data<T>(dropped),
-                                 numbers};
-    const int64_t bytes = backward.run({}, nullptr, nullptr, products);
+    const int64_t bytes = passes[0].run({}, nullptr, nullptr, products[0]);
     on_threads(check.op, shares, bytes, [&](const Share& share, int64_t number, void* memory) {
-      Products own;
-      float* to = number == 0 ? total : data<float>(of_others) + (number - 1) * at.size;
-      backward.run(share, memory, to, own);
-      products.include(own);
+      float* to = number == 0 ? total : data<float>(of_others) + (number - 1) * size;
+      for (int64_t b = blocks - 1; b >= 0; --b) {
+        Products own;
+        passes[b].run(share, memory, to + b * at.size, own);
+        products[b].include(own);
+      }
     });
     right = exact<How>(products, Backward<How>::kCount, std::max({s.rows, 3 * width, inner}));
   });
   // A share without rows has left its sums as they were.
-  parallel_for(0, at.size, 4096, [&](int64_t first, int64_t last) {
+  parallel_for(0, size, 4096, [&](int64_t first, int64_t last) {
     if (shares[0].first_row == shares[0].last_row) std::fill(total + first, total + last, 0.0f);
     for (int64_t number = 1; number <= others; ++number) {
       if (shares[number].first_row == shares[number].last_row) continue;
-      const float* sums = data<const float>(of_others) + (number - 1) * at.size;
+      const float* sums = data<const float>(of_others) + (number - 1) * size;
       for (int64_t i = first; i < last; ++i) total[i] += sums[i];
     }
   });

@@ -6,6 +6,7 @@ follow one another without records of their own. The numbers are those of the op
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lexforge.layers import causal_step
-from lexforge.layers.causal_step import Numbers, Parameters
+from lexforge.layers.causal_step import Kept, Numbers, Parameters
 from lexforge.ops.transformer import embedding_sum, linear_cross_entropy
 
 _ops = torch.ops.lexforge
@@ -114,21 +115,19 @@ def _forward(
     x, *of_sum = _ops.embedding_sum.default(*embedded)
     bias = torch.zeros_like(weights.norm) if weights.norm_bias is None else weights.norm_bias
     normed, *stats = _ops.add_layer_norm.default(x, None, None, weights.norm, bias, None, eps, 0.0)
-    kept, counts = [*of_sum, x, *stats], []
-    for i, (own, each) in enumerate(zip(weights.each_block(), numbers, strict=True)):
-        entered = normed
-        of_block = seeds[3 * i + 1 : 3 * i + 4]
-        x, normed, between = causal_step.forward(x, entered, batch.cu_seqlens, of_block, each, own)
-        if recorded:
-            kept += (entered, x, *between)
-            counts.append(len(between))
+    of_ends = (*of_sum, x, *stats)
+    x, normed, passed = causal_step.forward(
+        x, normed, batch.cu_seqlens, seeds[1:], numbers, list(weights.each_block())
+    )
     loss, correct, *gradients, _ = linear_cross_entropy.loss_and_gradients(
         *(normed, weights.tokens, None, batch.labels, None, batch.ignore_index),
         *(recorded, recorded, False),
     )
     if recorded:
+        counts = [(each.blocks, len(each.tensors)) for each in passed]
         ctx.given = batch, embedded, seeds, numbers, counts
-        ctx.save_for_backward(*parameters, *gradients, *kept)
+        kept = (tensor for each in passed for tensor in each.tensors)
+        ctx.save_for_backward(*parameters, *gradients, *of_ends, *kept)
     return loss, correct
 
 
@@ -142,17 +141,17 @@ def _backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         grad_normed, grad_table = (
             (each * grad_loss).to(each.dtype) for each in (grad_normed, grad_table)
         )
-    of_norm, kept = kept[:2], kept[2:]
-    grad_x = None
-    grads: list[Tensor | None] = []
-    for i, own in reversed(list(enumerate(weights.each_block()))):
-        entered, out, *between = kept[len(kept) - counts[i] - 2 :]
-        del kept[len(kept) - counts[i] - 2 :]
-        grad_x, grad_normed, of_block = causal_step.backward(
-            *(grad_x, grad_normed, out, between, entered, batch.cu_seqlens),
-            *(seeds[3 * i + 1 : 3 * i + 4], numbers[i], own),
-        )
-        grads[:0] = (None if p is None else g for p, g in zip(own, of_block, strict=True))
+    of_norm, left = kept[:2], iter(kept[2:])
+    passed = [Kept(blocks, list(itertools.islice(left, count))) for blocks, count in counts]
+    own = list(weights.each_block())
+    grad_x, grad_normed, of_blocks = causal_step.backward(
+        None, grad_normed, passed, batch.cu_seqlens, seeds[1:], numbers, own
+    )
+    grads = (
+        None if p is None else g
+        for block, found in zip(own, of_blocks, strict=True)
+        for p, g in zip(block, found, strict=True)
+    )
     _, grad_x, norm, norm_bias, _ = _ops.add_layer_norm_sum_backward.default(
         grad_x, grad_normed, x, False, weights.norm, *of_norm, None, 0.0
     )

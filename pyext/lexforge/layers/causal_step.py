@@ -1,9 +1,9 @@
-"""A causal block as one node of the graph of gradients.
+"""Causal blocks as one node of the graph of gradients.
 
 A small model's step is mostly the time between its ops: here they follow one another without
 checks and records of their own, forward and backward. The numbers are those of
 :class:`lexforge.layers.block.CausalBlock`, op by op; narrow blocks on a CPU go through them some
-rows at a time (csrc/transformer/causal_block.h).
+rows at a time, and one block after another on each thread (csrc/transformer/causal_block.h).
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _ops = torch.ops.lexforge
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 # Widths whose packed weights stay in the cache beside the rows that they are multiplied with.
 _LEAST_WIDTH, _MOST_WIDTH = 48, 192
-_KEPT_BY_ROWS = 2  # tensors, of which one holds all activations
+# Of what blocks keep that go by rows together, and of the other threads' gradients: below the 32 MB
+# from which on glibc returns memory after each use, to have each page faulted in anew.
+_BYTES_AT_ONCE = 24 * 2**20
+_OF_BLOCK = 3  # seeds
 
 
 def _rows_pay() -> tuple[torch.dtype, ...]:
@@ -91,6 +94,33 @@ class Between(NamedTuple):
     contraction_weight: Tensor
 
 
+class Kept(NamedTuple):
+    """What the forward of some blocks keeps for their backward: the norm that enters, then
+
+    by rows: the sums [N, T, H], their norms, and `saved` and `statistics` [N, ...] of
+    csrc/transformer/causal_block.h. By ops, of one block: its sum, and :class:`Between`.
+    """
+
+    blocks: int
+    tensors: list[Tensor]
+
+    @property
+    def is_by_rows(self) -> bool:
+        return len(self.tensors) == _KEPT_BY_ROWS
+
+    def singly(self) -> list[Kept]:
+        """The same of each block, where they went by rows."""
+        normed, *of_all = self.tensors
+        entering = [normed, *of_all[1]]
+        return [
+            Kept(1, [entering[i], *(each[i : i + 1] for each in of_all)])
+            for i in range(self.blocks)
+        ]
+
+
+_KEPT_BY_ROWS = 5
+
+
 def causal_step(
     x: Tensor,
     normed: Tensor,
@@ -123,21 +153,21 @@ class _CausalStep(torch.autograd.Function):
         ctx.numbers, ctx.seeds = numbers, seeds
         ctx.set_materialize_grads(False)
         with _below_autograd():
-            out, normed_out, kept = forward(x, normed, cu_seqlens, seeds, numbers, p)
-        ctx.save_for_backward(normed, cu_seqlens, out, *kept, *parameters)
+            out, normed_out, (kept,) = forward(x, normed, cu_seqlens, seeds, [numbers], [p])
+        ctx.save_for_backward(cu_seqlens, *kept.tensors, *parameters)
         return out, normed_out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor | None, grad_normed: Tensor | None) -> Any:
         split = len(ctx.saved_tensors) - len(Parameters._fields)
-        normed, cu_seqlens, out, *kept = ctx.saved_tensors[:split]
+        cu_seqlens, *kept = ctx.saved_tensors[:split]
         p = Parameters(*ctx.saved_tensors[split:])
-        grad_normed = torch.zeros_like(out) if grad_normed is None else grad_normed.contiguous()
+        grad_normed = torch.zeros_like(kept[0]) if grad_normed is None else grad_normed.contiguous()
         grad_out = None if grad_out is None else grad_out.contiguous()
-        rest = (kept, normed, cu_seqlens, ctx.seeds, ctx.numbers, p)
+        rest = ([Kept(1, kept)], cu_seqlens, ctx.seeds, [ctx.numbers], [p])
         with _below_autograd():
-            grad_x, grad_normed, gradients = backward(grad_out, grad_normed, out, *rest)
+            grad_x, grad_normed, (gradients,) = backward(grad_out, grad_normed, *rest)
         wanted = (None if own is None else each for own, each in zip(p, gradients, strict=True))
         return grad_x, grad_normed, None, None, None, *wanted
 
@@ -147,34 +177,105 @@ def forward(
     normed: Tensor,
     cu_seqlens: Tensor,
     seeds: Sequence[Tensor | None],
-    numbers: Numbers,
-    p: Parameters,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """The sum, its norm, and what the backward needs of what is between; not recorded."""
-    found = _by_rows(x, normed, cu_seqlens, seeds, numbers, p) if _fits(x, cu_seqlens, p) else None
-    out, normed_out, *kept = found or _by_ops(x, normed, cu_seqlens, seeds, numbers, p)
-    return out, normed_out, kept
+    numbers: Sequence[Numbers],
+    p: Sequence[Parameters],
+) -> tuple[Tensor, Tensor, list[Kept]]:
+    """The sum and its norm after some blocks, and what their backward needs; not recorded.
+
+    Args:
+        seeds: three of each block.
+    """
+    return _forward(x, normed, cu_seqlens, seeds, numbers, p, _at_once(x, cu_seqlens, numbers, p))
+
+
+def _forward(
+    x: Tensor,
+    normed: Tensor,
+    cu_seqlens: Tensor,
+    seeds: Sequence[Tensor | None],
+    numbers: Sequence[Numbers],
+    p: Sequence[Parameters],
+    at_once: int,
+) -> tuple[Tensor, Tensor, list[Kept]]:
+    """The same with so many blocks by rows at a time; 0: by ops."""
+    passed: list[Kept] = []
+    step = max(1, at_once)
+    for first in range(0, len(p), step):
+        last = first + step
+        some = (
+            *(cu_seqlens, seeds[_OF_BLOCK * first : _OF_BLOCK * last]),
+            *(numbers[first:last], p[first:last]),
+        )
+        kept = _by_rows(x, normed, *some) if at_once > 0 else None
+        if kept is not None:
+            x, normed = kept.tensors[1][-1], kept.tensors[2][-1]
+            passed.append(kept)
+        elif at_once > 1:
+            x, normed, each = _forward(x, normed, *some, 1)
+            passed += each
+        else:
+            x, following, *between = _by_ops(x, normed, *some[:2], numbers[first], p[first])
+            passed.append(Kept(1, [normed, x, *between]))
+            normed = following
+    return x, normed, passed
 
 
 def backward(
     grad_out: Tensor | None,
     grad_normed: Tensor,
-    out: Tensor,
-    kept: list[Tensor],
-    normed: Tensor,
+    passed: list[Kept],
     cu_seqlens: Tensor,
     seeds: Sequence[Tensor | None],
-    numbers: Numbers,
-    p: Parameters,
-) -> tuple[Tensor, Tensor, Parameters]:
-    """Gradients of x, its norm and the parameters (of biases that are not there, anything)."""
-    rest = (normed, cu_seqlens, seeds, numbers, p)
-    if len(kept) == _KEPT_BY_ROWS:
-        found = _backward_by_rows(grad_out, grad_normed, out, kept[0], kept[1], *rest)
-        if found is not None:
-            return found
-        kept = _between(kept[0], kept[1], numbers, p)
-    return _backward_by_ops(grad_out, grad_normed, out, Between(*kept), *rest)
+    numbers: Sequence[Numbers],
+    p: Sequence[Parameters],
+) -> tuple[Tensor | None, Tensor, list[Parameters]]:
+    """Gradients of x, its norm and each block's parameters (of biases that are not there,
+    anything). Takes what was kept out of `passed`."""
+    gradients: list[Parameters] = []
+    last = len(p)
+    while passed:
+        kept = passed.pop()
+        first = last - kept.blocks
+        rest = (cu_seqlens, seeds[_OF_BLOCK * first : _OF_BLOCK * last])
+        found = None
+        if kept.is_by_rows:
+            some = (*rest, numbers[first:last], p[first:last])
+            found = _backward_by_rows(grad_out, grad_normed, kept, *some)
+            if found is None and kept.blocks > 1:
+                passed += kept.singly()
+                continue
+        if found is None:
+            one = (*rest, numbers[first], p[first])
+            found = _backward_by_ops(grad_out, grad_normed, kept, *one)
+        grad_out, grad_normed, of_parameters = found
+        gradients[:0] = of_parameters
+        last = first
+    return grad_out, grad_normed, gradients
+
+
+def _at_once(
+    x: Tensor, cu_seqlens: Tensor, numbers: Sequence[Numbers], p: Sequence[Parameters]
+) -> int:
+    """How many blocks go by rows together: 0 where that does not pay."""
+    if not all(_fits(x, cu_seqlens, each) for each in p):
+        return 0
+    if len({(each[:4], own.expansion.shape) for each, own in zip(numbers, p, strict=True)}) > 1:
+        return 1
+    kept = _numbers_kept(x, p[0]) * x.element_size()
+    summed = (torch.get_num_threads() - 1) * _gradient_numbers(p[0]) * 4
+    return max(1, _BYTES_AT_ONCE // max(kept, summed))
+
+
+def _numbers_kept(x: Tensor, p: Parameters) -> int:
+    """By a block that goes by rows, of the dtype of activations."""
+    rows, width = x.shape
+    return rows * (6 * width + p.expansion.shape[0])
+
+
+def _gradient_numbers(p: Parameters) -> int:
+    """Of the parameters of a block, biases or not."""
+    inner, width = p.expansion.shape
+    return width * (4 * width + 2 * inner + 9) + inner
 
 
 def _fits(x: Tensor, cu_seqlens: Tensor, p: Parameters) -> bool:
@@ -197,20 +298,21 @@ def _by_rows(
     normed: Tensor,
     cu_seqlens: Tensor,
     seeds: Sequence[Tensor | None],
-    numbers: Numbers,
-    p: Parameters,
-) -> tuple[Tensor, ...] | None:
-    """Both results, and what the backward needs; None where tiles would lose a number."""
-    rows, width = x.shape
-    saved = x.new_empty(rows * (6 * width + p.expansion.shape[0]))
-    statistics = x.new_empty(rows * (numbers.heads + 4), dtype=torch.float32)
-    out, normed_out = torch.empty_like(x), torch.empty_like(x)
+    numbers: Sequence[Numbers],
+    p: Sequence[Parameters],
+) -> Kept | None:
+    """What the backward needs, both results in it; None where tiles would lose a number."""
+    (rows, width), blocks, (heads, longest, activation, dropout, *_) = x.shape, len(p), numbers[0]
+    out, normed_out = x.new_empty(blocks, rows, width), x.new_empty(blocks, rows, width)
+    saved = x.new_empty(blocks, _numbers_kept(x, p[0]))
+    statistics = x.new_empty(blocks, rows * (heads + 4), dtype=torch.float32)
+    x, normed = x.contiguous(), normed.contiguous()
     done = _ops.causal_block_.default(
-        *(out, normed_out, saved, statistics, x.contiguous(), normed.contiguous(), cu_seqlens),
-        *(*seeds, *p, numbers.heads, numbers.max_seqlen, ACTIVATIONS[numbers.activation]),
-        *(numbers.dropout, numbers.eps, numbers.following_eps),
+        *(out, normed_out, saved, statistics, x, normed, cu_seqlens, seeds),
+        *([each for own in p for each in own], heads, longest, ACTIVATIONS[activation], dropout),
+        [eps for each in numbers for eps in each[4:]],
     )
-    return (out, normed_out, saved, statistics) if done else None
+    return Kept(blocks, [normed, out, normed_out, saved, statistics]) if done else None
 
 
 def _by_ops(
@@ -270,82 +372,87 @@ def _attention_shape(numbers: Numbers, width: int) -> tuple[int, bool, float, fl
 def _backward_by_rows(
     grad_out: Tensor | None,
     grad_normed: Tensor,
-    out: Tensor,
-    saved: Tensor,
-    statistics: Tensor,
-    normed: Tensor,
+    kept: Kept,
     cu_seqlens: Tensor,
     seeds: Sequence[Tensor | None],
-    numbers: Numbers,
-    p: Parameters,
-) -> tuple[Tensor, Tensor, Parameters] | None:
+    numbers: Sequence[Numbers],
+    p: Sequence[Parameters],
+) -> tuple[Tensor, Tensor, list[Parameters]] | None:
     """Gradients of x, of its norm and of the parameters; None as in :func:`_by_rows`."""
-    wide, narrow, width = p.qkv.numel(), p.contraction.numel(), out.shape[1]
-    sizes = (
-        *(wide, 3 * width, width * width, width, width, width),
-        *(narrow, narrow // width, narrow, width, width, width),
-    )
-    grads = statistics.new_empty(sum(sizes))
-    grad_x, grad_normed_in = torch.empty_like(out), torch.empty_like(out)
+    normed, *of_all = kept.tensors
+    heads, longest, activation, dropout, *_ = numbers[0]
+    size = _gradient_numbers(p[0])
+    grads = normed.new_empty(kept.blocks, size, dtype=torch.float32)
+    grad_x, grad_normed_in = torch.empty_like(normed), torch.empty_like(normed)
     done = _ops.causal_block_backward_.default(
-        *(grad_x, grad_normed_in, grads, grad_out, grad_normed, out, saved, statistics),
-        *(normed.contiguous(), cu_seqlens, *seeds, p.qkv, p.projection, p.norm, p.expansion),
-        *(p.expansion_bias, p.contraction, p.following, numbers.heads, numbers.max_seqlen),
-        *(ACTIVATIONS[numbers.activation], numbers.dropout),
+        *(grad_x, grad_normed_in, grads, grad_out, grad_normed, *of_all, normed, cu_seqlens),
+        *(seeds, [each for own in p for each in own]),
+        *(heads, longest, ACTIVATIONS[activation], dropout),
     )
     if not done:
         return None
-    # The order of csrc/transformer/causal_block.h.
-    qkv, qkv_bias, projection, norm, norm_bias, projection_bias, *others = grads.split(sizes)
-    expansion, expansion_bias, contraction, following, following_bias, contraction_bias = others
-    gradients = Parameters(
-        qkv=qkv.view_as(p.qkv),
-        qkv_bias=qkv_bias,
-        projection=projection.view_as(p.projection),
-        projection_bias=projection_bias,
-        norm=norm,
-        norm_bias=norm_bias,
-        expansion=expansion.view_as(p.expansion),
-        expansion_bias=expansion_bias,
-        contraction=contraction.view_as(p.contraction),
-        contraction_bias=contraction_bias,
-        following=following,
-        following_bias=following_bias,
+    found = [_gradients(grads, i * size, own) for i, own in enumerate(p)]
+    return grad_x, grad_normed_in, found
+
+
+def _gradients(grads: Tensor, start: int, p: Parameters) -> Parameters:
+    """Of a block, as causal_block.h lays them out from `start` on; None where there is no bias."""
+    inner, width = p.expansion.shape
+
+    def next_one(own: Tensor | None, *shape: int) -> Any:
+        nonlocal start
+        first, start = start, start + math.prod(shape)
+        return None if own is None else grads.as_strided(shape, (*shape[1:], 1), first)
+
+    return Parameters(  # in order
+        qkv=next_one(p.qkv, 3 * width, width),
+        qkv_bias=next_one(p.qkv_bias, 3 * width),
+        projection=next_one(p.projection, width, width),
+        norm=next_one(p.norm, width),
+        norm_bias=next_one(p.norm_bias, width),
+        projection_bias=next_one(p.projection_bias, width),
+        expansion=next_one(p.expansion, inner, width),
+        expansion_bias=next_one(p.expansion_bias, inner),
+        contraction=next_one(p.contraction, width, inner),
+        following=next_one(p.following, width),
+        following_bias=next_one(p.following_bias, width),
+        contraction_bias=next_one(p.contraction_bias, width),
     )
-    return grad_x, grad_normed_in, gradients
 
 
-def _between(saved: Tensor, statistics: Tensor, numbers: Numbers, p: Parameters) -> list[Tensor]:
-    """What was saved row by row, for the backward op by op."""
+def _between(kept: Kept, numbers: Numbers, p: Parameters) -> tuple[Tensor, Between]:
+    """The sum of one block, and what the backward op by op needs of it."""
+    if not kept.is_by_rows:
+        return kept.tensors[1], Between(*kept.tensors[2:])
+    _, out, _, saved, statistics = kept.tensors
     inner_width, width = p.expansion.shape
-    rows = len(saved) // (6 * width + inner_width)
+    rows = out.shape[1]
     widths = (3 * width, width, width, width, inner_width)
     qkv, attended, total, inner, expanded = (
-        each.view(rows, -1) for each in saved.split([rows * each for each in widths])
+        each.view(rows, -1) for each in saved[0].split([rows * each for each in widths])
     )
-    lse, *stats = statistics.split([rows * numbers.heads, *[rows] * 4])
+    lse, *stats = statistics[0].split([rows * numbers.heads, *[rows] * 4])
     active = _ops.bias_activation.default(
         expanded, p.expansion_bias, ACTIVATIONS[numbers.activation]
     )
     weights = (each.to(saved.dtype) for each in (p.qkv, p.projection, p.expansion, p.contraction))
-    return [
+    return out[0], Between(
         *(qkv, attended, lse.view(rows, -1), total, *stats[:2], inner, expanded, *stats[2:]),
         *(active, *weights),
-    ]
+    )
 
 
 def _backward_by_ops(
     grad_out: Tensor | None,
     grad_normed: Tensor,
-    out: Tensor,
-    between: Between,
-    normed: Tensor,
+    kept: Kept,
     cu_seqlens: Tensor,
     seeds: Sequence[Tensor | None],
     numbers: Numbers,
     p: Parameters,
-) -> tuple[Tensor, Tensor, Parameters]:
-    """The same, one op after another."""
+) -> tuple[Tensor, Tensor, list[Parameters]]:
+    """The same of one block, one op after another."""
+    normed, (out, between) = kept.tensors[0], _between(kept, numbers, p)
     dropout, width, weights = numbers.dropout, out.shape[1], between[-4:]
 
     def unnormed(grad_sum, grad_y, h, bias, scale, mean, rstd, seed):
@@ -401,4 +508,4 @@ def _backward_by_ops(
         following=following,
         following_bias=following_bias,
     )
-    return grad_x, product(grad, weights[0].t()), gradients
+    return grad_x, product(grad, weights[0].t()), [gradients]

@@ -5,6 +5,8 @@ The softmax is csrc/transformer/softmax_cross_entropy.h; the products are the li
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -158,7 +160,8 @@ def loss_and_gradients(
     bias_stat = None if bias is None else bias.to(stat).contiguous()
 
     wanted = needs_hidden or needs_weight or needs_bias
-    loss, correct = scale.new_zeros(()), labels.new_zeros(())
+    loss: Any = None
+    correct: Any = None
     nothing = hidden.new_empty(0)
     rows = _chunk_rows(hidden, classes)
     grad_hidden = torch.empty_like(hidden) if needs_hidden and positions > rows else nothing
@@ -172,8 +175,8 @@ def loss_and_gradients(
         losses, hits = torch.ops.lexforge.softmax_cross_entropy_.default(
             logits, bias_stat, targets, shares, wanted
         )
-        loss += losses.sum()
-        correct += hits.sum()
+        loss = losses.sum() if loss is None else loss + losses.sum()
+        correct = hits.sum() if correct is None else correct + hits.sum()
         if needs_hidden and one:
             grad_hidden = product(logits, classifier.t())
         elif needs_hidden:
