@@ -137,8 +137,7 @@ def test_pending_steps_of_adam(early, wait, device):
     optimizer = torch.optim.Adam(exact, lr=LR)
     generator = torch.Generator().manual_seed(2)
     for step in range(early + wait):
-        size = (16, 24, device, 0) if step < early else (2, 3, device, quiet)
-        batch = minibatch(generator, rows, *size)
+        batch = minibatch(generator, rows, 16, 24, device, 0 if step < early else quiet)
         skipgram_step_(state, *batch, lr=LR)
         plain_step(optimizer, exact, batch)
     skipgram_sync_(state)
