@@ -342,9 +342,6 @@ def test_workspace(cpu_kernels, tmp_path):
     flags = ["-std=c++20", "-O1", "-pthread", f"-I{csrc}"]
     flags += [f"-DKERNEL={isa}::word2vec_train", f"-DMERGE={isa}::word2vec_merge"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    # Without checks that say nothing more, but take long to compile: an access through null or
-    # beyond an object is one of the address sanitizer's, and there are no virtual functions.
-    flags += ["-fno-sanitize=null,object-size,vptr"]
     subprocess.run(["g++", *flags, *map(str, sources), "-o", str(program)], check=True)
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
