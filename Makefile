@@ -32,7 +32,10 @@ NOT_QUICK := --ignore tests/transformer/test_embedding_sum.py \
 demo: $(BUILT)
 	$(BIN)/lexforge demo --out demo-out
 
-test: lint unit package cuda-check ptx
+# Types are checked on one core: meanwhile the other compiles.
+test: $(TEST)
+	$(MAKE) -j 2 lint $(BUILT)
+	$(MAKE) unit package cuda-check ptx
 
 $(RUN):
 	$(PYTHON) -m venv $(VENV)

@@ -59,6 +59,26 @@ def expected_triplets(sentences, window, symmetric=True, distance_weighting=True
     return [(row, col, counts[row, col] / unit) for row, col in sorted(counts)]
 
 
+def summed_pairs(sentences, window):
+    """The same for a text that is too long for a dictionary: all pairs of a distance at a time.
+
+    Returns:
+        Rows and columns of the pairs that occur, in order, their counts in whole units, the unit.
+    """
+    unit = math.lcm(*range(1, window + 1))
+    tokens = np.array([token for sentence in sentences for token in sentence], np.int64)
+    number = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences])
+    pairs = []  # with their units in the last bits, so that sorting brings them along
+    for d in range(1, window + 1):
+        near = number[:-d] == number[d:]
+        left, right = tokens[:-d][near], tokens[d:][near]
+        pairs += [left << 40 | right << 20 | unit // d, right << 40 | left << 20 | unit // d]
+    found = np.sort(np.concatenate(pairs))
+    first = np.flatnonzero(np.diff(found >> 20, prepend=-1))
+    rows, cols = found[first] >> 40, found[first] >> 20 & (1 << 20) - 1
+    return rows, cols, np.add.reduceat(found & (1 << 20) - 1, first), unit
+
+
 def triplets_of(counts):
     return list(
         zip(counts.rows.tolist(), counts.cols.tolist(), counts.values.tolist(), strict=True)
@@ -171,6 +191,18 @@ def test_any_corpus_in_any_pieces(
                 cooccurrence(EncodedCorpus.from_sentences(sentences), **options)
 
 
+def test_the_oracle_of_long_texts():
+    corpus, _ = zipf_corpus(2000, 30)
+    for window in (1, 2, 10):
+        sentences = sentences_of(corpus)
+        *triplets, unit = summed_pairs(sentences, window)
+        expected, same = dictionary(sentences, window)
+        assert unit == same
+        assert [*zip(*(part.tolist() for part in triplets), strict=True)] == [
+            (*entry, expected[entry]) for entry in sorted(expected)
+        ]
+
+
 @pytest.mark.real_data
 def test_penn_treebank(data_folder):
     """Bit for bit, also through runs on the disk."""
@@ -179,10 +211,9 @@ def test_penn_treebank(data_folder):
     lines = (line.split() for line in path.read_text().splitlines())
     vocab = counts.vocab
     sentences = [[vocab[word] for word in line if word in vocab] for line in lines]
-    expected, unit = dictionary(sentences, 10)
-    entries = sorted(expected)
-    assert np.array_equal(torch.stack([counts.rows, counts.cols], dim=1), entries)
-    assert counts.values.tolist() == [expected[entry] / unit for entry in entries]
+    rows, cols, units, unit = summed_pairs(sentences, 10)
+    assert np.array_equal(counts.rows, rows) and np.array_equal(counts.cols, cols)
+    assert np.array_equal(counts.values, units / unit)
     for threads, memory in ((1, "2GB"), (2, "18MB"), (3, "50MB")):
         other = cooccurrence(path, window=10, memory=memory, workers=threads)
         assert bytes_of(other) == bytes_of(counts)

@@ -441,7 +441,7 @@ from torch.nn import functional
 from lexforge.ops.transformer.linear_cross_entropy import linear_cross_entropy
 torch.set_num_threads(2)
 torch.manual_seed(0)
-hidden, weight, bias = torch.randn(2048, 64), torch.randn(20000, 64), torch.zeros(20000)
+hidden, weight, bias = torch.randn(2048, 16), torch.randn(20000, 16), torch.zeros(20000)
 labels = torch.randint(0, 20000, (2048,))
 
 def step(kind, count):

@@ -384,6 +384,35 @@ def test_copies_of_other_tables(cpu_kernels):
             )
 
 
+@pytest.mark.parametrize(
+    "given, error, message",
+    [
+        ({"shards": 0}, ValueError, r"shards must be in \[1, 64\], got 0"),
+        ({"shards": -1}, ValueError, r"shards must be in \[1, 64\], got -1"),
+        ({"shards": 65}, ValueError, r"shards must be in \[1, 64\], got 65"),
+        ({"shards": 2.0}, TypeError, "shards must be an int, got float"),
+        ({"in_table": None}, TypeError, "in_table must be a tensor, got NoneType"),
+        ({"in_table": torch.zeros(5).double()}, TypeError, "in_table must be float32 or bfloat16, got"),
+        ({"in_table": torch.zeros(16)}, ValueError, r"in_table must be \[V, stride\], got \[16"),
+        ({"in_table": torch.zeros(5, 0)}, ValueError, r"a multiple of 16\], got \[5, 0\]"),
+        ({"in_table": torch.zeros(0, 16)}, ValueError, r"in_table must be \[V >= 1, a multiple"),
+        ({"in_table": torch.zeros(5, 20)}, ValueError, r"a multiple of 16\], got \[5, 20\]"),
+        ({"in_table": torch.zeros(5, 16, device="meta")}, ValueError, "on the CPU, got meta"),
+        ({"out_table": torch.zeros(16)}, ValueError, r"out_table must be \[V, 16\], got \[16\]"),
+        ({"tree_table": torch.zeros(4, 32)}, ValueError, r"tree_table must be \[V, 16\], got"),
+        ({"tree_table": torch.zeros(4, 16).int()}, TypeError, "tree_table must be float32, got"),
+    ],
+)  # fmt: skip
+def test_copies_of_what_is_no_table(given, error, message):
+    with pytest.raises(error, match=f"^shard_rows: .*{message}"):
+        shard_rows(**{"shards": 2, "in_table": torch.zeros(5, 16), **given})
+
+
+def test_copies_of_one_word():
+    kept = shard_rows(1, torch.zeros(1, 16), tree_table=torch.zeros(0, 16))
+    assert kept.dtype == torch.uint8 and kept.numel() > 0 and not kept.any()
+
+
 def test_neither_loss_and_no_tree(device):
     case = Case([10], dim=12, losses="tree")
     tokens, offsets, keep, noise, tree = case.corpus(device)

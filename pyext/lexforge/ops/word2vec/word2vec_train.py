@@ -53,6 +53,19 @@ class Bags(NamedTuple):
     mean: bool = True
 
 
+def _check_in_table(
+    op: str, in_table: Tensor, dtype: torch.dtype | tuple[torch.dtype, ...]
+) -> None:
+    """Refuse what is not [V >= 1, a multiple of ROW_MULTIPLE] of a dtype, contiguous."""
+    _checks.tensor(op, "in_table", in_table, dtype, ("V", "stride"), contiguous=True)
+    in_rows, stride = in_table.shape
+    if in_rows < 1 or stride < 1 or stride % ROW_MULTIPLE:
+        raise ValueError(
+            f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
+            f"got {[*in_table.shape]}"
+        )
+
+
 def shard_rows(
     shards: int,
     in_table: Tensor,
@@ -62,16 +75,28 @@ def shard_rows(
     """Memory that calls of :func:`word2vec_train_` with shards keep their copies in.
 
     Args:
-        shards: of a round.
+        shards: of a round, 1 to 64.
         in_table, out_table, tree_table: float32 or bfloat16 on the CPU, as that takes them.
 
     Returns:
         uint8, all zeros. Whoever else changes a table fills it with zeros again.
+
+    Raises:
+        TypeError: shards is no int, or a table is of another dtype. ValueError: shards is out
+            of range, or a table is of another shape or not on the CPU.
     """
+    op = "shard_rows"
+    _checks.whole(op, "shards", shards, 1, MOST_SHARDS)
+    _check_in_table(op, in_table, (torch.float32, torch.bfloat16))
+    if in_table.device.type != "cpu":
+        raise ValueError(f"{op}: in_table must be on the CPU, got {in_table.device}")
+    stride = in_table.shape[1]
+    for name, table in (("out_table", out_table), ("tree_table", tree_table)):
+        if table is not None:
+            _checks.tensor(op, name, table, in_table.dtype, ("V", stride), in_table)
     rows = (0 if table is None else len(table) for table in (in_table, out_table, tree_table))
-    size = torch.ops.lexforge.word2vec_shard_bytes.default(
-        *rows, in_table.shape[1], in_table.dtype == torch.bfloat16
-    )
+    halved = in_table.dtype == torch.bfloat16
+    size = torch.ops.lexforge.word2vec_shard_bytes.default(*rows, stride, halved)
     return own_pages(torch.uint8, shards * size)
 
 
@@ -223,13 +248,8 @@ def word2vec_train_(
     op = "word2vec_train_"
     _checks.choice(op, "model", model, MODELS)
     _checks.choice(op, "negative_sharing", negative_sharing, SHARING)
-    _checks.tensor(op, "in_table", in_table, DTYPES, ("V", "stride"), contiguous=True)
+    _check_in_table(op, in_table, DTYPES)
     in_rows, stride = in_table.shape
-    if in_rows < 1 or stride < 1 or stride % ROW_MULTIPLE:
-        raise ValueError(
-            f"{op}: in_table must be [V >= 1, a multiple of {ROW_MULTIPLE}], "
-            f"got {[*in_table.shape]}"
-        )
     vocab_size = in_rows
     if bags is not None:
         _checks.tensor(op, "bags.offsets", bags.offsets, torch.int64, ("V + 1",))
