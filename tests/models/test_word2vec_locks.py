@@ -19,6 +19,7 @@ MODELS = [
     {"sg": 1, "hs": 1, "negative": 0},
     {"sg": 0, "hs": 1},
     {"sg": 1, "deterministic": True, "workers": 2},
+    {"sg": 1, "precision": "bf16"},
 ]
 
 

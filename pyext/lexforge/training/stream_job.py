@@ -312,6 +312,7 @@ def on_device(
     device: torch.device,
     refresh: Callable[[], None],
     dtype: torch.dtype | None = None,
+    locked: Callable[[str], torch.Tensor | None] = lambda name: None,
 ) -> tuple[dict[str, torch.Tensor], Callable[[], None], Callable[[], None]]:
     """A model's tables on the device, by name; what brings the model up to date; and the device.
 
@@ -321,6 +322,8 @@ def on_device(
     Args:
         refresh: Called when the model's tables have changed.
         dtype: That they are trained in; by default the model's.
+        locked: Of the table of that name, bool [rows], which rows training leaves alone: the
+            model's keep their bits, also where they are rounded for training.
     """
     placed = {name: table.to(device, dtype) for name, table in tables.items()}
 
@@ -332,7 +335,12 @@ def on_device(
     def fetch() -> None:
         for name, table in tables.items():
             if placed[name] is not table:
-                table.copy_(placed[name])
+                kept = locked(name)
+                if kept is None:
+                    table.copy_(placed[name])
+                else:
+                    trained = ~kept
+                    table[trained.cpu()] = placed[name][trained].to(table.device, table.dtype)
         refresh()
 
     send()

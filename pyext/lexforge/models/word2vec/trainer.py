@@ -148,13 +148,18 @@ def word2vec_steps(
         for each in filter(torch.is_tensor, lists):
             to_huge_pages(each)
     dtype = None if settings.precision == "float32" else torch.bfloat16
-    placed, fetch, send_tables = on_device(tables, device, refresh, dtype)
+    # What follows from the model and is made anew where that was changed.
+    derived: dict[str, Any] = {}
+
+    def locked(name: str) -> torch.Tensor | None:
+        scale = derived["in_scale"]
+        return scale == 0 if name == "input" and scale is not None else None
+
+    placed, fetch, send_tables = on_device(tables, device, refresh, dtype, locked)
     if dtype is not None:
         for each in placed.values():
             to_huge_pages(each)
     _check_memory(placed, rounds.get("shards", 0), settings.OWNER)
-    # What follows from the tables and is made anew where the model was changed.
-    derived: dict[str, Any] = {}
 
     def send() -> None:
         send_tables()
