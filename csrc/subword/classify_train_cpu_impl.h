@@ -19,6 +19,7 @@
 // The instruction set applies from here on.
 #include "common/simd.h"
 // Row arithmetic on its lanes.
+#include "common/register_blocks.h"
 #include "common/row_lanes.h"
 
 namespace lexforge::LEXFORGE_ISA {
@@ -26,10 +27,6 @@ namespace {
 
 // Rows that are fetched ahead.
 constexpr int64_t kAhead = 16;
-
-// Registers of a row that sums or changes are kept in, and two are left.
-template <typename L>
-constexpr int64_t kRowRegisters = L::kWidth == 16 ? 24 : 14;
 
 template <typename L>
 class LineTrainer {
@@ -90,28 +87,9 @@ class LineTrainer {
   scalar_t* in_row(int32_t row) const { return params_.in_table + row * stride_; }
   scalar_t* out_row(int64_t row) const { return params_.out_table + row * stride_; }
 
-  // Calls work.template operator()<n>(d) for blocks of n registers of columns from d on.
-  template <typename Work>
-  LEXFORGE_INLINE void each_block(const Work& work) const {
-    constexpr int64_t kMost = kRowRegisters<L>;
-    int64_t d = 0;
-    for (; d + kMost * W <= stride_; d += kMost * W) work.template operator()<kMost>(d);
-    last_block<kMost - 1>(d, work);
-  }
-  template <int64_t kRegisters, typename Work>
-  LEXFORGE_INLINE void last_block(int64_t d, const Work& work) const {
-    if constexpr (kRegisters > 0) {
-      if (stride_ - d == kRegisters * W) {
-        work.template operator()<kRegisters>(d);
-      } else {
-        last_block<kRegisters - 1>(d, work);
-      }
-    }
-  }
-
   double step(int64_t line, const Line& now, const Line& next) {
     const scalar_t share = scalar_t(1) / static_cast<scalar_t>(now.count);
-    each_block([&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+    each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg sum[kRegisters];
 #pragma GCC unroll 32
       for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::zero();
@@ -138,7 +116,7 @@ class LineTrainer {
       update_targets<false>(share);
     }
     const int64_t ahead = std::min(kAhead, next.count);
-    each_block([&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+    each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
       reg change[kRegisters];
 #pragma GCC unroll 32
       for (int64_t r = 0; r < kRegisters; ++r) change[r] = L::load(work_.gradient + d + r * W);
