@@ -1,9 +1,12 @@
 // Body of the kernel of classify_train_ for one instruction set (contract: classify_train.h).
 // Start with pyext/lexforge/reference/subword/classify_train.py.
 //
-// The rows of a line are in random places of a table that exceeds every cache. They are listed a
-// line ahead; while the changes go to the rows of a line, which were read just before, those of the
-// next one are fetched.
+// The rows of a line are in random places of a table that exceeds every cache: the loop waits for
+// memory. Sums and changes are kept in registers for as many columns as these hold, so that a row's
+// cache lines are met once for the sum and once for the change, and are fetched some rows before.
+// Changes go from the last row to the first, as what was read last is nearest; they are the same
+// for all rows, so that their order does not matter. Lines are listed one ahead: while the last
+// rows of a line change, the first of the next are fetched.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -16,14 +19,14 @@
 // The instruction set applies from here on.
 #include "common/simd.h"
 // Row arithmetic on its lanes.
+#include "common/register_blocks.h"
 #include "common/row_lanes.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
 
-// Rows fetched ahead in a line whose rows have not all been fetched before; and at most so many of
-// the next line: half of a second-level cache of 1 MB, at 100 dimensions.
-constexpr int64_t kAheadInLine = 8, kAheadOfLine = 1024;
+// Rows that are fetched ahead.
+constexpr int64_t kAhead = 16;
 
 template <typename L>
 class LineTrainer {
@@ -53,15 +56,14 @@ class LineTrainer {
  private:
   struct Line {
     const int32_t* rows = nullptr;
-    int64_t count = 0;    // of features; 0 for one that trains nothing
-    int64_t fetched = 0;  // rows
+    int64_t count = 0;  // of features; 0 for one that trains nothing
   };
 
   // The features of a line.
   void list(int64_t line, int32_t* rows, Line& into) const {
     const auto& p = params_;
     int32_t* to = rows;
-    into = {rows, 0, 0};
+    into = {rows, 0};
     if (p.label_offsets[line] == p.label_offsets[line + 1]) return;
     const int32_t* tokens = p.tokens + p.offsets[line];
     const int64_t count = p.offsets[line + 1] - p.offsets[line];
@@ -85,23 +87,24 @@ class LineTrainer {
   scalar_t* in_row(int32_t row) const { return params_.in_table + row * stride_; }
   scalar_t* out_row(int64_t row) const { return params_.out_table + row * stride_; }
 
-  LEXFORGE_INLINE void fetch(Line& line, int64_t until) const {
-    for (until = std::min(until, line.count); line.fetched < until; ++line.fetched) {
-      prefetch_row(in_row(line.rows[line.fetched]), stride_);
-    }
-  }
-
-  double step(int64_t line, Line& now, Line& next) {
+  double step(int64_t line, const Line& now, const Line& next) {
     const scalar_t share = scalar_t(1) / static_cast<scalar_t>(now.count);
-    const reg shares = L::broadcast(share);
-    weighted_rows<L>(
-        stride_, now.count,
-        [&](int64_t i) LEXFORGE_INLINED {
-          fetch(now, i + kAheadInLine);
-          return static_cast<const scalar_t*>(in_row(now.rows[i]));
-        },
-        [](int64_t) { return scalar_t(1); },
-        [&](int64_t d, int64_t, reg sum) { L::store(work_.hidden + d, L::mul(shares, sum)); });
+    each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+      reg sum[kRegisters];
+#pragma GCC unroll 32
+      for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::zero();
+      for (int64_t i = 0; i < now.count; ++i) {
+        if (i + kAhead < now.count) prefetch_row(in_row(now.rows[i + kAhead]) + d, kRegisters * W);
+        const scalar_t* row = in_row(now.rows[i]) + d;
+#pragma GCC unroll 32
+        for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::add(sum[r], L::load(row + r * W));
+      }
+      const reg shares = L::broadcast(share);
+#pragma GCC unroll 32
+      for (int64_t r = 0; r < kRegisters; ++r) {
+        L::store(work_.hidden + d + r * W, L::mul(shares, sum[r]));
+      }
+    });
     const double progress = static_cast<double>(params_.tokens_before + params_.offsets[line]) /
                             static_cast<double>(params_.total_tokens);
     const auto lr =
@@ -112,13 +115,21 @@ class LineTrainer {
     } else {
       update_targets<false>(share);
     }
-    for (int64_t i = 0; i < now.count; ++i) {
-      if (i < kAheadOfLine) fetch(next, i + 1);
-      scalar_t* row = in_row(now.rows[i]);
-      for (int64_t d = 0; d < stride_; d += W) {
-        L::store(row + d, L::add(L::load(row + d), L::load(work_.gradient + d)));
+    const int64_t ahead = std::min(kAhead, next.count);
+    each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+      reg change[kRegisters];
+#pragma GCC unroll 32
+      for (int64_t r = 0; r < kRegisters; ++r) change[r] = L::load(work_.gradient + d + r * W);
+      const bool last = d + kRegisters * W == stride_;
+      for (int64_t i = now.count; i-- > 0;) {
+        if (last && i < ahead) prefetch_row(in_row(next.rows[ahead - 1 - i]), stride_);
+        scalar_t* row = in_row(now.rows[i]) + d;
+#pragma GCC unroll 32
+        for (int64_t r = 0; r < kRegisters; ++r) {
+          L::store(row + r * W, L::add(L::load(row + r * W), change[r]));
+        }
       }
-    }
+    });
     return loss;
   }
 

@@ -1,6 +1,8 @@
 #include "text/labelled.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
 #include <stdexcept>
 #include <utility>
 
@@ -9,6 +11,19 @@
 
 namespace lexforge::text {
 namespace {
+
+struct Token {
+  std::string_view word;
+  uint64_t hash;
+};
+
+constexpr size_t kWaiting = 64;  // words
+
+// Words stay where they are in a chunk: nothing is decoded.
+ReaderOptions as_bytes(ReaderOptions options) {
+  options.errors = BadUtf8::kKeep;
+  return options;
+}
 
 void add_known(const WordSpans& words, WordTable& table) {
   for (int64_t i = 0; i < words.count; ++i) {
@@ -23,7 +38,7 @@ void add_known(const WordSpans& words, WordTable& table) {
 
 LabelledEncoder::LabelledEncoder(ReaderOptions options, std::string prefix, const WordSpans& known,
                                  const Paths& paths)
-    : options_(std::move(options)),
+    : options_(as_bytes(std::move(options))),
       prefix_(std::move(prefix)),
       normalizers_(make_normalizers(options_)),
       workers_(options_.threads),
@@ -40,22 +55,32 @@ ScanReport LabelledEncoder::process(int worker, const Chunk& chunk) {
   own.words.clear();
   own.labels.clear();
   own.ends.clear();
-  const auto end_line = [&] { own.ends.push_back({own.words.size(), own.labels.size()}); };
+  // Words wait until some are known: what is looked at for each then comes at the same time.
+  std::array<Token, kWaiting> waiting;
+  size_t count = 0;
+  const auto take_all = [&] {
+    const std::span tokens(waiting.data(), std::exchange(count, 0));
+    for (const Token& token : tokens) own.types.prefetch_entry(token.hash);
+    for (const Token& token : tokens) own.types.prefetch_bytes(token.hash);
+    for (const Token& token : tokens) {
+      const uint32_t type = own.types.add(token.word, token.hash, 0);
+      if (type == own.is_label.size()) own.is_label.push_back(token.word.starts_with(prefix_));
+      ++own.types[type].count;
+      (own.is_label[type] ? own.labels : own.words).push_back(static_cast<int32_t>(type));
+      if (token.word == kEndOfLine) own.ends.push_back({own.words.size(), own.labels.size()});
+    }
+  };
   const auto take = [&](std::string_view word) {
-    const uint32_t type = own.types.add(word, hash_word(word), 0);
-    if (type == own.is_label.size()) own.is_label.push_back(word.starts_with(prefix_));
-    ++own.types[type].count;
-    (own.is_label[type] ? own.labels : own.words).push_back(static_cast<int32_t>(type));
+    const Token token{word, hash_word(word)};
+    own.types.prefetch(token.hash);
+    waiting[count++] = token;
+    if (count == kWaiting) take_all();
   };
-  const auto on_word = [&](std::string_view word, uint64_t) {
-    take(word);
-    if (word == kEndOfLine) end_line();
-  };
-  const auto on_line = [&] {
-    take(kEndOfLine);
-    end_line();
-  };
-  return scan(chunk, normalizers_[worker], on_word, on_line);
+  const ScanReport report = scan(
+      chunk, normalizers_[worker], [&](std::string_view word, uint64_t) { take(word); },
+      [&] { take(kEndOfLine); });
+  take_all();
+  return report;
 }
 
 void LabelledEncoder::commit(int worker, const Chunk& chunk) {
@@ -125,10 +150,6 @@ void LineFeatures::push_bucket(uint64_t hash, std::vector<int32_t>& rows) const 
 
 void LineFeatures::read(std::string_view text, bool whole, Lines& lines) const {
   // The words of a line wait until all are known: what is looked at for each comes meanwhile.
-  struct Token {
-    std::string_view word;
-    uint64_t hash;
-  };
   constexpr size_t kAhead = 8;
   std::vector<Token> tokens;
   std::vector<int32_t> hashes;

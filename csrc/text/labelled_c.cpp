@@ -25,7 +25,6 @@ LEXFORGE_TEXT_API int lexforge_labelled_new(const char* prefix, int64_t prefix_s
     ReaderOptions options;
     options.threads = threads;
     options.chunk_bytes = static_cast<size_t>(chunk_bytes);
-    options.errors = BadUtf8::kKeep;
     *made = new LabelledEncoder(options, std::string(prefix, prefix_size),
                                 {known, known_offsets, known_count},
                                 {paths[0], paths[1], paths[2], paths[3]});

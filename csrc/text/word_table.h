@@ -62,11 +62,16 @@ class WordTable {
     return slots_[slot_of(word, hash)].entry;
   }
 
-  // Where a look for a word is going to begin; then, once that is there, the entry it leads to.
+  // Where a look for a word is going to begin; then, once that is there, the entry it leads to; and
+  // then the bytes of that entry.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]); }
   void prefetch_entry(uint64_t hash) const {
     const uint32_t entry = slots_[hash & (slots_.size() - 1)].entry;
     if (entry != kAbsent) __builtin_prefetch(&entries_[entry]);
+  }
+  void prefetch_bytes(uint64_t hash) const {
+    const uint32_t entry = slots_[hash & (slots_.size() - 1)].entry;
+    if (entry != kAbsent) __builtin_prefetch(entries_[entry].data);
   }
 
   // The word's entry number, with a new entry of count 0 when the word is new. Entries are numbered

@@ -9,6 +9,9 @@
 #include "word2vec/word2vec_train_cpu.h"
 // The instruction set applies from here on.
 #include "word2vec/cpu/plan_impl.h"
+#include "word2vec/cpu/table_lanes_impl.h"
+// On its lanes.
+#include "common/register_blocks.h"
 
 namespace lexforge::LEXFORGE_ISA {
 namespace {
@@ -49,13 +52,12 @@ class BagSums {
     std::memset(change_, 0, plan.slots * stride_ * sizeof *change_);
     for (int64_t u = 0; u < plan.slots; ++u) {
       const int64_t first = plan.slot_begin[u], last = plan.slot_begin[u + 1];
-      for (int64_t d = 0; d < stride_; d += W) {
-        reg sum = L::load(plan.bag_row[first] + d);
-        for (int64_t n = first + 1; n < last; ++n) {
-          sum = L::add(sum, L::load(plan.bag_row[n] + d));
-        }
-        L::store(sum_ + u * stride_ + d, sum);
-      }
+      each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+        reg sum[kRegisters];
+        load(plan.bag_row[first] + d, sum);
+        for (int64_t n = first + 1; n < last; ++n) add(plan.bag_row[n] + d, sum);
+        store(sum, sum_ + u * stride_ + d);
+      });
     }
   }
 
@@ -63,36 +65,51 @@ class BagSums {
   void gather(const Plan<row_t>& plan, const Window<row_t>& window, scalar_t share,
               scalar_t* into) const {
     const reg factor = L::broadcast(share);
-    for (int64_t d = 0; d < stride_; d += W) {
-      reg sum = L::zero();
-      for_each_slot(plan, window, [&](int64_t u) LEXFORGE_INLINED {
-        sum = L::add(sum, L::load(sum_ + u * stride_ + d));
-      });
-      L::store(into + d, L::mul(factor, sum));
-    }
+    each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+      reg sum[kRegisters];
+#pragma GCC unroll 32
+      for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::zero();
+      for_each_slot(plan, window,
+                    [&](int64_t u) LEXFORGE_INLINED { add(sum_ + u * stride_ + d, sum); });
+#pragma GCC unroll 32
+      for (int64_t r = 0; r < kRegisters; ++r) sum[r] = L::mul(factor, sum[r]);
+      store(sum, into + d);
+    });
   }
 
   // Adds a change to every row of a window's bags.
   void add(const Plan<row_t>& plan, const Window<row_t>& window, const scalar_t* change) {
     std::memset(times_, 0, width_ * sizeof *times_);
     for_each_slot(plan, window, [&](int64_t u) LEXFORGE_INLINED {
-      add_to(change_ + u * stride_, 1, change, stride_);
-      add_to(times_, 1, in_common_ + u * width_, width_);
+      const scalar_t* times = in_common_ + u * width_;
+      for (int64_t v = 0; v < width_; v += W) {
+        L::store(times_ + v, L::add(L::load(times_ + v), L::load(times + v)));
+      }
     });
     const auto number = static_cast<int32_t>(&window - plan.window);
-    for (int64_t u = 0; u < plan.slots; ++u) {
-      if (times_[u] != 0 && plan.slot_end[u] > number) {
-        add_to(sum_ + u * stride_, times_[u], change, stride_);
+    each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+      reg by[kRegisters];
+      load(change + d, by);
+      for_each_slot(plan, window,
+                    [&](int64_t u) LEXFORGE_INLINED { add_to(change_ + u * stride_ + d, 1, by); });
+      for (int64_t u = 0; u < plan.slots; ++u) {
+        if (times_[u] != 0 && plan.slot_end[u] > number) {
+          add_to(sum_ + u * stride_ + d, times_[u], by);
+        }
       }
-    }
+    });
   }
 
   // Adds all changes to the rows.
   void end(const Plan<row_t>& plan) const {
     for (int64_t u = 0; u < plan.slots; ++u) {
-      for (int64_t n = plan.slot_begin[u]; n < plan.slot_begin[u + 1]; ++n) {
-        add_to(plan.bag_row[n], 1, change_ + u * stride_, stride_);
-      }
+      each_block<L>(stride_, [&]<int64_t kRegisters>(int64_t d) LEXFORGE_INLINED {
+        reg by[kRegisters];
+        load(change_ + u * stride_ + d, by);
+        for (int64_t n = plan.slot_begin[u]; n < plan.slot_begin[u + 1]; ++n) {
+          add_to(plan.bag_row[n] + d, 1, by);
+        }
+      });
     }
   }
 
@@ -107,12 +124,27 @@ class BagSums {
     }
   }
 
-  template <typename T>
-  static LEXFORGE_INLINE void add_to(T* into, scalar_t factor, const scalar_t* from,
-                                     int64_t count) {
+  template <typename T, int64_t kRegisters>
+  static LEXFORGE_INLINE void load(const T* from, reg (&into)[kRegisters]) {
+#pragma GCC unroll 32
+    for (int64_t r = 0; r < kRegisters; ++r) into[r] = L::load(from + r * W);
+  }
+  template <int64_t kRegisters>
+  static LEXFORGE_INLINE void store(const reg (&from)[kRegisters], scalar_t* into) {
+#pragma GCC unroll 32
+    for (int64_t r = 0; r < kRegisters; ++r) L::store(into + r * W, from[r]);
+  }
+  template <typename T, int64_t kRegisters>
+  static LEXFORGE_INLINE void add(const T* from, reg (&into)[kRegisters]) {
+#pragma GCC unroll 32
+    for (int64_t r = 0; r < kRegisters; ++r) into[r] = L::add(into[r], L::load(from + r * W));
+  }
+  template <typename T, int64_t kRegisters>
+  static LEXFORGE_INLINE void add_to(T* into, scalar_t factor, const reg (&from)[kRegisters]) {
     const reg f = L::broadcast(factor);
-    for (int64_t d = 0; d < count; d += W) {
-      L::store(into + d, L::fma(f, L::load(from + d), L::load(into + d)));
+#pragma GCC unroll 32
+    for (int64_t r = 0; r < kRegisters; ++r) {
+      L::store(into + r * W, L::fma(f, from[r], L::load(into + r * W)));
     }
   }
 

@@ -9,7 +9,8 @@
 #include "word2vec/word2vec_train.h"
 // The instruction set applies from here on.
 #include "common/simd.h"
-// Reads rows on its lanes.
+// On its lanes.
+#include "common/register_blocks.h"
 #include "common/row_values.h"
 
 namespace lexforge::LEXFORGE_ISA {
@@ -115,4 +116,10 @@ struct TableLanes<FloatLanes, Bfloat16> : TableLanes<FloatLanes, float> {
 #endif
 
 }  // namespace
+
+#if defined(LEXFORGE_ISA_AVX2)
+template <>
+inline constexpr int64_t kBlockOfRow<TableLanes<FloatLanes, Bfloat16>> = 5;
+#endif
+
 }  // namespace lexforge::LEXFORGE_ISA

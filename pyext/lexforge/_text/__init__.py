@@ -28,6 +28,7 @@ from lexforge._text.subwords import (
     word_hashes,
 )
 from lexforge._text.trees import huffman_tree
+from lexforge._text.uniform_rows import draw_rows
 from lexforge._text.vector_rows import (
     VectorRows,
     count_numbers,
@@ -61,6 +62,7 @@ __all__ = [
     "WordCounter",
     "WordIndex",
     "count_numbers",
+    "draw_rows",
     "ends_in_number",
     "format_binary_rows",
     "format_text_rows",
