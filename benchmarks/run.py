@@ -75,6 +75,7 @@ MEASURED = {
     "transformer": ["transformer"],
     "vector_files": ["text"],
     "wikipedia": ["word2vec", "text"],
+    "wikipedia_bf16_avx2": ["word2vec", "text"],
     "wikipedia_deterministic_avx2": ["word2vec", "text"],
     "wikipedia_fasttext": ["word2vec", "text"],
     "wikipedia_fasttext_avx2": ["word2vec", "text"],
@@ -97,7 +98,7 @@ def changes_since(result: Path, repository: Path = HERE.parent) -> str:
     commit = json.loads(result.read_text())["environment"]["commit"]
     stem = result.stem
     # Of a script's cases that were run apart.
-    parts = ("_avx2", "_peak", "_models", "_deterministic", "_cbow", "_birnn", "_textcnn")
+    parts = ("_avx2", "_bf16", "_peak", "_models", "_deterministic", "_cbow", "_birnn", "_textcnn")
     for part in (*parts, "_accuracy", "_large", "_run", "_calls"):
         stem = stem.removesuffix(part)
     script = f"benchmarks/{stem}.py"

@@ -405,7 +405,7 @@ def test_opcheck(device):
 @pytest.mark.parametrize(
     ("name", "change", "error", "message"),
     [
-        ("in_table", lambda t: t.half(), TypeError, "must be float32 or float64, got"),
+        ("in_table", lambda t: t.half(), TypeError, "must be float32, float64 or bfloat16, got"),
         ("out_table", lambda t: t.double(), TypeError, "must be float32, got float64"),
         ("stats", lambda t: t.float(), TypeError, "must be float64, got float32"),
         ("tokens", lambda t: t.long(), TypeError, "must be int32, got int64"),
