@@ -92,3 +92,15 @@ def run_under(isa: str, script: str, *arguments: str) -> str:
         pytest.skip(f"this processor (or LEXFORGE_CPU) has no {isa}")
     seed = int(os.environ["LEXFORGE_TEST_SEED"]) % 2**63
     return runner(isa).run(script, seed, arguments)
+
+
+def passed_again(isa: str, file: str, chosen: str) -> int:
+    """How many tests of a file pass under LEXFORGE_CPU=isa, of those that an expression chooses.
+
+    Fails where one fails; skips what all tests run with, and as :func:`run_under`.
+    """
+    if isa == lexforge.cpu_capability():
+        pytest.skip("the one that all tests run with")
+    arguments = ["-q", "-p", "no:cacheprovider", "-k", chosen, file]
+    report = run_under(isa, f"import pytest; raise SystemExit(pytest.main({arguments}))")
+    return int(report.split(" passed")[0].split()[-1])

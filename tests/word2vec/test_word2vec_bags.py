@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-import lexforge
-from common.isa import ISAS, run_under
+from common.isa import ISAS, passed_again
 from lexforge import _library
 from lexforge.ops.word2vec.word2vec_train import Bags, word2vec_train_
 from lexforge.reference.word2vec.word2vec_train import windows
@@ -376,9 +375,5 @@ def test_wrong_tables(device):
 @pytest.mark.parametrize("isa", ISAS)
 def test_other_instruction_sets(cpu_kernels, isa):
     """The numerical tests of this file again."""
-    if isa == lexforge.cpu_capability():
-        pytest.skip("the one that all tests run with")
     chosen = "cpu and (one_sentence or bits)"
-    arguments = ["-q", "-p", "no:cacheprovider", "-k", chosen, __file__]
-    report = run_under(isa, f"import pytest; raise SystemExit(pytest.main({arguments}))")
-    assert int(report.split(" passed")[0].split()[-1]) > 70, report
+    assert passed_again(isa, __file__, chosen) > 70

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lexforge
-from common.isa import ISAS, run_under
+from common.isa import ISAS, passed_again, run_under
 from lexforge import _library
 from lexforge.ops.word2vec.word2vec_train import word2vec_train_
 from lexforge.reference.word2vec.word2vec_train import stored_as_bfloat16, windows
@@ -192,12 +192,8 @@ def test_extreme_numbers(cpu_kernels):
 @pytest.mark.parametrize("isa", ISAS)
 def test_other_instruction_sets(cpu_kernels, isa):
     """The numerical tests of this file again."""
-    if isa == lexforge.cpu_capability():
-        pytest.skip("the one that all tests run with")
     chosen = "cpu and (once or oracle or bits or reproducible)"
-    arguments = ["-q", "-p", "no:cacheprovider", "-k", chosen, __file__]
-    report = run_under(isa, f"import pytest; raise SystemExit(pytest.main({arguments}))")
-    assert int(report.split(" passed")[0].split()[-1]) > 80, report
+    assert passed_again(isa, __file__, chosen) > 80
 
 
 # ---- what is refused

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 import lexforge
-from common.isa import ISAS, run_under
+from common.isa import ISAS, passed_again
 from lexforge import _library
 from lexforge.ops._tables import padded_table
 from lexforge.ops.word2vec.word2vec_train import word2vec_train_
@@ -351,12 +351,8 @@ def test_workspace(cpu_kernels, tmp_path):
 @pytest.mark.parametrize("isa", ISAS)
 def test_other_instruction_sets(cpu_kernels, isa):
     """The numerical tests of this file again."""
-    if isa == lexforge.cpu_capability():
-        pytest.skip("the one that all tests run with")
     chosen = "cpu and (oracle or noise_words or windows or long or order or reproducible)"
-    arguments = ["-q", "-p", "no:cacheprovider", "-k", chosen, __file__]
-    report = run_under(isa, f"import pytest; raise SystemExit(pytest.main({arguments}))")
-    assert int(report.split(" passed")[0].split()[-1]) > 100, report
+    assert passed_again(isa, __file__, chosen) > 100
 
 
 # ---- arguments
