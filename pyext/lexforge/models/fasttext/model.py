@@ -62,7 +62,7 @@ class FastText(FastTextParts, Word2Vec):
         negative_sharing: Of skip-gram: noise words for each pair of words, or for all pairs of a
             window together.
         precision: Of the numbers in the tables while they are trained, as of
-            :class:`~lexforge.Word2Vec`.
+            :class:`~lexforge.Word2Vec`; with n-grams there is little to gain.
         deterministic: The result is the same to the last bit with any number of workers, as of
             :class:`~lexforge.Word2Vec`.
         init: Vectors to start from, as of :class:`~lexforge.Word2Vec`: they are the own rows of
